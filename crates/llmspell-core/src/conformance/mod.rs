@@ -1,0 +1,1 @@
+//! Does an implementation keep the contract? The promises of both traits as public test functions.

@@ -1,0 +1,331 @@
+//! What can go wrong, and what should the caller do about it?
+
+use std::io;
+use std::path::PathBuf;
+
+use llmspell_state_traits::ScopeError;
+
+/// Result of every fallible call of the storage crates.
+pub type Result<T, E = StorageError> = std::result::Result<T, E>;
+
+/// Why an operation on a store failed.
+///
+/// Act on [`kind`](Self::kind); show the message, which names the value and the limit; log the
+/// [`source`](std::error::Error::source) chain. Unless a variant says otherwise, nothing of the call was stored.
+/// "Not yours" and "not there" are the same error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    // ---- Invalid: the call cannot succeed as it is ----
+    /// A vector does not fit its space.
+    #[error("vector `{id}`: dimension mismatch: expected {expected}, got {got}")]
+    Dimension {
+        /// Id of the entry, or `query`.
+        id: String,
+        /// Dimension of the space.
+        expected: usize,
+        /// Number of components given.
+        got: usize,
+    },
+
+    /// A component is NaN or infinite, or so large that the vector has no finite norm.
+    #[error("vector `{id}`: component {index} is {value}; every component must be finite, and the norm too")]
+    NonFinite {
+        /// Id of the entry, or `query`.
+        id: String,
+        /// Place of the component.
+        index: usize,
+        /// The component.
+        value: f32,
+    },
+
+    /// The vector has no direction, so it has no cosine.
+    #[error("vector `{id}`: all components are zero (or vanish): cosine similarity is undefined for it")]
+    ZeroVector {
+        /// Id of the entry, or `query`.
+        id: String,
+    },
+
+    /// A number lies outside its range.
+    #[error("{what} is {got}; it must be within {min}..={max}")]
+    OutOfRange {
+        /// Name of the parameter.
+        what: &'static str,
+        /// The value given.
+        got: f64,
+        /// Smallest value allowed.
+        min: f64,
+        /// Largest value allowed.
+        max: f64,
+    },
+
+    /// Something is longer or deeper than allowed; see [`limits`](crate::limits).
+    #[error("{what} `{name}` has {got} {unit}; at most {limit} are allowed")]
+    LimitExceeded {
+        /// What is too large, for example `metadata of`.
+        what: &'static str,
+        /// Id, key or field, shortened.
+        name: String,
+        /// Size given.
+        got: u64,
+        /// Largest size allowed.
+        limit: u64,
+        /// Unit of both.
+        unit: &'static str,
+    },
+
+    /// A key must not be empty.
+    #[error("the key is empty")]
+    EmptyKey,
+
+    /// A scope is not valid.
+    #[error(transparent)]
+    Scope(#[from] ScopeError),
+
+    /// The same id stands twice in one batch.
+    #[error("id `{id}` stands twice in one batch (entries {first} and {second})")]
+    DuplicateId {
+        /// The id.
+        id: String,
+        /// Place of its first entry.
+        first: usize,
+        /// Place of its second entry.
+        second: usize,
+    },
+
+    /// Metadata is not a JSON object.
+    #[error("metadata of `{id}` is a JSON {got}; it must be an object such as {{\"lang\": \"en\"}}")]
+    MetadataNotObject {
+        /// Id of the entry.
+        id: String,
+        /// What was given instead.
+        got: &'static str,
+    },
+
+    /// A filter cannot be understood.
+    #[error("bad filter: {reason}")]
+    InvalidFilter {
+        /// What is wrong, and where.
+        reason: String,
+    },
+
+    /// A name (of a space, for example) is not allowed.
+    #[error("{what} `{name}` is not allowed: {reason}")]
+    InvalidName {
+        /// What is named.
+        what: &'static str,
+        /// The name, shortened.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+
+    /// A value could not be turned into JSON, or JSON into a value.
+    #[error("JSON: {0}")]
+    Json(#[from] serde_json::Error),
+
+    /// The store does not do this.
+    #[error("{backend} does not support {feature}")]
+    Unsupported {
+        /// The store.
+        backend: &'static str,
+        /// What was asked.
+        feature: &'static str,
+    },
+
+    // ---- NotFound ----
+    /// There is no such entry in this scope.
+    #[error("no entry `{id}` in this scope")]
+    NotFound {
+        /// The id asked for.
+        id: String,
+    },
+
+    // ---- Conflict: the state is not what the call supposes ----
+    /// The id exists in its scope; use `upsert` to replace it.
+    #[error("id `{id}` exists in its scope; use upsert to replace it")]
+    IdExists {
+        /// The id.
+        id: String,
+    },
+
+    /// The space was created with another setting.
+    #[error("space `{space}` was created with {what} {stored}, not {requested}")]
+    SpaceMismatch {
+        /// Name of the space.
+        space: String,
+        /// The setting: `dimension` or `metric`.
+        what: &'static str,
+        /// What is stored.
+        stored: String,
+        /// What was asked for.
+        requested: String,
+    },
+
+    // ---- Busy: the same call may succeed later ----
+    /// Another process, or another handle in this one, has the directory open.
+    #[error("{} is open elsewhere ({holder}); close it there first", path.display())]
+    AlreadyOpen {
+        /// The directory.
+        path: PathBuf,
+        /// Who holds it, as far as known.
+        holder: String,
+    },
+
+    /// The call waited longer than allowed. Whether a write happened is unknown.
+    #[error("{what} took longer than {timeout_ms} ms")]
+    Timeout {
+        /// What was waited for.
+        what: &'static str,
+        /// The bound.
+        timeout_ms: u64,
+    },
+
+    // ---- Data: what is on disk is not what should be there ----
+    /// Bytes on disk are not what was written; `detail` names the place. Restore from a backup.
+    #[error("{} is damaged: {detail}", path.display())]
+    Corrupted {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        detail: String,
+    },
+
+    /// The files were written by a version with another format. They were not touched.
+    #[error("{} has format version {found}; this build reads {min} to {max}", path.display())]
+    UnsupportedVersion {
+        /// The file or directory.
+        path: PathBuf,
+        /// Version found.
+        found: u32,
+        /// Oldest version that can be read.
+        min: u32,
+        /// Newest version that can be read.
+        max: u32,
+    },
+
+    /// The directory holds something else. It was not touched.
+    #[error("{} is not a database of this kind: {reason}", path.display())]
+    ForeignDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What was found or missed.
+        reason: String,
+    },
+
+    /// A stored value does not have the type asked for.
+    #[error("the value of key `{key}` cannot be decoded")]
+    Undecodable {
+        /// The key.
+        key: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+
+    // ---- Io ----
+    /// The disk is full, or fuller than the reserve allows. Nothing was stored; reads go on.
+    #[error("no space left at {}: {available_bytes} bytes free, {needed_bytes} needed", path.display())]
+    NoSpace {
+        /// Where.
+        path: PathBuf,
+        /// Bytes free, as far as known.
+        available_bytes: u64,
+        /// Bytes that must be free.
+        needed_bytes: u64,
+    },
+
+    /// The directory or a file in it cannot be written.
+    #[error("{} cannot be written", path.display())]
+    ReadOnly {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// The system refused an operation on a file.
+    #[error("cannot {op} {}", path.display())]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    // ---- Closed: this handle is of no more use ----
+    /// An earlier write failed, so memory and disk may differ. Whether that write is durable is unknown. Reads go on;
+    /// reopen the store to write again.
+    #[error("an earlier write failed ({first_error}); reopen the store")]
+    Poisoned {
+        /// What failed first.
+        first_error: String,
+    },
+
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// What a caller can do about a [`StorageError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The call is wrong; change it.
+    Invalid,
+    /// What was named is not there.
+    NotFound,
+    /// The state is not what the call supposes; look and decide.
+    Conflict,
+    /// Somebody else is in the way; try later.
+    Busy,
+    /// What is on disk is damaged, foreign or of another version; restore or upgrade.
+    Data,
+    /// The system failed; free space, mend permissions or hardware.
+    Io,
+    /// The handle is of no more use; reopen.
+    Closed,
+}
+
+impl StorageError {
+    /// What the caller can do about it. Exit codes, HTTP statuses and exceptions are made from nothing else.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Dimension { .. }
+            | Self::NonFinite { .. }
+            | Self::ZeroVector { .. }
+            | Self::OutOfRange { .. }
+            | Self::LimitExceeded { .. }
+            | Self::EmptyKey
+            | Self::Scope(_)
+            | Self::DuplicateId { .. }
+            | Self::MetadataNotObject { .. }
+            | Self::InvalidFilter { .. }
+            | Self::InvalidName { .. }
+            | Self::Json(_)
+            | Self::Unsupported { .. } => ErrorKind::Invalid,
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::IdExists { .. } | Self::SpaceMismatch { .. } => ErrorKind::Conflict,
+            Self::AlreadyOpen { .. } | Self::Timeout { .. } => ErrorKind::Busy,
+            Self::Corrupted { .. }
+            | Self::UnsupportedVersion { .. }
+            | Self::ForeignDirectory { .. }
+            | Self::Undecodable { .. } => ErrorKind::Data,
+            Self::NoSpace { .. } | Self::ReadOnly { .. } | Self::Io { .. } => ErrorKind::Io,
+            Self::Poisoned { .. } | Self::Closed => ErrorKind::Closed,
+        }
+    }
+}
+
+/// At most the first 64 characters of a user's string, for an error text.
+#[must_use]
+pub(crate) fn shortened(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 64;
+    let mut short: String = text.chars().take(CHARACTERS_MAX).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}

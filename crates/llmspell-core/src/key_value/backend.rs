@@ -1,0 +1,227 @@
+//! What does a key-value backend promise?
+
+use std::collections::HashMap;
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use super::write::{KeyValueWrite, WriteSummary};
+use crate::error::Result;
+use crate::limits::PAGE_MAX;
+
+/// Key-value state: strings to bytes, in byte order of the keys.
+///
+/// # Promises
+///
+/// * When a write returns `Ok`, it has [the durability](BackendCharacteristics::durability) that the backend states.
+/// * A batch lands whole or not at all; no reader and no crash ever shows part of one.
+/// * A read that starts after a write returned sees it. Each key is linearizable.
+/// * A call that returns an [`Invalid`](crate::ErrorKind::Invalid) error changed nothing.
+/// * A future that is dropped leaves its write done or not done, never half.
+///
+/// Keys are 1 to [`KEY_BYTES_MAX`](crate::limits::KEY_BYTES_MAX) bytes, values up to
+/// [`VALUE_BYTES_MAX`](crate::limits::VALUE_BYTES_MAX).
+///
+/// # For implementers
+///
+/// Seven methods are required; the rest is made of them and may be overridden where the engine knows better. Check
+/// input with [`validate_key_value`](crate::validate_key_value) first, and run
+/// [`conformance::key_value`](crate::conformance) on the result.
+#[async_trait]
+pub trait StorageBackend: fmt::Debug + Send + Sync {
+    /// The value of a key.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad key; `Data` or `Io` when the value cannot be read.
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>>;
+
+    /// The values of those keys that are there, all as of one moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get); one bad key fails the call.
+    async fn get_batch(&self, keys: &[String]) -> Result<HashMap<String, Vec<u8>>>;
+
+    /// Does all changes, in order, or none. An empty batch does nothing.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad key, value or batch size; `Io` or `Closed` when it cannot be made durable.
+    async fn write(&self, batch: Vec<KeyValueWrite>) -> Result<WriteSummary>;
+
+    /// At most `limit` pairs whose key starts with `prefix` and is greater than `after`, in byte order.
+    ///
+    /// Page through a range with the last key of each page as the next `after`. `limit` is 1 to
+    /// [`PAGE_MAX`]; fewer pairs than that mean the end. Each page is as of one moment.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a limit out of range; `Data` or `Io` when a value cannot be read.
+    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Vec<u8>)>>;
+
+    /// Stores `new` (`None` deletes) if the value is `expected` now (`None`: if the key is not there). Says whether
+    /// it did.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    async fn compare_and_swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>) -> Result<bool>;
+
+    /// Which engine this is.
+    fn backend_type(&self) -> BackendType;
+
+    /// What this engine is good for.
+    fn characteristics(&self) -> BackendCharacteristics;
+
+    /// Stores a value, whatever was there.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    async fn set(&self, key: &str, value: Vec<u8>) -> Result<()> {
+        self.write(vec![KeyValueWrite::Set {
+            key: key.to_string(),
+            value,
+        }])
+        .await
+        .map(drop)
+    }
+
+    /// Removes a key. Says whether it was there.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    async fn delete(&self, key: &str) -> Result<bool> {
+        let summary = self.write(vec![KeyValueWrite::Delete { key: key.to_string() }]).await?;
+        Ok(summary.deleted > 0)
+    }
+
+    /// Whether a key is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    async fn exists(&self, key: &str) -> Result<bool> {
+        Ok(self.get(key).await?.is_some())
+    }
+
+    /// Stores all pairs, or none.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    async fn set_batch(&self, items: HashMap<String, Vec<u8>>) -> Result<()> {
+        let writes = items
+            .into_iter()
+            .map(|(key, value)| KeyValueWrite::Set { key, value })
+            .collect();
+        self.write(writes).await.map(drop)
+    }
+
+    /// Removes all keys, or none. Says how many were there.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    async fn delete_batch(&self, keys: &[String]) -> Result<u64> {
+        let writes = keys
+            .iter()
+            .map(|key| KeyValueWrite::Delete { key: key.clone() })
+            .collect();
+        Ok(self.write(writes).await?.deleted)
+    }
+
+    /// Removes every key. Says how many there were.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    async fn clear(&self) -> Result<u64> {
+        Ok(self
+            .write(vec![KeyValueWrite::DeletePrefix { prefix: String::new() }])
+            .await?
+            .deleted)
+    }
+
+    /// Every key with the prefix, in byte order. Each thousand of them is as of one moment; for large ranges prefer
+    /// [`scan`](Self::scan).
+    ///
+    /// # Errors
+    ///
+    /// As [`scan`](Self::scan).
+    async fn list_keys(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut keys: Vec<String> = Vec::new();
+        loop {
+            let page = self.scan(prefix, keys.last().map(String::as_str), PAGE_MAX).await?;
+            let is_last = page.len() < PAGE_MAX;
+            keys.extend(page.into_iter().map(|(key, _)| key));
+            if is_last {
+                return Ok(keys);
+            }
+        }
+    }
+
+    /// Number of keys with the prefix. Reads all of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`scan`](Self::scan).
+    async fn count(&self, prefix: &str) -> Result<u64> {
+        Ok(self.list_keys(prefix).await?.len() as u64)
+    }
+}
+
+/// Which engine a backend is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum BackendType {
+    /// In RAM; gone with the process.
+    Memory,
+    /// On sled 0.34.
+    Sled,
+    /// On redb: the recommended durable one.
+    Redb,
+    /// An engine from elsewhere, by its name.
+    Other(&'static str),
+}
+
+/// What survives what, once a write has returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Durability {
+    /// Nothing survives the process.
+    Volatile,
+    /// Survives the death of the process; loss of power may lose it.
+    Process,
+    /// Survives loss of power, on a disk that keeps what it has synced.
+    Power,
+}
+
+/// What a backend is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BackendCharacteristics {
+    /// What survives once a write has returned.
+    pub durability: Durability,
+    /// Whether concurrent writers share a sync.
+    pub group_commit: bool,
+    /// Whether each stored value carries a checksum that is verified when it is read.
+    pub checksums: bool,
+}
+
+impl BackendCharacteristics {
+    /// For implementers.
+    #[must_use]
+    pub fn new(durability: Durability, group_commit: bool, checksums: bool) -> Self {
+        Self {
+            durability,
+            group_commit,
+            checksums,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Key-value state: what a backend does.
+//!
+//! | file          | question                                            |
+//! |---------------|-----------------------------------------------------|
+//! | `backend.rs`  | what does a backend promise? [`StorageBackend`]     |
+//! | `write.rs`    | what can a batch do? [`KeyValueWrite`]              |
+//! | `scoped.rs`   | how is a backend confined to one scope? [`ScopedBackend`] |
+//! | `typed.rs`    | how is any serde type stored? [`StorageBackendExt`] |
+//! | `validate.rs` | which keys and values are allowed?                  |
+
+mod backend;
+mod scoped;
+mod typed;
+pub mod validate;
+mod write;
+
+pub use backend::{BackendCharacteristics, BackendType, Durability, StorageBackend};
+pub use scoped::ScopedBackend;
+pub use typed::StorageBackendExt;
+pub use write::{KeyValueWrite, WriteSummary};

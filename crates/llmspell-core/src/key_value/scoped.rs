@@ -1,0 +1,135 @@
+//! How is a backend confined to one scope?
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use llmspell_state_traits::StateScope;
+
+use super::backend::{BackendCharacteristics, BackendType, StorageBackend};
+use super::validate;
+use super::write::{KeyValueWrite, WriteSummary};
+use crate::error::Result;
+
+/// A view of a backend that can only touch the keys of one scope.
+///
+/// Every key that goes in gets the scope's own beginning, every key that comes out loses it; there is no call that
+/// goes without. That beginning is `LENGTH:SCOPE/`, the length being that of the text form of the scope: no such text
+/// is the beginning of another, so two scopes can never share a key.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use llmspell_core::{Result, ScopedBackend, StateScope, StorageBackend};
+/// # async fn example(shared: Arc<dyn StorageBackend>) -> Result<()> {
+/// let mine = ScopedBackend::new(shared, StateScope::User("ada".to_string()))?;
+/// mine.set("theme", b"dark".to_vec()).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Hand out scoped views only: keys written to the backend itself share its key space.
+#[derive(Debug, Clone)]
+pub struct ScopedBackend {
+    backend: Arc<dyn StorageBackend>,
+    scope: StateScope,
+    prefix: String,
+}
+
+impl ScopedBackend {
+    /// The part of `backend` that belongs to `scope`.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Scope`](crate::StorageError::Scope) if the scope is not valid.
+    pub fn new(backend: Arc<dyn StorageBackend>, scope: StateScope) -> Result<Self> {
+        scope.validate()?;
+        let text = scope.to_string();
+        let prefix = format!("{}:{text}/", text.len());
+        Ok(Self { backend, scope, prefix })
+    }
+
+    /// Whose keys these are.
+    #[must_use]
+    pub fn scope(&self) -> &StateScope {
+        &self.scope
+    }
+
+    fn inside(&self, key: &str) -> Result<String> {
+        // Checked before the prefix is added: an empty key must not become a valid one.
+        validate::key(key)?;
+        Ok(self.inside_unchecked(key))
+    }
+
+    fn inside_unchecked(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    fn outside(&self, key: &str) -> String {
+        key.strip_prefix(&self.prefix)
+            .expect("a backend returns only keys that were asked for")
+            .to_string()
+    }
+}
+
+#[async_trait]
+impl StorageBackend for ScopedBackend {
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        self.backend.get(&self.inside(key)?).await
+    }
+
+    async fn get_batch(&self, keys: &[String]) -> Result<HashMap<String, Vec<u8>>> {
+        let keys = keys.iter().map(|key| self.inside(key)).collect::<Result<Vec<_>>>()?;
+        let values = self.backend.get_batch(&keys).await?;
+        Ok(values
+            .into_iter()
+            .map(|(key, value)| (self.outside(&key), value))
+            .collect())
+    }
+
+    async fn write(&self, batch: Vec<KeyValueWrite>) -> Result<WriteSummary> {
+        let inside = batch.into_iter().map(|write| {
+            Ok(match write {
+                KeyValueWrite::Set { key, value } => KeyValueWrite::Set {
+                    key: self.inside(&key)?,
+                    value,
+                },
+                KeyValueWrite::Delete { key } => KeyValueWrite::Delete {
+                    key: self.inside(&key)?,
+                },
+                KeyValueWrite::DeletePrefix { prefix } => KeyValueWrite::DeletePrefix {
+                    prefix: self.inside_unchecked(&prefix),
+                },
+            })
+        });
+        let inside = inside.collect::<Result<Vec<_>>>()?;
+        self.backend.write(inside).await
+    }
+
+    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Vec<u8>)>> {
+        let after = after.map(|key| self.inside_unchecked(key));
+        let page = self
+            .backend
+            .scan(&self.inside_unchecked(prefix), after.as_deref(), limit)
+            .await?;
+        Ok(page
+            .into_iter()
+            .map(|(key, value)| (self.outside(&key), value))
+            .collect())
+    }
+
+    async fn compare_and_swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>) -> Result<bool> {
+        self.backend.compare_and_swap(&self.inside(key)?, expected, new).await
+    }
+
+    async fn count(&self, prefix: &str) -> Result<u64> {
+        self.backend.count(&self.inside_unchecked(prefix)).await
+    }
+
+    fn backend_type(&self) -> BackendType {
+        self.backend.backend_type()
+    }
+
+    fn characteristics(&self) -> BackendCharacteristics {
+        self.backend.characteristics()
+    }
+}

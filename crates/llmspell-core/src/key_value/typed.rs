@@ -1,0 +1,54 @@
+//! How is any serde type stored?
+
+use std::future::Future;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::backend::StorageBackend;
+use crate::error::{Result, StorageError, shortened};
+
+/// Values as JSON, for every [`StorageBackend`], boxed or not.
+///
+/// ```
+/// # use llmspell_core::{Result, StorageBackend};
+/// use llmspell_core::StorageBackendExt;
+///
+/// # async fn example(backend: &dyn StorageBackend) -> Result<()> {
+/// backend.store("limits", &vec![1, 2, 3]).await?;
+/// let limits: Option<Vec<u32>> = backend.load("limits").await?;
+/// # Ok(())
+/// # }
+/// ```
+pub trait StorageBackendExt: StorageBackend {
+    /// Stores `value` as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Json`] if serde refuses the value; else as [`StorageBackend::set`].
+    fn store<T: Serialize + Sync + ?Sized>(&self, key: &str, value: &T) -> impl Future<Output = Result<()>> + Send {
+        let bytes = serde_json::to_vec(value);
+        async move { self.set(key, bytes?).await }
+    }
+
+    /// Loads what [`store`](Self::store) stored.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Undecodable`] if the value is something else; else as [`StorageBackend::get`].
+    fn load<T: DeserializeOwned>(&self, key: &str) -> impl Future<Output = Result<Option<T>>> + Send {
+        async move {
+            let Some(bytes) = self.get(key).await? else {
+                return Ok(None);
+            };
+            serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|source| StorageError::Undecodable {
+                    key: shortened(key),
+                    source,
+                })
+        }
+    }
+}
+
+impl<B: StorageBackend + ?Sized> StorageBackendExt for B {}

@@ -1,0 +1,77 @@
+//! Which keys, values, batches and pages are allowed? For implementers of [`StorageBackend`](crate::StorageBackend).
+
+use super::write::KeyValueWrite;
+use crate::error::{Result, StorageError, shortened};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX, KEY_BYTES_MAX, PAGE_MAX, VALUE_BYTES_MAX};
+
+/// Checks a key.
+///
+/// # Errors
+///
+/// [`StorageError::EmptyKey`] or [`StorageError::LimitExceeded`].
+pub fn key(key: &str) -> Result<()> {
+    if key.is_empty() {
+        return Err(StorageError::EmptyKey);
+    }
+    at_most("key", key, key.len(), KEY_BYTES_MAX, "bytes")
+}
+
+/// Checks a value.
+///
+/// # Errors
+///
+/// [`StorageError::LimitExceeded`] with the key.
+pub fn value(key: &str, value: &[u8]) -> Result<()> {
+    at_most("value of", key, value.len(), VALUE_BYTES_MAX, "bytes")
+}
+
+/// Checks every key and value of a batch, and its size.
+///
+/// # Errors
+///
+/// The first thing wrong.
+pub fn batch(batch: &[KeyValueWrite]) -> Result<()> {
+    at_most("batch", "write", batch.len(), BATCH_ITEMS_MAX, "items")?;
+    for write in batch {
+        match write {
+            KeyValueWrite::Set { key, value } => {
+                self::key(key)?;
+                self::value(key, value)?;
+            }
+            KeyValueWrite::Delete { key } => self::key(key)?,
+            KeyValueWrite::DeletePrefix { .. } => {}
+        }
+    }
+    let bytes = batch.iter().map(KeyValueWrite::len_bytes).sum();
+    at_most("batch", "write", bytes, BATCH_BYTES_MAX, "bytes")
+}
+
+/// Checks the number of pairs or entries of a page.
+///
+/// # Errors
+///
+/// [`StorageError::OutOfRange`] unless within `1..=`[`PAGE_MAX`].
+pub fn page(limit: usize) -> Result<()> {
+    if (1..=PAGE_MAX).contains(&limit) {
+        return Ok(());
+    }
+    Err(StorageError::OutOfRange {
+        what: "limit",
+        got: limit as f64,
+        min: 1.0,
+        max: PAGE_MAX as f64,
+    })
+}
+
+pub(crate) fn at_most(what: &'static str, name: &str, got: usize, limit: usize, unit: &'static str) -> Result<()> {
+    if got <= limit {
+        return Ok(());
+    }
+    Err(StorageError::LimitExceeded {
+        what,
+        name: shortened(name),
+        got: got as u64,
+        limit: limit as u64,
+        unit,
+    })
+}

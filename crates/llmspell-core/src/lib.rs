@@ -1,0 +1,38 @@
+//! The contract of llmspell-storage: what a store of key-value state and of vectors promises, without any engine.
+//!
+//! Applications write against the two traits; engines implement them; [`conformance`] holds every engine to the same
+//! promises. Nothing here touches a disk, starts a thread or reads a clock.
+//!
+//! | folder or file    | question                                                             |
+//! |-------------------|----------------------------------------------------------------------|
+//! | `key_value/`      | what does a key-value backend do? [`StorageBackend`], [`ScopedBackend`] |
+//! | `vector/`         | what does a vector store do? [`VectorStorage`] and its types          |
+//! | `error.rs`        | what can go wrong, and what should the caller do? [`StorageError`]    |
+//! | `limits.rs`       | how large may things be? [`limits`]                                   |
+//! | `timestamp.rs`    | how are moments written? [`Timestamp`]                                |
+//! | `conformance/`    | does an implementation keep the contract? (feature `conformance`)     |
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod key_value;
+mod timestamp;
+mod vector;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod limits;
+
+pub use error::{ErrorKind, Result, StorageError};
+pub use key_value::validate as validate_key_value;
+pub use key_value::{
+    BackendCharacteristics, BackendType, Durability, KeyValueWrite, ScopedBackend, StorageBackend, StorageBackendExt,
+    WriteSummary,
+};
+pub use llmspell_state_traits::{SCOPE_ID_BYTES_MAX, ScopeError, ScopeKind, StateScope};
+pub use timestamp::Timestamp;
+pub use vector::validate as validate_vectors;
+pub use vector::{
+    DistanceMetric, Filter, HNSWConfig, IntoMetadata, Metadata, OnExisting, ScopedStats, StorageStats, VectorEntry,
+    VectorQuery, VectorResult, VectorStorage,
+};

@@ -1,0 +1,55 @@
+//! How large may things be? Every limit, with its unit.
+//!
+//! What exceeds one is refused with a typed error that names the value and the limit, before anything is written.
+
+use std::ops::RangeInclusive;
+
+pub use llmspell_state_traits::SCOPE_ID_BYTES_MAX;
+
+/// Dimensions a space may have, in components.
+pub const DIM_RANGE: RangeInclusive<usize> = 1..=65_535;
+
+/// Most results of one search.
+pub const K_MAX: usize = 10_000;
+
+/// Widest beam of one search, in candidates.
+pub const EF_SEARCH_MAX: usize = 100_000;
+
+/// Most entries or keys of one page of `list` or `scan`.
+pub const PAGE_MAX: usize = 10_000;
+
+/// Longest id of an entry, in bytes of UTF-8.
+pub const ID_BYTES_MAX: usize = 1024;
+
+/// Longest key, in bytes of UTF-8, together with what [`ScopedBackend`](crate::ScopedBackend) puts before it.
+pub const KEY_BYTES_MAX: usize = 4096;
+
+/// Largest value of a key, in bytes.
+pub const VALUE_BYTES_MAX: usize = 256 << 20;
+
+/// Largest batch of writes, keys and values together, in bytes; a single value of [`VALUE_BYTES_MAX`] fits.
+pub const BATCH_BYTES_MAX: usize = 512 << 20;
+
+/// Most entries, keys or ids of one batch.
+pub const BATCH_ITEMS_MAX: usize = 1_000_000;
+
+/// Largest metadata of one entry, as compact JSON, in bytes.
+pub const METADATA_BYTES_MAX: usize = 64 << 10;
+
+/// Deepest nesting of metadata: `{"a": 1}` has depth 1, a scalar has none.
+pub const METADATA_DEPTH_MAX: usize = 32;
+
+/// Deepest nesting of a filter; a comparison has depth 1.
+pub const FILTER_DEPTH_MAX: usize = 32;
+
+/// Most comparisons of one filter, each value of an `in` counted.
+pub const FILTER_TERMS_MAX: usize = 10_000;
+
+/// Longest name of a space, in bytes of UTF-8.
+pub const SPACE_NAME_BYTES_MAX: usize = 256;
+
+/// Connections per point, HNSW's `M`.
+pub const M_RANGE: RangeInclusive<usize> = 4..=128;
+
+/// Width of the beam while building, in candidates.
+pub const EF_CONSTRUCTION_RANGE: RangeInclusive<usize> = 8..=4096;

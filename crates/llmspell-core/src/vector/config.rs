@@ -1,0 +1,168 @@
+//! How is an index built?
+
+use serde::{Deserialize, Serialize};
+
+use super::metric::DistanceMetric;
+use super::validate::in_range;
+use crate::error::Result;
+use crate::limits::{EF_CONSTRUCTION_RANGE, EF_SEARCH_MAX, M_RANGE};
+
+/// How the vectors of a space are compared, and how the graph of a large namespace is built and walked.
+///
+/// Names and meaning are those of the HNSW paper (arXiv 1603.09320). Dimension and metric are fixed when a space is
+/// created; the other settings may change when it is opened again.
+///
+/// | preset                           | `m` | `ef_construction` | `ef_search` | for                        |
+/// |----------------------------------|----:|------------------:|------------:|----------------------------|
+/// | [`fast`](Self::fast)             |  12 |               100 |          40 | prototypes, small machines |
+/// | [`balanced`](Self::balanced)     |  16 |               200 |         100 | most applications          |
+/// | [`accurate`](Self::accurate)     |  32 |               400 |         256 | when a miss is expensive   |
+///
+/// A namespace without a graph is searched exactly and needs none of the three numbers.
+///
+/// ```
+/// # use llmspell_core::{DistanceMetric, HNSWConfig};
+/// let config = HNSWConfig::balanced().with_metric(DistanceMetric::InnerProduct).with_ef_search(200);
+/// config.validate()?;
+/// # Ok::<(), llmspell_core::StorageError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HNSWConfig {
+    metric: DistanceMetric,
+    m: usize,
+    ef_construction: usize,
+    ef_search: usize,
+    seed: u64,
+}
+
+impl Default for HNSWConfig {
+    fn default() -> Self {
+        Self::balanced()
+    }
+}
+
+impl HNSWConfig {
+    /// Small and quick.
+    #[must_use]
+    pub fn fast() -> Self {
+        Self::preset(12, 100, 40)
+    }
+
+    /// The default.
+    #[must_use]
+    pub fn balanced() -> Self {
+        Self::preset(16, 200, 100)
+    }
+
+    /// Highest recall.
+    #[must_use]
+    pub fn accurate() -> Self {
+        Self::preset(32, 400, 256)
+    }
+
+    fn preset(m: usize, ef_construction: usize, ef_search: usize) -> Self {
+        Self {
+            metric: DistanceMetric::Cosine,
+            m,
+            ef_construction,
+            ef_search,
+            seed: 0,
+        }
+    }
+
+    /// How vectors are compared; [`DistanceMetric::Cosine`] unless said otherwise.
+    #[must_use]
+    pub fn with_metric(mut self, metric: DistanceMetric) -> Self {
+        self.metric = metric;
+        self
+    }
+
+    /// Connections per point, within [`M_RANGE`]; twice as many at the bottom. Costs `8 * m` bytes per point.
+    #[must_use]
+    pub fn with_m(mut self, connections: usize) -> Self {
+        self.m = connections;
+        self
+    }
+
+    /// Width of the beam while building, within [`EF_CONSTRUCTION_RANGE`]. Building slows down in proportion.
+    #[must_use]
+    pub fn with_ef_construction(mut self, candidates: usize) -> Self {
+        self.ef_construction = candidates;
+        self
+    }
+
+    /// Width of the beam of a search that does not name its own, within 1 to [`EF_SEARCH_MAX`]; at least `k` is used.
+    #[must_use]
+    pub fn with_ef_search(mut self, candidates: usize) -> Self {
+        self.ef_search = candidates;
+        self
+    }
+
+    /// Where the random levels of the graph start from; the same seed and order of inserts give the same graph.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// How vectors are compared.
+    #[must_use]
+    pub fn metric(&self) -> DistanceMetric {
+        self.metric
+    }
+
+    /// Connections per point.
+    #[must_use]
+    pub fn m(&self) -> usize {
+        self.m
+    }
+
+    /// Width of the beam while building, in candidates.
+    #[must_use]
+    pub fn ef_construction(&self) -> usize {
+        self.ef_construction
+    }
+
+    /// Width of the beam of a search that does not name its own, in candidates.
+    #[must_use]
+    pub fn ef_search(&self) -> usize {
+        self.ef_search
+    }
+
+    /// Where the random levels of the graph start from.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Checks every setting; stores do so when they are opened.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::OutOfRange`](crate::StorageError::OutOfRange) for the first setting outside its range.
+    pub fn validate(&self) -> Result<()> {
+        in_range("m", self.m, M_RANGE)?;
+        in_range("ef_construction", self.ef_construction, EF_CONSTRUCTION_RANGE)?;
+        in_range("ef_search", self.ef_search, 1..=EF_SEARCH_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_presets_are_valid() {
+        for config in [HNSWConfig::fast(), HNSWConfig::balanced(), HNSWConfig::accurate()] {
+            config.validate().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_setting_out_of_range_is_named_with_its_limits() {
+        let error = |config: HNSWConfig| config.validate().unwrap_err().to_string();
+        assert_eq!(error(HNSWConfig::fast().with_m(3)), "m is 3; it must be within 4..=128");
+        assert!(error(HNSWConfig::fast().with_ef_construction(0)).contains("ef_construction is 0"));
+        assert!(error(HNSWConfig::fast().with_ef_search(0)).contains("ef_search is 0"));
+    }
+}

@@ -1,0 +1,29 @@
+//! Vector memory: what a store does, and what goes in and out.
+//!
+//! | file          | question                                                    |
+//! |---------------|-------------------------------------------------------------|
+//! | `storage.rs`  | what does a vector store promise? [`VectorStorage`]         |
+//! | `entry.rs`    | what is stored? [`VectorEntry`]                             |
+//! | `query.rs`    | what is asked, what is answered? [`VectorQuery`], [`VectorResult`] |
+//! | `filter.rs`   | which entries may be found? [`Filter`]                      |
+//! | `metric.rs`   | how near is near? [`DistanceMetric`]                        |
+//! | `config.rs`   | how is an index built? [`HNSWConfig`]                       |
+//! | `stats.rs`    | how much is there? [`StorageStats`], [`ScopedStats`]        |
+//! | `validate.rs` | what is allowed?                                            |
+
+mod config;
+mod entry;
+mod filter;
+mod metric;
+mod query;
+mod stats;
+mod storage;
+pub mod validate;
+
+pub use config::HNSWConfig;
+pub use entry::{IntoMetadata, Metadata, VectorEntry};
+pub use filter::Filter;
+pub use metric::DistanceMetric;
+pub use query::{VectorQuery, VectorResult};
+pub use stats::{ScopedStats, StorageStats};
+pub use storage::{OnExisting, VectorStorage};

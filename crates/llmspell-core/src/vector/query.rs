@@ -1,0 +1,146 @@
+//! What is asked, and what is answered?
+
+use llmspell_state_traits::StateScope;
+use serde::{Deserialize, Serialize};
+
+use super::entry::Metadata;
+use super::filter::Filter;
+
+/// The `k` entries of one scope that are nearest to a vector.
+///
+/// ```
+/// # use llmspell_core::{Filter, StateScope, VectorQuery};
+/// let query = VectorQuery::new(vec![0.1, 0.2, 0.3], 10)
+///     .with_scope(StateScope::User("ada".to_string()))
+///     .with_filter(Filter::eq("lang", "en"))
+///     .with_threshold(0.8);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct VectorQuery {
+    /// As many finite components as the space has dimensions.
+    pub vector: Vec<f32>,
+    /// Most results wanted, 1 to [`K_MAX`](crate::limits::K_MAX). Fewer come back only if fewer match.
+    pub k: usize,
+    /// Whose entries are searched; [`StateScope::Global`] unless said otherwise.
+    #[serde(default)]
+    pub scope: StateScope,
+    /// Lowest score of a result, none by default; see [`DistanceMetric`](super::DistanceMetric) for its range.
+    #[serde(default)]
+    pub threshold: Option<f32>,
+    /// Which entries count; it decides before the best `k` are taken.
+    #[serde(default)]
+    pub filter: Option<Filter>,
+    /// Width of the beam for this search, `k` to [`EF_SEARCH_MAX`](crate::limits::EF_SEARCH_MAX); that of the
+    /// [`HNSWConfig`](super::HNSWConfig) by default. Wider finds more of the true neighbors and takes longer.
+    /// An exact search does not need it.
+    #[serde(default)]
+    pub ef_search: Option<usize>,
+    /// Compare with every entry: slow in large scopes, and never misses.
+    #[serde(default)]
+    pub exact: bool,
+    /// Whether results carry their metadata; true by default.
+    pub include_metadata: bool,
+    /// Whether results carry their vector; false by default.
+    #[serde(default)]
+    pub include_vectors: bool,
+}
+
+impl VectorQuery {
+    /// The `k` nearest in [`StateScope::Global`], with metadata and without vectors.
+    #[must_use]
+    pub fn new(vector: Vec<f32>, k: usize) -> Self {
+        Self {
+            vector,
+            k,
+            scope: StateScope::Global,
+            threshold: None,
+            filter: None,
+            ef_search: None,
+            exact: false,
+            include_metadata: true,
+            include_vectors: false,
+        }
+    }
+
+    /// Whose entries are searched.
+    #[must_use]
+    pub fn with_scope(mut self, scope: StateScope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Lowest score of a result.
+    #[must_use]
+    pub fn with_threshold(mut self, score: f32) -> Self {
+        self.threshold = Some(score);
+        self
+    }
+
+    /// Which entries count.
+    #[must_use]
+    pub fn with_filter(mut self, filter: Filter) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
+    /// Width of the beam for this search.
+    #[must_use]
+    pub fn with_ef_search(mut self, ef_search: usize) -> Self {
+        self.ef_search = Some(ef_search);
+        self
+    }
+
+    /// Whether every entry is compared.
+    #[must_use]
+    pub fn with_exact(mut self, exact: bool) -> Self {
+        self.exact = exact;
+        self
+    }
+
+    /// Whether results carry their metadata.
+    #[must_use]
+    pub fn with_metadata(mut self, include: bool) -> Self {
+        self.include_metadata = include;
+        self
+    }
+
+    /// Whether results carry their vector.
+    #[must_use]
+    pub fn with_vectors(mut self, include: bool) -> Self {
+        self.include_vectors = include;
+        self
+    }
+}
+
+/// One entry found. Results come best first; equal distances are ordered by id.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct VectorResult {
+    /// Id of the entry in its scope.
+    pub id: String,
+    /// Larger is better; see [`DistanceMetric`](super::DistanceMetric) for the range.
+    pub score: f32,
+    /// Smaller is nearer; see [`DistanceMetric`](super::DistanceMetric) for the range.
+    pub distance: f32,
+    /// The fields of the entry, unless the query did without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Metadata>,
+    /// The vector as it was stored, if the query asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<Vec<f32>>,
+}
+
+impl VectorResult {
+    /// A result without metadata and vector. For implementers.
+    #[must_use]
+    pub fn new(id: String, score: f32, distance: f32) -> Self {
+        Self {
+            id,
+            score,
+            distance,
+            metadata: None,
+            vector: None,
+        }
+    }
+}

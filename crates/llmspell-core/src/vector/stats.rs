@@ -1,0 +1,54 @@
+//! How much is there? Real bytes and real counts, never estimates unless a field says so.
+
+use llmspell_state_traits::StateScope;
+use serde::{Deserialize, Serialize};
+
+use super::metric::DistanceMetric;
+
+/// A whole store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StorageStats {
+    /// Components per vector; 0 if the store holds several dimensions.
+    pub dim: usize,
+    /// How vectors are compared.
+    pub metric: DistanceMetric,
+    /// Scopes that hold or held entries and were not dropped.
+    pub scopes: u64,
+    /// Live entries in all scopes.
+    pub vectors: u64,
+    /// Bytes of their vectors, as `f32`.
+    pub vector_bytes: u64,
+    /// Bytes of their metadata, as compact JSON.
+    pub metadata_bytes: u64,
+    /// Bytes that the files occupy on the disk, everything included; 0 in memory.
+    pub disk_bytes: u64,
+    /// Of those, bytes of vectors that are deleted or not used yet and will be written again.
+    pub reusable_bytes: u64,
+    /// Bytes of RAM that the store itself holds (caches and index; not memory-mapped files).
+    pub memory_bytes: u64,
+    /// Scopes that are loaded into RAM.
+    pub scopes_loaded: u64,
+    /// Dropped scopes whose space is not given back yet.
+    pub scopes_to_purge: u64,
+    /// Whether the store survives the process.
+    pub durable: bool,
+}
+
+/// One scope of a store. An unknown scope has zeros.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ScopedStats {
+    /// Whose entries these are.
+    pub scope: StateScope,
+    /// Live entries.
+    pub vectors: u64,
+    /// Bytes of their vectors, as `f32`.
+    pub vector_bytes: u64,
+    /// Bytes of their metadata, as compact JSON.
+    pub metadata_bytes: u64,
+    /// Entries that are searched by scanning, because no graph holds them (yet).
+    pub tail_vectors: u64,
+    /// Bytes of vectors that are deleted or not used yet and will be written again.
+    pub reusable_bytes: u64,
+}

@@ -1,0 +1,176 @@
+//! What does a vector store promise?
+
+use std::fmt;
+
+use async_trait::async_trait;
+use llmspell_state_traits::StateScope;
+
+use super::entry::{Metadata, VectorEntry};
+use super::query::{VectorQuery, VectorResult};
+use super::stats::{ScopedStats, StorageStats};
+use crate::error::Result;
+
+/// Vectors with ids and metadata, each in the scope of its owner.
+///
+/// # Promises
+///
+/// * **Acknowledged is durable**, if [`StorageStats::durable`] says so: when a write returns `Ok`, it survives.
+/// * **A batch lands whole or not at all**, whatever scopes it touches.
+/// * **What is acknowledged is found**: a search that starts after an insert returned sees it. A deleted or expired
+///   entry is not found again, not after a restart either.
+/// * **A scope is a wall**: ids are unique within a scope; whatever names an id also takes its scope. No call returns,
+///   counts, changes or deletes what belongs to another scope. An unknown scope is empty, not an error.
+/// * **k means k**: if `k` entries match scope, filter and threshold, a search returns `k` of them.
+/// * **Bad input changes nothing**, and the error names the value and the limit.
+/// * A future that is dropped leaves its write done or not done, never half.
+///
+/// # For implementers
+///
+/// Twelve methods are required; the rest is made of them. Check input with
+/// [`validate_vectors`](crate::validate_vectors) first, and run [`conformance::vectors`](crate::conformance) on the
+/// result.
+#[async_trait]
+pub trait VectorStorage: fmt::Debug + Send + Sync {
+    /// Stores entries: all of them, or none. Returns their ids in input order. An empty batch does nothing.
+    ///
+    /// An entry with an empty id gets a UUID v7. What users call are [`insert`](Self::insert) and
+    /// [`upsert`](Self::upsert).
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad entry or two entries with one id and scope; [`IdExists`](crate::StorageError::IdExists)
+    /// if an id exists and `on_existing` says to refuse; `Io` or `Closed` when the batch cannot be made durable.
+    async fn write(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>>;
+
+    /// The entries of the query's scope that are nearest to its vector, best first.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad query; `Data` or `Io` when entries cannot be read.
+    async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>>;
+
+    /// One entry, with its times filled in.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad scope or id; `Data` or `Io` when it cannot be read.
+    async fn get(&self, scope: &StateScope, id: &str) -> Result<Option<VectorEntry>>;
+
+    /// Replaces the metadata of an entry and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::StorageError::NotFound), or as [`write`](Self::write).
+    async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()>;
+
+    /// Removes entries by id: all of those that are there, at once. Says how many were.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    async fn delete(&self, scope: &StateScope, ids: &[String]) -> Result<u64>;
+
+    /// Removes everything of a scope. Says how many entries there were.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    async fn delete_scope(&self, scope: &StateScope) -> Result<u64>;
+
+    /// At most `limit` entries of a scope whose id is greater than `after`, in byte order of the ids.
+    ///
+    /// Page through a scope with the last id of each page as the next `after`. `limit` is 1 to
+    /// [`PAGE_MAX`](crate::limits::PAGE_MAX); fewer entries than that mean the end.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a limit out of range; `Data` or `Io` when entries cannot be read.
+    async fn list(&self, scope: &StateScope, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>>;
+
+    /// Every scope that holds or held entries and was not dropped, in order. For administration: it names them all.
+    ///
+    /// # Errors
+    ///
+    /// `Data` or `Io` when they cannot be read.
+    async fn scopes(&self) -> Result<Vec<StateScope>>;
+
+    /// How much there is in all scopes together. For administration.
+    ///
+    /// # Errors
+    ///
+    /// `Data` or `Io` when it cannot be read.
+    async fn stats(&self) -> Result<StorageStats>;
+
+    /// How much there is in one scope.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad scope; `Data` or `Io` when it cannot be read.
+    async fn stats_for_scope(&self, scope: &StateScope) -> Result<ScopedStats>;
+
+    /// Returns once everything written before is durable. For stores whose writes are durable when they return, it
+    /// is a check that they still can be.
+    ///
+    /// # Errors
+    ///
+    /// `Io` or `Closed` when it cannot be made durable.
+    async fn flush(&self) -> Result<()>;
+
+    /// Stores new entries; refuses an id that exists in its scope. See [`write`](Self::write).
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    async fn insert(&self, entries: Vec<VectorEntry>) -> Result<Vec<String>> {
+        self.write(entries, OnExisting::Refuse).await
+    }
+
+    /// Stores entries; replaces those whose id exists in its scope. See [`write`](Self::write).
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    async fn upsert(&self, entries: Vec<VectorEntry>) -> Result<Vec<String>> {
+        self.write(entries, OnExisting::Replace).await
+    }
+
+    /// [`search`](Self::search) in `scope`, whatever scope the query names.
+    ///
+    /// # Errors
+    ///
+    /// As [`search`](Self::search).
+    async fn search_scoped(&self, query: &VectorQuery, scope: &StateScope) -> Result<Vec<VectorResult>> {
+        self.search(&query.clone().with_scope(scope.clone())).await
+    }
+
+    /// One answer for each query, in their order. One bad query fails the call.
+    ///
+    /// # Errors
+    ///
+    /// As [`search`](Self::search).
+    async fn search_batch(&self, queries: &[VectorQuery]) -> Result<Vec<Vec<VectorResult>>> {
+        let mut answers = Vec::with_capacity(queries.len());
+        for query in queries {
+            answers.push(self.search(query).await?);
+        }
+        Ok(answers)
+    }
+
+    /// Number of entries in a scope.
+    ///
+    /// # Errors
+    ///
+    /// As [`stats_for_scope`](Self::stats_for_scope).
+    async fn count(&self, scope: &StateScope) -> Result<u64> {
+        Ok(self.stats_for_scope(scope).await?.vectors)
+    }
+}
+
+/// What a write does about an id that exists in its scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExisting {
+    /// Fails, and stores nothing of the batch.
+    Refuse,
+    /// Takes its place: vector, metadata and times, but keeps when the entry was created.
+    Replace,
+}

@@ -1,0 +1,341 @@
+//! What is allowed? For implementers of [`VectorStorage`](crate::VectorStorage): called at the door, before anything
+//! is touched.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use serde_json::Value;
+
+use super::entry::{Metadata, VectorEntry};
+use super::filter::Filter;
+use super::metric::DistanceMetric;
+use super::query::VectorQuery;
+use crate::error::{Result, StorageError, shortened};
+use crate::key_value::validate::at_most;
+use crate::limits::{
+    BATCH_ITEMS_MAX, DIM_RANGE, EF_SEARCH_MAX, FILTER_DEPTH_MAX, FILTER_TERMS_MAX, ID_BYTES_MAX, K_MAX,
+    METADATA_BYTES_MAX, METADATA_DEPTH_MAX,
+};
+
+/// Below this norm the squares of an `f32` vector vanish, and with them its direction.
+const NORM_MIN: f64 = 1.0e-15;
+
+/// Checks the dimension of a space.
+///
+/// # Errors
+///
+/// [`StorageError::OutOfRange`].
+pub fn dim(dim: usize) -> Result<()> {
+    in_range("dimension", dim, DIM_RANGE)
+}
+
+/// Checks an id that names an entry.
+///
+/// # Errors
+///
+/// [`StorageError::InvalidName`] if it is empty, [`StorageError::LimitExceeded`] if it is too long.
+pub fn id(id: &str) -> Result<()> {
+    if id.is_empty() {
+        return Err(StorageError::InvalidName {
+            what: "id",
+            name: String::new(),
+            reason: "it is empty",
+        });
+    }
+    at_most("id", id, id.len(), ID_BYTES_MAX, "bytes")
+}
+
+/// Checks a vector; `id` is for the error text.
+///
+/// # Errors
+///
+/// [`StorageError::Dimension`], [`StorageError::NonFinite`] (also if the norm is not finite), and under cosine
+/// [`StorageError::ZeroVector`].
+pub fn vector(id: &str, vector: &[f32], dim: usize, metric: DistanceMetric) -> Result<()> {
+    if vector.len() != dim {
+        return Err(StorageError::Dimension {
+            id: shortened(id),
+            expected: dim,
+            got: vector.len(),
+        });
+    }
+    let norm_squared: f64 = vector
+        .iter()
+        .map(|component| f64::from(*component) * f64::from(*component))
+        .sum();
+    // The sum of finite squares is finite in f64, so one test finds NaN and infinity; the other what overflows f32.
+    let too_long = norm_squared.sqrt() > f64::from(f32::MAX).sqrt();
+    if !norm_squared.is_finite() || too_long {
+        let index = vector
+            .iter()
+            .position(|component| !component.is_finite())
+            .or_else(|| (0..dim).max_by(|a, b| vector[*a].abs().total_cmp(&vector[*b].abs())))
+            .unwrap_or(0);
+        return Err(StorageError::NonFinite {
+            id: shortened(id),
+            index,
+            value: vector[index],
+        });
+    }
+    if metric == DistanceMetric::Cosine && norm_squared.sqrt() < NORM_MIN {
+        return Err(StorageError::ZeroVector { id: shortened(id) });
+    }
+    Ok(())
+}
+
+/// Checks the metadata of an entry: an object (or null), not too deep. Its size is checked where it becomes bytes, by
+/// [`metadata_bytes`].
+///
+/// # Errors
+///
+/// [`StorageError::MetadataNotObject`] or [`StorageError::LimitExceeded`].
+pub fn metadata(id: &str, value: &Value) -> Result<()> {
+    let got = match value {
+        Value::Object(fields) => return metadata_fields(id, fields),
+        Value::Null => return Ok(()),
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+    };
+    Err(StorageError::MetadataNotObject { id: shortened(id), got })
+}
+
+/// Checks the nesting of the fields of an entry.
+///
+/// # Errors
+///
+/// [`StorageError::LimitExceeded`].
+pub fn metadata_fields(id: &str, fields: &Metadata) -> Result<()> {
+    // A loop, not a recursion: the depth is not bounded yet.
+    let mut rest: Vec<(&Value, usize)> = fields.values().map(|value| (value, 1)).collect();
+    while let Some((value, depth)) = rest.pop() {
+        let inner_depth = depth + 1;
+        match value {
+            Value::Object(inner) => rest.extend(inner.values().map(|value| (value, inner_depth))),
+            Value::Array(inner) => rest.extend(inner.iter().map(|value| (value, inner_depth))),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => continue,
+        }
+        at_most("metadata of", id, inner_depth, METADATA_DEPTH_MAX, "levels")?;
+    }
+    Ok(())
+}
+
+/// Checks the size of metadata as compact JSON.
+///
+/// # Errors
+///
+/// [`StorageError::LimitExceeded`].
+pub fn metadata_bytes(id: &str, len: usize) -> Result<()> {
+    at_most("metadata of", id, len, METADATA_BYTES_MAX, "bytes")
+}
+
+/// Checks one entry; its id may be empty.
+///
+/// # Errors
+///
+/// The first thing wrong.
+pub fn entry(entry: &VectorEntry, dim: usize, metric: DistanceMetric) -> Result<()> {
+    if !entry.id.is_empty() {
+        id(&entry.id)?;
+    }
+    entry.scope.validate()?;
+    vector(&entry.id, &entry.embedding, dim, metric)?;
+    metadata(&entry.id, &entry.metadata)?;
+    if let Some(ttl) = entry.ttl {
+        // Beyond this, adding it to a moment of our times would not fit.
+        let millis_max = i64::MAX / 2;
+        let millis = ttl.as_millis();
+        if entry.expires_at.is_some() {
+            return Err(StorageError::InvalidName {
+                what: "lifetime of",
+                name: shortened(&entry.id),
+                reason: "give ttl or expires_at, not both",
+            });
+        }
+        if millis == 0 || millis > millis_max as u128 {
+            return Err(StorageError::OutOfRange {
+                what: "ttl in milliseconds",
+                got: millis as f64,
+                min: 1.0,
+                max: millis_max as f64,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Checks all entries of a batch, and that no id stands twice in one scope.
+///
+/// # Errors
+///
+/// The first thing wrong.
+pub fn batch(entries: &[VectorEntry], dim: usize, metric: DistanceMetric) -> Result<()> {
+    at_most("batch", "write", entries.len(), BATCH_ITEMS_MAX, "items")?;
+    for entry in entries {
+        self::entry(entry, dim, metric)?;
+    }
+    let mut seen = HashMap::with_capacity(entries.len());
+    for (second, entry) in entries.iter().enumerate().filter(|(_, entry)| !entry.id.is_empty()) {
+        if let Some(first) = seen.insert((&entry.scope, entry.id.as_str()), second) {
+            return Err(StorageError::DuplicateId {
+                id: shortened(&entry.id),
+                first,
+                second,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Checks a query.
+///
+/// # Errors
+///
+/// The first thing wrong.
+pub fn query(query: &VectorQuery, dim: usize, metric: DistanceMetric) -> Result<()> {
+    query.scope.validate()?;
+    in_range("k", query.k, 1..=K_MAX)?;
+    vector("query", &query.vector, dim, metric)?;
+    if let Some(ef_search) = query.ef_search {
+        in_range("ef_search", ef_search, query.k..=EF_SEARCH_MAX)?;
+    }
+    if let Some(threshold) = query.threshold
+        && threshold.is_nan()
+    {
+        return Err(StorageError::OutOfRange {
+            what: "threshold",
+            got: f64::NAN,
+            min: f64::NEG_INFINITY,
+            max: f64::INFINITY,
+        });
+    }
+    query.filter.as_ref().map_or(Ok(()), filter)
+}
+
+/// Checks nesting and size of a filter.
+///
+/// # Errors
+///
+/// [`StorageError::LimitExceeded`].
+pub fn filter(filter: &Filter) -> Result<()> {
+    let (depth, terms) = filter.depth_and_terms();
+    at_most("filter", "query", depth, FILTER_DEPTH_MAX, "levels")?;
+    at_most("filter", "query", terms, FILTER_TERMS_MAX, "comparisons")
+}
+
+pub(crate) fn in_range(what: &'static str, got: usize, range: RangeInclusive<usize>) -> Result<()> {
+    if range.contains(&got) {
+        return Ok(());
+    }
+    Err(StorageError::OutOfRange {
+        what,
+        got: got as f64,
+        min: *range.start() as f64,
+        max: *range.end() as f64,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::timestamp::Timestamp;
+
+    fn text(result: Result<()>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn nan_infinity_and_overflow_are_refused_with_the_place() {
+        let check = |components: &[f32]| vector("v", components, components.len(), DistanceMetric::Euclidean);
+        assert!(text(check(&[0.0, f32::NAN])).contains("component 1 is NaN"));
+        assert!(text(check(&[f32::NEG_INFINITY, 0.0])).contains("component 0 is -inf"));
+        assert!(text(check(&[1.0, 3.0e38])).contains("component 1 is 3"));
+        check(&[1.0e-40, 0.0]).unwrap();
+        check(&[0.0, 0.0]).unwrap();
+    }
+
+    #[test]
+    fn a_vector_without_direction_is_refused_under_cosine_only() {
+        for components in [[0.0, -0.0], [1.0e-40, 0.0]] {
+            assert!(text(vector("v", &components, 2, DistanceMetric::Cosine)).contains("undefined"));
+            vector("v", &components, 2, DistanceMetric::InnerProduct).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_wrong_dimension_names_both() {
+        assert_eq!(
+            text(vector("v", &[1.0], 3, DistanceMetric::Cosine)),
+            "vector `v`: dimension mismatch: expected 3, got 1"
+        );
+        assert!(text(dim(0)).contains("dimension is 0"));
+        assert!(text(dim(65_536)).contains("1..=65535"));
+    }
+
+    #[test]
+    fn metadata_bombs_are_refused() {
+        let nested = |levels: usize| (1..levels).fold(json!({}), |inner, _| json!({ "a": inner }));
+        metadata("e", &nested(METADATA_DEPTH_MAX)).unwrap();
+        assert!(text(metadata("e", &nested(METADATA_DEPTH_MAX + 1))).contains("33 levels; at most 32"));
+        let arrays = (0..100).fold(json!([]), |inner, _| json!([inner]));
+        assert!(text(metadata("e", &json!({ "a": arrays }))).contains("levels"));
+        assert!(text(metadata("e", &json!([1]))).contains("is a JSON array"));
+        assert!(text(metadata_bytes("e", METADATA_BYTES_MAX + 1)).contains("65537 bytes"));
+        metadata("e", &Value::Null).unwrap();
+    }
+
+    #[test]
+    fn an_id_twice_in_one_scope_is_refused_but_not_in_two_scopes_and_not_the_empty_one() {
+        use llmspell_state_traits::StateScope::User;
+        let entry = |id: &str, user: &str| VectorEntry::new(id, vec![1.0]).with_scope(User(user.into()));
+        let check = |entries: &[VectorEntry]| batch(entries, 1, DistanceMetric::Cosine);
+        check(&[entry("a", "x"), entry("a", "y"), entry("", "x"), entry("", "x")]).unwrap();
+        assert!(text(check(&[entry("a", "x"), entry("b", "x"), entry("a", "x")])).contains("(entries 0 and 2)"));
+    }
+
+    #[test]
+    fn a_query_out_of_range_is_refused() {
+        let check = |query: VectorQuery| super::query(&query, 1, DistanceMetric::Cosine);
+        let ok = || VectorQuery::new(vec![1.0], 10);
+        check(ok()).unwrap();
+        assert!(text(check(VectorQuery::new(vec![1.0], 0))).contains("k is 0; it must be within 1..=10000"));
+        assert!(text(check(VectorQuery::new(vec![1.0], 10_001))).contains("k is 10001"));
+        assert!(text(check(ok().with_ef_search(9))).contains("ef_search is 9; it must be within 10..="));
+        assert!(text(check(ok().with_threshold(f32::NAN))).contains("threshold is NaN"));
+        check(ok().with_threshold(f32::NEG_INFINITY)).unwrap();
+        let deep = (0..40).fold(Filter::eq("a", 1), |inner, _| Filter::and([inner]));
+        assert!(text(check(ok().with_filter(deep))).contains("41 levels"));
+        let wide = Filter::is_in("a", 0..20_000);
+        assert!(text(check(ok().with_filter(wide))).contains("20000 comparisons"));
+    }
+
+    #[test]
+    fn a_lifetime_must_be_positive_and_given_once() {
+        let check = |ttl: Duration| {
+            entry(
+                &VectorEntry::new("e", vec![1.0]).with_ttl(ttl),
+                1,
+                DistanceMetric::Cosine,
+            )
+        };
+        check(Duration::from_secs(1)).unwrap();
+        assert!(text(check(Duration::ZERO)).contains("ttl in milliseconds is 0"));
+        assert!(text(check(Duration::MAX)).contains("ttl in milliseconds is"));
+        let both = VectorEntry::new("e", vec![1.0])
+            .with_ttl(Duration::from_secs(1))
+            .with_expires_at(Timestamp::from_millis(1));
+        assert!(text(entry(&both, 1, DistanceMetric::Cosine)).contains("not both"));
+    }
+
+    #[test]
+    fn an_id_must_be_named_and_short() {
+        assert!(text(id("")).contains("it is empty"));
+        id(&"x".repeat(ID_BYTES_MAX)).unwrap();
+        assert!(text(id(&"x".repeat(ID_BYTES_MAX + 1))).contains("1025 bytes"));
+    }
+}

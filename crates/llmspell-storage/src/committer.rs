@@ -1,0 +1,249 @@
+//! Who makes writes durable? One thread, which orders the requests and shares one sync among those that wait.
+//!
+//! A request that arrives while a commit is under way waits for the next one together with all others that arrive
+//! meanwhile (group commit). So a lone writer never waits for company, and sixty-four writers pay one sync.
+//! Requests carry the way back to whoever waits for them; a waiter that goes away does not stop its request.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex};
+
+use llmspell_core::StorageError;
+
+/// Most requests of one commit.
+const BATCH_REQUESTS_MAX: usize = 1024;
+/// No request joins a batch that already has this many bytes.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// What a committer thread drives.
+pub(crate) trait CommitEngine: Send + 'static {
+    /// One write, with the way back to whoever waits for it.
+    type Request: Send + 'static;
+
+    /// About how many bytes a request brings.
+    fn request_bytes(request: &Self::Request) -> usize;
+
+    /// Makes the requests durable, in order, and answers each of them.
+    fn commit(&mut self, requests: Vec<Self::Request>);
+
+    /// Does a little housekeeping (milliseconds) while nobody waits. Says whether there is more to do.
+    fn tidy(&mut self) -> Tidy {
+        Tidy::Done
+    }
+}
+
+/// What is left after a step of housekeeping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tidy {
+    /// Nothing to do until the next commit or nudge.
+    Done,
+    /// There is more.
+    More,
+}
+
+/// A handle to the thread. Dropping it lets the thread finish what is queued, and waits for that.
+pub(crate) struct Committer<E: CommitEngine> {
+    queue: Arc<Queue<E::Request>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Queue<R> {
+    state: Mutex<QueueState<R>>,
+    arrived: Condvar,
+}
+
+struct QueueState<R> {
+    requests: VecDeque<R>,
+    is_nudged: bool,
+    is_closed: bool,
+}
+
+impl<E: CommitEngine> Committer<E> {
+    /// Starts the thread.
+    pub(crate) fn start(name: &str, mut engine: E) -> Self {
+        let queue = Arc::new(Queue {
+            state: Mutex::new(QueueState {
+                requests: VecDeque::new(),
+                is_nudged: true,
+                is_closed: false,
+            }),
+            arrived: Condvar::new(),
+        });
+        let thread = std::thread::Builder::new()
+            .name(name.to_string())
+            .spawn({
+                let queue = Arc::clone(&queue);
+                move || run(&queue, &mut engine)
+            })
+            .expect("the system lets us start a thread");
+        Self {
+            queue,
+            thread: Some(thread),
+        }
+    }
+
+    /// Queues a request.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Closed`] after [`close`](Self::close).
+    pub(crate) fn submit(&self, request: E::Request) -> Result<(), StorageError> {
+        let mut state = self.queue.state.lock();
+        if state.is_closed {
+            return Err(StorageError::Closed);
+        }
+        state.requests.push_back(request);
+        drop(state);
+        self.queue.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Tells the thread that there is housekeeping to do.
+    pub(crate) fn nudge(&self) {
+        self.queue.state.lock().is_nudged = true;
+        self.queue.arrived.notify_one();
+    }
+
+    /// Refuses new requests, and finishes the queued ones in the background.
+    pub(crate) fn close(&self) {
+        self.queue.state.lock().is_closed = true;
+        self.queue.arrived.notify_one();
+    }
+}
+
+impl<E: CommitEngine> Drop for Committer<E> {
+    fn drop(&mut self) {
+        self.close();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was reported when it happened; whoever waited for it got `Closed`.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<E: CommitEngine> std::fmt::Debug for Committer<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Committer").finish_non_exhaustive()
+    }
+}
+
+fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
+    /// However the thread ends, nobody may wait for it in vain.
+    struct CloseOnExit<'a, R>(&'a Queue<R>);
+    impl<R> Drop for CloseOnExit<'_, R> {
+        fn drop(&mut self) {
+            let mut state = self.0.state.lock();
+            state.is_closed = true;
+            let orphans = std::mem::take(&mut state.requests);
+            drop(state);
+            drop(orphans);
+        }
+    }
+    let _guard = CloseOnExit(queue);
+    let mut has_more_to_tidy = false;
+
+    loop {
+        let mut state = queue.state.lock();
+        while state.requests.is_empty() && !state.is_closed && !state.is_nudged && !has_more_to_tidy {
+            queue.arrived.wait(&mut state);
+        }
+        if state.requests.is_empty() {
+            if state.is_closed {
+                return;
+            }
+            state.is_nudged = false;
+            drop(state);
+            has_more_to_tidy = engine.tidy() == Tidy::More;
+            continue;
+        }
+        let batch = next_batch::<E>(&mut state.requests);
+        drop(state);
+        engine.commit(batch);
+    }
+}
+
+fn next_batch<E: CommitEngine>(requests: &mut VecDeque<E::Request>) -> Vec<E::Request> {
+    let mut bytes = 0;
+    let count = requests
+        .iter()
+        .take(BATCH_REQUESTS_MAX)
+        .take_while(|request| {
+            let has_room = bytes < BATCH_BYTES_MAX;
+            bytes += E::request_bytes(request);
+            has_room
+        })
+        .count();
+    requests.drain(..count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Records the batches it is given; a request is a number of bytes.
+    struct Recorder {
+        batches: mpsc::Sender<Vec<usize>>,
+        gate: mpsc::Receiver<()>,
+    }
+
+    impl CommitEngine for Recorder {
+        type Request = usize;
+
+        fn request_bytes(request: &usize) -> usize {
+            *request
+        }
+
+        fn commit(&mut self, requests: Vec<usize>) {
+            self.batches.send(requests).unwrap();
+            self.gate.recv().unwrap();
+        }
+    }
+
+    fn recorder() -> (Committer<Recorder>, mpsc::Receiver<Vec<usize>>, mpsc::Sender<()>) {
+        let (batches, seen) = mpsc::channel();
+        let (open, gate) = mpsc::channel();
+        (Committer::start("test", Recorder { batches, gate }), seen, open)
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn requests_that_arrive_during_a_commit_share_the_next_one() {
+        let (committer, seen, open) = recorder();
+        committer.submit(1).unwrap();
+        assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), [1]);
+        for request in [2, 3, 4] {
+            committer.submit(request).unwrap();
+        }
+        open.send(()).unwrap();
+        assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), [2, 3, 4]);
+        open.send(()).unwrap();
+    }
+
+    #[test]
+    fn a_full_batch_leaves_the_rest_for_the_next_one() {
+        let mut requests: VecDeque<usize> = [BATCH_BYTES_MAX - 1, 7, 8, 9].into();
+        assert_eq!(next_batch::<Recorder>(&mut requests), [BATCH_BYTES_MAX - 1, 7]);
+        assert_eq!(next_batch::<Recorder>(&mut requests), [8, 9]);
+    }
+
+    #[test]
+    fn what_is_queued_is_done_before_a_closed_committer_ends_and_nothing_after() {
+        let (committer, seen, open) = recorder();
+        committer.submit(1).unwrap();
+        assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), [1]);
+        committer.submit(2).unwrap();
+        committer.close();
+        assert!(matches!(committer.submit(3), Err(StorageError::Closed)));
+        open.send(()).unwrap();
+        open.send(()).unwrap();
+        drop(committer);
+        assert_eq!(seen.recv().unwrap(), [2]);
+        assert!(seen.recv().is_err());
+    }
+}
