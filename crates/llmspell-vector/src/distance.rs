@@ -1,5 +1,6 @@
 //! How far is a vector from the query?
 
+use crate::aligned::AlignedVector;
 use crate::kernels::Kernels;
 
 /// How two vectors are compared.
@@ -45,7 +46,7 @@ const SQUARES_MAX: f32 = f32::MAX;
 pub struct ExactDistance {
     metric: Metric,
     /// As given; under cosine divided by its norm, or all zero if it has no direction.
-    query: Vec<f32>,
+    query: AlignedVector,
     kernels: Kernels,
 }
 
@@ -59,7 +60,7 @@ impl ExactDistance {
     pub(crate) fn with_kernels(metric: Metric, query: &[f32], kernels: Kernels) -> Self {
         let query = match metric {
             Metric::Cosine => unit(query),
-            Metric::Euclidean | Metric::InnerProduct | Metric::Manhattan => query.to_vec(),
+            Metric::Euclidean | Metric::InnerProduct | Metric::Manhattan => AlignedVector::new(query.iter().copied()),
         };
         Self { metric, query, kernels }
     }
@@ -73,7 +74,7 @@ impl ExactDistance {
     /// Number of components of the query, and of every vector compared with it.
     #[must_use]
     pub fn dim(&self) -> usize {
-        self.query.len()
+        self.query.as_slice().len()
     }
 
     /// Distance from the query to `vector`; smaller is nearer. One pass over `vector`.
@@ -90,37 +91,37 @@ impl ExactDistance {
             Metric::Cosine => self.cosine(vector),
             Metric::Euclidean => self.euclidean(vector),
             Metric::InnerProduct => self.inner_product(vector),
-            Metric::Manhattan => self.kernels.manhattan(&self.query, vector),
+            Metric::Manhattan => self.kernels.manhattan(self.query.as_slice(), vector),
         };
         // A NaN may carry a minus sign, and would then be sorted before everything else.
         if distance.is_nan() { f32::INFINITY } else { distance }
     }
 
     fn cosine(&self, vector: &[f32]) -> f32 {
-        let (dot, norm_squared) = self.kernels.dot_and_norm_squared(&self.query, vector);
+        let (dot, norm_squared) = self.kernels.dot_and_norm_squared(self.query.as_slice(), vector);
         let cosine = if (SQUARES_MIN..=SQUARES_MAX).contains(&norm_squared) && dot.is_finite() {
             dot / norm_squared.sqrt()
         } else {
-            wide_cosine(&self.query, vector)
+            wide_cosine(self.query.as_slice(), vector)
         };
         (1.0 - cosine).clamp(0.0, 2.0)
     }
 
     fn euclidean(&self, vector: &[f32]) -> f32 {
-        let squared = self.kernels.l2_squared(&self.query, vector);
+        let squared = self.kernels.l2_squared(self.query.as_slice(), vector);
         if (SQUARES_MIN..=SQUARES_MAX).contains(&squared) {
             squared.sqrt()
         } else {
-            wide_euclidean(&self.query, vector)
+            wide_euclidean(self.query.as_slice(), vector)
         }
     }
 
     fn inner_product(&self, vector: &[f32]) -> f32 {
-        let dot = self.kernels.dot(&self.query, vector);
+        let dot = self.kernels.dot(self.query.as_slice(), vector);
         let dot = if dot.is_finite() {
             dot
         } else {
-            wide_dot(&self.query, vector) as f32
+            wide_dot(self.query.as_slice(), vector) as f32
         };
         // Not `-dot`, which would make two zeros of different sign out of equal products.
         0.0 - dot
@@ -128,15 +129,10 @@ impl ExactDistance {
 }
 
 /// `vector / |vector|`, each component rounded once; all zero if there is no direction.
-fn unit(vector: &[f32]) -> Vec<f32> {
+fn unit(vector: &[f32]) -> AlignedVector {
     let norm = wide_dot(vector, vector).sqrt();
-    if norm == 0.0 {
-        return vec![0.0; vector.len()];
-    }
-    vector
-        .iter()
-        .map(|component| (f64::from(*component) / norm) as f32)
-        .collect()
+    let divisor = if norm == 0.0 { 1.0 } else { norm };
+    AlignedVector::new(vector.iter().map(|component| (f64::from(*component) / divisor) as f32))
 }
 
 // The edges of f32, where its squares overflow or vanish: rare, so plain loops in f64, which has room for all of them.

@@ -8,6 +8,7 @@
 //! | `scan.rs`      | which of these rows are nearest, exactly? [`scan`]    |
 //! | `top_k.rs`     | which `k` are nearest? [`TopK`]                       |
 //! | `neighbor.rs`  | what is found? [`Neighbor`], [`PointId`]              |
+//! | `aligned.rs`   | how does a query lie in memory?                       |
 //! | `kernels/`     | which loop is the fastest on this CPU? [`Kernels`]    |
 //!
 //! Not here yet: compact codes (`quantize/`) and the graph (`graph/`). They will produce a shortlist of points, and
@@ -28,6 +29,7 @@
 //! assert_eq!(nearest[0].distance, 0.0); // the same direction; the length does not count
 //! ```
 
+mod aligned;
 mod distance;
 mod kernels;
 mod neighbor;
