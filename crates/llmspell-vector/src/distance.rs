@@ -240,6 +240,14 @@ mod tests {
             prop_assert_eq!(ExactDistance::new(Metric::Cosine, &query).distance(&scaled(&vector)), expected);
         }
 
+        /// Parallel vectors: rounding alone would take every other one of them beyond the ends of the range.
+        #[test]
+        fn cosine_distances_stay_within_zero_and_two(query in vec(-1.0f32..1.0, 1..40), factor in -9.0f32..9.0) {
+            let vector: Vec<f32> = query.iter().map(|component| component * factor).collect();
+            let distance = ExactDistance::new(Metric::Cosine, &query).distance(&vector);
+            prop_assert!((0.0..=2.0).contains(&distance), "{}", distance);
+        }
+
         /// Any bits at all, NaN and infinities among them.
         #[test]
         fn no_data_gives_nan_or_minus_zero_or_a_panic(pairs in vec(any::<(u32, u32)>(), 0..70)) {
