@@ -1,9 +1,15 @@
 //! Key-value backends.
 //!
-//! | file        | question                                     |
-//! |-------------|----------------------------------------------|
-//! | `memory.rs` | how is state kept in RAM? [`MemoryBackend`]  |
+//! | file or folder | question                                                       |
+//! |----------------|----------------------------------------------------------------|
+//! | `memory/`      | how is state kept in RAM? [`MemoryBackend`]                    |
+//! | `sled/`        | how is state kept safe on sled 0.34? `SledBackend` (feature `sled`) |
 
 mod memory;
+#[cfg(feature = "sled")]
+mod sled;
 
 pub use memory::MemoryBackend;
+#[cfg(feature = "sled")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
+pub use sled::{SledBackend, SledOptions, SledReport};

@@ -55,7 +55,7 @@ pub async fn readers_see_a_batch_whole_or_not_at_all(backend: &dyn StorageBacken
         let mut batch = vec![];
         for key in &pair {
             // Every third round the keys are gone for a moment that nobody may see.
-            if round % 3 == 0 {
+            if round.is_multiple_of(3) {
                 batch.push(KeyValueWrite::DeletePrefix { prefix: key.clone() });
             }
             batch.push(KeyValueWrite::Set {
