@@ -40,8 +40,24 @@ struct World {
     /// Content of the files before the history begins.
     files_before: Vec<Vec<u8>>,
     names_before: BTreeMap<String, usize>,
-    /// The operation with this number, and all after it, fail.
-    fail_from: Option<(usize, io::ErrorKind)>,
+    /// Operations that fail: from this number on, for a while.
+    failure: Option<Failure>,
+}
+
+/// Operations that fail.
+#[derive(Debug)]
+struct Failure {
+    from: usize,
+    kind: io::ErrorKind,
+    lasts: Lasts,
+}
+
+/// How long a disk fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lasts {
+    /// The next operation works again.
+    Once,
+    ForEver,
 }
 
 /// What is left after a loss of power.
@@ -101,9 +117,9 @@ impl SimDisk {
         points
     }
 
-    /// From the operation `number` on, everything fails.
-    pub(crate) fn fail_from(&self, number: usize, kind: io::ErrorKind) {
-        self.world.lock().fail_from = Some((number, kind));
+    /// Operations fail from the one with this number on.
+    pub(crate) fn fail(&self, from: usize, kind: io::ErrorKind, lasts: Lasts) {
+        self.world.lock().failure = Some(Failure { from, kind, lasts });
     }
 
     /// What a loss of power leaves when the first `time` operations have begun and the others have not.
@@ -128,10 +144,13 @@ impl SimDisk {
 
     fn act(&self, event: Event) -> io::Result<()> {
         let mut world = self.world.lock();
-        if let Some((number, kind)) = world.fail_from
-            && world.history.len() >= number
-        {
-            return Err(kind.into());
+        let now = world.history.len();
+        if let Some(failure) = world.failure.take_if(|failure| failure.from <= now) {
+            let error = failure.kind.into();
+            if failure.lasts == Lasts::ForEver {
+                world.failure = Some(failure);
+            }
+            return Err(error);
         }
         match &event {
             Event::Write { file, offset, bytes } => write(&mut world.files[*file], *offset, bytes),

@@ -1,12 +1,12 @@
-//! The disk fails at every operation of a workload, and for good.
+//! The disk fails at every operation of a workload, once or for good.
 
 use std::io;
 use std::sync::Arc;
 
-use llmspell_core::ErrorKind;
+use llmspell_core::{ErrorKind, KeyValueWrite};
 
-use super::workload::{Content, Store, steps};
-use crate::disk::sim::{Luck, SimDisk};
+use super::workload::{Content, Step, Store, steps};
+use crate::disk::sim::{Lasts, Luck, SimDisk};
 
 fn operations_of_a_whole_run() -> usize {
     let disk = SimDisk::default();
@@ -24,7 +24,7 @@ fn given_a_disk_that_fails_from_any_operation_on_then_errors_are_typed_and_nothi
         for number in (0..operations_of_a_whole_run()).step_by(3) {
             // Given: a disk on which nothing works any more from here on.
             let disk = SimDisk::default();
-            disk.fail_from(number, kind);
+            disk.fail(number, kind, Lasts::ForEver);
             let Ok(store) = Store::open(Arc::new(disk.clone())) else {
                 continue;
             };
@@ -77,5 +77,59 @@ fn given_a_disk_that_fails_from_any_operation_on_then_errors_are_typed_and_nothi
             );
             store.assert_sound();
         }
+    }
+}
+
+#[test]
+fn given_an_operation_that_fails_once_then_writing_goes_on_only_where_nothing_is_in_doubt() {
+    for number in 0..operations_of_a_whole_run() {
+        // Given: a disk on which one operation fails; a second try would seem to work.
+        let disk = SimDisk::default();
+        disk.fail(number, io::ErrorKind::Other, Lasts::Once);
+        let Ok(store) = Store::open(Arc::new(disk.clone())) else {
+            continue;
+        };
+
+        // When: a step of a workload meets it.
+        let mut before = Content::default();
+        let mut in_doubt = None;
+        for step in steps() {
+            let after = before.after(&step);
+            match store.run(&step) {
+                Ok(()) => before = after,
+                Err(error) => {
+                    assert!(
+                        matches!(error.kind(), ErrorKind::Io | ErrorKind::Closed),
+                        "operation {number}: {error}"
+                    );
+                    in_doubt = Some(after);
+                    break;
+                }
+            }
+        }
+        let Some(in_doubt) = in_doubt else { continue };
+
+        // Then: either the next write works, and the failed one did not happen; or the database writes no more.
+        let probe = Step::Values(vec![KeyValueWrite::Set {
+            key: "probe".to_string(),
+            value: vec![1],
+        }]);
+        let possible = match store.run(&probe) {
+            Ok(()) => vec![before.after(&probe)],
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Closed, "operation {number}: {error}");
+                vec![before.clone(), in_doubt]
+            }
+        };
+        assert!(possible.contains(&store.content()), "operation {number}");
+        drop(store);
+        let image = disk.image_at(disk.now(), Luck::Everything);
+        let store = Store::open(Arc::new(SimDisk::from_image(&image))).unwrap();
+        let found = store.content();
+        assert!(
+            possible.contains(&found),
+            "operation {number}: {found:?} is none of {possible:?}"
+        );
+        store.assert_sound();
     }
 }
