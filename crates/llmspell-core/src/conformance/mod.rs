@@ -29,5 +29,6 @@
 
 mod drive;
 pub mod key_value;
+pub mod vectors;
 
 pub use drive::{BlockOn, BoxFuture, block_on};
