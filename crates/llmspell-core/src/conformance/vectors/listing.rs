@@ -37,6 +37,10 @@ pub async fn pages_of_a_list_join_to_the_scope(store: &dyn VectorStorage) {
                 assert_eq!(store.get(&scope, &entry.id).await.unwrap().as_ref(), Some(&entry));
                 joined.push(entry.id);
             }
+            assert!(
+                joined.len() <= expected.len(),
+                "pages of {limit} repeat entries: {joined:?}"
+            );
             if is_last {
                 break;
             }
