@@ -8,7 +8,7 @@
 //! use std::sync::Arc;
 //! use llmspell_core::conformance::key_value;
 //!
-//! key_value::check_all(async || Arc::new(new_backend())).await;
+//! key_value::check_all(async || Arc::new(new_backend()) as _).await;
 //! # }
 //! ```
 //!
