@@ -32,6 +32,7 @@ pub async fn entries_and_deletes_are_there_after_reopening(open: impl AsyncFn() 
         store.insert(batch.collect()).await.unwrap();
     }
     let mut before = snapshot(&*store, &scopes).await;
+    drop(store);
     for round in 0..4 {
         drop(store_change(&open, &mut before, &scopes, round).await);
     }
