@@ -1,6 +1,6 @@
 //! Where does chance come from? From a seed, so that a run can be repeated.
 
-/// SplitMix64 (Steele, Lea, Flood 2014): every seed is a good one, and so is every number that comes of it.
+/// `SplitMix64` (Steele, Lea, Flood 2014): every seed is a good one, and so is every number that comes of it.
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 
