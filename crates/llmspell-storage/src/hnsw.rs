@@ -410,7 +410,7 @@ fn prepare(entries: Vec<VectorEntry>, dim: usize, metric: DistanceMetric, now: i
     validate::batch(&entries, dim, metric)?;
     let now = Timestamp::from_millis(now);
     let mut bytes = 0_usize;
-    let prepared = entries
+    entries
         .into_iter()
         .map(|entry| {
             let metadata = if entry.metadata.is_null() {
@@ -445,8 +445,7 @@ fn prepare(entries: Vec<VectorEntry>, dim: usize, metric: DistanceMetric, now: i
                 expires_at,
             })
         })
-        .collect();
-    prepared
+        .collect()
 }
 
 fn space_stats(shared: &Shared, space: &Space, now: i64) -> Result<StorageStats> {

@@ -81,7 +81,7 @@ fn check_space(shared: &Shared, space: &Space, section: &mut CheckSection) -> Re
     for (scope, scope_id) in scopes {
         section.note(truth_check::scope_name(&read, space.id, &scope, scope_id))?;
         if let Some(state) = section.note(read.state(scope_id))? {
-            slot_use.add(&state.extents, format!("scope {}", scope_id.0));
+            slot_use.add(&state.extents, &format!("scope {}", scope_id.0));
             truth_check::namespace(shared, &read, space, scope_id, &state, section)?;
         }
     }
@@ -89,7 +89,7 @@ fn check_space(shared: &Shared, space: &Space, section: &mut CheckSection) -> Re
         if space_id == space.id
             && let Some(state) = section.note(read.state(scope_id))?
         {
-            slot_use.add(&state.extents, format!("dropped scope {}", scope_id.0));
+            slot_use.add(&state.extents, &format!("dropped scope {}", scope_id.0));
         }
     }
     slot_use.finish(section);

@@ -289,6 +289,10 @@ impl Database {
     /// # Errors
     ///
     /// [`Poisoned`](StorageError::Poisoned) if an earlier write failed.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no threads left.
     pub async fn close(self) -> Result<()> {
         let flushed = self.inner.request(|reply| Request::Flush { reply }).await;
         self.inner.is_closed.store(true, Ordering::SeqCst);

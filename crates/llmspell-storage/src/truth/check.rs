@@ -141,10 +141,10 @@ impl SlotUse {
     }
 
     /// These are somebody's.
-    pub(crate) fn add(&mut self, extents: &[Extent], owner: String) {
+    pub(crate) fn add(&mut self, extents: &[Extent], owner: &str) {
         self.runs.extend(extents.iter().map(|extent| {
             let Slot(first) = extent.first_slot;
-            (first, extent.len, owner.clone())
+            (first, extent.len, owner.to_string())
         }));
     }
 
