@@ -109,6 +109,18 @@ pub struct DatabaseStats {
     pub memory_bytes: u64,
 }
 
+impl DatabaseOptions {
+    /// Opens the database in `dir`, creating it (and the directory) if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::open`]; with [`must_exist`](Self::must_exist) also
+    /// [`ForeignDirectory`](crate::StorageError::ForeignDirectory) where there is none.
+    pub async fn open(self, dir: impl AsRef<Path>) -> Result<Database> {
+        Database::open_with(dir.as_ref(), self).await
+    }
+}
+
 impl Database {
     /// Opens the database in `dir`, creating it (and the directory) if it is not there.
     ///
