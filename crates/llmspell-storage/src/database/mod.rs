@@ -32,7 +32,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub(crate) use batch::KV_SCOPE;
-pub use check::{CheckReport, CheckSection};
 pub(crate) use request::{PreparedEntry, Reply, Request};
 pub(crate) use shared::Shared;
 
@@ -42,6 +41,7 @@ use crate::hnsw::HNSWVectorStorage;
 use crate::options::DatabaseOptions;
 use crate::pool::Pool;
 use crate::registry::Space;
+use crate::report::CheckReport;
 use crate::truth::{self, FIRST_SPACE, SpaceRecord, Truth};
 use writer::Writer;
 
