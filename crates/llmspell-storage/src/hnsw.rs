@@ -13,9 +13,9 @@ use llmspell_core::{
 
 use crate::database::{Database, PreparedEntry, Request, Shared};
 use crate::ids::ScopeId;
-use crate::namespace::search::Snapshot;
 use crate::namespace::{Namespace, State};
 use crate::registry::Space;
+use crate::search::Snapshot;
 use crate::slots::SlotStore;
 use crate::truth::{self, SpaceRecord};
 

@@ -87,6 +87,7 @@ mod pool;
 mod record;
 mod registry;
 mod report;
+mod search;
 mod slots;
 mod truth;
 mod value_cache;
