@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use llmspell_core::{DistanceMetric, HNSWConfig, Result, StorageError, limits, validate_vectors as validate};
+use llmspell_core::{DistanceMetric, HNSWConfig, Result, StorageError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -35,9 +35,7 @@ pub(crate) use batch::KV_SCOPE;
 pub(crate) use request::{PreparedEntry, Reply, Request};
 pub(crate) use shared::Shared;
 
-use crate::backends::RedbBackend;
 use crate::committer::Committer;
-use crate::hnsw::HNSWVectorStorage;
 use crate::options::DatabaseOptions;
 use crate::pool::Pool;
 use crate::registry::Space;
@@ -47,7 +45,8 @@ use writer::Writer;
 
 /// A directory that holds an application's key-value state and its vector memory.
 ///
-/// Cheap to clone; all clones, and the [`RedbBackend`] and [`HNSWVectorStorage`]s made of it, are handles to the same
+/// Cheap to clone; all clones, and the [`RedbBackend`](crate::RedbBackend) and
+/// [`HNSWVectorStorage`](crate::HNSWVectorStorage)s made of it, are handles to the same
 /// database. It is closed, and its lock given up, when the last of them is dropped; dropping the last one waits for
 /// the writes that are under way.
 ///
@@ -186,53 +185,6 @@ impl Database {
         }
     }
 
-    /// The key-value half.
-    #[must_use]
-    pub fn kv(&self) -> RedbBackend {
-        RedbBackend::new(self.clone())
-    }
-
-    /// A vector space by its name: the one that is there, or a new one.
-    ///
-    /// Dimension and metric are fixed when it is created; the rest of `config` is what it was last opened with.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfRange`](StorageError::OutOfRange) for a bad dimension or configuration;
-    /// [`SpaceMismatch`](StorageError::SpaceMismatch) if the space has another dimension or metric;
-    /// [`Corrupted`](StorageError::Corrupted) if its files are damaged.
-    pub async fn vectors(&self, name: &str, dim: usize, config: HNSWConfig) -> Result<HNSWVectorStorage> {
-        check_space_name(name)?;
-        validate::dim(dim)?;
-        config.validate()?;
-        let record = SpaceRecord {
-            name: name.to_string(),
-            dim,
-            config,
-        };
-        let id = self.inner.request(|reply| Request::OpenSpace { record, reply }).await?;
-        self.open_space(id).await
-    }
-
-    /// A vector space by its name, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// [`Corrupted`](StorageError::Corrupted) if its files are damaged.
-    pub async fn existing_vectors(&self, name: &str) -> Result<Option<HNSWVectorStorage>> {
-        self.inner.check_open()?;
-        match self.inner.shared.space_record(name) {
-            Some((id, _)) => self.open_space(id).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    async fn open_space(&self, id: crate::ids::SpaceId) -> Result<HNSWVectorStorage> {
-        let shared = Arc::clone(&self.inner.shared);
-        let space = self.inner.run(move || shared.space(id)).await?;
-        Ok(HNSWVectorStorage::of(self.clone(), space))
-    }
-
     /// All vector spaces, in the order of their creation.
     ///
     /// # Errors
@@ -353,22 +305,4 @@ impl Inner {
             Ok(())
         }
     }
-}
-
-fn check_space_name(name: &str) -> Result<()> {
-    let reason = if name.is_empty() {
-        "it is empty"
-    } else if name.len() > limits::SPACE_NAME_BYTES_MAX {
-        "it is longer than 256 bytes"
-    } else if name.chars().any(char::is_control) {
-        "it has control characters"
-    } else {
-        return Ok(());
-    };
-    let name = name.chars().take(64).flat_map(char::escape_debug).collect();
-    Err(StorageError::InvalidName {
-        what: "space",
-        name,
-        reason,
-    })
 }

@@ -1,4 +1,11 @@
 //! What does an application search? [`HNSWVectorStorage`], a space of a [`Database`].
+//!
+//! | file        | question                                         |
+//! |-------------|--------------------------------------------------|
+//! | `mod.rs`    | how is a call of the trait done by the database? |
+//! | `spaces.rs` | how is a space of a database opened, or made?    |
+
+mod spaces;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -96,7 +103,7 @@ impl HNSWVectorStorage {
         Database::open(dir).await?.vectors(DEFAULT_SPACE, dim, config).await
     }
 
-    pub(crate) fn of(database: Database, space: Arc<Space>) -> Self {
+    fn of(database: Database, space: Arc<Space>) -> Self {
         let config = space.config.read().clone();
         Self {
             dim: space.dim,
