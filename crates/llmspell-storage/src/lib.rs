@@ -101,4 +101,4 @@ pub use database::{CheckReport, CheckSection, Database, DatabaseStats, SpaceInfo
 pub use export::{export, export_with};
 pub use hnsw::{DEFAULT_SPACE, HNSWVectorStorage};
 pub use llmspell_core::*;
-pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_FREE_BYTES_MIN, DatabaseOptions};
+pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_FREE_BYTES_MIN, DEFAULT_VERIFY_BYTES_MAX, DatabaseOptions};
