@@ -37,6 +37,7 @@ impl Default for DatabaseOptions {
         Self {
             cache_bytes: DEFAULT_CACHE_BYTES,
             free_bytes_min: DEFAULT_FREE_BYTES_MIN,
+            verify_bytes_max: DEFAULT_VERIFY_BYTES_MAX,
             must_exist: false,
         }
     }
