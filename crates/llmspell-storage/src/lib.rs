@@ -86,6 +86,8 @@ mod options;
 mod pool;
 mod record;
 mod registry;
+mod report;
+mod search;
 mod slots;
 mod truth;
 mod value_cache;
@@ -97,8 +99,9 @@ pub use backends::{MemoryBackend, RedbBackend};
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use backends::{SledBackend, SledOptions, SledReport};
-pub use database::{CheckReport, CheckSection, Database, DatabaseStats, SpaceInfo};
+pub use database::{Database, DatabaseStats, SpaceInfo};
 pub use export::{export, export_with};
 pub use hnsw::{DEFAULT_SPACE, HNSWVectorStorage};
 pub use llmspell_core::*;
 pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_FREE_BYTES_MIN, DEFAULT_VERIFY_BYTES_MAX, DatabaseOptions};
+pub use report::{CheckReport, CheckSection};

@@ -1,11 +1,5 @@
 //! What can be set when a database is opened?
 
-use std::path::Path;
-
-use llmspell_core::Result;
-
-use crate::database::Database;
-
 /// Default of [`DatabaseOptions::cache_bytes`].
 pub const DEFAULT_CACHE_BYTES: usize = 96 << 20;
 /// Default of [`DatabaseOptions::free_bytes_min`].
@@ -14,7 +8,7 @@ pub const DEFAULT_FREE_BYTES_MIN: u64 = 64 << 20;
 /// Default of [`DatabaseOptions::verify_bytes_max`].
 pub const DEFAULT_VERIFY_BYTES_MAX: u64 = 256 << 20;
 
-/// How a [`Database`] is opened.
+/// How a [`Database`](crate::Database) is opened.
 ///
 /// ```no_run
 /// # async fn example() -> llmspell_storage::Result<()> {
@@ -83,15 +77,5 @@ impl DatabaseOptions {
     pub fn must_exist(mut self, must_exist: bool) -> Self {
         self.must_exist = must_exist;
         self
-    }
-
-    /// Opens the database in `dir`, creating it (and the directory) if it is not there.
-    ///
-    /// # Errors
-    ///
-    /// As [`Database::open`]; with [`must_exist`](Self::must_exist) also
-    /// [`ForeignDirectory`](crate::StorageError::ForeignDirectory) where there is none.
-    pub async fn open(self, dir: impl AsRef<Path>) -> Result<Database> {
-        Database::open_with(dir.as_ref(), self).await
     }
 }

@@ -40,10 +40,6 @@ pub struct RedbBackend {
 }
 
 impl RedbBackend {
-    pub(crate) fn new(database: Database) -> Self {
-        Self { database }
-    }
-
     /// Opens the [`Database`] in `dir`, creating it if it is not there.
     ///
     /// # Errors
@@ -70,6 +66,14 @@ impl RedbBackend {
 
     fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.database.inner.shared)
+    }
+}
+
+impl Database {
+    /// The key-value half.
+    #[must_use]
+    pub fn kv(&self) -> RedbBackend {
+        RedbBackend { database: self.clone() }
     }
 }
 

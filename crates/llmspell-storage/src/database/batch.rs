@@ -324,7 +324,7 @@ impl<'a> Batch<'a> {
             group.entries.push((entry, created_at));
         }
         for group in groups {
-            self.write_group(space, group, now)?;
+            self.write_group(space, &group, now)?;
         }
         Ok(())
     }
@@ -354,7 +354,7 @@ impl<'a> Batch<'a> {
         Ok(Some((point, record)))
     }
 
-    fn write_group(&mut self, space: &Arc<Space>, group: Group<'_>, now: i64) -> Result<(), Fail> {
+    fn write_group(&mut self, space: &Arc<Space>, group: &Group<'_>, now: i64) -> Result<(), Fail> {
         if self.pending(space, group.scope)?.is_none() {
             self.create_scope(space, group.scope)?;
         }

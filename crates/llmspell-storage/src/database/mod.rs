@@ -27,27 +27,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use llmspell_core::{DistanceMetric, HNSWConfig, Result, StorageError, limits, validate_vectors as validate};
+use llmspell_core::{DistanceMetric, HNSWConfig, Result, StorageError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub(crate) use batch::KV_SCOPE;
-pub use check::{CheckReport, CheckSection};
 pub(crate) use request::{PreparedEntry, Reply, Request};
 pub(crate) use shared::Shared;
 
-use crate::backends::RedbBackend;
 use crate::committer::Committer;
-use crate::hnsw::HNSWVectorStorage;
 use crate::options::DatabaseOptions;
 use crate::pool::Pool;
 use crate::registry::Space;
+use crate::report::CheckReport;
 use crate::truth::{self, FIRST_SPACE, SpaceRecord, Truth};
 use writer::Writer;
 
 /// A directory that holds an application's key-value state and its vector memory.
 ///
-/// Cheap to clone; all clones, and the [`RedbBackend`] and [`HNSWVectorStorage`]s made of it, are handles to the same
+/// Cheap to clone; all clones, and the [`RedbBackend`](crate::RedbBackend) and
+/// [`HNSWVectorStorage`](crate::HNSWVectorStorage)s made of it, are handles to the same
 /// database. It is closed, and its lock given up, when the last of them is dropped; dropping the last one waits for
 /// the writes that are under way.
 ///
@@ -107,6 +106,18 @@ pub struct DatabaseStats {
     pub slot_bytes: u64,
     /// Bytes of RAM that the database itself holds: cached pages and values, and vectors if it is in memory.
     pub memory_bytes: u64,
+}
+
+impl DatabaseOptions {
+    /// Opens the database in `dir`, creating it (and the directory) if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::open`]; with [`must_exist`](Self::must_exist) also
+    /// [`ForeignDirectory`](crate::StorageError::ForeignDirectory) where there is none.
+    pub async fn open(self, dir: impl AsRef<Path>) -> Result<Database> {
+        Database::open_with(dir.as_ref(), self).await
+    }
 }
 
 impl Database {
@@ -172,53 +183,6 @@ impl Database {
                 is_closed: AtomicBool::new(false),
             }),
         }
-    }
-
-    /// The key-value half.
-    #[must_use]
-    pub fn kv(&self) -> RedbBackend {
-        RedbBackend::new(self.clone())
-    }
-
-    /// A vector space by its name: the one that is there, or a new one.
-    ///
-    /// Dimension and metric are fixed when it is created; the rest of `config` is what it was last opened with.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfRange`](StorageError::OutOfRange) for a bad dimension or configuration;
-    /// [`SpaceMismatch`](StorageError::SpaceMismatch) if the space has another dimension or metric;
-    /// [`Corrupted`](StorageError::Corrupted) if its files are damaged.
-    pub async fn vectors(&self, name: &str, dim: usize, config: HNSWConfig) -> Result<HNSWVectorStorage> {
-        check_space_name(name)?;
-        validate::dim(dim)?;
-        config.validate()?;
-        let record = SpaceRecord {
-            name: name.to_string(),
-            dim,
-            config,
-        };
-        let id = self.inner.request(|reply| Request::OpenSpace { record, reply }).await?;
-        self.open_space(id).await
-    }
-
-    /// A vector space by its name, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// [`Corrupted`](StorageError::Corrupted) if its files are damaged.
-    pub async fn existing_vectors(&self, name: &str) -> Result<Option<HNSWVectorStorage>> {
-        self.inner.check_open()?;
-        match self.inner.shared.space_record(name) {
-            Some((id, _)) => self.open_space(id).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    async fn open_space(&self, id: crate::ids::SpaceId) -> Result<HNSWVectorStorage> {
-        let shared = Arc::clone(&self.inner.shared);
-        let space = self.inner.run(move || shared.space(id)).await?;
-        Ok(HNSWVectorStorage::of(self.clone(), space))
     }
 
     /// All vector spaces, in the order of their creation.
@@ -289,6 +253,10 @@ impl Database {
     /// # Errors
     ///
     /// [`Poisoned`](StorageError::Poisoned) if an earlier write failed.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no threads left.
     pub async fn close(self) -> Result<()> {
         let flushed = self.inner.request(|reply| Request::Flush { reply }).await;
         self.inner.is_closed.store(true, Ordering::SeqCst);
@@ -338,22 +306,4 @@ impl Inner {
             Ok(())
         }
     }
-}
-
-fn check_space_name(name: &str) -> Result<()> {
-    let reason = if name.is_empty() {
-        "it is empty"
-    } else if name.len() > limits::SPACE_NAME_BYTES_MAX {
-        "it is longer than 256 bytes"
-    } else if name.chars().any(char::is_control) {
-        "it has control characters"
-    } else {
-        return Ok(());
-    };
-    let name = name.chars().take(64).flat_map(char::escape_debug).collect();
-    Err(StorageError::InvalidName {
-        what: "space",
-        name,
-        reason,
-    })
 }

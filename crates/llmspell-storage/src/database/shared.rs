@@ -103,7 +103,7 @@ impl Shared {
         }
         let SpaceRecord { name, dim, config } = known.record.clone();
         let slots = match &self.disk {
-            Some(disk) => SlotStore::open(Arc::clone(disk), id, dim, self.truth.read()?.slot_end(id)?)?,
+            Some(disk) => SlotStore::open(disk, id, dim, self.truth.read()?.slot_end(id)?)?,
             None => SlotStore::in_memory(dim),
         };
         let space = Arc::new(Space::new(id, name, dim, config, slots));

@@ -6,8 +6,7 @@
 //! | `expiries.rs`| which points have expired by now?                               |
 //! | `checkpoint.rs` | how is a state stored, so that the log need not be kept?     |
 //! | `reuse.rs`   | which points may be given out again?                            |
-//! | `tail.rs`    | which vectors are compared by a scan?                           |
-//! | `search.rs`  | which entries are nearest?                                      |
+//! | `verify.rs`  | are the slots of the living points undamaged?                   |
 //!
 //! # Promises
 //!
@@ -17,9 +16,8 @@
 mod checkpoint;
 mod expiries;
 mod reuse;
-pub(crate) mod search;
 mod state;
-mod tail;
+mod verify;
 
 use std::sync::Arc;
 

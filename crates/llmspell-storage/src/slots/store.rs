@@ -77,12 +77,12 @@ impl SlotStore {
     /// # Errors
     ///
     /// `Corrupted` if a file is missing or shorter than the slots in use, `Io` if one cannot be opened.
-    pub(crate) fn open(disk: Arc<dyn Disk>, space: SpaceId, dim: usize, end: u64) -> Result<Self> {
+    pub(crate) fn open(disk: &Arc<dyn Disk>, space: SpaceId, dim: usize, end: u64) -> Result<Self> {
         let dir = Self::dir(space);
         let store = Self::new(
             dim,
             Some(Home {
-                disk: Arc::clone(&disk),
+                disk: Arc::clone(disk),
                 dir: dir.clone(),
             }),
         );
@@ -433,7 +433,7 @@ mod tests {
         let disk: Arc<dyn Disk> = Arc::new(Directory::new(dir.path().to_path_buf()));
         disk.create_dir("spaces").unwrap();
         disk.create_dir(&SlotStore::dir(SpaceId(1))).unwrap();
-        let store = SlotStore::open(Arc::clone(&disk), SpaceId(1), DIM, 0).unwrap();
+        let store = SlotStore::open(&disk, SpaceId(1), DIM, 0).unwrap();
         write(&store, 0, 10);
         let older = store.view();
         write(&store, 10, 20_000);
@@ -443,7 +443,7 @@ mod tests {
         store.trim(20_010);
         drop((store, older));
 
-        let store = SlotStore::open(Arc::clone(&disk), SpaceId(1), DIM, 20_010).unwrap();
+        let store = SlotStore::open(&disk, SpaceId(1), DIM, 20_010).unwrap();
         assert_written(&store, 0, 20_010);
         drop(store);
         let path = dir.path().join("spaces/00000001/slots-0");
@@ -459,7 +459,7 @@ mod tests {
             .unwrap()
             .set_len(len - 1)
             .unwrap();
-        let error = SlotStore::open(disk, SpaceId(1), DIM, 20_010).unwrap_err();
+        let error = SlotStore::open(&disk, SpaceId(1), DIM, 20_010).unwrap_err();
         assert!(error.to_string().contains("bytes; 720360 are in use"), "{error}");
     }
 }

@@ -2,13 +2,13 @@
 
 use llmspell_core::{Result, StateScope};
 
-use super::{Read, tables};
+use super::{Read, Truth, tables};
 use crate::codec::unseal;
-use crate::database::{CheckSection, Shared};
 use crate::error::corrupted;
 use crate::ids::{Extent, Generation, PointId, ScopeId, Slot, SpaceId};
 use crate::namespace::State;
-use crate::registry::Space;
+use crate::report::CheckSection;
+use crate::slots::SlotStore;
 use redb::ReadableTable;
 
 /// Every key-value pair.
@@ -36,9 +36,9 @@ pub(crate) fn scope_name(read: &Read, space: SpaceId, scope: &StateScope, scope_
 
 /// Every entry of a scope: its row, its id, its slot.
 pub(crate) fn namespace(
-    shared: &Shared,
+    truth: &Truth,
     read: &Read,
-    space: &Space,
+    slots: &SlotStore,
     scope: ScopeId,
     state: &State,
     section: &mut CheckSection,
@@ -46,7 +46,7 @@ pub(crate) fn namespace(
     let problem = |detail: String| corrupted(read.path(), format!("scope {}: {detail}", scope.0));
     let (mut entries, mut metadata_bytes) = (0, 0);
     let expiring = read.table(tables::EXPIRING)?;
-    let slots = space.slots.view();
+    let view = slots.view();
     read.records(scope)?.visit_each(|point, record| {
         entries += 1;
         let Some(record) = section.note(record)? else {
@@ -80,15 +80,15 @@ pub(crate) fn namespace(
         }
         let damage = match state.slot(point) {
             None => Some(problem(format!("entry {} has no slot", point.0))),
-            Some(slot) => match slots.verify(slot, scope) {
+            Some(slot) => match view.verify(slot, scope) {
                 Ok(generation) if generation == record.generation => None,
                 // Written again since the snapshot was taken: then the entry is not there any more.
-                _ if !is_current(shared, scope, point, record.generation)? => None,
+                _ if !is_current(truth, scope, point, record.generation)? => None,
                 Ok(_) => Some(corrupted(
-                    space.slots.path(slot),
+                    slots.path(slot),
                     format!("slot {}: wrong generation", slot.0),
                 )),
-                Err(wrong) => Some(corrupted(space.slots.path(slot), format!("slot {}: {wrong}", slot.0))),
+                Err(wrong) => Some(corrupted(slots.path(slot), format!("slot {}: {wrong}", slot.0))),
             },
         };
         section.problems.extend(damage.map(|damage| damage.to_string()));
@@ -114,8 +114,8 @@ pub(crate) fn namespace(
     Ok(())
 }
 
-fn is_current(shared: &Shared, scope: ScopeId, point: PointId, generation: Generation) -> Result<bool> {
-    let now = shared.truth.read()?;
+fn is_current(truth: &Truth, scope: ScopeId, point: PointId, generation: Generation) -> Result<bool> {
+    let now = truth.read()?;
     let record = now.records(scope)?.get(point);
     Ok(record.is_ok_and(|record| record.generation == generation))
 }
@@ -129,22 +129,22 @@ pub(crate) struct SlotUse {
 
 impl SlotUse {
     /// With the free slots of a space.
-    pub(crate) fn new(read: &Read, space: &Space) -> Result<Self> {
+    pub(crate) fn new(read: &Read, space: SpaceId) -> Result<Self> {
         let free = read
-            .free_slots(space.id)?
+            .free_slots(space)?
             .into_iter()
             .map(|(first, len)| (first, len, "free".to_string()));
         Ok(Self {
-            end: read.slot_end(space.id)?,
+            end: read.slot_end(space)?,
             runs: free.collect(),
         })
     }
 
     /// These are somebody's.
-    pub(crate) fn add(&mut self, extents: &[Extent], owner: String) {
+    pub(crate) fn add(&mut self, extents: &[Extent], owner: &str) {
         self.runs.extend(extents.iter().map(|extent| {
             let Slot(first) = extent.first_slot;
-            (first, extent.len, owner.clone())
+            (first, extent.len, owner.to_string())
         }));
     }
 

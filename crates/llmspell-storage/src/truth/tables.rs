@@ -11,7 +11,7 @@
 //! | `dropped`     | scope id                     | space id: what is left of it is to be purged      |
 //! | `ids`         | scope id, id                 | point                                             |
 //! | `entries`     | scope id, point              | record: see `record.rs`                           |
-//! | `expiring`    | expires_at, scope id, point  | space id                                          |
+//! | `expiring`    | `expires_at`, scope id, point | space id                                          |
 //! | `log`         | scope id, Lsn                | op: see `op.rs`                                   |
 //! | `checkpoints` | scope id                     | state: see `namespace/checkpoint.rs`              |
 //! | `kv`          | scope id, key                | sealed value; scope id 0 is everybody's           |

@@ -81,7 +81,7 @@ impl Content {
                         KeyValueWrite::Set { key, value } => drop(content.values.insert(key.clone(), value.clone())),
                         KeyValueWrite::Delete { key } => drop(content.values.remove(key)),
                         KeyValueWrite::DeletePrefix { prefix } => {
-                            content.values.retain(|key, _| !key.starts_with(prefix))
+                            content.values.retain(|key, _| !key.starts_with(prefix));
                         }
                     }
                 }

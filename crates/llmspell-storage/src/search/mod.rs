@@ -2,6 +2,13 @@
 //!
 //! Everything a search sees is as of one mutation of the namespace: a state, and a snapshot of the truth that ends with
 //! the same mutation.
+//!
+//! | file      | question                                                    |
+//! |-----------|-------------------------------------------------------------|
+//! | `mod.rs`  | which entries are nearest, and what else does a reader see? |
+//! | `tail.rs` | which vectors are compared by a scan?                       |
+
+mod tail;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -10,13 +17,13 @@ use llmspell_core::{DistanceMetric, Filter, Result, StateScope, StorageError, Ve
 use llmspell_vector::{ExactDistance, Metric, Neighbor, TiesDropped, TopK};
 use roaring::RoaringBitmap;
 
-use super::tail::Tail;
-use super::{Namespace, State};
 use crate::error::corrupted;
 use crate::ids::{PointId, Slot};
+use crate::namespace::{Namespace, State};
 use crate::record::Record;
 use crate::slots::{SlotStore, SlotView};
 use crate::truth::{Read, Truth};
+use tail::Tail;
 
 /// How often a reader looks again for a state and a snapshot that belong together.
 ///

@@ -1,4 +1,11 @@
 //! What does an application search? [`HNSWVectorStorage`], a space of a [`Database`].
+//!
+//! | file        | question                                         |
+//! |-------------|--------------------------------------------------|
+//! | `mod.rs`    | how is a call of the trait done by the database? |
+//! | `spaces.rs` | how is a space of a database opened, or made?    |
+
+mod spaces;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,9 +20,9 @@ use llmspell_core::{
 
 use crate::database::{Database, PreparedEntry, Request, Shared};
 use crate::ids::ScopeId;
-use crate::namespace::search::Snapshot;
 use crate::namespace::{Namespace, State};
 use crate::registry::Space;
+use crate::search::Snapshot;
 use crate::slots::SlotStore;
 use crate::truth::{self, SpaceRecord};
 
@@ -96,7 +103,7 @@ impl HNSWVectorStorage {
         Database::open(dir).await?.vectors(DEFAULT_SPACE, dim, config).await
     }
 
-    pub(crate) fn of(database: Database, space: Arc<Space>) -> Self {
+    fn of(database: Database, space: Arc<Space>) -> Self {
         let config = space.config.read().clone();
         Self {
             dim: space.dim,
@@ -411,7 +418,7 @@ fn prepare(entries: Vec<VectorEntry>, dim: usize, metric: DistanceMetric, now: i
     validate::batch(&entries, dim, metric)?;
     let now = Timestamp::from_millis(now);
     let mut bytes = 0_usize;
-    let prepared = entries
+    entries
         .into_iter()
         .map(|entry| {
             let metadata = if entry.metadata.is_null() {
@@ -446,8 +453,7 @@ fn prepare(entries: Vec<VectorEntry>, dim: usize, metric: DistanceMetric, now: i
                 expires_at,
             })
         })
-        .collect();
-    prepared
+        .collect()
 }
 
 fn space_stats(shared: &Shared, space: &Space, now: i64) -> Result<StorageStats> {

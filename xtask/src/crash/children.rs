@@ -1,0 +1,277 @@
+//! What do the processes do that are started, and killed?
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use llmspell_storage::limits::PAGE_MAX;
+use llmspell_storage::{StateScope, VectorEntry, VectorQuery, VectorStorage};
+
+use super::content::{Value, metadata_seed, vector_seed};
+use super::operation::{Line, Operation, StoredEntry, now};
+use super::random::Random;
+use super::store::{Engine, Store};
+use super::workload::{Subject, WRITERS, Workload};
+
+/// Nobody has killed us for so long that nobody will.
+const LIFE_MAX: Duration = Duration::from_secs(60);
+/// Entries of a scope that are searched for and read one by one.
+const SAMPLE: usize = 12;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ChildArguments {
+    #[arg(long)]
+    subject: Subject,
+    #[arg(long)]
+    dir: PathBuf,
+    #[arg(long)]
+    seed: u64,
+    /// Of a writer: do not write. Of a checker: leave without closing.
+    #[arg(long)]
+    idle: bool,
+}
+
+/// Writes until it is killed.
+pub(crate) fn write(arguments: &ChildArguments) -> Result<()> {
+    tell_of_panics();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build()?;
+    runtime.block_on(async {
+        let started = Instant::now();
+        let store = Arc::new(Store::open(arguments.subject, &arguments.dir).await?);
+        tell_ready(started);
+        if !arguments.idle {
+            for writer in 0..WRITERS {
+                let random = Random::new(&[arguments.seed, writer as u64]);
+                let workload = Workload::new(arguments.subject, writer, random);
+                tokio::spawn(keep_writing(Arc::clone(&store), writer, workload));
+            }
+        }
+        std::thread::sleep(LIFE_MAX);
+        anyhow::bail!("nobody killed the writer")
+    })
+}
+
+async fn keep_writing(store: Arc<Store>, writer: usize, mut workload: Workload) {
+    loop {
+        let mut operation = workload.next_operation();
+        if let Operation::Swap { key, expected, .. } = &mut operation
+            && workload.percent(70)
+        {
+            match store.value(key).await {
+                Ok(value) => *expected = value,
+                Err(error) => tell(&Line::Problem(format!("get of `{key}`: {error:#}"))),
+            }
+        }
+        let start = Line::Start {
+            writer,
+            at: now(),
+            operation,
+        };
+        tell(&start);
+        let Line::Start { operation, .. } = start else {
+            unreachable!()
+        };
+        let outcome = store.perform(&operation).await;
+        tell(&Line::Ack {
+            writer,
+            at: now(),
+            outcome,
+        });
+    }
+}
+
+/// Tells all that is in the store, and whether it agrees with itself.
+pub(crate) fn check(arguments: &ChildArguments) -> Result<()> {
+    tell_of_panics();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build()?;
+    let checked: Result<()> = runtime.block_on(async {
+        let started = Instant::now();
+        let store = Store::open(arguments.subject, &arguments.dir).await.context("open")?;
+        tell_ready(started);
+        check_keys(&store).await.context("key-value data")?;
+        for space in 0..store.spaces.len() {
+            check_space(&store, space)
+                .await
+                .with_context(|| format!("space {space}"))?;
+        }
+        match &store.engine {
+            Engine::Database(database) => {
+                let report = database.check().await.context("check")?;
+                let problems: Vec<_> = report.sections.iter().flat_map(|section| &section.problems).collect();
+                ensure!(problems.is_empty(), "check: {problems:?}");
+            }
+            Engine::Sled(sled) => drop(sled.verify().await.context("verify")?),
+        }
+        if arguments.idle {
+            // No destructor runs: the next one finds the files as a killed process leaves them.
+            tell(&Line::Complete);
+            std::process::exit(0);
+        }
+        store.close().await.context("close")
+    });
+    match checked {
+        Ok(()) => tell(&Line::Complete),
+        Err(error) => tell(&Line::Problem(format!("{error:#}"))),
+    }
+    Ok(())
+}
+
+async fn check_keys(store: &Store) -> Result<()> {
+    let keys = &store.keys;
+    let mut pairs: Vec<(String, Vec<u8>)> = Vec::new();
+    // Small pages, so that paging is part of it.
+    let page_len = 50;
+    loop {
+        let page = keys
+            .scan("", pairs.last().map(|(key, _)| key.as_str()), page_len)
+            .await?;
+        let is_last = page.len() < page_len;
+        pairs.extend(page);
+        if is_last {
+            break;
+        }
+    }
+    let listed = keys.list_keys("").await?;
+    ensure!(
+        pairs.iter().map(|(key, _)| key).eq(&listed),
+        "scan and list of keys differ"
+    );
+    let count = keys.count("").await?;
+    ensure!(
+        count == listed.len() as u64,
+        "{count} keys are counted, {} listed",
+        listed.len()
+    );
+    let batch = keys.get_batch(&listed).await?;
+    for (key, scanned) in pairs {
+        let got = keys.get(&key).await?;
+        ensure!(
+            got.as_ref() == Some(&scanned) && batch.get(&key) == Some(&scanned),
+            "get, get_batch and scan differ on `{key}`"
+        );
+        let value = Value::of(&scanned);
+        tell(&Line::Pair { key, value });
+    }
+    Ok(())
+}
+
+async fn check_space(store: &Store, space: usize) -> Result<()> {
+    let storage = &store.spaces[space];
+    let mut all: Vec<VectorEntry> = Vec::new();
+    for scope in storage.scopes().await? {
+        let from = now();
+        let entries = list(storage, &scope).await?;
+        let to = now();
+        check_scope(storage, &scope, &entries)
+            .await
+            .with_context(|| format!("scope {scope}"))?;
+        tell(&Line::Scope {
+            space,
+            scope,
+            entries: entries.iter().map(stored).collect(),
+            from,
+            to,
+        });
+        all.extend(entries);
+    }
+    let counted = storage.stats().await?.vectors;
+    let most = all.len() as u64;
+    let least = all.iter().filter(|entry| !is_ending(entry)).count() as u64;
+    ensure!(
+        (least..=most).contains(&counted),
+        "stats tell of {counted} vectors, the scopes list {least} to {most}"
+    );
+    Ok(())
+}
+
+async fn list(storage: &dyn VectorStorage, scope: &StateScope) -> Result<Vec<VectorEntry>> {
+    let mut entries: Vec<VectorEntry> = Vec::new();
+    let page_len = 50;
+    loop {
+        let after = entries.last().map(|entry| entry.id.as_str());
+        let page = storage.list(scope, after, page_len).await?;
+        let is_last = page.len() < page_len;
+        entries.extend(page);
+        if is_last {
+            return Ok(entries);
+        }
+    }
+}
+
+/// That count, search and get agree with the list.
+///
+/// The list is older than the rest, so an entry that ends in between may be missing there.
+async fn check_scope(storage: &dyn VectorStorage, scope: &StateScope, entries: &[VectorEntry]) -> Result<()> {
+    let count = storage.count(scope).await?;
+    let mut found = BTreeSet::new();
+    if let Some(first) = entries.first() {
+        let all = VectorQuery::new(first.embedding.clone(), PAGE_MAX)
+            .with_scope(scope.clone())
+            .with_exact(true);
+        found.extend(storage.search(&all).await?.into_iter().map(|hit| hit.id));
+    }
+    let listed: BTreeSet<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
+    let lasting: Vec<&VectorEntry> = entries.iter().filter(|entry| !is_ending(entry)).collect();
+    let (least, most) = (lasting.len() as u64, listed.len() as u64);
+    ensure!(
+        (least..=most).contains(&count),
+        "{count} entries are counted, {least} to {most} listed"
+    );
+    for id in &found {
+        ensure!(listed.contains(id.as_str()), "`{id}` is found but not listed");
+    }
+    for entry in &lasting {
+        ensure!(found.contains(&entry.id), "`{}` is listed but not found", entry.id);
+    }
+    for entry in lasting.iter().step_by(lasting.len().div_ceil(SAMPLE).max(1)) {
+        let query = VectorQuery::new(entry.embedding.clone(), 3)
+            .with_scope(scope.clone())
+            .with_exact(true);
+        let hits = storage.search(&query).await?;
+        let is_found = hits.iter().any(|hit| hit.id == entry.id) || is_ending(entry);
+        ensure!(is_found, "`{}` is not among the nearest to itself", entry.id);
+        let got = storage.get(scope, &entry.id).await?;
+        let is_same = got.as_ref().map(stored) == Some(stored(entry)) || is_ending(entry);
+        ensure!(is_same, "get and list differ on `{}`", entry.id);
+    }
+    Ok(())
+}
+
+fn is_ending(entry: &VectorEntry) -> bool {
+    entry.expires_at.is_some_and(|moment| moment.as_millis() <= now())
+}
+
+fn stored(entry: &VectorEntry) -> StoredEntry {
+    let millis = |moment: Option<llmspell_storage::Timestamp>| moment.map(llmspell_storage::Timestamp::as_millis);
+    StoredEntry {
+        id: entry.id.clone(),
+        vector: vector_seed(&entry.embedding),
+        metadata: metadata_seed(&entry.metadata),
+        created_at: millis(entry.created_at).unwrap_or(i64::MIN),
+        updated_at: millis(entry.updated_at).unwrap_or(i64::MIN),
+        event_time: millis(entry.event_time),
+        expires_at: millis(entry.expires_at),
+    }
+}
+
+fn tell_ready(started: Instant) {
+    let open_us = u64::try_from(started.elapsed().as_micros()).expect("it was not that long");
+    tell(&Line::Ready { open_us });
+}
+
+/// One line, whole: it is with the parent when this returns. Without a parent there is nothing left to do.
+fn tell(line: &Line) {
+    let mut bytes = serde_json::to_vec(line).expect("a line is plain data");
+    bytes.push(b'\n');
+    let mut out = std::io::stdout().lock();
+    if out.write_all(&bytes).and_then(|()| out.flush()).is_err() {
+        std::process::exit(1);
+    }
+}
+
+fn tell_of_panics() {
+    std::panic::set_hook(Box::new(|panic| tell(&Line::Panic(panic.to_string()))));
+}

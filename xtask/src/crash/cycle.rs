@@ -1,0 +1,211 @@
+//! What happens in a cycle? Start, kill, perhaps kill again while it recovers, look, compare.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::model::{Found, FoundScope, Span, Territory};
+use super::operation::{Line, Operation, StoredEntry, now};
+use super::process::{Process, Role};
+use super::random::Random;
+use super::workload::{Owner, Subject, WRITERS, owner, scope_owner};
+
+/// The writer is killed at a random moment of this time after it began to write.
+const WRITING: Duration = Duration::from_millis(250);
+/// So is the one that opens the store after it, from its start; but not much later than opening takes.
+const RECOVERING: Duration = Duration::from_millis(20);
+/// Of a hundred checkers, those that end without closing.
+const LEAVING_PERCENT: u64 = 50;
+
+/// A store that lives on from cycle to cycle, and what it owes.
+pub(super) struct Generation<'a> {
+    pub(super) subject: Subject,
+    pub(super) dir: &'a Path,
+    pub(super) recovery_kill_percent: u64,
+    pub(super) territories: Vec<Territory>,
+    /// Everything the writers said, for whoever looks for a failure.
+    pub(super) journal: Vec<Line>,
+    /// From the start of a process to the open store, as last seen.
+    pub(super) opening: Duration,
+}
+
+/// What a cycle came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    pub(super) cycles: u64,
+    pub(super) kills: u64,
+    pub(super) recovery_kills: u64,
+    pub(super) acknowledged: u64,
+    pub(super) in_flight: u64,
+    /// Of those in flight, how many had happened.
+    pub(super) happened: u64,
+    pub(super) checked: u64,
+    pub(super) reopen_max: Duration,
+    pub(super) panics: u64,
+}
+
+/// The last call of a writer, if it had not returned.
+type Pending = Option<(Operation, i64)>;
+
+impl Generation<'_> {
+    /// One cycle.
+    ///
+    /// # Errors
+    ///
+    /// What the store does not keep of its promises.
+    pub(super) fn cycle(&mut self, seed: u64, tally: &mut Tally) -> Result<()> {
+        let mut random = Random::new(&[seed, 1]);
+        tally.cycles += 1;
+
+        let started = Instant::now();
+        let mut writer = Process::start(Role::Writer, self.subject, self.dir, seed)?;
+        writer.wait_until_ready().context("the writer")?;
+        self.opening = started.elapsed();
+        sleep_below(WRITING, &mut random);
+        let killed = writer.kill().context("the writer")?;
+        let pending = self.follow(killed.lines, tally)?;
+        let killed_at = now();
+        tally.kills += 1;
+
+        while random.percent(self.recovery_kill_percent) {
+            let opener = Process::start(Role::Opener, self.subject, self.dir, seed)?;
+            sleep_below(RECOVERING.min(self.opening * 5 / 4), &mut random);
+            let killed = opener.kill().context("the process that recovers")?;
+            let is_open = killed.lines.iter().any(|line| matches!(line, Line::Ready { .. }));
+            tally.kills += 1;
+            tally.recovery_kills += u64::from(!is_open);
+            self.note_panics(&killed.lines, tally)?;
+        }
+
+        let role = if random.percent(LEAVING_PERCENT) {
+            Role::LeavingChecker
+        } else {
+            Role::Checker
+        };
+        let (found, reopen) = self.look(role, seed, tally)?;
+        tally.reopen_max = tally.reopen_max.max(reopen);
+        self.compare(found, pending, killed_at, tally)
+    }
+
+    /// Does to the territories what the writers were told.
+    fn follow(&mut self, lines: Vec<Line>, tally: &mut Tally) -> Result<Vec<Pending>> {
+        self.journal.extend(lines.iter().cloned());
+        self.note_panics(&lines, tally)?;
+        let mut pending: Vec<Pending> = vec![None; WRITERS];
+        for line in lines {
+            match line {
+                Line::Start { writer, at, operation } => pending[writer] = Some((operation, at)),
+                Line::Ack { writer, at, outcome } => {
+                    let (operation, from) = pending[writer].take().context("an answer without a call")?;
+                    self.territories[writer]
+                        .apply(&operation, Span { from, to: at }, Some(&outcome))
+                        .map_err(anyhow::Error::msg)?;
+                    tally.acknowledged += 1;
+                }
+                Line::Problem(problem) => bail!("the writer: {problem}"),
+                Line::Ready { .. } | Line::Panic(_) => {}
+                Line::Pair { .. } | Line::Scope { .. } | Line::Complete => bail!("a writer talks like a checker"),
+            }
+        }
+        tally.in_flight += pending.iter().flatten().count() as u64;
+        Ok(pending)
+    }
+
+    /// sled panics where its files are not as it expects, and its backend catches that. Nobody else may.
+    fn note_panics(&self, lines: &[Line], tally: &mut Tally) -> Result<()> {
+        for line in lines {
+            if let Line::Panic(text) = line {
+                tally.panics += 1;
+                ensure!(self.subject == Subject::Sled, "panic: {text}");
+            }
+        }
+        Ok(())
+    }
+
+    /// What is there, by writer, and how long opening took.
+    fn look(&self, role: Role, seed: u64, tally: &mut Tally) -> Result<(Vec<Found>, Duration)> {
+        let checked = Process::start(role, self.subject, self.dir, seed)?
+            .finish()
+            .context("the checker")?;
+        self.note_panics(&checked.lines, tally)?;
+        for line in &checked.lines {
+            if let Line::Problem(problem) = line {
+                bail!("{problem}");
+            }
+        }
+        let is_complete = matches!(checked.lines.last(), Some(Line::Complete)) && checked.status.success();
+        ensure!(is_complete, "the checker ended early ({})", checked.status);
+        let mut found = vec![Found::default(); WRITERS];
+        let mut reopen = Duration::ZERO;
+        for line in checked.lines {
+            match line {
+                Line::Ready { open_us } => reopen = Duration::from_micros(open_us),
+                Line::Pair { key, value } => match owner(&key) {
+                    Owner::Writer(writer) => drop(found[writer].pairs.insert(key, value)),
+                    Owner::All | Owner::Nobody => bail!("nobody ever wrote key `{key}`"),
+                },
+                Line::Scope {
+                    space,
+                    scope,
+                    entries,
+                    from,
+                    to,
+                } => {
+                    let when = Span { from, to };
+                    let mut mine: Vec<Vec<StoredEntry>> = vec![Vec::new(); WRITERS];
+                    let writers = match scope_owner(&scope) {
+                        Owner::Writer(writer) => writer..writer + 1,
+                        Owner::All => 0..WRITERS,
+                        Owner::Nobody => bail!("nobody ever wrote to scope {scope}"),
+                    };
+                    for entry in entries {
+                        match owner(&entry.id) {
+                            Owner::Writer(writer) if writers.contains(&writer) => mine[writer].push(entry),
+                            Owner::Writer(_) | Owner::All | Owner::Nobody => {
+                                bail!("nobody ever wrote entry `{}` of scope {scope}", entry.id)
+                            }
+                        }
+                    }
+                    for writer in writers {
+                        let entries = std::mem::take(&mut mine[writer]);
+                        let entries = entries.into_iter().map(|entry| (entry.id.clone(), entry)).collect();
+                        let place = (space, scope.clone());
+                        found[writer].scopes.insert(place, FoundScope { when, entries });
+                    }
+                }
+                Line::Start { .. } | Line::Ack { .. } => bail!("a checker talks like a writer"),
+                Line::Complete | Line::Panic(_) | Line::Problem(_) => {}
+            }
+        }
+        Ok((found, reopen))
+    }
+
+    /// That each territory is as after its last acknowledged call, or as after the one in flight.
+    fn compare(&mut self, found: Vec<Found>, pending: Vec<Pending>, killed_at: i64, tally: &mut Tally) -> Result<()> {
+        for (writer, ((territory, found), pending)) in self.territories.iter_mut().zip(found).zip(pending).enumerate() {
+            let Some(difference) = territory.difference(&found) else {
+                territory.settle(&found);
+                tally.checked += territory.len() as u64;
+                continue;
+            };
+            let Some((operation, from)) = pending else {
+                bail!("writer {writer}, nothing in flight: {difference}");
+            };
+            let when = Span { from, to: killed_at };
+            territory.apply(&operation, when, None).map_err(anyhow::Error::msg)?;
+            if let Some(other) = territory.difference(&found) {
+                bail!("writer {writer}, in flight {operation:?}: without it, {difference}; with it, {other}");
+            }
+            territory.settle(&found);
+            tally.happened += 1;
+            tally.checked += territory.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+fn sleep_below(most: Duration, random: &mut Random) {
+    let micros = u64::try_from(most.as_micros()).expect("it is short");
+    std::thread::sleep(Duration::from_micros(random.below(micros.max(1))));
+}

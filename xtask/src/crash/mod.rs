@@ -1,0 +1,176 @@
+//! Is everything acknowledged still there after the process was killed?
+//!
+//! ```text
+//! cargo xtask crash --backend redb|sled|vectors|all --cycles 1000
+//! ```
+//!
+//! A writing process says on a pipe what it is about to do and, when the call has returned, that it is done. At a random
+//! moment it is killed; in some cycles the one that opens the store after it is killed as well, while it opens. Then a
+//! third process opens the store and tells all that is in it, and that is compared with what the pipe said.
+//!
+//! | file           | question                                                   |
+//! |----------------|------------------------------------------------------------|
+//! | `cycle.rs`     | what happens in a cycle?                                   |
+//! | `model.rs`     | what must be there?                                        |
+//! | `process.rs`   | how is a process started, listened to and killed?          |
+//! | `children.rs`  | what do the processes do?                                  |
+//! | `store.rs`     | how are operations done, through the public API?           |
+//! | `workload.rs`  | which operations does a writer do?                         |
+//! | `operation.rs` | what do the processes tell each other?                     |
+//! | `content.rs`   | what is stored?                                            |
+//! | `random.rs`    | where does chance come from?                               |
+//!
+//! Killing a process shows what survives the process, not what survives the power: what it wrote is still in the memory
+//! of the system. Loss of power is the matter of the simulated disk in the tests of `llmspell-storage`.
+
+mod children;
+mod content;
+mod cycle;
+mod model;
+mod operation;
+mod process;
+mod random;
+mod store;
+mod workload;
+
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+
+pub(crate) use children::{ChildArguments, check, write};
+
+use cycle::{Generation, Tally};
+use model::Territory;
+use random::Random;
+use workload::{Subject, WRITERS};
+
+/// After so many cycles a new store begins.
+const GENERATION_CYCLES: u64 = 100;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// What to kill.
+    #[arg(long, value_enum, default_value_t = Backend::All)]
+    backend: Backend,
+    /// How often, for each backend.
+    #[arg(long, default_value_t = 1_000)]
+    cycles: u64,
+    /// Cycle to begin with; rounded down to the beginning of a store.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Start of all chance; the moment of a kill it fixes only as far as the scheduler lets it. From the clock by default.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Where stores are made; the system's directory for temporary files by default.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Of a hundred cycles, those in which recovery is killed too; of those, as many a second time, and so on.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=90))]
+    recovery_kill: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Backend {
+    Redb,
+    Sled,
+    Vectors,
+    All,
+}
+
+/// Runs the cycles and prints what they came to. A violation ends the program with 1.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let seed = arguments.seed.unwrap_or_else(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.map_or(1, |since| since.as_secs())
+    });
+    let subjects = match arguments.backend {
+        Backend::Redb => vec![Subject::Redb],
+        Backend::Sled => vec![Subject::Sled],
+        Backend::Vectors => vec![Subject::Vectors],
+        Backend::All => vec![Subject::Redb, Subject::Sled, Subject::Vectors],
+    };
+    println!("seed {seed}, {} cycles for each backend", arguments.cycles);
+    println!(
+        "| backend | cycles | kills | during recovery | acknowledged | in flight | of which happened | compared | \
+         max reopen ms | ms per cycle | violations |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    for subject in subjects {
+        let started = Instant::now();
+        let tally = run_subject(arguments, subject, seed)?;
+        print_row(subject, &tally, started.elapsed().as_millis());
+    }
+    Ok(())
+}
+
+fn run_subject(arguments: &Arguments, subject: Subject, seed: u64) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let first = arguments.from - arguments.from % GENERATION_CYCLES;
+    let end = arguments.from + arguments.cycles;
+    let mut cycle = first;
+    while cycle < end {
+        let home = match &arguments.dir {
+            Some(dir) => tempfile::Builder::new().prefix("crash-").tempdir_in(dir),
+            None => tempfile::Builder::new().prefix("llmspell-crash-").tempdir(),
+        };
+        let home = home.context("make a directory for the store")?;
+        let mut generation = Generation {
+            subject,
+            dir: &home.path().join("store"),
+            recovery_kill_percent: arguments.recovery_kill,
+            territories: vec![Territory::default(); WRITERS],
+            journal: Vec::new(),
+            opening: std::time::Duration::ZERO,
+        };
+        let generation_end = end.min(cycle + GENERATION_CYCLES);
+        while cycle < generation_end {
+            let cycle_seed = Random::new(&[seed, cycle]).number();
+            if let Err(violation) = generation.cycle(cycle_seed, &mut tally) {
+                let journal = std::mem::take(&mut generation.journal);
+                let kept = home.keep();
+                keep_journal(&kept, &journal)?;
+                let from = cycle - cycle % GENERATION_CYCLES;
+                anyhow::bail!(
+                    "{violation:#}\n\
+                     again: cargo xtask crash --backend {} --seed {seed} --from {from} --cycles {}   \
+                     (cycle {cycle}; store and journal are in {})",
+                    subject.name(),
+                    cycle - from + 1,
+                    kept.display()
+                );
+            }
+            cycle += 1;
+        }
+    }
+    Ok(tally)
+}
+
+fn keep_journal(dir: &Path, journal: &[operation::Line]) -> Result<()> {
+    let mut text = String::new();
+    for line in journal {
+        text.push_str(&serde_json::to_string(line)?);
+        text.push('\n');
+    }
+    std::fs::write(dir.join("journal.jsonl"), text).context("write the journal")
+}
+
+fn print_row(subject: Subject, tally: &Tally, elapsed_ms: u128) {
+    println!(
+        "| {} | {} | {} | {} | {} | {} | {} | {} | {:.1} | {} | 0 |",
+        subject.name(),
+        tally.cycles,
+        tally.kills,
+        tally.recovery_kills,
+        tally.acknowledged,
+        tally.in_flight,
+        tally.happened,
+        tally.checked,
+        tally.reopen_max.as_secs_f64() * 1_000.0,
+        elapsed_ms / u128::from(tally.cycles.max(1)),
+    );
+    if tally.panics > 0 {
+        println!("{}: {} panics were caught by the backend", subject.name(), tally.panics);
+    }
+}

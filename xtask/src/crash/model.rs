@@ -1,0 +1,455 @@
+//! What must be there?
+//!
+//! Each writer has a [`Territory`] that only it changes, one call after the other, so what is in it follows from what was
+//! acknowledged. Only of the last call, if it was under way at the kill, it is unknown whether it happened; then the
+//! whole territory must be as before it or as after it.
+//!
+//! Times are known to the interval between the start of a call and its return.
+
+use std::collections::BTreeMap;
+
+use llmspell_storage::StateScope;
+
+use super::content::Value;
+use super::operation::{EntriesKind, KeyChange, Life, NewEntry, Operation, Outcome, StoredEntry};
+use super::workload::{Owner, scope_owner};
+
+/// `from..=to`, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) from: i64,
+    pub(super) to: i64,
+}
+
+/// A scope of a space.
+pub(super) type Place = (usize, StateScope);
+
+/// What one writer owns.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Territory {
+    pairs: BTreeMap<String, Value>,
+    /// Without those that were never written to or were dropped.
+    scopes: BTreeMap<Place, BTreeMap<String, Entry>>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    vector: u32,
+    metadata: u32,
+    created_at: Span,
+    updated_at: Span,
+    event_time: Option<i64>,
+    expires_at: Option<Span>,
+}
+
+/// What the checker found of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found {
+    pub(super) pairs: BTreeMap<String, Value>,
+    pub(super) scopes: BTreeMap<Place, FoundScope>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct FoundScope {
+    pub(super) when: Span,
+    pub(super) entries: BTreeMap<String, StoredEntry>,
+}
+
+/// Whether an entry can be seen at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Seen,
+    Unknown,
+    Gone,
+}
+
+impl Span {
+    /// Whether a moment lies inside.
+    fn has(self, moment: i64) -> bool {
+        (self.from..=self.to).contains(&moment)
+    }
+
+    fn later_by(self, millis: i64) -> Self {
+        Self {
+            from: self.from + millis,
+            to: self.to + millis,
+        }
+    }
+}
+
+impl Entry {
+    fn sight(&self, when: Span) -> Sight {
+        match self.expires_at {
+            Some(end) if when.from >= end.to => Sight::Gone,
+            Some(end) if when.to >= end.from => Sight::Unknown,
+            Some(_) | None => Sight::Seen,
+        }
+    }
+}
+
+impl Territory {
+    /// Does what a call does. `outcome` is what it returned; none if it was under way at the kill.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot have returned that.
+    pub(super) fn apply(&mut self, operation: &Operation, when: Span, outcome: Option<&Outcome>) -> Result<(), String> {
+        let possible: Vec<Outcome> = match operation {
+            Operation::Write(changes) => vec![Outcome::Count(self.write(changes))],
+            Operation::Swap { key, expected, new } => {
+                let is_expected = self.pairs.get(key) == expected.as_ref();
+                if is_expected {
+                    match new {
+                        Some(value) => drop(self.pairs.insert(key.clone(), value.clone())),
+                        None => drop(self.pairs.remove(key)),
+                    }
+                }
+                vec![Outcome::Swapped(is_expected)]
+            }
+            Operation::Entries { space, kind, entries } => {
+                if *kind == EntriesKind::Insert && entries.iter().any(|new| self.has(*space, new, when)) {
+                    vec![Outcome::Exists]
+                } else {
+                    entries.iter().for_each(|new| self.put(*space, new, when));
+                    vec![Outcome::Done]
+                }
+            }
+            Operation::Metadata {
+                space,
+                scope,
+                id,
+                metadata,
+            } => {
+                let place = (*space, scope.clone());
+                let entry = self.scopes.get_mut(&place).and_then(|scope| scope.get_mut(id));
+                match entry {
+                    Some(entry) => {
+                        entry.metadata = *metadata;
+                        entry.updated_at = when;
+                        vec![Outcome::Done]
+                    }
+                    None => vec![Outcome::NotFound],
+                }
+            }
+            Operation::Remove { space, scope, ids } => {
+                let mut removed: Vec<Entry> = Vec::new();
+                if let Some(scope) = self.scopes.get_mut(&(*space, scope.clone())) {
+                    removed.extend(ids.iter().filter_map(|id| scope.remove(id)));
+                }
+                counts(&removed, when)
+            }
+            Operation::DropScope { space, scope } => {
+                let dropped = self.scopes.remove(&(*space, scope.clone())).unwrap_or_default();
+                counts(&dropped.into_values().collect::<Vec<_>>(), when)
+            }
+        };
+        match outcome {
+            Some(outcome) if !possible.contains(outcome) => Err(format!(
+                "a call returned {outcome:?}, not one of {possible:?}: {operation:?}"
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn write(&mut self, changes: &[KeyChange]) -> u64 {
+        let mut deleted = 0;
+        for change in changes {
+            match change {
+                KeyChange::Set(key, value) => drop(self.pairs.insert(key.clone(), value.clone())),
+                KeyChange::Delete(key) => deleted += u64::from(self.pairs.remove(key).is_some()),
+                KeyChange::DeletePrefix(prefix) => {
+                    let before = self.pairs.len();
+                    self.pairs.retain(|key, _| !key.starts_with(prefix));
+                    deleted += (before - self.pairs.len()) as u64;
+                }
+            }
+        }
+        deleted
+    }
+
+    /// Whether an id exists. Those that are inserted never expire, so it is known.
+    fn has(&self, space: usize, new: &NewEntry, when: Span) -> bool {
+        let scope = self.scopes.get(&(space, new.scope.clone()));
+        let entry = scope.and_then(|scope| scope.get(&new.id));
+        entry.is_some_and(|entry| entry.sight(when) == Sight::Seen)
+    }
+
+    fn put(&mut self, space: usize, new: &NewEntry, when: Span) {
+        let scope = self.scopes.entry((space, new.scope.clone())).or_default();
+        let created_at = match scope.get(&new.id) {
+            Some(old) => match old.sight(when) {
+                Sight::Seen => old.created_at,
+                Sight::Unknown => Span {
+                    from: old.created_at.from,
+                    to: when.to,
+                },
+                Sight::Gone => when,
+            },
+            None => when,
+        };
+        let entry = Entry {
+            vector: new.vector,
+            metadata: new.metadata,
+            created_at,
+            updated_at: when,
+            event_time: new.event_time,
+            expires_at: match new.life {
+                Life::Forever => None,
+                Life::For(millis) => Some(when.later_by(millis.into())),
+                Life::Until(moment) => Some(Span {
+                    from: moment,
+                    to: moment,
+                }),
+            },
+        };
+        scope.insert(new.id.clone(), entry);
+    }
+
+    /// The first thing in which what was found is not this.
+    pub(super) fn difference(&self, found: &Found) -> Option<String> {
+        for key in self.pairs.keys().chain(found.pairs.keys()) {
+            let (owed, got) = (self.pairs.get(key), found.pairs.get(key));
+            if owed != got {
+                return Some(format!("key `{key}`: owed {owed:?}, found {got:?}"));
+            }
+        }
+        for place in self.scopes.keys().chain(found.scopes.keys()) {
+            let (space, scope) = place;
+            let in_place = |detail: String| Some(format!("space {space}, scope {scope}: {detail}"));
+            let none = BTreeMap::new();
+            let (owed, got) = match (self.scopes.get(place), found.scopes.get(place)) {
+                (Some(owed), Some(got)) => (owed, got),
+                // The scope of all is there if anybody has written to it.
+                (None, Some(got)) if scope_owner(scope) == Owner::All => (&none, got),
+                (Some(_), None) => return in_place("the scope is missing".to_string()),
+                (None, Some(_)) => return in_place("the scope is there again".to_string()),
+                (None, None) => continue,
+            };
+            for id in owed.keys().chain(got.entries.keys()) {
+                if let Some(detail) = entry_difference(owed.get(id), got.entries.get(id), got.when) {
+                    return in_place(format!("entry `{id}`: {detail}"));
+                }
+            }
+        }
+        None
+    }
+
+    /// What was found, which is this: so times are known exactly from now on, and what has expired must never be seen
+    /// again.
+    pub(super) fn settle(&mut self, found: &Found) {
+        for (place, scope) in &mut self.scopes {
+            let got = found.scopes.get(place).map(|scope| &scope.entries);
+            scope.retain(|id, entry| {
+                let Some(stored) = got.and_then(|entries| entries.get(id)) else {
+                    return false;
+                };
+                let exactly = |moment| Span {
+                    from: moment,
+                    to: moment,
+                };
+                entry.created_at = exactly(stored.created_at);
+                entry.updated_at = exactly(stored.updated_at);
+                entry.expires_at = stored.expires_at.map(exactly);
+                true
+            });
+        }
+    }
+
+    /// Keys and entries that are owed.
+    pub(super) fn len(&self) -> usize {
+        self.pairs.len() + self.scopes.values().map(BTreeMap::len).sum::<usize>()
+    }
+}
+
+fn counts(removed: &[Entry], when: Span) -> Vec<Outcome> {
+    let count = |sight| removed.iter().filter(|entry| entry.sight(when) == sight).count() as u64;
+    let least = count(Sight::Seen);
+    (least..=least + count(Sight::Unknown)).map(Outcome::Count).collect()
+}
+
+fn entry_difference(owed: Option<&Entry>, got: Option<&StoredEntry>, when: Span) -> Option<String> {
+    let (owed, got) = match (owed, got) {
+        (None, None) => return None,
+        (None, Some(got)) => return Some(format!("nobody owes it, found {got:?}")),
+        (Some(owed), None) if owed.sight(when) == Sight::Seen => return Some(format!("it is missing, owed {owed:?}")),
+        (Some(_), None) => return None,
+        (Some(owed), Some(got)) => (owed, got),
+    };
+    let has_expired = owed.sight(when) == Sight::Gone;
+    let is_same = got.vector == Some(owed.vector)
+        && got.metadata == Some(owed.metadata)
+        && owed.created_at.has(got.created_at)
+        && owed.updated_at.has(got.updated_at)
+        && owed.event_time == got.event_time
+        && match (owed.expires_at, got.expires_at) {
+            (None, None) => true,
+            (Some(span), Some(moment)) => span.has(moment),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+    (has_expired || !is_same).then(|| format!("owed {owed:?} at {when:?}, found {got:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHEN: Span = Span { from: 1_000, to: 1_010 };
+    const LATER: Span = Span { from: 5_000, to: 5_010 };
+
+    fn set(key: &str, seed: u64) -> KeyChange {
+        KeyChange::Set(key.to_string(), Value::made(seed, 8))
+    }
+
+    fn scope() -> StateScope {
+        StateScope::User("0/a".to_string())
+    }
+
+    fn upsert(ids: &[&str], life: Life) -> Operation {
+        let entry = |id: &&str| NewEntry {
+            scope: scope(),
+            id: id.to_string(),
+            vector: 7,
+            metadata: 8,
+            event_time: None,
+            life,
+        };
+        Operation::Entries {
+            space: 0,
+            kind: EntriesKind::Upsert,
+            entries: ids.iter().map(entry).collect(),
+        }
+    }
+
+    fn territory(operations: &[Operation]) -> Territory {
+        let mut territory = Territory::default();
+        for operation in operations {
+            territory.apply(operation, WHEN, None).unwrap();
+        }
+        territory
+    }
+
+    /// What a store has that kept all of it, read at `when`.
+    fn kept(territory: &Territory, when: Span) -> Found {
+        let stored = |(id, entry): (&String, &Entry)| {
+            let stored = StoredEntry {
+                id: id.clone(),
+                vector: Some(entry.vector),
+                metadata: Some(entry.metadata),
+                created_at: entry.created_at.from,
+                updated_at: entry.updated_at.from,
+                event_time: entry.event_time,
+                expires_at: entry.expires_at.map(|span| span.from),
+            };
+            (id.clone(), stored)
+        };
+        let scopes = territory.scopes.iter().map(|(place, scope)| {
+            let entries = scope.iter().map(stored).collect();
+            (place.clone(), FoundScope { when, entries })
+        });
+        Found {
+            pairs: territory.pairs.clone(),
+            scopes: scopes.collect(),
+        }
+    }
+
+    #[test]
+    fn a_lost_a_changed_and_a_returned_key_are_found() {
+        let owed = territory(&[Operation::Write(vec![set("0/a", 1), set("0/b", 2)])]);
+        let good = kept(&owed, LATER);
+        assert_eq!(owed.difference(&good), None);
+
+        let mut lost = good.clone();
+        lost.pairs.remove("0/b");
+        assert!(owed.difference(&lost).unwrap().contains("`0/b`"));
+        let mut changed = good.clone();
+        changed.pairs.insert("0/a".to_string(), Value::made(3, 8));
+        assert!(owed.difference(&changed).unwrap().contains("`0/a`"));
+        let mut returned = good;
+        returned.pairs.insert("0/c".to_string(), Value::made(1, 8));
+        assert!(owed.difference(&returned).unwrap().contains("`0/c`"));
+    }
+
+    #[test]
+    fn a_lost_a_changed_and_a_returned_entry_are_found_and_so_is_a_dropped_scope() {
+        let owed = territory(&[upsert(&["0:1", "0:2"], Life::Forever)]);
+        let good = kept(&owed, LATER);
+        assert_eq!(owed.difference(&good), None);
+        let place = (0, scope());
+        let with = |change: &dyn Fn(&mut BTreeMap<String, StoredEntry>)| {
+            let mut found = good.clone();
+            change(&mut found.scopes.get_mut(&place).unwrap().entries);
+            owed.difference(&found).unwrap()
+        };
+        assert!(with(&|entries| drop(entries.remove("0:2"))).contains("it is missing"));
+        assert!(with(&|entries| entries.get_mut("0:1").unwrap().vector = None).contains("owed"));
+        assert!(with(&|entries| entries.get_mut("0:1").unwrap().updated_at = 1_011).contains("owed"));
+        assert!(
+            with(&|entries| {
+                let other = entries["0:1"].clone();
+                entries.insert("0:3".to_string(), other);
+            })
+            .contains("nobody owes it")
+        );
+
+        let dropped = territory(&[
+            upsert(&["0:1"], Life::Forever),
+            Operation::DropScope {
+                space: 0,
+                scope: scope(),
+            },
+        ]);
+        assert!(dropped.difference(&good).unwrap().contains("there again"));
+        assert!(owed.difference(&Found::default()).unwrap().contains("missing"));
+    }
+
+    #[test]
+    fn an_entry_is_owed_until_it_may_have_expired_and_forbidden_once_it_must_have() {
+        let owed = territory(&[upsert(&["0:mortal-1"], Life::For(100))]);
+        let seen_at = |from, to| owed.difference(&kept(&owed, Span { from, to })).is_none();
+        let missing_at = |from, to| {
+            let mut found = kept(&owed, Span { from, to });
+            found.scopes.get_mut(&(0, scope())).unwrap().entries.clear();
+            owed.difference(&found).is_none()
+        };
+        assert!(seen_at(1_050, 1_060) && !missing_at(1_050, 1_060));
+        assert!(seen_at(1_095, 1_105) && missing_at(1_095, 1_105));
+        assert!(!seen_at(1_110, 1_120) && missing_at(1_110, 1_120));
+    }
+
+    #[test]
+    fn what_has_expired_is_not_forgiven_when_it_comes_back() {
+        let mut owed = territory(&[upsert(&["0:mortal-1"], Life::For(100))]);
+        let back = kept(&owed, LATER);
+        let mut gone = back.clone();
+        gone.scopes.get_mut(&(0, scope())).unwrap().entries.clear();
+        assert_eq!(owed.difference(&gone), None);
+        owed.settle(&gone);
+        assert!(owed.difference(&back).unwrap().contains("nobody owes it"));
+    }
+
+    #[test]
+    fn a_call_that_returns_what_cannot_be_is_found() {
+        let mut owed = territory(&[Operation::Write(vec![set("0/a", 1)])]);
+        let delete = Operation::Write(vec![KeyChange::Delete("0/a".to_string())]);
+        assert!(owed.clone().apply(&delete, WHEN, Some(&Outcome::Count(0))).is_err());
+        assert!(
+            owed.clone()
+                .apply(&delete, WHEN, Some(&Outcome::Failed("disk".to_string())))
+                .is_err()
+        );
+        owed.apply(&delete, WHEN, Some(&Outcome::Count(1))).unwrap();
+        assert_eq!(owed.len(), 0);
+    }
+
+    #[test]
+    fn half_a_batch_is_neither_before_nor_after() {
+        let before = Territory::default();
+        let mut after = before.clone();
+        after
+            .apply(&upsert(&["0:1", "0:2"], Life::Forever), WHEN, None)
+            .unwrap();
+        let mut half = kept(&after, LATER);
+        half.scopes.get_mut(&(0, scope())).unwrap().entries.remove("0:2");
+        assert!(before.difference(&half).is_some() && after.difference(&half).is_some());
+    }
+}

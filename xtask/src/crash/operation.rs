@@ -1,0 +1,141 @@
+//! What does a writer do, and what do the processes tell each other? One line of JSON for each.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use llmspell_storage::StateScope;
+use serde::{Deserialize, Serialize};
+
+use super::content::Value;
+
+/// One call of the public API.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Operation {
+    /// A batch of key-value changes, in order.
+    Write(Vec<KeyChange>),
+    /// Compare and swap.
+    Swap {
+        key: String,
+        expected: Option<Value>,
+        new: Option<Value>,
+    },
+    /// Entries of one or several scopes.
+    Entries {
+        space: usize,
+        kind: EntriesKind,
+        entries: Vec<NewEntry>,
+    },
+    /// Other metadata for one entry.
+    Metadata {
+        space: usize,
+        scope: StateScope,
+        id: String,
+        metadata: u32,
+    },
+    /// Entries to delete.
+    Remove {
+        space: usize,
+        scope: StateScope,
+        ids: Vec<String>,
+    },
+    /// A scope to delete.
+    DropScope { space: usize, scope: StateScope },
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum KeyChange {
+    Set(String, Value),
+    Delete(String),
+    DeletePrefix(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum EntriesKind {
+    Insert,
+    Upsert,
+}
+
+/// An entry, its vector and metadata by the numbers they are made from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct NewEntry {
+    pub(super) scope: StateScope,
+    pub(super) id: String,
+    pub(super) vector: u32,
+    pub(super) metadata: u32,
+    pub(super) event_time: Option<i64>,
+    pub(super) life: Life,
+}
+
+/// How long an entry lives, in milliseconds.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) enum Life {
+    Forever,
+    For(u32),
+    Until(i64),
+}
+
+/// What a call returned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Outcome {
+    Done,
+    /// So many were removed.
+    Count(u64),
+    Swapped(bool),
+    /// An insert was refused because an id exists.
+    Exists,
+    NotFound,
+    /// Any other error. There is no reason for one.
+    Failed(String),
+}
+
+/// What is in the store, as far as one line tells.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Line {
+    /// The store is open.
+    Ready { open_us: u64 },
+    /// A writer is about to call.
+    Start {
+        writer: usize,
+        at: i64,
+        operation: Operation,
+    },
+    /// The call has returned.
+    Ack { writer: usize, at: i64, outcome: Outcome },
+    /// The checker found a key.
+    Pair { key: String, value: Value },
+    /// The checker found a scope; it read the entries within `from..=to`.
+    Scope {
+        space: usize,
+        scope: StateScope,
+        entries: Vec<StoredEntry>,
+        from: i64,
+        to: i64,
+    },
+    /// The checker has told everything.
+    Complete,
+    /// A process found something that must not be.
+    Problem(String),
+    /// Something panicked, and may have been caught.
+    Panic(String),
+}
+
+/// An entry as it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredEntry {
+    pub(super) id: String,
+    /// None if nobody stored it.
+    pub(super) vector: Option<u32>,
+    /// None if nobody stored them.
+    pub(super) metadata: Option<u32>,
+    pub(super) created_at: i64,
+    pub(super) updated_at: i64,
+    pub(super) event_time: Option<i64>,
+    pub(super) expires_at: Option<i64>,
+}
+
+/// Milliseconds since 1970, cut as the store cuts them.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("the clock is past 1970");
+    i64::try_from(since.as_millis()).expect("it is not that late yet")
+}

@@ -1,0 +1,160 @@
+//! How are operations done, through the public API?
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use llmspell_storage::{
+    Database, DistanceMetric, HNSWConfig, HNSWVectorStorage, KeyValueWrite, RedbBackend, SledBackend, StorageBackend,
+    StorageError, Timestamp, VectorEntry, VectorStorage,
+};
+use std::time::Duration;
+
+use super::content::{Value, metadata, vector};
+use super::operation::{EntriesKind, KeyChange, Life, NewEntry, Operation, Outcome};
+use super::workload::{SPACES, Subject};
+
+/// An open store.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) keys: Arc<dyn StorageBackend>,
+    pub(super) spaces: Vec<HNSWVectorStorage>,
+    pub(super) engine: Engine,
+}
+
+/// What can be asked to check itself.
+#[derive(Debug)]
+pub(super) enum Engine {
+    Database(Database),
+    Sled(Arc<SledBackend>),
+}
+
+impl Store {
+    pub(super) async fn open(subject: Subject, dir: &Path) -> Result<Self> {
+        Ok(match subject {
+            Subject::Sled => {
+                let sled = Arc::new(SledBackend::open(dir).await?);
+                Self {
+                    keys: Arc::clone(&sled) as _,
+                    spaces: Vec::new(),
+                    engine: Engine::Sled(sled),
+                }
+            }
+            Subject::Redb => {
+                let redb = RedbBackend::open(dir).await?;
+                let database = redb.database().clone();
+                Self {
+                    keys: Arc::new(redb),
+                    spaces: Vec::new(),
+                    engine: Engine::Database(database),
+                }
+            }
+            Subject::Vectors => {
+                let database = Database::open(dir).await?;
+                let mut spaces = Vec::new();
+                for ((name, dim), metric) in SPACES
+                    .into_iter()
+                    .zip([DistanceMetric::Euclidean, DistanceMetric::Cosine])
+                {
+                    let config = HNSWConfig::fast().with_metric(metric);
+                    spaces.push(database.vectors(name, dim, config).await?);
+                }
+                Self {
+                    keys: Arc::new(database.kv()),
+                    spaces,
+                    engine: Engine::Database(database),
+                }
+            }
+        })
+    }
+
+    /// Closes the files; what else holds the store must be gone.
+    pub(super) async fn close(self) -> Result<()> {
+        let Self { keys, spaces, engine } = self;
+        drop((keys, spaces));
+        match engine {
+            Engine::Database(database) => database.close().await?,
+            Engine::Sled(sled) => drop(sled),
+        }
+        Ok(())
+    }
+
+    pub(super) async fn value(&self, key: &str) -> Result<Option<Value>> {
+        Ok(self.keys.get(key).await?.map(|bytes| Value::of(&bytes)))
+    }
+
+    /// Does it, and says what came of it.
+    pub(super) async fn perform(&self, operation: &Operation) -> Outcome {
+        let result = match operation {
+            Operation::Write(changes) => self.write(changes).await,
+            Operation::Swap { key, expected, new } => {
+                let expected = expected.as_ref().map(Value::bytes);
+                let new = new.as_ref().map(Value::bytes);
+                let swapped = self.keys.compare_and_swap(key, expected.as_deref(), new).await;
+                swapped.map(Outcome::Swapped)
+            }
+            Operation::Entries { space, kind, entries } => {
+                let (_, dim) = SPACES[*space];
+                let space = &self.spaces[*space];
+                let entries = entries.iter().map(|entry| made(entry, dim)).collect();
+                let written = match kind {
+                    EntriesKind::Insert => space.insert(entries).await,
+                    EntriesKind::Upsert => space.upsert(entries).await,
+                };
+                written.map(|_| Outcome::Done)
+            }
+            Operation::Metadata {
+                space,
+                scope,
+                id,
+                metadata: seed,
+            } => {
+                let updated = self.spaces[*space].update_metadata(scope, id, metadata(*seed)).await;
+                updated.map(|()| Outcome::Done)
+            }
+            Operation::Remove { space, scope, ids } => self.spaces[*space].delete(scope, ids).await.map(Outcome::Count),
+            Operation::DropScope { space, scope } => self.spaces[*space].delete_scope(scope).await.map(Outcome::Count),
+        };
+        match result {
+            Ok(outcome) => outcome,
+            Err(StorageError::IdExists { .. }) => Outcome::Exists,
+            Err(StorageError::NotFound { .. }) => Outcome::NotFound,
+            Err(error) => Outcome::Failed(error.to_string()),
+        }
+    }
+
+    async fn write(&self, changes: &[KeyChange]) -> llmspell_storage::Result<Outcome> {
+        let deleted = match changes {
+            [KeyChange::Set(key, value)] => {
+                self.keys.set(key, value.bytes()).await?;
+                0
+            }
+            [KeyChange::Delete(key)] => u64::from(self.keys.delete(key).await?),
+            changes => {
+                let batch = changes.iter().map(|change| match change {
+                    KeyChange::Set(key, value) => KeyValueWrite::Set {
+                        key: key.clone(),
+                        value: value.bytes(),
+                    },
+                    KeyChange::Delete(key) => KeyValueWrite::Delete { key: key.clone() },
+                    KeyChange::DeletePrefix(prefix) => KeyValueWrite::DeletePrefix { prefix: prefix.clone() },
+                });
+                self.keys.write(batch.collect()).await?.deleted
+            }
+        };
+        Ok(Outcome::Count(deleted))
+    }
+}
+
+fn made(entry: &NewEntry, dim: usize) -> VectorEntry {
+    let mut made = VectorEntry::new(entry.id.as_str(), vector(entry.vector, dim))
+        .with_scope(entry.scope.clone())
+        .with_metadata(metadata(entry.metadata));
+    made.event_time = entry.event_time.map(Timestamp::from_millis);
+    match entry.life {
+        Life::Forever => {}
+        Life::For(millis) => made.ttl = Some(Duration::from_millis(millis.into())),
+        Life::Until(moment) => made.expires_at = Some(Timestamp::from_millis(moment)),
+    }
+    made
+}

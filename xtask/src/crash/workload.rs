@@ -1,0 +1,290 @@
+//! Which operations does a writer do, and on what?
+//!
+//! Every writer has keys, scopes and ids that only it touches, so what must be there does not depend on who came
+//! first; that they write at the same time makes them share commits. They are few, so that the same ones come up again
+//! and again. One scope belongs to all of them, by ids.
+
+use clap::ValueEnum;
+use llmspell_storage::StateScope;
+
+use super::content::Value;
+use super::operation::{EntriesKind, KeyChange, Life, NewEntry, Operation, now};
+use super::random::Random;
+
+/// Names and dimensions of the spaces; the first compares by Euclidean distance, the second by cosine.
+pub(super) const SPACES: [(&str, usize); 2] = [("small", 16), ("large", 96)];
+pub(super) const WRITERS: usize = 4;
+
+const KEY_GROUPS: usize = 4;
+const KEYS_PER_GROUP: usize = 16;
+const IDS: usize = 120;
+const MORTAL_IDS: usize = 12;
+
+/// What is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Subject {
+    /// Key-value data on redb.
+    Redb,
+    /// Key-value data on sled.
+    Sled,
+    /// Two vector spaces and key-value data in one database.
+    Vectors,
+}
+
+impl Subject {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Redb => "redb",
+            Self::Sled => "sled",
+            Self::Vectors => "vectors",
+        }
+    }
+}
+
+/// Where a writer writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Keys,
+    Space(usize),
+}
+
+/// Who may have written something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    Writer(usize),
+    /// The scope of all; whose an entry is, its id tells.
+    All,
+    Nobody,
+}
+
+/// Whose a key or an id is.
+pub(super) fn owner(name: &str) -> Owner {
+    let number = name.split(['/', ':']).next().and_then(|first| first.parse().ok());
+    number
+        .filter(|writer| *writer < WRITERS)
+        .map_or(Owner::Nobody, Owner::Writer)
+}
+
+/// Whose a scope is.
+pub(super) fn scope_owner(scope: &StateScope) -> Owner {
+    scope.id().map_or(Owner::All, owner)
+}
+
+/// The operations of one writer.
+pub(super) struct Workload {
+    writer: usize,
+    field: Field,
+    random: Random,
+    next: Option<Operation>,
+}
+
+impl Workload {
+    pub(super) fn new(subject: Subject, writer: usize, random: Random) -> Self {
+        let field = match (subject, writer) {
+            (Subject::Redb | Subject::Sled, _) | (Subject::Vectors, 0) => Field::Keys,
+            (Subject::Vectors, 1) => Field::Space(1),
+            (Subject::Vectors, _) => Field::Space(0),
+        };
+        Self {
+            writer,
+            field,
+            random,
+            next: None,
+        }
+    }
+
+    /// For what the operation itself does not say.
+    pub(super) fn percent(&mut self, share: u64) -> bool {
+        self.random.percent(share)
+    }
+
+    pub(super) fn next_operation(&mut self) -> Operation {
+        if let Some(operation) = self.next.take() {
+            return operation;
+        }
+        match self.field {
+            Field::Keys => self.key_operation(),
+            Field::Space(space) => self.space_operation(space),
+        }
+    }
+
+    // ---- keys ----
+
+    fn key_operation(&mut self) -> Operation {
+        match self.random.below(100) {
+            0..35 => Operation::Write(vec![self.set()]),
+            35..50 => Operation::Write(vec![KeyChange::Delete(self.key())]),
+            50..72 => {
+                let len = self.random.between(2, 13);
+                Operation::Write((0..len).map(|_| self.key_change()).collect())
+            }
+            72..95 => Operation::Swap {
+                key: self.key(),
+                // The right one is filled in most times, when it is known.
+                expected: Some(self.value()),
+                new: self.random.percent(80).then(|| self.value()),
+            },
+            _ => Operation::Write(vec![KeyChange::DeletePrefix(self.prefix())]),
+        }
+    }
+
+    fn key_change(&mut self) -> KeyChange {
+        match self.random.below(20) {
+            0..14 => self.set(),
+            14..19 => KeyChange::Delete(self.key()),
+            _ => KeyChange::DeletePrefix(self.prefix()),
+        }
+    }
+
+    fn set(&mut self) -> KeyChange {
+        KeyChange::Set(self.key(), self.value())
+    }
+
+    fn prefix(&mut self) -> String {
+        format!("{}/{}/", self.writer, self.random.between(0, KEY_GROUPS))
+    }
+
+    fn key(&mut self) -> String {
+        format!("{}{}", self.prefix(), self.random.between(0, KEYS_PER_GROUP))
+    }
+
+    fn value(&mut self) -> Value {
+        let len = match self.random.below(100) {
+            0..3 => 0,
+            3..65 => self.random.between(8, 200),
+            65..90 => self.random.between(200, 2_000),
+            90..99 => self.random.between(2_000, 12_000),
+            // sled keeps these in files of their own.
+            _ => self.random.between(40_000, 80_000),
+        };
+        Value::made(self.random.number(), len)
+    }
+
+    // ---- entries ----
+
+    fn space_operation(&mut self, space: usize) -> Operation {
+        match self.random.below(100) {
+            0..33 => {
+                let len = self.random.between(1, 5);
+                self.entries(space, EntriesKind::Insert, len)
+            }
+            33..58 => {
+                let len = self.random.between(1, 8);
+                self.entries(space, EntriesKind::Upsert, len)
+            }
+            58..60 => self.entries(space, EntriesKind::Upsert, 250),
+            60..70 => self.mortal_entries(space),
+            70..80 => Operation::Metadata {
+                space,
+                scope: self.scope(),
+                id: self.id(),
+                metadata: self.random.u32(),
+            },
+            80..94 => Operation::Remove {
+                space,
+                scope: self.scope(),
+                ids: (0..self.random.between(1, 6)).map(|_| self.any_id()).collect(),
+            },
+            _ => {
+                let scope = self.private_scope();
+                if self.random.percent(70) {
+                    // The same name again at once, while what it named is still to be purged.
+                    let mut entries = self.new_entries(3);
+                    for entry in &mut entries {
+                        entry.scope = scope.clone();
+                    }
+                    self.next = Some(Operation::Entries {
+                        space,
+                        kind: EntriesKind::Upsert,
+                        entries: unique(entries),
+                    });
+                }
+                Operation::DropScope { space, scope }
+            }
+        }
+    }
+
+    fn entries(&mut self, space: usize, kind: EntriesKind, len: usize) -> Operation {
+        Operation::Entries {
+            space,
+            kind,
+            entries: unique(self.new_entries(len)),
+        }
+    }
+
+    fn new_entries(&mut self, len: usize) -> Vec<NewEntry> {
+        (0..len)
+            .map(|_| NewEntry {
+                scope: self.scope(),
+                id: self.id(),
+                vector: self.random.u32(),
+                metadata: self.random.u32(),
+                event_time: self
+                    .random
+                    .percent(30)
+                    .then(|| i64::from(self.random.u32()) - (1 << 31)),
+                life: Life::Forever,
+            })
+            .collect()
+    }
+
+    /// Entries that expire, under ids that only such have: whether one of them exists depends on the clock.
+    fn mortal_entries(&mut self, space: usize) -> Operation {
+        let len = self.random.between(1, 4);
+        let mut entries = self.new_entries(len);
+        for entry in &mut entries {
+            entry.id = self.mortal_id();
+            let millis = u32::try_from(self.random.between(1, 1_500)).expect("it is small");
+            entry.life = match self.random.below(10) {
+                0..6 => Life::For(millis),
+                6..9 => Life::Until(now() + i64::from(millis)),
+                _ => Life::Until(now() - i64::from(millis)),
+            };
+        }
+        Operation::Entries {
+            space,
+            kind: EntriesKind::Upsert,
+            entries: unique(entries),
+        }
+    }
+
+    fn scope(&mut self) -> StateScope {
+        match self.random.below(4) {
+            0 => StateScope::Global,
+            _ => self.private_scope(),
+        }
+    }
+
+    fn private_scope(&mut self) -> StateScope {
+        let writer = self.writer;
+        match self.random.below(3) {
+            0 => StateScope::Custom(format!("{writer}/tenant: %\u{1f980}")),
+            1 => StateScope::User(format!("{writer}/a")),
+            // Differs from the one before by its kind only.
+            _ => StateScope::Session(format!("{writer}/a")),
+        }
+    }
+
+    fn id(&mut self) -> String {
+        format!("{}:{}", self.writer, self.random.between(0, IDS))
+    }
+
+    fn mortal_id(&mut self) -> String {
+        format!("{}:mortal-{}", self.writer, self.random.between(0, MORTAL_IDS))
+    }
+
+    fn any_id(&mut self) -> String {
+        if self.random.percent(20) {
+            self.mortal_id()
+        } else {
+            self.id()
+        }
+    }
+}
+
+/// Without those whose scope and id came before.
+fn unique(mut entries: Vec<NewEntry>) -> Vec<NewEntry> {
+    let mut seen = std::collections::HashSet::new();
+    entries.retain(|entry| seen.insert((entry.scope.clone(), entry.id.clone())));
+    entries
+}
