@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -16,6 +17,8 @@ use llmspell_core::StorageError;
 const BATCH_REQUESTS_MAX: usize = 1024;
 /// No request joins a batch that already has this many bytes.
 const BATCH_BYTES_MAX: usize = 16 << 20;
+/// Housekeeping gets a step this often while writers never pause.
+const TIDY_BESIDE_WRITES_EVERY: Duration = Duration::from_millis(100);
 
 /// What a committer thread drives.
 pub(crate) trait CommitEngine: Send + 'static {
@@ -28,19 +31,13 @@ pub(crate) trait CommitEngine: Send + 'static {
     /// Makes the requests durable, in order, and answers each of them.
     fn commit(&mut self, requests: Vec<Self::Request>);
 
-    /// Does a little housekeeping (milliseconds) while nobody waits. Says whether there is more to do.
-    fn tidy(&mut self) -> Tidy {
-        Tidy::Done
+    /// How long housekeeping may wait; none if there is nothing to do.
+    fn tidy_after(&mut self) -> Option<Duration> {
+        None
     }
-}
 
-/// What is left after a step of housekeeping.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tidy {
-    /// Nothing to do until the next commit or nudge.
-    Done,
-    /// There is more.
-    More,
+    /// Does a little housekeeping (milliseconds).
+    fn tidy(&mut self) {}
 }
 
 /// A handle to the thread. Dropping it lets the thread finish what is queued, and waits for that.
@@ -56,7 +53,6 @@ struct Queue<R> {
 
 struct QueueState<R> {
     requests: VecDeque<R>,
-    is_nudged: bool,
     is_closed: bool,
 }
 
@@ -66,7 +62,6 @@ impl<E: CommitEngine> Committer<E> {
         let queue = Arc::new(Queue {
             state: Mutex::new(QueueState {
                 requests: VecDeque::new(),
-                is_nudged: true,
                 is_closed: false,
             }),
             arrived: Condvar::new(),
@@ -98,12 +93,6 @@ impl<E: CommitEngine> Committer<E> {
         drop(state);
         self.queue.arrived.notify_one();
         Ok(())
-    }
-
-    /// Tells the thread that there is housekeeping to do.
-    pub(crate) fn nudge(&self) {
-        self.queue.state.lock().is_nudged = true;
-        self.queue.arrived.notify_one();
     }
 
     /// Refuses new requests, and finishes the queued ones in the background.
@@ -142,25 +131,36 @@ fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
         }
     }
     let _guard = CloseOnExit(queue);
-    let mut has_more_to_tidy = false;
+    let mut last_tidy = Instant::now();
 
     loop {
+        let tidy_after = engine.tidy_after();
         let mut state = queue.state.lock();
-        while state.requests.is_empty() && !state.is_closed && !state.is_nudged && !has_more_to_tidy {
-            queue.arrived.wait(&mut state);
+        if state.requests.is_empty() && !state.is_closed {
+            match tidy_after {
+                None => queue.arrived.wait(&mut state),
+                Some(delay) if !delay.is_zero() => {
+                    queue.arrived.wait_for(&mut state, delay);
+                }
+                Some(_) => {
+                    drop(state);
+                    engine.tidy();
+                    last_tidy = Instant::now();
+                }
+            }
+            continue;
         }
         if state.requests.is_empty() {
-            if state.is_closed {
-                return;
-            }
-            state.is_nudged = false;
-            drop(state);
-            has_more_to_tidy = engine.tidy() == Tidy::More;
-            continue;
+            return;
         }
         let batch = next_batch::<E>(&mut state.requests);
         drop(state);
         engine.commit(batch);
+        // Writers that never pause must not keep space from being given back.
+        if last_tidy.elapsed() >= TIDY_BESIDE_WRITES_EVERY && engine.tidy_after() == Some(Duration::ZERO) {
+            engine.tidy();
+            last_tidy = Instant::now();
+        }
     }
 }
 
@@ -181,7 +181,6 @@ fn next_batch<E: CommitEngine>(requests: &mut VecDeque<E::Request>) -> Vec<E::Re
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Duration;
 
     use super::*;
 

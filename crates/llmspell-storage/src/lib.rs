@@ -1,10 +1,99 @@
 //! Embedded storage for AI agents: key-value state and vector memory, for many tenants, in one directory.
+//!
+//! No server. A write is durable when its call returns; what belongs to one scope is never seen by another; damage is
+//! reported, never served.
+//!
+//! * Key-value state: [`StorageBackend`], as [`MemoryBackend`], [`RedbBackend`] (the recommended durable one) or
+//!   `SledBackend` (feature `sled`, on by default).
+//! * Vector memory: [`VectorStorage`], as [`HNSWVectorStorage`].
+//! * Both in one directory: [`Database`].
+//!
+//! ```
+//! use std::collections::HashMap;
+//!
+//! use llmspell_storage::{
+//!     HNSWConfig, HNSWVectorStorage, MemoryBackend, StateScope, StorageBackend, VectorEntry, VectorQuery, VectorStorage,
+//! };
+//!
+//! # async fn example() -> llmspell_storage::Result<()> {
+//! let metadata = HashMap::from([("lang".to_string(), serde_json::json!("en"))]);
+//! let s = HNSWVectorStorage::new(3, HNSWConfig::balanced());
+//! s.insert(vec![
+//!     VectorEntry::new("doc-1".to_string(), vec![0.1, 0.2, 0.3])
+//!         .with_scope(StateScope::Custom("tenant:123".to_string()))
+//!         .with_metadata(metadata),
+//! ])
+//! .await?;
+//! let hits = s
+//!     .search(
+//!         &VectorQuery::new(vec![0.1, 0.2, 0.3], 10)
+//!             .with_scope(StateScope::Custom("tenant:123".to_string()))
+//!             .with_threshold(0.8),
+//!     )
+//!     .await?;
+//! assert_eq!(hits[0].id, "doc-1");
+//!
+//! let value = serde_json::json!({"name": "Ada"});
+//! MemoryBackend::new().set("user:123", serde_json::to_vec(&value)?).await?;
+//! # Ok(())
+//! # }
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
+//! ```
+//!
+//! The same with `anyhow`, which most applications use:
+//!
+//! ```
+//! # use std::collections::HashMap;
+//! # use llmspell_storage::{
+//! #     HNSWConfig, HNSWVectorStorage, MemoryBackend, StateScope, StorageBackend, VectorEntry, VectorQuery, VectorStorage,
+//! # };
+//! # async fn example() -> anyhow::Result<()> {
+//! # let metadata = HashMap::from([("lang".to_string(), serde_json::json!("en"))]);
+//! let s = HNSWVectorStorage::new(3, HNSWConfig::balanced());
+//! s.insert(vec![
+//!     VectorEntry::new("doc-1".to_string(), vec![0.1, 0.2, 0.3])
+//!         .with_scope(StateScope::Custom("tenant:123".to_string()))
+//!         .with_metadata(metadata),
+//! ])
+//! .await?;
+//! let query = VectorQuery::new(vec![0.1, 0.2, 0.3], 10)
+//!     .with_scope(StateScope::Custom("tenant:123".to_string()))
+//!     .with_threshold(0.8);
+//! assert_eq!(s.search(&query).await?.len(), 1);
+//!
+//! let value = serde_json::json!({"name": "Ada"});
+//! MemoryBackend::new().set("user:123", serde_json::to_vec(&value)?).await?;
+//! # Ok(())
+//! # }
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
+//! ```
+//!
+//! The futures run on any executor: what may block runs on threads of the database itself.
+//!
+//! Where to find what in the source is in `ARCHITECTURE.md`; modules use only those before them in its list, and
+//! `tests/layers.rs` checks it.
 
-#![cfg_attr(docsrs, feature(doc_cfg))]
-
+mod codec;
 mod committer;
+mod database;
+mod disk;
+mod error;
+mod hnsw;
+mod ids;
+mod namespace;
+mod op;
+mod options;
 mod pool;
+mod record;
+mod registry;
+mod slots;
+mod truth;
+mod value_cache;
 
 pub mod backends;
 
+pub use backends::RedbBackend;
+pub use database::{CheckReport, CheckSection, Database, DatabaseStats, SpaceInfo};
+pub use hnsw::{DEFAULT_SPACE, HNSWVectorStorage};
 pub use llmspell_core::*;
+pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_FREE_BYTES_MIN, DatabaseOptions};

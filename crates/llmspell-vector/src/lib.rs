@@ -1,1 +1,43 @@
+//! The maths of vector search: floats and `u32` points in, the nearest points out.
+//!
+//! Nothing here knows of files, threads, scopes or ids of users.
+//!
+//! | file or folder | question                                              |
+//! |----------------|-------------------------------------------------------|
+//! | `distance.rs`  | how far is a vector from the query? [`ExactDistance`] |
+//! | `scan.rs`      | which of these rows are nearest, exactly? [`scan`]    |
+//! | `top_k.rs`     | which `k` are nearest? [`TopK`]                       |
+//! | `neighbor.rs`  | what is found? [`Neighbor`], [`PointId`]              |
+//! | `aligned.rs`   | how does a query lie in memory?                       |
+//! | `kernels/`     | which loop is the fastest on this CPU? [`Kernels`]    |
+//!
+//! Not here yet: compact codes (`quantize/`) and the graph (`graph/`). They will produce a shortlist of points, and
+//! [`ExactDistance`] and [`TopK`] will rescore it.
+//!
+//! ```
+//! use llmspell_vector::{ExactDistance, Metric, PointId, TopK, scan};
+//!
+//! let vectors = [[1.0, 0.0], [0.6, 0.8], [0.0, 2.0]];
+//! let rows = (0..).map(PointId).zip(vectors.iter().map(|vector| vector.as_slice()));
+//!
+//! let query = ExactDistance::new(Metric::Cosine, &[0.0, 1.0]);
+//! let mut top = TopK::new(2);
+//! scan(&query, rows, None, &mut top);
+//!
+//! let (nearest, _) = top.into_sorted();
+//! assert_eq!(nearest.iter().map(|neighbor| neighbor.point.0).collect::<Vec<_>>(), [2, 1]);
+//! assert_eq!(nearest[0].distance, 0.0); // the same direction; the length does not count
+//! ```
 
+mod aligned;
+mod distance;
+mod kernels;
+mod neighbor;
+mod scan;
+mod top_k;
+
+pub use distance::{ExactDistance, Metric};
+pub use kernels::Kernels;
+pub use neighbor::{Neighbor, PointId};
+pub use scan::{collect_ties, scan};
+pub use top_k::{TiesDropped, TopK};

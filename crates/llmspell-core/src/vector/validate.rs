@@ -13,8 +13,8 @@ use super::query::VectorQuery;
 use crate::error::{Result, StorageError, shortened};
 use crate::key_value::validate::at_most;
 use crate::limits::{
-    BATCH_ITEMS_MAX, DIM_RANGE, EF_SEARCH_MAX, FILTER_DEPTH_MAX, FILTER_TERMS_MAX, ID_BYTES_MAX, K_MAX,
-    METADATA_BYTES_MAX, METADATA_DEPTH_MAX,
+    BATCH_BYTES_MAX, BATCH_ITEMS_MAX, DIM_RANGE, EF_SEARCH_MAX, FILTER_DEPTH_MAX, FILTER_TERMS_MAX, ID_BYTES_MAX,
+    K_MAX, METADATA_BYTES_MAX, METADATA_DEPTH_MAX,
 };
 
 /// Below this norm the squares of an `f32` vector vanish, and with them its direction.
@@ -186,6 +186,25 @@ pub fn batch(entries: &[VectorEntry], dim: usize, metric: DistanceMetric) -> Res
         }
     }
     Ok(())
+}
+
+/// Checks ids of a batch.
+///
+/// # Errors
+///
+/// The first thing wrong.
+pub fn ids(ids: &[String]) -> Result<()> {
+    at_most("batch", "ids", ids.len(), BATCH_ITEMS_MAX, "items")?;
+    ids.iter().try_for_each(|name| id(name))
+}
+
+/// Checks the size of a batch: vectors as `f32` and metadata as compact JSON.
+///
+/// # Errors
+///
+/// [`StorageError::LimitExceeded`].
+pub fn batch_bytes(len: usize) -> Result<()> {
+    at_most("batch", "write", len, BATCH_BYTES_MAX, "bytes")
 }
 
 /// Checks a query.

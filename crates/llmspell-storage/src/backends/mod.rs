@@ -1,1 +1,5 @@
 //! Key-value backends.
+
+mod redb;
+
+pub use self::redb::RedbBackend;

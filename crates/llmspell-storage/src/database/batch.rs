@@ -1,0 +1,645 @@
+//! What do requests change? The part of a commit before anything is durable.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use llmspell_core::{ErrorKind, KeyValueWrite, OnExisting, Result, StateScope, StorageError, Timestamp};
+use roaring::RoaringBitmap;
+
+use super::request::{Outcome, PreparedEntry, Request};
+use super::shared::Shared;
+use super::writer::{Dropped, Pending, Writer};
+use crate::ids::{Extent, Generation, Lsn, PointId, ScopeId, Slot, SpaceId};
+use crate::namespace::{Namespace, State};
+use crate::op::{Op, PointChange};
+use crate::record::Record;
+use crate::registry::Space;
+use crate::slots::{FreeChanges, SlotAllocator, layout};
+use crate::truth::{Head, Rows, SpaceRecord, Write};
+use crate::value_cache::Cached;
+
+/// Key-value data that belongs to everybody.
+pub(crate) const KV_SCOPE: ScopeId = ScopeId(0);
+/// A namespace is checkpointed after so many mutations: what a reader has to replay at most, about.
+const CHECKPOINT_OPS: u32 = 256;
+/// A namespace gets slots for this share of its points at once, within bounds.
+const EXTENT_SHARE: u32 = 8;
+const EXTENT_SLOTS: (u32, u32) = (4, 4096);
+/// Slots are written in pieces of about this size.
+const WRITE_BYTES: usize = 4 << 20;
+
+/// Why a request did not happen.
+pub(crate) enum Fail {
+    /// It is refused; nothing of it was changed.
+    Request(StorageError),
+    /// It failed half-way: the transaction must not go on.
+    Batch(StorageError),
+}
+
+/// While a request only looks: what it finds wrong concerns it alone, unless the disk itself fails.
+fn looking(error: StorageError) -> Fail {
+    match error.kind() {
+        ErrorKind::Io | ErrorKind::Closed => Fail::Batch(error),
+        _ => Fail::Request(error),
+    }
+}
+
+/// Once a request changes rows, there is no way back but for the whole transaction.
+fn changing(error: StorageError) -> Fail {
+    Fail::Batch(error)
+}
+
+/// A transaction, and what it will change in memory.
+pub(super) struct Batch<'a> {
+    shared: &'a Shared,
+    pub(super) rows: Rows<'a>,
+    head: Head,
+    head_before: Head,
+    allocators: &'a mut HashMap<SpaceId, SlotAllocator>,
+    pending: HashMap<(SpaceId, StateScope), Pending>,
+    dropped: Vec<Dropped>,
+    values: HashMap<Vec<u8>, Cached>,
+    written_spaces: Vec<Arc<Space>>,
+    spaces: Vec<(SpaceId, SpaceRecord)>,
+    first_expiry: Option<i64>,
+    is_changed: bool,
+}
+
+/// What to do once the transaction is durable.
+pub(super) struct Changes {
+    pub(super) head: Head,
+    pub(super) pending: Vec<(StateScope, Pending)>,
+    pub(super) dropped: Vec<Dropped>,
+    pub(super) values: HashMap<Vec<u8>, Cached>,
+    pub(super) written_spaces: Vec<Arc<Space>>,
+    pub(super) spaces: Vec<(SpaceId, SpaceRecord)>,
+    pub(super) first_expiry: Option<i64>,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        txn: &'a Write,
+        head: Head,
+        allocators: &'a mut HashMap<SpaceId, SlotAllocator>,
+    ) -> Self {
+        Self {
+            shared,
+            rows: txn.rows(),
+            head,
+            head_before: head,
+            allocators,
+            pending: HashMap::new(),
+            dropped: Vec::new(),
+            values: HashMap::new(),
+            written_spaces: Vec::new(),
+            spaces: Vec::new(),
+            first_expiry: None,
+            is_changed: false,
+        }
+    }
+
+    /// The last rows; nothing if nothing changed.
+    pub(super) fn finish(mut self) -> Result<Option<Changes>> {
+        if !self.is_changed {
+            return Ok(None);
+        }
+        for pending in self.pending.values_mut() {
+            if pending.state.ops_since_checkpoint >= CHECKPOINT_OPS {
+                pending.state.ops_since_checkpoint = 0;
+                self.rows.checkpoint(pending.namespace.scope_id, &pending.state)?;
+            }
+        }
+        if self.head != self.head_before {
+            self.rows.set_head(&self.head)?;
+        }
+        Ok(Some(Changes {
+            head: self.head,
+            pending: self
+                .pending
+                .into_iter()
+                .map(|((_, scope), pending)| (scope, pending))
+                .collect(),
+            dropped: self.dropped,
+            values: self.values,
+            written_spaces: self.written_spaces,
+            spaces: self.spaces,
+            first_expiry: self.first_expiry,
+        }))
+    }
+
+    /// Does one request.
+    pub(super) fn execute(&mut self, request: &Request) -> Result<Outcome, Fail> {
+        match request {
+            Request::Values { writes, .. } => self.write_values(writes).map(Outcome::Count),
+            Request::Swap { key, expected, new, .. } => self
+                .swap_value(key, expected.as_deref(), new.as_deref())
+                .map(|done| Outcome::Count(done.into())),
+            Request::Entries {
+                space,
+                entries,
+                on_existing,
+                now,
+                ..
+            } => self
+                .write_entries(space, entries, *on_existing, *now)
+                .map(|()| Outcome::Done),
+            Request::Metadata {
+                space,
+                scope,
+                id,
+                metadata,
+                now,
+                ..
+            } => self
+                .update_metadata(space, scope, id, metadata, *now)
+                .map(|()| Outcome::Done),
+            Request::Delete {
+                space, scope, ids, now, ..
+            } => self.delete(space, scope, ids, *now).map(Outcome::Count),
+            Request::DropScope { space, scope, now, .. } => self.drop_scope(space, scope, *now).map(Outcome::Count),
+            Request::OpenSpace { record, .. } => self.open_space(record).map(Outcome::Space),
+            Request::Flush { .. } => Ok(Outcome::Done),
+        }
+    }
+
+    /// Records that the transaction has something to make durable.
+    pub(super) fn set_changed(&mut self) {
+        self.is_changed = true;
+    }
+
+    // ---- key-value data ----
+
+    fn write_values(&mut self, writes: &[KeyValueWrite]) -> Result<u64, Fail> {
+        let mut deleted = 0;
+        for write in writes {
+            match write {
+                KeyValueWrite::Set { key, value } => self.put_value(key.as_bytes(), value)?,
+                KeyValueWrite::Delete { key } => deleted += u64::from(self.remove_value(key.as_bytes())?),
+                KeyValueWrite::DeletePrefix { prefix } => {
+                    for key in self.rows.keys(KV_SCOPE, prefix.as_bytes()).map_err(changing)? {
+                        deleted += u64::from(self.remove_value(&key)?);
+                    }
+                }
+            }
+        }
+        Ok(deleted)
+    }
+
+    fn swap_value(&mut self, key: &str, expected: Option<&[u8]>, new: Option<&[u8]>) -> Result<bool, Fail> {
+        let current = self.rows.value(KV_SCOPE, key.as_bytes()).map_err(looking)?;
+        if current.as_deref() != expected {
+            return Ok(false);
+        }
+        match new {
+            Some(value) => self.put_value(key.as_bytes(), value)?,
+            None => drop(self.remove_value(key.as_bytes())?),
+        }
+        Ok(true)
+    }
+
+    fn put_value(&mut self, key: &[u8], value: &[u8]) -> Result<(), Fail> {
+        self.rows.put_value(KV_SCOPE, key, value).map_err(changing)?;
+        self.values.insert(key.to_vec(), Some(value.into()));
+        self.is_changed = true;
+        Ok(())
+    }
+
+    fn remove_value(&mut self, key: &[u8]) -> Result<bool, Fail> {
+        let was_there = self.rows.remove_value(KV_SCOPE, key).map_err(changing)?;
+        if was_there {
+            self.values.insert(key.to_vec(), None);
+            self.is_changed = true;
+        }
+        Ok(was_there)
+    }
+
+    // ---- spaces ----
+
+    fn open_space(&mut self, record: &SpaceRecord) -> Result<SpaceId, Fail> {
+        // This batch may have made or changed it already.
+        let in_batch = self
+            .spaces
+            .iter()
+            .rev()
+            .find(|(_, space)| space.name == record.name)
+            .cloned();
+        let id = match in_batch.or_else(|| self.shared.space_record(&record.name)) {
+            Some((id, stored)) => {
+                stored.check_matches(record).map_err(looking)?;
+                if stored.config == record.config {
+                    return Ok(id);
+                }
+                id
+            }
+            None => {
+                let id = SpaceId(self.head.next_space_id);
+                self.shared.create_space_dir(id).map_err(looking)?;
+                self.head.next_space_id += 1;
+                id
+            }
+        };
+        self.rows.put_space(id, record).map_err(changing)?;
+        self.spaces.push((id, record.clone()));
+        self.is_changed = true;
+        Ok(id)
+    }
+
+    // ---- entries ----
+
+    /// The namespace of a scope as this batch has changed it so far; none if there is no such scope.
+    fn pending(&mut self, space: &Arc<Space>, scope: &StateScope) -> Result<Option<&mut Pending>, Fail> {
+        let key = (space.id, scope.clone());
+        if !self.pending.contains_key(&key) {
+            // Not by the registry: this batch may have dropped the scope.
+            if self.rows.scope_id(space.id, scope).map_err(looking)?.is_none() {
+                return Ok(None);
+            }
+            let Some(namespace) = space.load(&self.shared.truth, scope).map_err(looking)? else {
+                return Ok(None);
+            };
+            let state = (*namespace.state()).clone();
+            let pending = Pending {
+                space: Arc::clone(space),
+                namespace,
+                is_new: false,
+                state,
+                freed: RoaringBitmap::new(),
+                taken: Vec::new(),
+            };
+            self.pending.insert(key.clone(), pending);
+        }
+        Ok(self.pending.get_mut(&key))
+    }
+
+    fn create_scope(&mut self, space: &Arc<Space>, scope: &StateScope) -> Result<(), Fail> {
+        let id = ScopeId(self.head.next_scope_id);
+        self.head.next_scope_id += 1;
+        self.rows.put_scope(space.id, scope, id).map_err(changing)?;
+        let pending = Pending {
+            space: Arc::clone(space),
+            namespace: Arc::new(Namespace::new(id, State::default())),
+            is_new: true,
+            state: State::default(),
+            freed: RoaringBitmap::new(),
+            taken: Vec::new(),
+        };
+        self.pending.insert((space.id, scope.clone()), pending);
+        self.is_changed = true;
+        Ok(())
+    }
+
+    fn write_entries(
+        &mut self,
+        space: &Arc<Space>,
+        entries: &[PreparedEntry],
+        on_existing: OnExisting,
+        now: i64,
+    ) -> Result<(), Fail> {
+        // Look at all of them before anything is changed.
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        let mut group_of: HashMap<&StateScope, usize> = HashMap::new();
+        for entry in entries {
+            let index = *group_of.entry(&entry.scope).or_insert_with(|| {
+                groups.push(Group {
+                    scope: &entry.scope,
+                    entries: Vec::new(),
+                    replaced: Vec::new(),
+                });
+                groups.len() - 1
+            });
+            let group = &mut groups[index];
+            let replaced = self.existing(space, &entry.scope, &entry.id)?;
+            let mut created_at = entry.created_at.unwrap_or(entry.updated_at);
+            if let Some((point, record)) = replaced {
+                if !record.is_expired(Timestamp::from_millis(now)) {
+                    if on_existing == OnExisting::Refuse {
+                        return Err(Fail::Request(StorageError::IdExists { id: entry.id.clone() }));
+                    }
+                    created_at = entry.created_at.unwrap_or(record.created_at);
+                }
+                group.replaced.push((point, record));
+            }
+            group.entries.push((entry, created_at));
+        }
+        for group in groups {
+            self.write_group(space, group, now)?;
+        }
+        Ok(())
+    }
+
+    /// The point that has an id now, and its record.
+    fn existing(
+        &mut self,
+        space: &Arc<Space>,
+        scope: &StateScope,
+        id: &str,
+    ) -> Result<Option<(PointId, Record)>, Fail> {
+        let Some(pending) = self.pending(space, scope)? else {
+            return Ok(None);
+        };
+        let scope_id = pending.namespace.scope_id;
+        let Some(point) = self.rows.point(scope_id, id).map_err(looking)? else {
+            return Ok(None);
+        };
+        Ok(Some((point, self.rows.record(scope_id, point).map_err(looking)?)))
+    }
+
+    fn write_group(&mut self, space: &Arc<Space>, group: Group<'_>, now: i64) -> Result<(), Fail> {
+        if self.pending(space, group.scope)?.is_none() {
+            self.create_scope(space, group.scope)?;
+        }
+        let (points, extents) = self.allocate(space, group.scope, group.entries.len())?;
+        let expires = |moment: Option<Timestamp>| moment.map(Timestamp::as_millis);
+        let op = Op {
+            put: points
+                .iter()
+                .zip(&group.entries)
+                .map(|(point, (entry, _))| PointChange {
+                    point: *point,
+                    expires_at: expires(entry.expires_at),
+                })
+                .collect(),
+            removed: group
+                .replaced
+                .iter()
+                .map(|(point, record)| PointChange {
+                    point: *point,
+                    expires_at: expires(record.expires_at),
+                })
+                .collect(),
+            updated: Vec::new(),
+            extents,
+            metadata_bytes_added: sum_bytes(group.entries.iter().map(|(entry, _)| entry.metadata.len())),
+            metadata_bytes_removed: sum_bytes(group.replaced.iter().map(|(_, record)| record.metadata.len())),
+        };
+        let scope_id = self.apply(space, group.scope, &op, now)?;
+        for (point, record) in &group.replaced {
+            self.rows.remove_entry(scope_id, *point, record).map_err(changing)?;
+        }
+        let generations = self.write_slots(space, group.scope, &points, &group.entries)?;
+        for ((point, generation), (entry, created_at)) in points.iter().zip(generations).zip(&group.entries) {
+            let record = Record {
+                generation,
+                created_at: *created_at,
+                updated_at: entry.updated_at,
+                event_time: entry.event_time,
+                expires_at: entry.expires_at,
+                id: entry.id.clone(),
+                metadata: entry.metadata.clone(),
+            };
+            self.rows
+                .put_entry(space.id, scope_id, *point, &record)
+                .map_err(changing)?;
+            if let Some(moment) = entry.expires_at.map(Timestamp::as_millis) {
+                self.first_expiry = Some(self.first_expiry.map_or(moment, |first| first.min(moment)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Points for `count` entries: dead ones that nobody can see, then those that have a slot, then new slots.
+    fn allocate(
+        &mut self,
+        space: &Arc<Space>,
+        scope: &StateScope,
+        count: usize,
+    ) -> Result<(Vec<PointId>, Vec<Extent>), Fail> {
+        let pending = self
+            .pending
+            .get_mut(&(space.id, scope.clone()))
+            .expect("the scope was just looked up");
+        let mut points = pending.namespace.reuse.lock().take(count);
+        pending.taken.extend_from_slice(&points);
+        let first = pending.state.next_point;
+        let fresh = u32::try_from(count - points.len()).expect("validate bounds the batch");
+        let full = || {
+            Fail::Request(StorageError::LimitExceeded {
+                what: "scope",
+                name: scope.to_string(),
+                got: u64::from(first) + u64::from(fresh),
+                limit: u64::from(u32::MAX),
+                unit: "vectors",
+            })
+        };
+        let end = first.checked_add(fresh).ok_or_else(full)?;
+        points.extend((first..end).map(PointId));
+        let capacity = pending.state.capacity;
+        if end <= capacity {
+            return Ok((points, Vec::new()));
+        }
+        let spare = (capacity / EXTENT_SHARE).clamp(EXTENT_SLOTS.0, EXTENT_SLOTS.1);
+        let wanted = (end - capacity).max(spare).min(u32::MAX - capacity);
+        let allocator = Writer::load_allocator(self.shared, self.allocators, space.id).map_err(looking)?;
+        let (pieces, changes) = allocator.take(wanted, space.slots.slots_per_file());
+        let slot_end = allocator.end();
+        self.rows.change_slots(space.id, slot_end, &changes).map_err(changing)?;
+        let mut next = capacity;
+        let extents = pieces
+            .into_iter()
+            .map(|(first_slot, len)| {
+                let extent = Extent {
+                    first_point: PointId(next),
+                    first_slot,
+                    len,
+                };
+                next += len;
+                extent
+            })
+            .collect();
+        Ok((points, extents))
+    }
+
+    /// Logs a mutation and applies it to the pending state.
+    fn apply(&mut self, space: &Arc<Space>, scope: &StateScope, op: &Op, now: i64) -> Result<ScopeId, Fail> {
+        let pending = self
+            .pending
+            .get_mut(&(space.id, scope.clone()))
+            .expect("the scope was just looked up");
+        let lsn = Lsn(self.head.lsn.0 + 1);
+        self.head.lsn = lsn;
+        self.head.clock_ms = self.head.clock_ms.max(now);
+        self.is_changed = true;
+        let scope_id = pending.namespace.scope_id;
+        self.rows.log(scope_id, lsn, op).map_err(changing)?;
+        pending.state.apply(lsn, op);
+        pending.freed.extend(op.removed.iter().map(|change| change.point.0));
+        Ok(scope_id)
+    }
+
+    /// Writes the vectors of points that were just applied. Returns the generations of their slots.
+    fn write_slots(
+        &mut self,
+        space: &Arc<Space>,
+        scope: &StateScope,
+        points: &[PointId],
+        entries: &[(&PreparedEntry, Timestamp)],
+    ) -> Result<Vec<Generation>, Fail> {
+        let pending = &self.pending[&(space.id, scope.clone())];
+        let scope_id = pending.namespace.scope_id;
+        let mut generations = Vec::with_capacity(points.len());
+        let mut first: Option<Slot> = None;
+        let mut bytes = Vec::new();
+        let mut next = None;
+        for (point, (entry, _)) in points.iter().zip(entries) {
+            let slot = pending
+                .state
+                .slot(*point)
+                .expect("a point that was given out has a slot");
+            let is_next = next == Some(slot) && !slot.0.is_multiple_of(space.slots.slots_per_file());
+            if let Some(start) = first
+                && (!is_next || bytes.len() >= WRITE_BYTES)
+            {
+                space.slots.write(start, &bytes).map_err(changing)?;
+                bytes.clear();
+                first = None;
+            }
+            first.get_or_insert(slot);
+            next = Some(Slot(slot.0 + 1));
+            let generation = space.slots.next_generation(slot);
+            layout::encode(slot, generation, scope_id, &entry.vector, &mut bytes);
+            generations.push(generation);
+        }
+        if let Some(start) = first {
+            space.slots.write(start, &bytes).map_err(changing)?;
+        }
+        if !self.written_spaces.iter().any(|written| written.id == space.id) {
+            self.written_spaces.push(Arc::clone(space));
+        }
+        Ok(generations)
+    }
+
+    fn update_metadata(
+        &mut self,
+        space: &Arc<Space>,
+        scope: &StateScope,
+        id: &str,
+        metadata: &[u8],
+        now: i64,
+    ) -> Result<(), Fail> {
+        let not_found = || Fail::Request(StorageError::NotFound { id: id.to_string() });
+        let (point, mut record) = self.existing(space, scope, id)?.ok_or_else(not_found)?;
+        if record.is_expired(Timestamp::from_millis(now)) {
+            return Err(not_found());
+        }
+        let op = Op {
+            updated: vec![point],
+            metadata_bytes_added: sum_bytes([metadata.len()]),
+            metadata_bytes_removed: sum_bytes([record.metadata.len()]),
+            ..Op::default()
+        };
+        record.metadata = metadata.to_vec();
+        record.updated_at = Timestamp::from_millis(now);
+        let scope_id = self.apply(space, scope, &op, now)?;
+        self.rows
+            .put_entry(space.id, scope_id, point, &record)
+            .map_err(changing)
+    }
+
+    fn delete(&mut self, space: &Arc<Space>, scope: &StateScope, ids: &[String], now: i64) -> Result<u64, Fail> {
+        let mut found: HashMap<PointId, Record> = HashMap::new();
+        for id in ids {
+            if let Some((point, record)) = self.existing(space, scope, id)? {
+                found.insert(point, record);
+            }
+        }
+        let visible = found
+            .values()
+            .filter(|record| !record.is_expired(Timestamp::from_millis(now)))
+            .count() as u64;
+        let mut found: Vec<(PointId, Record)> = found.into_iter().collect();
+        found.sort_by_key(|(point, _)| *point);
+        self.remove(space, scope, &found, now)?;
+        Ok(visible)
+    }
+
+    /// Removes entries that were found in this scope.
+    pub(super) fn remove(
+        &mut self,
+        space: &Arc<Space>,
+        scope: &StateScope,
+        found: &[(PointId, Record)],
+        now: i64,
+    ) -> Result<(), Fail> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        let op = Op {
+            removed: found
+                .iter()
+                .map(|(point, record)| PointChange {
+                    point: *point,
+                    expires_at: record.expires_at.map(Timestamp::as_millis),
+                })
+                .collect(),
+            metadata_bytes_removed: sum_bytes(found.iter().map(|(_, record)| record.metadata.len())),
+            ..Op::default()
+        };
+        let scope_id = self.apply(space, scope, &op, now)?;
+        for (point, record) in found {
+            self.rows.remove_entry(scope_id, *point, record).map_err(changing)?;
+        }
+        Ok(())
+    }
+
+    /// The record of a point of a scope; none if the scope is not there any more.
+    pub(super) fn record(
+        &mut self,
+        space: &Arc<Space>,
+        scope: &StateScope,
+        scope_id: ScopeId,
+        point: PointId,
+    ) -> Result<Option<Record>, Fail> {
+        match self.pending(space, scope)? {
+            Some(pending) if pending.namespace.scope_id == scope_id => {
+                self.rows.record(scope_id, point).map(Some).map_err(looking)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn drop_scope(&mut self, space: &Arc<Space>, scope: &StateScope, now: i64) -> Result<u64, Fail> {
+        let Some(pending) = self.pending(space, scope)? else {
+            return Ok(0);
+        };
+        let count = pending.state.visible_count(now);
+        let namespace = Arc::clone(&pending.namespace);
+        self.rows
+            .drop_scope(space.id, scope, namespace.scope_id)
+            .map_err(changing)?;
+        self.pending.remove(&(space.id, scope.clone()));
+        self.dropped.push(Dropped {
+            space: Arc::clone(space),
+            scope: scope.clone(),
+            namespace,
+        });
+        self.is_changed = true;
+        Ok(count)
+    }
+
+    /// Gives back the slots of a purged scope.
+    pub(super) fn give_back_slots(&mut self, space: &Space, runs: &[(Slot, u32)]) -> Result<(), Fail> {
+        let allocator = Writer::load_allocator(self.shared, self.allocators, space.id).map_err(looking)?;
+        let mut changes: Vec<(u64, FreeChanges)> = Vec::new();
+        for (first, len) in runs {
+            let change = allocator.give(*first, *len, space.slots.slots_per_file());
+            changes.push((allocator.end(), change));
+        }
+        for (end, change) in changes {
+            self.rows.change_slots(space.id, end, &change).map_err(changing)?;
+        }
+        self.is_changed = true;
+        Ok(())
+    }
+}
+
+/// The entries of a batch that belong to one scope.
+struct Group<'r> {
+    scope: &'r StateScope,
+    entries: Vec<(&'r PreparedEntry, Timestamp)>,
+    replaced: Vec<(PointId, Record)>,
+}
+
+fn sum_bytes(lens: impl IntoIterator<Item = usize>) -> u32 {
+    u32::try_from(lens.into_iter().sum::<usize>()).unwrap_or(u32::MAX)
+}

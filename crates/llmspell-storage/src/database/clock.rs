@@ -1,0 +1,46 @@
+//! What time is it? Never earlier than it was.
+//!
+//! Expiry must not be undone by a clock that is set back, so time is the latest of what the system says, what it said
+//! before, and what the database last stored.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::SystemTime;
+
+use llmspell_core::Timestamp;
+
+/// The clock of a database, in milliseconds since 1970.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    latest: AtomicI64,
+}
+
+impl Clock {
+    /// A clock that does not go back behind `earliest`.
+    pub(crate) fn new(earliest: i64) -> Self {
+        Self {
+            latest: AtomicI64::new(earliest),
+        }
+    }
+
+    /// Now.
+    pub(crate) fn now(&self) -> i64 {
+        self.advance_to(Timestamp::from(SystemTime::now()).as_millis())
+    }
+
+    fn advance_to(&self, wall: i64) -> i64 {
+        self.latest.fetch_max(wall, Ordering::SeqCst).max(wall)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_does_not_go_back_when_the_wall_clock_does() {
+        let clock = Clock::new(1_000);
+        assert_eq!(clock.advance_to(500), 1_000);
+        assert_eq!(clock.advance_to(2_000), 2_000);
+        assert_eq!(clock.advance_to(1_500), 2_000);
+    }
+}

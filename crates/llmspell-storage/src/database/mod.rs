@@ -1,0 +1,358 @@
+//! One directory: key-value data and vector spaces in one truth, under one lock, by one commit path.
+//!
+//! | file         | question                                            |
+//! |--------------|-----------------------------------------------------|
+//! | `mod.rs`     | what does an application hold? [`Database`]         |
+//! | `open.rs`    | how is a directory opened, or made?                 |
+//! | `shared.rs`  | what do all handles and the committer share?        |
+//! | `clock.rs`   | what time is it?                                    |
+//! | `request.rs` | what does a handle ask of the committer?            |
+//! | `writer.rs`  | how does a batch become durable, and then visible?  |
+//! | `batch.rs`   | what do requests change?                            |
+//! | `purge.rs`   | how is space given back?                            |
+//! | `check.rs`   | is everything as it should be?                      |
+
+mod batch;
+mod check;
+mod clock;
+mod open;
+mod purge;
+mod request;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use llmspell_core::{DistanceMetric, HNSWConfig, Result, StorageError, limits, validate_vectors as validate};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+pub(crate) use batch::KV_SCOPE;
+pub use check::{CheckReport, CheckSection};
+pub(crate) use request::{PreparedEntry, Reply, Request};
+pub(crate) use shared::Shared;
+
+use crate::backends::RedbBackend;
+use crate::committer::Committer;
+use crate::hnsw::HNSWVectorStorage;
+use crate::options::DatabaseOptions;
+use crate::pool::Pool;
+use crate::registry::Space;
+use crate::truth::{self, FIRST_SPACE, SpaceRecord, Truth};
+use writer::Writer;
+
+/// A directory that holds an application's key-value state and its vector memory.
+///
+/// Cheap to clone; all clones, and the [`RedbBackend`] and [`HNSWVectorStorage`]s made of it, are handles to the same
+/// database. It is closed, and its lock given up, when the last of them is dropped; dropping the last one waits for
+/// the writes that are under way.
+///
+/// ```no_run
+/// # async fn example() -> llmspell_storage::Result<()> {
+/// use llmspell_storage::{Database, HNSWConfig, StorageBackend, VectorEntry, VectorStorage};
+///
+/// let database = Database::open("agent.db").await?;
+/// database.kv().set("theme", b"dark".to_vec()).await?;
+/// let memories = database.vectors("memories", 384, HNSWConfig::balanced()).await?;
+/// memories.insert(vec![VectorEntry::new("m-1", vec![0.1; 384])]).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Database {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What the handles of one database own together.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    /// Dropped first: the committer finishes what is queued.
+    committer: Committer<Writer>,
+    pub(crate) pool: Pool,
+    pub(crate) shared: Arc<Shared>,
+    is_closed: AtomicBool,
+}
+
+/// A vector space of a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SpaceInfo {
+    /// Name it was created with.
+    pub name: String,
+    /// Components per vector.
+    pub dim: usize,
+    /// How vectors are compared.
+    pub metric: DistanceMetric,
+    /// How its index is built.
+    pub config: HNSWConfig,
+}
+
+/// How much a database holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DatabaseStats {
+    /// Keys of the key-value data.
+    pub keys: u64,
+    /// Vector spaces.
+    pub spaces: u64,
+    /// Bytes that all files occupy on the disk.
+    pub disk_bytes: u64,
+    /// Of those, bytes of everything but the vectors.
+    pub truth_bytes: u64,
+    /// Of those, bytes of the vectors.
+    pub slot_bytes: u64,
+    /// Bytes of RAM that the database itself holds: cached pages and values, and vectors if it is in memory.
+    pub memory_bytes: u64,
+}
+
+impl Database {
+    /// Opens the database in `dir`, creating it (and the directory) if it is not there.
+    ///
+    /// One process has it open at a time, once.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyOpen`](StorageError::AlreadyOpen) with the holder; [`ForeignDirectory`](StorageError::ForeignDirectory)
+    /// if the directory holds something else; [`UnsupportedVersion`](StorageError::UnsupportedVersion);
+    /// [`Corrupted`](StorageError::Corrupted); [`ReadOnly`](StorageError::ReadOnly) or [`Io`](StorageError::Io).
+    pub async fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        DatabaseOptions::new().open(dir).await
+    }
+
+    pub(crate) async fn open_with(dir: &Path, options: DatabaseOptions) -> Result<Self> {
+        let dir = dir.to_path_buf();
+        let pool = Pool::new();
+        let (shared, writer) = pool
+            .run(move || {
+                let shared = Arc::new(open::open(&dir, &options)?);
+                let writer = Writer::new(Arc::clone(&shared))?;
+                Ok((shared, writer))
+            })
+            .await?;
+        Ok(Self::start(pool, shared, writer))
+    }
+
+    /// A database in RAM with one space, which is returned with it.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no memory or threads left.
+    pub(crate) fn in_memory(space: &SpaceRecord) -> (Self, Arc<Space>) {
+        let make = || {
+            let truth = Truth::in_memory(space)?;
+            // Reading it never blocks, so there is nothing to cache.
+            let shared = Arc::new(Shared::new(truth, None, None, 0, 0)?);
+            let writer = Writer::new(Arc::clone(&shared))?;
+            let space = shared.space(FIRST_SPACE)?;
+            Ok((Self::start(Pool::new(), shared, writer), space))
+        };
+        let made: Result<_> = make();
+        made.expect("a database in memory needs nothing but memory")
+    }
+
+    /// The database on a disk of the tests.
+    #[cfg(test)]
+    pub(crate) fn open_on(disk: Arc<dyn crate::disk::Disk>, options: &DatabaseOptions) -> Result<Self> {
+        let shared = Arc::new(open::open_on(disk, None, options)?);
+        let writer = Writer::new(Arc::clone(&shared))?;
+        Ok(Self::start(Pool::new(), shared, writer))
+    }
+
+    fn start(pool: Pool, shared: Arc<Shared>, writer: Writer) -> Self {
+        let committer = Committer::start("llmspell-commit", writer);
+        Self {
+            inner: Arc::new(Inner {
+                committer,
+                pool,
+                shared,
+                is_closed: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// The key-value half.
+    #[must_use]
+    pub fn kv(&self) -> RedbBackend {
+        RedbBackend::new(self.clone())
+    }
+
+    /// A vector space by its name: the one that is there, or a new one.
+    ///
+    /// Dimension and metric are fixed when it is created; the rest of `config` is what it was last opened with.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`](StorageError::OutOfRange) for a bad dimension or configuration;
+    /// [`SpaceMismatch`](StorageError::SpaceMismatch) if the space has another dimension or metric;
+    /// [`Corrupted`](StorageError::Corrupted) if its files are damaged.
+    pub async fn vectors(&self, name: &str, dim: usize, config: HNSWConfig) -> Result<HNSWVectorStorage> {
+        check_space_name(name)?;
+        validate::dim(dim)?;
+        config.validate()?;
+        let record = SpaceRecord {
+            name: name.to_string(),
+            dim,
+            config,
+        };
+        let id = self.inner.request(|reply| Request::OpenSpace { record, reply }).await?;
+        self.open_space(id).await
+    }
+
+    /// A vector space by its name, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupted`](StorageError::Corrupted) if its files are damaged.
+    pub async fn existing_vectors(&self, name: &str) -> Result<Option<HNSWVectorStorage>> {
+        self.inner.check_open()?;
+        match self.inner.shared.space_record(name) {
+            Some((id, _)) => self.open_space(id).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn open_space(&self, id: crate::ids::SpaceId) -> Result<HNSWVectorStorage> {
+        let shared = Arc::clone(&self.inner.shared);
+        let space = self.inner.run(move || shared.space(id)).await?;
+        Ok(HNSWVectorStorage::of(self.clone(), space))
+    }
+
+    /// All vector spaces, in the order of their creation.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](StorageError::Closed).
+    pub async fn spaces(&self) -> Result<Vec<SpaceInfo>> {
+        self.inner.check_open()?;
+        let info = |(_, record): (_, SpaceRecord)| SpaceInfo {
+            metric: record.config.metric(),
+            name: record.name,
+            dim: record.dim,
+            config: record.config,
+        };
+        Ok(self.inner.shared.space_records().into_iter().map(info).collect())
+    }
+
+    /// How much there is.
+    ///
+    /// # Errors
+    ///
+    /// `Data` or `Io` when it cannot be read.
+    pub async fn stats(&self) -> Result<DatabaseStats> {
+        let shared = Arc::clone(&self.inner.shared);
+        self.inner
+            .run(move || {
+                let slots = shared
+                    .open_spaces()
+                    .iter()
+                    .map(|space| space.slots.memory_bytes())
+                    .sum::<u64>();
+                Ok(DatabaseStats {
+                    keys: shared.truth.read()?.key_count()?,
+                    spaces: shared.space_records().len() as u64,
+                    disk_bytes: shared.occupied_bytes("")?,
+                    truth_bytes: shared.occupied_bytes(truth::FILE)?,
+                    slot_bytes: shared.occupied_bytes("spaces")?,
+                    memory_bytes: shared.truth.cached_bytes() + shared.values.bytes() + slots,
+                })
+            })
+            .await
+    }
+
+    /// Reads everything and says what is wrong. It repairs nothing.
+    ///
+    /// Takes as long as reading all files.
+    ///
+    /// # Errors
+    ///
+    /// `Io` when files cannot be read. Damage is not an error but part of the report.
+    pub async fn check(&self) -> Result<CheckReport> {
+        let shared = Arc::clone(&self.inner.shared);
+        self.inner.run(move || check::check(&shared)).await
+    }
+
+    /// Where it is; none in memory.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        self.inner.shared.is_durable().then(|| self.inner.shared.path())
+    }
+
+    /// Refuses further calls through any handle, and waits for the writes that are under way.
+    ///
+    /// If this was the last handle, the files are closed and the lock is free when it returns. Else that happens when
+    /// the others are dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Poisoned`](StorageError::Poisoned) if an earlier write failed.
+    pub async fn close(self) -> Result<()> {
+        let flushed = self.inner.request(|reply| Request::Flush { reply }).await;
+        self.inner.is_closed.store(true, Ordering::SeqCst);
+        let (sender, receiver) = oneshot::channel();
+        let inner = self.inner;
+        // Closing the files takes a while, so not here; and not in the pool, which is part of what is closed.
+        let closer = std::thread::Builder::new()
+            .name("llmspell-close".to_string())
+            .spawn(move || {
+                drop(inner);
+                let _ = sender.send(());
+            });
+        closer.expect("the system lets us start a thread");
+        let _ = receiver.await;
+        match flushed {
+            Err(StorageError::Closed) => Ok(()),
+            flushed => flushed,
+        }
+    }
+}
+
+impl Inner {
+    /// Sends a request to the committer and waits for its answer.
+    pub(crate) async fn request<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
+        self.check_open()?;
+        let (reply, answer) = oneshot::channel();
+        self.committer.submit(request(reply))?;
+        answer.await.unwrap_or(Err(StorageError::Closed))
+    }
+
+    /// Runs what may block.
+    pub(crate) async fn run<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T> + Send + 'static,
+    {
+        self.check_open()?;
+        self.pool.run(job).await
+    }
+
+    /// That nobody has closed the database.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.is_closed.load(Ordering::SeqCst) {
+            Err(StorageError::Closed)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn check_space_name(name: &str) -> Result<()> {
+    let reason = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > limits::SPACE_NAME_BYTES_MAX {
+        "it is longer than 256 bytes"
+    } else if name.chars().any(char::is_control) {
+        "it has control characters"
+    } else {
+        return Ok(());
+    };
+    let name = name.chars().take(64).flat_map(char::escape_debug).collect();
+    Err(StorageError::InvalidName {
+        what: "space",
+        name,
+        reason,
+    })
+}

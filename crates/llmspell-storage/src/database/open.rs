@@ -1,0 +1,185 @@
+//! How is a directory opened, or made?
+//!
+//! ```text
+//! <dir>/LOCK                          held by the process that has it open; says which one
+//! <dir>/FORMAT                        format version, read before anything else is touched
+//! <dir>/truth.redb                    everything but the vectors; made under another name and renamed when complete
+//! <dir>/spaces/<space id>/slots-<n>   the vectors
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use llmspell_core::{Result, StorageError};
+
+use super::shared::Shared;
+use crate::disk::{Directory, Disk};
+use crate::error::{corrupted, io_error};
+use crate::options::DatabaseOptions;
+use crate::truth::{self, Truth};
+
+const LOCK_FILE: &str = "LOCK";
+const FORMAT_FILE: &str = "FORMAT";
+const FORMAT_TEXT: &str = "llmspell-storage format ";
+/// Version of everything in the directory; see `docs/format.md`.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+
+/// Opens the database in `dir`, or makes one.
+pub(super) fn open(dir: &Path, options: &DatabaseOptions) -> Result<Shared> {
+    refuse_foreign(dir, options.must_exist)?;
+    if !dir.exists() {
+        fs::create_dir_all(dir).map_err(|source| io_error("create", dir, source))?;
+        sync_parent(dir)?;
+    }
+    let dir = &dir.canonicalize().map_err(|source| io_error("find", dir, source))?;
+    let lock = take_lock(dir)?;
+    let disk: Arc<dyn Disk> = Arc::new(Directory::new(dir.clone()));
+    open_on(disk, Some(lock), options)
+}
+
+/// Opens the database on a disk that is locked.
+pub(super) fn open_on(disk: Arc<dyn Disk>, lock: Option<File>, options: &DatabaseOptions) -> Result<Shared> {
+    let exists = |name: &str| {
+        disk.exists(name)
+            .map_err(|source| io_error("look for", &disk.full_path(name), source))
+    };
+    check_format(&disk)?;
+    if !exists(truth::FILE)? {
+        // The directory of a space is only made by a database that has its truth.
+        if exists("spaces")? {
+            return Err(corrupted(disk.full_path(truth::FILE), "the file is missing"));
+        }
+        write_format(&disk)?;
+        Truth::create(&disk)?;
+    }
+    let leftover = truth::NEW_FILE;
+    disk.remove(leftover)
+        .map_err(|source| io_error("remove", &disk.full_path(leftover), source))?;
+    let value_cache_bytes = options.cache_bytes / 3;
+    let truth = Truth::open(&disk, options.cache_bytes - value_cache_bytes)?;
+    Shared::new(truth, Some(disk), lock, value_cache_bytes, options.free_bytes_min)
+}
+
+/// A directory that holds other things is not ours to write into.
+fn refuse_foreign(dir: &Path, must_exist: bool) -> Result<()> {
+    let foreign = |reason: String| {
+        Err(StorageError::ForeignDirectory {
+            path: dir.to_path_buf(),
+            reason,
+        })
+    };
+    let names = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return foreign("there is no such directory".into()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return foreign("it is a file".into()),
+        Err(source) => return Err(io_error("read", dir, source)),
+        Ok(entries) => entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(|source| io_error("read", dir, source))?,
+    };
+    let ours = [LOCK_FILE, FORMAT_FILE, truth::FILE, truth::NEW_FILE, "spaces"];
+    let is_database = names.iter().any(|name| name == FORMAT_FILE);
+    match names.iter().find(|name| !ours.contains(&name.as_str())) {
+        Some(other) if !is_database => foreign(format!("it holds `{other}` and no {FORMAT_FILE} file")),
+        None if must_exist && !is_database => foreign("it is empty".into()),
+        _ => Ok(()),
+    }
+}
+
+fn take_lock(dir: &Path) -> Result<File> {
+    let path = dir.join(LOCK_FILE);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|source| io_error("open", &path, source))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let known = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
+            let holder = if known {
+                holder.trim().to_string()
+            } else {
+                "another process".to_string()
+            };
+            return Err(StorageError::AlreadyOpen {
+                path: dir.to_path_buf(),
+                holder,
+            });
+        }
+        Err(TryLockError::Error(source)) => return Err(io_error("lock", &path, source)),
+    }
+    // For the error text of whoever comes second; the lock itself is the system's and ends with the process.
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "process {}", std::process::id()))
+        .and_then(|()| file.flush());
+    written.map_err(|source| io_error("write to", &path, source))?;
+    Ok(file)
+}
+
+/// That the files are of a version we read. A directory without any files is.
+fn check_format(disk: &Arc<dyn Disk>) -> Result<()> {
+    let path = disk.full_path(FORMAT_FILE);
+    let has = |name| disk.exists(name).map_err(|source| io_error("look for", &path, source));
+    if !has(FORMAT_FILE)? {
+        if has(truth::FILE)? {
+            return Err(corrupted(path, "the file is missing"));
+        }
+        return Ok(());
+    }
+    let file = disk
+        .open(FORMAT_FILE)
+        .map_err(|source| io_error("open", &path, source))?;
+    let len = file.len().map_err(|source| io_error("measure", &path, source))?;
+    let mut bytes = vec![0; usize::try_from(len.min(100)).expect("it is at most 100")];
+    file.read_at(0, &mut bytes)
+        .map_err(|source| io_error("read", &path, source))?;
+    let text = String::from_utf8_lossy(&bytes);
+    match text
+        .strip_prefix(FORMAT_TEXT)
+        .and_then(|version| version.trim_end().parse::<u32>().ok())
+    {
+        Some(FORMAT_VERSION) => Ok(()),
+        Some(found) => Err(StorageError::UnsupportedVersion {
+            path,
+            found,
+            min: FORMAT_VERSION,
+            max: FORMAT_VERSION,
+        }),
+        // Power was lost while the directory was made: nothing is in it yet.
+        None if !has(truth::FILE)? && !has("spaces")? => Ok(()),
+        None => Err(corrupted(path, "it does not state a format version")),
+    }
+}
+
+fn write_format(disk: &Arc<dyn Disk>) -> Result<()> {
+    let path = disk.full_path(FORMAT_FILE);
+    let write = || {
+        let file = disk.create(FORMAT_FILE)?;
+        file.write_at(0, format!("{FORMAT_TEXT}{FORMAT_VERSION}\n").as_bytes())?;
+        file.sync()?;
+        disk.sync_dir("")
+    };
+    write().map_err(|source| io_error("write", &path, source))
+}
+
+fn sync_parent(dir: &Path) -> Result<()> {
+    let Some(parent) = dir
+        .canonicalize()
+        .ok()
+        .and_then(|dir| dir.parent().map(Path::to_path_buf))
+    else {
+        return Ok(());
+    };
+    Directory::new(parent.clone())
+        .sync_dir("")
+        .map_err(|source| io_error("sync", &parent, source))
+}

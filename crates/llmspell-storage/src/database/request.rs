@@ -1,0 +1,151 @@
+//! What does a handle ask of the committer?
+
+use std::sync::Arc;
+
+use llmspell_core::{KeyValueWrite, OnExisting, Result, StateScope, Timestamp, WriteSummary};
+use tokio::sync::oneshot;
+
+use crate::ids::SpaceId;
+use crate::registry::Space;
+use crate::truth::SpaceRecord;
+
+/// The way back to whoever waits.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// One write. All of it was validated.
+pub(crate) enum Request {
+    /// Changes of key-value data.
+    Values {
+        writes: Vec<KeyValueWrite>,
+        reply: Reply<WriteSummary>,
+    },
+    /// A value takes the place of another.
+    Swap {
+        key: String,
+        expected: Option<Vec<u8>>,
+        new: Option<Vec<u8>>,
+        reply: Reply<bool>,
+    },
+    /// Entries of a space, of one or several scopes.
+    Entries {
+        space: Arc<Space>,
+        entries: Vec<PreparedEntry>,
+        on_existing: OnExisting,
+        now: i64,
+        reply: Reply<()>,
+    },
+    /// Other metadata for an entry.
+    Metadata {
+        space: Arc<Space>,
+        scope: StateScope,
+        id: String,
+        metadata: Vec<u8>,
+        now: i64,
+        reply: Reply<()>,
+    },
+    /// Entries to remove.
+    Delete {
+        space: Arc<Space>,
+        scope: StateScope,
+        ids: Vec<String>,
+        now: i64,
+        reply: Reply<u64>,
+    },
+    /// A scope to remove.
+    DropScope {
+        space: Arc<Space>,
+        scope: StateScope,
+        now: i64,
+        reply: Reply<u64>,
+    },
+    /// A space to create, or to open with a changed configuration.
+    OpenSpace { record: SpaceRecord, reply: Reply<SpaceId> },
+    /// Nothing; the answer comes when everything before is durable.
+    Flush { reply: Reply<()> },
+}
+
+/// An entry as it will be stored.
+#[derive(Debug)]
+pub(crate) struct PreparedEntry {
+    pub(crate) scope: StateScope,
+    pub(crate) id: String,
+    pub(crate) vector: Vec<f32>,
+    /// JSON object.
+    pub(crate) metadata: Vec<u8>,
+    pub(crate) created_at: Option<Timestamp>,
+    pub(crate) updated_at: Timestamp,
+    pub(crate) event_time: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+impl Request {
+    /// About how many bytes it brings.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Values { writes, .. } => writes.iter().map(KeyValueWrite::len_bytes).sum(),
+            Self::Swap { new, .. } => new.as_ref().map_or(0, Vec::len),
+            Self::Entries { entries, .. } => entries
+                .iter()
+                .map(|entry| 4 * entry.vector.len() + entry.metadata.len() + entry.id.len())
+                .sum(),
+            Self::Metadata { metadata, .. } => metadata.len(),
+            Self::Delete { .. } | Self::DropScope { .. } | Self::OpenSpace { .. } | Self::Flush { .. } => 0,
+        }
+    }
+
+    /// Whether it needs room on the disk. What frees room is allowed on a full disk.
+    pub(crate) fn needs_room(&self) -> bool {
+        match self {
+            Self::Values { writes, .. } => writes.iter().any(|write| matches!(write, KeyValueWrite::Set { .. })),
+            Self::Swap { new, .. } => new.is_some(),
+            Self::Entries { .. } | Self::Metadata { .. } | Self::OpenSpace { .. } => true,
+            Self::Delete { .. } | Self::DropScope { .. } | Self::Flush { .. } => false,
+        }
+    }
+
+    /// Tells whoever waits what came of it.
+    pub(crate) fn answer(self, result: Result<Outcome>) {
+        // Whoever dropped the future does not want to know, so a failed send is fine.
+        match self {
+            Self::Values { reply, .. } => drop(reply.send(result.map(Outcome::into_summary))),
+            Self::Swap { reply, .. } => drop(reply.send(result.map(|outcome| outcome.into_count() > 0))),
+            Self::Entries { reply, .. } | Self::Metadata { reply, .. } | Self::Flush { reply } => {
+                drop(reply.send(result.map(drop)));
+            }
+            Self::Delete { reply, .. } | Self::DropScope { reply, .. } => {
+                drop(reply.send(result.map(Outcome::into_count)));
+            }
+            Self::OpenSpace { reply, .. } => drop(reply.send(result.map(Outcome::into_space))),
+        }
+    }
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Outcome {
+    Done,
+    Count(u64),
+    Space(SpaceId),
+}
+
+impl Outcome {
+    fn into_count(self) -> u64 {
+        match self {
+            Self::Count(count) => count,
+            Self::Done | Self::Space(_) => unreachable!("this request counts"),
+        }
+    }
+
+    fn into_summary(self) -> WriteSummary {
+        WriteSummary {
+            deleted: self.into_count(),
+        }
+    }
+
+    fn into_space(self) -> SpaceId {
+        match self {
+            Self::Space(space) => space,
+            Self::Done | Self::Count(_) => unreachable!("this request opens a space"),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What do all handles and the committer of one database share?
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::RwLock;
+
+use llmspell_core::{Result, StorageError};
+
+use super::clock::Clock;
+use crate::disk::Disk;
+use crate::error::io_error;
+use crate::ids::SpaceId;
+use crate::registry::Space;
+use crate::slots::SlotStore;
+use crate::truth::{SpaceRecord, Truth};
+use crate::value_cache::ValueCache;
+
+/// An open database.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) truth: Truth,
+    pub(crate) values: ValueCache,
+    pub(crate) clock: Clock,
+    pub(super) disk: Option<Arc<dyn Disk>>,
+    pub(super) free_bytes_min: u64,
+    spaces: RwLock<BTreeMap<SpaceId, KnownSpace>>,
+    poisoned: OnceLock<String>,
+    /// Held until the last of us is gone.
+    _lock: Option<File>,
+}
+
+/// A space, opened when it is first used: one that is damaged must not keep the others closed.
+#[derive(Debug)]
+struct KnownSpace {
+    record: SpaceRecord,
+    open: Option<Arc<Space>>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        truth: Truth,
+        disk: Option<Arc<dyn Disk>>,
+        lock: Option<File>,
+        value_cache_bytes: usize,
+        free_bytes_min: u64,
+    ) -> Result<Self> {
+        let read = truth.read()?;
+        let head = read.head()?;
+        let spaces = read.spaces()?;
+        drop(read);
+        let known = |(id, record)| (id, KnownSpace { record, open: None });
+        Ok(Self {
+            truth,
+            values: ValueCache::new(value_cache_bytes),
+            clock: Clock::new(head.clock_ms),
+            disk,
+            free_bytes_min,
+            spaces: RwLock::new(spaces.into_iter().map(known).collect()),
+            poisoned: OnceLock::new(),
+            _lock: lock,
+        })
+    }
+
+    /// Whether the database survives the process.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.disk.is_some()
+    }
+
+    // ---- spaces ----
+
+    /// All spaces, in the order of their creation.
+    pub(crate) fn space_records(&self) -> Vec<(SpaceId, SpaceRecord)> {
+        self.spaces
+            .read()
+            .iter()
+            .map(|(id, space)| (*id, space.record.clone()))
+            .collect()
+    }
+
+    /// The space of a name.
+    pub(crate) fn space_record(&self, name: &str) -> Option<(SpaceId, SpaceRecord)> {
+        let spaces = self.spaces.read();
+        let found = spaces.iter().find(|(_, space)| space.record.name == name);
+        found.map(|(id, space)| (*id, space.record.clone()))
+    }
+
+    /// A space that the truth has.
+    ///
+    /// # Errors
+    ///
+    /// `Data` or `Io` if its files cannot be opened.
+    pub(crate) fn space(&self, id: SpaceId) -> Result<Arc<Space>> {
+        if let Some(KnownSpace { open: Some(space), .. }) = self.spaces.read().get(&id) {
+            return Ok(Arc::clone(space));
+        }
+        let mut spaces = self.spaces.write();
+        let known = spaces.get_mut(&id).expect("spaces are never removed");
+        if let Some(space) = &known.open {
+            return Ok(Arc::clone(space));
+        }
+        let SpaceRecord { name, dim, config } = known.record.clone();
+        let slots = match &self.disk {
+            Some(disk) => SlotStore::open(Arc::clone(disk), id, dim, self.truth.read()?.slot_end(id)?)?,
+            None => SlotStore::in_memory(dim),
+        };
+        let space = Arc::new(Space::new(id, name, dim, config, slots));
+        known.open = Some(Arc::clone(&space));
+        Ok(space)
+    }
+
+    /// A space was created, or got another configuration.
+    pub(super) fn set_space(&self, id: SpaceId, record: SpaceRecord) {
+        let mut spaces = self.spaces.write();
+        let known = spaces.entry(id).or_insert_with(|| KnownSpace {
+            record: record.clone(),
+            open: None,
+        });
+        if let Some(space) = &known.open {
+            *space.config.write() = record.config.clone();
+        }
+        known.record = record;
+    }
+
+    /// The spaces that are open.
+    pub(crate) fn open_spaces(&self) -> Vec<Arc<Space>> {
+        self.spaces
+            .read()
+            .values()
+            .filter_map(|space| space.open.clone())
+            .collect()
+    }
+
+    /// Makes the directory of a new space durable.
+    pub(super) fn create_space_dir(&self, id: SpaceId) -> Result<()> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        let dir = SlotStore::dir(id);
+        let made = disk
+            .create_dir("spaces")
+            .and_then(|()| disk.create_dir(&dir))
+            .and_then(|()| {
+                disk.sync_dir("spaces")?;
+                disk.sync_dir("")
+            });
+        made.map_err(|source| io_error("create", &disk.full_path(&dir), source))
+    }
+
+    // ---- writing ----
+
+    /// No more writes: what is on the disk is not known any more.
+    pub(super) fn poison(&self, error: &StorageError) {
+        // The first one counts; others follow from it.
+        let _ = self.poisoned.set(error.to_string());
+    }
+
+    /// Whether there may be writes.
+    ///
+    /// # Errors
+    ///
+    /// `Poisoned` with what went wrong.
+    pub(super) fn check_writable(&self) -> Result<()> {
+        match self.poisoned.get() {
+            Some(first_error) => Err(StorageError::Poisoned {
+                first_error: first_error.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is room on the disk for more.
+    ///
+    /// # Errors
+    ///
+    /// `NoSpace` with the bytes free and needed.
+    pub(super) fn check_free_space(&self) -> Result<()> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        match disk.available_bytes() {
+            Some(available_bytes) if available_bytes < self.free_bytes_min => Err(StorageError::NoSpace {
+                path: disk.full_path(""),
+                available_bytes,
+                needed_bytes: self.free_bytes_min,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the database is.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.disk
+            .as_ref()
+            .map_or_else(|| PathBuf::from("memory"), |disk| disk.full_path(""))
+    }
+
+    /// Bytes that a part of the database occupies on the disk.
+    pub(crate) fn occupied_bytes(&self, part: &str) -> Result<u64> {
+        let Some(disk) = &self.disk else { return Ok(0) };
+        disk.occupied_bytes(part)
+            .map_err(|source| io_error("measure", &disk.full_path(part), source))
+    }
+}
+
+impl SpaceRecord {
+    /// That an existing space is what a caller takes it for.
+    ///
+    /// # Errors
+    ///
+    /// `SpaceMismatch` that names both.
+    pub(crate) fn check_matches(&self, requested: &Self) -> Result<()> {
+        let mismatch = |what, stored: String, requested: String| {
+            Err(StorageError::SpaceMismatch {
+                space: self.name.clone(),
+                what,
+                stored,
+                requested,
+            })
+        };
+        if self.dim != requested.dim {
+            return mismatch("dimension", self.dim.to_string(), requested.dim.to_string());
+        }
+        let (stored, wanted) = (self.config.metric(), requested.config.metric());
+        if stored != wanted {
+            return mismatch("metric", stored.to_string(), wanted.to_string());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,284 @@
+//! How does a batch of requests become durable, and then visible?
+//!
+//! ```text
+//! one redb transaction:   each request checks, then writes its rows; vectors go into free slots
+//! sync the slot files     everything the transaction names is on the disk
+//! commit                  durable, not yet visible
+//! publish                 visible; cannot fail
+//! answer
+//! ```
+//!
+//! A request that is refused (an id exists, for example) changes nothing and does not disturb the others. A failure of
+//! the disk before the commit fails all of them and changes nothing either. A failed sync or commit closes the
+//! database for writing: what is on the disk is then unknown, and trying again would only seem to help.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roaring::RoaringBitmap;
+
+use llmspell_core::{ErrorKind, Result, StateScope, StorageError};
+
+use super::batch::{Batch, Fail};
+use super::request::{Outcome, Request};
+use super::shared::Shared;
+use crate::committer::CommitEngine;
+use crate::error::repeat;
+use crate::ids::{Extent, PointId, ScopeId, SpaceId};
+use crate::namespace::{Namespace, State};
+use crate::registry::Space;
+use crate::slots::SlotAllocator;
+use crate::truth::{Head, Write};
+
+/// The committer's own state.
+pub(crate) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) head: Head,
+    pub(super) allocators: HashMap<SpaceId, SlotAllocator>,
+    pub(super) purges: Vec<Purge>,
+    pub(super) first_expiry: Option<i64>,
+}
+
+/// A dropped scope that is to be purged.
+pub(super) struct Purge {
+    pub(super) scope: ScopeId,
+    pub(super) space: SpaceId,
+    /// The namespace that searches may still hold; none after a restart.
+    pub(super) namespace: Option<Arc<Namespace>>,
+}
+
+/// What a batch changes in memory once it is durable.
+pub(super) struct Pending {
+    pub(super) space: Arc<Space>,
+    pub(super) namespace: Arc<Namespace>,
+    pub(super) is_new: bool,
+    pub(super) state: State,
+    pub(super) freed: RoaringBitmap,
+    pub(super) taken: Vec<PointId>,
+}
+
+/// A scope that a batch drops.
+pub(super) struct Dropped {
+    pub(super) space: Arc<Space>,
+    pub(super) scope: StateScope,
+    pub(super) namespace: Arc<Namespace>,
+}
+
+impl Writer {
+    /// Continues where the truth ends.
+    pub(crate) fn new(shared: Arc<Shared>) -> Result<Self> {
+        let read = shared.truth.read()?;
+        let head = read.head()?;
+        let purges = read.dropped_scopes()?;
+        let purges = purges
+            .into_iter()
+            .map(|(scope, space)| Purge {
+                scope,
+                space,
+                namespace: None,
+            })
+            .collect();
+        let first_expiry = read.first_expiry()?;
+        drop(read);
+        Ok(Self {
+            shared,
+            head,
+            allocators: HashMap::new(),
+            purges,
+            first_expiry,
+        })
+    }
+
+    /// Runs `work` in one transaction, and makes its changes durable and visible.
+    ///
+    /// # Errors
+    ///
+    /// `Batch` failures. Nothing is changed, or the database is poisoned.
+    pub(super) fn transact<T>(&mut self, work: impl FnOnce(&mut Batch<'_>) -> Result<T, Fail>) -> Result<T> {
+        let shared = Arc::clone(&self.shared);
+        let txn = shared.truth.write().inspect_err(|error| self.poison_if_lost(error))?;
+        let mut batch = Batch::new(&shared, &txn, self.head, &mut self.allocators);
+        let done = work(&mut batch);
+        let changes = batch.finish();
+        let changes = match (done, changes) {
+            (Ok(value), Ok(Some(changes))) => Ok((value, changes)),
+            (Ok(value), Ok(None)) => {
+                // Nothing to make durable: every request was refused, or asked for what is so already.
+                self.roll_back(txn, Vec::new());
+                return Ok(value);
+            }
+            (Err(Fail::Request(error) | Fail::Batch(error)), changes) => Err((error, changes.ok().flatten())),
+            (Ok(_), Err(error)) => Err((error, None)),
+        };
+        let (value, changes) = match changes {
+            Ok(changed) => changed,
+            Err((error, changes)) => {
+                self.poison_if_lost(&error);
+                self.roll_back(txn, changes.map_or_else(Vec::new, |changes| changes.pending));
+                return Err(error);
+            }
+        };
+
+        for space in &changes.written_spaces {
+            if let Err(error) = space.slots.sync() {
+                self.shared.poison(&error);
+                self.roll_back(txn, changes.pending);
+                return Err(error);
+            }
+        }
+        self.shared.values.begin_write(changes.values.keys().map(Vec::as_slice));
+        let committed = txn.commit();
+        for (key, value) in changes.values {
+            self.shared.values.end_write(&key, committed.is_ok().then_some(value));
+        }
+        if let Err(error) = committed {
+            self.shared.poison(&error);
+            return Err(error);
+        }
+        self.head = changes.head;
+        self.first_expiry = match (self.first_expiry, changes.first_expiry) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        for (id, record) in changes.spaces {
+            self.shared.set_space(id, record);
+        }
+        self.publish(changes.dropped, changes.pending);
+        Ok(value)
+    }
+
+    /// Makes what is durable visible.
+    fn publish(&mut self, dropped: Vec<Dropped>, pending: Vec<(StateScope, Pending)>) {
+        for Dropped {
+            space,
+            scope,
+            namespace,
+        } in dropped
+        {
+            let all = (0..namespace.state().next_point).collect();
+            namespace.publish(State::dropped(), all);
+            space.remove(&scope);
+            self.purges.push(Purge {
+                scope: namespace.scope_id,
+                space: space.id,
+                namespace: Some(namespace),
+            });
+        }
+        for (scope, pending) in pending {
+            pending.namespace.publish(pending.state, pending.freed);
+            if pending.is_new {
+                pending.namespace.trust(&pending.namespace.state());
+                pending.space.add(scope, pending.namespace);
+            }
+        }
+    }
+
+    fn roll_back(&mut self, txn: Write, pending: Vec<(StateScope, Pending)>) {
+        for (_, pending) in pending {
+            pending.namespace.reuse.lock().give_back(pending.taken);
+        }
+        // They may have given out slots; the rows know better.
+        self.allocators.clear();
+        if let Err(error) = txn.abort() {
+            self.shared.poison(&error);
+        }
+    }
+
+    /// After a failure of redb's file there is no telling what a further transaction would do.
+    fn poison_if_lost(&self, error: &StorageError) {
+        if matches!(error.kind(), ErrorKind::Closed) {
+            self.shared.poison(error);
+        }
+    }
+
+    fn refuse_what_needs_room(&self, requests: Vec<Request>) -> Vec<Request> {
+        let Err(error) = self.shared.check_free_space() else {
+            return requests;
+        };
+        let (refused, admitted): (Vec<_>, Vec<_>) = requests.into_iter().partition(Request::needs_room);
+        for request in refused {
+            request.answer(Err(repeat(&error)));
+        }
+        admitted
+    }
+
+    /// The allocator of a space, from the rows if it is not in memory.
+    pub(super) fn load_allocator<'a>(
+        shared: &Shared,
+        allocators: &'a mut HashMap<SpaceId, SlotAllocator>,
+        space: SpaceId,
+    ) -> Result<&'a mut SlotAllocator> {
+        use std::collections::hash_map::Entry;
+        match allocators.entry(space) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let read = shared.truth.read()?;
+                Ok(entry.insert(SlotAllocator::new(read.slot_end(space)?, read.free_slots(space)?)))
+            }
+        }
+    }
+}
+
+impl CommitEngine for Writer {
+    type Request = Request;
+
+    fn request_bytes(request: &Request) -> usize {
+        request.bytes()
+    }
+
+    fn commit(&mut self, requests: Vec<Request>) {
+        if let Err(error) = self.shared.check_writable() {
+            requests
+                .into_iter()
+                .for_each(|request| request.answer(Err(repeat(&error))));
+            return;
+        }
+        let requests = self.refuse_what_needs_room(requests);
+        let results = self.transact(|batch| {
+            let mut results: Vec<Result<Outcome>> = Vec::with_capacity(requests.len());
+            for request in &requests {
+                results.push(match batch.execute(request) {
+                    Ok(outcome) => Ok(outcome),
+                    Err(Fail::Request(error)) => Err(error),
+                    Err(fail @ Fail::Batch(_)) => return Err(fail),
+                });
+            }
+            Ok(results)
+        });
+        match results {
+            Ok(results) => {
+                for (request, result) in requests.into_iter().zip(results) {
+                    request.answer(result);
+                }
+            }
+            Err(error) => requests
+                .into_iter()
+                .for_each(|request| request.answer(Err(repeat(&error)))),
+        }
+    }
+
+    fn tidy_after(&mut self) -> Option<Duration> {
+        self.purge_after()
+    }
+
+    fn tidy(&mut self) {
+        // A failed purge is tried again later or after the next start; nobody waits for it.
+        let _ = self.purge_step();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        for space in self.shared.open_spaces() {
+            if let Ok(allocator) = Self::load_allocator(&self.shared, &mut self.allocators, space.id) {
+                space.slots.trim(allocator.end());
+            }
+        }
+    }
+}
+
+/// The slots of a scope, for giving them back.
+pub(super) fn slot_runs(extents: &[Extent]) -> impl Iterator<Item = (crate::ids::Slot, u32)> + '_ {
+    extents.iter().map(|extent| (extent.first_slot, extent.len))
+}

@@ -1,0 +1,66 @@
+//! Where do bytes go? The few things the engine asks of a file system.
+//!
+//! | file           | question                                               |
+//! |----------------|--------------------------------------------------------|
+//! | `directory.rs` | how does a real directory do them?                     |
+//! | `redb_file.rs` | how does redb use them?                                |
+//! | `sim.rs`       | what would be on the disk if the power failed now? (tests) |
+//!
+//! Paths are relative to the root, made of our own words and numbers: nothing a user names is ever part of one.
+
+mod directory;
+mod redb_file;
+#[cfg(test)]
+pub(crate) mod sim;
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub(crate) use directory::Directory;
+pub(crate) use redb_file::RedbFile;
+
+/// A file that is read and written at offsets.
+pub(crate) trait DiskFile: fmt::Debug + Send + Sync {
+    /// Current length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Cuts or extends with zeros.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Fills `buffer` from `offset`; fails at the end of the file.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Returns when everything written so far survives loss of power.
+    fn sync(&self) -> io::Result<()>;
+    /// Lets go of the blocks of a range, which reads as zeros from then on. Where the system cannot, nothing happens.
+    fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// The file to map into memory, where that is possible.
+    fn mappable(&self) -> Option<&File>;
+}
+
+/// A directory tree.
+pub(crate) trait Disk: fmt::Debug + Send + Sync {
+    /// Opens a file that exists.
+    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Creates a file, or cuts the one that is there to nothing. The name is durable after
+    /// [`sync_dir`](Self::sync_dir).
+    fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Creates a directory; its parent must exist. It may exist already.
+    fn create_dir(&self, path: &str) -> io::Result<()>;
+    /// Whether a file or directory is there.
+    fn exists(&self, path: &str) -> io::Result<bool>;
+    /// Gives a file another name, replacing what had it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file; it need not exist.
+    fn remove(&self, path: &str) -> io::Result<()>;
+    /// Makes the names in a directory durable; the root is the empty path.
+    fn sync_dir(&self, path: &str) -> io::Result<()>;
+    /// Bytes that can still be written, as far as known.
+    fn available_bytes(&self) -> Option<u64>;
+    /// Bytes that a file or directory occupies, everything in it included.
+    fn occupied_bytes(&self, path: &str) -> io::Result<u64>;
+    /// The whole path, for error texts.
+    fn full_path(&self, path: &str) -> PathBuf;
+}

@@ -1,0 +1,1 @@
+//! What would be on the disk if the power failed now?

@@ -1,0 +1,482 @@
+//! What does an application search? [`HNSWVectorStorage`], a space of a [`Database`].
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use llmspell_core::{
+    DistanceMetric, HNSWConfig, Metadata, OnExisting, Result, ScopedStats, StateScope, StorageError, StorageStats,
+    Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value, validate_vectors as validate,
+};
+
+use crate::database::{Database, PreparedEntry, Request, Shared};
+use crate::ids::ScopeId;
+use crate::namespace::search::Snapshot;
+use crate::namespace::{Namespace, State};
+use crate::registry::Space;
+use crate::slots::SlotStore;
+use crate::truth::{self, SpaceRecord};
+
+/// Name of the space that [`HNSWVectorStorage::open`] opens.
+pub const DEFAULT_SPACE: &str = "default";
+
+/// A search that reads at most this many bytes runs where it is called: about 100 µs, less than a change of threads is
+/// worth. Longer ones run on the threads of the database.
+const IN_PLACE_BYTES: u64 = 1 << 20;
+/// The same for checking and encoding a batch.
+const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
+
+/// Vectors of one dimension and metric, each in the scope of its owner.
+///
+/// [`new`](Self::new) keeps them in RAM, [`open`](Self::open) in a directory, by the same code. Every scope is a
+/// namespace of its own: nothing is shared between two of them, so no filter can be forgotten.
+///
+/// Small scopes, and for now all of them, are searched exactly: [`VectorQuery::exact`] and
+/// [`VectorQuery::ef_search`] make no difference to the answer then.
+///
+/// ```
+/// # use llmspell_storage::{HNSWConfig, HNSWVectorStorage, Result, StateScope, VectorEntry, VectorQuery, VectorStorage};
+/// # async fn example() -> Result<()> {
+/// let storage = HNSWVectorStorage::new(3, HNSWConfig::balanced());
+/// storage.insert(vec![VectorEntry::new("doc-1", vec![0.1, 0.2, 0.3])]).await?;
+/// let hits = storage.search(&VectorQuery::new(vec![0.1, 0.2, 0.3], 10)).await?;
+/// assert_eq!(hits[0].id, "doc-1");
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct HNSWVectorStorage {
+    dim: usize,
+    config: HNSWConfig,
+    /// None if dimension or configuration are out of range: every call says so.
+    handle: Option<Handle>,
+}
+
+#[derive(Debug, Clone)]
+struct Handle {
+    database: Database,
+    space: Arc<Space>,
+}
+
+impl HNSWVectorStorage {
+    /// Vectors of `dim` components in RAM; gone with the last clone of the storage.
+    ///
+    /// Cannot fail: where `dim` or `config` are out of range, every call of the storage says so.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no memory or threads left.
+    #[must_use]
+    pub fn new(dim: usize, config: HNSWConfig) -> Self {
+        let is_valid = validate::dim(dim).and_then(|()| config.validate()).is_ok();
+        let handle = is_valid.then(|| {
+            let record = SpaceRecord {
+                name: DEFAULT_SPACE.to_string(),
+                dim,
+                config: config.clone(),
+            };
+            let (database, space) = Database::in_memory(&record);
+            Handle { database, space }
+        });
+        Self { dim, config, handle }
+    }
+
+    /// Vectors of `dim` components in the [`Database`] in `dir`, which is created if it is not there: its space
+    /// [`DEFAULT_SPACE`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::open`] and [`Database::vectors`].
+    pub async fn open(dir: impl AsRef<Path>, dim: usize, config: HNSWConfig) -> Result<Self> {
+        validate::dim(dim)?;
+        config.validate()?;
+        Database::open(dir).await?.vectors(DEFAULT_SPACE, dim, config).await
+    }
+
+    pub(crate) fn of(database: Database, space: Arc<Space>) -> Self {
+        let config = space.config.read().clone();
+        Self {
+            dim: space.dim,
+            config,
+            handle: Some(Handle { database, space }),
+        }
+    }
+
+    /// Components per vector.
+    #[must_use]
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// How vectors are compared.
+    #[must_use]
+    pub fn metric(&self) -> DistanceMetric {
+        self.config.metric()
+    }
+
+    /// How the index is built.
+    #[must_use]
+    pub fn config(&self) -> &HNSWConfig {
+        &self.config
+    }
+
+    /// Name of the space in its database.
+    #[must_use]
+    pub fn space_name(&self) -> &str {
+        self.handle.as_ref().map_or(DEFAULT_SPACE, |handle| &handle.space.name)
+    }
+
+    /// The database whose space this is.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfRange`](StorageError::OutOfRange) if the storage was made with a bad dimension or configuration.
+    pub fn database(&self) -> Result<&Database> {
+        self.handle().map(|handle| &handle.database)
+    }
+
+    /// Closes the database; see [`Database::close`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::close`].
+    pub async fn close(self) -> Result<()> {
+        match self.handle {
+            Some(handle) => {
+                let Handle { database, space } = handle;
+                drop(space);
+                database.close().await
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn handle(&self) -> Result<&Handle> {
+        match &self.handle {
+            Some(handle) => Ok(handle),
+            None => {
+                validate::dim(self.dim)?;
+                self.config.validate()?;
+                unreachable!("a storage without a handle has a bad dimension or configuration")
+            }
+        }
+    }
+}
+
+impl Handle {
+    fn shared(&self) -> &Arc<Shared> {
+        &self.database.inner.shared
+    }
+
+    fn now(&self) -> i64 {
+        self.shared().clock.now()
+    }
+
+    /// The namespace of a scope; none if there is no such scope.
+    async fn namespace(&self, scope: &StateScope) -> Result<Option<Arc<Namespace>>> {
+        self.database.inner.check_open()?;
+        if let Some(namespace) = self.space.loaded(scope) {
+            return Ok(Some(namespace));
+        }
+        let (shared, space, scope) = (Arc::clone(self.shared()), Arc::clone(&self.space), scope.clone());
+        self.database.inner.run(move || space.load(&shared.truth, &scope)).await
+    }
+
+    /// Runs `read` on a snapshot of a scope, on a thread of the database; none if there is no such scope.
+    async fn read<T, F>(&self, scope: &StateScope, read: F) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Snapshot<'_>, &Space) -> Result<T> + Send + 'static,
+    {
+        let (shared, space, scope) = (Arc::clone(self.shared()), Arc::clone(&self.space), scope.clone());
+        self.database
+            .inner
+            .run(move || {
+                let Some(namespace) = space.load(&shared.truth, &scope)? else {
+                    return Ok(None);
+                };
+                let snapshot = Snapshot::take(&shared.truth, &space.slots, &namespace)?;
+                snapshot.map(|snapshot| read(&snapshot, &space)).transpose()
+            })
+            .await
+    }
+
+    /// Whether a search costs less than a change of threads, and has nothing to read from the disk.
+    fn is_cheap(&self, query: &VectorQuery, namespace: &Namespace) -> bool {
+        let state = namespace.state();
+        query.filter.is_none()
+            && state.live_count() * self.space.slots.stride() <= IN_PLACE_BYTES
+            && (namespace.is_verified(&state) || !self.shared().is_durable())
+    }
+}
+
+#[async_trait]
+impl VectorStorage for HNSWVectorStorage {
+    async fn write(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
+        let Handle { database, space } = self.handle()?;
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = self.handle()?.now();
+        let (dim, metric) = (space.dim, space.metric);
+        let prepared = if entries.len().saturating_mul(dim) <= PREPARE_IN_PLACE_COMPONENTS {
+            prepare(entries, dim, metric, now)?
+        } else {
+            database.inner.run(move || prepare(entries, dim, metric, now)).await?
+        };
+        let ids = prepared.iter().map(|entry| entry.id.clone()).collect();
+        let space = Arc::clone(space);
+        database
+            .inner
+            .request(|reply| Request::Entries {
+                space,
+                entries: prepared,
+                on_existing,
+                now,
+                reply,
+            })
+            .await?;
+        Ok(ids)
+    }
+
+    async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
+        let handle = self.handle()?;
+        validate::query(query, self.dim, self.metric())?;
+        let now = handle.now();
+        if let Some(namespace) = handle.space.loaded(&query.scope)
+            && handle.is_cheap(query, &namespace)
+        {
+            handle.database.inner.check_open()?;
+            let snapshot = Snapshot::take(&handle.shared().truth, &handle.space.slots, &namespace)?;
+            return snapshot.map_or(Ok(Vec::new()), |snapshot| {
+                snapshot.search(query, handle.space.metric, now)
+            });
+        }
+        let query = query.clone();
+        let scope = query.scope.clone();
+        let found = handle
+            .read(&scope, move |snapshot, space| {
+                snapshot.search(&query, space.metric, now)
+            })
+            .await?;
+        Ok(found.unwrap_or_default())
+    }
+
+    async fn get(&self, scope: &StateScope, id: &str) -> Result<Option<VectorEntry>> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate::id(id)?;
+        let (owner, id, now) = (scope.clone(), id.to_string(), handle.now());
+        let found = handle
+            .read(scope, move |snapshot, _| snapshot.get(&owner, &id, now))
+            .await?;
+        Ok(found.flatten())
+    }
+
+    async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate::id(id)?;
+        validate::metadata_fields(id, &metadata)?;
+        let metadata = serde_json::to_vec(&metadata)?;
+        validate::metadata_bytes(id, metadata.len())?;
+        let (space, scope, id) = (Arc::clone(&handle.space), scope.clone(), id.to_string());
+        let now = handle.now();
+        handle
+            .database
+            .inner
+            .request(|reply| Request::Metadata {
+                space,
+                scope,
+                id,
+                metadata,
+                now,
+                reply,
+            })
+            .await
+    }
+
+    async fn delete(&self, scope: &StateScope, ids: &[String]) -> Result<u64> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate::ids(ids)?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let (space, scope, ids, now) = (Arc::clone(&handle.space), scope.clone(), ids.to_vec(), handle.now());
+        handle
+            .database
+            .inner
+            .request(|reply| Request::Delete {
+                space,
+                scope,
+                ids,
+                now,
+                reply,
+            })
+            .await
+    }
+
+    async fn delete_scope(&self, scope: &StateScope) -> Result<u64> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        let (space, scope, now) = (Arc::clone(&handle.space), scope.clone(), handle.now());
+        handle
+            .database
+            .inner
+            .request(|reply| Request::DropScope {
+                space,
+                scope,
+                now,
+                reply,
+            })
+            .await
+    }
+
+    async fn list(&self, scope: &StateScope, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate_key_value::page(limit)?;
+        let (owner, after, now) = (scope.clone(), after.map(str::to_string), handle.now());
+        let page = handle
+            .read(scope, move |snapshot, _| {
+                snapshot.list(&owner, after.as_deref(), limit, now)
+            })
+            .await?;
+        Ok(page.unwrap_or_default())
+    }
+
+    async fn scopes(&self) -> Result<Vec<StateScope>> {
+        let handle = self.handle()?;
+        let (shared, space) = (Arc::clone(handle.shared()), Arc::clone(&handle.space));
+        handle
+            .database
+            .inner
+            .run(move || {
+                let mut scopes: Vec<StateScope> = shared
+                    .truth
+                    .read()?
+                    .scopes(space.id)?
+                    .into_iter()
+                    .map(|(scope, _)| scope)
+                    .collect();
+                scopes.sort_unstable();
+                Ok(scopes)
+            })
+            .await
+    }
+
+    async fn stats(&self) -> Result<StorageStats> {
+        let handle = self.handle()?;
+        let (shared, space, now) = (Arc::clone(handle.shared()), Arc::clone(&handle.space), handle.now());
+        handle
+            .database
+            .inner
+            .run(move || space_stats(&shared, &space, now))
+            .await
+    }
+
+    async fn stats_for_scope(&self, scope: &StateScope) -> Result<ScopedStats> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        let mut stats = ScopedStats::default();
+        stats.scope = scope.clone();
+        if let Some(namespace) = handle.namespace(scope).await? {
+            let state = namespace.state();
+            let stride = handle.space.slots.stride();
+            stats.vectors = state.visible_count(handle.now());
+            stats.vector_bytes = stats.vectors * 4 * self.dim as u64;
+            stats.metadata_bytes = state.metadata_bytes;
+            stats.tail_vectors = stats.vectors;
+            stats.reusable_bytes = (u64::from(state.capacity) - state.live_count()) * stride;
+        }
+        Ok(stats)
+    }
+
+    async fn flush(&self) -> Result<()> {
+        self.handle()?
+            .database
+            .inner
+            .request(|reply| Request::Flush { reply })
+            .await
+    }
+}
+
+/// Checks a batch and makes of it what will be stored.
+fn prepare(entries: Vec<VectorEntry>, dim: usize, metric: DistanceMetric, now: i64) -> Result<Vec<PreparedEntry>> {
+    validate::batch(&entries, dim, metric)?;
+    let now = Timestamp::from_millis(now);
+    let mut bytes = 0_usize;
+    let prepared = entries
+        .into_iter()
+        .map(|entry| {
+            let metadata = if entry.metadata.is_null() {
+                b"{}".to_vec()
+            } else {
+                serde_json::to_vec(&entry.metadata)?
+            };
+            validate::metadata_bytes(&entry.id, metadata.len())?;
+            bytes = bytes.saturating_add(metadata.len()).saturating_add(4 * dim);
+            validate::batch_bytes(bytes)?;
+            let expires_at = match entry.ttl {
+                Some(ttl) => Some(now.checked_add(ttl).ok_or(StorageError::OutOfRange {
+                    what: "ttl in milliseconds",
+                    got: ttl.as_millis() as f64,
+                    min: 1.0,
+                    max: (i64::MAX / 2) as f64,
+                })?),
+                None => entry.expires_at,
+            };
+            Ok(PreparedEntry {
+                scope: entry.scope,
+                id: if entry.id.is_empty() {
+                    Uuid::now_v7().to_string()
+                } else {
+                    entry.id
+                },
+                vector: entry.embedding,
+                metadata,
+                created_at: entry.created_at,
+                updated_at: entry.updated_at.unwrap_or(now),
+                event_time: entry.event_time,
+                expires_at,
+            })
+        })
+        .collect();
+    prepared
+}
+
+fn space_stats(shared: &Shared, space: &Space, now: i64) -> Result<StorageStats> {
+    let read = shared.truth.read()?;
+    let mut stats = StorageStats::default();
+    stats.dim = space.dim;
+    stats.metric = space.metric;
+    let mut live_slots = 0;
+    for (scope, scope_id) in read.scopes(space.id)? {
+        let state: Arc<State> = match space.loaded(&scope) {
+            Some(namespace) if namespace.scope_id == scope_id => namespace.state(),
+            _ => Arc::new(read.state(scope_id)?),
+        };
+        stats.scopes += 1;
+        stats.vectors += state.visible_count(now);
+        live_slots += state.live_count();
+        stats.metadata_bytes += state.metadata_bytes;
+    }
+    let dropped: Vec<ScopeId> = read
+        .dropped_scopes()?
+        .into_iter()
+        .filter(|(_, of)| *of == space.id)
+        .map(|(scope, _)| scope)
+        .collect();
+    stats.scopes_to_purge = dropped.len() as u64;
+    stats.vector_bytes = stats.vectors * 4 * space.dim as u64;
+    stats.disk_bytes = shared.occupied_bytes(&SlotStore::dir(space.id))? + shared.occupied_bytes(truth::FILE)?;
+    stats.reusable_bytes = (read.slot_end(space.id)?.saturating_sub(live_slots)) * space.slots.stride();
+    stats.memory_bytes = shared.truth.cached_bytes() + shared.values.bytes() + space.slots.memory_bytes();
+    stats.scopes_loaded = space.loaded_count() as u64;
+    stats.durable = shared.is_durable();
+    Ok(stats)
+}

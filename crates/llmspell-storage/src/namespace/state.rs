@@ -1,0 +1,288 @@
+//! What does a namespace know, and how does an `Op` change it?
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use super::expiries::Expiries;
+use crate::ids::{Extent, Lsn, PointId, Slot};
+use crate::op::Op;
+
+/// A namespace as of one `Lsn`. Cheap to clone: the large parts are shared until they change.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    /// The last mutation in it.
+    pub(crate) lsn: Lsn,
+    /// Points below this were given out once.
+    pub(crate) next_point: u32,
+    /// Points below this have a slot.
+    pub(crate) capacity: u32,
+    /// Where the slots are; ascending by point, without gaps.
+    pub(crate) extents: Arc<Vec<Extent>>,
+    /// Points below `next_point` that do not live.
+    pub(crate) dead: Arc<RoaringBitmap>,
+    /// When points expire that do.
+    pub(crate) expiries: Arc<Expiries>,
+    /// Bytes of metadata of all living points.
+    pub(crate) metadata_bytes: u64,
+    /// Mutations that a checkpoint would save a reader from.
+    pub(crate) ops_since_checkpoint: u32,
+    /// The scope was dropped: whoever still holds the namespace finds nothing.
+    pub(crate) is_dropped: bool,
+}
+
+impl State {
+    /// The last state of a namespace.
+    pub(crate) fn dropped() -> Self {
+        Self {
+            is_dropped: true,
+            ..Self::default()
+        }
+    }
+
+    /// Points that live, those included that have expired and are not purged yet.
+    pub(crate) fn live_count(&self) -> u64 {
+        u64::from(self.next_point) - self.dead.len()
+    }
+
+    /// Points that can be seen at `now`, in milliseconds since 1970.
+    pub(crate) fn visible_count(&self, now: i64) -> u64 {
+        self.live_count() - self.expiries.expired(now).len()
+    }
+
+    /// Changes the state by one mutation: the same way when it happens and when the log is read back.
+    pub(crate) fn apply(&mut self, lsn: Lsn, op: &Op) {
+        debug_assert!(self.lsn < lsn, "mutations are applied in order, once");
+        self.lsn = lsn;
+        self.ops_since_checkpoint += 1;
+        if !op.extents.is_empty() {
+            let extents = Arc::make_mut(&mut self.extents);
+            for extent in &op.extents {
+                debug_assert_eq!(extent.first_point.0, self.capacity, "extents leave no gap");
+                self.capacity += extent.len;
+                push_extent(extents, *extent);
+            }
+        }
+        for change in &op.put {
+            let PointId(point) = change.point;
+            if point < self.next_point {
+                Arc::make_mut(&mut self.dead).remove(point);
+            } else {
+                if point > self.next_point {
+                    Arc::make_mut(&mut self.dead).insert_range(self.next_point..point);
+                }
+                self.next_point = point + 1;
+            }
+            if let Some(moment) = change.expires_at {
+                Arc::make_mut(&mut self.expiries).insert(moment, change.point);
+            }
+        }
+        for change in &op.removed {
+            Arc::make_mut(&mut self.dead).insert(change.point.0);
+            if let Some(moment) = change.expires_at {
+                Arc::make_mut(&mut self.expiries).remove(moment, change.point);
+            }
+        }
+        self.metadata_bytes += u64::from(op.metadata_bytes_added);
+        self.metadata_bytes = self.metadata_bytes.saturating_sub(u64::from(op.metadata_bytes_removed));
+    }
+
+    /// Where the vector of a point is; none if the point has no slot.
+    pub(crate) fn slot(&self, point: PointId) -> Option<Slot> {
+        let after = self.extents.partition_point(|extent| extent.first_point <= point);
+        let extent = self.extents[..after].last()?;
+        let offset = point.0 - extent.first_point.0;
+        (offset < extent.len).then(|| Slot(extent.first_slot.0 + u64::from(offset)))
+    }
+
+    /// Whether a point lives and has not expired at `now`.
+    pub(crate) fn hidden(&self, now: i64) -> RoaringBitmap {
+        let expired = self.expiries.expired(now);
+        if expired.is_empty() {
+            (*self.dead).clone()
+        } else {
+            &*self.dead | expired
+        }
+    }
+
+    /// The runs of points within `points` that are not in `hidden`, each with the slots that hold it.
+    pub(crate) fn runs<'a>(
+        &'a self,
+        points: Range<u32>,
+        hidden: &'a RoaringBitmap,
+    ) -> impl Iterator<Item = Extent> + 'a {
+        let points = points.start..points.end.min(self.next_point);
+        let mut gaps = hidden.range(points.clone()).peekable();
+        let mut next = points.start;
+        let visible = std::iter::from_fn(move || {
+            while gaps.next_if_eq(&next).is_some() {
+                next += 1;
+            }
+            if next >= points.end {
+                return None;
+            }
+            let end = gaps.peek().copied().unwrap_or(points.end);
+            Some(std::mem::replace(&mut next, end)..end)
+        });
+        visible.flat_map(move |run| self.pieces(run))
+    }
+
+    /// A run of points, cut where its slots are not in one piece.
+    fn pieces(&self, points: Range<u32>) -> impl Iterator<Item = Extent> + '_ {
+        let first = self
+            .extents
+            .partition_point(|extent| extent.first_point.0 + extent.len <= points.start);
+        self.extents[first..].iter().map_while(move |extent| {
+            let start = points.start.max(extent.first_point.0);
+            let end = points.end.min(extent.first_point.0 + extent.len);
+            (start < end).then(|| Extent {
+                first_point: PointId(start),
+                first_slot: Slot(extent.first_slot.0 + u64::from(start - extent.first_point.0)),
+                len: end - start,
+            })
+        })
+    }
+
+    /// That the promises of the type are kept; what is wrong, if they are not.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let mut next = 0;
+        for extent in self.extents.iter() {
+            if extent.first_point.0 != next || extent.len == 0 {
+                return Err(format!(
+                    "an extent starts at point {} instead of {next}",
+                    extent.first_point.0
+                ));
+            }
+            next += extent.len;
+        }
+        if next != self.capacity || self.next_point > self.capacity {
+            return Err(format!(
+                "{} points, slots for {next}, capacity {}",
+                self.next_point, self.capacity
+            ));
+        }
+        match self.dead.max() {
+            Some(last) if last >= self.next_point => Err(format!("point {last} is dead and was never given out")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Appends an extent, as part of the last one where both slots and points go on.
+fn push_extent(extents: &mut Vec<Extent>, extent: Extent) {
+    match extents.last_mut() {
+        Some(last) if last.first_slot.0 + u64::from(last.len) == extent.first_slot.0 => last.len += extent.len,
+        _ => extents.push(extent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::op::PointChange;
+
+    fn put(points: &[u32]) -> Vec<PointChange> {
+        points
+            .iter()
+            .map(|point| PointChange {
+                point: PointId(*point),
+                expires_at: None,
+            })
+            .collect()
+    }
+
+    fn extent(first_point: u32, first_slot: u64, len: u32) -> Extent {
+        Extent {
+            first_point: PointId(first_point),
+            first_slot: Slot(first_slot),
+            len,
+        }
+    }
+
+    #[test]
+    fn neighboring_extents_become_one() {
+        let mut state = State::default();
+        state.apply(
+            Lsn(1),
+            &Op {
+                extents: vec![extent(0, 10, 4)],
+                ..Op::default()
+            },
+        );
+        state.apply(
+            Lsn(2),
+            &Op {
+                extents: vec![extent(4, 14, 4), extent(8, 50, 2)],
+                ..Op::default()
+            },
+        );
+        assert_eq!(*state.extents, [extent(0, 10, 8), extent(8, 50, 2)]);
+        assert_eq!(state.slot(PointId(5)), Some(Slot(15)));
+        assert_eq!(state.slot(PointId(9)), Some(Slot(51)));
+        assert_eq!(state.slot(PointId(10)), None);
+        state.check().unwrap();
+    }
+
+    #[test]
+    fn a_held_state_does_not_change() {
+        let mut state = State::default();
+        state.apply(
+            Lsn(1),
+            &Op {
+                extents: vec![extent(0, 0, 4)],
+                put: put(&[0, 1]),
+                ..Op::default()
+            },
+        );
+        let held = state.clone();
+        state.apply(
+            Lsn(2),
+            &Op {
+                removed: put(&[0]),
+                ..Op::default()
+            },
+        );
+        assert_eq!((held.live_count(), state.live_count()), (2, 1));
+    }
+
+    proptest! {
+        /// The runs are exactly the visible points in order, each beside its slot.
+        #[test]
+        fn runs_are_the_visible_points_in_order(
+            lens in prop::collection::vec(1..6_u32, 1..5),
+            dead in prop::collection::btree_set(0..20_u32, 0..12),
+            bounds in (0..25_u32, 0..25_u32),
+        ) {
+            let mut state = State::default();
+            let mut slot = 100;
+            let mut extents = Vec::new();
+            for (place, len) in lens.iter().enumerate() {
+                slot += u64::from(*len) + (place as u64 % 2) * 7;
+                extents.push(extent(extents.iter().map(|e: &Extent| e.len).sum(), slot, *len));
+            }
+            let points: u32 = lens.iter().sum();
+            state.apply(Lsn(1), &Op { extents, put: put(&(0..points).collect::<Vec<_>>()), ..Op::default() });
+            let dead: BTreeSet<u32> = dead.into_iter().filter(|point| *point < points).collect();
+            let removed = put(&dead.iter().copied().collect::<Vec<_>>());
+            state.apply(Lsn(2), &Op { removed, ..Op::default() });
+
+            let (start, end) = (bounds.0.min(bounds.1), bounds.0.max(bounds.1));
+            let hidden = state.hidden(0);
+            let got: Vec<(u32, u64)> = state.runs(start..end, &hidden)
+                .flat_map(|run| (0..run.len).map(move |i| (run.first_point.0 + i, run.first_slot.0 + u64::from(i))))
+                .collect();
+            let expected: Vec<(u32, u64)> = (start..end.min(points))
+                .filter(|point| !dead.contains(point))
+                .map(|point| (point, state.slot(PointId(point)).unwrap().0))
+                .collect();
+            prop_assert_eq!(got, expected);
+            prop_assert_eq!(state.live_count(), u64::from(points) - dead.len() as u64);
+            state.check().map_err(TestCaseError::fail)?;
+        }
+    }
+}

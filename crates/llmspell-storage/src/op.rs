@@ -1,0 +1,262 @@
+//! What is a mutation of a namespace, as a value and as bytes?
+//!
+//! An [`Op`] names points, not vectors or metadata: those are in the slots and in the entries, which are durable with
+//! it. It says what a namespace in memory has to change, and [`State::apply`](crate::namespace::State::apply) is the
+//! only thing that changes it, live and when the log is read back.
+//!
+//! ```text
+//! byte 0        4       5     9                    … put: runs │ removed: runs │ updated: runs │ expiring │ extents
+//!      │checksum│version│added│removed│
+//!      │ u32    │ u8    │ u32 bytes of metadata each
+//! runs:     count u32, then per run first point u32, length u32
+//! expiring: count u32, then per point of put and removed that expires, in that order: point u32, expires_at i64
+//! extents:  count u32, then per extent first point u32, length u32, first slot u64
+//! ```
+//!
+//! The checksum covers the key of the row (scope id, Lsn) too. v1 (0.1.0): as above.
+
+use crate::codec::{Malformed, Reader, Writer, seal, unseal};
+use crate::ids::{Extent, Lsn, PointId, ScopeId, Slot};
+
+const VERSION: u8 = 1;
+
+/// One mutation of one namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Op {
+    /// Points that come to life.
+    pub(crate) put: Vec<PointChange>,
+    /// Points that die.
+    pub(crate) removed: Vec<PointChange>,
+    /// Points whose metadata changed.
+    pub(crate) updated: Vec<PointId>,
+    /// Slots that the namespace gets, for points beyond those it could have before.
+    pub(crate) extents: Vec<Extent>,
+    /// Bytes of metadata that came.
+    pub(crate) metadata_bytes_added: u32,
+    /// Bytes of metadata that went.
+    pub(crate) metadata_bytes_removed: u32,
+}
+
+/// A point that comes or goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PointChange {
+    pub(crate) point: PointId,
+    /// Milliseconds since 1970.
+    pub(crate) expires_at: Option<i64>,
+}
+
+impl Op {
+    /// The bytes of the row for `lsn` of `scope`.
+    pub(crate) fn encode(&self, scope: ScopeId, lsn: Lsn) -> Vec<u8> {
+        let mut body = Writer::with_capacity(64);
+        body.u8(VERSION)
+            .u32(self.metadata_bytes_added)
+            .u32(self.metadata_bytes_removed);
+        write_runs(&mut body, self.put.iter().map(|change| change.point));
+        write_runs(&mut body, self.removed.iter().map(|change| change.point));
+        write_runs(&mut body, self.updated.iter().copied());
+        let expiring: Vec<(PointId, i64)> = self
+            .put
+            .iter()
+            .chain(&self.removed)
+            .filter_map(|change| change.expires_at.map(|moment| (change.point, moment)))
+            .collect();
+        body.u32(count(expiring.len()));
+        for (point, moment) in expiring {
+            body.u32(point.0).i64(moment);
+        }
+        write_extents(&mut body, &self.extents);
+        seal(&place(scope, lsn), &body.finish())
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote for the same place.
+    pub(crate) fn decode(scope: ScopeId, lsn: Lsn, bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut body = Reader::new(unseal(&place(scope, lsn), bytes)?);
+        if body.u8()? != VERSION {
+            return Err(Malformed("its version is unknown"));
+        }
+        let metadata_bytes_added = body.u32()?;
+        let metadata_bytes_removed = body.u32()?;
+        let put = read_runs(&mut body)?;
+        let removed = read_runs(&mut body)?;
+        let updated = read_runs(&mut body)?;
+        let mut expiring = (0..body.u32()?)
+            .map(|_| Ok((PointId(body.u32()?), body.i64()?)))
+            .collect::<Result<Vec<_>, Malformed>>()?
+            .into_iter()
+            .peekable();
+        let mut changes = |points: Vec<PointId>| -> Vec<PointChange> {
+            points
+                .into_iter()
+                .map(|point| {
+                    let expires_at = expiring
+                        .next_if(|(expiring, _)| *expiring == point)
+                        .map(|(_, moment)| moment);
+                    PointChange { point, expires_at }
+                })
+                .collect()
+        };
+        let (put, removed) = (changes(put), changes(removed));
+        if expiring.next().is_some() {
+            return Err(Malformed("a point expires that is not part of it"));
+        }
+        let extents = read_extents(&mut body)?;
+        body.end()?;
+        Ok(Self {
+            put,
+            removed,
+            updated,
+            extents,
+            metadata_bytes_added,
+            metadata_bytes_removed,
+        })
+    }
+}
+
+/// Writes extents, in the form that [`read_extents`] reads.
+pub(crate) fn write_extents(body: &mut Writer, extents: &[Extent]) {
+    body.u32(count(extents.len()));
+    for extent in extents {
+        body.u32(extent.first_point.0).u32(extent.len).u64(extent.first_slot.0);
+    }
+}
+
+/// Reads what [`write_extents`] wrote.
+pub(crate) fn read_extents(body: &mut Reader<'_>) -> Result<Vec<Extent>, Malformed> {
+    (0..body.u32()?)
+        .map(|_| {
+            let (first_point, len, first_slot) = (PointId(body.u32()?), body.u32()?, Slot(body.u64()?));
+            Ok(Extent {
+                first_point,
+                first_slot,
+                len,
+            })
+        })
+        .collect()
+}
+
+fn write_runs(body: &mut Writer, points: impl Iterator<Item = PointId>) {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for PointId(point) in points {
+        match runs.last_mut() {
+            Some((first, len)) if first.checked_add(*len) == Some(point) => *len += 1,
+            _ => runs.push((point, 1)),
+        }
+    }
+    body.u32(count(runs.len()));
+    for (first, len) in runs {
+        body.u32(first).u32(len);
+    }
+}
+
+fn read_runs(body: &mut Reader<'_>) -> Result<Vec<PointId>, Malformed> {
+    let mut points = Vec::new();
+    for _ in 0..body.u32()? {
+        let (first, len) = (body.u32()?, body.u32()?);
+        let end = first.checked_add(len).ok_or(Malformed("a run is too long"))?;
+        points.extend((first..end).map(PointId));
+    }
+    Ok(points)
+}
+
+fn count(len: usize) -> u32 {
+    u32::try_from(len).expect("validate bounds the batch")
+}
+
+fn place(scope: ScopeId, lsn: Lsn) -> [u8; 16] {
+    let mut place = [0; 16];
+    place[..8].copy_from_slice(&scope.0.to_le_bytes());
+    place[8..].copy_from_slice(&lsn.0.to_le_bytes());
+    place
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn changes() -> impl Strategy<Value = Vec<PointChange>> {
+        prop::collection::vec((0..40_u32, prop::option::of(any::<i64>())), 0..12).prop_map(|points| {
+            points
+                .into_iter()
+                .map(|(point, expires_at)| PointChange {
+                    point: PointId(point),
+                    expires_at,
+                })
+                .collect()
+        })
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let extent = (any::<u32>(), any::<u64>(), any::<u32>()).prop_map(|(point, slot, len)| Extent {
+            first_point: PointId(point),
+            first_slot: Slot(slot),
+            len,
+        });
+        let updated = prop::collection::vec((0..40_u32).prop_map(PointId), 0..5);
+        (
+            changes(),
+            changes(),
+            updated,
+            prop::collection::vec(extent, 0..3),
+            any::<u32>(),
+            any::<u32>(),
+        )
+            .prop_map(|(put, removed, updated, extents, added, gone)| Op {
+                put,
+                removed,
+                updated,
+                extents,
+                metadata_bytes_added: added,
+                metadata_bytes_removed: gone,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn an_op_reads_back_in_its_place_and_nowhere_else(op in op()) {
+            let bytes = op.encode(ScopeId(3), Lsn(9));
+            prop_assert_eq!(Op::decode(ScopeId(3), Lsn(9), &bytes), Ok(op));
+            prop_assert!(Op::decode(ScopeId(4), Lsn(9), &bytes).is_err());
+            prop_assert!(Op::decode(ScopeId(3), Lsn(8), &bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_an_op_never_change() {
+        let op = Op {
+            put: vec![
+                PointChange {
+                    point: PointId(4),
+                    expires_at: None,
+                },
+                PointChange {
+                    point: PointId(5),
+                    expires_at: Some(6),
+                },
+            ],
+            removed: vec![PointChange {
+                point: PointId(1),
+                expires_at: None,
+            }],
+            updated: vec![],
+            extents: vec![Extent {
+                first_point: PointId(4),
+                first_slot: Slot(8),
+                len: 2,
+            }],
+            metadata_bytes_added: 10,
+            metadata_bytes_removed: 11,
+        };
+        #[rustfmt::skip]
+        assert_eq!(op.encode(ScopeId(1), Lsn(2))[4..], [
+            1, 10, 0, 0, 0, 11, 0, 0, 0,            // version, metadata bytes
+            1, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0,     // put
+            1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0,     // removed
+            0, 0, 0, 0,                             // updated
+            1, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0,
+            1, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0,
+        ]);
+    }
+}

@@ -1,0 +1,81 @@
+//! What can be set when a database is opened?
+
+use std::path::Path;
+
+use llmspell_core::Result;
+
+use crate::database::Database;
+
+/// Default of [`DatabaseOptions::cache_bytes`].
+pub const DEFAULT_CACHE_BYTES: usize = 96 << 20;
+/// Default of [`DatabaseOptions::free_bytes_min`].
+pub const DEFAULT_FREE_BYTES_MIN: u64 = 64 << 20;
+
+/// How a [`Database`] is opened.
+///
+/// ```no_run
+/// # async fn example() -> llmspell_storage::Result<()> {
+/// use llmspell_storage::DatabaseOptions;
+///
+/// let database = DatabaseOptions::new().cache_bytes(32 << 20).open("agent.db").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct DatabaseOptions {
+    pub(crate) cache_bytes: usize,
+    pub(crate) free_bytes_min: u64,
+    pub(crate) must_exist: bool,
+}
+
+impl Default for DatabaseOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: DEFAULT_CACHE_BYTES,
+            free_bytes_min: DEFAULT_FREE_BYTES_MIN,
+            must_exist: false,
+        }
+    }
+}
+
+impl DatabaseOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// RAM for cached pages and values, in bytes; default [`DEFAULT_CACHE_BYTES`]. A third of it holds values, the rest
+    /// pages. The vectors are memory-mapped and not counted.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Writes are refused with [`NoSpace`](crate::StorageError::NoSpace) while the file system has fewer free bytes
+    /// than this; default [`DEFAULT_FREE_BYTES_MIN`]. The reserve keeps a full disk from failing a commit half-way,
+    /// which would close the database. 0 switches it off.
+    #[must_use]
+    pub fn free_bytes_min(mut self, bytes: u64) -> Self {
+        self.free_bytes_min = bytes;
+        self
+    }
+
+    /// Whether opening fails where there is no database yet, instead of creating one; default false.
+    #[must_use]
+    pub fn must_exist(mut self, must_exist: bool) -> Self {
+        self.must_exist = must_exist;
+        self
+    }
+
+    /// Opens the database in `dir`, creating it (and the directory) if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::open`]; with [`must_exist`](Self::must_exist) also
+    /// [`ForeignDirectory`](crate::StorageError::ForeignDirectory) where there is none.
+    pub async fn open(self, dir: impl AsRef<Path>) -> Result<Database> {
+        Database::open_with(dir.as_ref(), self).await
+    }
+}

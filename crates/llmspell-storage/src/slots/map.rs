@@ -1,0 +1,110 @@
+//! How are slots seen as memory? The one place outside the kernels with `unsafe`.
+//!
+//! What makes it sound is the protocol of the slots, kept by the committer: the bytes of a slot change only while no
+//! reader can reach it (it is free, or not named by any state that is held), and files grow but do not shrink while
+//! they are mapped. Readers make slices of single slots that a state they hold names, never of a whole file. Another
+//! process that writes into the files, against the lock, breaks this as it breaks every memory-mapped store.
+
+#![allow(unsafe_code, reason = "memory-mapped slots; see the module's protocol")]
+
+use std::fs::File;
+use std::io;
+
+use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};
+
+#[cfg(target_endian = "big")]
+compile_error!("slots hold little-endian components and are read in place");
+
+/// A piece of memory that holds slots.
+#[derive(Debug)]
+pub(crate) enum Memory {
+    /// The pages of a file. Written through the file.
+    Mapped(Mmap),
+    /// Our own; written by [`Memory::write`].
+    Anonymous(MmapRaw),
+}
+
+impl Memory {
+    /// The first `len` bytes of a file.
+    pub(crate) fn map(file: &File, len: usize) -> io::Result<Self> {
+        // SAFETY: the file is ours by the lock on the directory; see the protocol above for who writes when.
+        let map = unsafe { MmapOptions::new().len(len).map(file)? };
+        Ok(Self::Mapped(map))
+    }
+
+    /// `len` zeros.
+    pub(crate) fn anonymous(len: usize) -> io::Result<Self> {
+        Ok(Self::Anonymous(MmapRaw::from(MmapMut::map_anon(len)?)))
+    }
+
+    fn start(&self) -> *const u8 {
+        match self {
+            Self::Mapped(map) => map.as_ptr(),
+            Self::Anonymous(map) => map.as_ptr(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Mapped(map) => map.len(),
+            Self::Anonymous(map) => map.len(),
+        }
+    }
+
+    /// The bytes of a slot.
+    ///
+    /// # Panics
+    ///
+    /// If they are not all inside.
+    pub(crate) fn bytes(&self, offset: usize, len: usize) -> &[u8] {
+        assert!(
+            offset.checked_add(len).is_some_and(|end| end <= self.len()),
+            "slots lie inside their memory"
+        );
+        // SAFETY: the range is inside the mapping (asserted), lives as long as `self`, and by the protocol of the
+        // module nobody writes to it while a reader can name it.
+        unsafe { std::slice::from_raw_parts(self.start().add(offset), len) }
+    }
+
+    /// The components of a slot.
+    ///
+    /// # Panics
+    ///
+    /// If they are not all inside, or `offset` is no multiple of four.
+    pub(crate) fn components(&self, offset: usize, dim: usize) -> &[f32] {
+        let bytes = self.bytes(offset, 4 * dim);
+        assert!(
+            offset.is_multiple_of(align_of::<f32>()),
+            "slots begin at multiples of four bytes"
+        );
+        // SAFETY: `bytes` has `4 * dim` readable bytes; mappings begin at a page, so the pointer is aligned
+        // (asserted for the offset); every bit pattern is an f32; target is little-endian (checked above).
+        unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), dim) }
+    }
+
+    /// Writes to anonymous memory; for a mapped file the file itself is written.
+    ///
+    /// # Panics
+    ///
+    /// If the range is not inside, or the memory belongs to a file.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+        let Self::Anonymous(map) = self else {
+            panic!("mapped slots are written through their file")
+        };
+        assert!(
+            offset.checked_add(bytes.len()).is_some_and(|end| end <= map.len()),
+            "slots lie inside their memory"
+        );
+        // SAFETY: the range is inside the mapping (asserted); only the committer writes, one thread, and by the
+        // protocol of the module no reader can name these slots now. `bytes` is no part of the mapping.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), map.as_mut_ptr().add(offset), bytes.len()) }
+    }
+
+    /// Bytes of RAM that only this process pays for.
+    pub(crate) fn own_bytes(&self) -> usize {
+        match self {
+            Self::Mapped(_) => 0,
+            Self::Anonymous(map) => map.len(),
+        }
+    }
+}

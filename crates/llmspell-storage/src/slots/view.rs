@@ -1,0 +1,98 @@
+//! How are slots read?
+
+use std::sync::Arc;
+
+use super::layout::{self, HEADER_BYTES};
+use super::map::Memory;
+use crate::ids::{Extent, Generation, ScopeId, Slot};
+
+/// All slots of a space, as far as there was memory for them when the view was taken. Immutable; a view keeps its
+/// memory alive.
+#[derive(Debug, Clone)]
+pub(crate) struct SlotView {
+    dim: usize,
+    stride: usize,
+    segments: Vec<Segment>,
+}
+
+/// Slots in one piece of memory.
+#[derive(Debug, Clone)]
+pub(crate) struct Segment {
+    pub(crate) first_slot: u64,
+    pub(crate) slots: u64,
+    pub(crate) memory: Arc<Memory>,
+}
+
+impl SlotView {
+    /// `segments` ascend and do not overlap.
+    pub(crate) fn new(dim: usize, segments: Vec<Segment>) -> Self {
+        Self {
+            dim,
+            stride: layout::stride(dim),
+            segments,
+        }
+    }
+
+    /// The vector in a slot.
+    ///
+    /// # Panics
+    ///
+    /// If the view does not reach the slot: it must be taken after the state that names it.
+    pub(crate) fn vector(&self, slot: Slot) -> &[f32] {
+        let (segment, offset) = self.locate(slot);
+        segment.memory.components(offset + HEADER_BYTES, self.dim)
+    }
+
+    /// All bytes of a slot.
+    pub(crate) fn bytes(&self, slot: Slot) -> &[u8] {
+        let (segment, offset) = self.locate(slot);
+        segment.memory.bytes(offset, self.stride)
+    }
+
+    /// The generation of an undamaged slot of `scope`; what is wrong, otherwise.
+    pub(crate) fn verify(&self, slot: Slot, scope: ScopeId) -> Result<Generation, &'static str> {
+        layout::verify(slot, scope, self.bytes(slot))
+    }
+
+    /// The vectors of an extent, in order.
+    pub(crate) fn vectors(&self, extent: Extent) -> impl Iterator<Item = &[f32]> {
+        let mut next = extent.first_slot.0;
+        let end = next + u64::from(extent.len);
+        let mut current: Option<(&Segment, usize)> = None;
+        std::iter::from_fn(move || {
+            if next == end {
+                return None;
+            }
+            let (segment, offset) = match current {
+                Some((segment, offset)) if next < segment.first_slot + segment.slots => (segment, offset),
+                _ => self.locate(Slot(next)),
+            };
+            next += 1;
+            current = Some((segment, offset + self.stride));
+            Some(segment.memory.components(offset + HEADER_BYTES, self.dim))
+        })
+    }
+
+    /// Whether there was memory for a slot when the view was taken.
+    pub(crate) fn reaches(&self, slot: Slot) -> bool {
+        let after = self.segments.partition_point(|segment| segment.first_slot <= slot.0);
+        self.segments[..after]
+            .last()
+            .is_some_and(|segment| slot.0 - segment.first_slot < segment.slots)
+    }
+
+    fn locate(&self, slot: Slot) -> (&Segment, usize) {
+        let after = self.segments.partition_point(|segment| segment.first_slot <= slot.0);
+        let segment = self.segments[..after]
+            .last()
+            .expect("a view reaches every slot that a state names");
+        let place = slot.0 - segment.first_slot;
+        assert!(place < segment.slots, "a view reaches every slot that a state names");
+        let place = usize::try_from(place).expect("a segment fits into memory");
+        (segment, place * self.stride)
+    }
+
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+}

@@ -1,0 +1,171 @@
+//! Do all rows agree?
+
+use llmspell_core::{Result, StateScope};
+
+use super::{Read, tables};
+use crate::codec::unseal;
+use crate::database::{CheckSection, Shared};
+use crate::error::corrupted;
+use crate::ids::{Extent, Generation, PointId, ScopeId, Slot, SpaceId};
+use crate::namespace::State;
+use crate::registry::Space;
+use redb::ReadableTable;
+
+/// Every key-value pair.
+pub(crate) fn values(read: &Read) -> Result<CheckSection> {
+    let mut section = CheckSection::new("key-value data");
+    for row in read.table(tables::KV)?.iter().map_err(read.failed())? {
+        let (key, value) = row.map_err(read.failed())?;
+        let (scope, key) = key.value();
+        let place = format!("value of key `{}`", String::from_utf8_lossy(key));
+        section.note(unseal(&tables::kv_place(scope, key), value.value()).map_err(read.malformed(place)))?;
+    }
+    Ok(section)
+}
+
+/// That a scope has the name that leads to it.
+pub(crate) fn scope_name(read: &Read, space: SpaceId, scope: &StateScope, scope_id: ScopeId) -> Result<()> {
+    match read.scope_name(scope_id)? {
+        Some((named_space, name)) if named_space == space && name == *scope => Ok(()),
+        _ => Err(corrupted(
+            read.path(),
+            format!("table `scope_names` has no `{scope}` for scope {}", scope_id.0),
+        )),
+    }
+}
+
+/// Every entry of a scope: its row, its id, its slot.
+pub(crate) fn namespace(
+    shared: &Shared,
+    read: &Read,
+    space: &Space,
+    scope: ScopeId,
+    state: &State,
+    section: &mut CheckSection,
+) -> Result<()> {
+    let problem = |detail: String| corrupted(read.path(), format!("scope {}: {detail}", scope.0));
+    let (mut entries, mut metadata_bytes) = (0, 0);
+    let expiring = read.table(tables::EXPIRING)?;
+    let slots = space.slots.view();
+    read.records(scope)?.visit_each(|point, record| {
+        entries += 1;
+        let Some(record) = section.note(record)? else {
+            return Ok(());
+        };
+        metadata_bytes += record.metadata.len() as u64;
+        if record.metadata().is_err() {
+            section
+                .problems
+                .push(problem(format!("metadata of entry {} is no JSON object", point.0)).to_string());
+        }
+        if point.0 >= state.next_point || state.dead.contains(point.0) {
+            section
+                .problems
+                .push(problem(format!("entry {} is not alive", point.0)).to_string());
+        }
+        if read.point(scope, &record.id)? != Some(point) {
+            section
+                .problems
+                .push(problem(format!("the id of entry {} does not lead to it", point.0)).to_string());
+        }
+        if let Some(moment) = record.expires_at
+            && expiring
+                .get((moment.as_millis(), scope.0, point.0))
+                .map_err(read.failed())?
+                .is_none()
+        {
+            section
+                .problems
+                .push(problem(format!("entry {} would never be purged", point.0)).to_string());
+        }
+        let damage = match state.slot(point) {
+            None => Some(problem(format!("entry {} has no slot", point.0))),
+            Some(slot) => match slots.verify(slot, scope) {
+                Ok(generation) if generation == record.generation => None,
+                // Written again since the snapshot was taken: then the entry is not there any more.
+                _ if !is_current(shared, scope, point, record.generation)? => None,
+                Ok(_) => Some(corrupted(
+                    space.slots.path(slot),
+                    format!("slot {}: wrong generation", slot.0),
+                )),
+                Err(wrong) => Some(corrupted(space.slots.path(slot), format!("slot {}: {wrong}", slot.0))),
+            },
+        };
+        section.problems.extend(damage.map(|damage| damage.to_string()));
+        Ok(())
+    })?;
+    let mut ids = 0;
+    read.visit_ids(scope, None, |_, _| {
+        ids += 1;
+        Ok(true)
+    })?;
+    let live = state.live_count();
+    if entries != live || ids != live {
+        let detail = format!("{live} points are alive, but there are {entries} entries and {ids} ids");
+        section.problems.push(problem(detail).to_string());
+    }
+    if metadata_bytes != state.metadata_bytes {
+        let detail = format!(
+            "{metadata_bytes} bytes of metadata, counted were {}",
+            state.metadata_bytes
+        );
+        section.problems.push(problem(detail).to_string());
+    }
+    Ok(())
+}
+
+fn is_current(shared: &Shared, scope: ScopeId, point: PointId, generation: Generation) -> Result<bool> {
+    let now = shared.truth.read()?;
+    let record = now.records(scope)?.get(point);
+    Ok(record.is_ok_and(|record| record.generation == generation))
+}
+
+/// That every slot of a space is either free or somebody's, and only one's.
+pub(crate) struct SlotUse {
+    end: u64,
+    /// First slot, length, whose.
+    runs: Vec<(u64, u32, String)>,
+}
+
+impl SlotUse {
+    /// With the free slots of a space.
+    pub(crate) fn new(read: &Read, space: &Space) -> Result<Self> {
+        let free = read
+            .free_slots(space.id)?
+            .into_iter()
+            .map(|(first, len)| (first, len, "free".to_string()));
+        Ok(Self {
+            end: read.slot_end(space.id)?,
+            runs: free.collect(),
+        })
+    }
+
+    /// These are somebody's.
+    pub(crate) fn add(&mut self, extents: &[Extent], owner: String) {
+        self.runs.extend(extents.iter().map(|extent| {
+            let Slot(first) = extent.first_slot;
+            (first, extent.len, owner.clone())
+        }));
+    }
+
+    /// Notes slots with two owners or none.
+    pub(crate) fn finish(mut self, section: &mut CheckSection) {
+        self.runs.sort_unstable();
+        self.runs.push((self.end, 0, "the end".to_string()));
+        let mut next = 0;
+        let mut before = "the beginning";
+        for (first, len, owner) in &self.runs {
+            if *first < next {
+                section
+                    .problems
+                    .push(format!("slot {first} belongs to {before} and to {owner}"));
+            } else if *first > next {
+                section
+                    .problems
+                    .push(format!("slots {next} to {} belong to nobody", first - 1));
+            }
+            next = next.max(first + u64::from(*len));
+            before = owner;
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The transactional truth: everything but the vectors, in one redb file. The only place that opens transactions.
+//!
+//! | file        | question                                     |
+//! |-------------|----------------------------------------------|
+//! | `tables.rs` | which tables are there?                      |
+//! | `read.rs`   | what is there, as of one moment?             |
+//! | `write.rs`  | which rows does a mutation change?           |
+//! | `purge.rs`  | how does what nobody can see any more go?    |
+//! | `check.rs`  | do all rows agree?                           |
+//!
+//! redb checks its pages only after a crash, so every value of ours carries its own checksum over its key and itself.
+//! Only redb's plain parts are used: `get`, `range`, `insert`, `remove`, and a durable `commit`.
+
+pub(crate) mod check;
+mod purge;
+mod read;
+mod tables;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use llmspell_core::{HNSWConfig, Result};
+use redb::{ReadableDatabase, TableHandle};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use purge::ExpiredRow;
+pub(crate) use read::Read;
+pub(crate) use tables::Head;
+pub(crate) use write::{Rows, Write};
+
+use crate::disk::{Disk, RedbFile};
+use crate::error::{corrupted, io_error, redb_error};
+use crate::ids::SpaceId;
+
+/// Name of the file.
+pub(crate) const FILE: &str = "truth.redb";
+/// Name it has until it is complete.
+pub(crate) const NEW_FILE: &str = "truth.redb.new";
+
+/// Number of the first space of a database; zero is the key-value data.
+pub(crate) const FIRST_SPACE: SpaceId = SpaceId(1);
+/// redb caches pages of a file in RAM, too; a few are enough there.
+const IN_MEMORY_CACHE_BYTES: usize = 4 << 20;
+
+/// One space, as it was created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SpaceRecord {
+    pub(crate) name: String,
+    pub(crate) dim: usize,
+    pub(crate) config: HNSWConfig,
+}
+
+/// The open file.
+#[derive(Debug)]
+pub(crate) struct Truth {
+    redb: redb::Database,
+    path: PathBuf,
+}
+
+impl Truth {
+    /// A truth in RAM with one space, which is [`FIRST_SPACE`].
+    pub(crate) fn in_memory(space: &SpaceRecord) -> Result<Self> {
+        let path = PathBuf::from("memory");
+        let redb = redb::Builder::new()
+            .set_cache_size(IN_MEMORY_CACHE_BYTES)
+            .create_with_backend(redb::backends::InMemoryBackend::new())
+            .map_err(|error| redb_error(&path, error))?;
+        let truth = Self { redb, path };
+        truth.initialize()?;
+        let txn = truth.write()?;
+        let mut rows = txn.rows();
+        rows.put_space(FIRST_SPACE, space)?;
+        rows.set_head(&Head {
+            next_space_id: FIRST_SPACE.0 + 1,
+            ..Head::NEW
+        })?;
+        drop(rows);
+        txn.commit()?;
+        Ok(truth)
+    }
+
+    /// Makes the file, whole or not at all.
+    pub(crate) fn create(disk: &Arc<dyn Disk>) -> Result<()> {
+        let path = disk.full_path(NEW_FILE);
+        let file = disk
+            .create(NEW_FILE)
+            .map_err(|source| io_error("create", &path, source))?;
+        let redb = redb::Builder::new()
+            .create_with_backend(RedbFile(Arc::clone(&file)))
+            .map_err(|error| redb_error(&path, error))?;
+        let truth = Self {
+            redb,
+            path: path.clone(),
+        };
+        truth.initialize()?;
+        drop(truth);
+        file.sync().map_err(|source| io_error("sync", &path, source))?;
+        drop(file);
+        disk.rename(NEW_FILE, FILE)
+            .map_err(|source| io_error("rename", &path, source))?;
+        disk.sync_dir("")
+            .map_err(|source| io_error("sync", &disk.full_path(""), source))
+    }
+
+    /// Opens the file that [`create`](Self::create) made.
+    pub(crate) fn open(disk: &Arc<dyn Disk>, cache_bytes: usize) -> Result<Self> {
+        let path = disk.full_path(FILE);
+        let file = disk.open(FILE).map_err(|source| io_error("open", &path, source))?;
+        let len = file.len().map_err(|source| io_error("measure", &path, source))?;
+        if len == 0 {
+            // redb would take it for a new one.
+            return Err(corrupted(path, "the file is empty"));
+        }
+        let mut builder = redb::Builder::new();
+        builder.set_cache_size(cache_bytes);
+        // redb may panic on a file that was altered in ways its checks do not foresee.
+        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            builder.create_with_backend(RedbFile(file))
+        }));
+        let redb = opened
+            .map_err(|_| corrupted(&path, "its structure is broken"))?
+            .map_err(|error| redb_error(&path, error))?;
+        Ok(Self { redb, path })
+    }
+
+    fn initialize(&self) -> Result<()> {
+        let txn = self.redb.begin_write().map_err(|error| redb_error(&self.path, error))?;
+        let result = (|| -> std::result::Result<(), redb::Error> {
+            txn.open_table(tables::META)?
+                .insert(tables::HEAD, Head::NEW.encode().as_slice())?;
+            // All tables are there from the beginning, so that reading never meets one that is not.
+            txn.open_table(tables::SPACES)?;
+            txn.open_table(tables::SLOT_ENDS)?;
+            txn.open_table(tables::FREE_SLOTS)?;
+            txn.open_table(tables::SCOPES)?;
+            txn.open_table(tables::SCOPE_NAMES)?;
+            txn.open_table(tables::DROPPED)?;
+            txn.open_table(tables::IDS)?;
+            txn.open_table(tables::ENTRIES)?;
+            txn.open_table(tables::EXPIRING)?;
+            txn.open_table(tables::LOG)?;
+            txn.open_table(tables::CHECKPOINTS)?;
+            txn.open_table(tables::KV)?;
+            txn.commit()?;
+            Ok(())
+        })();
+        result.map_err(|error| redb_error(&self.path, error))
+    }
+
+    /// What is there now.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, or `Data` if the file is damaged.
+    pub(crate) fn read(&self) -> Result<Read> {
+        let txn = self.redb.begin_read().map_err(|error| redb_error(&self.path, error))?;
+        Ok(Read::new(txn, self.path.clone()))
+    }
+
+    /// Begins a transaction. There is one at a time: the committer's.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, or `Poisoned` after an earlier failure.
+    pub(crate) fn write(&self) -> Result<Write> {
+        let txn = self.redb.begin_write().map_err(|error| redb_error(&self.path, error))?;
+        Ok(Write::new(txn, self.path.clone()))
+    }
+
+    /// Bytes of pages that are held in RAM.
+    pub(crate) fn cached_bytes(&self) -> u64 {
+        self.redb.cache_stats().used_bytes() as u64
+    }
+
+    /// Where the file is, for error texts.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A table that is there from the beginning is gone, or has other types.
+fn table_error(path: &Path, table: &impl TableHandle, error: redb::TableError) -> llmspell_core::StorageError {
+    match error {
+        redb::TableError::Storage(error) => redb_error(path, error),
+        other => corrupted(path, format!("table `{}`: {other}", table.name())),
+    }
+}

@@ -1,0 +1,98 @@
+//! How does what nobody can see any more go?
+
+use llmspell_core::Result;
+use redb::ReadableTable;
+
+use super::table_error;
+use super::tables;
+use super::write::{Rows, table};
+use crate::ids::{PointId, ScopeId};
+
+/// A row of `expiring`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ExpiredRow {
+    pub(crate) moment: i64,
+    pub(crate) scope: ScopeId,
+    pub(crate) point: PointId,
+}
+
+impl Rows<'_> {
+    /// Entries that have expired at `now`, at most `limit`, in the order of time.
+    pub(crate) fn expired(&mut self, now: i64, limit: usize) -> Result<Vec<ExpiredRow>> {
+        let failed = self.failed();
+        let rows = table!(self.expiring, EXPIRING)
+            .range(..=(now, u64::MAX, u32::MAX))
+            .map_err(&failed)?;
+        rows.take(limit)
+            .map(|row| {
+                let (key, _) = row.map_err(&failed)?;
+                let (moment, scope, point) = key.value();
+                Ok(ExpiredRow {
+                    moment,
+                    scope: ScopeId(scope),
+                    point: PointId(point),
+                })
+            })
+            .collect()
+    }
+
+    /// Removes the row of an expiring point, whatever it says.
+    pub(crate) fn remove_expiring(&mut self, moment: i64, scope: ScopeId, point: PointId) -> Result<()> {
+        let failed = self.failed();
+        table!(self.expiring, EXPIRING)
+            .remove((moment, scope.0, point.0))
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    /// Removes at most `limit` entries of a dropped scope. Says whether there are more.
+    pub(crate) fn purge_entries(&mut self, scope: ScopeId, limit: usize) -> Result<bool> {
+        let failed = self.failed();
+        let start: (u64, &[u8]) = (scope.0, &[]);
+        let end: (u64, &[u8]) = (scope.0 + 1, &[]);
+        let mut ids = Vec::with_capacity(limit);
+        for row in table!(self.ids, IDS).range(start..end).map_err(&failed)?.take(limit) {
+            ids.push(row.map_err(&failed)?.0.value().1.to_vec());
+        }
+        for id in &ids {
+            table!(self.ids, IDS)
+                .remove((scope.0, id.as_slice()))
+                .map_err(&failed)?;
+        }
+        let mut points = Vec::with_capacity(limit);
+        for row in table!(self.entries, ENTRIES)
+            .range((scope.0, 0)..=(scope.0, u32::MAX))
+            .map_err(&failed)?
+            .take(limit)
+        {
+            let (key, record) = row.map_err(&failed)?;
+            let point = PointId(key.value().1);
+            // A damaged record goes too; its row in `expiring` goes when its time comes.
+            let expires_at = crate::record::Record::decode(scope, point, record.value())
+                .ok()
+                .and_then(|record| record.expires_at);
+            points.push((point, expires_at));
+        }
+        for (point, expires_at) in &points {
+            table!(self.entries, ENTRIES)
+                .remove((scope.0, point.0))
+                .map_err(&failed)?;
+            if let Some(moment) = expires_at {
+                self.remove_expiring(moment.as_millis(), scope, *point)?;
+            }
+        }
+        Ok(ids.len() == limit || points.len() == limit)
+    }
+
+    /// Removes what is left of a dropped scope after its entries.
+    pub(crate) fn finish_purge(&mut self, scope: ScopeId) -> Result<()> {
+        let failed = self.failed();
+        table!(self.checkpoints, CHECKPOINTS).remove(scope.0).map_err(&failed)?;
+        table!(self.log, LOG)
+            .retain_in((scope.0, 0)..=(scope.0, u64::MAX), |_, _| false)
+            .map_err(&failed)?;
+        table!(self.scope_names, SCOPE_NAMES).remove(scope.0).map_err(&failed)?;
+        table!(self.dropped, DROPPED).remove(scope.0).map_err(&failed)?;
+        Ok(())
+    }
+}

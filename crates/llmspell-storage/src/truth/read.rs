@@ -1,0 +1,305 @@
+//! What is there, as of one moment?
+
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use llmspell_core::{Result, StateScope};
+use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, Value};
+
+use super::tables::{self, Head};
+use super::{SpaceRecord, table_error};
+use crate::codec::{Malformed, unseal};
+use crate::error::{corrupted, redb_error};
+use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
+use crate::namespace::{State, decode_checkpoint};
+use crate::op::Op;
+use crate::record::Record;
+
+/// A snapshot. While it is held, redb cannot use again the pages it sees, so hold it briefly.
+pub(crate) struct Read {
+    txn: ReadTransaction,
+    path: PathBuf,
+}
+
+impl Read {
+    pub(super) fn new(txn: ReadTransaction, path: PathBuf) -> Self {
+        Self { txn, path }
+    }
+
+    /// Where the file is, for error texts.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        definition: TableDefinition<'_, K, V>,
+    ) -> Result<ReadOnlyTable<K, V>> {
+        self.txn
+            .open_table(definition)
+            .map_err(|error| table_error(&self.path, &definition, error))
+    }
+
+    pub(super) fn failed(&self) -> impl Fn(redb::StorageError) -> llmspell_core::StorageError + '_ {
+        |error| redb_error(&self.path, error)
+    }
+
+    pub(super) fn malformed(&self, what: String) -> impl FnOnce(Malformed) -> llmspell_core::StorageError + '_ {
+        move |malformed| corrupted(&self.path, format!("{what}: {}", malformed.0))
+    }
+
+    /// What the next mutation starts from.
+    pub(crate) fn head(&self) -> Result<Head> {
+        let meta = self.table(tables::META)?;
+        let row = meta.get(tables::HEAD).map_err(self.failed())?;
+        let row = row.ok_or_else(|| corrupted(&self.path, "row `head` of table `meta` is missing"))?;
+        Head::decode(row.value()).map_err(self.malformed("row `head` of table `meta`".to_string()))
+    }
+
+    /// All spaces.
+    pub(crate) fn spaces(&self) -> Result<Vec<(SpaceId, SpaceRecord)>> {
+        let mut spaces = Vec::new();
+        for row in self.table(tables::SPACES)?.iter().map_err(self.failed())? {
+            let (id, record) = row.map_err(self.failed())?;
+            let id = id.value();
+            let place = || format!("space {id}");
+            let json = unseal(&id.to_le_bytes(), record.value()).map_err(self.malformed(place()))?;
+            let record =
+                serde_json::from_slice(json).map_err(|error| corrupted(&self.path, format!("{}: {error}", place())))?;
+            spaces.push((SpaceId(id), record));
+        }
+        Ok(spaces)
+    }
+
+    /// One past the last slot of a space that was ever used.
+    pub(crate) fn slot_end(&self, space: SpaceId) -> Result<u64> {
+        let row = self.table(tables::SLOT_ENDS)?.get(space.0).map_err(self.failed())?;
+        Ok(row.map_or(0, |end| end.value()))
+    }
+
+    /// The free runs of slots of a space.
+    pub(crate) fn free_slots(&self, space: SpaceId) -> Result<Vec<(u64, u32)>> {
+        let table = self.table(tables::FREE_SLOTS)?;
+        let rows = table.range((space.0, 0)..=(space.0, u64::MAX)).map_err(self.failed())?;
+        rows.map(|row| {
+            let (key, len) = row.map_err(self.failed())?;
+            Ok((key.value().1, len.value()))
+        })
+        .collect()
+    }
+
+    /// The number of a scope in a space, if it is there.
+    pub(crate) fn scope_id(&self, space: SpaceId, scope: &StateScope) -> Result<Option<ScopeId>> {
+        let bytes = scope.to_bytes();
+        let row = self
+            .table(tables::SCOPES)?
+            .get((space.0, bytes.as_slice()))
+            .map_err(self.failed())?;
+        Ok(row.map(|id| ScopeId(id.value())))
+    }
+
+    /// All scopes of a space.
+    pub(crate) fn scopes(&self, space: SpaceId) -> Result<Vec<(StateScope, ScopeId)>> {
+        let table = self.table(tables::SCOPES)?;
+        let mut scopes = Vec::new();
+        let no_bytes: &[u8] = &[];
+        let rows = match space.0.checked_add(1) {
+            Some(next) => table.range((space.0, no_bytes)..(next, no_bytes)),
+            None => table.range((space.0, no_bytes)..),
+        };
+        for row in rows.map_err(self.failed())? {
+            let (key, id) = row.map_err(self.failed())?;
+            let bytes = key.value().1;
+            let scope = StateScope::from_bytes(bytes)
+                .map_err(|error| corrupted(&self.path, format!("table `scopes`: {error}")))?;
+            scopes.push((scope, ScopeId(id.value())));
+        }
+        Ok(scopes)
+    }
+
+    /// Space and scope of a number; none if it was purged.
+    pub(crate) fn scope_name(&self, scope: ScopeId) -> Result<Option<(SpaceId, StateScope)>> {
+        let row = self.table(tables::SCOPE_NAMES)?.get(scope.0).map_err(self.failed())?;
+        let place = format!("name of scope {}", scope.0);
+        row.map(|row| tables::decode_scope_name(scope, row.value()).map_err(self.malformed(place)))
+            .transpose()
+    }
+
+    /// The earliest moment at which an entry expires.
+    pub(crate) fn first_expiry(&self) -> Result<Option<i64>> {
+        let table = self.table(tables::EXPIRING)?;
+        let first = table.first().map_err(self.failed())?;
+        Ok(first.map(|(key, _)| key.value().0))
+    }
+
+    /// Dropped scopes that are not purged yet.
+    pub(crate) fn dropped_scopes(&self) -> Result<Vec<(ScopeId, SpaceId)>> {
+        let table = self.table(tables::DROPPED)?;
+        let rows = table.iter().map_err(self.failed())?;
+        rows.map(|row| {
+            let (scope, space) = row.map_err(self.failed())?;
+            Ok((ScopeId(scope.value()), SpaceId(space.value())))
+        })
+        .collect()
+    }
+
+    /// The last mutation of a scope; none if it is not there (any more).
+    pub(crate) fn scope_lsn(&self, scope: ScopeId) -> Result<Option<Lsn>> {
+        let log = self.table(tables::LOG)?;
+        let last = log
+            .range((scope.0, 0)..=(scope.0, u64::MAX))
+            .map_err(self.failed())?
+            .next_back();
+        last.transpose()
+            .map_err(self.failed())
+            .map(|row| row.map(|(key, _)| Lsn(key.value().1)))
+    }
+
+    /// The state of a scope: its checkpoint, and the log after it.
+    pub(crate) fn state(&self, scope: ScopeId) -> Result<State> {
+        let place = || format!("checkpoint of scope {}", scope.0);
+        let row = self.table(tables::CHECKPOINTS)?.get(scope.0).map_err(self.failed())?;
+        let mut state = match row {
+            Some(row) => decode_checkpoint(scope, row.value()).map_err(self.malformed(place()))?,
+            None => State::default(),
+        };
+        let log = self.table(tables::LOG)?;
+        let after = (
+            Bound::Excluded((scope.0, state.lsn.0)),
+            Bound::Included((scope.0, u64::MAX)),
+        );
+        for row in log.range(after).map_err(self.failed())? {
+            let (key, value) = row.map_err(self.failed())?;
+            let lsn = Lsn(key.value().1);
+            let place = || format!("log of scope {}, mutation {}", scope.0, lsn.0);
+            let op = Op::decode(scope, lsn, value.value()).map_err(self.malformed(place()))?;
+            state.apply(lsn, &op);
+        }
+        state
+            .check()
+            .map_err(|detail| corrupted(&self.path, format!("log of scope {}: {detail}", scope.0)))?;
+        Ok(state)
+    }
+
+    /// The point of an id.
+    pub(crate) fn point(&self, scope: ScopeId, id: &str) -> Result<Option<PointId>> {
+        let row = self
+            .table(tables::IDS)?
+            .get((scope.0, id.as_bytes()))
+            .map_err(self.failed())?;
+        Ok(row.map(|point| PointId(point.value())))
+    }
+
+    /// Ids greater than `after`, in order, with their points, until `visit` says to stop.
+    pub(crate) fn visit_ids(
+        &self,
+        scope: ScopeId,
+        after: Option<&str>,
+        mut visit: impl FnMut(&[u8], PointId) -> Result<bool>,
+    ) -> Result<()> {
+        let table = self.table(tables::IDS)?;
+        let start = match after {
+            Some(id) => Bound::Excluded((scope.0, id.as_bytes())),
+            None => Bound::Included((scope.0, &[][..])),
+        };
+        let end = Bound::Excluded((scope.0 + 1, &[][..]));
+        for row in table.range::<(u64, &[u8])>((start, end)).map_err(self.failed())? {
+            let (key, point) = row.map_err(self.failed())?;
+            if !visit(key.value().1, PointId(point.value()))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries table, for reading several records.
+    pub(crate) fn records(&self, scope: ScopeId) -> Result<Records<'_>> {
+        Ok(Records {
+            read: self,
+            scope,
+            table: self.table(tables::ENTRIES)?,
+        })
+    }
+
+    /// The value of a key.
+    pub(crate) fn value(&self, scope: ScopeId, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let row = self.table(tables::KV)?.get((scope.0, key)).map_err(self.failed())?;
+        row.map(|row| self.unsealed(scope, key, row.value())).transpose()
+    }
+
+    /// Pairs whose key starts with `prefix` and is greater than `after`, in order, until `visit` says to stop.
+    pub(crate) fn visit_values(
+        &self,
+        scope: ScopeId,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        mut visit: impl FnMut(&[u8], &dyn Fn() -> Result<Vec<u8>>) -> Result<bool>,
+    ) -> Result<()> {
+        let table = self.table(tables::KV)?;
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded((scope.0, after)),
+            _ => Bound::Included((scope.0, prefix)),
+        };
+        let end = Bound::Excluded((scope.0 + 1, &[][..]));
+        for row in table.range::<(u64, &[u8])>((start, end)).map_err(self.failed())? {
+            let (key, value) = row.map_err(self.failed())?;
+            let key = key.value().1;
+            if !key.starts_with(prefix) || !visit(key, &|| self.unsealed(scope, key, value.value()))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of keys in all scopes.
+    pub(crate) fn key_count(&self) -> Result<u64> {
+        self.table(tables::KV)?.len().map_err(self.failed())
+    }
+
+    fn unsealed(&self, scope: ScopeId, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
+        let place = || format!("value of key `{}`", String::from_utf8_lossy(key));
+        let value = unseal(&tables::kv_place(scope.0, key), sealed).map_err(self.malformed(place()))?;
+        Ok(value.to_vec())
+    }
+}
+
+/// The records of one scope.
+pub(crate) struct Records<'a> {
+    read: &'a Read,
+    scope: ScopeId,
+    table: ReadOnlyTable<(u64, u32), &'static [u8]>,
+}
+
+impl Records<'_> {
+    /// The record of a point that the state says is alive.
+    pub(crate) fn get(&self, point: PointId) -> Result<Record> {
+        let row = self.table.get((self.scope.0, point.0)).map_err(self.read.failed())?;
+        let row =
+            row.ok_or_else(|| corrupted(self.read.path(), format!("{}: the row is missing", self.place(point))))?;
+        Record::decode(self.scope, point, row.value()).map_err(self.read.malformed(self.place(point)))
+    }
+
+    /// All records in the order of their points.
+    pub(crate) fn visit(&self, mut visit: impl FnMut(PointId, Record) -> Result<()>) -> Result<()> {
+        self.visit_each(|point, record| visit(point, record?))
+    }
+
+    /// All records in the order of their points, damaged ones too.
+    pub(crate) fn visit_each(&self, mut visit: impl FnMut(PointId, Result<Record>) -> Result<()>) -> Result<()> {
+        let rows = self
+            .table
+            .range((self.scope.0, 0)..=(self.scope.0, u32::MAX))
+            .map_err(self.read.failed())?;
+        for row in rows {
+            let (key, value) = row.map_err(self.read.failed())?;
+            let point = PointId(key.value().1);
+            let record = Record::decode(self.scope, point, value.value());
+            visit(point, record.map_err(self.read.malformed(self.place(point))))?;
+        }
+        Ok(())
+    }
+
+    fn place(&self, point: PointId) -> String {
+        format!("entry {} of scope {}", point.0, self.scope.0)
+    }
+}

@@ -1,0 +1,108 @@
+//! Which tables are there? Everything but the vectors.
+//!
+//! | table         | key                          | value                                             |
+//! |---------------|------------------------------|---------------------------------------------------|
+//! | `meta`        | name                         | `head`: see [`Head`]                              |
+//! | `spaces`      | space id                     | sealed JSON: see [`SpaceRecord`](super::SpaceRecord) |
+//! | `slot_ends`   | space id                     | one past the last slot ever used                  |
+//! | `free_slots`  | space id, first slot         | length of a free run of slots                     |
+//! | `scopes`      | space id, bytes of the scope | scope id                                          |
+//! | `scope_names` | scope id                     | sealed: space id u32, bytes of the scope; until it is purged |
+//! | `dropped`     | scope id                     | space id: what is left of it is to be purged      |
+//! | `ids`         | scope id, id                 | point                                             |
+//! | `entries`     | scope id, point              | record: see `record.rs`                           |
+//! | `expiring`    | expires_at, scope id, point  | space id                                          |
+//! | `log`         | scope id, Lsn                | op: see `op.rs`                                   |
+//! | `checkpoints` | scope id                     | state: see `namespace/checkpoint.rs`              |
+//! | `kv`          | scope id, key                | sealed value; scope id 0 is everybody's           |
+//!
+//! The last row of `log` of a scope stays when a checkpoint makes it superfluous: it tells the scope's last Lsn.
+//! Keys order by their numbers, then by bytes, so what belongs together lies together.
+
+use llmspell_core::StateScope;
+use redb::TableDefinition;
+
+use crate::codec::{Malformed, Reader, Writer, seal, unseal};
+use crate::ids::{Lsn, ScopeId, SpaceId};
+
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+pub(super) const SPACES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("spaces");
+pub(super) const SLOT_ENDS: TableDefinition<'_, u32, u64> = TableDefinition::new("slot_ends");
+pub(super) const FREE_SLOTS: TableDefinition<'_, (u32, u64), u32> = TableDefinition::new("free_slots");
+pub(super) const SCOPES: TableDefinition<'_, (u32, &[u8]), u64> = TableDefinition::new("scopes");
+pub(super) const SCOPE_NAMES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("scope_names");
+pub(super) const DROPPED: TableDefinition<'_, u64, u32> = TableDefinition::new("dropped");
+pub(super) const IDS: TableDefinition<'_, (u64, &[u8]), u32> = TableDefinition::new("ids");
+pub(super) const ENTRIES: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("entries");
+pub(super) const EXPIRING: TableDefinition<'_, (i64, u64, u32), u32> = TableDefinition::new("expiring");
+pub(super) const LOG: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("log");
+pub(super) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
+pub(super) const KV: TableDefinition<'_, (u64, &[u8]), &[u8]> = TableDefinition::new("kv");
+
+pub(super) const HEAD: &str = "head";
+
+/// What the next mutation starts from.
+///
+/// `{checksum u32, next_scope_id u64, next_space_id u32, lsn u64, clock_ms i64}`. The clock is the latest moment that a
+/// mutation saw; time never goes back behind it, so what has expired stays so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) next_scope_id: u64,
+    pub(crate) next_space_id: u32,
+    pub(crate) lsn: Lsn,
+    pub(crate) clock_ms: i64,
+}
+
+impl Head {
+    /// Of a database without anything in it. Scope 0 and space 0 are the key-value data.
+    pub(super) const NEW: Self = Self {
+        next_scope_id: 1,
+        next_space_id: super::FIRST_SPACE.0,
+        lsn: Lsn(0),
+        clock_ms: i64::MIN,
+    };
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut body = Writer::default();
+        body.u64(self.next_scope_id)
+            .u32(self.next_space_id)
+            .u64(self.lsn.0)
+            .i64(self.clock_ms);
+        seal(HEAD.as_bytes(), &body.finish())
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut body = Reader::new(unseal(HEAD.as_bytes(), bytes)?);
+        let head = Self {
+            next_scope_id: body.u64()?,
+            next_space_id: body.u32()?,
+            lsn: Lsn(body.u64()?),
+            clock_ms: body.i64()?,
+        };
+        body.end()?;
+        Ok(head)
+    }
+}
+
+/// What `scope_names` says of a scope.
+pub(super) fn encode_scope_name(id: ScopeId, space: SpaceId, scope: &StateScope) -> Vec<u8> {
+    let mut body = Writer::default();
+    body.u32(space.0).bytes(&scope.to_bytes());
+    seal(&id.0.to_le_bytes(), &body.finish())
+}
+
+/// Reads what [`encode_scope_name`] wrote.
+pub(super) fn decode_scope_name(id: ScopeId, bytes: &[u8]) -> Result<(SpaceId, StateScope), Malformed> {
+    let mut body = Reader::new(unseal(&id.0.to_le_bytes(), bytes)?);
+    let space = SpaceId(body.u32()?);
+    let scope = StateScope::from_bytes(body.rest()).map_err(|_| Malformed("it holds no scope"))?;
+    Ok((space, scope))
+}
+
+/// The place of a key-value pair, for its checksum.
+pub(super) fn kv_place(scope: u64, key: &[u8]) -> Vec<u8> {
+    let mut place = Vec::with_capacity(8 + key.len());
+    place.extend_from_slice(&scope.to_le_bytes());
+    place.extend_from_slice(key);
+    place
+}

@@ -1,0 +1,311 @@
+//! Which rows does a mutation change?
+
+use std::path::PathBuf;
+
+use llmspell_core::{Result, StateScope};
+use redb::{Durability, ReadableTable, Table, WriteTransaction};
+
+use super::tables::{self, Head};
+use super::{SpaceRecord, table_error};
+use crate::codec::{Malformed, seal, unseal};
+use crate::error::{corrupted, redb_error};
+use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
+use crate::namespace::{State, encode_checkpoint};
+use crate::op::Op;
+use crate::record::Record;
+use crate::slots::FreeChanges;
+
+/// A transaction. Nothing of it happens unless [`commit`](Self::commit) returns `Ok`.
+pub(crate) struct Write {
+    pub(super) txn: WriteTransaction,
+    pub(super) path: PathBuf,
+}
+
+impl Write {
+    pub(super) fn new(mut txn: WriteTransaction, path: PathBuf) -> Self {
+        txn.set_durability(Durability::Immediate)
+            .expect("no savepoint was touched");
+        Self { txn, path }
+    }
+
+    /// The tables, each opened when it is first needed.
+    pub(crate) fn rows(&self) -> Rows<'_> {
+        Rows {
+            write: self,
+            meta: None,
+            spaces: None,
+            slot_ends: None,
+            free_slots: None,
+            scopes: None,
+            scope_names: None,
+            dropped: None,
+            ids: None,
+            entries: None,
+            expiring: None,
+            log: None,
+            checkpoints: None,
+            kv: None,
+        }
+    }
+
+    /// Makes everything durable.
+    ///
+    /// # Errors
+    ///
+    /// `Io` or `NoSpace`. Then it is unknown whether it is durable, and there must be no further transaction.
+    pub(crate) fn commit(self) -> Result<()> {
+        self.txn.commit().map_err(|error| redb_error(&self.path, error))
+    }
+
+    /// Forgets everything.
+    ///
+    /// # Errors
+    ///
+    /// `Io`. Then there must be no further transaction.
+    pub(crate) fn abort(self) -> Result<()> {
+        self.txn.abort().map_err(|error| redb_error(&self.path, error))
+    }
+}
+
+type Bytes = &'static [u8];
+
+/// The tables of a transaction.
+pub(crate) struct Rows<'t> {
+    pub(super) write: &'t Write,
+    meta: Option<Table<'t, &'static str, Bytes>>,
+    spaces: Option<Table<'t, u32, Bytes>>,
+    slot_ends: Option<Table<'t, u32, u64>>,
+    free_slots: Option<Table<'t, (u32, u64), u32>>,
+    scopes: Option<Table<'t, (u32, Bytes), u64>>,
+    pub(super) scope_names: Option<Table<'t, u64, Bytes>>,
+    pub(super) dropped: Option<Table<'t, u64, u32>>,
+    pub(super) ids: Option<Table<'t, (u64, Bytes), u32>>,
+    pub(super) entries: Option<Table<'t, (u64, u32), Bytes>>,
+    pub(super) expiring: Option<Table<'t, (i64, u64, u32), u32>>,
+    pub(super) log: Option<Table<'t, (u64, u64), Bytes>>,
+    pub(super) checkpoints: Option<Table<'t, u64, Bytes>>,
+    kv: Option<Table<'t, (u64, Bytes), Bytes>>,
+}
+
+/// The table in a field of [`Rows`], opened now if it was not.
+macro_rules! table {
+    ($rows:ident.$field:ident, $definition:ident) => {{
+        if $rows.$field.is_none() {
+            let opened = $rows.write.txn.open_table(tables::$definition);
+            let opened = opened.map_err(|error| table_error(&$rows.write.path, &tables::$definition, error))?;
+            $rows.$field = Some(opened);
+        }
+        $rows.$field.as_mut().expect("it was just opened")
+    }};
+}
+pub(super) use table;
+
+impl<'t> Rows<'t> {
+    pub(super) fn failed(&self) -> impl Fn(redb::StorageError) -> llmspell_core::StorageError + 't {
+        let path = &self.write.path;
+        move |error| redb_error(path, error)
+    }
+
+    fn malformed(&self, what: String) -> impl FnOnce(Malformed) -> llmspell_core::StorageError + 't {
+        let path = &self.write.path;
+        move |malformed| corrupted(path, format!("{what}: {}", malformed.0))
+    }
+
+    /// Sets what the next mutation starts from.
+    pub(crate) fn set_head(&mut self, head: &Head) -> Result<()> {
+        let failed = self.failed();
+        table!(self.meta, META)
+            .insert(tables::HEAD, head.encode().as_slice())
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    /// Adds or replaces a space.
+    pub(crate) fn put_space(&mut self, space: SpaceId, record: &SpaceRecord) -> Result<()> {
+        let json = serde_json::to_vec(record).expect("plain fields become JSON");
+        let sealed = seal(&space.0.to_le_bytes(), &json);
+        let failed = self.failed();
+        table!(self.spaces, SPACES)
+            .insert(space.0, sealed.as_slice())
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    /// Records what an allocation or release of slots changed.
+    pub(crate) fn change_slots(&mut self, space: SpaceId, end: u64, changes: &FreeChanges) -> Result<()> {
+        let failed = self.failed();
+        table!(self.slot_ends, SLOT_ENDS)
+            .insert(space.0, end)
+            .map_err(&failed)?;
+        let free = table!(self.free_slots, FREE_SLOTS);
+        for first in &changes.removed {
+            free.remove((space.0, *first)).map_err(&failed)?;
+        }
+        for (first, len) in &changes.added {
+            free.insert((space.0, *first), *len).map_err(&failed)?;
+        }
+        Ok(())
+    }
+
+    /// The number of a scope in a space, if it is there.
+    pub(crate) fn scope_id(&mut self, space: SpaceId, scope: &StateScope) -> Result<Option<ScopeId>> {
+        let failed = self.failed();
+        let bytes = scope.to_bytes();
+        let row = table!(self.scopes, SCOPES)
+            .get((space.0, bytes.as_slice()))
+            .map_err(failed)?;
+        Ok(row.map(|id| ScopeId(id.value())))
+    }
+
+    /// Adds a scope.
+    pub(crate) fn put_scope(&mut self, space: SpaceId, scope: &StateScope, id: ScopeId) -> Result<()> {
+        let failed = self.failed();
+        let bytes = scope.to_bytes();
+        table!(self.scopes, SCOPES)
+            .insert((space.0, bytes.as_slice()), id.0)
+            .map_err(&failed)?;
+        let name = tables::encode_scope_name(id, space, scope);
+        table!(self.scope_names, SCOPE_NAMES)
+            .insert(id.0, name.as_slice())
+            .map_err(&failed)?;
+        Ok(())
+    }
+
+    /// The point of an id.
+    pub(crate) fn point(&mut self, scope: ScopeId, id: &str) -> Result<Option<PointId>> {
+        let failed = self.failed();
+        let row = table!(self.ids, IDS).get((scope.0, id.as_bytes())).map_err(failed)?;
+        Ok(row.map(|point| PointId(point.value())))
+    }
+
+    /// The record of a point.
+    pub(crate) fn record(&mut self, scope: ScopeId, point: PointId) -> Result<Record> {
+        let failed = self.failed();
+        let place = format!("entry {} of scope {}", point.0, scope.0);
+        let missing = corrupted(&self.write.path, format!("{place}: the row is missing"));
+        let malformed = self.malformed(place);
+        let row = table!(self.entries, ENTRIES)
+            .get((scope.0, point.0))
+            .map_err(failed)?
+            .ok_or(missing)?;
+        Record::decode(scope, point, row.value()).map_err(malformed)
+    }
+
+    /// Adds an entry, or replaces the record of its point.
+    pub(crate) fn put_entry(&mut self, space: SpaceId, scope: ScopeId, point: PointId, record: &Record) -> Result<()> {
+        let failed = self.failed();
+        table!(self.ids, IDS)
+            .insert((scope.0, record.id.as_bytes()), point.0)
+            .map_err(&failed)?;
+        let bytes = record.encode(scope, point);
+        table!(self.entries, ENTRIES)
+            .insert((scope.0, point.0), bytes.as_slice())
+            .map_err(&failed)?;
+        if let Some(moment) = record.expires_at {
+            let key = (moment.as_millis(), scope.0, point.0);
+            table!(self.expiring, EXPIRING).insert(key, space.0).map_err(&failed)?;
+        }
+        Ok(())
+    }
+
+    /// Removes an entry; its id stays if another point has it now.
+    pub(crate) fn remove_entry(&mut self, scope: ScopeId, point: PointId, record: &Record) -> Result<()> {
+        let failed = self.failed();
+        let key = (scope.0, record.id.as_bytes());
+        let ids = table!(self.ids, IDS);
+        let is_current = ids
+            .get(key)
+            .map_err(&failed)?
+            .is_some_and(|current| current.value() == point.0);
+        if is_current {
+            ids.remove(key).map_err(&failed)?;
+        }
+        table!(self.entries, ENTRIES)
+            .remove((scope.0, point.0))
+            .map_err(&failed)?;
+        if let Some(moment) = record.expires_at {
+            table!(self.expiring, EXPIRING)
+                .remove((moment.as_millis(), scope.0, point.0))
+                .map_err(&failed)?;
+        }
+        Ok(())
+    }
+
+    /// Appends a mutation to the log of its scope.
+    pub(crate) fn log(&mut self, scope: ScopeId, lsn: Lsn, op: &Op) -> Result<()> {
+        let failed = self.failed();
+        let bytes = op.encode(scope, lsn);
+        table!(self.log, LOG)
+            .insert((scope.0, lsn.0), bytes.as_slice())
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    /// Stores a state, and forgets the log before its last mutation.
+    pub(crate) fn checkpoint(&mut self, scope: ScopeId, state: &State) -> Result<()> {
+        let failed = self.failed();
+        let bytes = encode_checkpoint(scope, state);
+        table!(self.checkpoints, CHECKPOINTS)
+            .insert(scope.0, bytes.as_slice())
+            .map_err(&failed)?;
+        let log = table!(self.log, LOG);
+        log.retain_in((scope.0, 0)..(scope.0, state.lsn.0), |_, _| false)
+            .map_err(&failed)
+    }
+
+    /// Drops a scope: its name is free at once, the rest waits for the purge.
+    pub(crate) fn drop_scope(&mut self, space: SpaceId, scope: &StateScope, id: ScopeId) -> Result<()> {
+        let failed = self.failed();
+        let bytes = scope.to_bytes();
+        table!(self.scopes, SCOPES)
+            .remove((space.0, bytes.as_slice()))
+            .map_err(&failed)?;
+        table!(self.dropped, DROPPED).insert(id.0, space.0).map_err(&failed)?;
+        Ok(())
+    }
+
+    /// The value of a key.
+    pub(crate) fn value(&mut self, scope: ScopeId, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let failed = self.failed();
+        let malformed = self.malformed(format!("value of key `{}`", String::from_utf8_lossy(key)));
+        let Some(row) = table!(self.kv, KV).get((scope.0, key)).map_err(failed)? else {
+            return Ok(None);
+        };
+        let value = unseal(&tables::kv_place(scope.0, key), row.value()).map_err(malformed)?;
+        Ok(Some(value.to_vec()))
+    }
+
+    /// Stores the value of a key.
+    pub(crate) fn put_value(&mut self, scope: ScopeId, key: &[u8], value: &[u8]) -> Result<()> {
+        let failed = self.failed();
+        let sealed = seal(&tables::kv_place(scope.0, key), value);
+        table!(self.kv, KV)
+            .insert((scope.0, key), sealed.as_slice())
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    /// Removes a key. Says whether it was there.
+    pub(crate) fn remove_value(&mut self, scope: ScopeId, key: &[u8]) -> Result<bool> {
+        let failed = self.failed();
+        Ok(table!(self.kv, KV).remove((scope.0, key)).map_err(failed)?.is_some())
+    }
+
+    /// The keys that start with a prefix.
+    pub(crate) fn keys(&mut self, scope: ScopeId, prefix: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let failed = self.failed();
+        let mut keys = Vec::new();
+        for row in table!(self.kv, KV)
+            .range((scope.0, prefix)..(scope.0 + 1, &[][..]))
+            .map_err(&failed)?
+        {
+            let (key, _) = row.map_err(&failed)?;
+            let key = key.value().1;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            keys.push(key.to_vec());
+        }
+        Ok(keys)
+    }
+}
