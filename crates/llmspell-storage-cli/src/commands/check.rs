@@ -9,7 +9,6 @@ use crate::session::Session;
 pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
     let database = session.open_existing().await?;
     let report = database.check().await?;
-    database.close().await?;
 
     let mut lines = table(["", "section", "checked", "problems"]);
     for section in &report.sections {

@@ -13,6 +13,5 @@ pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<()
     let count = session.vectors(&database).await?.count(&scope).await?;
     output.object(&json!({"scope": scope.to_string(), "space": session.space(), "count": count}))?;
     output.text(count.to_string())?;
-    database.close().await?;
     Ok(())
 }

@@ -20,7 +20,6 @@ pub(crate) async fn run(args: DeleteArgs, session: &Session<'_>, output: &mut Ou
     let database = session.open_existing().await?;
     let scope = session.scope();
     let deleted = session.vectors(&database).await?.delete(&scope, &args.ids).await?;
-    database.close().await?;
     output.object(&json!({"scope": scope.to_string(), "space": session.space(), "deleted": deleted}))?;
     output.text(format!("{} deleted", counted(deleted, "entry", "entries")))
 }

@@ -64,6 +64,5 @@ pub(crate) async fn run(args: GetArgs, session: &Session<'_>, output: &mut Outpu
     output.table(lines)?;
     // Whole, and where a terminal wraps it as it likes: this is what one asks `get` for.
     output.text(serde_json::to_string_pretty(&view.metadata).expect("JSON came out of the store"))?;
-    database.close().await?;
     Ok(())
 }

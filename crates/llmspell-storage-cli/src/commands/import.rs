@@ -54,8 +54,8 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_name = "FILE")]
     metadata: Option<PathBuf>,
 
-    /// Which field of the file is the id, vector, metadata, scope, or one of the times created_at, updated_at,
-    /// event_time and expires_at
+    /// Which field of the file means what: NAME is id, vector, metadata, scope, or one of the times `created_at`,
+    /// `updated_at`, `event_time`, `expires_at`
     #[arg(long = "field", value_name = "NAME=FIELD")]
     fields: Vec<FieldArg>,
 
@@ -342,6 +342,8 @@ impl Import<'_> {
         let mut summary = self.summary;
         summary.seconds = started.elapsed().as_secs_f64();
         summary.rows_per_second = summary.stored as f64 / summary.seconds.max(1e-9);
+        // The store is a handle too, and the lock is free when the last one goes.
+        drop(self.store);
         self.database.close().await?;
         Ok(summary)
     }

@@ -132,7 +132,6 @@ pub(crate) async fn run(command: KvCommand, session: &Session<'_>, output: &mut 
             output.text("swapped")?;
         }
     }
-    database.close().await?;
     Ok(())
 }
 

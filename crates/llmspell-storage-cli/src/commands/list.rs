@@ -66,6 +66,5 @@ pub(crate) async fn run(args: ListArgs, session: &Session<'_>, output: &mut Outp
         }
     }
     output.table(lines)?;
-    database.close().await?;
     Ok(())
 }

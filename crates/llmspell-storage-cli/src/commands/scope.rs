@@ -36,7 +36,6 @@ pub(crate) async fn run(command: ScopeCommand, session: &Session<'_>, output: &m
         ScopeCommand::Ls => list(&database, session, output).await?,
         ScopeCommand::Rm(args) => remove(&args, &database, session, output).await?,
     }
-    database.close().await?;
     Ok(())
 }
 

@@ -106,7 +106,6 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     } else {
         output.table(lines)?;
     }
-    database.close().await?;
     Ok(())
 }
 

@@ -27,7 +27,6 @@ pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<()
     } else {
         whole_database(&database, output).await?;
     }
-    database.close().await?;
     Ok(())
 }
 

@@ -70,14 +70,14 @@ pub(crate) async fn run(args: DemoArgs, output: &mut Output) -> Result<(), CliEr
         }
     };
 
-    let (mut demo, load_seconds) = Demo::load(directory, questions, Passages::open(&folder)?, output).await?;
+    let (demo, load_seconds) = Demo::load(directory, questions, Passages::open(&folder)?, output).await?;
     let answers = demo.answer(output).await?;
-    let reopen_seconds = demo.reopen(&answers, output).await?;
+    let (demo, reopen_seconds) = demo.reopen(&answers, output).await?;
     let timing = demo.measure().await?;
     let costs = demo.costs(load_seconds, reopen_seconds, timing).await?;
     walls::show(&demo, &answers, output).await?;
     costs.show(output)?;
-    demo.database.close().await?;
+    demo.close().await?;
 
     if let Some(directory) = &args.dir {
         let directory = directory.display();
@@ -181,16 +181,23 @@ impl<'a> Demo<'a> {
     }
 
     /// Closes, opens again, and finds the same; says how many seconds the opening took.
-    async fn reopen(&mut self, answers: &[Answer], output: &mut Output) -> Result<f64, CliError> {
-        self.database.close().await?;
+    async fn reopen(self, answers: &[Answer], output: &mut Output) -> Result<(Self, f64), CliError> {
+        let (directory, questions, scopes) = (self.directory, self.questions.clone(), self.scopes.clone());
+        self.close().await?;
         let started = Instant::now();
-        self.database = Database::open(self.directory).await?;
-        let store = self.database.existing_vectors(DEFAULT_SPACE).await?;
+        let database = Database::open(directory).await?;
+        let store = database.existing_vectors(DEFAULT_SPACE).await?;
         let seconds = started.elapsed().as_secs_f64();
-        self.store = store.ok_or_else(|| broken("the space to be there after reopening"))?;
+        let demo = Self {
+            directory,
+            questions,
+            database,
+            store: store.ok_or_else(|| broken("the space to be there after reopening"))?,
+            scopes,
+        };
 
         // Bit for bit: a score is compared as the number it is.
-        if self.store.scopes().await? != self.scopes || self.ask(&mut Timing::default()).await? != answers {
+        if demo.store.scopes().await? != demo.scopes || demo.ask(&mut Timing::default()).await? != answers {
             return Err(broken("the same answers after reopening"));
         }
         output.object(&json!({
@@ -203,7 +210,13 @@ impl<'a> Demo<'a> {
             seconds * 1000.0,
             answers.len()
         ))?;
-        Ok(seconds)
+        Ok((demo, seconds))
+    }
+
+    /// Returns when the lock is free: the store is a handle too.
+    async fn close(self) -> Result<(), CliError> {
+        drop(self.store);
+        Ok(self.database.close().await?)
     }
 
     async fn measure(&self) -> Result<Timing, CliError> {
