@@ -92,7 +92,10 @@ mod value_cache;
 
 pub mod backends;
 
-pub use backends::RedbBackend;
+pub use backends::{MemoryBackend, RedbBackend};
+#[cfg(feature = "sled")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
+pub use backends::{SledBackend, SledOptions, SledReport};
 pub use database::{CheckReport, CheckSection, Database, DatabaseStats, SpaceInfo};
 pub use hnsw::{DEFAULT_SPACE, HNSWVectorStorage};
 pub use llmspell_core::*;

@@ -5,11 +5,11 @@
 //! only thing that changes it, live and when the log is read back.
 //!
 //! ```text
-//! byte 0        4       5     9                    … put: runs │ removed: runs │ updated: runs │ expiring │ extents
-//!      │checksum│version│added│removed│
+//! byte 0        4       5     9       13
+//!      │checksum│version│added│removed│ put: changes │ removed: changes │ updated: runs │ extents │
 //!      │ u32    │ u8    │ u32 bytes of metadata each
+//! changes:  runs, then count u32 of those that expire, then for each its place among the points u32, expires_at i64
 //! runs:     count u32, then per run first point u32, length u32
-//! expiring: count u32, then per point of put and removed that expires, in that order: point u32, expires_at i64
 //! extents:  count u32, then per extent first point u32, length u32, first slot u64
 //! ```
 //!
@@ -52,19 +52,9 @@ impl Op {
         body.u8(VERSION)
             .u32(self.metadata_bytes_added)
             .u32(self.metadata_bytes_removed);
-        write_runs(&mut body, self.put.iter().map(|change| change.point));
-        write_runs(&mut body, self.removed.iter().map(|change| change.point));
+        write_changes(&mut body, &self.put);
+        write_changes(&mut body, &self.removed);
         write_runs(&mut body, self.updated.iter().copied());
-        let expiring: Vec<(PointId, i64)> = self
-            .put
-            .iter()
-            .chain(&self.removed)
-            .filter_map(|change| change.expires_at.map(|moment| (change.point, moment)))
-            .collect();
-        body.u32(count(expiring.len()));
-        for (point, moment) in expiring {
-            body.u32(point.0).i64(moment);
-        }
         write_extents(&mut body, &self.extents);
         seal(&place(scope, lsn), &body.finish())
     }
@@ -77,29 +67,9 @@ impl Op {
         }
         let metadata_bytes_added = body.u32()?;
         let metadata_bytes_removed = body.u32()?;
-        let put = read_runs(&mut body)?;
-        let removed = read_runs(&mut body)?;
+        let put = read_changes(&mut body)?;
+        let removed = read_changes(&mut body)?;
         let updated = read_runs(&mut body)?;
-        let mut expiring = (0..body.u32()?)
-            .map(|_| Ok((PointId(body.u32()?), body.i64()?)))
-            .collect::<Result<Vec<_>, Malformed>>()?
-            .into_iter()
-            .peekable();
-        let mut changes = |points: Vec<PointId>| -> Vec<PointChange> {
-            points
-                .into_iter()
-                .map(|point| {
-                    let expires_at = expiring
-                        .next_if(|(expiring, _)| *expiring == point)
-                        .map(|(_, moment)| moment);
-                    PointChange { point, expires_at }
-                })
-                .collect()
-        };
-        let (put, removed) = (changes(put), changes(removed));
-        if expiring.next().is_some() {
-            return Err(Malformed("a point expires that is not part of it"));
-        }
         let extents = read_extents(&mut body)?;
         body.end()?;
         Ok(Self {
@@ -133,6 +103,39 @@ pub(crate) fn read_extents(body: &mut Reader<'_>) -> Result<Vec<Extent>, Malform
             })
         })
         .collect()
+}
+
+fn write_changes(body: &mut Writer, changes: &[PointChange]) {
+    write_runs(body, changes.iter().map(|change| change.point));
+    let expiring = || {
+        changes
+            .iter()
+            .enumerate()
+            .filter_map(|(place, change)| Some((place, change.expires_at?)))
+    };
+    body.u32(count(expiring().count()));
+    for (place, moment) in expiring() {
+        body.u32(count(place)).i64(moment);
+    }
+}
+
+fn read_changes(body: &mut Reader<'_>) -> Result<Vec<PointChange>, Malformed> {
+    let points = read_runs(body)?;
+    let mut changes: Vec<_> = points
+        .into_iter()
+        .map(|point| PointChange {
+            point,
+            expires_at: None,
+        })
+        .collect();
+    for _ in 0..body.u32()? {
+        let (place, moment) = (body.u32()?, body.i64()?);
+        let change = changes
+            .get_mut(place as usize)
+            .ok_or(Malformed("a point expires that is not part of it"))?;
+        change.expires_at = Some(moment);
+    }
+    Ok(changes)
 }
 
 fn write_runs(body: &mut Writer, points: impl Iterator<Item = PointId>) {
@@ -253,9 +256,10 @@ mod tests {
         assert_eq!(op.encode(ScopeId(1), Lsn(2))[4..], [
             1, 10, 0, 0, 0, 11, 0, 0, 0,            // version, metadata bytes
             1, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0,     // put
+            1, 0, 0, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0,
             1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0,     // removed
+            0, 0, 0, 0,
             0, 0, 0, 0,                             // updated
-            1, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0,
             1, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0,
         ]);
     }

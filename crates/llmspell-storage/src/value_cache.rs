@@ -100,6 +100,8 @@ impl ValueCache {
     pub(crate) fn end_write(&self, key: &[u8], value: Option<Cached>) {
         let mut shard = self.shard(key).lock();
         shard.writes -= 1;
+        // A reader that came during the write may have seen what was before it.
+        shard.version += 1;
         if let Some(value) = value {
             shard.insert(key.into(), value, self.generation_bytes_max);
         }

@@ -112,7 +112,8 @@ impl State {
         points: Range<u32>,
         hidden: &'a RoaringBitmap,
     ) -> impl Iterator<Item = Extent> + 'a {
-        let points = points.start..points.end.min(self.next_point);
+        let end = points.end.min(self.next_point);
+        let points = points.start.min(end)..end;
         let mut gaps = hidden.range(points.clone()).peekable();
         let mut next = points.start;
         let visible = std::iter::from_fn(move || {

@@ -1,0 +1,87 @@
+//! Is everything there after closing and opening?
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::key_value::{KeyValueWrite, StorageBackend};
+
+/// For durable backends: what was acknowledged is there after closing and opening, and nothing else.
+///
+/// `open` opens the same place with each call, empty at first. The suite drops the backend before it opens the next.
+///
+/// # Panics
+///
+/// If the promise is broken.
+pub async fn what_is_acknowledged_is_there_after_reopening(open: impl AsyncFn() -> Arc<dyn StorageBackend>) {
+    let mut model = BTreeMap::new();
+    for round in 0..5_u8 {
+        let backend = open().await;
+        check(&*backend, &model, &format!("after opening {round} times before")).await;
+        change(&*backend, &mut model, round).await;
+        check(&*backend, &model, "before closing").await;
+    }
+    let backend = open().await;
+    check(&*backend, &model, "after the last opening").await;
+    assert_eq!(backend.clear().await.unwrap(), model.len() as u64);
+    drop(backend);
+    assert_eq!(
+        open().await.count("").await.unwrap(),
+        0,
+        "what was cleared does not come back"
+    );
+}
+
+async fn change(backend: &dyn StorageBackend, model: &mut BTreeMap<String, Vec<u8>>, round: u8) {
+    for number in 0..20_u8 {
+        let key = format!("{}/{number}", round % 2);
+        let value = vec![round; usize::from(number) * 400];
+        backend.set(&key, value.clone()).await.unwrap();
+        model.insert(key, value);
+    }
+    let key = format!("batch/{round}");
+    let large = vec![round; 700_000];
+    let batch = vec![
+        KeyValueWrite::DeletePrefix {
+            prefix: format!("{}/1", round % 2),
+        },
+        KeyValueWrite::Set {
+            key: key.clone(),
+            value: large.clone(),
+        },
+        KeyValueWrite::Set {
+            key: "\u{10ffff}".into(),
+            value: Vec::new(),
+        },
+    ];
+    backend.write(batch).await.unwrap();
+    model.retain(|key, _| !key.starts_with(&format!("{}/1", round % 2)));
+    model.insert(key, large);
+    model.insert("\u{10ffff}".into(), Vec::new());
+
+    let key = format!("{}/2", round % 2);
+    assert!(backend.delete(&key).await.unwrap());
+    model.remove(&key);
+    let counter = backend.get("counter").await.unwrap();
+    let next = Some(vec![round; 8]);
+    assert!(
+        backend
+            .compare_and_swap("counter", counter.as_deref(), next.clone())
+            .await
+            .unwrap()
+    );
+    model.extend(next.map(|value| ("counter".to_string(), value)));
+}
+
+async fn check(backend: &dyn StorageBackend, model: &BTreeMap<String, Vec<u8>>, moment: &str) {
+    let found = backend.scan("", None, 10_000).await.unwrap();
+    let found_keys: Vec<_> = found.iter().map(|(key, _)| key).collect();
+    assert_eq!(found_keys, model.keys().collect::<Vec<_>>(), "the keys {moment}");
+    for (key, value) in found {
+        assert!(model[&key] == value, "the value of {key:?} {moment}");
+    }
+    assert_eq!(
+        backend.count("").await.unwrap(),
+        model.len() as u64,
+        "the count {moment}"
+    );
+}

@@ -1,0 +1,29 @@
+//! Does the sled backend keep the contract?
+#![cfg(feature = "sled")]
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use llmspell_core::conformance::key_value;
+use llmspell_storage::backends::SledBackend;
+
+#[tokio::test]
+async fn sled_keeps_the_contract() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = Cell::new(0);
+    key_value::check_all(async || {
+        opened.set(opened.get() + 1);
+        let path = directory.path().join(opened.get().to_string());
+        Arc::new(SledBackend::open(path).await.unwrap()) as _
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sled_keeps_what_it_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    key_value::what_is_acknowledged_is_there_after_reopening(async || {
+        Arc::new(SledBackend::open(directory.path()).await.unwrap()) as _
+    })
+    .await;
+}
