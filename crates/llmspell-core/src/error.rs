@@ -162,6 +162,13 @@ pub enum StorageError {
         requested: String,
     },
 
+    /// The target of a copy holds something already.
+    #[error("the target holds the key `{key}` already; copy into an empty one")]
+    NotEmpty {
+        /// A key that is there.
+        key: String,
+    },
+
     // ---- Busy: the same call may succeed later ----
     /// Another process, or another handle in this one, has the directory open.
     #[error("{} is open elsewhere ({holder}); close it there first", path.display())]
@@ -307,7 +314,7 @@ impl StorageError {
             | Self::Json(_)
             | Self::Unsupported { .. } => ErrorKind::Invalid,
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::IdExists { .. } | Self::SpaceMismatch { .. } => ErrorKind::Conflict,
+            Self::IdExists { .. } | Self::SpaceMismatch { .. } | Self::NotEmpty { .. } => ErrorKind::Conflict,
             Self::AlreadyOpen { .. } | Self::Timeout { .. } => ErrorKind::Busy,
             Self::Corrupted { .. }
             | Self::UnsupportedVersion { .. }

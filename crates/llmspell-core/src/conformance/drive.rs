@@ -13,11 +13,15 @@ pub type BoxFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 pub type BlockOn<'a> = &'a (dyn for<'f> Fn(BoxFuture<'f>) + Sync);
 
 /// Runs a future on this thread, which sleeps while the future waits.
-pub fn block_on(mut future: BoxFuture<'_>) {
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);
-    while future.as_mut().poll(&mut context).is_pending() {
-        std::thread::park();
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park(),
+        }
     }
 }
 
@@ -61,7 +65,7 @@ mod tests {
     fn a_future_that_another_thread_wakes_is_driven_to_its_end() {
         let (sender, receiver) = mpsc::channel();
         let mut is_started = false;
-        block_on(Box::pin(poll_fn(move |context| {
+        block_on(poll_fn(move |context| {
             if is_started {
                 sender.send(7).unwrap();
                 return Poll::Ready(());
@@ -73,7 +77,7 @@ mod tests {
                 waker.wake();
             });
             Poll::Pending
-        })));
+        }));
         assert_eq!(receiver.recv().unwrap(), 7);
     }
 }

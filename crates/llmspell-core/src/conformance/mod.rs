@@ -8,7 +8,7 @@
 //! use std::sync::Arc;
 //! use llmspell_core::conformance::key_value;
 //!
-//! key_value::check_all(async || Arc::new(new_backend())).await;
+//! key_value::check_all(async || Arc::new(new_backend()) as _).await;
 //! # }
 //! ```
 //!
@@ -29,5 +29,6 @@
 
 mod drive;
 pub mod key_value;
+pub mod vectors;
 
 pub use drive::{BlockOn, BoxFuture, block_on};

@@ -23,8 +23,8 @@ pub(crate) const KV_SCOPE: ScopeId = ScopeId(0);
 /// A namespace is checkpointed after so many mutations: what a reader has to replay at most, about.
 const CHECKPOINT_OPS: u32 = 256;
 /// A namespace gets slots for this share of its points at once, within bounds.
-const EXTENT_SHARE: u32 = 8;
-const EXTENT_SLOTS: (u32, u32) = (4, 4096);
+const EXTENT_SHARE: u32 = 16;
+const EXTENT_SLOTS: (u32, u32) = (4, 512);
 /// Slots are written in pieces of about this size.
 const WRITE_BYTES: usize = 4 << 20;
 
@@ -433,6 +433,7 @@ impl<'a> Batch<'a> {
         let allocator = Writer::load_allocator(self.shared, self.allocators, space.id).map_err(looking)?;
         let (pieces, changes) = allocator.take(wanted, space.slots.slots_per_file());
         let slot_end = allocator.end();
+        space.slots.extend(slot_end).map_err(changing)?;
         self.rows.change_slots(space.id, slot_end, &changes).map_err(changing)?;
         let mut next = capacity;
         let extents = pieces

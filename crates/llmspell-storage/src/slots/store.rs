@@ -165,6 +165,22 @@ impl SlotStore {
         Generation(stated.wrapping_add(1))
     }
 
+    /// Makes the files long enough for `end` slots, written or not: so a file that is shorter has been cut.
+    ///
+    /// # Errors
+    ///
+    /// `NoSpace` or `Io`.
+    pub(crate) fn extend(&self, end: u64) -> Result<()> {
+        let mut state = self.writer.lock();
+        // Files before the last one are whole.
+        let last = state.files.len().saturating_sub(1) as u64;
+        for number in last..end.div_ceil(self.slots_per_file) {
+            let needed = (end - number * self.slots_per_file).min(self.slots_per_file);
+            self.reserve(&mut state, number, needed)?;
+        }
+        Ok(())
+    }
+
     /// Writes slots one after the other, beginning with `first`; `bytes` are theirs, all of them in one file.
     ///
     /// # Errors

@@ -58,6 +58,7 @@ pub async fn pages_join_without_gap_or_repetition(backend: &dyn StorageBackend) 
             assert!(page.len() <= limit, "a page of {limit} holds {}", page.len());
             let is_last = page.len() < limit;
             joined.extend(page.into_iter().map(|(key, _)| key));
+            assert!(joined.len() <= all.len(), "pages of {limit} repeat keys: {joined:?}");
             if is_last {
                 break;
             }

@@ -1,0 +1,122 @@
+//! Do filter and threshold decide before the best are taken?
+
+use serde_json::json;
+
+use super::{entry, exact, ids, scattered};
+use crate::vector::{Filter, VectorEntry, VectorQuery, VectorStorage};
+
+/// If `k` entries match, `k` come back, though all of the nearest do not match.
+pub async fn a_filter_decides_before_the_best_are_taken(store: &dyn VectorStorage) {
+    let batch = (0..300_u16).map(|number| {
+        let kind = if number >= 290 { "far" } else { "near" };
+        entry(&format!("{number:03}"), [f32::from(number), 0.0, 0.0]).with_metadata(json!({"kind": kind}))
+    });
+    store.insert(batch.collect()).await.unwrap();
+    let far = |k| VectorQuery::new(vec![0.0; 3], k).with_filter(Filter::eq("kind", "far"));
+    for query in [far(5), far(5).with_exact(true), far(5).with_ef_search(5)] {
+        let results = store.search(&query).await.unwrap();
+        assert_eq!(
+            ids(&results),
+            ["290", "291", "292", "293", "294"],
+            "the nearest of those that match"
+        );
+    }
+    assert_eq!(store.search(&far(100)).await.unwrap().len(), 10, "all that match");
+    let none = exact([0.0; 3], 5).with_filter(Filter::eq("kind", "missing"));
+    assert!(store.search(&none).await.unwrap().is_empty());
+}
+
+/// Every filter lets through exactly the entries whose metadata it matches by its definition.
+pub async fn filters_match_like_their_definition(store: &dyn VectorStorage) {
+    let values = [
+        json!(null),
+        json!(true),
+        json!(1),
+        json!(1.0),
+        json!(1.5),
+        json!(-1),
+        json!(9_007_199_254_740_993_u64),
+        json!("1"),
+        json!("é"),
+        json!("e\u{301}"),
+        json!(""),
+        json!([1]),
+        json!({"b": 1}),
+        json!({"b": {"c": "x"}}),
+    ];
+    let mut entries: Vec<VectorEntry> = Vec::new();
+    for (number, (value, vector)) in values.iter().zip(scattered(values.len())).enumerate() {
+        let metadata = json!({"a": value, "parity": number % 2, "a.d": "dotted"});
+        entries.push(entry(&format!("v{number:02}"), vector).with_metadata(metadata));
+    }
+    entries.push(entry("without", [1.0, 2.0, 4.0]));
+    store.insert(entries.clone()).await.unwrap();
+
+    let mut filters: Vec<Filter> = values.iter().map(|value| Filter::eq("a", value.clone())).collect();
+    filters.extend([
+        Filter::eq("a.b", 1),
+        Filter::eq("a.b.c", "x"),
+        Filter::eq("a.d", "dotted"),
+        Filter::eq("missing", json!(null)),
+        Filter::eq("", 1),
+        Filter::is_in("a", [json!(1), json!("é"), json!(null)]),
+        Filter::is_in("a", Vec::<i32>::new()),
+        Filter::and([]),
+        Filter::and([
+            Filter::eq("parity", 1),
+            Filter::is_in("a", [json!(1), json!(true), json!("")]),
+        ]),
+        Filter::and([Filter::eq("parity", 0), Filter::eq("parity", 1)]),
+        Filter::and([Filter::and([Filter::eq("parity", 0.0)])]),
+    ]);
+    for filter in filters {
+        let matches = |entry: &&VectorEntry| filter.matches(entry.metadata.as_object().expect("all have objects"));
+        let mut expected: Vec<&str> = entries.iter().filter(matches).map(|entry| entry.id.as_str()).collect();
+        let results = store
+            .search(&exact([0.0; 3], 100).with_filter(filter.clone()))
+            .await
+            .unwrap();
+        let mut found = ids(&results);
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{filter:?}");
+    }
+}
+
+/// A threshold lets through scores that equal it, and none below.
+pub async fn a_threshold_is_an_inclusive_lower_bound(store: &dyn VectorStorage) {
+    let batch = scattered(50)
+        .enumerate()
+        .map(|(number, vector)| entry(&format!("v{number:02}"), vector));
+    store.insert(batch.collect()).await.unwrap();
+    let all = store.search(&exact([0.5; 3], 50)).await.unwrap();
+    for place in [0, 1, 20, 49] {
+        let threshold = all[place].score;
+        let expected: Vec<_> = all.iter().filter(|result| result.score >= threshold).cloned().collect();
+        let found = store
+            .search(&exact([0.5; 3], 50).with_threshold(threshold))
+            .await
+            .unwrap();
+        assert_eq!(found, expected, "at least the score of place {place}");
+        let first = store
+            .search(&exact([0.5; 3], 1).with_threshold(threshold))
+            .await
+            .unwrap();
+        assert_eq!(first, all[..1], "the best is the best with a threshold too");
+    }
+    let best = all[0].score;
+    assert!(
+        store
+            .search(&exact([0.5; 3], 50).with_threshold(best.next_up()))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    for (threshold, count) in [(f32::NEG_INFINITY, 50), (0.0, 50), (f32::INFINITY, 0), (2.0, 0)] {
+        let found = store
+            .search(&exact([0.5; 3], 50).with_threshold(threshold))
+            .await
+            .unwrap();
+        assert_eq!(found.len(), count, "threshold {threshold}");
+    }
+}

@@ -1,0 +1,280 @@
+//! A backend in one sorted map.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use llmspell_core::{
+    BackendCharacteristics, BackendType, Durability, KeyValueWrite, Result, StorageBackend, WriteSummary,
+    validate_key_value as validate,
+};
+
+/// One promise to break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    EmptyValueIsMissing,
+    ValuesAreCut,
+    KeysAreTrimmed,
+    KeysIgnoreCase,
+    EmptyKeyIsTaken,
+    LongKeyIsTaken,
+    LargeValueIsTaken,
+    LargeBatchIsTaken,
+    ScanIsNotSorted,
+    ScanIncludesAfter,
+    ScanIgnoresPrefix,
+    ScanStopsShort,
+    ZeroLimitIsTaken,
+    BatchIsNotInOrder,
+    BatchStopsAtBadWrite,
+    BatchIsNotAtomicForReaders,
+    DeletesAreNotCounted,
+    PrefixDeletesOneByteMore,
+    SwapIgnoresExpected,
+    SwapIsNotAtomic,
+    SwapTakesMissingForEmpty,
+    GetBatchInventsMissing,
+    SetForgetsNow,
+    DroppedWriteIsHalf,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 24] = [
+        Self::EmptyValueIsMissing,
+        Self::ValuesAreCut,
+        Self::KeysAreTrimmed,
+        Self::KeysIgnoreCase,
+        Self::EmptyKeyIsTaken,
+        Self::LongKeyIsTaken,
+        Self::LargeValueIsTaken,
+        Self::LargeBatchIsTaken,
+        Self::ScanIsNotSorted,
+        Self::ScanIncludesAfter,
+        Self::ScanIgnoresPrefix,
+        Self::ScanStopsShort,
+        Self::ZeroLimitIsTaken,
+        Self::BatchIsNotInOrder,
+        Self::BatchStopsAtBadWrite,
+        Self::BatchIsNotAtomicForReaders,
+        Self::DeletesAreNotCounted,
+        Self::PrefixDeletesOneByteMore,
+        Self::SwapIgnoresExpected,
+        Self::SwapIsNotAtomic,
+        Self::SwapTakesMissingForEmpty,
+        Self::GetBatchInventsMissing,
+        Self::SetForgetsNow,
+        Self::DroppedWriteIsHalf,
+    ];
+}
+
+#[derive(Debug)]
+pub(crate) struct NaiveBackend {
+    map: Mutex<BTreeMap<String, Vec<u8>>>,
+    fault: Option<Fault>,
+}
+
+impl NaiveBackend {
+    pub(crate) fn new(fault: Option<Fault>) -> Self {
+        Self {
+            map: Mutex::default(),
+            fault,
+        }
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    fn key(&self, key: &str) -> Result<String> {
+        match self.fault {
+            Some(Fault::EmptyKeyIsTaken) if key.is_empty() => {}
+            Some(Fault::LongKeyIsTaken) if !key.is_empty() => {}
+            _ => validate::key(key)?,
+        }
+        Ok(match self.fault {
+            Some(Fault::KeysAreTrimmed) => key.trim_matches('\0').to_string(),
+            Some(Fault::KeysIgnoreCase) => key.to_ascii_lowercase(),
+            _ => key.to_string(),
+        })
+    }
+
+    fn check(&self, batch: &[KeyValueWrite]) -> Result<()> {
+        let takes_key = self.has(Fault::EmptyKeyIsTaken) || self.has(Fault::LongKeyIsTaken);
+        for write in batch {
+            match write {
+                KeyValueWrite::Set { key, value } => {
+                    self.key(key)?;
+                    if !self.has(Fault::LargeValueIsTaken) {
+                        validate::value(key, value)?;
+                    }
+                }
+                KeyValueWrite::Delete { key } => drop(self.key(key)?),
+                KeyValueWrite::DeletePrefix { .. } => {}
+            }
+            if self.has(Fault::BatchStopsAtBadWrite) {
+                return Ok(());
+            }
+        }
+        if takes_key || self.has(Fault::LargeValueIsTaken) || self.has(Fault::LargeBatchIsTaken) {
+            return Ok(());
+        }
+        validate::batch(batch)
+    }
+
+    fn apply(&self, map: &mut BTreeMap<String, Vec<u8>>, write: KeyValueWrite) -> Result<u64> {
+        Ok(match write {
+            KeyValueWrite::Set { key, mut value } => {
+                if self.has(Fault::ValuesAreCut) {
+                    value.truncate(1 << 20);
+                }
+                map.insert(self.key(&key)?, value);
+                0
+            }
+            KeyValueWrite::Delete { key } => u64::from(map.remove(&self.key(&key)?).is_some()),
+            KeyValueWrite::DeletePrefix { mut prefix } => {
+                if self.has(Fault::PrefixDeletesOneByteMore) {
+                    prefix.pop();
+                }
+                let before = map.len();
+                map.retain(|key, _| !key.starts_with(&prefix));
+                (before - map.len()) as u64
+            }
+        })
+    }
+}
+
+/// Lets another thread, or another future of this one, have its turn.
+async fn pause() {
+    let mut is_first = true;
+    std::future::poll_fn(|context| {
+        if std::mem::take(&mut is_first) {
+            context.waker().wake_by_ref();
+            return std::task::Poll::Pending;
+        }
+        std::task::Poll::Ready(())
+    })
+    .await;
+}
+
+#[async_trait]
+impl StorageBackend for NaiveBackend {
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        let key = self.key(key)?;
+        let value = self.map.lock().unwrap().get(&key).cloned();
+        Ok(value.filter(|value| !value.is_empty() || !self.has(Fault::EmptyValueIsMissing)))
+    }
+
+    async fn get_batch(&self, keys: &[String]) -> Result<HashMap<String, Vec<u8>>> {
+        let keys = keys.iter().map(|key| self.key(key)).collect::<Result<Vec<_>>>()?;
+        let map = self.map.lock().unwrap();
+        let found = keys.into_iter().filter_map(|key| match map.get(&key) {
+            Some(value) => Some((key, value.clone())),
+            None => self.has(Fault::GetBatchInventsMissing).then(|| (key, Vec::new())),
+        });
+        Ok(found.collect())
+    }
+
+    async fn write(&self, mut batch: Vec<KeyValueWrite>) -> Result<WriteSummary> {
+        self.check(&batch)?;
+        match self.fault {
+            Some(Fault::BatchIsNotInOrder) => batch.reverse(),
+            Some(Fault::SetForgetsNow) if batch.len() == 1 => pause().await,
+            _ => {}
+        }
+        let mut deleted = 0;
+        if self.has(Fault::BatchIsNotAtomicForReaders) || self.has(Fault::DroppedWriteIsHalf) && batch.len() == 2 {
+            for write in batch {
+                deleted += self.apply(&mut self.map.lock().unwrap(), write)?;
+                match self.fault {
+                    Some(Fault::DroppedWriteIsHalf) => pause().await,
+                    _ => std::thread::yield_now(),
+                }
+            }
+            return Ok(WriteSummary { deleted });
+        }
+        let mut map = self.map.lock().unwrap();
+        for write in batch {
+            if self.has(Fault::BatchStopsAtBadWrite) {
+                validate::batch(std::slice::from_ref(&write))?;
+            }
+            deleted += self.apply(&mut map, write)?;
+        }
+        if self.has(Fault::SetForgetsNow) && map.len() == 1 {
+            map.retain(|_, value| value.first() != Some(&b's'));
+        }
+        Ok(WriteSummary {
+            deleted: if self.has(Fault::DeletesAreNotCounted) {
+                0
+            } else {
+                deleted
+            },
+        })
+    }
+
+    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Vec<u8>)>> {
+        if !self.has(Fault::ZeroLimitIsTaken) {
+            validate::page(limit)?;
+        }
+        let map = self.map.lock().unwrap();
+        let is_in = |key: &str| match after {
+            _ if !key.starts_with(prefix) && !self.has(Fault::ScanIgnoresPrefix) => false,
+            Some(after) if self.has(Fault::ScanIncludesAfter) => key >= after,
+            Some(after) => key > after,
+            None => true,
+        };
+        let pairs = map.iter().filter(|(key, _)| is_in(key));
+        let mut pairs: Vec<_> = pairs.map(|(key, value)| (key.clone(), value.clone())).collect();
+        if self.has(Fault::ScanIsNotSorted) {
+            pairs.sort_by_key(|(key, _)| key.chars().rev().collect::<String>());
+        }
+        pairs.truncate(if self.has(Fault::ScanStopsShort) {
+            limit.min(9)
+        } else {
+            limit
+        });
+        Ok(pairs)
+    }
+
+    async fn compare_and_swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>) -> Result<bool> {
+        let key = self.key(key)?;
+        if let Some(new) = &new
+            && !self.has(Fault::LargeValueIsTaken)
+        {
+            validate::value(&key, new)?;
+        }
+        if self.has(Fault::SwapIsNotAtomic) {
+            let is_expected = self.map.lock().unwrap().get(&key).map(Vec::as_slice) == expected;
+            // Long enough for another thread to come between.
+            std::thread::sleep(std::time::Duration::from_micros(50));
+            if is_expected {
+                match new {
+                    Some(new) => self.set(&key, new).await?,
+                    None => drop(self.delete(&key).await?),
+                }
+            }
+            return Ok(is_expected);
+        }
+        let mut map = self.map.lock().unwrap();
+        let current = map.get(&key).map(Vec::as_slice);
+        let is_expected = match self.fault {
+            Some(Fault::SwapIgnoresExpected) => true,
+            Some(Fault::SwapTakesMissingForEmpty) => current.unwrap_or_default() == expected.unwrap_or_default(),
+            _ => current == expected,
+        };
+        if is_expected {
+            match new {
+                Some(new) => drop(map.insert(key, new)),
+                None => drop(map.remove(&key)),
+            }
+        }
+        Ok(is_expected)
+    }
+
+    fn backend_type(&self) -> BackendType {
+        BackendType::Other("naive")
+    }
+
+    fn characteristics(&self) -> BackendCharacteristics {
+        BackendCharacteristics::new(Durability::Volatile, false, false)
+    }
+}

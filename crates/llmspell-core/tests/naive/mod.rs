@@ -1,0 +1,6 @@
+//! Stores that keep every promise in the simplest way, and break one of them when told to.
+
+#![expect(clippy::unwrap_used, reason = "a poisoned lock is a failed test")]
+
+pub(crate) mod key_value;
+pub(crate) mod vectors;

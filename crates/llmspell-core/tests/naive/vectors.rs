@@ -1,0 +1,544 @@
+//! A vector store in one sorted map.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use llmspell_core::{
+    DistanceMetric, Filter, Metadata, OnExisting, Result, ScopedStats, StateScope, StorageError, StorageStats,
+    Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value, validate_vectors as validate,
+};
+use serde_json::Value;
+
+/// One promise to break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    ScopesAreOneInSearch,
+    ScopesAreOneInDeleteScope,
+    ScopesAreOneInUpdate,
+    OthersChangeTies,
+    FilterAfterTopK,
+    ThresholdIsExclusive,
+    ThresholdIsIgnored,
+    TiesByInsertion,
+    ScoreIsDistance,
+    CosineIsNotClamped,
+    ResultsAreNotSorted,
+    OneTooFew,
+    VectorsAreRounded,
+    MetadataIsAlwaysThere,
+    ExistingIsReplaced,
+    BatchStopsAtConflict,
+    BatchStopsAtBadEntry,
+    DuplicateIsTaken,
+    IdsInOtherOrder,
+    UuidIsNotV7,
+    UpsertForgetsCreation,
+    UpsertKeepsTimes,
+    UpdateMergesFields,
+    UpdateTouchesTimes,
+    UpdateMakesEntries,
+    ExpiredIsListed,
+    ExpiredIsFound,
+    ExpiredIsCounted,
+    ExpiredBlocksItsId,
+    LifetimeIsForgotten,
+    DropScopeIsNamed,
+    AskedScopesAreNamed,
+    ListIncludesAfter,
+    StatsAreStale,
+    DeleteCountsMissing,
+    EmptyScopeMeansGlobal,
+    ZeroPageIsTaken,
+    LargeMetadataIsTaken,
+    NanThresholdIsTaken,
+    NotYoursIsAnotherError,
+    DroppedInsertIsHalf,
+    BatchIsNotAtomicForReaders,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 42] = [
+        Self::ScopesAreOneInSearch,
+        Self::ScopesAreOneInDeleteScope,
+        Self::ScopesAreOneInUpdate,
+        Self::OthersChangeTies,
+        Self::FilterAfterTopK,
+        Self::ThresholdIsExclusive,
+        Self::ThresholdIsIgnored,
+        Self::TiesByInsertion,
+        Self::ScoreIsDistance,
+        Self::CosineIsNotClamped,
+        Self::ResultsAreNotSorted,
+        Self::OneTooFew,
+        Self::VectorsAreRounded,
+        Self::MetadataIsAlwaysThere,
+        Self::ExistingIsReplaced,
+        Self::BatchStopsAtConflict,
+        Self::BatchStopsAtBadEntry,
+        Self::DuplicateIsTaken,
+        Self::IdsInOtherOrder,
+        Self::UuidIsNotV7,
+        Self::UpsertForgetsCreation,
+        Self::UpsertKeepsTimes,
+        Self::UpdateMergesFields,
+        Self::UpdateTouchesTimes,
+        Self::UpdateMakesEntries,
+        Self::ExpiredIsListed,
+        Self::ExpiredIsFound,
+        Self::ExpiredIsCounted,
+        Self::ExpiredBlocksItsId,
+        Self::LifetimeIsForgotten,
+        Self::DropScopeIsNamed,
+        Self::AskedScopesAreNamed,
+        Self::ListIncludesAfter,
+        Self::StatsAreStale,
+        Self::DeleteCountsMissing,
+        Self::EmptyScopeMeansGlobal,
+        Self::ZeroPageIsTaken,
+        Self::LargeMetadataIsTaken,
+        Self::NanThresholdIsTaken,
+        Self::NotYoursIsAnotherError,
+        Self::DroppedInsertIsHalf,
+        Self::BatchIsNotAtomicForReaders,
+    ];
+}
+
+#[derive(Debug)]
+pub(crate) struct NaiveStore {
+    dim: usize,
+    metric: DistanceMetric,
+    fault: Option<Fault>,
+    state: Mutex<State>,
+    made_ids: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: BTreeMap<(StateScope, String), Stored>,
+    named: Vec<StateScope>,
+    writes: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Stored {
+    entry: VectorEntry,
+    /// Counts the writes, to break ties wrongly.
+    turn: u64,
+}
+
+fn now() -> Timestamp {
+    SystemTime::now().into()
+}
+
+fn is_alive(entry: &VectorEntry) -> bool {
+    entry.expires_at.is_none_or(|end| end > now())
+}
+
+fn fields(entry: &VectorEntry) -> Metadata {
+    entry.metadata.as_object().cloned().unwrap_or_default()
+}
+
+fn metadata_len(entry: &VectorEntry) -> u64 {
+    Value::Object(fields(entry)).to_string().len() as u64
+}
+
+impl NaiveStore {
+    pub(crate) fn new(dim: usize, metric: DistanceMetric, fault: Option<Fault>) -> Self {
+        Self {
+            dim,
+            metric,
+            fault,
+            state: Mutex::default(),
+            made_ids: AtomicU64::new(0),
+        }
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    fn distance(&self, a: &[f32], b: &[f32]) -> f32 {
+        let pairs = || a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+        let dot: f64 = pairs().map(|(a, b)| a * b).sum();
+        let norm = |v: &[f32]| v.iter().map(|c| f64::from(*c) * f64::from(*c)).sum::<f64>().sqrt();
+        match self.metric {
+            DistanceMetric::Cosine if self.has(Fault::CosineIsNotClamped) => {
+                let dot: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+                1.0 - dot / (norm(a) as f32 * norm(b) as f32)
+            }
+            DistanceMetric::Cosine => (1.0 - dot / (norm(a) * norm(b))).clamp(0.0, 2.0) as f32,
+            DistanceMetric::Euclidean => pairs().map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt() as f32,
+            DistanceMetric::InnerProduct => -dot as f32,
+            DistanceMetric::Manhattan => pairs().map(|(a, b)| (a - b).abs()).sum::<f64>() as f32,
+        }
+    }
+
+    fn scope(&self, scope: &StateScope) -> Result<StateScope> {
+        if self.has(Fault::EmptyScopeMeansGlobal) && scope.id() == Some("") {
+            return Ok(StateScope::Global);
+        }
+        scope.validate()?;
+        Ok(scope.clone())
+    }
+
+    fn made_id(&self) -> String {
+        let version = if self.has(Fault::UuidIsNotV7) { 4 } else { 7 };
+        let number = self.made_ids.fetch_add(1, Ordering::Relaxed);
+        format!("00000000-0000-{version}000-8000-{number:012x}")
+    }
+
+    fn check(&self, entries: &[VectorEntry]) -> Result<()> {
+        for entry in entries {
+            if self.has(Fault::DuplicateIsTaken) {
+                validate::entry(entry, self.dim, self.metric)?;
+            }
+            if !self.has(Fault::LargeMetadataIsTaken) {
+                // Nesting first: turning into text would recurse as deep as the user likes.
+                validate::metadata(&entry.id, &entry.metadata)?;
+                validate::metadata_bytes(&entry.id, entry.metadata.to_string().len())?;
+            }
+        }
+        if self.has(Fault::DuplicateIsTaken) {
+            Ok(())
+        } else {
+            validate::batch(entries, self.dim, self.metric)
+        }
+    }
+
+    fn store(&self, state: &mut State, mut entry: VectorEntry) {
+        let key = (entry.scope.clone(), entry.id.clone());
+        let old = state
+            .entries
+            .get(&key)
+            .map(|stored| stored.entry.clone())
+            .filter(is_alive);
+        let moment = now();
+        let created_at = old
+            .as_ref()
+            .and_then(|old| old.created_at)
+            .filter(|_| !self.has(Fault::UpsertForgetsCreation));
+        entry.created_at = created_at.or(entry.created_at).or(Some(moment));
+        entry.updated_at = entry.updated_at.or(Some(moment));
+        if let Some(ttl) = entry.ttl.take()
+            && !self.has(Fault::LifetimeIsForgotten)
+        {
+            entry.expires_at = moment.checked_add(ttl);
+        }
+        if let (Some(old), true) = (&old, self.has(Fault::UpsertKeepsTimes)) {
+            entry.event_time = old.event_time;
+        }
+        if self.has(Fault::VectorsAreRounded) {
+            entry.embedding.iter_mut().for_each(|component| *component += 0.0);
+        }
+        if entry.metadata.is_null() {
+            entry.metadata = Value::Object(Metadata::new());
+        }
+        if !state.named.contains(&entry.scope) {
+            state.named.push(entry.scope.clone());
+        }
+        state.writes += 1;
+        let turn = state.writes;
+        state.entries.insert(key, Stored { entry, turn });
+    }
+
+    fn refuse_existing(&self, state: &State, entry: &VectorEntry) -> Result<()> {
+        match state.entries.get(&(entry.scope.clone(), entry.id.clone())) {
+            Some(old) if is_alive(&old.entry) || self.has(Fault::ExpiredBlocksItsId) => {
+                Err(StorageError::IdExists { id: entry.id.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn visible<'a>(&self, state: &'a State, scope: &StateScope, even_expired: Fault) -> Vec<&'a Stored> {
+        let in_scope = state.entries.iter().filter(|((owner, _), _)| owner == scope);
+        let stored = in_scope.map(|(_, stored)| stored);
+        stored
+            .filter(|stored| is_alive(&stored.entry) || self.has(even_expired))
+            .collect()
+    }
+}
+
+/// Lets another thread, or another future of this one, have its turn.
+async fn pause() {
+    let mut is_first = true;
+    std::future::poll_fn(|context| {
+        if std::mem::take(&mut is_first) {
+            context.waker().wake_by_ref();
+            return std::task::Poll::Pending;
+        }
+        std::task::Poll::Ready(())
+    })
+    .await;
+}
+
+#[async_trait]
+impl VectorStorage for NaiveStore {
+    async fn write(&self, mut entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
+        if self.has(Fault::EmptyScopeMeansGlobal) {
+            for entry in entries.iter_mut().filter(|entry| entry.scope.id() == Some("")) {
+                entry.scope = StateScope::Global;
+            }
+        }
+        if !self.has(Fault::BatchStopsAtBadEntry) {
+            self.check(&entries)?;
+        }
+        for entry in entries.iter_mut().filter(|entry| entry.id.is_empty()) {
+            entry.id = self.made_id();
+        }
+        let mut ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
+        let refuses = on_existing == OnExisting::Refuse && !self.has(Fault::ExistingIsReplaced);
+        let in_parts = self.has(Fault::DroppedInsertIsHalf) && entries.len() == 2;
+        if in_parts || self.has(Fault::BatchIsNotAtomicForReaders) {
+            if refuses {
+                let state = self.state.lock().unwrap();
+                entries
+                    .iter()
+                    .try_for_each(|entry| self.refuse_existing(&state, entry))?;
+            }
+            for entry in entries {
+                self.store(&mut self.state.lock().unwrap(), entry);
+                match self.fault {
+                    Some(Fault::DroppedInsertIsHalf) => pause().await,
+                    _ => std::thread::yield_now(),
+                }
+            }
+            return Ok(ids);
+        }
+        let mut state = self.state.lock().unwrap();
+        if refuses && !self.has(Fault::BatchStopsAtConflict) {
+            entries
+                .iter()
+                .try_for_each(|entry| self.refuse_existing(&state, entry))?;
+        }
+        for entry in entries {
+            if self.has(Fault::BatchStopsAtBadEntry) {
+                self.check(std::slice::from_ref(&entry))?;
+            }
+            if refuses && self.has(Fault::BatchStopsAtConflict) {
+                self.refuse_existing(&state, &entry)?;
+            }
+            self.store(&mut state, entry);
+        }
+        if self.has(Fault::IdsInOtherOrder) {
+            ids.sort();
+        }
+        Ok(ids)
+    }
+
+    async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
+        let mut query = query.clone();
+        query.scope = self.scope(&query.scope)?;
+        if self.has(Fault::NanThresholdIsTaken) {
+            query.threshold = query.threshold.filter(|threshold| !threshold.is_nan());
+        }
+        validate::query(&query, self.dim, self.metric)?;
+        let mut state = self.state.lock().unwrap();
+        if self.has(Fault::AskedScopesAreNamed) && !state.named.contains(&query.scope) {
+            state.named.push(query.scope.clone());
+        }
+        let stored = if self.has(Fault::ScopesAreOneInSearch) {
+            state.entries.values().collect()
+        } else {
+            self.visible(&state, &query.scope, Fault::ExpiredIsFound)
+        };
+        let matches = |stored: &&&Stored| {
+            query
+                .filter
+                .as_ref()
+                .is_none_or(|filter: &Filter| filter.matches(&fields(&stored.entry)))
+        };
+        let is_late_filter = self.has(Fault::FilterAfterTopK);
+        let mut found: Vec<(f32, &Stored)> = stored
+            .iter()
+            .filter(|stored| is_late_filter || matches(stored))
+            .map(|stored| (self.distance(&stored.entry.embedding, &query.vector), *stored))
+            .collect();
+        if self.has(Fault::OthersChangeTies) && state.named.len() > 1 {
+            found
+                .iter_mut()
+                .for_each(|(distance, _)| *distance = distance.next_up());
+        }
+        found.sort_by(|(a, left), (b, right)| {
+            let tie = match self.fault {
+                Some(Fault::TiesByInsertion) => left.turn.cmp(&right.turn),
+                _ => left.entry.id.cmp(&right.entry.id),
+            };
+            a.total_cmp(b).then(tie)
+        });
+        found.truncate(query.k);
+        found.retain(|(_, stored)| !is_late_filter || matches(&stored));
+        let mut results: Vec<VectorResult> = found
+            .into_iter()
+            .map(|(distance, stored)| {
+                let score = if self.has(Fault::ScoreIsDistance) {
+                    distance
+                } else {
+                    self.metric.score(distance)
+                };
+                let mut result = VectorResult::new(stored.entry.id.clone(), score, distance);
+                let with_metadata = query.include_metadata || self.has(Fault::MetadataIsAlwaysThere);
+                result.metadata = with_metadata.then(|| fields(&stored.entry));
+                result.vector = query.include_vectors.then(|| stored.entry.embedding.clone());
+                result
+            })
+            .collect();
+        if let Some(threshold) = query.threshold
+            && !self.has(Fault::ThresholdIsIgnored)
+        {
+            let is_exclusive = self.has(Fault::ThresholdIsExclusive);
+            results.retain(|result| result.score > threshold || result.score == threshold && !is_exclusive);
+        }
+        if self.has(Fault::ResultsAreNotSorted) {
+            results.reverse();
+        }
+        if self.has(Fault::OneTooFew) && results.len() > 30 {
+            results.pop();
+        }
+        Ok(results)
+    }
+
+    async fn get(&self, scope: &StateScope, id: &str) -> Result<Option<VectorEntry>> {
+        let scope = self.scope(scope)?;
+        validate::id(id)?;
+        let state = self.state.lock().unwrap();
+        let stored = state.entries.get(&(scope, id.to_string()));
+        Ok(stored.map(|stored| stored.entry.clone()).filter(is_alive))
+    }
+
+    async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
+        let scope = self.scope(scope)?;
+        validate::id(id)?;
+        validate::metadata_fields(id, &metadata)?;
+        let bytes = Value::Object(metadata.clone()).to_string().len();
+        if !self.has(Fault::LargeMetadataIsTaken) {
+            validate::metadata_bytes(id, bytes)?;
+        }
+        let mut state = self.state.lock().unwrap();
+        if self.has(Fault::UpdateMakesEntries) {
+            let made = VectorEntry::new(id, vec![1.0; self.dim]).with_scope(scope);
+            self.store(&mut state, made);
+            return Ok(());
+        }
+        let is_wanted = |(owner, name): &(StateScope, String)| {
+            name == id && (*owner == scope || self.has(Fault::ScopesAreOneInUpdate))
+        };
+        let exists_elsewhere = state.entries.keys().any(|(_, name)| name == id);
+        let stored = state
+            .entries
+            .iter_mut()
+            .find(|(key, stored)| is_wanted(key) && is_alive(&stored.entry));
+        let Some((_, stored)) = stored else {
+            if exists_elsewhere && self.has(Fault::NotYoursIsAnotherError) {
+                return Err(StorageError::NotFound {
+                    id: format!("{id} of another scope"),
+                });
+            }
+            return Err(StorageError::NotFound { id: id.to_string() });
+        };
+        if self.has(Fault::UpdateTouchesTimes) {
+            stored.entry.event_time = None;
+        }
+        let mut new = if self.has(Fault::UpdateMergesFields) {
+            fields(&stored.entry)
+        } else {
+            Metadata::new()
+        };
+        new.extend(metadata);
+        stored.entry.metadata = Value::Object(new);
+        stored.entry.updated_at = Some(now());
+        Ok(())
+    }
+
+    async fn delete(&self, scope: &StateScope, ids: &[String]) -> Result<u64> {
+        let scope = self.scope(scope)?;
+        ids.iter().try_for_each(|id| validate::id(id))?;
+        let mut state = self.state.lock().unwrap();
+        let removed = ids
+            .iter()
+            .filter_map(|id| state.entries.remove(&(scope.clone(), id.clone())));
+        let removed = removed.filter(|stored| is_alive(&stored.entry)).count();
+        Ok(if self.has(Fault::DeleteCountsMissing) {
+            ids.len()
+        } else {
+            removed
+        } as u64)
+    }
+
+    async fn delete_scope(&self, scope: &StateScope) -> Result<u64> {
+        let scope = self.scope(scope)?;
+        let mut state = self.state.lock().unwrap();
+        let count = self.visible(&state, &scope, Fault::ExpiredIsCounted).len();
+        let begins_alike = |owner: &StateScope| owner.to_string().starts_with(&scope.to_string());
+        let is_broken = self.has(Fault::ScopesAreOneInDeleteScope);
+        state
+            .entries
+            .retain(|(owner, _), _| *owner != scope && !(is_broken && begins_alike(owner)));
+        if !self.has(Fault::DropScopeIsNamed) {
+            state.named.retain(|named| *named != scope);
+        }
+        Ok(count as u64)
+    }
+
+    async fn list(&self, scope: &StateScope, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
+        let scope = self.scope(scope)?;
+        if !self.has(Fault::ZeroPageIsTaken) {
+            validate_key_value::page(limit)?;
+        }
+        let state = self.state.lock().unwrap();
+        let visible = self.visible(&state, &scope, Fault::ExpiredIsListed);
+        let is_after = |stored: &&Stored| match after {
+            Some(after) if self.has(Fault::ListIncludesAfter) => stored.entry.id.as_str() >= after,
+            Some(after) => stored.entry.id.as_str() > after,
+            None => true,
+        };
+        Ok(visible
+            .into_iter()
+            .filter(is_after)
+            .take(limit)
+            .map(|stored| stored.entry.clone())
+            .collect())
+    }
+
+    async fn scopes(&self) -> Result<Vec<StateScope>> {
+        let mut scopes = self.state.lock().unwrap().named.clone();
+        scopes.sort();
+        Ok(scopes)
+    }
+
+    async fn stats(&self) -> Result<StorageStats> {
+        let mut stats = StorageStats::default();
+        stats.dim = self.dim;
+        stats.metric = self.metric;
+        for scope in self.scopes().await? {
+            let of_scope = self.stats_for_scope(&scope).await?;
+            stats.scopes += 1;
+            stats.vectors += of_scope.vectors;
+            stats.vector_bytes += of_scope.vector_bytes;
+            stats.metadata_bytes += of_scope.metadata_bytes;
+        }
+        Ok(stats)
+    }
+
+    async fn stats_for_scope(&self, scope: &StateScope) -> Result<ScopedStats> {
+        let scope = self.scope(scope)?;
+        let state = self.state.lock().unwrap();
+        let visible = self.visible(&state, &scope, Fault::ExpiredIsCounted);
+        let mut stats = ScopedStats::default();
+        stats.vectors = visible.len() as u64;
+        stats.vector_bytes = stats.vectors * self.dim as u64 * 4;
+        stats.metadata_bytes = visible.iter().map(|stored| metadata_len(&stored.entry)).sum();
+        if self.has(Fault::StatsAreStale) && stats.vectors == 3 {
+            stats.metadata_bytes += 1;
+        }
+        stats.scope = scope;
+        Ok(stats)
+    }
+
+    async fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! What happens when the disk fails, or the power?
+
+mod disk_failure;
+mod power_loss;
+mod workload;

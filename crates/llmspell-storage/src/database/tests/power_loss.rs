@@ -1,0 +1,106 @@
+//! Power is lost at every sync of a workload, and a disk keeps of what was not synced what it likes.
+
+use std::sync::Arc;
+
+use super::workload::{Content, Store, steps};
+use crate::disk::sim::{Image, Luck, SimDisk};
+
+/// How many ways a disk can be unlucky at each point; `LLMSPELL_POWER_LOSS_SEEDS` sets another number.
+fn seeds() -> u64 {
+    std::env::var("LLMSPELL_POWER_LOSS_SEEDS").map_or(3, |number| number.parse().expect("a number"))
+}
+
+fn lucks() -> impl Iterator<Item = Luck> {
+    [Luck::Nothing, Luck::Everything]
+        .into_iter()
+        .chain((0..seeds()).map(Luck::Some))
+}
+
+/// A workload on a disk that remembers everything, and when each step was begun and acknowledged.
+struct Run {
+    disk: SimDisk,
+    /// Content before the first step, and after each of them.
+    contents: Vec<Content>,
+    begun: Vec<usize>,
+    acknowledged: Vec<usize>,
+}
+
+fn run() -> Run {
+    let disk = SimDisk::default();
+    let store = Store::open(Arc::new(disk.clone())).unwrap();
+    let mut run = Run {
+        disk,
+        contents: vec![Content::default()],
+        begun: Vec::new(),
+        acknowledged: Vec::new(),
+    };
+    for step in steps() {
+        run.begun.push(run.disk.now());
+        store.run(&step).unwrap();
+        run.acknowledged.push(run.disk.now());
+        run.contents.push(run.contents.last().unwrap().after(&step));
+    }
+    assert_eq!(&store.content(), run.contents.last().unwrap(), "without any loss");
+    drop(store);
+    run
+}
+
+impl Run {
+    /// What may be found after a loss of power at `time`.
+    fn possible(&self, time: usize) -> &[Content] {
+        let done = self.acknowledged.iter().filter(|moment| **moment <= time).count();
+        let begun = self.begun.iter().filter(|moment| **moment <= time).count();
+        &self.contents[done..=begun]
+    }
+}
+
+fn assert_recovers(image: &Image, possible: &[Content], place: &str) -> SimDisk {
+    let disk = SimDisk::from_image(image);
+    let store = Store::open(Arc::new(disk.clone())).unwrap_or_else(|error| panic!("{place}: {error}"));
+    let found = store.content();
+    assert!(
+        possible.contains(&found),
+        "{place}: found {found:?}, which is none of {possible:?}"
+    );
+    store.assert_sound();
+    disk
+}
+
+#[test]
+fn given_power_lost_at_any_sync_when_reopened_then_everything_acknowledged_is_there_and_nothing_half() {
+    // Given: a workload of every kind of write.
+    let run = run();
+    let points = run.disk.sync_boundaries();
+    assert!(points.len() > 40, "each step syncs");
+
+    for time in points {
+        for luck in lucks() {
+            // When: the machine comes back with only these bytes.
+            let image = run.disk.image_at(time, luck);
+
+            // Then: the content is that after all acknowledged steps, and perhaps the one that was under way.
+            assert_recovers(
+                &image,
+                run.possible(time),
+                &format!("power lost at operation {time}, {luck:?}"),
+            );
+        }
+    }
+}
+
+#[test]
+fn given_power_lost_again_during_recovery_when_reopened_then_nothing_is_lost() {
+    let run = run();
+    for (number, time) in run.disk.sync_boundaries().into_iter().enumerate() {
+        let seed = number as u64;
+        let image = run.disk.image_at(time, Luck::Some(seed));
+        let place = format!("power lost at operation {time}, seed {seed}");
+        let recovered = assert_recovers(&image, run.possible(time), &place);
+
+        // Losing it once more, anywhere in what recovery wrote.
+        for again in recovered.sync_boundaries() {
+            let image = recovered.image_at(again, Luck::Some(seed));
+            assert_recovers(&image, run.possible(time), &format!("{place}, and again at {again}"));
+        }
+    }
+}
