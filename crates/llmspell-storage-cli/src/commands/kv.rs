@@ -61,14 +61,17 @@ pub(crate) struct ScanArgs {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "from", required = true, args = ["expect", "absent"])]
-#[group(id = "to", required = true, args = ["new", "delete"])]
 pub(crate) struct CasArgs {
     /// Key
     key: String,
 
     /// The value it must have now
-    #[arg(long, value_name = "VALUE")]
+    #[arg(
+        long,
+        value_name = "VALUE",
+        required_unless_present = "absent",
+        conflicts_with = "absent"
+    )]
     expect: Option<String>,
 
     /// It must not be there now
@@ -76,7 +79,12 @@ pub(crate) struct CasArgs {
     absent: bool,
 
     /// The value it gets; - reads it from stdin
-    #[arg(long, value_name = "VALUE")]
+    #[arg(
+        long,
+        value_name = "VALUE",
+        required_unless_present = "delete",
+        conflicts_with = "delete"
+    )]
     new: Option<String>,
 
     /// It is removed

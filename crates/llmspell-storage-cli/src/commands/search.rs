@@ -18,15 +18,15 @@ const AFTER_HELP: &str = r#"Examples:
   llmspell-storage --db memory.db --scope user:ada search --vector question.npy -k 5
   echo '[0.1, 0.2]' | llmspell-storage --db memory.db search --vector -
   llmspell-storage --db memory.db search --like note-7 --filter lang=en --filter year=2026
-  llmspell-storage --db memory.db search --like note-7 --filter '{"in": {"field": "lang", "values": ["en", "de"]}}'"#;
+  llmspell-storage --db memory.db search --like note-7 \
+    --filter '{"in": {"field": "lang", "values": ["en", "de"]}}'"#;
 
 /// Find the nearest entries of a scope
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-#[group(id = "from", required = true, args = ["vector", "like"])]
 pub(crate) struct SearchArgs {
     /// Vector to search with: a JSON array, or the first row of an .npy file; - reads it from stdin
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", required_unless_present = "like", conflicts_with = "like")]
     vector: Option<PathBuf>,
 
     /// Search with the vector of this entry of the scope; it is left out of the answer

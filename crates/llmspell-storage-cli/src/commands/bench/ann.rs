@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use llmspell_storage::limits::K_MAX;
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::ann_data::{Queries, next_batch};
 use super::ann_search::{SearchReport, SearchSettings, measure};
-use super::{BenchDirectory, announce};
+use super::{BenchDirectory, announce, parse_seconds};
 use crate::commands::import::Preset;
 use crate::errors::CliError;
 use crate::input::npy::NpyReader;
@@ -31,7 +31,8 @@ Phases, each a JSON line: machine, build, open, search (one per ef), memory, ins
 only opened, so that nothing of building it is in the figure.
 
 Example:
-  llmspell-storage bench ann --base base.npy --queries queries.npy --truth truth.npy --metric cosine --json";
+  llmspell-storage bench ann --base base.npy --queries queries.npy --truth truth.npy \
+    --metric cosine --json";
 
 /// Vectors: build, open, search (recall, latency), durable inserts, memory
 #[derive(Debug, Args)]
@@ -68,6 +69,10 @@ pub(crate) struct AnnArgs {
     /// Threads that search, each one query at a time
     #[arg(long, default_value_t = 1)]
     threads: usize,
+
+    /// Ask the queries again until so much time has passed, for each ef
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
+    seconds: Duration,
 
     /// Rows per inserted batch
     #[arg(long, value_name = "ROWS", default_value_t = 1000)]
@@ -214,6 +219,7 @@ impl Bench<'_> {
                 ef: *ef,
                 exact: self.args.exact,
                 threads: self.args.threads,
+                time_min: self.args.seconds,
             };
             // The search has threads of its own; this one only waits.
             let search: SearchReport = tokio::task::block_in_place(|| measure(store, queries, settings))?;

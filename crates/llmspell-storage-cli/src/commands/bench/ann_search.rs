@@ -13,8 +13,6 @@ use crate::measure::latency::{Latencies, rounded};
 
 /// Queries that are asked before the clock starts.
 const WARM_UP: usize = 100;
-/// The queries are asked again until this has passed.
-const TIME_MIN: Duration = Duration::from_secs(1);
 
 /// One line of phase `search`.
 #[derive(Debug, Serialize)]
@@ -38,6 +36,8 @@ pub(super) struct SearchSettings {
     pub(super) ef: usize,
     pub(super) exact: bool,
     pub(super) threads: usize,
+    /// The queries are asked again until this has passed.
+    pub(super) time_min: Duration,
 }
 
 /// Asks one query at a time on each thread, each thread with an executor of its own.
@@ -73,7 +73,7 @@ pub(super) fn measure(
     let started = Instant::now();
     let mut latencies = Latencies::default();
     let mut found = 0;
-    while started.elapsed() < TIME_MIN && threads.iter().any(|thread| !thread.is_finished()) {
+    while started.elapsed() < settings.time_min && threads.iter().any(|thread| !thread.is_finished()) {
         std::thread::sleep(Duration::from_millis(10));
     }
     is_enough.store(true, Ordering::Relaxed);
@@ -121,7 +121,9 @@ impl Worker {
     }
 
     async fn round(&self, queries_max: usize) -> Result<(Latencies, usize), CliError> {
-        let SearchSettings { k, ef, exact, threads } = self.settings;
+        let SearchSettings {
+            k, ef, exact, threads, ..
+        } = self.settings;
         let mine = (self.first..self.queries.vectors.len())
             .step_by(threads)
             .take(queries_max);

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use llmspell_storage::{MemoryBackend, RedbBackend, SledBackend, StorageBackend};
 use serde_json::json;
 
-use super::{BenchDirectory, announce};
+use super::{BenchDirectory, announce, parse_seconds};
 use crate::errors::CliError;
 use crate::measure::disk::fdatasync_p50_us;
 use crate::measure::latency::{Latencies, clock_overhead, median, rounded};
@@ -27,9 +27,6 @@ const KEYS: usize = 10_000;
 const WRITERS: usize = 64;
 const BATCH_ITEMS: usize = 1000;
 const SCAN_PAGE: usize = 1000;
-/// How long a sample lasts.
-const SAMPLE_TIME: Duration = Duration::from_millis(600);
-const WARM_UP_TIME: Duration = Duration::from_millis(200);
 /// Calls of one sample at most: memory is quick, and needs no millions.
 const CALLS_MAX: usize = 200_000;
 
@@ -49,6 +46,10 @@ pub(crate) struct KvArgs {
     /// Directory on the disk to measure; the files of the run go away again [default: the system's temporary one]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+
+    /// How long each of the five samples of a phase lasts
+    #[arg(long, value_name = "SECONDS", default_value = "0.6", value_parser = parse_seconds)]
+    seconds: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -85,10 +86,10 @@ pub(crate) async fn run(args: KvArgs, output: &mut Output) -> Result<(), CliErro
     for phase in Phase::ALL {
         // Beside each phase: what the disk needs may change from minute to minute.
         let fdatasync_us = fdatasync_p50_us(inner.path())?;
-        bench.sample(phase, WARM_UP_TIME).await?;
+        bench.sample(phase, args.seconds / 3).await?;
         let mut samples = Vec::new();
         for _ in 0..SAMPLES {
-            samples.push(bench.sample(phase, SAMPLE_TIME).await?);
+            samples.push(bench.sample(phase, args.seconds).await?);
         }
         let middle = |figure: fn(&Sample) -> f64| median(samples.iter().map(figure).collect());
         let (p50_us, p99_us) = (middle(|sample| sample.p50_us), middle(|sample| sample.p99_us));

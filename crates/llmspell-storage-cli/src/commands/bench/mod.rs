@@ -13,6 +13,7 @@ mod ann_search;
 mod kv;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Subcommand;
 use tempfile::TempDir;
@@ -35,6 +36,12 @@ pub(crate) async fn run(command: BenchCommand, output: &mut Output) -> Result<()
         BenchCommand::Ann(args) => ann::run(args, output).await,
         BenchCommand::Kv(args) => kv::run(args, output).await,
     }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
+    let seconds = seconds.ok_or("write a number of seconds, at most 3600")?;
+    Ok(Duration::from_secs_f64(seconds))
 }
 
 /// Says on what it is measured, and warns where the figures would mean little.

@@ -12,9 +12,11 @@ use crate::errors::CliError;
 use crate::measure::latency::rounded;
 use crate::output::{Output, counted, one_line};
 
-/// Which question is asked where; each with the scope that answers it, one that does not, and a page of the former.
+/// A word of the question that is asked again.
 const TOPIC: &str = "TCP";
+/// A book that knows nothing about it.
 const OTHER_BOOK: &str = "nomicon";
+/// A book that is removed in the end.
 const DROPPED_BOOK: &str = "clippy";
 
 pub(super) async fn show(demo: &Demo<'_>, answers: &[Answer], output: &mut Output) -> Result<(), CliError> {
@@ -59,17 +61,20 @@ async fn one_scope_does_not_see_another(
         "id_in_other_scope": null,
     }))?;
     output.text(format!(
-        "{} “{}”: {} answers with {:.3}, {OTHER_BOOK} with {:.3}.",
+        "{} Asked “{}”,",
         output.bold("Isolated."),
-        one_line(&question.text, 60),
+        one_line(&question.text, 70),
+    ))?;
+    output.text(format!(
+        "  {} answers with {:.3}; the best that {OTHER_BOOK} has is {:.3}, and asked for everything it returns",
         answer.scope.id().unwrap_or("global"),
         answer.score,
         best.score
     ))?;
+    let id = one_line(&answer.id, 40);
     output.text(format!(
-        "  Asked for everything, {OTHER_BOOK} returns its own {count} passages and nothing else;"
-    ))?;
-    output.text(format!("  `get {}` finds nothing there.", one_line(&answer.id, 60)))
+        "  its own {count} passages and nothing else. `get {id}` finds nothing there."
+    ))
 }
 
 async fn a_filter_decides_before_the_best_are_taken(
@@ -119,7 +124,7 @@ async fn an_id_is_taken_once(
     output.object(&json!({"step": "duplicate", "refused": true, "error": error.to_string()}))?;
     output.text(format!(
         "{} A batch with a used id is refused as a whole:",
-        output.bold("Exact.")
+        output.bold("Whole or not at all.")
     ))?;
     output.text(format!("  {error}."))
 }
