@@ -5,6 +5,7 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use common::Workplace;
 
@@ -97,36 +98,29 @@ fn damage_is_2_and_check_names_it() {
 
 #[test]
 fn a_database_in_use_is_4() {
-    let place = Workplace::with_notes();
     // An import that waits for its next line has the database open.
+    let place = Workplace::new();
     let mut import = place.command(["import", "-", "--batch", "1"]);
     let mut import = import
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut stdin = import.stdin.take().unwrap();
     writeln!(stdin, r#"{{"id": "held", "vector": [1, 2]}}"#).unwrap();
     stdin.flush().unwrap();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    loop {
-        let other = place.run(["count"]);
-        if other.0.status.code() == Some(4) {
-            other.fails(4, "is open elsewhere");
-            break;
-        }
-        assert!(
-            std::time::Instant::now() < deadline,
-            "the import never opened the database"
-        );
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !place.path("db/spaces/00000001/slots-0").exists() {
+        assert!(Instant::now() < deadline, "the import never opened the database");
+        std::thread::sleep(Duration::from_millis(5));
     }
+
+    place.run(["count"]).fails(4, "is open elsewhere");
+
     drop(stdin);
-    let mut out = String::new();
-    BufReader::new(import.stdout.take().unwrap())
-        .read_line(&mut out)
-        .unwrap();
-    assert!(import.wait().unwrap().success(), "{out}");
+    let import = import.wait_with_output().unwrap();
+    assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
     place.run(["get", "held"]).succeeds();
 }
 

@@ -3,7 +3,8 @@
 //! | file        | question                                                              |
 //! |-------------|-----------------------------------------------------------------------|
 //! | `jsonl.rs`  | one JSON object a line: which fields mean what?                       |
-//! | `npy.rs`    | NumPy arrays: what do header and numbers say?                         |
+//! | `npy.rs`    | NumPy arrays: what do their numbers say, row by row?                  |
+//! | `npy_header.rs` | … and what does the header say?                                   |
 //! | `fvecs.rs`  | `.fvecs`: a count and that many floats for each vector                |
 //! | `arrays.rs` | a row of numbers and a line of metadata: which entry are they together? |
 //!
@@ -14,6 +15,7 @@ pub(crate) mod arrays;
 pub(crate) mod fvecs;
 pub(crate) mod jsonl;
 pub(crate) mod npy;
+mod npy_header;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
