@@ -1,5 +1,6 @@
 //! Does everything move from one backend to another?
 #![cfg(feature = "sled")]
+#![expect(clippy::unwrap_used, reason = "an error is a failed test")]
 
 use llmspell_storage::{
     ErrorKind, MemoryBackend, RedbBackend, SledBackend, StorageBackend, StorageError, export, export_with,

@@ -1,5 +1,6 @@
 //! What does the sled backend do in a bad environment: a second process, a foreign directory, damaged files?
 #![cfg(feature = "sled")]
+#![expect(clippy::unwrap_used, reason = "an error is a failed test")]
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -1,6 +1,6 @@
 //! Does every backend answer like a sorted map, whatever was done before, reopening included?
 
-mod model;
+mod steps;
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn run(future: impl Future<Output = ()>) {
 macro_rules! durable {
     ($backend:ident, $steps:expr) => {{
         let directory = tempfile::tempdir().expect("there is room for a directory");
-        run(model::check(
+        run(steps::check(
             async || Arc::new($backend::open(directory.path()).await.expect("it opens")) as _,
             $steps,
         ));
@@ -29,9 +29,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn memory_answers_like_a_sorted_map(steps in prop::collection::vec(model::step(), 1..60)) {
+    fn memory_answers_like_a_sorted_map(steps in prop::collection::vec(steps::step(), 1..60)) {
         let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-        run(model::check(async || Arc::clone(&backend), steps));
+        run(steps::check(async || Arc::clone(&backend), steps));
     }
 }
 
@@ -39,13 +39,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn redb_answers_like_a_sorted_map(steps in prop::collection::vec(model::step(), 1..40)) {
+    fn redb_answers_like_a_sorted_map(steps in prop::collection::vec(steps::step(), 1..40)) {
         durable!(RedbBackend, steps);
     }
 
     #[cfg(feature = "sled")]
     #[test]
-    fn sled_answers_like_a_sorted_map(steps in prop::collection::vec(model::step(), 1..40)) {
+    fn sled_answers_like_a_sorted_map(steps in prop::collection::vec(steps::step(), 1..40)) {
         use llmspell_storage::SledBackend;
         durable!(SledBackend, steps);
     }
