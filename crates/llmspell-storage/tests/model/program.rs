@@ -13,6 +13,9 @@ use serde_json::json;
 
 pub(crate) const DIM: usize = 4;
 
+/// Everything that is there: vectors by scope and id, and values by key.
+pub(crate) type Content = (BTreeMap<(StateScope, String), Vec<f32>>, BTreeMap<String, Vec<u8>>);
+
 /// One call. Scopes, ids and keys are small numbers, so that calls meet.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
@@ -243,7 +246,7 @@ impl Store {
     }
 
     /// Everything that is there, and that it is sound.
-    pub(crate) async fn content(&self) -> (BTreeMap<(StateScope, String), Vec<f32>>, BTreeMap<String, Vec<u8>>) {
+    pub(crate) async fn content(&self) -> Content {
         let mut entries = BTreeMap::new();
         for scope in self.vectors.scopes().await.unwrap() {
             let page = self.vectors.list(&scope, None, 10_000).await.unwrap();
@@ -409,7 +412,7 @@ impl Model {
             .map(|((_, id), entry)| (id, entry))
     }
 
-    pub(crate) fn content(&self) -> (BTreeMap<(StateScope, String), Vec<f32>>, BTreeMap<String, Vec<u8>>) {
+    pub(crate) fn content(&self) -> Content {
         (
             self.entries
                 .iter()
