@@ -1,1 +1,54 @@
-fn main() {}
+//! `llmspell-storage`: load, search, inspect, check and measure a database from the command line.
+//!
+//! Data goes to stdout, everything else to stderr; the exit code says what kind of failure it was.
+//!
+//! | file or folder  | question                                                |
+//! |-----------------|---------------------------------------------------------|
+//! | `args.rs`       | what can be asked, and with which words?                |
+//! | `scope_arg.rs`  | how is a scope written on a command line and in a file? |
+//! | `session.rs`    | which database, space and scope is this call about?     |
+//! | `input/`        | how do vectors get in? JSONL, `.npy`, `.fvecs`          |
+//! | `commands/`     | what does each verb do?                                 |
+//! | `output.rs`     | how are answers written, for people and for programs?   |
+//! | `progress.rs`   | how does a long job show that it lives?                 |
+//! | `errors.rs`     | what went wrong, what to try, which exit code?          |
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod errors;
+mod input;
+mod measure;
+mod output;
+mod progress;
+mod scope_arg;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::errors::CliError;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return errors::report_usage(&error),
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => errors::report(&error),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .build()
+        .map_err(|source| CliError::system("cannot start threads", source))?;
+    let mut output = Output::new(cli.global.json);
+    runtime.block_on(commands::run(cli, &mut output))?;
+    output.finish()
+}

@@ -70,6 +70,11 @@ pub(crate) fn repeat(error: &StorageError) -> StorageError {
 /// redb's error, about the file at `path`.
 pub(crate) fn redb_error(path: &Path, error: impl Into<redb::Error>) -> StorageError {
     match error.into() {
+        redb::Error::Io(source)
+            if matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+        {
+            corrupted(path, source.to_string())
+        }
         redb::Error::Io(source) => io_error("access", path, source),
         redb::Error::Corrupted(detail) => corrupted(path, detail),
         redb::Error::DatabaseClosed => StorageError::Closed,

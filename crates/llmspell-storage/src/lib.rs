@@ -93,13 +93,15 @@ mod truth;
 mod value_cache;
 
 pub mod backends;
+mod export;
 
 pub use backends::{MemoryBackend, RedbBackend};
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use backends::{SledBackend, SledOptions, SledReport};
 pub use database::{Database, DatabaseStats, SpaceInfo};
+pub use export::{export, export_with};
 pub use hnsw::{DEFAULT_SPACE, HNSWVectorStorage};
 pub use llmspell_core::*;
-pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_FREE_BYTES_MIN, DatabaseOptions};
+pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_FREE_BYTES_MIN, DEFAULT_VERIFY_BYTES_MAX, DatabaseOptions};
 pub use report::{CheckReport, CheckSection};

@@ -5,6 +5,9 @@ pub const DEFAULT_CACHE_BYTES: usize = 96 << 20;
 /// Default of [`DatabaseOptions::free_bytes_min`].
 pub const DEFAULT_FREE_BYTES_MIN: u64 = 64 << 20;
 
+/// Default of [`DatabaseOptions::verify_bytes_max`].
+pub const DEFAULT_VERIFY_BYTES_MAX: u64 = 256 << 20;
+
 /// How a [`Database`](crate::Database) is opened.
 ///
 /// ```no_run
@@ -19,6 +22,7 @@ pub const DEFAULT_FREE_BYTES_MIN: u64 = 64 << 20;
 pub struct DatabaseOptions {
     pub(crate) cache_bytes: usize,
     pub(crate) free_bytes_min: u64,
+    pub(crate) verify_bytes_max: u64,
     pub(crate) must_exist: bool,
 }
 
@@ -27,6 +31,7 @@ impl Default for DatabaseOptions {
         Self {
             cache_bytes: DEFAULT_CACHE_BYTES,
             free_bytes_min: DEFAULT_FREE_BYTES_MIN,
+            verify_bytes_max: DEFAULT_VERIFY_BYTES_MAX,
             must_exist: false,
         }
     }
@@ -53,6 +58,17 @@ impl DatabaseOptions {
     #[must_use]
     pub fn free_bytes_min(mut self, bytes: u64) -> Self {
         self.free_bytes_min = bytes;
+        self
+    }
+
+    /// The file of ids, metadata and key-value data is read and verified as a whole each time it is opened, if it is not
+    /// larger than this, in bytes; default [`DEFAULT_VERIFY_BYTES_MAX`], about 0.1 s.
+    ///
+    /// Every value that is read is verified anyway, and so is every vector. Only a damaged key of a larger file can
+    /// go unnoticed, by hiding what it leads to; [`Database::check`] and opening with a higher limit find it.
+    #[must_use]
+    pub fn verify_bytes_max(mut self, bytes: u64) -> Self {
+        self.verify_bytes_max = bytes;
         self
     }
 

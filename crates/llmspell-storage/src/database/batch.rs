@@ -9,6 +9,7 @@ use roaring::RoaringBitmap;
 use super::request::{Outcome, PreparedEntry, Request};
 use super::shared::Shared;
 use super::writer::{Dropped, Pending, Writer};
+use crate::error::corrupted;
 use crate::ids::{Extent, Generation, Lsn, PointId, ScopeId, Slot, SpaceId};
 use crate::namespace::{Namespace, State};
 use crate::op::{Op, PointChange};
@@ -342,7 +343,15 @@ impl<'a> Batch<'a> {
         let Some(point) = self.rows.point(scope_id, id).map_err(looking)? else {
             return Ok(None);
         };
-        Ok(Some((point, self.rows.record(scope_id, point).map_err(looking)?)))
+        let record = self.rows.record(scope_id, point).map_err(looking)?;
+        if record.id != id {
+            let detail = format!(
+                "id `{id}` leads to entry {} of scope {}, which has another id",
+                point.0, scope_id.0
+            );
+            return Err(Fail::Request(corrupted(self.shared.truth.path(), detail)));
+        }
+        Ok(Some((point, record)))
     }
 
     fn write_group(&mut self, space: &Arc<Space>, group: &Group<'_>, now: i64) -> Result<(), Fail> {

@@ -294,7 +294,8 @@ impl Inner {
         F: FnOnce() -> Result<T> + Send + 'static,
     {
         self.check_open()?;
-        self.pool.run(job).await
+        let shared = Arc::clone(&self.shared);
+        self.pool.run(move || shared.truth.guard(job)).await
     }
 
     /// That nobody has closed the database.

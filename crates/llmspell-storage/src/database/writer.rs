@@ -99,8 +99,12 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let txn = shared.truth.write().inspect_err(|error| self.poison_if_lost(error))?;
         let mut batch = Batch::new(&shared, &txn, self.head, &mut self.allocators);
-        let done = work(&mut batch);
-        let changes = batch.finish();
+        // A panic of redb on altered pages fails the batch like any other damage.
+        let done = shared
+            .truth
+            .guard(|| Ok(work(&mut batch)))
+            .unwrap_or_else(|error| Err(Fail::Batch(error)));
+        let changes = shared.truth.guard(|| batch.finish());
         let changes = match (done, changes) {
             (Ok(value), Ok(Some(changes))) => Ok((value, changes)),
             (Ok(value), Ok(None)) => {

@@ -257,9 +257,10 @@ impl VectorStorage for HNSWVectorStorage {
             && handle.is_cheap(query, &namespace)
         {
             handle.database.inner.check_open()?;
-            let snapshot = Snapshot::take(&handle.shared().truth, &handle.space.slots, &namespace)?;
-            return snapshot.map_or(Ok(Vec::new()), |snapshot| {
-                snapshot.search(query, handle.space.metric, now)
+            let truth = &handle.shared().truth;
+            return truth.guard(|| match Snapshot::take(truth, &handle.space.slots, &namespace)? {
+                Some(snapshot) => snapshot.search(query, handle.space.metric, now),
+                None => Ok(Vec::new()),
             });
         }
         let query = query.clone();

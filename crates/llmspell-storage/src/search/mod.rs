@@ -146,7 +146,10 @@ impl<'a> Snapshot<'a> {
         let Some(point) = self.read.point(self.namespace.scope_id, id)? else {
             return Ok(None);
         };
-        let record = self.read.records(self.namespace.scope_id)?.get(point)?;
+        let record = self
+            .read
+            .records(self.namespace.scope_id)?
+            .get_by_id(id.as_bytes(), point)?;
         if record.is_expired(llmspell_core::Timestamp::from_millis(now)) {
             return Ok(None);
         }
@@ -164,8 +167,8 @@ impl<'a> Snapshot<'a> {
         let records = self.read.records(self.namespace.scope_id)?;
         let now = llmspell_core::Timestamp::from_millis(now);
         let mut entries = Vec::new();
-        self.read.visit_ids(self.namespace.scope_id, after, |_, point| {
-            let record = records.get(point)?;
+        self.read.visit_ids(self.namespace.scope_id, after, |id, point| {
+            let record = records.get_by_id(id, point)?;
             if !record.is_expired(now) {
                 entries.push(self.entry(scope, point, record)?);
             }

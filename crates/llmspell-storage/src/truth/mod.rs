@@ -104,7 +104,7 @@ impl Truth {
     }
 
     /// Opens the file that [`create`](Self::create) made.
-    pub(crate) fn open(disk: &Arc<dyn Disk>, cache_bytes: usize) -> Result<Self> {
+    pub(crate) fn open(disk: &Arc<dyn Disk>, cache_bytes: usize, verify_bytes_max: u64) -> Result<Self> {
         let path = disk.full_path(FILE);
         let file = disk.open(FILE).map_err(|source| io_error("open", &path, source))?;
         let len = file.len().map_err(|source| io_error("measure", &path, source))?;
@@ -114,13 +114,13 @@ impl Truth {
         }
         let mut builder = redb::Builder::new();
         builder.set_cache_size(cache_bytes);
-        // redb may panic on a file that was altered in ways its checks do not foresee.
-        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            builder.create_with_backend(RedbFile(file))
-        }));
-        let redb = opened
-            .map_err(|_| corrupted(&path, "its structure is broken"))?
-            .map_err(|error| redb_error(&path, error))?;
+        // Our checksums tell whether a row is what was written, but a damaged key can hide its row altogether.
+        builder.set_check_integrity_on_open(len <= verify_bytes_max);
+        let redb = guard(&path, || {
+            builder
+                .create_with_backend(RedbFile(file))
+                .map_err(|error| redb_error(&path, error))
+        })?;
         Ok(Self { redb, path })
     }
 
@@ -168,6 +168,16 @@ impl Truth {
         Ok(Write::new(txn, self.path.clone()))
     }
 
+    /// Runs what reads the file. redb may panic on pages that were altered in ways its checks do not foresee; that is
+    /// damage to report, not a reason to take the application down.
+    ///
+    /// # Errors
+    ///
+    /// What `read` returns, or `Corrupted` if it panicked.
+    pub(crate) fn guard<T>(&self, read: impl FnOnce() -> Result<T>) -> Result<T> {
+        guard(&self.path, read)
+    }
+
     /// Bytes of pages that are held in RAM.
     pub(crate) fn cached_bytes(&self) -> u64 {
         self.redb.cache_stats().used_bytes() as u64
@@ -177,6 +187,16 @@ impl Truth {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+fn guard<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no reason given");
+        Err(corrupted(path, format!("reading it panicked: {text}")))
+    })
 }
 
 /// A table that is there from the beginning is gone, or has other types.

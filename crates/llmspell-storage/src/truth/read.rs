@@ -279,6 +279,20 @@ impl Records<'_> {
         Record::decode(self.scope, point, row.value()).map_err(self.read.malformed(self.place(point)))
     }
 
+    /// The record that an id leads to.
+    pub(crate) fn get_by_id(&self, id: &[u8], point: PointId) -> Result<Record> {
+        let record = self.get(point)?;
+        if record.id.as_bytes() == id {
+            return Ok(record);
+        }
+        let detail = format!(
+            "id `{}` leads to {}, which has another id",
+            String::from_utf8_lossy(id),
+            self.place(point)
+        );
+        Err(corrupted(self.read.path(), detail))
+    }
+
     /// All records in the order of their points.
     pub(crate) fn visit(&self, mut visit: impl FnMut(PointId, Record) -> Result<()>) -> Result<()> {
         self.visit_each(|point, record| visit(point, record?))

@@ -1,0 +1,118 @@
+//! What can be asked, and with which words?
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{bench, completions, delete, demo, get, import, kv, list, scope, search};
+use crate::scope_arg::ScopeArg;
+
+/// Space that calls are about unless they say otherwise.
+pub(crate) const DEFAULT_SPACE: &str = llmspell_storage::DEFAULT_SPACE;
+
+const AFTER_HELP: &str = "\
+Examples:
+  llmspell-storage demo
+  llmspell-storage --db memory.db import notes.jsonl
+  llmspell-storage --db memory.db --scope user:ada search --vector question.npy -k 5
+  llmspell-storage --db memory.db --scope user:ada search --like note-7 --filter lang=en
+  llmspell-storage --db memory.db --json list --all --vectors > backup.jsonl
+  llmspell-storage --db memory.db kv set theme dark
+  llmspell-storage --db memory.db check
+
+Scopes:
+  global, or KIND:ID with KIND one of user, session, agent, tool, workflow, hook, custom.
+  A word alone means custom:WORD. No call sees what belongs to another scope.
+
+Exit codes:
+   0  done
+   1  the system failed (disk full, no permission) or the store is closed
+   2  the data is damaged, foreign or of another version, or `check` found problems
+   3  what was named is not there
+   4  the database is open elsewhere; try later
+   5  conflict: an id exists, a space has another dimension, a compare-and-swap lost
+  64  the call is wrong
+
+Data goes to stdout, progress and messages to stderr. NO_COLOR is honored.";
+
+/// Embedded storage for AI agents: key-value state and vector memory, for many tenants, in one directory.
+#[derive(Debug, Parser)]
+#[command(name = "llmspell-storage", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every verb.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalArgs {
+    /// Directory of the database
+    #[arg(
+        long,
+        global = true,
+        env = "LLMSPELL_DB",
+        value_name = "DIR",
+        help_heading = "Global options"
+    )]
+    pub(crate) db: Option<PathBuf>,
+
+    /// Print one JSON object a line instead of tables
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+
+    /// Whose data: global, KIND:ID, or a word for custom:WORD [default: global]
+    #[arg(long, global = true, value_name = "SCOPE", help_heading = "Global options")]
+    pub(crate) scope: Option<ScopeArg>,
+
+    /// Embedding space [default: default]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub(crate) space: Option<String>,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Search the Rust documentation in natural language: the whole engine in a few seconds
+    Demo(demo::DemoArgs),
+    /// Load vectors from JSONL, .npy or .fvecs
+    Import(import::ImportArgs),
+    /// Find the nearest entries of a scope
+    Search(search::SearchArgs),
+    /// Show one entry
+    Get(get::GetArgs),
+    /// List the entries of a scope, ordered by id
+    List(list::ListArgs),
+    /// Count the entries of a scope
+    Count,
+    /// Delete entries by id
+    Delete(delete::DeleteArgs),
+    /// List or remove scopes
+    #[command(subcommand)]
+    Scope(scope::ScopeCommand),
+    /// Show real sizes and counts
+    Stats,
+    /// Read and write key-value data
+    #[command(subcommand)]
+    Kv(kv::KvCommand),
+    /// Verify everything that is stored; exit code 2 if something is wrong
+    Check,
+    /// Measure speed, recall, memory and disk on this machine
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_words_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+}

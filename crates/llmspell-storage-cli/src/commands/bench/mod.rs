@@ -1,0 +1,82 @@
+//! `bench`: how good is it on this machine?
+//!
+//! | file     | question                                                    |
+//! |----------|-------------------------------------------------------------|
+//! | `ann.rs` | vectors: build, open, recall and latency, inserts, memory    |
+//! | `kv.rs`  | keys: reads, durable writes alone and together, batches, scans |
+//!
+//! With `--json` each line has its `phase`. The fields are fixed; more may be added.
+
+mod ann;
+mod ann_data;
+mod ann_search;
+mod kv;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Subcommand;
+use tempfile::TempDir;
+
+use crate::errors::CliError;
+use crate::measure::machine::Machine;
+use crate::output::Output;
+
+/// Measure speed, recall, memory and disk on this machine
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Vectors: build, open, search (recall, latency), durable inserts, memory
+    Ann(ann::AnnArgs),
+    /// Keys: reads, durable writes alone and together, batches, scans
+    Kv(kv::KvArgs),
+}
+
+pub(crate) async fn run(command: BenchCommand, output: &mut Output) -> Result<(), CliError> {
+    match command {
+        BenchCommand::Ann(args) => ann::run(args, output).await,
+        BenchCommand::Kv(args) => kv::run(args, output).await,
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
+    let seconds = seconds.ok_or("write a number of seconds, at most 3600")?;
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// Says on what it is measured, and warns where the figures would mean little.
+fn announce(output: &mut Output) -> Result<(), CliError> {
+    let machine = Machine::detect();
+    output.text(output.dim(&machine.summary()))?;
+    if machine.build == "debug" {
+        eprintln!("note: this is a debug build; measure with `cargo run --release`");
+    }
+    Ok(())
+}
+
+/// The directory named, or a temporary one that goes away in the end.
+enum BenchDirectory {
+    Named(PathBuf),
+    Temporary(TempDir),
+}
+
+impl BenchDirectory {
+    fn new(named: Option<PathBuf>) -> Result<Self, CliError> {
+        match named {
+            Some(directory) => {
+                std::fs::create_dir_all(&directory).map_err(|source| CliError::file("create", &directory, source))?;
+                Ok(Self::Named(directory))
+            }
+            None => tempfile::tempdir()
+                .map(Self::Temporary)
+                .map_err(|source| CliError::system("cannot make a directory", source)),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Named(directory) => directory,
+            Self::Temporary(directory) => directory.path(),
+        }
+    }
+}

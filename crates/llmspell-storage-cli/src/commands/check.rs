@@ -1,0 +1,37 @@
+//! `check`: is everything that is stored what was written?
+
+use serde_json::json;
+
+use crate::errors::CliError;
+use crate::output::{Output, grouped, number_cell, one_line, row, table, text_cell};
+use crate::session::Session;
+
+pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
+    let database = session.open_existing().await?;
+    let report = database.check().await?;
+
+    let mut lines = table(["", "section", "checked", "problems"]);
+    for section in &report.sections {
+        output.object(&json!({
+            "section": section.name, "checked": section.checked, "ok": section.problems.is_empty(),
+            "problems": section.problems,
+        }))?;
+        lines.add_row(row([
+            text_cell(if section.problems.is_empty() { "ok" } else { "BAD" }),
+            text_cell(&section.name),
+            number_cell(grouped(section.checked)),
+            number_cell(grouped(section.problems.len() as u64)),
+        ]));
+    }
+    output.table(lines)?;
+    let problems: Vec<&String> = report.sections.iter().flat_map(|section| &section.problems).collect();
+    for problem in &problems {
+        output.text(format!("  {}", one_line(problem, 300)))?;
+    }
+    if report.is_ok() {
+        return Ok(());
+    }
+    Err(CliError::CheckFailed {
+        problems: problems.len() as u64,
+    })
+}

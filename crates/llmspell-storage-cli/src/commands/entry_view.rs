@@ -1,0 +1,73 @@
+//! How is an entry shown? As JSON in the form that `import` reads.
+
+use llmspell_storage::{Metadata, Timestamp, VectorEntry};
+use serde::Serialize;
+use serde_json::Value;
+
+/// An entry for `--json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct EntryView {
+    pub(crate) id: String,
+    pub(crate) scope: String,
+    pub(crate) metadata: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) created_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) updated_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) event_time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) vector: Option<Vec<f32>>,
+}
+
+impl EntryView {
+    /// With its vector only if somebody wants to see it.
+    pub(crate) fn new(entry: VectorEntry, with_vector: bool) -> Self {
+        Self {
+            id: entry.id,
+            scope: entry.scope.to_string(),
+            metadata: entry.metadata,
+            created_at: entry.created_at,
+            updated_at: entry.updated_at,
+            event_time: entry.event_time,
+            expires_at: entry.expires_at,
+            vector: with_vector.then_some(entry.embedding),
+        }
+    }
+}
+
+/// What an entry is about, for a cell of a table: its `text` if there is one, else its fields.
+pub(crate) fn summary(metadata: &Metadata) -> String {
+    let text = metadata.get("text").and_then(Value::as_str);
+    let others = metadata
+        .iter()
+        .filter(|(field, _)| text.is_none() || *field != "text")
+        .map(|(field, value)| match value {
+            Value::String(value) => format!("{field}={value}"),
+            other => format!("{field}={other}"),
+        });
+    text.map(str::to_string)
+        .into_iter()
+        .chain(others)
+        .collect::<Vec<_>>()
+        .join("  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_text_comes_first() {
+        let metadata = json!({"lang": "en", "text": "Hello there", "year": 2026});
+        assert_eq!(
+            summary(metadata.as_object().unwrap()),
+            "Hello there  lang=en  year=2026"
+        );
+        assert_eq!(summary(&Metadata::new()), "");
+    }
+}

@@ -1,0 +1,198 @@
+//! `kv`: what do keys hold?
+//!
+//! Values are bytes. `get` writes them as they are; tables and JSON show those that are text as text, the others in
+//! hexadecimal.
+
+use std::io::{self, Read};
+
+use clap::{Args, Subcommand};
+use llmspell_storage::limits::PAGE_MAX;
+use serde_json::{Value, json};
+
+use crate::errors::CliError;
+use crate::output::{Output, bytes_text, number_cell, one_line, row, table, text_cell};
+use crate::session::Session;
+
+/// Read and write key-value data. With --scope, that of the scope; without, what belongs to no scope
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  llmspell-storage --db memory.db kv set theme dark
+  llmspell-storage --db memory.db kv set config - < config.json
+  llmspell-storage --db memory.db --scope user:ada kv get theme
+  llmspell-storage --db memory.db kv scan session/ --limit 20
+  llmspell-storage --db memory.db kv cas leader --absent --new node-1")]
+pub(crate) enum KvCommand {
+    /// Write the value of a key to stdout, as it is
+    Get {
+        /// Key
+        key: String,
+    },
+    /// Store a value, whatever was there
+    Set {
+        /// Key
+        key: String,
+        /// Value; - reads it from stdin
+        value: String,
+    },
+    /// Remove a key
+    Del {
+        /// Key
+        key: String,
+    },
+    /// List keys and values in byte order of the keys
+    Scan(ScanArgs),
+    /// Change a key only if its value is the expected one; exit code 5 if not
+    Cas(CasArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScanArgs {
+    /// Keys that start so
+    #[arg(default_value = "")]
+    prefix: String,
+
+    /// Begin after this key
+    #[arg(long, value_name = "KEY")]
+    after: Option<String>,
+
+    /// At most so many keys
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CasArgs {
+    /// Key
+    key: String,
+
+    /// The value it must have now
+    #[arg(
+        long,
+        value_name = "VALUE",
+        required_unless_present = "absent",
+        conflicts_with = "absent"
+    )]
+    expect: Option<String>,
+
+    /// It must not be there now
+    #[arg(long)]
+    absent: bool,
+
+    /// The value it gets; - reads it from stdin
+    #[arg(
+        long,
+        value_name = "VALUE",
+        required_unless_present = "delete",
+        conflicts_with = "delete"
+    )]
+    new: Option<String>,
+
+    /// It is removed
+    #[arg(long)]
+    delete: bool,
+}
+
+pub(crate) async fn run(command: KvCommand, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
+    let makes_database = match &command {
+        KvCommand::Get { .. } | KvCommand::Del { .. } | KvCommand::Scan(_) => false,
+        KvCommand::Set { .. } => true,
+        KvCommand::Cas(args) => args.absent && args.new.is_some(),
+    };
+    let database = if makes_database {
+        session.open_or_create().await?
+    } else {
+        session.open_existing().await?
+    };
+    let backend = session.key_value(&database)?;
+
+    match command {
+        KvCommand::Get { key } => {
+            let value = backend.get(&key).await?.ok_or_else(|| CliError::NotFound {
+                message: format!("there is no key `{key}`"),
+                hint: "`kv scan` lists the keys; with --scope, those of that scope".into(),
+            })?;
+            if output.is_json() {
+                output.object(&pair(&key, &value))?;
+            } else {
+                output.bytes(&value)?;
+            }
+        }
+        KvCommand::Set { key, value } => {
+            let value = argument_or_stdin(value)?;
+            let bytes = value.len();
+            backend.set(&key, value).await?;
+            output.object(&json!({"key": key, "bytes": bytes}))?;
+        }
+        KvCommand::Del { key } => {
+            let deleted = backend.delete(&key).await?;
+            output.object(&json!({"key": key, "deleted": deleted}))?;
+            output.text(if deleted { "deleted" } else { "it was not there" })?;
+        }
+        KvCommand::Scan(args) => scan(args, &*backend, output).await?,
+        KvCommand::Cas(args) => {
+            let new = args.new.map(argument_or_stdin).transpose()?;
+            let expected = args.expect.as_deref().map(str::as_bytes);
+            let swapped = backend.compare_and_swap(&args.key, expected, new).await?;
+            output.object(&json!({"key": args.key, "swapped": swapped}))?;
+            if !swapped {
+                return Err(CliError::CasLost { key: args.key });
+            }
+            output.text("swapped")?;
+        }
+    }
+    Ok(())
+}
+
+async fn scan(
+    args: ScanArgs,
+    backend: &dyn llmspell_storage::StorageBackend,
+    output: &mut Output,
+) -> Result<(), CliError> {
+    let mut lines = table(["key", "bytes", "value"]);
+    let mut after = args.after;
+    let mut left = args.limit;
+    while left > 0 {
+        let limit = left.min(PAGE_MAX);
+        let page = backend.scan(&args.prefix, after.as_deref(), limit).await?;
+        left -= page.len();
+        let is_last = page.len() < limit;
+        for (key, value) in &page {
+            output.object(&pair(key, value))?;
+            lines.add_row(row([
+                text_cell(one_line(key, 60)),
+                number_cell(bytes_text(value.len() as u64)),
+                text_cell(one_line(&shown(value).1, 100)),
+            ]));
+        }
+        if is_last {
+            break;
+        }
+        after = page.into_iter().last().map(|(key, _)| key);
+    }
+    output.table(lines)
+}
+
+/// The field that says which form it is, and the value in that form.
+fn shown(value: &[u8]) -> (&'static str, String) {
+    match std::str::from_utf8(value) {
+        Ok(text) => ("value", text.to_string()),
+        Err(_) => ("value_hex", value.iter().map(|byte| format!("{byte:02x}")).collect()),
+    }
+}
+
+fn pair(key: &str, value: &[u8]) -> Value {
+    let (field, text) = shown(value);
+    json!({"key": key, field: text})
+}
+
+fn argument_or_stdin(argument: String) -> Result<Vec<u8>, CliError> {
+    if argument != "-" {
+        return Ok(argument.into_bytes());
+    }
+    let mut value = Vec::new();
+    io::stdin()
+        .lock()
+        .read_to_end(&mut value)
+        .map_err(|source| CliError::file("read", "stdin".as_ref(), source))?;
+    Ok(value)
+}

@@ -1,0 +1,70 @@
+//! `list`: which entries does a scope have?
+
+use clap::Args;
+use llmspell_storage::VectorStorage;
+
+use super::entry_view::{EntryView, summary};
+use crate::errors::CliError;
+use crate::output::{Output, one_line, row, table, text_cell};
+use crate::session::Session;
+
+/// Entries that are read at once.
+const PAGE: usize = 500;
+
+/// List the entries of a scope, ordered by id
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  llmspell-storage --db memory.db --scope user:ada list --after note-41 --limit 20
+  llmspell-storage --db memory.db --json list --all --vectors > backup.jsonl   # `import` reads it back")]
+pub(crate) struct ListArgs {
+    /// Begin after this id
+    #[arg(long, value_name = "ID")]
+    after: Option<String>,
+
+    /// At most so many entries
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    limit: usize,
+
+    /// Every entry
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+
+    /// With --json: print the vectors too
+    #[arg(long)]
+    vectors: bool,
+}
+
+pub(crate) async fn run(args: ListArgs, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
+    let database = session.open_existing().await?;
+    let store = session.vectors(&database).await?;
+    let scope = session.scope();
+    let mut left = if args.all { usize::MAX } else { args.limit };
+    let mut after = args.after;
+    let mut lines = table(["id", "created", "metadata"]);
+
+    while left > 0 {
+        let limit = left.min(PAGE);
+        let page = store.list(&scope, after.as_deref(), limit).await?;
+        let is_last = page.len() < limit;
+        left -= page.len();
+        for entry in page {
+            after = Some(entry.id.clone());
+            if output.is_json() {
+                output.object(&EntryView::new(entry, args.vectors))?;
+                continue;
+            }
+            let created = entry.created_at.map(|moment| moment.to_string()).unwrap_or_default();
+            let fields = entry.metadata.as_object().map(summary).unwrap_or_default();
+            lines.add_row(row([
+                text_cell(one_line(&entry.id, 60)),
+                text_cell(created),
+                text_cell(one_line(&fields, 100)),
+            ]));
+        }
+        if is_last {
+            break;
+        }
+    }
+    output.table(lines)?;
+    Ok(())
+}

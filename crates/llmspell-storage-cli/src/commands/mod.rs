@@ -1,0 +1,40 @@
+//! What does each verb do? One file each, named after the verb; here they are chosen.
+
+pub(crate) mod bench;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod count;
+pub(crate) mod delete;
+pub(crate) mod demo;
+pub(crate) mod entry_view;
+pub(crate) mod get;
+pub(crate) mod import;
+pub(crate) mod kv;
+pub(crate) mod list;
+pub(crate) mod scope;
+pub(crate) mod search;
+pub(crate) mod stats;
+
+use crate::args::{Cli, Command};
+use crate::errors::CliError;
+use crate::output::Output;
+use crate::session::Session;
+
+pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
+    let session = Session::new(&cli.global);
+    match cli.command {
+        Command::Demo(args) => demo::run(args, output).await,
+        Command::Import(args) => import::run(args, &session, output).await,
+        Command::Search(args) => search::run(args, &session, output).await,
+        Command::Get(args) => get::run(args, &session, output).await,
+        Command::List(args) => list::run(args, &session, output).await,
+        Command::Count => count::run(&session, output).await,
+        Command::Delete(args) => delete::run(args, &session, output).await,
+        Command::Scope(command) => scope::run(command, &session, output).await,
+        Command::Stats => stats::run(&session, output).await,
+        Command::Kv(command) => kv::run(command, &session, output).await,
+        Command::Check => check::run(&session, output).await,
+        Command::Bench(command) => bench::run(command, output).await,
+        Command::Completions(args) => completions::run(&args, output),
+    }
+}

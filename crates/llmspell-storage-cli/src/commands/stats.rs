@@ -1,0 +1,85 @@
+//! `stats`: how much is there, and how much room does it take?
+
+use llmspell_storage::VectorStorage;
+use serde_json::json;
+
+use crate::errors::CliError;
+use crate::output::{Output, bytes_text, grouped, number_cell, row, table, text_cell};
+use crate::session::Session;
+
+pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
+    let database = session.open_existing().await?;
+    if let Some(scope) = session.named_scope() {
+        let stats = session.vectors(&database).await?.stats_for_scope(scope).await?;
+        output.object(&stats)?;
+        let mut lines = table(["", ""]);
+        lines.add_row(row([text_cell("scope"), number_cell(scope)]));
+        for (name, value) in [
+            ("vectors", grouped(stats.vectors)),
+            ("vector bytes", bytes_text(stats.vector_bytes)),
+            ("metadata bytes", bytes_text(stats.metadata_bytes)),
+            ("searched by scanning", grouped(stats.tail_vectors)),
+            ("reusable bytes", bytes_text(stats.reusable_bytes)),
+        ] {
+            lines.add_row(row([text_cell(name), number_cell(value)]));
+        }
+        output.table(lines)?;
+    } else {
+        whole_database(&database, output).await?;
+    }
+    Ok(())
+}
+
+async fn whole_database(database: &llmspell_storage::Database, output: &mut Output) -> Result<(), CliError> {
+    let stats = database.stats().await?;
+    output.object(&json!({
+        "disk_bytes": stats.disk_bytes, "truth_bytes": stats.truth_bytes, "slot_bytes": stats.slot_bytes,
+        "memory_bytes": stats.memory_bytes, "keys": stats.keys,
+    }))?;
+    let mut lines = table(["", ""]);
+    for (name, value) in [
+        ("on disk", bytes_text(stats.disk_bytes)),
+        ("  ids, metadata, keys", bytes_text(stats.truth_bytes)),
+        ("  vectors", bytes_text(stats.slot_bytes)),
+        ("in memory", bytes_text(stats.memory_bytes)),
+        ("keys", grouped(stats.keys)),
+    ] {
+        lines.add_row(row([text_cell(name), number_cell(value)]));
+    }
+    output.table(lines)?;
+
+    let mut lines = table([
+        "space",
+        "dim",
+        "metric",
+        "scopes",
+        "vectors",
+        "vector bytes",
+        "metadata bytes",
+        "reusable",
+    ]);
+    for space in database.spaces().await? {
+        let Some(store) = database.existing_vectors(&space.name).await? else {
+            continue;
+        };
+        let stats = store.stats().await?;
+        output.object(&json!({
+            "space": space.name, "dim": space.dim, "metric": space.metric, "config": space.config, "stats": stats,
+        }))?;
+        lines.add_row(row([
+            text_cell(&space.name),
+            number_cell(space.dim),
+            text_cell(space.metric),
+            number_cell(grouped(stats.scopes)),
+            number_cell(grouped(stats.vectors)),
+            number_cell(bytes_text(stats.vector_bytes)),
+            number_cell(bytes_text(stats.metadata_bytes)),
+            number_cell(bytes_text(stats.reusable_bytes)),
+        ]));
+    }
+    if lines.row_count() > 0 {
+        output.text("")?;
+        output.table(lines)?;
+    }
+    Ok(())
+}

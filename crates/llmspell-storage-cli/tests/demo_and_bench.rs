@@ -1,0 +1,141 @@
+//! Do the demo and the benches run to their end, and say what they must?
+
+mod common;
+
+use common::{Workplace, le_bytes, npy, path};
+
+#[test]
+fn the_demo_answers_every_question_and_can_be_searched_afterwards() {
+    let place = Workplace::new();
+    let steps = place.run(["--json", "demo", "--dir", "docs.db"]).succeeds().json();
+    let of = |name: &str| steps.iter().filter(|step| step["step"] == name).collect::<Vec<_>>();
+    assert_eq!(of("load")[0]["vectors"], 6200);
+    let answers = of("answer");
+    assert_eq!(answers.len(), 40);
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer["score"].as_f64().unwrap() > 0.4 && answer["text"] != "")
+    );
+    assert_eq!(of("reopen")[0]["identical"], true);
+    for step in ["isolation", "filter", "duplicate", "delete_scope", "summary"] {
+        assert_eq!(of(step).len(), 1, "{step}");
+    }
+    assert!(of("summary")[0]["disk_bytes"].as_u64().unwrap() > 9_000_000);
+
+    let like = [
+        "--db",
+        "docs.db",
+        "--scope",
+        "std",
+        "search",
+        "--like",
+        "std/struct.Rc#9",
+        "-k",
+        "3",
+    ];
+    let found = std::process::Command::new(env!("CARGO_BIN_EXE_llmspell-storage"))
+        .args(like)
+        .current_dir(place.path("."))
+        .output()
+        .unwrap();
+    assert!(String::from_utf8(found.stdout).unwrap().contains("Rc"));
+    place.run(["demo", "--dir", "docs.db"]).fails(64, "is not empty");
+}
+
+#[test]
+fn the_demo_for_people_fits_a_hundred_columns() {
+    let out = Workplace::new().run(["demo"]).succeeds().stdout();
+    assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
+    for part in ["Durable.", "Isolated.", "Filtered.", "Gone.", "on disk"] {
+        assert!(out.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn bench_ann_prints_every_phase_with_its_fields() {
+    let place = Workplace::new();
+    // Points on a line: the nearest to 3.2 are 3, 4 and 2.
+    let base: Vec<f32> = (0..50).flat_map(|number| [number as f32, 1.0]).collect();
+    let base = place.file("base.npy", npy("<f4", "(50, 2)", &le_bytes(&base)));
+    let queries = place.file("queries.npy", npy("<f4", "(2, 2)", &le_bytes(&[3.2, 1.0, 40.2, 1.0])));
+    let truth: Vec<u8> = [3_i32, 4, 2, 40, 41, 39]
+        .iter()
+        .flat_map(|row| row.to_le_bytes())
+        .collect();
+    let truth = place.file("truth.npy", npy("<i4", "(2, 3)", &truth));
+    let arrays = [
+        "--base",
+        path(&base),
+        "--queries",
+        path(&queries),
+        "--truth",
+        path(&truth),
+    ];
+    let rest = [
+        "--metric",
+        "euclidean",
+        "--k",
+        "3",
+        "--ef",
+        "8,16",
+        "--threads",
+        "2",
+        "--seconds",
+        "0.1",
+        "--json",
+    ];
+    let lines = place
+        .run(["bench", "ann"].into_iter().chain(arrays).chain(rest))
+        .succeeds()
+        .json();
+
+    let phases: Vec<_> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
+    assert_eq!(
+        phases,
+        ["machine", "build", "open", "search", "search", "memory", "insert"]
+    );
+    for (phase, fields) in [
+        (
+            "build",
+            &["vectors", "dim", "seconds", "threads", "vectors_per_second"][..],
+        ),
+        ("open", &["seconds"]),
+        ("search", &["ef", "recall", "qps", "p50_us", "p99_us"]),
+        (
+            "memory",
+            &["rss_bytes", "anonymous_bytes", "bytes_per_vector", "disk_bytes"],
+        ),
+        ("insert", &["p50_us", "p99_us", "fdatasync_p50_us"]),
+    ] {
+        let line = lines.iter().find(|line| line["phase"] == phase).unwrap();
+        assert!(fields.iter().all(|field| line[field].is_number()), "{line}");
+    }
+    assert_eq!(lines[3]["recall"], 1.0);
+    assert_eq!(lines[1]["vectors"], 50);
+
+    place
+        .run(
+            ["bench", "ann"]
+                .into_iter()
+                .chain(arrays)
+                .chain(["--metric", "l2", "--k", "4"]),
+        )
+        .fails(64, "fewer than k");
+}
+
+#[test]
+fn bench_kv_prints_every_phase_with_its_fields() {
+    let lines = Workplace::new()
+        .run(["bench", "kv", "--backend", "memory", "--seconds", "0.02", "--json"])
+        .succeeds()
+        .json();
+    let phases: Vec<_> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
+    assert_eq!(phases, ["machine", "get", "put", "put_64", "batch", "scan"]);
+    for line in &lines[1..] {
+        for field in ["p50_us", "p99_us", "ops_per_second", "fdatasync_p50_us"] {
+            assert!(line[field].as_f64().unwrap() > 0.0, "{line}");
+        }
+        assert_eq!(line["backend"], "memory");
+    }
+}

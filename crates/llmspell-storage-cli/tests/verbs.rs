@@ -1,0 +1,281 @@
+//! What does each verb answer, to people and to programs?
+
+mod common;
+
+use serde_json::json;
+
+use common::{Workplace, le_bytes, npy, path};
+
+#[test]
+fn search_finds_the_nearest_of_its_scope_and_of_no_other() {
+    let place = Workplace::with_notes();
+    let query = place.file("query.json", "[1, 0.01]");
+    let search = [
+        "--json",
+        "--scope",
+        "user:ada",
+        "search",
+        "--vector",
+        path(&query),
+        "-k",
+        "2",
+    ];
+    let found = place.run(search).succeeds().json();
+    assert_eq!(found.len(), 2);
+    assert_eq!((&found[0]["id"], &found[0]["rank"]), (&json!("east"), &json!(1)));
+    assert_eq!(found[0]["metadata"]["text"], "To the east");
+    assert_eq!(found[1]["id"], "northeast");
+    assert!(found[0]["score"].as_f64().unwrap() > 0.99);
+
+    let shared = place
+        .run(["--json", "search", "--vector", path(&query)])
+        .succeeds()
+        .json();
+    assert_eq!(shared.len(), 1, "everybody's entry, and none of Ada's");
+    let empty = place
+        .run(["--scope", "user:bob", "search", "--vector", path(&query)])
+        .succeeds();
+    assert_eq!(empty.stdout(), "nothing matches\n");
+}
+
+#[test]
+fn search_takes_its_vector_from_stdin_an_array_or_an_entry() {
+    let place = Workplace::with_notes();
+    let ada = ["--json", "--scope", "user:ada", "search"];
+    let with = |args: &[&'static str]| ada.into_iter().chain(args.to_vec()).collect::<Vec<_>>();
+
+    let stdin = place.run_with_input(with(&["--vector", "-"]), b"[0, 1]").succeeds();
+    assert_eq!(stdin.json()[0]["id"], "north");
+    let array = npy("<f4", "(1, 2)", &le_bytes(&[0.0, 1.0]));
+    let piped = place.run_with_input(with(&["--vector", "-"]), &array).succeeds();
+    assert_eq!(piped.json()[0]["id"], "north");
+    place.file("query.npy", array);
+    assert_eq!(
+        place.run(with(&["--vector", "query.npy"])).succeeds().json()[0]["id"],
+        "north"
+    );
+
+    let like = place.run(with(&["--like", "east", "-k", "1"])).succeeds().json();
+    assert_eq!(like.len(), 1);
+    assert_eq!(like[0]["id"], "northeast", "an entry is not like itself");
+}
+
+#[test]
+fn search_narrows_by_filter_and_threshold() {
+    let place = Workplace::with_notes();
+    let ids = |args: &[&str]| {
+        let all = ["--json", "--scope", "user:ada", "search", "--like", "northeast"]
+            .into_iter()
+            .chain(args.to_vec());
+        let found = place.run(all).succeeds().json();
+        found
+            .into_iter()
+            .map(|result| result["id"].as_str().unwrap().to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&["--filter", "lang=en"]).len(), 2);
+    assert_eq!(ids(&["--filter", "lang=en", "--filter", "n=2"]), ["north"]);
+    assert_eq!(
+        ids(&["--filter", r#"{"in": {"field": "n", "values": [1, 7]}}"#]),
+        ["east"]
+    );
+    assert_eq!(ids(&["--threshold", "0.9"]).len(), 0);
+    assert_eq!(ids(&["--exact", "--ef", "50"]).len(), 2);
+}
+
+#[test]
+fn tables_are_for_people_and_fit_a_hundred_columns() {
+    let place = Workplace::new();
+    let long = format!(
+        r#"{{"id": "a", "vector": [1], "metadata": {{"text": "{}"}}}}"#,
+        "many words ".repeat(50)
+    );
+    place.run_with_input(["import", "-"], long.as_bytes()).succeeds();
+    place
+        .run_with_input(["import", "-"], br#"{"id": "b", "vector": [2]}"#)
+        .succeeds();
+    for args in [
+        &["search", "--like", "b"][..],
+        &["list"],
+        &["stats"],
+        &["scope", "ls"],
+        &["check"],
+    ] {
+        let out = place.run(args.to_vec()).succeeds().stdout();
+        assert!(out.lines().count() >= 2, "{out}");
+        assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
+        assert!(!out.contains('\x1b'), "no color where there is no terminal");
+    }
+}
+
+#[test]
+fn get_shows_an_entry_in_the_form_that_import_reads() {
+    let place = Workplace::with_notes();
+    let text = place.run(["--scope", "user:ada", "get", "east"]).succeeds().stdout();
+    assert!(
+        text.contains("2 components: 1.0000 0.0000") && text.contains("\"To the east\""),
+        "{text}"
+    );
+
+    let entry = place
+        .run(["--json", "--scope", "user:ada", "get", "east", "--vectors"])
+        .succeeds();
+    assert_eq!(entry.json()[0]["vector"], json!([1.0, 0.0]));
+    let other = Workplace::new();
+    other.run_with_input(["import", "-"], &entry.0.stdout).succeeds();
+    let copy = other
+        .run(["--json", "--scope", "user:ada", "get", "east", "--vectors"])
+        .succeeds();
+    assert_eq!(copy.json()[0]["created_at"], entry.json()[0]["created_at"]);
+    place.run(["get", "north"]).fails(3, "no entry `north` in this scope");
+}
+
+#[test]
+fn list_pages_by_id_and_counts_agree() {
+    let place = Workplace::with_notes();
+    let ada = ["--json", "--scope", "user:ada"];
+    let page = place
+        .run(ada.into_iter().chain(["list", "--limit", "2"]))
+        .succeeds()
+        .json();
+    assert_eq!([&page[0]["id"], &page[1]["id"]], ["east", "north"]);
+    let rest = place
+        .run(ada.into_iter().chain(["list", "--after", "north", "--all"]))
+        .succeeds()
+        .json();
+    assert_eq!((rest.len(), &rest[0]["id"]), (1, &json!("northeast")));
+    assert_eq!(
+        place.run(ada.into_iter().chain(["count"])).succeeds().json()[0]["count"],
+        3
+    );
+    assert_eq!(place.run(["count"]).succeeds().stdout(), "1\n");
+}
+
+#[test]
+fn delete_removes_by_id_within_its_scope() {
+    let place = Workplace::with_notes();
+    let out = place
+        .run(["--json", "--scope", "user:ada", "delete", "east", "nobody"])
+        .succeeds();
+    assert_eq!(out.json()[0]["deleted"], 1);
+    place.run(["--scope", "user:ada", "get", "east"]).fails(3, "no entry");
+    place.run(["get", "east"]).succeeds();
+}
+
+#[test]
+fn a_scope_is_listed_with_its_size_and_goes_with_its_keys() {
+    let place = Workplace::with_notes();
+    place
+        .run(["--scope", "user:ada", "kv", "set", "theme", "dark"])
+        .succeeds();
+    place.run(["kv", "set", "theme", "light"]).succeeds();
+    let scopes = place.run(["--json", "scope", "ls"]).succeeds().json();
+    assert_eq!(scopes.len(), 2);
+    assert_eq!(
+        scopes
+            .iter()
+            .map(|scope| scope["vectors"].as_u64().unwrap())
+            .sum::<u64>(),
+        4
+    );
+
+    place
+        .run(["scope", "rm", "user:ada"])
+        .fails(64, "nobody is there to confirm");
+    let removed = place
+        .run(["--json", "scope", "rm", "user:ada", "--yes"])
+        .succeeds()
+        .json();
+    assert_eq!((&removed[0]["vectors"], &removed[0]["keys"]), (&json!(3), &json!(1)));
+    assert_eq!(place.run(["--scope", "user:ada", "count"]).succeeds().stdout(), "0\n");
+    place
+        .run(["--scope", "user:ada", "kv", "get", "theme"])
+        .fails(3, "no key `theme`");
+    assert_eq!(place.run(["kv", "get", "theme"]).succeeds().stdout(), "light");
+}
+
+#[test]
+fn keys_hold_bytes_and_change_only_as_asked() {
+    let place = Workplace::new();
+    let bytes = [0, 255, b'\n', b'a'];
+    place.run_with_input(["kv", "set", "bin/1", "-"], &bytes).succeeds();
+    assert_eq!(place.run(["kv", "get", "bin/1"]).succeeds().0.stdout, bytes);
+    assert_eq!(
+        place.run(["--json", "kv", "get", "bin/1"]).succeeds().json()[0]["value_hex"],
+        "00ff0a61"
+    );
+
+    for (key, value) in [("a/1", "one"), ("a/2", "two"), ("a/3", "three"), ("b", "four")] {
+        place.run(["kv", "set", key, value]).succeeds();
+    }
+    let scan = place
+        .run(["--json", "kv", "scan", "a/", "--after", "a/1", "--limit", "1"])
+        .succeeds()
+        .json();
+    assert_eq!(scan, [json!({"key": "a/2", "value": "two"})]);
+
+    place
+        .run(["kv", "cas", "a/1", "--expect", "two", "--new", "x"])
+        .fails(5, "was not changed");
+    place
+        .run(["kv", "cas", "a/1", "--expect", "one", "--new", "uno"])
+        .succeeds();
+    place
+        .run(["kv", "cas", "a/1", "--absent", "--new", "x"])
+        .fails(5, "was not changed");
+    place
+        .run(["kv", "cas", "a/1", "--expect", "uno", "--delete"])
+        .succeeds();
+    place.run(["kv", "get", "a/1"]).fails(3, "no key");
+    assert_eq!(
+        place.run(["--json", "kv", "del", "a/1"]).succeeds().json()[0]["deleted"],
+        false
+    );
+    assert_eq!(
+        place.run(["--json", "kv", "del", "a/2"]).succeeds().json()[0]["deleted"],
+        true
+    );
+}
+
+#[test]
+fn stats_and_check_report_what_is_there() {
+    let place = Workplace::with_notes();
+    let stats = place.run(["--json", "stats"]).succeeds().json();
+    assert!(stats[0]["disk_bytes"].as_u64().unwrap() > 0);
+    assert_eq!((&stats[1]["space"], &stats[1]["dim"]), (&json!("default"), &json!(2)));
+    assert_eq!(stats[1]["stats"]["vectors"], 4);
+    let scope = place.run(["--json", "--scope", "user:ada", "stats"]).succeeds().json();
+    assert_eq!(scope[0]["vector_bytes"], 24);
+
+    let check = place.run(["--json", "check"]).succeeds().json();
+    assert!(
+        !check.is_empty() && check.iter().all(|section| section["ok"] == true),
+        "{check:?}"
+    );
+}
+
+#[test]
+fn spaces_are_apart() {
+    let place = Workplace::with_notes();
+    let wide = br#"{"id": "w", "vector": [1, 2, 3]}"#;
+    place
+        .run_with_input(["import", "-"], wide)
+        .fails(64, "expected 2, got 3");
+    place
+        .run_with_input(["--space", "wide", "import", "-", "--metric", "dot"], wide)
+        .succeeds();
+    assert_eq!(place.run(["--space", "wide", "count"]).succeeds().stdout(), "1\n");
+    place
+        .run_with_input(["--space", "wide", "import", "-", "--metric", "cosine"], wide)
+        .fails(5, "metric inner_product, not cosine");
+    place.run(["--space", "none", "count"]).fails(3, "no space `none`");
+}
+
+#[test]
+fn completions_name_the_verbs() {
+    let place = Workplace::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = place.run(["completions", shell]).succeeds().stdout();
+        assert!(script.contains("import") && script.contains("skip-invalid"), "{shell}");
+    }
+}

@@ -1,0 +1,498 @@
+//! What happens where the directory is not as it should be? A typed error, nothing lost, no panic.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use llmspell_storage::{
+    Database, DatabaseOptions, ErrorKind, HNSWConfig, HNSWVectorStorage, RedbBackend, Result, StateScope,
+    StorageBackend, StorageError, VectorEntry, VectorQuery, VectorStorage,
+};
+use serde_json::json;
+
+const DIM: usize = 8;
+
+fn tenant() -> StateScope {
+    StateScope::Custom("tenant:1".to_string())
+}
+
+async fn open(path: &Path) -> Result<(Database, HNSWVectorStorage)> {
+    let database = Database::open(path).await?;
+    let vectors = database.vectors("v", DIM, HNSWConfig::fast()).await?;
+    Ok((database, vectors))
+}
+
+fn entries(count: usize) -> Vec<VectorEntry> {
+    let vector = |number: usize| (0..DIM).map(|i| ((number * 31 + i * 7) % 17) as f32 - 8.5).collect();
+    (0..count)
+        .map(|number| {
+            VectorEntry::new(format!("e{number}"), vector(number))
+                .with_scope(tenant())
+                .with_metadata(json!({ "number": number }))
+        })
+        .collect()
+}
+
+/// A closed database with a few keys and vectors.
+async fn make(path: &Path) {
+    let (database, vectors) = open(path).await.unwrap();
+    for number in 0..20 {
+        database
+            .kv()
+            .set(&format!("key {number}"), vec![number; 100])
+            .await
+            .unwrap();
+    }
+    vectors.insert(entries(300)).await.unwrap();
+    drop(vectors);
+    database.close().await.unwrap();
+}
+
+/// Everything that can be seen.
+async fn look(path: &Path) -> Result<(Vec<(String, Vec<u8>)>, Vec<VectorEntry>, Vec<String>)> {
+    let (database, vectors) = open(path).await?;
+    let values = database.kv().scan("", None, 1000).await?;
+    let entries = vectors.list(&tenant(), None, 1000).await?;
+    let query = VectorQuery::new(vec![1.0; DIM], 20).with_scope(tenant());
+    let hits = vectors.search(&query).await?.into_iter().map(|hit| hit.id).collect();
+    drop(vectors);
+    database.close().await?;
+    Ok((values, entries, hits))
+}
+
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut dirs = vec![dir.to_path_buf()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                found.insert(path.clone(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+fn restore(files: &BTreeMap<PathBuf, Vec<u8>>) {
+    for (path, bytes) in files {
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+// ---- somebody else ----
+
+const OPEN_IN_CHILD: &str = "LLMSPELL_TEST_OPEN_IN_CHILD";
+
+/// Not a test by itself: the process that the next one starts.
+#[tokio::test]
+async fn the_other_process() {
+    if let Ok(path) = std::env::var(OPEN_IN_CHILD) {
+        let error = Database::open(path).await.unwrap_err();
+        println!("refused: {error}");
+    }
+}
+
+#[tokio::test]
+async fn given_an_open_database_when_another_process_opens_it_then_it_is_told_who_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = Database::open(dir.path()).await.unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_other_process", "--nocapture"])
+        .env(OPEN_IN_CHILD, dir.path())
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&child.stdout).into_owned();
+    assert!(
+        output.contains(&format!("is open elsewhere (process {})", std::process::id())),
+        "{output}"
+    );
+    database.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn given_an_open_database_when_the_same_process_opens_it_again_then_it_is_busy() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = RedbBackend::open(dir.path()).await.unwrap();
+    let error = HNSWVectorStorage::open(dir.path(), DIM, HNSWConfig::fast())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    first.close().await.unwrap();
+    HNSWVectorStorage::open(dir.path(), DIM, HNSWConfig::fast())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_database_refuses_every_handle() {
+    let dir = tempfile::tempdir().unwrap();
+    let (database, vectors) = open(dir.path()).await.unwrap();
+    let kv = database.kv();
+    database.close().await.unwrap();
+    assert!(matches!(kv.get("a").await, Err(StorageError::Closed)));
+    assert!(matches!(kv.set("a", vec![]).await, Err(StorageError::Closed)));
+    assert!(matches!(vectors.insert(entries(1)).await, Err(StorageError::Closed)));
+    let query = VectorQuery::new(vec![1.0; DIM], 1).with_scope(tenant());
+    assert!(matches!(vectors.search(&query).await, Err(StorageError::Closed)));
+}
+
+// ---- another directory ----
+
+#[tokio::test]
+async fn a_directory_that_holds_something_else_is_refused_and_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("thesis.tex"), "precious").unwrap();
+    let before = files(dir.path());
+    let error = Database::open(dir.path()).await.unwrap_err();
+    assert!(matches!(error, StorageError::ForeignDirectory { .. }), "{error}");
+    assert!(error.to_string().contains("thesis.tex"));
+    assert_eq!(files(dir.path()), before);
+
+    let error = Database::open(dir.path().join("thesis.tex")).await.unwrap_err();
+    assert!(matches!(error, StorageError::ForeignDirectory { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_that_must_exist_is_not_made() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in [dir.path().join("missing"), dir.path().to_path_buf()] {
+        let error = DatabaseOptions::new().must_exist(true).open(&path).await.unwrap_err();
+        assert!(matches!(error, StorageError::ForeignDirectory { .. }), "{error}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_newer_format_is_refused_and_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path()).await;
+    fs::write(dir.path().join("FORMAT"), "llmspell-storage format 2\n").unwrap();
+    let mut before = files(dir.path());
+    let error = Database::open(dir.path()).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StorageError::UnsupportedVersion {
+                found: 2,
+                min: 1,
+                max: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let mut after = files(dir.path());
+    for files in [&mut before, &mut after] {
+        files.retain(|path, _| !path.ends_with("LOCK"));
+    }
+    assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn another_dimension_or_metric_than_stored_is_refused_with_both() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path()).await;
+    let database = Database::open(dir.path()).await.unwrap();
+    let error = database.vectors("v", DIM + 1, HNSWConfig::fast()).await.unwrap_err();
+    assert_eq!(error.to_string(), "space `v` was created with dimension 8, not 9");
+    let config = HNSWConfig::fast().with_metric(llmspell_storage::DistanceMetric::Manhattan);
+    let error = database.vectors("v", DIM, config).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "space `v` was created with metric cosine, not manhattan"
+    );
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let reconfigured = HNSWConfig::accurate();
+    let vectors = database.vectors("v", DIM, reconfigured.clone()).await.unwrap();
+    assert_eq!(vectors.config(), &reconfigured, "the rest may change");
+    assert_eq!(database.spaces().await.unwrap()[0].config, reconfigured);
+}
+
+#[tokio::test]
+async fn bad_names_of_spaces_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = Database::open(dir.path()).await.unwrap();
+    for name in ["", "a\0b", &"x".repeat(257)] {
+        let error = database.vectors(name, DIM, HNSWConfig::fast()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    }
+    // Names are never part of a path.
+    database
+        .vectors("../../etc/passwd", DIM, HNSWConfig::fast())
+        .await
+        .unwrap();
+    assert!(
+        files(dir.path())
+            .keys()
+            .all(|path| !path.to_string_lossy().contains("passwd"))
+    );
+}
+
+#[tokio::test]
+async fn a_storage_made_with_a_bad_dimension_says_so_on_every_call() {
+    for (dim, config) in [
+        (0, HNSWConfig::fast()),
+        (65_536, HNSWConfig::fast()),
+        (3, HNSWConfig::fast().with_m(0)),
+    ] {
+        let storage = HNSWVectorStorage::new(dim, config);
+        assert!(matches!(storage.stats().await, Err(StorageError::OutOfRange { .. })));
+        assert!(matches!(
+            storage.insert(vec![]).await,
+            Err(StorageError::OutOfRange { .. })
+        ));
+    }
+}
+
+// ---- damaged files ----
+
+#[tokio::test]
+async fn a_missing_file_is_damage() {
+    for name in ["FORMAT", "truth.redb", "spaces/00000001/slots-0"] {
+        let dir = tempfile::tempdir().unwrap();
+        make(dir.path()).await;
+        fs::remove_file(dir.path().join(name)).unwrap();
+        let error = look(dir.path()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Data, "{name}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_cut_at_any_length_is_reported_or_harmless() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path()).await;
+    let whole = look(dir.path()).await.unwrap();
+    let intact = files(dir.path());
+    for name in ["truth.redb", "spaces/00000001/slots-0", "FORMAT"] {
+        let path = dir.path().join(name);
+        let len = intact[&path].len();
+        let step = (len / 40).max(1);
+        for cut in (0..len).step_by(step).chain([len - 1]) {
+            restore(&intact);
+            fs::write(&path, &intact[&path][..cut]).unwrap();
+            match look(dir.path()).await {
+                Ok(found) => assert_eq!(found, whole, "{name} cut at {cut}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Data, "{name} cut at {cut}: {error}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_bit_is_reported_or_harmless() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path()).await;
+    let whole = look(dir.path()).await.unwrap();
+    let intact = files(dir.path());
+    let flips: u64 = std::env::var("LLMSPELL_BIT_FLIPS").map_or(150, |number| number.parse().expect("a number"));
+    for name in ["truth.redb", "spaces/00000001/slots-0"] {
+        let path = dir.path().join(name);
+        let bits = 8 * intact[&path].len() as u64;
+        let mut reported = 0;
+        for flip in 0..flips {
+            // Spread over the whole file, and different bits of the bytes.
+            let bit = (flip.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11) % bits;
+            restore(&intact);
+            let mut bytes = intact[&path].clone();
+            bytes[usize::try_from(bit / 8).unwrap()] ^= 1 << (bit % 8);
+            fs::write(&path, bytes).unwrap();
+            match look(dir.path()).await {
+                Ok(found) => assert_eq!(found, whole, "{name}: bit {bit}"),
+                Err(error) => {
+                    let kind = error.kind();
+                    assert!(
+                        matches!(kind, ErrorKind::Data | ErrorKind::Closed),
+                        "{name}: bit {bit}: {error}"
+                    );
+                    reported += 1;
+                }
+            }
+        }
+        assert!(
+            reported > flips / 20,
+            "{name}: flips that hit something are noticed, not only {reported} of {flips}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn damage_to_one_space_leaves_the_rest_readable() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path()).await;
+    let path = dir.path().join("spaces/00000001/slots-0");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let (database, vectors) = open(dir.path()).await.unwrap();
+    let query = VectorQuery::new(vec![1.0; DIM], 5).with_scope(tenant());
+    let error = vectors.search(&query).await.unwrap_err();
+    assert!(
+        matches!(&error, StorageError::Corrupted { path: at, .. } if *at == path.canonicalize().unwrap()),
+        "{error}"
+    );
+    assert_eq!(database.kv().get("key 3").await.unwrap(), Some(vec![3; 100]));
+    let other = vec![VectorEntry::new("x", vec![1.0; DIM])];
+    vectors.insert(other).await.unwrap();
+    assert_eq!(
+        vectors
+            .search(&query.with_scope(StateScope::Global))
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    let report = database.check().await.unwrap();
+    assert_eq!(
+        report
+            .sections
+            .iter()
+            .map(|section| section.problems.len())
+            .sum::<usize>(),
+        1,
+        "{report:#?}"
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_data_file_that_is_a_link_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    make(&dir.path().join("a")).await;
+    fs::create_dir(dir.path().join("b")).unwrap();
+    for name in ["FORMAT", "truth.redb"] {
+        std::os::unix::fs::symlink(dir.path().join("a").join(name), dir.path().join("b").join(name)).unwrap();
+    }
+    let error = Database::open(dir.path().join("b")).await.unwrap_err();
+    assert!(error.to_string().contains("cannot open"), "{error}");
+}
+
+// ---- a file system that will not ----
+
+/// A file system in RAM, as large as said; none where the test may not mount.
+struct Mount(tempfile::TempDir);
+
+impl Mount {
+    fn new(options: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(dir.path())
+            .output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Self(dir));
+        }
+        eprintln!("skipped: this needs the right to mount a file system");
+        None
+    }
+
+    fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        let status = Command::new("mount")
+            .args(["-o", &options])
+            .arg(self.0.path())
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("db")
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_file_system_is_named_as_such() {
+    let Some(mount) = Mount::new("size=128m") else { return };
+    make(&mount.path()).await;
+    mount.remount("ro");
+    let error = Database::open(mount.path()).await.unwrap_err();
+    assert!(matches!(error, StorageError::ReadOnly { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn given_a_disk_that_fills_up_then_the_reserve_refuses_writes_and_deleting_makes_room() {
+    let Some(mount) = Mount::new("size=24m") else { return };
+    let database = DatabaseOptions::new()
+        .free_bytes_min(8 << 20)
+        .open(mount.path())
+        .await
+        .unwrap();
+    let vectors = database.vectors("v", 1000, HNSWConfig::fast()).await.unwrap();
+    let batch = |number: usize| -> Vec<VectorEntry> {
+        (0..100)
+            .map(|i| VectorEntry::new(format!("{number}-{i}"), vec![1.0 + i as f32; 1000]).with_scope(tenant()))
+            .collect()
+    };
+
+    // When: vectors come until there is no room.
+    let mut stored = 0;
+    let error = loop {
+        match vectors.insert(batch(stored)).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 1000, "24 MiB are full some time");
+    };
+
+    // Then: it is said so; reading goes on; and what frees space is allowed.
+    assert!(matches!(error, StorageError::NoSpace { .. }), "{error}");
+    assert_eq!(vectors.count(&tenant()).await.unwrap(), 100 * stored as u64);
+    assert_eq!(vectors.delete_scope(&tenant()).await.unwrap(), 100 * stored as u64);
+    let mut room = false;
+    for _ in 0..200 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        room = room || vectors.insert(batch(0)).await.is_ok();
+        if room {
+            break;
+        }
+    }
+    assert!(room, "the space of the dropped scope is given back");
+    assert!(database.check().await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn given_a_disk_that_is_full_to_the_last_byte_then_nothing_acknowledged_is_lost() {
+    let Some(mount) = Mount::new("size=8m") else { return };
+    let options = || DatabaseOptions::new().free_bytes_min(0);
+    let database = options().open(mount.path()).await.unwrap();
+    let mut stored = Vec::new();
+    let error = loop {
+        let key = format!("key {}", stored.len());
+        match database.kv().set(&key, vec![7; 20_000]).await {
+            Ok(()) => stored.push(key),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error.kind(), ErrorKind::Io | ErrorKind::Closed), "{error}");
+    assert_eq!(
+        database.kv().get(&stored[0]).await.unwrap().map(|value| value.len()),
+        Some(20_000)
+    );
+    database.close().await.unwrap_or(());
+
+    // When: there is room again.
+    mount.remount("size=32m");
+    let database = options().open(mount.path()).await.unwrap();
+
+    // Then:
+    let found = database.kv().list_keys("").await.unwrap();
+    assert!(stored.iter().all(|key| found.contains(key)));
+    assert!(
+        found.len() <= stored.len() + 1,
+        "at most the one in doubt is there, too"
+    );
+    assert!(database.check().await.unwrap().is_ok());
+    database.kv().set("again", vec![1]).await.unwrap();
+}

@@ -1,0 +1,52 @@
+//! Does every backend answer like a sorted map, whatever was done before, reopening included?
+
+mod steps;
+
+use std::sync::Arc;
+
+use llmspell_storage::{MemoryBackend, RedbBackend, StorageBackend};
+use proptest::prelude::*;
+
+fn run(future: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime starts");
+    runtime.block_on(future);
+}
+
+/// A backend in a directory that lasts as long as the case.
+macro_rules! durable {
+    ($backend:ident, $steps:expr) => {{
+        let directory = tempfile::tempdir().expect("there is room for a directory");
+        run(steps::check(
+            async || Arc::new($backend::open(directory.path()).await.expect("it opens")) as _,
+            $steps,
+        ));
+    }};
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn memory_answers_like_a_sorted_map(steps in prop::collection::vec(steps::step(), 1..60)) {
+        let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
+        run(steps::check(async || Arc::clone(&backend), steps));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn redb_answers_like_a_sorted_map(steps in prop::collection::vec(steps::step(), 1..40)) {
+        durable!(RedbBackend, steps);
+    }
+
+    #[cfg(feature = "sled")]
+    #[test]
+    fn sled_answers_like_a_sorted_map(steps in prop::collection::vec(steps::step(), 1..40)) {
+        use llmspell_storage::SledBackend;
+        durable!(SledBackend, steps);
+    }
+}

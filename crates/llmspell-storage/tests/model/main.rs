@@ -1,0 +1,14 @@
+//! Random programs against the store: does it answer like a model, and is a scope a wall?
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod answers;
+mod isolation;
+mod program;
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
