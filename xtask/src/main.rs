@@ -3,6 +3,8 @@
 mod crash;
 mod soak;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -26,8 +28,19 @@ enum Command {
     CrashChecker(crash::ChildArguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without a backtrace: what failed is what was asked for, not this program.
+            eprintln!("failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Crash(arguments) => crash::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
         Command::CrashWriter(arguments) => crash::write(&arguments),

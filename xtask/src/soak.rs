@@ -1,4 +1,4 @@
-//! How are the model tests run for long?
+//! How are the tests run for long that take their length from the environment?
 
 use std::process::Command;
 use std::time::Instant;
@@ -7,47 +7,76 @@ use anyhow::{Context as _, Result, ensure};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Random operations of each case.
+    /// Random operations of each case of the models.
     #[arg(long, default_value_t = 10_000)]
     steps: u64,
-    /// Cases of each test.
+    /// Cases of each model.
     #[arg(long, default_value_t = 4)]
     cases: u64,
-    /// Start of all chance; another one each time by default.
+    /// Start of the chance of the models; another one each time by default.
     #[arg(long)]
     seed: Option<u64>,
 }
 
-/// A test that takes its length from the environment.
-struct LongTest {
-    package: &'static str,
-    /// File of the test.
-    target: &'static str,
+/// Tests that take their length from the environment.
+struct LongTests {
+    /// What comes after `cargo test --release`.
+    arguments: &'static [&'static str],
+    environment: Vec<(&'static str, u64)>,
 }
 
-/// They read `LLMSPELL_MODEL_STEPS`, `LLMSPELL_MODEL_CASES` and, by proptest, `PROPTEST_RNG_SEED`.
-const LONG_TESTS: [LongTest; 1] = [LongTest {
-    package: "llmspell-storage",
-    target: "model",
-}];
-
-/// Runs all of them, in release, and says what was run.
+/// Runs all of them, in release, and says what is run.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    for test in LONG_TESTS {
+    let started = Instant::now();
+    for tests in long_tests(arguments) {
         let mut command = Command::new(env!("CARGO"));
-        command
-            .args(["test", "--release", "-p", test.package, "--test", test.target])
-            .args(["--", "--include-ignored", "--nocapture"])
-            .env("LLMSPELL_MODEL_STEPS", arguments.steps.to_string())
-            .env("LLMSPELL_MODEL_CASES", arguments.cases.to_string());
-        if let Some(seed) = arguments.seed {
-            command.env("PROPTEST_RNG_SEED", seed.to_string());
+        command.args(["test", "--release", "-p", "llmspell-storage"]);
+        command.args(tests.arguments);
+        let mut line = String::new();
+        for (name, number) in tests.environment {
+            command.env(name, number.to_string());
+            line.push_str(&format!("{name}={number} "));
         }
-        println!("{} cases of {} steps: {command:?}", arguments.cases, arguments.steps);
-        let started = Instant::now();
+        println!(
+            "{line}cargo test --release -p llmspell-storage {}",
+            tests.arguments.join(" ")
+        );
         let status = command.status().context("start cargo")?;
-        ensure!(status.success(), "{} of {} failed", test.target, test.package);
-        println!("{}: passed in {:.1} s", test.target, started.elapsed().as_secs_f64());
+        ensure!(status.success(), "it failed");
     }
+    println!("all passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+fn long_tests(arguments: &Arguments) -> Vec<LongTests> {
+    let mut model = vec![
+        ("LLMSPELL_MODEL_STEPS", arguments.steps),
+        ("LLMSPELL_MODEL_CASES", arguments.cases),
+        ("LLMSPELL_ISOLATION_CASES", 50 * arguments.cases),
+    ];
+    model.extend(arguments.seed.map(|seed| ("PROPTEST_RNG_SEED", seed)));
+    let mut key_values = vec![
+        // Their values are large, and a program is made before it runs.
+        ("LLMSPELL_KEY_VALUE_STEPS", arguments.steps / 10),
+        ("LLMSPELL_KEY_VALUE_CASES", 10 * arguments.cases),
+    ];
+    key_values.extend(arguments.seed.map(|seed| ("PROPTEST_RNG_SEED", seed)));
+    vec![
+        LongTests {
+            arguments: &["--test", "model"],
+            environment: model,
+        },
+        LongTests {
+            arguments: &["--test", "key_value_model"],
+            environment: key_values,
+        },
+        LongTests {
+            arguments: &["--lib", "power_lost"],
+            environment: vec![("LLMSPELL_POWER_LOSS_SEEDS", 30)],
+        },
+        LongTests {
+            arguments: &["--test", "bad_environment"],
+            environment: vec![("LLMSPELL_BIT_FLIPS", 2_000)],
+        },
+    ]
 }

@@ -15,6 +15,8 @@ use super::workload::{Owner, Subject, WRITERS, owner, scope_owner};
 const WRITING: Duration = Duration::from_millis(250);
 /// So is the one that opens the store after it, from its start; but not much later than opening takes.
 const RECOVERING: Duration = Duration::from_millis(20);
+/// So many are killed while they make a store.
+const CREATION_KILLS: u64 = 5;
 /// Of a hundred checkers, those that end without closing.
 const LEAVING_PERCENT: u64 = 50;
 
@@ -49,6 +51,19 @@ pub(super) struct Tally {
 type Pending = Option<(Operation, i64)>;
 
 impl Generation<'_> {
+    /// Kills processes that make the store, so that the first cycle begins with what such a death leaves.
+    ///
+    /// # Errors
+    ///
+    /// If one of them says anything wrong, or ends by itself.
+    pub(super) fn begin(&mut self, seed: u64, tally: &mut Tally) -> Result<()> {
+        let mut random = Random::new(&[seed, 2]);
+        for _ in 0..CREATION_KILLS {
+            self.kill_while_opening(RECOVERING, seed, &mut random, tally)?;
+        }
+        Ok(())
+    }
+
     /// One cycle.
     ///
     /// # Errors
@@ -69,13 +84,8 @@ impl Generation<'_> {
         tally.kills += 1;
 
         while random.percent(self.recovery_kill_percent) {
-            let opener = Process::start(Role::Opener, self.subject, self.dir, seed)?;
-            sleep_below(RECOVERING.min(self.opening * 5 / 4), &mut random);
-            let killed = opener.kill().context("the process that recovers")?;
-            let is_open = killed.lines.iter().any(|line| matches!(line, Line::Ready { .. }));
-            tally.kills += 1;
-            tally.recovery_kills += u64::from(!is_open);
-            self.note_panics(&killed.lines, tally)?;
+            let most = RECOVERING.min(self.opening * 5 / 4);
+            self.kill_while_opening(most, seed, &mut random, tally)?;
         }
 
         let role = if random.percent(LEAVING_PERCENT) {
@@ -86,6 +96,16 @@ impl Generation<'_> {
         let (found, reopen) = self.look(role, seed, tally)?;
         tally.reopen_max = tally.reopen_max.max(reopen);
         self.compare(found, pending, killed_at, tally)
+    }
+
+    fn kill_while_opening(&self, most: Duration, seed: u64, random: &mut Random, tally: &mut Tally) -> Result<()> {
+        let opener = Process::start(Role::Opener, self.subject, self.dir, seed)?;
+        sleep_below(most, random);
+        let killed = opener.kill().context("the process that opens the store")?;
+        let is_open = killed.lines.iter().any(|line| matches!(line, Line::Ready { .. }));
+        tally.kills += 1;
+        tally.recovery_kills += u64::from(!is_open);
+        self.note_panics(&killed.lines, tally)
     }
 
     /// Does to the territories what the writers were told.

@@ -93,7 +93,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     println!("seed {seed}, {} cycles for each backend", arguments.cycles);
     println!(
-        "| backend | cycles | kills | during recovery | acknowledged | in flight | of which happened | compared | \
+        "| backend | cycles | kills | while opening | acknowledged | in flight | of which happened | compared | \
          max reopen ms | ms per cycle | violations |"
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
@@ -124,24 +124,28 @@ fn run_subject(arguments: &Arguments, subject: Subject, seed: u64) -> Result<Tal
             journal: Vec::new(),
             opening: std::time::Duration::ZERO,
         };
-        let generation_end = end.min(cycle + GENERATION_CYCLES);
-        while cycle < generation_end {
-            let cycle_seed = Random::new(&[seed, cycle]).number();
-            if let Err(violation) = generation.cycle(cycle_seed, &mut tally) {
-                let journal = std::mem::take(&mut generation.journal);
-                let kept = home.keep();
-                keep_journal(&kept, &journal)?;
-                let from = cycle - cycle % GENERATION_CYCLES;
-                anyhow::bail!(
-                    "{violation:#}\n\
-                     again: cargo xtask crash --backend {} --seed {seed} --from {from} --cycles {}   \
-                     (cycle {cycle}; store and journal are in {})",
-                    subject.name(),
-                    cycle - from + 1,
-                    kept.display()
-                );
+        let from = cycle;
+        let result = (|| {
+            generation.begin(Random::new(&[seed, from]).number(), &mut tally)?;
+            while cycle < end.min(from + GENERATION_CYCLES) {
+                generation.cycle(Random::new(&[seed, cycle]).number(), &mut tally)?;
+                cycle += 1;
             }
-            cycle += 1;
+            Ok(())
+        })();
+        if let Err(violation) = result {
+            let violation: anyhow::Error = violation;
+            let journal = std::mem::take(&mut generation.journal);
+            let kept = home.keep();
+            keep_journal(&kept, &journal)?;
+            anyhow::bail!(
+                "{violation:#}\n\
+                 again: cargo xtask crash --backend {} --seed {seed} --from {from} --cycles {}   \
+                 (cycle {cycle}; store and journal are in {})",
+                subject.name(),
+                cycle - from + 1,
+                kept.display()
+            );
         }
     }
     Ok(tally)
