@@ -418,6 +418,8 @@ impl<'a> Batch<'a> {
             .pending
             .get_mut(&(space.id, scope.clone()))
             .expect("the scope was just looked up");
+        // From here on there is something to give back, or to make durable.
+        self.is_changed = true;
         let mut points = pending.namespace.reuse.lock().take(count);
         pending.taken.extend_from_slice(&points);
         let first = pending.state.next_point;
@@ -439,7 +441,7 @@ impl<'a> Batch<'a> {
         }
         let spare = (capacity / EXTENT_SHARE).clamp(EXTENT_SLOTS.0, EXTENT_SLOTS.1);
         let wanted = (end - capacity).max(spare).min(u32::MAX - capacity);
-        let allocator = Writer::load_allocator(self.shared, self.allocators, space.id).map_err(looking)?;
+        let allocator = Writer::load_allocator(self.shared, self.allocators, space.id).map_err(changing)?;
         let (pieces, changes) = allocator.take(wanted, space.slots.slots_per_file());
         let slot_end = allocator.end();
         space.slots.extend(slot_end).map_err(changing)?;
