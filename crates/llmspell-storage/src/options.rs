@@ -65,7 +65,8 @@ impl DatabaseOptions {
     /// larger than this, in bytes; default [`DEFAULT_VERIFY_BYTES_MAX`], about 0.1 s.
     ///
     /// Every value that is read is verified anyway, and so is every vector. Only a damaged key of a larger file can
-    /// go unnoticed, by hiding what it leads to; [`Database::check`] and opening with a higher limit find it.
+    /// go unnoticed, by hiding what it leads to; [`Database::check`](crate::Database::check) and opening with a higher
+    /// limit find it.
     #[must_use]
     pub fn verify_bytes_max(mut self, bytes: u64) -> Self {
         self.verify_bytes_max = bytes;
