@@ -17,6 +17,9 @@ use llmspell_core::StorageError;
 const BATCH_REQUESTS_MAX: usize = 1024;
 /// No request joins a batch that already has this many bytes.
 const BATCH_BYTES_MAX: usize = 16 << 20;
+/// How long a commit may wait for the writers of the last one: a share of what that took, and never longer.
+const GATHER_SHARE: u32 = 4;
+const GATHER_MAX: Duration = Duration::from_millis(1);
 /// Housekeeping gets a step this often while writers never pause.
 const TIDY_BESIDE_WRITES_EVERY: Duration = Duration::from_millis(100);
 
@@ -53,6 +56,8 @@ struct Queue<R> {
 
 struct QueueState<R> {
     requests: VecDeque<R>,
+    /// The thread sleeps until there are so many requests.
+    wake_at: usize,
     is_closed: bool,
 }
 
@@ -62,6 +67,7 @@ impl<E: CommitEngine> Committer<E> {
         let queue = Arc::new(Queue {
             state: Mutex::new(QueueState {
                 requests: VecDeque::new(),
+                wake_at: 1,
                 is_closed: false,
             }),
             arrived: Condvar::new(),
@@ -90,8 +96,11 @@ impl<E: CommitEngine> Committer<E> {
             return Err(StorageError::Closed);
         }
         state.requests.push_back(request);
+        let wakes = state.requests.len() >= state.wake_at;
         drop(state);
-        self.queue.arrived.notify_one();
+        if wakes {
+            self.queue.arrived.notify_one();
+        }
         Ok(())
     }
 
@@ -132,6 +141,10 @@ fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
     }
     let _guard = CloseOnExit(queue);
     let mut last_tidy = Instant::now();
+    let mut company = Company {
+        writers: 1,
+        commit: Duration::ZERO,
+    };
 
     loop {
         let tidy_after = engine.tidy_after();
@@ -153,14 +166,49 @@ fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
         if state.requests.is_empty() {
             return;
         }
+        company.gather(queue, &mut state);
         let batch = next_batch::<E>(&mut state.requests);
+        let waiting = state.requests.len();
         drop(state);
+        let begun = Instant::now();
+        let count = batch.len();
         engine.commit(batch);
+        company = Company {
+            writers: count + waiting,
+            commit: begun.elapsed(),
+        };
         // Writers that never pause must not keep space from being given back.
         if last_tidy.elapsed() >= TIDY_BESIDE_WRITES_EVERY && engine.tidy_after() == Some(Duration::ZERO) {
             engine.tidy();
             last_tidy = Instant::now();
         }
+    }
+}
+
+/// How many writers there are, as far as the last commit tells, and how long it took.
+///
+/// Writers that were just answered are about to write again. Beginning at once would leave them to the next commit, so
+/// that two halves take turns and each pays a sync of its own; a short wait brings them together. A lone writer is
+/// never kept waiting.
+struct Company {
+    writers: usize,
+    commit: Duration,
+}
+
+impl Company {
+    /// Waits until as many requests are there as last time, but not longer than a share of a commit.
+    fn gather<R>(&self, queue: &Queue<R>, state: &mut parking_lot::MutexGuard<'_, QueueState<R>>) {
+        if self.writers <= 1 {
+            return;
+        }
+        let deadline = Instant::now() + (self.commit / GATHER_SHARE).min(GATHER_MAX);
+        state.wake_at = self.writers.min(BATCH_REQUESTS_MAX);
+        while state.requests.len() < state.wake_at && !state.is_closed {
+            if queue.arrived.wait_until(state, deadline).timed_out() {
+                break;
+            }
+        }
+        state.wake_at = 1;
     }
 }
 
@@ -221,6 +269,24 @@ mod tests {
         }
         open.send(()).unwrap();
         assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), [2, 3, 4]);
+        open.send(()).unwrap();
+    }
+
+    #[test]
+    fn writers_that_were_answered_together_are_waited_for_but_never_for_long() {
+        let (committer, seen, open) = recorder();
+        committer.submit(1).unwrap();
+        assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), [1]);
+        committer.submit(2).unwrap();
+        committer.submit(3).unwrap();
+        open.send(()).unwrap();
+        assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), [2, 3]);
+        // A long commit: the next one may wait a millisecond for both writers.
+        std::thread::sleep(Duration::from_millis(20));
+        open.send(()).unwrap();
+        committer.submit(4).unwrap();
+        // Only one of them comes back, and is not kept waiting.
+        assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), [4]);
         open.send(()).unwrap();
     }
 

@@ -105,3 +105,7 @@ pub use hnsw::{DEFAULT_SPACE, HNSWVectorStorage};
 pub use llmspell_core::*;
 pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_FREE_BYTES_MIN, DEFAULT_VERIFY_BYTES_MAX, DatabaseOptions};
 pub use report::{CheckReport, CheckSection};
+
+#[cfg(all(doctest, feature = "sled"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

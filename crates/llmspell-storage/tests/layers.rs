@@ -27,6 +27,7 @@ const LAYERS: [&str; 19] = [
     "database",
     "hnsw",
     "backends",
+    "export",
 ];
 
 /// What touches the outside, and where it may stand.

@@ -8,7 +8,7 @@
 //! | `clock.rs`   | what time is it?                                    |
 //! | `request.rs` | what does a handle ask of the committer?            |
 //! | `writer.rs`  | how does a batch become durable, and then visible?  |
-//! | `batch.rs`   | what do requests change?                            |
+//! | `batch/`     | what do requests change?                            |
 //! | `purge.rs`   | how is space given back?                            |
 //! | `check.rs`   | is everything as it should be?                      |
 

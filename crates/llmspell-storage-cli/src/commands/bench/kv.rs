@@ -4,9 +4,11 @@
 //! itself. Calls are timed one by one, and what reading the clock takes (about 20-40 ns, measured at the start and
 //! printed) is subtracted: it would be a tenth of a read from memory.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -33,8 +35,10 @@ const CALLS_MAX: usize = 200_000;
 /// Keys: reads, durable writes alone and together, batches, scans
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Phases, each a JSON line: machine, get (values of 1 KiB, cached), put (one writer), put_64 (64 concurrent writers),
-batch (1,000 values at once), scan (pages of 1,000). Puts are durable when they return, as far as the backend is.
+Phases, each a JSON line: machine, get (values of 1 KiB, cached), put (one writer), put_64 (64 concurrent writers
+of one log: each key is the next), put_64_spread (each of the 64 has keys of its own, so that a commit touches as many
+places), batch (1,000 values at once), scan (pages of 1,000). Puts are durable when they return, as far as the backend
+is.
 
 Example:
   llmspell-storage bench kv --backend redb --dir . --json")]
@@ -76,6 +80,7 @@ pub(crate) async fn run(args: KvArgs, output: &mut Output) -> Result<(), CliErro
     let bench = Bench {
         backend,
         clock: clock_overhead(),
+        next_key: Arc::default(),
     };
     output.text(format!(
         "reading the clock takes {} ns, subtracted from each call",
@@ -99,7 +104,7 @@ pub(crate) async fn run(args: KvArgs, output: &mut Output) -> Result<(), CliErro
             "durability": bench.backend.characteristics().durability,
             "p50_us": rounded(p50_us), "p99_us": rounded(p99_us), "ops_per_second": ops_per_second.round(),
             "fdatasync_p50_us": rounded(fdatasync_us), "value_bytes": VALUE_BYTES, "samples": SAMPLES,
-            "items_per_call": phase.items_per_call(), "writers": if phase == Phase::Put64 { WRITERS } else { 1 },
+            "items_per_call": phase.items_per_call(), "writers": phase.writers(),
             "clock_ns": bench.clock.as_nanos() as u64,
         }))?;
         output.flush()?;
@@ -119,27 +124,44 @@ enum Phase {
     Get,
     Put,
     Put64,
+    Put64Spread,
     Batch,
     Scan,
 }
 
 impl Phase {
-    const ALL: [Self; 5] = [Self::Get, Self::Put, Self::Put64, Self::Batch, Self::Scan];
+    const ALL: [Self; 6] = [
+        Self::Get,
+        Self::Put,
+        Self::Put64,
+        Self::Put64Spread,
+        Self::Batch,
+        Self::Scan,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
             Self::Put => "put",
             Self::Put64 => "put_64",
+            Self::Put64Spread => "put_64_spread",
             Self::Batch => "batch",
             Self::Scan => "scan",
+        }
+    }
+
+    /// Writers at once.
+    fn writers(self) -> usize {
+        match self {
+            Self::Put64 | Self::Put64Spread => WRITERS,
+            Self::Get | Self::Put | Self::Batch | Self::Scan => 1,
         }
     }
 
     /// Keys that one call reads or writes; operations per second count keys.
     fn items_per_call(self) -> usize {
         match self {
-            Self::Get | Self::Put | Self::Put64 => 1,
+            Self::Get | Self::Put | Self::Put64 | Self::Put64Spread => 1,
             Self::Batch => BATCH_ITEMS,
             Self::Scan => SCAN_PAGE,
         }
@@ -155,6 +177,7 @@ struct Sample {
 struct Bench {
     backend: Arc<dyn StorageBackend>,
     clock: Duration,
+    next_key: Arc<AtomicU64>,
 }
 
 impl Bench {
@@ -172,8 +195,12 @@ impl Bench {
         let started = Instant::now();
         let mut latencies = match phase {
             Phase::Get => self.get(time).await?,
-            Phase::Put => put(&*self.backend, 0, time, self.clock).await?,
-            Phase::Put64 => self.put_together(time).await?,
+            Phase::Put => put(&*self.backend, &KeyOrder::own(0), time, self.clock).await?,
+            Phase::Put64 => {
+                self.put_together(time, |_| KeyOrder::Shared(Arc::clone(&self.next_key)))
+                    .await?
+            }
+            Phase::Put64Spread => self.put_together(time, KeyOrder::own).await?,
             Phase::Batch => self.batch(time).await?,
             Phase::Scan => self.scan(time).await?,
         };
@@ -205,11 +232,11 @@ impl Bench {
         Ok(latencies)
     }
 
-    async fn put_together(&self, time: Duration) -> Result<Latencies, CliError> {
+    async fn put_together(&self, time: Duration, order: impl Fn(usize) -> KeyOrder) -> Result<Latencies, CliError> {
         let writers: Vec<_> = (1..=WRITERS)
             .map(|writer| {
-                let (backend, clock) = (Arc::clone(&self.backend), self.clock);
-                tokio::spawn(async move { put(&*backend, writer, time, clock).await })
+                let (backend, clock, order) = (Arc::clone(&self.backend), self.clock, order(writer));
+                tokio::spawn(async move { put(&*backend, &order, time, clock).await })
             })
             .collect();
         let mut latencies = Latencies::default();
@@ -252,21 +279,41 @@ impl Bench {
     }
 }
 
-/// One writer, one value after the other, each under the next of its thousand keys.
+/// Which keys a writer writes.
+enum KeyOrder {
+    /// Its own thousand, again and again: the writers touch as many places of the tree.
+    Own(Vec<String>),
+    /// The next of all writers, as in a log of events.
+    Shared(Arc<AtomicU64>),
+}
+
+impl KeyOrder {
+    fn own(writer: usize) -> Self {
+        Self::Own((0..1000).map(|number| format!("put/{writer:03}/{number:08}")).collect())
+    }
+
+    fn key(&self, number: usize) -> Cow<'_, str> {
+        match self {
+            Self::Own(keys) => Cow::Borrowed(&keys[number % keys.len()]),
+            Self::Shared(next) => Cow::Owned(format!("log/{:012}", next.fetch_add(1, Ordering::Relaxed))),
+        }
+    }
+}
+
+/// One writer, one value after the other.
 async fn put(
     backend: &dyn StorageBackend,
-    writer: usize,
+    order: &KeyOrder,
     time: Duration,
     clock: Duration,
 ) -> Result<Latencies, CliError> {
-    let keys: Vec<String> = (0..1000).map(|number| format!("put/{writer:03}/{number:08}")).collect();
     let mut latencies = Latencies::default();
     let started = Instant::now();
     while latencies.len() < CALLS_MAX && started.elapsed() < time {
         let number = latencies.len();
-        let value = value(number);
+        let (key, value) = (order.key(number), value(number));
         let call = Instant::now();
-        backend.set(&keys[number % keys.len()], value).await?;
+        backend.set(&key, value).await?;
         latencies.record(call.elapsed().saturating_sub(clock));
     }
     Ok(latencies)

@@ -1,253 +1,29 @@
-//! What do requests change? The part of a commit before anything is durable.
+//! Which rows and slots do entries and scopes change?
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use llmspell_core::{ErrorKind, KeyValueWrite, OnExisting, Result, StateScope, StorageError, Timestamp};
+use llmspell_core::{OnExisting, StateScope, StorageError, Timestamp};
 use roaring::RoaringBitmap;
 
-use super::request::{Outcome, PreparedEntry, Request};
-use super::shared::Shared;
-use super::writer::{Dropped, Pending, Writer};
+use super::{Batch, Fail, changing, looking};
+use crate::database::request::PreparedEntry;
+use crate::database::writer::{Dropped, Pending, Writer};
 use crate::error::corrupted;
-use crate::ids::{Extent, Generation, Lsn, PointId, ScopeId, Slot, SpaceId};
+use crate::ids::{Extent, Generation, Lsn, PointId, ScopeId, Slot};
 use crate::namespace::{Namespace, State};
 use crate::op::{Op, PointChange};
 use crate::record::Record;
 use crate::registry::Space;
-use crate::slots::{FreeChanges, SlotAllocator, layout};
-use crate::truth::{Head, Rows, SpaceRecord, Write};
-use crate::value_cache::Cached;
+use crate::slots::{FreeChanges, layout};
 
-/// Key-value data that belongs to everybody.
-pub(crate) const KV_SCOPE: ScopeId = ScopeId(0);
-/// A namespace is checkpointed after so many mutations: what a reader has to replay at most, about.
-const CHECKPOINT_OPS: u32 = 256;
 /// A namespace gets slots for this share of its points at once, within bounds.
 const EXTENT_SHARE: u32 = 16;
 const EXTENT_SLOTS: (u32, u32) = (4, 512);
 /// Slots are written in pieces of about this size.
 const WRITE_BYTES: usize = 4 << 20;
 
-/// Why a request did not happen.
-pub(crate) enum Fail {
-    /// It is refused; nothing of it was changed.
-    Request(StorageError),
-    /// It failed half-way: the transaction must not go on.
-    Batch(StorageError),
-}
-
-/// While a request only looks: what it finds wrong concerns it alone, unless the disk itself fails.
-fn looking(error: StorageError) -> Fail {
-    match error.kind() {
-        ErrorKind::Io | ErrorKind::Closed => Fail::Batch(error),
-        _ => Fail::Request(error),
-    }
-}
-
-/// Once a request changes rows, there is no way back but for the whole transaction.
-fn changing(error: StorageError) -> Fail {
-    Fail::Batch(error)
-}
-
-/// A transaction, and what it will change in memory.
-pub(super) struct Batch<'a> {
-    shared: &'a Shared,
-    pub(super) rows: Rows<'a>,
-    head: Head,
-    head_before: Head,
-    allocators: &'a mut HashMap<SpaceId, SlotAllocator>,
-    pending: HashMap<(SpaceId, StateScope), Pending>,
-    dropped: Vec<Dropped>,
-    values: HashMap<Vec<u8>, Cached>,
-    written_spaces: Vec<Arc<Space>>,
-    spaces: Vec<(SpaceId, SpaceRecord)>,
-    first_expiry: Option<i64>,
-    is_changed: bool,
-}
-
-/// What to do once the transaction is durable.
-pub(super) struct Changes {
-    pub(super) head: Head,
-    pub(super) pending: Vec<(StateScope, Pending)>,
-    pub(super) dropped: Vec<Dropped>,
-    pub(super) values: HashMap<Vec<u8>, Cached>,
-    pub(super) written_spaces: Vec<Arc<Space>>,
-    pub(super) spaces: Vec<(SpaceId, SpaceRecord)>,
-    pub(super) first_expiry: Option<i64>,
-}
-
-impl<'a> Batch<'a> {
-    pub(super) fn new(
-        shared: &'a Shared,
-        txn: &'a Write,
-        head: Head,
-        allocators: &'a mut HashMap<SpaceId, SlotAllocator>,
-    ) -> Self {
-        Self {
-            shared,
-            rows: txn.rows(),
-            head,
-            head_before: head,
-            allocators,
-            pending: HashMap::new(),
-            dropped: Vec::new(),
-            values: HashMap::new(),
-            written_spaces: Vec::new(),
-            spaces: Vec::new(),
-            first_expiry: None,
-            is_changed: false,
-        }
-    }
-
-    /// The last rows; nothing if nothing changed.
-    pub(super) fn finish(mut self) -> Result<Option<Changes>> {
-        if !self.is_changed {
-            return Ok(None);
-        }
-        for pending in self.pending.values_mut() {
-            if pending.state.ops_since_checkpoint >= CHECKPOINT_OPS {
-                pending.state.ops_since_checkpoint = 0;
-                self.rows.checkpoint(pending.namespace.scope_id, &pending.state)?;
-            }
-        }
-        if self.head != self.head_before {
-            self.rows.set_head(&self.head)?;
-        }
-        Ok(Some(Changes {
-            head: self.head,
-            pending: self
-                .pending
-                .into_iter()
-                .map(|((_, scope), pending)| (scope, pending))
-                .collect(),
-            dropped: self.dropped,
-            values: self.values,
-            written_spaces: self.written_spaces,
-            spaces: self.spaces,
-            first_expiry: self.first_expiry,
-        }))
-    }
-
-    /// Does one request.
-    pub(super) fn execute(&mut self, request: &Request) -> Result<Outcome, Fail> {
-        match request {
-            Request::Values { writes, .. } => self.write_values(writes).map(Outcome::Count),
-            Request::Swap { key, expected, new, .. } => self
-                .swap_value(key, expected.as_deref(), new.as_deref())
-                .map(|done| Outcome::Count(done.into())),
-            Request::Entries {
-                space,
-                entries,
-                on_existing,
-                now,
-                ..
-            } => self
-                .write_entries(space, entries, *on_existing, *now)
-                .map(|()| Outcome::Done),
-            Request::Metadata {
-                space,
-                scope,
-                id,
-                metadata,
-                now,
-                ..
-            } => self
-                .update_metadata(space, scope, id, metadata, *now)
-                .map(|()| Outcome::Done),
-            Request::Delete {
-                space, scope, ids, now, ..
-            } => self.delete(space, scope, ids, *now).map(Outcome::Count),
-            Request::DropScope { space, scope, now, .. } => self.drop_scope(space, scope, *now).map(Outcome::Count),
-            Request::OpenSpace { record, .. } => self.open_space(record).map(Outcome::Space),
-            Request::Flush { .. } => Ok(Outcome::Done),
-        }
-    }
-
-    /// Records that the transaction has something to make durable.
-    pub(super) fn set_changed(&mut self) {
-        self.is_changed = true;
-    }
-
-    // ---- key-value data ----
-
-    fn write_values(&mut self, writes: &[KeyValueWrite]) -> Result<u64, Fail> {
-        let mut deleted = 0;
-        for write in writes {
-            match write {
-                KeyValueWrite::Set { key, value } => self.put_value(key.as_bytes(), value)?,
-                KeyValueWrite::Delete { key } => deleted += u64::from(self.remove_value(key.as_bytes())?),
-                KeyValueWrite::DeletePrefix { prefix } => {
-                    for key in self.rows.keys(KV_SCOPE, prefix.as_bytes()).map_err(changing)? {
-                        deleted += u64::from(self.remove_value(&key)?);
-                    }
-                }
-            }
-        }
-        Ok(deleted)
-    }
-
-    fn swap_value(&mut self, key: &str, expected: Option<&[u8]>, new: Option<&[u8]>) -> Result<bool, Fail> {
-        let current = self.rows.value(KV_SCOPE, key.as_bytes()).map_err(looking)?;
-        if current.as_deref() != expected {
-            return Ok(false);
-        }
-        match new {
-            Some(value) => self.put_value(key.as_bytes(), value)?,
-            None => drop(self.remove_value(key.as_bytes())?),
-        }
-        Ok(true)
-    }
-
-    fn put_value(&mut self, key: &[u8], value: &[u8]) -> Result<(), Fail> {
-        self.rows.put_value(KV_SCOPE, key, value).map_err(changing)?;
-        self.values.insert(key.to_vec(), Some(value.into()));
-        self.is_changed = true;
-        Ok(())
-    }
-
-    fn remove_value(&mut self, key: &[u8]) -> Result<bool, Fail> {
-        let was_there = self.rows.remove_value(KV_SCOPE, key).map_err(changing)?;
-        if was_there {
-            self.values.insert(key.to_vec(), None);
-            self.is_changed = true;
-        }
-        Ok(was_there)
-    }
-
-    // ---- spaces ----
-
-    fn open_space(&mut self, record: &SpaceRecord) -> Result<SpaceId, Fail> {
-        // This batch may have made or changed it already.
-        let in_batch = self
-            .spaces
-            .iter()
-            .rev()
-            .find(|(_, space)| space.name == record.name)
-            .cloned();
-        let id = match in_batch.or_else(|| self.shared.space_record(&record.name)) {
-            Some((id, stored)) => {
-                stored.check_matches(record).map_err(looking)?;
-                if stored.config == record.config {
-                    return Ok(id);
-                }
-                id
-            }
-            None => {
-                let id = SpaceId(self.head.next_space_id);
-                self.shared.create_space_dir(id).map_err(looking)?;
-                self.head.next_space_id += 1;
-                id
-            }
-        };
-        self.rows.put_space(id, record).map_err(changing)?;
-        self.spaces.push((id, record.clone()));
-        self.is_changed = true;
-        Ok(id)
-    }
-
-    // ---- entries ----
-
+impl Batch<'_> {
     /// The namespace of a scope as this batch has changed it so far; none if there is no such scope.
     fn pending(&mut self, space: &Arc<Space>, scope: &StateScope) -> Result<Option<&mut Pending>, Fail> {
         let key = (space.id, scope.clone());
@@ -290,7 +66,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn write_entries(
+    pub(super) fn write_entries(
         &mut self,
         space: &Arc<Space>,
         entries: &[PreparedEntry],
@@ -418,6 +194,8 @@ impl<'a> Batch<'a> {
             .pending
             .get_mut(&(space.id, scope.clone()))
             .expect("the scope was just looked up");
+        // From here on there is something to give back, or to make durable.
+        self.is_changed = true;
         let mut points = pending.namespace.reuse.lock().take(count);
         pending.taken.extend_from_slice(&points);
         let first = pending.state.next_point;
@@ -439,7 +217,7 @@ impl<'a> Batch<'a> {
         }
         let spare = (capacity / EXTENT_SHARE).clamp(EXTENT_SLOTS.0, EXTENT_SLOTS.1);
         let wanted = (end - capacity).max(spare).min(u32::MAX - capacity);
-        let allocator = Writer::load_allocator(self.shared, self.allocators, space.id).map_err(looking)?;
+        let allocator = Writer::load_allocator(self.shared, self.allocators, space.id).map_err(changing)?;
         let (pieces, changes) = allocator.take(wanted, space.slots.slots_per_file());
         let slot_end = allocator.end();
         space.slots.extend(slot_end).map_err(changing)?;
@@ -519,7 +297,7 @@ impl<'a> Batch<'a> {
         Ok(generations)
     }
 
-    fn update_metadata(
+    pub(super) fn update_metadata(
         &mut self,
         space: &Arc<Space>,
         scope: &StateScope,
@@ -546,7 +324,13 @@ impl<'a> Batch<'a> {
             .map_err(changing)
     }
 
-    fn delete(&mut self, space: &Arc<Space>, scope: &StateScope, ids: &[String], now: i64) -> Result<u64, Fail> {
+    pub(super) fn delete(
+        &mut self,
+        space: &Arc<Space>,
+        scope: &StateScope,
+        ids: &[String],
+        now: i64,
+    ) -> Result<u64, Fail> {
         let mut found: HashMap<PointId, Record> = HashMap::new();
         for id in ids {
             if let Some((point, record)) = self.existing(space, scope, id)? {
@@ -564,7 +348,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Removes entries that were found in this scope.
-    pub(super) fn remove(
+    pub(in crate::database) fn remove(
         &mut self,
         space: &Arc<Space>,
         scope: &StateScope,
@@ -593,7 +377,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The record of a point of a scope; none if the scope is not there any more.
-    pub(super) fn record(
+    pub(in crate::database) fn record(
         &mut self,
         space: &Arc<Space>,
         scope: &StateScope,
@@ -608,7 +392,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn drop_scope(&mut self, space: &Arc<Space>, scope: &StateScope, now: i64) -> Result<u64, Fail> {
+    pub(super) fn drop_scope(&mut self, space: &Arc<Space>, scope: &StateScope, now: i64) -> Result<u64, Fail> {
         let Some(pending) = self.pending(space, scope)? else {
             return Ok(0);
         };
@@ -628,7 +412,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Gives back the slots of a purged scope.
-    pub(super) fn give_back_slots(&mut self, space: &Space, runs: &[(Slot, u32)]) -> Result<(), Fail> {
+    pub(in crate::database) fn give_back_slots(&mut self, space: &Space, runs: &[(Slot, u32)]) -> Result<(), Fail> {
         let allocator = Writer::load_allocator(self.shared, self.allocators, space.id).map_err(looking)?;
         let mut changes: Vec<(u64, FreeChanges)> = Vec::new();
         for (first, len) in runs {

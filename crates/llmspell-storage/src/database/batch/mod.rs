@@ -1,0 +1,199 @@
+//! What do requests change? The part of a commit before anything is durable.
+//!
+//! | file         | question                                                |
+//! |--------------|---------------------------------------------------------|
+//! | `mod.rs`     | what does a batch collect, and who does which request?  |
+//! | `values.rs`  | which rows does key-value data change?                  |
+//! | `entries.rs` | which rows and slots do entries and scopes change?      |
+
+mod entries;
+mod values;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use llmspell_core::{ErrorKind, Result, StateScope, StorageError};
+
+use super::request::{Outcome, Request};
+use super::shared::Shared;
+use super::writer::{Dropped, Pending};
+use crate::ids::{ScopeId, SpaceId};
+use crate::registry::Space;
+use crate::slots::SlotAllocator;
+use crate::truth::{Head, Rows, SpaceRecord, Write};
+use crate::value_cache::Cached;
+
+/// Key-value data that belongs to everybody.
+pub(crate) const KV_SCOPE: ScopeId = ScopeId(0);
+/// A namespace is checkpointed after so many mutations: what a reader has to replay at most, about.
+const CHECKPOINT_OPS: u32 = 256;
+
+/// Why a request did not happen.
+pub(crate) enum Fail {
+    /// It is refused; nothing of it was changed.
+    Request(StorageError),
+    /// It failed half-way: the transaction must not go on.
+    Batch(StorageError),
+}
+
+/// While a request only looks: what it finds wrong concerns it alone, unless the disk itself fails.
+fn looking(error: StorageError) -> Fail {
+    match error.kind() {
+        ErrorKind::Io | ErrorKind::Closed => Fail::Batch(error),
+        _ => Fail::Request(error),
+    }
+}
+
+/// Once a request changes rows, there is no way back but for the whole transaction.
+fn changing(error: StorageError) -> Fail {
+    Fail::Batch(error)
+}
+
+/// A transaction, and what it will change in memory.
+pub(super) struct Batch<'a> {
+    shared: &'a Shared,
+    pub(super) rows: Rows<'a>,
+    head: Head,
+    head_before: Head,
+    allocators: &'a mut HashMap<SpaceId, SlotAllocator>,
+    pending: HashMap<(SpaceId, StateScope), Pending>,
+    dropped: Vec<Dropped>,
+    values: HashMap<Vec<u8>, Cached>,
+    written_spaces: Vec<Arc<Space>>,
+    spaces: Vec<(SpaceId, SpaceRecord)>,
+    first_expiry: Option<i64>,
+    is_changed: bool,
+}
+
+/// What to do once the transaction is durable.
+pub(super) struct Changes {
+    pub(super) head: Head,
+    pub(super) pending: Vec<(StateScope, Pending)>,
+    pub(super) dropped: Vec<Dropped>,
+    pub(super) values: HashMap<Vec<u8>, Cached>,
+    pub(super) written_spaces: Vec<Arc<Space>>,
+    pub(super) spaces: Vec<(SpaceId, SpaceRecord)>,
+    pub(super) first_expiry: Option<i64>,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        txn: &'a Write,
+        head: Head,
+        allocators: &'a mut HashMap<SpaceId, SlotAllocator>,
+    ) -> Self {
+        Self {
+            shared,
+            rows: txn.rows(),
+            head,
+            head_before: head,
+            allocators,
+            pending: HashMap::new(),
+            dropped: Vec::new(),
+            values: HashMap::new(),
+            written_spaces: Vec::new(),
+            spaces: Vec::new(),
+            first_expiry: None,
+            is_changed: false,
+        }
+    }
+
+    /// The last rows; nothing if nothing changed.
+    pub(super) fn finish(mut self) -> Result<Option<Changes>> {
+        if !self.is_changed {
+            return Ok(None);
+        }
+        for pending in self.pending.values_mut() {
+            if pending.state.ops_since_checkpoint >= CHECKPOINT_OPS {
+                pending.state.ops_since_checkpoint = 0;
+                self.rows.checkpoint(pending.namespace.scope_id, &pending.state)?;
+            }
+        }
+        if self.head != self.head_before {
+            self.rows.set_head(&self.head)?;
+        }
+        Ok(Some(Changes {
+            head: self.head,
+            pending: self
+                .pending
+                .into_iter()
+                .map(|((_, scope), pending)| (scope, pending))
+                .collect(),
+            dropped: self.dropped,
+            values: self.values,
+            written_spaces: self.written_spaces,
+            spaces: self.spaces,
+            first_expiry: self.first_expiry,
+        }))
+    }
+
+    /// Does one request.
+    pub(super) fn execute(&mut self, request: &Request) -> Result<Outcome, Fail> {
+        match request {
+            Request::Values { writes, .. } => self.write_values(writes).map(Outcome::Count),
+            Request::Swap { key, expected, new, .. } => self
+                .swap_value(key, expected.as_deref(), new.as_deref())
+                .map(|done| Outcome::Count(done.into())),
+            Request::Entries {
+                space,
+                entries,
+                on_existing,
+                now,
+                ..
+            } => self
+                .write_entries(space, entries, *on_existing, *now)
+                .map(|()| Outcome::Done),
+            Request::Metadata {
+                space,
+                scope,
+                id,
+                metadata,
+                now,
+                ..
+            } => self
+                .update_metadata(space, scope, id, metadata, *now)
+                .map(|()| Outcome::Done),
+            Request::Delete {
+                space, scope, ids, now, ..
+            } => self.delete(space, scope, ids, *now).map(Outcome::Count),
+            Request::DropScope { space, scope, now, .. } => self.drop_scope(space, scope, *now).map(Outcome::Count),
+            Request::OpenSpace { record, .. } => self.open_space(record).map(Outcome::Space),
+            Request::Flush { .. } => Ok(Outcome::Done),
+        }
+    }
+
+    /// Records that the transaction has something to make durable.
+    pub(super) fn set_changed(&mut self) {
+        self.is_changed = true;
+    }
+
+    fn open_space(&mut self, record: &SpaceRecord) -> Result<SpaceId, Fail> {
+        // This batch may have made or changed it already.
+        let in_batch = self
+            .spaces
+            .iter()
+            .rev()
+            .find(|(_, space)| space.name == record.name)
+            .cloned();
+        let id = match in_batch.or_else(|| self.shared.space_record(&record.name)) {
+            Some((id, stored)) => {
+                stored.check_matches(record).map_err(looking)?;
+                if stored.config == record.config {
+                    return Ok(id);
+                }
+                id
+            }
+            None => {
+                let id = SpaceId(self.head.next_space_id);
+                self.shared.create_space_dir(id).map_err(looking)?;
+                self.head.next_space_id += 1;
+                id
+            }
+        };
+        self.rows.put_space(id, record).map_err(changing)?;
+        self.spaces.push((id, record.clone()));
+        self.is_changed = true;
+        Ok(id)
+    }
+}
