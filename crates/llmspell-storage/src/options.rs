@@ -62,7 +62,7 @@ impl DatabaseOptions {
     }
 
     /// The file of ids, metadata and key-value data is read and verified as a whole each time it is opened, if it is not
-    /// larger than this, in bytes; default [`DEFAULT_VERIFY_BYTES_MAX`], about 0.1 s.
+    /// larger than this, in bytes; default [`DEFAULT_VERIFY_BYTES_MAX`], a few tenths of a second.
     ///
     /// Every value that is read is verified anyway, and so is every vector. Only a damaged key of a larger file can
     /// go unnoticed, by hiding what it leads to; [`Database::check`](crate::Database::check) and opening with a higher

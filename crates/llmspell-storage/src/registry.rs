@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 
 use llmspell_core::{DistanceMetric, HNSWConfig, Result, StateScope};
 
+use crate::error::corrupted;
 use crate::ids::SpaceId;
 use crate::namespace::Namespace;
 use crate::slots::SlotStore;
@@ -60,6 +61,14 @@ impl Space {
             let Some(scope_id) = read.scope_id(self.id, scope)? else {
                 return Ok(None);
             };
+            // The row that led here has no checksum of its own; a flipped bit must not lead into another scope.
+            if read.scope_name(scope_id)? != Some((self.id, scope.clone())) {
+                let detail = format!(
+                    "table `scopes` leads `{scope}` to scope {}, which is another one",
+                    scope_id.0
+                );
+                return Err(corrupted(truth.path(), detail));
+            }
             let namespace = Arc::new(Namespace::new(scope_id, read.state(scope_id)?));
             let mut loaded = self.loaded.write();
             if self.removals.load(Ordering::SeqCst) == removals {

@@ -264,6 +264,19 @@ async fn a_missing_file_is_damage() {
 }
 
 #[tokio::test]
+async fn a_missing_file_of_a_database_with_keys_only_is_damage_and_no_new_database() {
+    for name in ["FORMAT", "truth.redb"] {
+        let dir = tempfile::tempdir().unwrap();
+        let backend = RedbBackend::open(dir.path()).await.unwrap();
+        backend.set("key", vec![1]).await.unwrap();
+        backend.close().await.unwrap();
+        fs::remove_file(dir.path().join(name)).unwrap();
+        let error = RedbBackend::open(dir.path()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Data, "{name}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_cut_at_any_length_is_reported_or_harmless() {
     let dir = tempfile::tempdir().unwrap();
     make(dir.path()).await;

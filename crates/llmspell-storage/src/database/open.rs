@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <dir>/LOCK                          held by the process that has it open; says which one
-//! <dir>/FORMAT                        format version, read before anything else is touched
+//! <dir>/FORMAT                        format version; read before anything else is touched, written last
 //! <dir>/truth.redb                    everything but the vectors; made under another name and renamed when complete
 //! <dir>/spaces/<space id>/slots-<n>   the vectors
 //! ```
@@ -22,6 +22,7 @@ use crate::truth::{self, Truth};
 
 const LOCK_FILE: &str = "LOCK";
 const FORMAT_FILE: &str = "FORMAT";
+const NEW_FORMAT_FILE: &str = "FORMAT.new";
 const FORMAT_TEXT: &str = "llmspell-storage format ";
 /// Version of everything in the directory; see `docs/format.md`.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -45,18 +46,28 @@ pub(super) fn open_on(disk: Arc<dyn Disk>, lock: Option<File>, options: &Databas
         disk.exists(name)
             .map_err(|source| io_error("look for", &disk.full_path(name), source))
     };
-    check_format(&disk)?;
-    if !exists(truth::FILE)? {
-        // The directory of a space is only made by a database that has its truth.
-        if exists("spaces")? {
-            return Err(corrupted(disk.full_path(truth::FILE), "the file is missing"));
+    let missing = |name: &str| Err(corrupted(disk.full_path(name), "the file is missing"));
+    // A new database gets its truth first and states its format last: what states it was complete once.
+    match (states_format(&disk)?, exists(truth::FILE)?) {
+        (true, true) => {}
+        (true, false) => return missing(truth::FILE),
+        (false, _) if exists("spaces")? => return missing(FORMAT_FILE),
+        (false, true) => {
+            // Power was lost while it was made, or somebody removed the file.
+            if !Truth::open(&disk, options.cache_bytes, options.verify_bytes_max)?.is_new()? {
+                return missing(FORMAT_FILE);
+            }
+            write_format(&disk)?;
         }
-        write_format(&disk)?;
-        Truth::create(&disk)?;
+        (false, false) => {
+            Truth::create(&disk)?;
+            write_format(&disk)?;
+        }
     }
-    let leftover = truth::NEW_FILE;
-    disk.remove(leftover)
-        .map_err(|source| io_error("remove", &disk.full_path(leftover), source))?;
+    for leftover in [truth::NEW_FILE, NEW_FORMAT_FILE] {
+        disk.remove(leftover)
+            .map_err(|source| io_error("remove", &disk.full_path(leftover), source))?;
+    }
     let value_cache_bytes = options.cache_bytes / 3;
     let truth = Truth::open(&disk, options.cache_bytes - value_cache_bytes, options.verify_bytes_max)?;
     Shared::new(truth, Some(disk), lock, value_cache_bytes, options.free_bytes_min)
@@ -80,7 +91,14 @@ fn refuse_foreign(dir: &Path, must_exist: bool) -> Result<()> {
             .collect::<io::Result<Vec<_>>>()
             .map_err(|source| io_error("read", dir, source))?,
     };
-    let ours = [LOCK_FILE, FORMAT_FILE, truth::FILE, truth::NEW_FILE, "spaces"];
+    let ours = [
+        LOCK_FILE,
+        FORMAT_FILE,
+        NEW_FORMAT_FILE,
+        truth::FILE,
+        truth::NEW_FILE,
+        "spaces",
+    ];
     let is_database = names.iter().any(|name| name == FORMAT_FILE);
     match names.iter().find(|name| !ours.contains(&name.as_str())) {
         Some(other) if !is_database => foreign(format!("it holds `{other}` and no {FORMAT_FILE} file")),
@@ -125,15 +143,18 @@ fn take_lock(dir: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// That the files are of a version we read. A directory without any files is.
-fn check_format(disk: &Arc<dyn Disk>) -> Result<()> {
+/// Whether the directory states that it is of the version we read.
+///
+/// # Errors
+///
+/// `UnsupportedVersion` if it states another one, `Corrupted` if it states none.
+fn states_format(disk: &Arc<dyn Disk>) -> Result<bool> {
     let path = disk.full_path(FORMAT_FILE);
-    let has = |name| disk.exists(name).map_err(|source| io_error("look for", &path, source));
-    if !has(FORMAT_FILE)? {
-        if has(truth::FILE)? {
-            return Err(corrupted(path, "the file is missing"));
-        }
-        return Ok(());
+    if !disk
+        .exists(FORMAT_FILE)
+        .map_err(|source| io_error("look for", &path, source))?
+    {
+        return Ok(false);
     }
     let file = disk
         .open(FORMAT_FILE)
@@ -143,19 +164,17 @@ fn check_format(disk: &Arc<dyn Disk>) -> Result<()> {
     file.read_at(0, &mut bytes)
         .map_err(|source| io_error("read", &path, source))?;
     let text = String::from_utf8_lossy(&bytes);
-    match text
+    let version = text
         .strip_prefix(FORMAT_TEXT)
-        .and_then(|version| version.trim_end().parse::<u32>().ok())
-    {
-        Some(FORMAT_VERSION) => Ok(()),
+        .and_then(|version| version.trim_end().parse::<u32>().ok());
+    match version {
+        Some(FORMAT_VERSION) => Ok(true),
         Some(found) => Err(StorageError::UnsupportedVersion {
             path,
             found,
             min: FORMAT_VERSION,
             max: FORMAT_VERSION,
         }),
-        // Power was lost while the directory was made: nothing is in it yet.
-        None if !has(truth::FILE)? && !has("spaces")? => Ok(()),
         None => Err(corrupted(path, "it does not state a format version")),
     }
 }
@@ -163,9 +182,10 @@ fn check_format(disk: &Arc<dyn Disk>) -> Result<()> {
 fn write_format(disk: &Arc<dyn Disk>) -> Result<()> {
     let path = disk.full_path(FORMAT_FILE);
     let write = || {
-        let file = disk.create(FORMAT_FILE)?;
+        let file = disk.create(NEW_FORMAT_FILE)?;
         file.write_at(0, format!("{FORMAT_TEXT}{FORMAT_VERSION}\n").as_bytes())?;
         file.sync()?;
+        disk.rename(NEW_FORMAT_FILE, FORMAT_FILE)?;
         disk.sync_dir("")
     };
     write().map_err(|source| io_error("write", &path, source))

@@ -148,6 +148,16 @@ impl Truth {
         result.map_err(|error| redb_error(&self.path, error))
     }
 
+    /// Whether nothing was ever written to it.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, or `Data` if the file is damaged.
+    pub(crate) fn is_new(&self) -> Result<bool> {
+        let read = self.read()?;
+        Ok(read.head()? == Head::NEW && read.key_count()? == 0)
+    }
+
     /// What is there now.
     ///
     /// # Errors
