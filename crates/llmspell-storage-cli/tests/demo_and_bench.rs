@@ -131,7 +131,10 @@ fn bench_kv_prints_every_phase_with_its_fields() {
         .succeeds()
         .json();
     let phases: Vec<_> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
-    assert_eq!(phases, ["machine", "get", "put", "put_64", "batch", "scan"]);
+    assert_eq!(
+        phases,
+        ["machine", "get", "put", "put_64", "put_64_spread", "batch", "scan"]
+    );
     for line in &lines[1..] {
         for field in ["p50_us", "p99_us", "ops_per_second", "fdatasync_p50_us"] {
             assert!(line[field].as_f64().unwrap() > 0.0, "{line}");

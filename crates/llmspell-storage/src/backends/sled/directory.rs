@@ -18,6 +18,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::error::repeat;
 use llmspell_core::{Result, StorageError};
 
 use super::io_error;
@@ -309,15 +310,7 @@ impl Disk {
 /// A full disk, told to each of several callers.
 pub(super) fn repeated(error: &StorageError) -> StorageError {
     match error {
-        StorageError::NoSpace {
-            path,
-            available_bytes,
-            needed_bytes,
-        } => StorageError::NoSpace {
-            path: path.clone(),
-            available_bytes: *available_bytes,
-            needed_bytes: *needed_bytes,
-        },
+        StorageError::NoSpace { .. } => repeat(error),
         other => StorageError::Poisoned {
             first_error: other.to_string(),
         },
