@@ -187,7 +187,8 @@ impl StorageBackend for NaiveBackend {
                 deleted += self.apply(&mut self.map.lock().unwrap(), write)?;
                 match self.fault {
                     Some(Fault::DroppedWriteIsHalf) => pause().await,
-                    _ => std::thread::yield_now(),
+                    // Long enough for a reader to look, on a busy machine too.
+                    _ => std::thread::sleep(std::time::Duration::from_micros(100)),
                 }
             }
             return Ok(WriteSummary { deleted });

@@ -303,7 +303,8 @@ impl VectorStorage for NaiveStore {
                 self.store(&mut self.state.lock().unwrap(), entry);
                 match self.fault {
                     Some(Fault::DroppedInsertIsHalf) => pause().await,
-                    _ => std::thread::yield_now(),
+                    // Long enough for a reader to look, on a busy machine too.
+                    _ => std::thread::sleep(std::time::Duration::from_micros(100)),
                 }
             }
             return Ok(ids);
