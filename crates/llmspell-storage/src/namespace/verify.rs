@@ -52,7 +52,7 @@ impl Namespace {
         self.verified_chunks.read().len() >= u64::from(state.next_point.div_ceil(CHUNK_POINTS))
     }
 
-    /// Points from `first` on were just written by this process.
+    /// All slots of a new namespace were just written by this process.
     pub(crate) fn trust(&self, state: &State) {
         self.verified_chunks
             .write()

@@ -18,10 +18,11 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::error::repeat;
 use llmspell_core::{Result, StorageError};
 
 use super::io_error;
+use crate::disk::{Directory, Disk as _};
+use crate::error::repeat;
 
 const LOCK: &str = "LOCK";
 const FORMAT: &str = "FORMAT";
@@ -317,15 +318,9 @@ pub(super) fn repeated(error: &StorageError) -> StorageError {
     }
 }
 
-#[cfg(unix)]
+/// Bytes that can still be written to the file system of `path`, as far as known.
 pub(super) fn available_bytes(path: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(path).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-#[cfg(not(unix))]
-pub(super) fn available_bytes(_: &Path) -> Option<u64> {
-    None
+    Directory::new(path.to_path_buf()).available_bytes()
 }
 
 #[cfg(unix)]
