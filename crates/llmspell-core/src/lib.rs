@@ -33,6 +33,6 @@ pub use llmspell_state_traits::{SCOPE_ID_BYTES_MAX, ScopeError, ScopeKind, State
 pub use timestamp::Timestamp;
 pub use vector::validate as validate_vectors;
 pub use vector::{
-    DistanceMetric, Filter, HNSWConfig, IntoMetadata, Metadata, OnExisting, ScopedStats, StorageStats, VectorEntry,
-    VectorQuery, VectorResult, VectorStorage,
+    DistanceMetric, Filter, HNSWConfig, IndexStats, IntoMetadata, Memory, Metadata, OnExisting, ScopedStats,
+    StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage,
 };

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::metric::DistanceMetric;
 use super::validate::in_range;
-use crate::error::Result;
+use crate::error::{Result, StorageError};
 use crate::limits::{EF_CONSTRUCTION_RANGE, EF_SEARCH_MAX, M_RANGE};
 
 /// How the vectors of a space are compared, and how the graph of a large namespace is built and walked.
@@ -33,6 +33,27 @@ pub struct HNSWConfig {
     ef_construction: usize,
     ef_search: usize,
     seed: u64,
+    /// Spaces stored before there was a choice have none.
+    #[serde(default)]
+    memory: Memory,
+}
+
+/// What of the index of a large namespace is kept in RAM: speed against bytes.
+///
+/// It changes no answer's meaning: distances are exact in every tier, and recall rises with `ef_search` in every tier.
+/// Changing it later rebuilds the index in the background.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Memory {
+    /// Beside every point the codes of all its neighbors, so that one step of a search reads one place; exact vectors
+    /// are read from memory-mapped files.
+    Speed,
+    /// One code of half a byte per component and the links per point; exact vectors are read from the disk cache.
+    #[default]
+    Balanced,
+    /// At most 200 bytes per point. Not there yet: a configuration that names it is refused.
+    Lean,
 }
 
 impl Default for HNSWConfig {
@@ -67,6 +88,7 @@ impl HNSWConfig {
             ef_construction,
             ef_search,
             seed: 0,
+            memory: Memory::Balanced,
         }
     }
 
@@ -105,6 +127,13 @@ impl HNSWConfig {
         self
     }
 
+    /// What is kept in RAM; [`Memory::Balanced`] unless said otherwise.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
+    }
+
     /// How vectors are compared.
     #[must_use]
     pub fn metric(&self) -> DistanceMetric {
@@ -135,12 +164,25 @@ impl HNSWConfig {
         self.seed
     }
 
+    /// What is kept in RAM.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
     /// Checks every setting; stores do so when they are opened.
     ///
     /// # Errors
     ///
-    /// [`StorageError::OutOfRange`](crate::StorageError::OutOfRange) for the first setting outside its range.
+    /// [`OutOfRange`](StorageError::OutOfRange) for the first setting outside its range;
+    /// [`Unsupported`](StorageError::Unsupported) for [`Memory::Lean`].
     pub fn validate(&self) -> Result<()> {
+        if self.memory == Memory::Lean {
+            return Err(StorageError::Unsupported {
+                backend: "this version",
+                feature: "the memory tier `lean`; use `balanced`",
+            });
+        }
         in_range("m", self.m, M_RANGE)?;
         in_range("ef_construction", self.ef_construction, EF_CONSTRUCTION_RANGE)?;
         in_range("ef_search", self.ef_search, 1..=EF_SEARCH_MAX)
@@ -156,6 +198,20 @@ mod tests {
         for config in [HNSWConfig::fast(), HNSWConfig::balanced(), HNSWConfig::accurate()] {
             config.validate().unwrap();
         }
+    }
+
+    #[test]
+    fn a_tier_that_is_not_there_yet_is_refused() {
+        let error = HNSWConfig::fast().with_memory(Memory::Lean).validate().unwrap_err();
+        assert!(error.to_string().contains("use `balanced`"), "{error}");
+    }
+
+    #[test]
+    fn a_configuration_stored_before_there_were_tiers_is_balanced() {
+        let mut stored = serde_json::to_value(HNSWConfig::fast()).unwrap();
+        stored.as_object_mut().unwrap().remove("memory");
+        let config: HNSWConfig = serde_json::from_value(stored).unwrap();
+        assert_eq!(config.memory(), Memory::Balanced);
     }
 
     #[test]

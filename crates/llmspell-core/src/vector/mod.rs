@@ -20,10 +20,10 @@ mod stats;
 mod storage;
 pub mod validate;
 
-pub use config::HNSWConfig;
+pub use config::{HNSWConfig, Memory};
 pub use entry::{IntoMetadata, Metadata, VectorEntry};
 pub use filter::Filter;
 pub use metric::DistanceMetric;
 pub use query::{VectorQuery, VectorResult};
-pub use stats::{ScopedStats, StorageStats};
+pub use stats::{IndexStats, ScopedStats, StorageStats};
 pub use storage::{OnExisting, VectorStorage};

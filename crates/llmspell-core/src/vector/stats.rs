@@ -3,6 +3,7 @@
 use llmspell_state_traits::StateScope;
 use serde::{Deserialize, Serialize};
 
+use super::config::Memory;
 use super::metric::DistanceMetric;
 
 /// A whole store.
@@ -33,6 +34,12 @@ pub struct StorageStats {
     pub scopes_to_purge: u64,
     /// Whether the store survives the process.
     pub durable: bool,
+    /// Entries that a graph holds; the others are searched by scanning. Of the scopes that are loaded.
+    pub indexed_vectors: u64,
+    /// Whether an index is being built or extended now.
+    pub indexing: bool,
+    /// Bytes of RAM of the indexes of all loaded scopes, memory-mapped index files included.
+    pub index_bytes: u64,
 }
 
 /// One scope of a store. An unknown scope has zeros.
@@ -51,4 +58,34 @@ pub struct ScopedStats {
     pub tail_vectors: u64,
     /// Bytes of vectors that are deleted or not used yet and will be written again.
     pub reusable_bytes: u64,
+    /// Its graph; none while the scope is small enough to be scanned.
+    pub index: Option<IndexStats>,
+}
+
+/// The graph of one scope.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct IndexStats {
+    /// What is kept in RAM.
+    pub memory: Memory,
+    /// Points in the graph, tombstones included.
+    pub points: u64,
+    /// Points in it that are deleted.
+    pub tombstones: u64,
+    /// Links between points.
+    pub links: u64,
+    /// Points that no walk from the entry points reaches.
+    pub unreachable: u64,
+    /// The codes that searches walk on, for example `4-bit`.
+    pub code: String,
+    /// Bytes of RAM of the codes of the points.
+    pub code_bytes: u64,
+    /// Bytes of RAM of the links.
+    pub link_bytes: u64,
+    /// Bytes of RAM of the codes of the neighbors, beside each point; 0 unless the tier is [`Memory::Speed`].
+    pub block_bytes: u64,
+    /// Bytes of RAM of everything else: which vertex is which point, entry points, centroids, changes.
+    pub other_bytes: u64,
+    /// Bytes on the disk; 0 in memory and before the first checkpoint.
+    pub file_bytes: u64,
 }

@@ -116,6 +116,27 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     /// `Io` or `Closed` when it cannot be made durable.
     async fn flush(&self) -> Result<()>;
 
+    /// Returns once every entry that was written before is in the index of its scope, where the scope is large enough
+    /// to have one. Searches are right without it; after a bulk load it says when they are fast. A store without an
+    /// index returns at once.
+    ///
+    /// # Errors
+    ///
+    /// `Data`, `Io` or `Closed` when the index cannot be built.
+    async fn build_index(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Builds the indexes of all scopes anew: without deleted points, with the settings of now. Searches go on with
+    /// the old ones meanwhile. A store without an index returns at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`build_index`](Self::build_index).
+    async fn optimize_index(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Stores new entries; refuses an id that exists in its scope. See [`write`](Self::write).
     ///
     /// # Errors
