@@ -34,6 +34,8 @@ mod distance;
 mod graph;
 mod kernels;
 mod neighbor;
+mod quantize;
+mod random;
 mod scan;
 mod top_k;
 

@@ -1,114 +1,101 @@
 //! Which points are probably nearest? A graph over many vectors, walked on compact codes.
+//!
+//! | file         | question                                                                        |
+//! |--------------|---------------------------------------------------------------------------------|
+//! | `mod.rs`     | what is a graph, and what is near to a query? [`Graph`]                          |
+//! | `config.rs`  | how is it built and laid out, and who helps? [`GraphConfig`], [`Rows`]           |
+//! | `space.rs`   | in which space does a walk measure?                                              |
+//! | `encoder.rs` | how does a vector become a point of the walk, with its codes?                    |
+//! | `walk.rs`    | which vertices does a walk meet?                                                 |
+//! | `pool.rs`    | which does it look at next, and which are the nearest so far?                    |
+//! | `nodes.rs`   | where is what of a vertex?                                                       |
+//! | `prune.rs`   | which of the candidates become neighbors?                                        |
+//! | `build.rs`   | how are many points linked at once, by several threads?                          |
+//! | `extend.rs`  | how do a few more points come in?                                                |
+//! | `image.rs`   | what are the bytes of a graph?                                                   |
+//! | `check.rs`   | are its promises kept?                                                           |
+//!
+//! It is an HNSW graph (Malkov and Yashunin, arXiv 1603.09320) whose levels above the bottom are one flat level of
+//! sampled entry points, scanned by their codes: at the dimensions of embeddings the hierarchy saves no steps, and the
+//! scan reads memory in order.
+//!
+//! # Promises
+//!
+//! 1. A graph never changes. [`extended`](Graph::extended) gives another one that shares what is the same.
+//! 2. Every link leads to a vertex, none to itself, none twice.
+//! 3. Every vertex can be reached from the entry points.
+
+mod build;
+mod check;
+mod config;
+mod encoder;
+mod extend;
+mod image;
+mod nodes;
+mod pool;
+mod prune;
+mod space;
+mod walk;
 
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use crate::distance::{ExactDistance, Metric};
+pub use config::{BuildWatch, Candidate, GraphConfig, GraphDamage, GraphLayout, GraphStats, IndexBytes, Rows};
+
 use crate::neighbor::PointId;
+use image::{AlignedBytes, Head, Sections};
+use nodes::{Changes, NONE, NodeLayout};
+use walk::{Blocks, Memory, Nodes, walk_blocks, walk_codes};
 
-/// How a graph is built and laid out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GraphConfig {
-    /// How vectors are compared; not [`Metric::Manhattan`], for which there are no codes.
-    pub metric: Metric,
-    /// Components per vector.
-    pub dim: usize,
-    /// Links per point; twice as many at the bottom.
-    pub m: usize,
-    /// Width of the beam while building.
-    pub ef_construction: usize,
-    /// Where random choices start from.
-    pub seed: u64,
-    /// What lies beside a point.
-    pub layout: GraphLayout,
-}
+/// Candidates beyond `k` in a shortlist: as many as `k`, and at least these. The error of a code of half bytes puts a
+/// true neighbor behind so many others in fewer than one case of a thousand.
+const SHORTLIST_EXTRA_MIN: usize = 10;
 
-/// What lies beside a point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GraphLayout {
-    /// Its links. A step reads the code of every neighbor where that is.
-    Compact,
-    /// Its links and a code of every neighbor: a step reads one place.
-    Blocks,
-}
-
-/// The exact vectors, by point.
-pub trait Rows: Sync {
-    /// The vector of a point that the graph holds or shall hold.
-    fn row(&self, point: PointId) -> &[f32];
-}
-
-/// Who follows a long build.
-pub trait BuildWatch: Sync {
-    /// So many more points are linked.
-    fn advance(&self, points: u64);
-    /// Whether to give up.
-    fn is_cancelled(&self) -> bool;
-}
-
-/// A point worth an exact distance.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Candidate {
-    /// About how far it is: comparable within one search only.
-    pub estimate: f32,
-    /// Place in the graph: 0 to the number of vertices.
-    pub vertex: u32,
-    /// Who it is.
-    pub point: PointId,
-}
-
-/// Memory of a search, kept for the next one.
+/// Memory of a search, kept for the next one: about one bit per vertex of the largest graph searched with it.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    memory: Memory,
     found: Vec<Candidate>,
 }
 
-/// Bytes of an index that stay where they are: a mapped file, or memory.
-pub type IndexBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
-
-/// Why bytes are no graph.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GraphDamage(pub String);
-
-/// How much there is in a graph.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct GraphStats {
-    /// Points, deleted ones included.
-    pub vertices: u64,
-    /// Links between them.
-    pub links: u64,
-    /// Points that no walk reaches.
-    pub unreachable: u64,
-    /// Bytes of the codes of the points.
-    pub code_bytes: u64,
-    /// Bytes of the links.
-    pub link_bytes: u64,
-    /// Bytes of the codes of the neighbors.
-    pub block_bytes: u64,
-    /// Bytes of everything else.
-    pub other_bytes: u64,
-}
-
-/// Points with their links. Never changes; a clone shares everything.
+/// Points with their links and codes. Never changes; a clone shares everything.
 #[derive(Clone)]
 pub struct Graph {
-    config: GraphConfig,
-    points: Arc<Vec<PointId>>,
-    rows: Arc<Vec<f32>>,
-    changed: u64,
+    base: Arc<Base>,
+    /// Points of the vertices that came after those of the base.
+    appended: Arc<Vec<PointId>>,
+    changes: Arc<Changes>,
+}
+
+/// What a graph was built or opened as.
+struct Base {
+    head: Head,
+    layout: NodeLayout,
+    sections: Sections,
+    vertices: u32,
+    bytes: IndexBytes,
 }
 
 impl fmt::Debug for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Graph")
-            .field("vertices", &self.points.len())
+            .field("config", &self.base.head.config)
+            .field("vertices", &self.len())
             .finish_non_exhaustive()
     }
 }
 
 impl Graph {
-    /// A graph of `points`, built by `threads` threads; none if `watch` cancelled.
+    /// A graph of `points`, at least one and none twice, built by `threads` threads; none if `watch` cancelled.
+    ///
+    /// Every insertion costs about `ef_construction * 2m` comparisons of codes and `6m` of vectors. Beside what the
+    /// graph itself takes, `12 * m` bytes per point are needed meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If there are no points, or more than 2³¹, or a row has not `dim` components.
+    #[must_use]
     pub fn build(
         config: &GraphConfig,
         points: &[PointId],
@@ -116,35 +103,46 @@ impl Graph {
         threads: usize,
         watch: &dyn BuildWatch,
     ) -> Option<Self> {
-        let _ = threads;
-        let empty = Self {
+        assert!(
+            !points.is_empty() && points.len() < 1 << 31,
+            "a graph has at least one point"
+        );
+        let built = build::build(config, points, rows, threads, watch)?;
+        let head = Head {
             config: config.clone(),
-            points: Arc::default(),
-            rows: Arc::default(),
-            changed: 0,
+            encoder: built.encoder,
+            entries: built.entries,
         };
-        let mut graph = empty.extended(points, rows, watch)?;
-        graph.changed = 0;
-        Some(graph)
+        let sections = head.sections(points.len());
+        let mut bytes = AlignedBytes::zeros(sections.end);
+        head.write(points.iter().copied(), bytes.as_mut());
+        bytes.as_mut()[sections.nodes..].copy_from_slice(&built.nodes);
+        Some(Self::of(head, points.len(), Arc::new(bytes)))
     }
 
-    /// This graph and `points` more, which it does not hold yet; none if `watch` cancelled.
-    pub fn extended(&self, points: &[PointId], rows: &dyn Rows, watch: &dyn BuildWatch) -> Option<Self> {
-        let mut graph = self.clone();
-        for point in points {
-            if watch.is_cancelled() {
-                return None;
-            }
-            Arc::make_mut(&mut graph.points).push(*point);
-            Arc::make_mut(&mut graph.rows).extend_from_slice(rows.row(*point));
-            watch.advance(1);
+    fn of(head: Head, vertices: usize, bytes: IndexBytes) -> Self {
+        let layout = NodeLayout::new(&head.config, head.encoder.padded());
+        let sections = head.sections(vertices);
+        Self {
+            base: Arc::new(Base {
+                head,
+                layout,
+                sections,
+                vertices: vertices as u32,
+                bytes,
+            }),
+            appended: Arc::default(),
+            changes: Arc::default(),
         }
-        graph.changed += points.len() as u64;
-        Some(graph)
     }
 
     /// The points probably nearest to `query`, best first, without those hidden: enough to find the `k` nearest among
-    /// them by exact distances, and fewer than `k` only if the graph holds fewer. At least `ef` points are looked at.
+    /// them by exact distances. Fewer than `k` if the walk met no more, because many are hidden or there are no more:
+    /// a larger `ef` finds more. At least `ef` vertices are looked at, or `k` if that is more.
+    ///
+    /// # Panics
+    ///
+    /// If `query` has not `dim` components.
     pub fn shortlist<'s>(
         &self,
         query: &[f32],
@@ -153,49 +151,85 @@ impl Graph {
         is_hidden: &dyn Fn(PointId) -> bool,
         scratch: &'s mut Scratch,
     ) -> &'s [Candidate] {
-        let exact = ExactDistance::new(self.config.metric, query);
-        let dim = self.config.dim;
-        scratch.found.clear();
-        for (vertex, point) in self.points.iter().enumerate() {
-            if !is_hidden(*point) {
-                let estimate = exact.distance(&self.rows[vertex * dim..(vertex + 1) * dim]);
-                scratch.found.push(Candidate {
+        let head = &self.base.head;
+        assert_eq!(query.len(), head.config.dim, "vectors of one space have one dimension");
+        let Scratch { memory, found } = scratch;
+        head.encoder.prepare(query, &mut memory.query);
+        let ef = ef.max(k).clamp(1, self.len() as usize);
+        found.clear();
+        let mut push = |estimate: f32, vertex: u32| {
+            let point = self.point(vertex);
+            if !is_hidden(point) {
+                found.push(Candidate {
                     estimate,
-                    vertex: vertex as u32,
-                    point: *point,
+                    vertex,
+                    point,
                 });
             }
+        };
+        match head.config.layout {
+            GraphLayout::Compact => {
+                let entries = &head.entries;
+                walk_codes(self, &head.encoder, entries, entries.vertices.len(), ef, memory);
+                memory.pool.held().for_each(|(estimate, vertex)| push(estimate, vertex));
+            }
+            GraphLayout::Blocks => {
+                walk_blocks(self, &head.encoder, &head.entries, ef, memory);
+                memory
+                    .expanded
+                    .iter()
+                    .for_each(|(estimate, vertex)| push(*estimate, *vertex));
+            }
         }
-        scratch
-            .found
-            .sort_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.point.cmp(&b.point)));
-        scratch.found.truncate(ef.max(2 * k));
-        &scratch.found
+        let wanted = k.saturating_add(k.max(SHORTLIST_EXTRA_MIN));
+        if found.len() > wanted {
+            found.select_nth_unstable_by(wanted, |a, b| a.estimate.total_cmp(&b.estimate));
+            found.truncate(wanted);
+        }
+        found.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.vertex.cmp(&b.vertex)));
+        found
     }
 
     /// How it was built.
+    #[must_use]
     pub fn config(&self) -> &GraphConfig {
-        &self.config
+        &self.base.head.config
     }
 
     /// Number of vertices.
+    #[must_use]
     pub fn len(&self) -> u32 {
-        self.points.len() as u32
+        self.base.vertices + self.appended.len() as u32
     }
 
-    /// Whether there are none.
+    /// Whether there are none. There always are.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.points.is_empty()
+        self.len() == 0
     }
 
     /// The point at a vertex.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such vertex.
+    #[inline]
+    #[must_use]
     pub fn point(&self, vertex: u32) -> PointId {
-        self.points[vertex as usize]
+        match vertex.checked_sub(self.base.vertices) {
+            Some(place) => self.appended[place as usize],
+            None => {
+                let start = self.base.sections.points + 4 * vertex as usize;
+                let bytes = (*self.base.bytes).as_ref()[start..].first_chunk();
+                PointId(u32::from_le_bytes(*bytes.expect("points lie before the nodes")))
+            }
+        }
     }
 
-    /// Vertices that differ from the bytes that the graph was opened from, or from the graph as it was built.
+    /// Vertices whose bytes differ from those that the graph was built or opened with, new ones included.
+    #[must_use]
     pub fn changed(&self) -> u64 {
-        self.changed
+        self.changes.count()
     }
 
     /// Writes everything: [`open`](Self::open) makes the same graph of it. Says how many bytes.
@@ -204,30 +238,20 @@ impl Graph {
     ///
     /// Those of `out`.
     pub fn write_to(&self, out: &mut dyn Write) -> io::Result<u64> {
-        let layout = u64::from(self.config.layout == GraphLayout::Blocks);
-        let metric = Metric::ALL
-            .iter()
-            .position(|metric| *metric == self.config.metric)
-            .unwrap_or(0) as u64;
-        let numbers = [
-            self.points.len() as u64,
-            metric,
-            self.config.dim as u64,
-            self.config.m as u64,
-            self.config.ef_construction as u64,
-            self.config.seed,
-            layout,
-        ];
-        for number in numbers {
-            out.write_all(&number.to_le_bytes())?;
+        let base = (*self.base.bytes).as_ref();
+        if self.changes.count() == 0 {
+            out.write_all(base)?;
+            return Ok(base.len() as u64);
         }
-        for point in self.points.iter() {
-            out.write_all(&point.0.to_le_bytes())?;
+        let sections = self.base.head.sections(self.len() as usize);
+        let mut head = vec![0; sections.nodes];
+        let points: Vec<PointId> = (0..self.len()).map(|vertex| self.point(vertex)).collect();
+        self.base.head.write(points.into_iter(), &mut head);
+        out.write_all(&head)?;
+        for vertex in 0..self.len() {
+            out.write_all(self.node(vertex))?;
         }
-        for component in self.rows.iter() {
-            out.write_all(&component.to_le_bytes())?;
-        }
-        Ok(56 + 4 * (self.points.len() + self.rows.len()) as u64)
+        Ok(sections.end as u64)
     }
 
     /// A graph that was written; it reads `bytes` in place for as long as it lives. Does not read all of them, so
@@ -237,60 +261,57 @@ impl Graph {
     ///
     /// [`GraphDamage`] if they are no graph, or of another version.
     pub fn open(bytes: IndexBytes) -> Result<Self, GraphDamage> {
-        let all: &[u8] = (*bytes).as_ref();
-        let number = |place: usize| -> Result<u64, GraphDamage> {
-            let part = all
-                .get(8 * place..8 * place + 8)
-                .ok_or_else(|| GraphDamage("too short".to_string()))?;
-            Ok(u64::from_le_bytes(part.try_into().expect("eight bytes")))
-        };
-        let config = GraphConfig {
-            metric: *Metric::ALL
-                .get(number(1)? as usize)
-                .ok_or_else(|| GraphDamage("metric".to_string()))?,
-            dim: number(2)? as usize,
-            m: number(3)? as usize,
-            ef_construction: number(4)? as usize,
-            seed: number(5)?,
-            layout: if number(6)? == 1 {
-                GraphLayout::Blocks
-            } else {
-                GraphLayout::Compact
-            },
-        };
-        let count = number(0)? as usize;
-        let words: Vec<[u8; 4]> = all[56..].as_chunks::<4>().0.to_vec();
-        if words.len() != count + count * config.dim {
-            return Err(GraphDamage("length".to_string()));
-        }
-        let points = words[..count]
-            .iter()
-            .map(|word| PointId(u32::from_le_bytes(*word)))
-            .collect();
-        let rows = words[count..].iter().map(|word| f32::from_le_bytes(*word)).collect();
-        Ok(Self {
-            config,
-            points: Arc::new(points),
-            rows: Arc::new(rows),
-            changed: 0,
-        })
+        let (head, vertices) = Head::read((*bytes).as_ref())?;
+        Ok(Self::of(head, vertices, bytes))
+    }
+}
+
+impl Nodes for Graph {
+    fn len(&self) -> u32 {
+        self.len()
     }
 
-    /// Counts; `O(vertices)`.
-    pub fn stats(&self) -> GraphStats {
-        GraphStats {
-            vertices: self.points.len() as u64,
-            code_bytes: 4 * self.rows.len() as u64,
-            ..GraphStats::default()
-        }
+    #[inline]
+    fn record(&self, vertex: u32) -> &[u8] {
+        self.base.layout.record(self.node(vertex))
     }
 
-    /// That its promises are kept; what is wrong, if they are not. `O(links)`.
-    ///
-    /// # Errors
-    ///
-    /// The first broken promise.
-    pub fn check(&self) -> Result<(), String> {
-        Ok(())
+    #[inline]
+    fn links(&self, vertex: u32, out: &mut Vec<u32>) {
+        let count = self.len();
+        let links = self.base.layout.links(self.node(vertex));
+        // A link that is not there is damage; see `open`.
+        out.extend(links.filter(|link| *link < count));
+    }
+
+    #[inline]
+    fn prefetch_record(&self, vertex: u32) {
+        self.base.layout.prefetch_record(self.node(vertex));
+    }
+
+    #[inline]
+    fn prefetch_links(&self, vertex: u32) {
+        self.base.layout.prefetch(self.node(vertex));
+    }
+}
+
+impl Blocks for Graph {
+    #[inline]
+    fn node(&self, vertex: u32) -> &[u8] {
+        if let Some(node) = self.changes.get(vertex) {
+            return node;
+        }
+        let stride = self.base.layout.stride();
+        &(*self.base.bytes).as_ref()[self.base.sections.nodes + vertex as usize * stride..][..stride]
+    }
+
+    #[inline]
+    fn prefetch_node(&self, vertex: u32) {
+        self.base.layout.prefetch(self.node(vertex));
+    }
+
+    #[inline]
+    fn neighbors<'a>(&self, node: &'a [u8]) -> (&'a [[u8; 4]], impl Iterator<Item = &'a [u8]>) {
+        (self.base.layout.link_places(node), self.base.layout.batches(node))
     }
 }

@@ -1,0 +1,161 @@
+//! Which vertices does a walk look at next, and which are the nearest so far?
+
+/// Set in the number of a vertex that was expanded.
+const EXPANDED: u32 = 1 << 31;
+
+/// The nearest `capacity` vertices seen, in order, each expanded or not. An array: for the widths of beams in use,
+/// shifting it is faster than two heaps.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pool {
+    capacity: usize,
+    /// Distance and vertex; ascending.
+    entries: Vec<(f32, u32)>,
+    /// All before this are expanded.
+    next: usize,
+}
+
+impl Pool {
+    pub(crate) fn reset(&mut self, capacity: usize) {
+        self.capacity = capacity;
+        self.entries.clear();
+        self.entries.reserve(capacity + 1);
+        self.next = 0;
+    }
+
+    /// What is not nearer than this need not be offered.
+    #[inline]
+    pub(crate) fn bound(&self) -> f32 {
+        if self.entries.len() < self.capacity {
+            f32::INFINITY
+        } else {
+            self.entries.last().map_or(f32::NEG_INFINITY, |(distance, _)| *distance)
+        }
+    }
+
+    /// Takes a vertex in, if it is nearer than the bound.
+    #[inline]
+    pub(crate) fn offer(&mut self, distance: f32, vertex: u32) {
+        let is_nearer = distance < self.bound();
+        if !is_nearer {
+            return;
+        }
+        if self.entries.len() == self.capacity {
+            self.entries.pop();
+        }
+        let place = self.entries.partition_point(|(other, _)| *other <= distance);
+        self.entries.insert(place, (distance, vertex));
+        self.next = self.next.min(place);
+    }
+
+    /// The nearest vertex that was not expanded; it is from now on.
+    #[inline]
+    pub(crate) fn expand(&mut self) -> Option<u32> {
+        let (_, vertex) = self.entries.get_mut(self.next)?;
+        let found = *vertex;
+        *vertex |= EXPANDED;
+        self.next += 1;
+        while self
+            .entries
+            .get(self.next)
+            .is_some_and(|(_, vertex)| vertex & EXPANDED != 0)
+        {
+            self.next += 1;
+        }
+        Some(found)
+    }
+
+    /// The vertex that [`expand`](Self::expand) would give.
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<u32> {
+        self.entries.get(self.next).map(|(_, vertex)| *vertex)
+    }
+
+    /// What is held, nearest first.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (f32, u32)> + '_ {
+        self.entries
+            .iter()
+            .map(|(distance, vertex)| (*distance, vertex & !EXPANDED))
+    }
+}
+
+/// Which vertices a walk has met.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Visited {
+    words: Vec<u64>,
+    /// Words that are not zero, to be cleared: a walk meets few vertices.
+    touched: Vec<u32>,
+}
+
+impl Visited {
+    pub(crate) fn reset(&mut self, vertices: u32) {
+        for word in self.touched.drain(..) {
+            self.words[word as usize] = 0;
+        }
+        let words = (vertices as usize).div_ceil(64);
+        if self.words.len() < words {
+            self.words.resize(words, 0);
+        }
+    }
+
+    /// Whether a vertex was met before.
+    #[inline]
+    pub(crate) fn contains(&self, vertex: u32) -> bool {
+        self.words[vertex as usize / 64] >> (vertex % 64) & 1 == 1
+    }
+
+    /// Meets a vertex; says whether for the first time.
+    #[inline]
+    pub(crate) fn insert(&mut self, vertex: u32) -> bool {
+        let word = &mut self.words[vertex as usize / 64];
+        let bit = 1 << (vertex % 64);
+        let is_new = *word & bit == 0;
+        if *word == 0 {
+            self.touched.push(vertex / 64);
+        }
+        *word |= bit;
+        is_new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever the order of offers and expansions, it holds the nearest and gives the nearest that is left.
+        #[test]
+        fn a_pool_is_a_sorted_list(capacity in 1..9_usize, steps in vec((0..30_u8, any::<bool>()), 0..60)) {
+            let mut pool = Pool::default();
+            pool.reset(capacity);
+            let mut model: Vec<(f32, u32, bool)> = Vec::new();
+            for (vertex, (distance, expand)) in (0..).zip(steps) {
+                let distance = f32::from(distance);
+                pool.offer(distance, vertex);
+                model.push((distance, vertex, false));
+                model.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+                model.truncate(capacity);
+                if expand {
+                    let expected = model.iter_mut().find(|entry| !entry.2);
+                    let expected = expected.map(|entry| { entry.2 = true; entry.1 });
+                    prop_assert_eq!(pool.peek(), expected);
+                    prop_assert_eq!(pool.expand(), expected);
+                }
+                let held: Vec<_> = pool.held().collect();
+                let expected: Vec<_> = model.iter().map(|(distance, vertex, _)| (*distance, *vertex)).collect();
+                prop_assert_eq!(held, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_walk_has_met_nothing() {
+        let mut visited = Visited::default();
+        visited.reset(200);
+        assert!(visited.insert(3) && visited.insert(199) && !visited.insert(3));
+        visited.reset(300);
+        assert!(visited.insert(3) && !visited.contains(199) && visited.insert(299));
+    }
+}
