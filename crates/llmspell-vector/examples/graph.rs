@@ -66,19 +66,32 @@ fn main() {
             layout,
         };
         let start = Instant::now();
-        let graph = Graph::build(&config, &points, &rows, 2, &Quiet).expect("nobody cancels");
+        let kept = std::env::var("KEEP").ok().map(|prefix| format!("{prefix}.{name}"));
+        let graph = match kept.as_ref().and_then(|path| std::fs::read(path).ok()) {
+            Some(bytes) => Graph::open(std::sync::Arc::new(bytes)).expect("it was written by this program"),
+            None => Graph::build(&config, &points, &rows, 2, &Quiet).expect("nobody cancels"),
+        };
+        if let Some(path) = kept {
+            let mut file = std::fs::File::create(path).expect("a place to keep it");
+            graph.write_to(&mut file).expect("room to keep it");
+        }
         println!(
             "{name}: built in {:.2} s; {:?}",
             start.elapsed().as_secs_f64(),
             graph.stats()
         );
         let mut scratch = Scratch::default();
+        let only: Option<usize> = std::env::var("EF").ok().and_then(|text| text.parse().ok());
         for ef in [
             10, 16, 20, 24, 32, 40, 50, 64, 80, 100, 128, 160, 200, 300, 400, 800, 1600,
         ] {
+            if only.is_some_and(|only| only != ef) {
+                continue;
+            }
+            let repeats = if only.is_some() { 60 } else { 3 };
             let mut best = f64::INFINITY;
             let mut hits = 0;
-            for _ in 0..3 {
+            for _ in 0..repeats {
                 hits = 0;
                 let start = Instant::now();
                 for (query, truth) in queries.chunks(dim).zip(truth.chunks(100)) {

@@ -48,9 +48,9 @@ use image::{AlignedBytes, Head, Sections};
 use nodes::{Changes, NONE, NodeLayout};
 use walk::{Blocks, Memory, Nodes, walk_blocks, walk_codes};
 
-/// Candidates beyond `k` in a shortlist: as many as `k`, and at least these. The error of a code of half bytes puts a
-/// true neighbor behind so many others in fewer than one case of a thousand.
-const SHORTLIST_EXTRA_MIN: usize = 10;
+/// Components at which a shortlist has twice as many candidates as are wanted. The error of a code falls with the root
+/// of their number, and so do the places by which it puts a true neighbor too far behind.
+const SHORTLIST_DOUBLE_DIM: f32 = 96.0;
 
 /// Memory of a search, kept for the next one: about one bit per vertex of the largest graph searched with it.
 #[derive(Debug, Default)]
@@ -181,7 +181,8 @@ impl Graph {
                     .for_each(|(estimate, vertex)| push(*estimate, *vertex));
             }
         }
-        let wanted = k.saturating_add(k.max(SHORTLIST_EXTRA_MIN));
+        let extra = k as f32 * (SHORTLIST_DOUBLE_DIM / head.encoder.padded() as f32).sqrt();
+        let wanted = k.saturating_add(extra.ceil() as usize + 1);
         if found.len() > wanted {
             found.select_nth_unstable_by(wanted, |a, b| a.estimate.total_cmp(&b.estimate));
             found.truncate(wanted);

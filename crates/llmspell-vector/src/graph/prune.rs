@@ -9,7 +9,7 @@ use crate::graph::space::WalkSpace;
 use crate::neighbor::PointId;
 
 /// Square of the slack: distances are squared.
-const ALPHA_SQUARED: f32 = 1.2 * 1.2;
+const ALPHA_SQUARED: f32 = 1.1;
 
 /// Everything that exact distances in the walk need.
 #[derive(Clone, Copy)]

@@ -9,7 +9,7 @@ use crate::random::Random;
 /// Sampled vertices whose sign codes are scanned for where to begin, at most. They take the place of the upper levels.
 const ENTRIES_MAX: usize = 1_024;
 /// Vertices per entry point, at least.
-const VERTICES_PER_ENTRY: usize = 48;
+const VERTICES_PER_ENTRY: usize = 192;
 /// Entry points that a walk begins at.
 const BEGINNINGS: usize = 3;
 
@@ -205,6 +205,11 @@ pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entr
         if !visited.insert(vertex) {
             continue;
         }
+        // Probably the next one: it arrives while this one is looked at.
+        let probably_next = pool.peek();
+        if let Some(next) = probably_next {
+            nodes.prefetch_node(next);
+        }
         let node = nodes.node(vertex);
         let distance = encoder.codec.distance(&mut query.code, nodes.record(vertex));
         expanded.push((distance, vertex));
@@ -223,7 +228,9 @@ pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entr
                 }
             }
         }
-        if let Some(next) = pool.peek() {
+        if let Some(next) = pool.peek()
+            && Some(next) != probably_next
+        {
             nodes.prefetch_node(next);
         }
     }

@@ -116,14 +116,10 @@ impl Codec {
             1.0
         };
         let per_step = 1.0 / query.step;
-        query.levels.clear();
-        query.levels.extend(
-            query
-                .components
-                .iter()
-                .map(|component| (component * per_step).round_ties_even() as i8),
-        );
-        let sum: i32 = query.levels.iter().map(|level| i32::from(*level)).sum();
+        query.levels.resize(query.components.len(), 0);
+        let sum = self
+            .codes
+            .quantize_bytes(&query.components, per_step, &mut query.levels);
         query.middle = MIDDLE * sum as f32;
         query.to_centroids.clear();
         query.to_centroids.resize(self.centroids.len(), f32::NAN);

@@ -85,10 +85,17 @@ impl Signs {
     /// Prepares a rotated query.
     pub(crate) fn prepare(&self, components: &[f32], query: &mut SignQuery) {
         let groups = components.as_chunks::<4>().0;
-        let spans = groups.iter().map(|[a, b, c, d]| a.abs() + b.abs() + c.abs() + d.abs());
-        let (sum, largest) = spans.fold((0.0_f32, 0.0_f32), |(sum, largest), span| {
-            (sum + span, largest.max(span))
-        });
+        // Of four lanes, so that one addition need not wait for the last.
+        let (mut sums, mut largest) = ([0.0_f32; 4], [0.0_f32; 4]);
+        for groups in groups.as_chunks::<4>().0 {
+            for lane in 0..4 {
+                let [a, b, c, d] = groups[lane].map(f32::abs);
+                let span = (a + b) + (c + d);
+                sums[lane] += span;
+                largest[lane] = largest[lane].max(span);
+            }
+        }
+        let (sum, largest) = (sums.iter().sum::<f32>(), largest.into_iter().fold(0.0, f32::max));
         query.step = if largest > 0.0 && largest.is_finite() {
             2.0 * largest / 255.0
         } else {
@@ -96,20 +103,8 @@ impl Signs {
         };
         query.offset = -sum;
         query.tables.resize(groups.len() * GROUP_BYTES, 0);
-        let per_step = 1.0 / query.step;
-        for (group, table) in groups.iter().zip(query.tables.as_chunks_mut::<GROUP_BYTES>().0) {
-            // Twice the sum of the positive ones of the chosen components, above the lowest possible sum.
-            let [a, b, c, d] = group.map(|component| 2.0 * component * per_step);
-            let lowest = a.abs() + b.abs() + c.abs() + d.abs() - (a + b + c + d);
-            let base = 0.5 * lowest + 0.5;
-            let first = [base, base + a, base + b, base + a + b];
-            for (i, low) in first.into_iter().enumerate() {
-                table[i] = low as u8;
-                table[i + 4] = (low + c) as u8;
-                table[i + 8] = (low + d) as u8;
-                table[i + 12] = (low + c + d) as u8;
-            }
-        }
+        // A chosen component is positive instead of negative: twice its value more.
+        self.codes.tables(components, 2.0 / query.step, &mut query.tables);
     }
 
     /// Estimated squared distances of the neighbors of a batch, whose center is `to_center` away.

@@ -4,9 +4,10 @@ use std::arch::x86_64::{
     __m128i, __m256, __m256i, _CMP_LT_OQ, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128, _mm_shuffle_epi32,
     _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castsi256_si128, _mm256_cmp_ps,
     _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extracti128_si256, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_movemask_ps, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16,
-    _mm256_storeu_ps, _mm256_sub_epi16,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_movemask_ps,
+    _mm256_permute_ps, _mm256_permute2f128_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_ps,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16, _mm256_storeu_ps,
+    _mm256_sub_epi16,
 };
 
 use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, scalar};
@@ -24,6 +25,8 @@ pub(super) fn detect() -> Option<CodeKernels> {
         hadamard,
         nibble_dot,
         quantize_nibbles,
+        quantize_bytes,
+        tables,
         estimates,
         below,
     })
@@ -31,8 +34,31 @@ pub(super) fn detect() -> Option<CodeKernels> {
 
 /// The portable loop, compiled for these registers.
 #[target_feature(enable = "avx2,fma")]
+fn quantize_bytes(values: &[f32], scale: f32, levels: &mut [i8]) -> i32 {
+    scalar::quantize_bytes(values, scale, levels)
+}
+
+/// The portable loop, compiled for these registers.
+#[target_feature(enable = "avx2,fma")]
+fn tables(values: &[f32], scale: f32, tables: &mut [u8]) {
+    scalar::tables(values, scale, tables);
+}
+
+/// The first three stages within registers: each component meets the one whose number differs in one bit.
+#[target_feature(enable = "avx2,fma")]
 fn hadamard(values: &mut [f32]) {
-    scalar::hadamard(values);
+    let signs = [1, 2, 4].map(|bit| {
+        let signs: [f32; 8] = std::array::from_fn(|lane| if lane & bit == 0 { 1.0 } else { -1.0 });
+        load_floats(&signs)
+    });
+    for lanes in values.as_chunks_mut::<8>().0 {
+        let mut sums = load_floats(lanes);
+        sums = _mm256_fmadd_ps(sums, signs[0], _mm256_permute_ps::<0b10_11_00_01>(sums));
+        sums = _mm256_fmadd_ps(sums, signs[1], _mm256_permute_ps::<0b01_00_11_10>(sums));
+        sums = _mm256_fmadd_ps(sums, signs[2], _mm256_permute2f128_ps::<1>(sums, sums));
+        store(lanes, sums);
+    }
+    scalar::hadamard_from(8, values);
 }
 
 /// The portable loop, compiled for these registers.

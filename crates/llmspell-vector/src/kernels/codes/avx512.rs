@@ -1,14 +1,15 @@
 //! AVX-512 F, BW and VNNI: tables of 16 values are looked up 64 times by one byte shuffle.
 
 use std::arch::x86_64::{
-    __m256i, __m512, __m512i, _CMP_LT_OQ, _mm_add_epi16, _mm_unpackhi_epi16, _mm_unpacklo_epi16, _mm256_add_epi16,
-    _mm256_and_si256, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_set_m128i,
-    _mm256_set1_epi8, _mm256_srli_epi16, _mm512_add_epi16, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512,
-    _mm512_castsi256_si512, _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32,
-    _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps, _mm512_inserti64x4,
-    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_reduce_add_epi32, _mm512_set1_epi8, _mm512_set1_ps,
-    _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_slli_epi16, _mm512_srli_epi16, _mm512_storeu_ps,
-    _mm512_sub_epi16,
+    __m256i, __m512, __m512i, _CMP_LT_OQ, _mm_add_epi16, _mm_storeu_si128, _mm_unpackhi_epi16, _mm_unpacklo_epi16,
+    _mm256_add_epi16, _mm256_and_si256, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256,
+    _mm256_set_m128i, _mm256_set1_epi8, _mm256_srli_epi16, _mm512_add_epi16, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_and_si512, _mm512_castsi256_si512, _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
+    _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_dpbusd_epi32,
+    _mm512_extracti64x4_epi64, _mm512_fmadd_ps, _mm512_inserti64x4, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mask_mov_ps, _mm512_maskz_mov_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permute_ps, _mm512_reduce_add_epi32,
+    _mm512_set1_epi8, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8,
+    _mm512_shuffle_f32x4, _mm512_slli_epi16, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi16, _mm512_sub_ps,
 };
 
 use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, scalar};
@@ -30,15 +31,64 @@ pub(super) fn detect() -> Option<CodeKernels> {
         hadamard,
         nibble_dot,
         quantize_nibbles,
+        quantize_bytes,
+        tables,
         estimates,
         below,
     })
 }
 
-/// The portable loop, compiled for these registers.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn quantize_bytes(values: &[f32], scale: f32, levels: &mut [i8]) -> i32 {
+    let scale = _mm512_set1_ps(scale);
+    let mut sum = _mm512_setzero_si512();
+    for (values, levels) in values.as_chunks::<16>().0.iter().zip(levels.as_chunks_mut::<16>().0) {
+        let rounded = _mm512_cvtps_epi32(_mm512_mul_ps(load_floats(values), scale));
+        sum = _mm512_add_epi32(sum, rounded);
+        // SAFETY: the array is 16 writable bytes, and this store needs no alignment.
+        unsafe { _mm_storeu_si128(levels.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(rounded)) }
+    }
+    _mm512_reduce_add_epi32(sum)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn tables(values: &[f32], scale: f32, tables: &mut [u8]) {
+    // Which choices, of 16, contain each of the four values.
+    let zero = _mm512_setzero_ps();
+    for (values, table) in values
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .zip(tables.as_chunks_mut::<GROUP_BYTES>().0)
+    {
+        let [a, b, c, d] = values.map(|value| _mm512_set1_ps(value * scale));
+        let chosen = |bits, value| _mm512_maskz_mov_ps(bits, value);
+        let low = _mm512_add_ps(chosen(0xaaaa, a), chosen(0xcccc, b));
+        let high = _mm512_add_ps(chosen(0xf0f0, c), chosen(0xff00, d));
+        let lowest = _mm512_add_ps(
+            _mm512_add_ps(_mm512_min_ps(a, zero), _mm512_min_ps(b, zero)),
+            _mm512_add_ps(_mm512_min_ps(c, zero), _mm512_min_ps(d, zero)),
+        );
+        let sums = _mm512_cvtps_epi32(_mm512_sub_ps(_mm512_add_ps(low, high), lowest));
+        // SAFETY: the array is 16 writable bytes, and this store needs no alignment.
+        unsafe { _mm_storeu_si128(table.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(sums)) }
+    }
+}
+
+/// The first four stages within registers: each component meets the one whose number differs in one bit.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
 fn hadamard(values: &mut [f32]) {
-    scalar::hadamard(values);
+    let one = _mm512_set1_ps(1.0);
+    let signs = [0xaaaa, 0xcccc, 0xf0f0, 0xff00].map(|second| _mm512_mask_mov_ps(one, second, _mm512_set1_ps(-1.0)));
+    for lanes in values.as_chunks_mut::<16>().0 {
+        let mut sums = load_floats(lanes);
+        sums = _mm512_fmadd_ps(sums, signs[0], _mm512_permute_ps::<0b10_11_00_01>(sums));
+        sums = _mm512_fmadd_ps(sums, signs[1], _mm512_permute_ps::<0b01_00_11_10>(sums));
+        sums = _mm512_fmadd_ps(sums, signs[2], _mm512_shuffle_f32x4::<0b10_11_00_01>(sums, sums));
+        sums = _mm512_fmadd_ps(sums, signs[3], _mm512_shuffle_f32x4::<0b01_00_11_10>(sums, sums));
+        store(lanes, sums);
+    }
+    scalar::hadamard_from(16, values);
 }
 
 /// The portable loop, compiled for these registers.

@@ -46,6 +46,8 @@ pub(crate) struct CodeKernels {
     hadamard: unsafe fn(&mut [f32]),
     nibble_dot: unsafe fn(&[u8], &[i8]) -> i32,
     quantize_nibbles: unsafe fn(&[f32], f32, &mut [u8]) -> (f32, f32),
+    quantize_bytes: unsafe fn(&[f32], f32, &mut [i8]) -> i32,
+    tables: unsafe fn(&[f32], f32, &mut [u8]),
     estimates: unsafe fn(&[u8], &[u8], &[u8; 2 * BATCH], &[u8; 2 * BATCH], Scale, &mut [f32; BATCH]),
     below: unsafe fn(&[f32; BATCH], f32) -> u32,
 }
@@ -83,9 +85,12 @@ impl CodeKernels {
     ///
     /// # Panics
     ///
-    /// If the length is not a power of two.
+    /// If the length is not a power of two, or less than 16.
     pub(crate) fn hadamard(&self, values: &mut [f32]) {
-        assert!(values.len().is_power_of_two(), "the transform is made of halves");
+        assert!(
+            values.len().is_power_of_two() && values.len() >= 16,
+            "the transform is made of halves"
+        );
         // SAFETY: the CPU features were detected by the `detect` that filled in this table.
         unsafe { (self.hadamard)(values) }
     }
@@ -121,6 +126,35 @@ impl CodeKernels {
         );
         // SAFETY: as above; the lengths were checked.
         unsafe { (self.quantize_nibbles)(values, scale, code) }
+    }
+
+    /// Rounds `values[i] * scale`, which must be within -127 to 127, to whole numbers; returns their sum.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ, or are no multiple of [`PADDING`].
+    pub(crate) fn quantize_bytes(&self, values: &[f32], scale: f32, levels: &mut [i8]) -> i32 {
+        assert!(
+            values.len() == levels.len() && values.len().is_multiple_of(PADDING),
+            "codes and queries of one graph have one length"
+        );
+        // SAFETY: as above; the lengths were checked.
+        unsafe { (self.quantize_bytes)(values, scale, levels) }
+    }
+
+    /// For each four values, the 16 sums of choices among them (bit `i` chooses value `i`) times `scale`, above the
+    /// lowest of the 16, rounded. None may be above 255.
+    ///
+    /// # Panics
+    ///
+    /// If `tables` is not four times as long as `values`, or the length no multiple of [`PADDING`].
+    pub(crate) fn tables(&self, values: &[f32], scale: f32, tables: &mut [u8]) {
+        assert!(
+            tables.len() == 4 * values.len() && values.len().is_multiple_of(PADDING),
+            "tables and queries of one graph have one length"
+        );
+        // SAFETY: as above; the lengths were checked.
+        unsafe { (self.tables)(values, scale, tables) }
     }
 
     /// Estimated distances of the 32 neighbors of a batch: `base + add + factor * (step * sum + offset)`.

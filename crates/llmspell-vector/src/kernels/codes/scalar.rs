@@ -7,13 +7,19 @@ pub(super) const KERNELS: CodeKernels = CodeKernels {
     hadamard,
     nibble_dot,
     quantize_nibbles,
+    quantize_bytes,
+    tables,
     estimates,
     below,
 };
 
+fn hadamard(values: &mut [f32]) {
+    hadamard_from(1, values);
+}
+
+/// The stages whose halves have `half` components and more.
 #[inline(always)]
-pub(super) fn hadamard(values: &mut [f32]) {
-    let mut half = 1;
+pub(super) fn hadamard_from(mut half: usize, values: &mut [f32]) {
     while half < values.len() {
         for block in values.chunks_exact_mut(2 * half) {
             let (left, right) = block.split_at_mut(half);
@@ -58,6 +64,42 @@ pub(super) fn quantize_nibbles(values: &[f32], scale: f32, code: &mut [u8]) -> (
         }
     }
     (dots.iter().sum(), squares.iter().sum())
+}
+
+/// Added to a number, it leaves no room for a fraction: the sum's low bits are the number, rounded.
+const ROUND: f32 = 12_582_912.0;
+
+#[inline(always)]
+pub(super) fn quantize_bytes(values: &[f32], scale: f32, levels: &mut [i8]) -> i32 {
+    let mut sums = [0; 16];
+    for (values, levels) in values.as_chunks::<16>().0.iter().zip(levels.as_chunks_mut::<16>().0) {
+        for lane in 0..16 {
+            let level = (values[lane] * scale + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i8;
+            levels[lane] = level;
+            sums[lane] += i32::from(level);
+        }
+    }
+    sums.iter().sum()
+}
+
+#[inline(always)]
+pub(super) fn tables(values: &[f32], scale: f32, tables: &mut [u8]) {
+    for (values, table) in values
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .zip(tables.as_chunks_mut::<GROUP_BYTES>().0)
+    {
+        let [a, b, c, d] = values.map(|value| value * scale);
+        // The lowest sum is where exactly the negative ones are chosen.
+        let lowest = a.min(0.0) + b.min(0.0) + c.min(0.0) + d.min(0.0);
+        let base = -lowest;
+        for choice in 0..GROUP_BYTES {
+            let bit = |bit: usize| (choice >> bit & 1) as f32;
+            let sum = base + (a * bit(0) + b * bit(1)) + (c * bit(2) + d * bit(3));
+            table[choice] = (sum + ROUND).to_bits() as u8;
+        }
+    }
 }
 
 fn estimates(

@@ -150,7 +150,7 @@ fn only_values_below_the_bound_are_marked() {
 #[test]
 fn the_transform_twice_multiplies_by_the_length() {
     for kernels in CodeKernels::available() {
-        for exponent in 0..13 {
+        for exponent in 4..13 {
             let values = floats(1 << exponent, 9);
             let mut twice = values.clone();
             kernels.hadamard(&mut twice);
@@ -161,6 +161,25 @@ fn the_transform_twice_multiplies_by_the_length() {
                     "{kernels:?} {}",
                     values.len()
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_transform_of_one_component_is_its_row_of_signs() {
+    for kernels in CodeKernels::available() {
+        for component in [0, 1, 6, 15, 16, 37, 63] {
+            let mut values = vec![0.0; 64];
+            values[component] = 1.0;
+            kernels.hadamard(&mut values);
+            for (i, value) in values.into_iter().enumerate() {
+                let sign = if (i & component).count_ones() % 2 == 0 {
+                    1.0
+                } else {
+                    -1.0
+                };
+                assert_eq!(value, sign, "{kernels:?} component {component}, place {i}");
             }
         }
     }
@@ -190,5 +209,50 @@ fn rounding_takes_the_nearest_level_and_reports_its_sums() {
             (dot - exact_dot).abs() < 1.0e-2 && (squares - exact_squares).abs() < 1.0e-1,
             "{kernels:?}"
         );
+    }
+}
+
+#[test]
+fn levels_are_rounded_and_added_up() {
+    let values = floats(384, 11);
+    for kernels in CodeKernels::available() {
+        let mut levels = vec![0; 384];
+        let sum = kernels.quantize_bytes(&values, 127.0, &mut levels);
+        assert_eq!(
+            sum,
+            levels.iter().map(|level| i32::from(*level)).sum::<i32>(),
+            "{kernels:?}"
+        );
+        for (value, level) in values.iter().zip(levels) {
+            assert!(
+                (value * 127.0 - f32::from(level)).abs() <= 0.5001,
+                "{kernels:?}: {value} became {level}"
+            );
+        }
+    }
+}
+
+#[test]
+fn tables_hold_the_sums_of_all_choices_above_the_lowest() {
+    let values = floats(128, 12);
+    for kernels in CodeKernels::available() {
+        let mut tables = vec![0; 512];
+        kernels.tables(&values, 60.0, &mut tables);
+        for (values, table) in values.chunks(4).zip(tables.chunks(16)) {
+            let sum = |choice: usize| -> f32 {
+                (0..4)
+                    .filter(|bit| choice >> bit & 1 == 1)
+                    .map(|bit| 60.0 * values[bit])
+                    .sum()
+            };
+            let lowest = (0..16).map(sum).fold(f32::INFINITY, f32::min);
+            for (choice, entry) in table.iter().enumerate() {
+                let exact = sum(choice) - lowest;
+                assert!(
+                    (exact - f32::from(*entry)).abs() < 0.501,
+                    "{kernels:?} {choice}: {exact} became {entry}"
+                );
+            }
+        }
     }
 }
