@@ -12,6 +12,8 @@
 //! | `output.rs`     | how are answers written, for people and for programs?   |
 //! | `progress.rs`   | how does a long job show that it lives?                 |
 //! | `errors.rs`     | what went wrong, what to try, which exit code?          |
+//! | `random.rs`     | where does chance come from?                            |
+//! | `measure/`      | how fast, how large, on which machine?                  |
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +24,7 @@ mod input;
 mod measure;
 mod output;
 mod progress;
+mod random;
 mod scope_arg;
 mod session;
 
