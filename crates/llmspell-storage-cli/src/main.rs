@@ -6,6 +6,7 @@
 //! |-----------------|---------------------------------------------------------|
 //! | `args.rs`       | what can be asked, and with which words?                |
 //! | `scope_arg.rs`  | how is a scope written on a command line and in a file? |
+//! | `memory_arg.rs` | how is a memory tier written on a command line?          |
 //! | `session.rs`    | which database, space and scope is this call about?     |
 //! | `input/`        | how do vectors get in? JSONL, `.npy`, `.fvecs`          |
 //! | `commands/`     | what does each verb do?                                 |
@@ -22,6 +23,7 @@ mod commands;
 mod errors;
 mod input;
 mod measure;
+mod memory_arg;
 mod output;
 mod progress;
 mod random;

@@ -9,6 +9,7 @@ pub(crate) mod demo;
 pub(crate) mod entry_view;
 pub(crate) mod get;
 pub(crate) mod import;
+pub(crate) mod index_view;
 pub(crate) mod kv;
 pub(crate) mod list;
 pub(crate) mod scope;

@@ -2,15 +2,13 @@
 //!
 //! | file     | question                                                    |
 //! |----------|-------------------------------------------------------------|
-//! | `ann.rs` | vectors: build, open, recall and latency, inserts, memory    |
+//! | `ann/` | vectors: build, open, recall and latency, inserts, memory    |
 //! | `generate/` | vectors to measure with, and their true neighbors |
 //! | `kv.rs`  | keys: reads, durable writes alone and together, batches, scans |
 //!
 //! With `--json` each line has its `phase`. The fields are fixed; more may be added.
 
 mod ann;
-mod ann_data;
-mod ann_search;
 mod generate;
 mod kv;
 

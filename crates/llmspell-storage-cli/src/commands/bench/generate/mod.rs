@@ -21,6 +21,7 @@ use serde_json::json;
 
 use self::mixture::{Kind, Mixture, Shape};
 use self::npy_file::{NpyFile, refuse_existing};
+pub(super) use self::truth::kernel_metric;
 use crate::errors::CliError;
 use crate::output::{Output, bytes_text, grouped};
 use crate::progress::Progress;

@@ -88,7 +88,7 @@ impl Search {
 }
 
 /// The same metric, as the maths calls it.
-fn kernel_metric(metric: DistanceMetric) -> Metric {
+pub(in crate::commands::bench) fn kernel_metric(metric: DistanceMetric) -> Metric {
     match metric {
         DistanceMetric::Cosine => Metric::Cosine,
         DistanceMetric::Euclidean => Metric::Euclidean,
