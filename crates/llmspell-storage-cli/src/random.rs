@@ -23,6 +23,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
+    /// One of `0..end`; `end` must not be 0.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        let wide = u128::from(self.number()) * u128::from(end);
+        (wide >> 64) as u64
+    }
+
     /// Within `0.0..1.0`.
     pub(crate) fn unit(&mut self) -> f64 {
         (self.number() >> 11) as f64 / (1_u64 << 53) as f64
@@ -66,8 +72,10 @@ mod tests {
     }
 
     #[test]
-    fn uniform_numbers_stay_below_one() {
+    fn uniform_numbers_stay_below_their_end() {
         let mut random = Random::new(&[7]);
+        let drawn: Vec<u64> = (0..1000).map(|_| random.below(3)).collect();
+        assert!((0..3).all(|number| drawn.contains(&number)) && drawn.iter().all(|number| *number < 3));
         assert!((0..1000).all(|_| (0.0..1.0).contains(&random.unit())));
     }
 }

@@ -108,8 +108,7 @@ impl Bench<'_> {
     /// with the settings of this one.
     pub(super) async fn settle(&self, store: &HNSWVectorStorage, output: &mut Output) -> Result<(), CliError> {
         let removed = remove_leftovers(store).await?;
-        let progress = Progress::new(None, "", output.is_json());
-        progress.say("building the index".into());
+        let progress = Progress::spinner("building the index".into(), output.is_json());
         let started = Instant::now();
         store.build_index().await?;
         let seconds = started.elapsed().as_secs_f64();

@@ -70,7 +70,7 @@ pub(crate) struct GenerateArgs {
     queries: usize,
 
     /// Clusters; the first is the largest
-    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    #[arg(long, value_name = "COUNT", default_value_t = 200)]
     clusters: usize,
 
     /// Dimensions of a cluster
