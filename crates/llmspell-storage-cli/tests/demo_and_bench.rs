@@ -167,6 +167,37 @@ fn bench_ann_prints_every_phase_with_its_fields() {
                 .chain(["--metric", "l2", "--k", "4"]),
         )
         .fails(64, "fewer than k");
+
+    // Where the truth of one of the two queries is another one, half is found, however the threads share them.
+    let half: Vec<u8> = [3_i32, 4, 2, 0, 1, 2]
+        .iter()
+        .flat_map(|row| row.to_le_bytes())
+        .collect();
+    place.file("truth.npy", npy("<i4", "(2, 3)", &half));
+    let quick = [
+        "--metric",
+        "l2",
+        "--k",
+        "3",
+        "--ef",
+        "8",
+        "--threads",
+        "1,2,5",
+        "--seconds",
+        "0",
+        "--json",
+    ];
+    let lines = place
+        .run(["bench", "ann"].into_iter().chain(arrays).chain(quick))
+        .succeeds()
+        .json();
+    let recalls: Vec<_> = lines
+        .iter()
+        .filter(|line| line["phase"] == "search")
+        .map(|line| &line["recall"])
+        .collect();
+    assert_eq!(recalls, [0.5, 0.5, 0.5]);
+
     for (wrong, part) in [
         (["--ef", "2"], "ef 2 is smaller than k"),
         (["--reps", "0"], "reps must be at least 1"),

@@ -146,10 +146,41 @@ pub(super) fn truths(
 
 #[cfg(test)]
 mod tests {
+    use llmspell_storage::{HNSWConfig, VectorEntry};
+
     use super::*;
 
     fn result(id: &str, distance: f32) -> VectorResult {
         VectorResult::new(id.into(), -distance, distance)
+    }
+
+    #[test]
+    fn every_entry_of_the_scope_has_the_same_chance() {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let store = HNSWVectorStorage::new(1, HNSWConfig::balanced());
+        let entries =
+            (0..3000_u16).map(|number| VectorEntry::new(format!("{number:04}"), vec![f32::from(number) + 1.0]));
+        runtime.block_on(store.insert(entries.collect())).unwrap();
+        let progress = Progress::new(None, "entries", true);
+        let draw = |count, seed| {
+            let drawn = draw(&store, &StateScope::Global, count, seed, &progress);
+            runtime.block_on(drawn).unwrap()
+        };
+
+        let (sample, seen) = draw(600, 1);
+        assert_eq!((sample.len(), seen), (600, 3000));
+        let mut numbers: Vec<u16> = sample.iter().map(|sampled| sampled.id.parse().unwrap()).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), 600, "no entry twice");
+        for third in [0..1000, 1000..2000, 2000..3000] {
+            let drawn = numbers.iter().filter(|number| third.contains(*number)).count();
+            // 200 are expected, with a deviation of about 12.
+            assert!((140..260).contains(&drawn), "{third:?}: {drawn}");
+        }
+        assert_eq!(draw(600, 1).0, sample, "the same seed draws the same sample");
+        assert_ne!(draw(600, 2).0, sample);
+        assert_eq!(draw(5000, 1).0.len(), 3000);
     }
 
     #[test]
