@@ -1,11 +1,16 @@
 //! Work on the project itself, with what cargo gives: `cargo xtask help`.
 
 mod crash;
+mod memcheck;
+mod million;
 mod soak;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// Exit code where this machine lacks what a command needs.
+const EXIT_TOOL_MISSING: u8 = 2;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Work on llmspell-storage itself", version)]
@@ -20,6 +25,12 @@ enum Command {
     Crash(crash::Arguments),
     /// Runs the model tests for long.
     Soak(soak::Arguments),
+    /// Loads, opens, searches and extends a large store; with `--growth` also how that grows.
+    BenchMillion(million::Arguments),
+    /// Runs the tests of `llmspell-vector` under the address sanitizer.
+    Asan(memcheck::Arguments),
+    /// Runs the tests of `llmspell-vector` under valgrind.
+    Valgrind(memcheck::Arguments),
     /// What `crash` starts, and kills.
     #[command(hide = true)]
     CrashWriter(crash::ChildArguments),
@@ -34,7 +45,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // Without a backtrace: what failed is what was asked for, not this program.
             eprintln!("failed: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<memcheck::ToolMissing>() {
+                ExitCode::from(EXIT_TOOL_MISSING)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -43,6 +58,9 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Crash(arguments) => crash::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
+        Command::BenchMillion(arguments) => million::run(&arguments),
+        Command::Asan(arguments) => memcheck::asan(&arguments),
+        Command::Valgrind(arguments) => memcheck::valgrind(&arguments),
         Command::CrashWriter(arguments) => crash::write(&arguments),
         Command::CrashChecker(arguments) => crash::check(&arguments),
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{bench, completions, delete, demo, get, import, kv, list, scope, search};
+use crate::commands::{bench, completions, delete, demo, get, import, index, kv, list, recall, scope, search};
 use crate::scope_arg::ScopeArg;
 
 /// Space that calls are about unless they say otherwise.
@@ -96,6 +96,11 @@ pub(crate) enum Command {
     /// Read and write key-value data
     #[command(subcommand)]
     Kv(kv::KvCommand),
+    /// Build the index of a space, or build it anew
+    #[command(subcommand)]
+    Index(index::IndexCommand),
+    /// Measure how much an index misses, on the vectors that are stored, and recommend an `ef_search`
+    Recall(recall::RecallArgs),
     /// Verify everything that is stored; exit code 2 if something is wrong
     Check,
     /// Measure speed, recall, memory and disk on this machine

@@ -73,8 +73,8 @@ pub(crate) enum CliError {
         problems: u64,
     },
 
-    /// The demo saw something that the engine promises not to happen.
-    #[error("the demo expected {expected}")]
+    /// A demo or bench saw something that the engine promises not to happen.
+    #[error("a promise is broken: expected {expected}")]
     PromiseBroken {
         /// What should have been.
         expected: String,

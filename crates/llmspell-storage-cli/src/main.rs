@@ -6,12 +6,15 @@
 //! |-----------------|---------------------------------------------------------|
 //! | `args.rs`       | what can be asked, and with which words?                |
 //! | `scope_arg.rs`  | how is a scope written on a command line and in a file? |
+//! | `memory_arg.rs` | how is a memory tier written on a command line?          |
 //! | `session.rs`    | which database, space and scope is this call about?     |
 //! | `input/`        | how do vectors get in? JSONL, `.npy`, `.fvecs`          |
 //! | `commands/`     | what does each verb do?                                 |
 //! | `output.rs`     | how are answers written, for people and for programs?   |
 //! | `progress.rs`   | how does a long job show that it lives?                 |
 //! | `errors.rs`     | what went wrong, what to try, which exit code?          |
+//! | `random.rs`     | where does chance come from?                            |
+//! | `measure/`      | how fast, how large, on which machine?                  |
 
 #![forbid(unsafe_code)]
 
@@ -20,8 +23,10 @@ mod commands;
 mod errors;
 mod input;
 mod measure;
+mod memory_arg;
 mod output;
 mod progress;
+mod random;
 mod scope_arg;
 mod session;
 

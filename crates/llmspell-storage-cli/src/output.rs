@@ -185,6 +185,9 @@ pub(crate) fn one_line(text: &str, chars_max: usize) -> String {
             if gap == 0 || room >= 4 {
                 line.extend(word.chars().take(room));
             }
+            if chars == chars_max {
+                line.pop();
+            }
             line.push('…');
             return line;
         }
@@ -218,6 +221,13 @@ mod tests {
         assert_eq!(bytes_text(9_540_000), "9.5 MB");
         assert_eq!(bytes_text(999_999), "1.0 MB");
         assert_eq!(bytes_text(123_456), "123 kB");
+    }
+
+    #[test]
+    fn a_word_that_fills_the_line_makes_room_for_the_sign_that_more_follows() {
+        assert_eq!(one_line("words follow", 5), "word…");
+        assert_eq!(one_line("words follow", 6), "words…");
+        assert_eq!(one_line("words", 5), "words");
     }
 
     proptest! {

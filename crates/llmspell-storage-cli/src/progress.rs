@@ -29,6 +29,15 @@ impl Progress {
         Self(bar)
     }
 
+    /// Something that turns while a job runs whose length nobody knows.
+    pub(crate) fn spinner(message: String, json: bool) -> Self {
+        let progress = Self::new(None, "", json);
+        let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}").expect("the template is valid");
+        progress.0.set_style(style);
+        progress.say(message);
+        progress
+    }
+
     /// How far the job is, in units.
     pub(crate) fn set(&self, position: u64) {
         self.0.set_position(position);

@@ -80,9 +80,17 @@ fn bench_ann_prints_every_phase_with_its_fields() {
         "--ef",
         "8,16",
         "--threads",
-        "2",
+        "1,2",
         "--seconds",
         "0.1",
+        "--memory",
+        "speed",
+        "--m",
+        "8",
+        "--ef-construction",
+        "50",
+        "--insert-while-searching",
+        "5",
         "--json",
     ];
     let lines = place
@@ -93,26 +101,63 @@ fn bench_ann_prints_every_phase_with_its_fields() {
     let phases: Vec<_> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
     assert_eq!(
         phases,
-        ["machine", "build", "open", "search", "search", "memory", "insert"]
+        [
+            "machine",
+            "build",
+            "open",
+            "search",
+            "search",
+            "at",
+            "at",
+            "search",
+            "search",
+            "at",
+            "at",
+            "memory",
+            "insert",
+            "insert_while_searching"
+        ]
     );
     for (phase, fields) in [
         (
             "build",
-            &["vectors", "dim", "seconds", "threads", "vectors_per_second"][..],
+            &[
+                "vectors",
+                "dim",
+                "seconds",
+                "threads",
+                "vectors_per_second",
+                "index_seconds",
+            ][..],
         ),
-        ("open", &["seconds"]),
-        ("search", &["ef", "recall", "qps", "p50_us", "p99_us"]),
+        (
+            "open",
+            &["seconds", "first_answer_seconds", "anonymous_bytes", "file_bytes"],
+        ),
+        (
+            "search",
+            &["ef", "recall", "qps", "qps_median", "p50_us", "p95_us", "p99_us"],
+        ),
+        ("at", &["recall", "qps", "qps_median"]),
         (
             "memory",
             &["rss_bytes", "anonymous_bytes", "bytes_per_vector", "disk_bytes"],
         ),
         ("insert", &["p50_us", "p99_us", "fdatasync_p50_us"]),
+        (
+            "insert_while_searching",
+            &["p50_us", "p99_us", "searches", "search_p99_us"],
+        ),
     ] {
         let line = lines.iter().find(|line| line["phase"] == phase).unwrap();
         assert!(fields.iter().all(|field| line[field].is_number()), "{line}");
     }
     assert_eq!(lines[3]["recall"], 1.0);
     assert_eq!(lines[1]["vectors"], 50);
+    assert_eq!(lines[1]["config"]["memory"], "speed");
+    assert_eq!(lines[1]["config"]["m"], 8);
+    assert_eq!((&lines[3]["threads"], &lines[7]["threads"]), (&1.into(), &2.into()));
+    assert_eq!(lines[13]["found_at_once"], 5);
 
     place
         .run(
@@ -122,6 +167,95 @@ fn bench_ann_prints_every_phase_with_its_fields() {
                 .chain(["--metric", "l2", "--k", "4"]),
         )
         .fails(64, "fewer than k");
+
+    // Where the truth of one of the two queries is another one, half is found, however the threads share them.
+    let half: Vec<u8> = [3_i32, 4, 2, 0, 1, 2]
+        .iter()
+        .flat_map(|row| row.to_le_bytes())
+        .collect();
+    place.file("truth.npy", npy("<i4", "(2, 3)", &half));
+    let quick = [
+        "--metric",
+        "l2",
+        "--k",
+        "3",
+        "--ef",
+        "8",
+        "--threads",
+        "1,2,5",
+        "--seconds",
+        "0",
+        "--json",
+    ];
+    let lines = place
+        .run(["bench", "ann"].into_iter().chain(arrays).chain(quick))
+        .succeeds()
+        .json();
+    let recalls: Vec<_> = lines
+        .iter()
+        .filter(|line| line["phase"] == "search")
+        .map(|line| &line["recall"])
+        .collect();
+    assert_eq!(recalls, [0.5, 0.5, 0.5]);
+
+    for (wrong, part) in [
+        (["--ef", "2"], "ef 2 is smaller than k"),
+        (["--reps", "0"], "reps must be at least 1"),
+        (["--threads", "1,0"], "threads"),
+        (["--m", "3"], "m is 3; it must be within 4..=128"),
+    ] {
+        let args = ["bench", "ann"]
+            .into_iter()
+            .chain(arrays)
+            .chain(["--metric", "l2", "--k", "3"]);
+        place.run(args.chain(wrong)).fails(64, part);
+    }
+}
+
+#[test]
+fn bench_ann_measures_a_store_of_an_earlier_run_and_stops_when_nothing_is_missed() {
+    let place = Workplace::new();
+    let set = [
+        "--out",
+        "set",
+        "--n",
+        "300",
+        "--dim",
+        "8",
+        "--intrinsic",
+        "4",
+        "--k",
+        "10",
+        "--queries",
+        "20",
+    ];
+    place.run(["bench", "generate"].into_iter().chain(set)).succeeds();
+    let arrays = [
+        "--base",
+        "set/base.npy",
+        "--queries",
+        "set/queries.npy",
+        "--truth",
+        "set/truth.npy",
+    ];
+    let rest = ["--metric", "cosine", "--seconds", "0", "--dir", "ann.db", "--json"];
+    let ann = || ["bench", "ann"].into_iter().chain(arrays).chain(rest);
+    place.run(ann()).succeeds();
+    let again = place.run(ann());
+    assert_eq!(again.0.status.code(), Some(64));
+    assert!(again.stderr().contains("has vectors already"), "{}", again.stderr());
+
+    let lines = place.run(ann().chain(["--reuse", "--reps", "1"])).succeeds().json();
+    let phases: Vec<_> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
+    assert_eq!(
+        phases,
+        ["machine", "open", "settle", "search", "at", "at", "memory", "insert"]
+    );
+    // 300 vectors are scanned: the narrowest beam misses nothing, and the sweep ends with it.
+    assert_eq!((&lines[3]["ef"], &lines[3]["recall"]), (&10.into(), &1.0.into()));
+    assert_eq!(lines[4]["at_least"], true);
+    assert_eq!(lines[6]["vectors"], 300);
+    assert!(lines[6]["index"].is_null());
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::input::fvecs::FvecsReader;
 use crate::input::jsonl::{FieldArg, JsonLines, OtherFields, RowRules};
 use crate::input::npy::NpyReader;
 use crate::input::{BadRow, InputRow, RowSource, Source, Step};
+use crate::memory_arg::MemoryArg;
 use crate::output::{Output, counted, grouped};
 use crate::progress::Progress;
 use crate::session::Session;
@@ -90,6 +91,10 @@ pub(crate) struct ImportArgs {
     /// Settings of the index [default: those of the space, else balanced]
     #[arg(long, value_enum)]
     preset: Option<Preset>,
+
+    /// What of the index is kept in RAM [default: that of the space, else balanced]
+    #[arg(long, value_enum)]
+    memory: Option<MemoryArg>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -285,6 +290,12 @@ impl Import<'_> {
             Some(metric) => config.with_metric(metric),
             None => config,
         };
+        let memory = match (self.args.memory, &existing) {
+            (Some(memory), _) => memory.into(),
+            (None, Some(store)) => store.config().memory(),
+            (None, None) => config.memory(),
+        };
+        let config = config.with_memory(memory);
         // A first row of another dimension than the space has is a bad row, not a reason to give up.
         let dim = existing.map_or(dim, |store| store.dim());
         Ok(self.database.vectors(self.space, dim, config).await?)

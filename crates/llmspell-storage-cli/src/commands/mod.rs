@@ -9,8 +9,11 @@ pub(crate) mod demo;
 pub(crate) mod entry_view;
 pub(crate) mod get;
 pub(crate) mod import;
+pub(crate) mod index;
+pub(crate) mod index_view;
 pub(crate) mod kv;
 pub(crate) mod list;
+pub(crate) mod recall;
 pub(crate) mod scope;
 pub(crate) mod search;
 pub(crate) mod stats;
@@ -33,6 +36,8 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
         Command::Scope(command) => scope::run(command, &session, output).await,
         Command::Stats => stats::run(&session, output).await,
         Command::Kv(command) => kv::run(command, &session, output).await,
+        Command::Index(command) => index::run(command, &session, output).await,
+        Command::Recall(args) => recall::run(args, &session, output).await,
         Command::Check => check::run(&session, output).await,
         Command::Bench(command) => bench::run(command, output).await,
         Command::Completions(args) => completions::run(&args, output),

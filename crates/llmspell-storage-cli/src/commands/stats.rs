@@ -1,8 +1,9 @@
 //! `stats`: how much is there, and how much room does it take?
 
-use llmspell_storage::VectorStorage;
+use llmspell_storage::{StorageStats, VectorStorage};
 use serde_json::json;
 
+use super::index_view::{index_rows, memory_name};
 use crate::errors::CliError;
 use crate::output::{Output, bytes_text, grouped, number_cell, row, table, text_cell};
 use crate::session::Session;
@@ -20,7 +21,10 @@ pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<()
             ("metadata bytes", bytes_text(stats.metadata_bytes)),
             ("searched by scanning", grouped(stats.tail_vectors)),
             ("reusable bytes", bytes_text(stats.reusable_bytes)),
-        ] {
+        ]
+        .into_iter()
+        .chain(index_rows(stats.index.as_ref()))
+        {
             lines.add_row(row([text_cell(name), number_cell(value)]));
         }
         output.table(lines)?;
@@ -54,6 +58,9 @@ async fn whole_database(database: &llmspell_storage::Database, output: &mut Outp
         "metric",
         "scopes",
         "vectors",
+        "indexed",
+        "memory",
+        "index bytes",
         "vector bytes",
         "metadata bytes",
         "reusable",
@@ -72,6 +79,9 @@ async fn whole_database(database: &llmspell_storage::Database, output: &mut Outp
             text_cell(space.metric),
             number_cell(grouped(stats.scopes)),
             number_cell(grouped(stats.vectors)),
+            number_cell(indexed_text(&stats)),
+            text_cell(memory_name(space.config.memory())),
+            number_cell(bytes_text(stats.index_bytes)),
             number_cell(bytes_text(stats.vector_bytes)),
             number_cell(bytes_text(stats.metadata_bytes)),
             number_cell(bytes_text(stats.reusable_bytes)),
@@ -82,4 +92,10 @@ async fn whole_database(database: &llmspell_storage::Database, output: &mut Outp
         output.table(lines)?;
     }
     Ok(())
+}
+
+/// How many vectors a graph holds, and whether more are on their way.
+fn indexed_text(stats: &StorageStats) -> String {
+    let more = if stats.indexing { "…" } else { "" };
+    format!("{}{more}", grouped(stats.indexed_vectors))
 }

@@ -33,6 +33,11 @@ impl Latencies {
         self.quantile_us(0.50)
     }
 
+    /// All but a twentieth of the calls took no longer, in µs; 0 without calls.
+    pub(crate) fn p95_us(&mut self) -> f64 {
+        self.quantile_us(0.95)
+    }
+
     /// All but a hundredth of the calls took no longer, in µs; 0 without calls.
     pub(crate) fn p99_us(&mut self) -> f64 {
         self.quantile_us(0.99)
@@ -83,6 +88,7 @@ mod tests {
             latencies.record(Duration::from_micros(micros));
         }
         assert_eq!(latencies.p50_us(), 50.0);
+        assert_eq!(latencies.p95_us(), 95.0);
         assert_eq!(latencies.p99_us(), 99.0);
         latencies.append(latencies.clone());
         assert_eq!((latencies.len(), latencies.p50_us()), (200, 50.0));

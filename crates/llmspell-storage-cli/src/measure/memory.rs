@@ -10,6 +10,11 @@ pub(crate) struct ProcessMemory {
 }
 
 impl ProcessMemory {
+    /// Pages in RAM that a file stands behind: the system can take them back.
+    pub(crate) fn file_bytes(self) -> u64 {
+        self.rss_bytes.saturating_sub(self.anonymous_bytes)
+    }
+
     /// None where the system does not say; only Linux does.
     pub(crate) fn now() -> Option<Self> {
         let text = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
@@ -40,6 +45,7 @@ mod tests {
             anonymous_bytes: 1 << 20,
         };
         assert_eq!(ProcessMemory::from_smaps(text), Some(expected));
+        assert_eq!(expected.file_bytes(), 1 << 20);
         assert_eq!(ProcessMemory::from_smaps("nothing"), None);
     }
 

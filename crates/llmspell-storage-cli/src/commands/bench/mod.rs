@@ -2,14 +2,14 @@
 //!
 //! | file     | question                                                    |
 //! |----------|-------------------------------------------------------------|
-//! | `ann.rs` | vectors: build, open, recall and latency, inserts, memory    |
+//! | `ann/` | vectors: build, open, recall and latency, inserts, memory    |
+//! | `generate/` | vectors to measure with, and their true neighbors |
 //! | `kv.rs`  | keys: reads, durable writes alone and together, batches, scans |
 //!
 //! With `--json` each line has its `phase`. The fields are fixed; more may be added.
 
 mod ann;
-mod ann_data;
-mod ann_search;
+mod generate;
 mod kv;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ use crate::output::Output;
 pub(crate) enum BenchCommand {
     /// Vectors: build, open, search (recall, latency), durable inserts, memory
     Ann(ann::AnnArgs),
+    /// A seeded set of clustered vectors, with queries and their true neighbors
+    Generate(generate::GenerateArgs),
     /// Keys: reads, durable writes alone and together, batches, scans
     Kv(kv::KvArgs),
 }
@@ -34,6 +36,7 @@ pub(crate) enum BenchCommand {
 pub(crate) async fn run(command: BenchCommand, output: &mut Output) -> Result<(), CliError> {
     match command {
         BenchCommand::Ann(args) => ann::run(args, output).await,
+        BenchCommand::Generate(args) => tokio::task::block_in_place(|| generate::run(&args, output)),
         BenchCommand::Kv(args) => kv::run(args, output).await,
     }
 }

@@ -1,0 +1,244 @@
+//! `bench generate`: which vectors can be measured with, when there are no real ones at hand?
+//!
+//! | file          | question                                          |
+//! |---------------|---------------------------------------------------|
+//! | `mixture.rs`  | which vectors are made? The formula               |
+//! | `truth.rs`    | which of them are nearest to each query, exactly? |
+//! | `npy_file.rs` | how does an array get into a file?                |
+
+mod mixture;
+mod npy_file;
+mod truth;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use llmspell_storage::DistanceMetric;
+use llmspell_storage::limits::DIM_RANGE;
+use serde_json::json;
+
+use self::mixture::{Kind, Mixture, Shape};
+use self::npy_file::{NpyFile, refuse_existing};
+pub(super) use self::truth::kernel_metric;
+use crate::errors::CliError;
+use crate::output::{Output, bytes_text, grouped};
+use crate::progress::Progress;
+
+/// Rows that are made before they are written, in bytes.
+const CHUNK_BYTES: usize = 16 << 20;
+/// Most RAM for centers and axes.
+const MIXTURE_BYTES_MAX: u64 = 4 << 30;
+/// Raised whenever the formula changes.
+const GENERATOR_VERSION: u32 = 1;
+
+const AFTER_HELP: &str = "\
+Writes base.npy, queries.npy, truth.npy (rows of the base that are nearest to each query, exactly) and, last, info.json
+with the arguments. The same arguments give the same bytes, whatever the machine and its threads; a set of fewer rows
+is the beginning of a larger one.
+
+Each vector is  center + Σ a_j g axis_j + 0.1 s g :  a cluster's center, a point in the few dimensions of the cluster
+(--intrinsic, with a decaying spectrum a_j), and noise. Components decay by s_i = 1 / √(1 + 16 i / dim); g is drawn from
+the normal distribution. Clusters differ in size and overlap. Queries are drawn in the same way and are not in the base.
+
+Example:
+  llmspell-storage bench generate --out set --n 100000 --dim 128 --metric euclidean";
+
+/// A seeded set of clustered vectors, with queries and their true neighbors
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct GenerateArgs {
+    /// Directory for the files
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Vectors to store
+    #[arg(long, value_name = "ROWS", default_value_t = 1_000_000)]
+    n: u64,
+
+    /// Components of a vector
+    #[arg(long, default_value_t = 128)]
+    dim: usize,
+
+    /// How vectors are compared: cosine (rows get length 1), euclidean, dot, manhattan
+    #[arg(long, default_value = "cosine")]
+    metric: DistanceMetric,
+
+    /// Vectors to search with
+    #[arg(long, value_name = "ROWS", default_value_t = 1000)]
+    queries: usize,
+
+    /// Clusters; the first is the largest
+    #[arg(long, value_name = "COUNT", default_value_t = 200)]
+    clusters: usize,
+
+    /// Dimensions of a cluster
+    #[arg(long, value_name = "DIM", default_value_t = 24)]
+    intrinsic: usize,
+
+    /// Another seed gives another set
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// True neighbors of each query
+    #[arg(long, default_value_t = 100)]
+    k: usize,
+
+    /// Store the base in 16 bits a component; the truth is that of the rounded vectors
+    #[arg(long)]
+    f16: bool,
+
+    /// Threads [default: all]
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<usize>,
+}
+
+pub(crate) fn run(args: &GenerateArgs, output: &mut Output) -> Result<(), CliError> {
+    let shape = check(args)?;
+    let files = ["base.npy", "queries.npy", "truth.npy", "info.json"].map(|name| args.out.join(name));
+    for file in &files {
+        refuse_existing(file)?;
+    }
+    std::fs::create_dir_all(&args.out).map_err(|source| CliError::file("create", &args.out, source))?;
+    let [base, queries, truth, info] = files;
+    let threads = args
+        .threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let mixture = Mixture::new(shape);
+
+    let progress = Progress::new(Some(args.n), "rows", output.is_json());
+    progress.say("base".into());
+    write_base(args, &mixture, &base, threads, &progress)?;
+    let rows = (0..args.queries as u64).map(|number| {
+        let mut row = vec![0.0; args.dim];
+        mixture.row(Kind::Query, number, &mut row);
+        row
+    });
+    let rows: Vec<Vec<f32>> = rows.collect();
+    drop(mixture);
+    write_rows(&queries, "<f4", args.dim, &rows, f32::to_le_bytes)?;
+
+    progress.set(0);
+    progress.say("true neighbors".into());
+    let nearest = truth::nearest(&base, &rows, args.metric, args.k, threads, &progress)?;
+    write_rows(&truth, "<i4", args.k, &nearest, u32::to_le_bytes)?;
+    drop(progress);
+
+    let summary = json!({
+        "generator": GENERATOR_VERSION, "n": args.n, "dim": args.dim, "metric": args.metric, "queries": args.queries,
+        "clusters": args.clusters, "intrinsic": args.intrinsic, "seed": args.seed, "k": args.k, "f16": args.f16,
+    });
+    std::fs::write(&info, format!("{summary}\n")).map_err(|source| CliError::file("write", &info, source))?;
+    output.object(&summary)?;
+    let bytes = std::fs::metadata(&base).map_or(0, |metadata| metadata.len());
+    output.text(format!(
+        "{}: {} vectors of {} components ({}), {} queries, {} true neighbors each",
+        args.out.display(),
+        grouped(args.n),
+        args.dim,
+        bytes_text(bytes),
+        grouped(args.queries as u64),
+        args.k
+    ))
+}
+
+/// Refuses before anything is written.
+fn check(args: &GenerateArgs) -> Result<Shape, CliError> {
+    let within = |name: &str, value: u64, min: u64, max: u64| {
+        if (min..=max).contains(&value) {
+            return Ok(());
+        }
+        Err(CliError::usage(
+            format!("{name} is {value}; it must be within {min}..={max}"),
+            "see `llmspell-storage bench generate --help`",
+        ))
+    };
+    let most = u64::from(u32::MAX);
+    within("dim", args.dim as u64, 1, *DIM_RANGE.end() as u64)?;
+    // Row numbers are written as 32 bits with a sign.
+    within("n", args.n, 1, i32::MAX as u64)?;
+    within("queries", args.queries as u64, 1, most)?;
+    within("k", args.k as u64, 1, args.n.min(*DIM_RANGE.end() as u64))?;
+    within("clusters", args.clusters as u64, 1, most)?;
+    within("intrinsic", args.intrinsic as u64, 1, args.dim as u64)?;
+    within("threads", args.threads.unwrap_or(1) as u64, 1, 1024)?;
+    let shape = Shape {
+        dim: args.dim,
+        clusters: args.clusters,
+        intrinsic: args.intrinsic,
+        unit_length: args.metric == DistanceMetric::Cosine,
+        seed: args.seed,
+    };
+    if shape.bytes().is_none_or(|bytes| bytes > MIXTURE_BYTES_MAX) {
+        return Err(CliError::usage(
+            format!(
+                "{} clusters of {} axes of {} components take more than {} of RAM",
+                args.clusters,
+                args.intrinsic,
+                args.dim,
+                bytes_text(MIXTURE_BYTES_MAX)
+            ),
+            "lower --clusters or --intrinsic",
+        ));
+    }
+    Ok(shape)
+}
+
+/// Makes rows with all threads, a chunk at a time, and writes them in order.
+fn write_base(
+    args: &GenerateArgs,
+    mixture: &Mixture,
+    path: &Path,
+    threads: usize,
+    progress: &Progress,
+) -> Result<(), CliError> {
+    let (dim, descr) = (args.dim, if args.f16 { "<f2" } else { "<f4" });
+    let mut file = NpyFile::create(path.to_path_buf(), descr, args.n, dim)?;
+    let share = (CHUNK_BYTES / (4 * dim)).div_ceil(threads).max(1);
+    let mut chunk = vec![0.0_f32; share * threads * dim];
+    let mut bytes = Vec::new();
+    let mut first = 0;
+    while first < args.n {
+        let rows = (args.n - first).min((share * threads) as u64);
+        let chunk = &mut chunk[..rows as usize * dim];
+        std::thread::scope(|scope| {
+            let firsts = (first..).step_by(share);
+            for (first, rows) in firsts.zip(chunk.chunks_mut(share * dim)) {
+                scope.spawn(move || {
+                    for (number, row) in (first..).zip(rows.chunks_exact_mut(dim)) {
+                        mixture.row(Kind::Base, number, row);
+                    }
+                });
+            }
+        });
+        bytes.clear();
+        if args.f16 {
+            let mut halves = vec![f16::ZERO; chunk.len()];
+            halves.convert_from_f32_slice(chunk);
+            bytes.extend(halves.iter().flat_map(|half| half.to_le_bytes()));
+        } else {
+            bytes.extend(chunk.iter().flat_map(|number| number.to_le_bytes()));
+        }
+        file.write(&bytes)?;
+        first += rows;
+        progress.set(first);
+    }
+    file.finish()
+}
+
+/// Writes rows of numbers of four bytes.
+fn write_rows<T: Copy>(
+    path: &Path,
+    descr: &str,
+    columns: usize,
+    rows: &[Vec<T>],
+    to_bytes: impl Fn(T) -> [u8; 4],
+) -> Result<(), CliError> {
+    let mut file = NpyFile::create(path.to_path_buf(), descr, rows.len() as u64, columns)?;
+    for row in rows {
+        let bytes: Vec<u8> = row.iter().flat_map(|number| to_bytes(*number)).collect();
+        file.write(&bytes)?;
+    }
+    file.finish()
+}

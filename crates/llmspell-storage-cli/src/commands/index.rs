@@ -1,0 +1,111 @@
+//! `index`: how is the index of a space brought up to date, or made anew?
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use llmspell_storage::{HNSWVectorStorage, StateScope, VectorStorage};
+use serde_json::json;
+
+use super::index_view::index_sentence;
+use crate::errors::CliError;
+use crate::memory_arg::MemoryArg;
+use crate::output::{Output, grouped};
+use crate::progress::Progress;
+use crate::session::Session;
+
+/// How often the spinner is told how far it is.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Build the index of a space, or build it anew
+#[derive(Debug, Subcommand)]
+pub(crate) enum IndexCommand {
+    /// Wait until every vector of the space is in the index of its scope, where the scope is large enough to have one
+    Build(IndexArgs),
+    /// Build the indexes of the space anew: without deleted points, with the settings of now
+    Optimize(IndexArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IndexArgs {
+    /// What of the index is kept in RAM from now on [default: as it is]
+    #[arg(long, value_enum)]
+    memory: Option<MemoryArg>,
+}
+
+pub(crate) async fn run(command: IndexCommand, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
+    let database = session.open_existing().await?;
+    let mut store = session.vectors(&database).await?;
+    let (args, verb) = match &command {
+        IndexCommand::Build(args) => (args, "build"),
+        IndexCommand::Optimize(args) => (args, "optimize"),
+    };
+    if let Some(memory) = args.memory {
+        let config = store.config().clone().with_memory(memory.into());
+        store = database.vectors(session.space(), store.dim(), config).await?;
+    }
+
+    let started = Instant::now();
+    let job = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            match command {
+                IndexCommand::Build(_) => store.build_index().await,
+                IndexCommand::Optimize(_) => store.optimize_index().await,
+            }
+        })
+    };
+    let progress = Progress::spinner(format!("index {verb}"), output.is_json());
+    while !job.is_finished() {
+        let stats = store.stats().await?;
+        progress.say(format!(
+            "index {verb}: {} of {} vectors are indexed",
+            grouped(stats.indexed_vectors),
+            grouped(stats.vectors)
+        ));
+        wait(&job).await;
+    }
+    job.await.expect("building an index does not panic")?;
+    drop(progress);
+
+    let seconds = started.elapsed().as_secs_f64();
+    report(&store, session.named_scope(), verb, seconds, output).await?;
+    drop(store);
+    database.close().await?;
+    Ok(())
+}
+
+/// Until the job is done, or it is time to look how far it is.
+async fn wait<T>(job: &tokio::task::JoinHandle<T>) {
+    let until = Instant::now() + LOOK_AGAIN;
+    while !job.is_finished() && Instant::now() < until {
+        tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(5)));
+    }
+}
+
+async fn report(
+    store: &HNSWVectorStorage,
+    scope: Option<&StateScope>,
+    verb: &str,
+    seconds: f64,
+    output: &mut Output,
+) -> Result<(), CliError> {
+    let stats = store.stats().await?;
+    let mut line = json!({
+        "index": verb, "space": store.space_name(), "seconds": seconds, "vectors": stats.vectors,
+        "indexed_vectors": stats.indexed_vectors, "index_bytes": stats.index_bytes,
+        "memory": store.config().memory(),
+    });
+    let mut sentence = format!(
+        "{} of {} vectors are in an index, the others are scanned; {seconds:.2} s",
+        grouped(stats.indexed_vectors),
+        grouped(stats.vectors)
+    );
+    if let Some(scope) = scope {
+        let index = store.stats_for_scope(scope).await?.index;
+        sentence.push_str(&format!("\n{scope}: {}", index_sentence(index.as_ref())));
+        line["scope"] = json!(scope);
+        line["scope_index"] = json!(index);
+    }
+    output.object(&line)?;
+    output.text(sentence)
+}
