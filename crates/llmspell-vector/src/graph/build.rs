@@ -13,7 +13,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::graph::encoder::Encoder;
 use crate::graph::nodes::{NONE, NodeLayout};
 use crate::graph::prune::{Exact, prune};
-use crate::graph::walk::{Entries, Memory, Nodes, walk_codes};
+use crate::graph::reach::Reached;
+use crate::graph::walk::{Entries, Equals, Memory, Nodes, walk_codes};
 use crate::graph::{BuildWatch, GraphConfig, GraphLayout, Rows};
 use crate::kernels::prefetch;
 use crate::neighbor::PointId;
@@ -26,6 +27,12 @@ const STRIPES: usize = 1 << 12;
 const CHUNK: usize = 32;
 /// Candidates per link whose exact distance is computed.
 const CANDIDATES_PER_LINK: usize = 3;
+/// How often an equal vertex is passed on before it is left to be found by its neighbors.
+const EQUALS_DEPTH_MAX: usize = 32;
+/// How often links are rearranged for those that no walk reaches: taking a link from one may cut off another.
+const CONNECT_ROUNDS: usize = 2;
+/// Bytes of rotated vectors that are kept while building. Beyond it they are rotated again for every neighbor.
+const PLACES_BYTES_MAX: usize = 2 << 30;
 
 /// What is built.
 pub(crate) struct Built {
@@ -96,7 +103,7 @@ impl Builder<'_> {
     /// Links a vertex with those near to it.
     fn insert(&self, vertex: u32, memory: &mut Memory, candidates: &mut Vec<(f32, u32)>) {
         let (row, row_trait) = self.exact.row(vertex);
-        self.encoder.prepare_row(row, &mut memory.query);
+        self.encoder.prepare(row, &mut memory.query);
         let ready = self.entries_ready.load(Ordering::Acquire);
         walk_codes(
             self,
@@ -104,6 +111,7 @@ impl Builder<'_> {
             &self.entries,
             ready,
             self.config.ef_construction,
+            Equals::One,
             memory,
         );
         let degree_max = self.config.degree_max();
@@ -139,24 +147,45 @@ impl Builder<'_> {
         *candidates = found;
     }
 
-    /// Adds `vertex` to the links of `from`.
-    fn link_back(&self, from: u32, vertex: u32, distance: f32, candidates: &mut Vec<(f32, u32)>) {
-        let _lock = self.lock(from);
-        for place in self.list(from) {
-            let link = place.load(Ordering::Relaxed);
-            if link == vertex {
-                return;
+    /// Adds `vertex` to the links of `from`, if it is near enough.
+    ///
+    /// An equal one is not worth a link of its own among many; where there is no room for it, it is passed on to a
+    /// vertex that is equal too. So equal vectors make a tree, and crowd out nothing else.
+    fn link_back(&self, mut from: u32, vertex: u32, distance: f32, candidates: &mut Vec<(f32, u32)>) {
+        for _ in 0..EQUALS_DEPTH_MAX {
+            let lock = self.lock(from);
+            for place in self.list(from) {
+                let link = place.load(Ordering::Relaxed);
+                if link == vertex {
+                    return;
+                }
+                if link == NONE {
+                    place.store(vertex, Ordering::Relaxed);
+                    return;
+                }
             }
-            if link == NONE {
-                place.store(vertex, Ordering::Relaxed);
-                return;
+            candidates.clear();
+            self.measure(from, candidates);
+            if self.exact.space.is_same(distance) {
+                drop(lock);
+                let equals = candidates
+                    .iter()
+                    .filter(|(distance, _)| self.exact.space.is_same(*distance));
+                // Any of them, but not always the same.
+                let equals: Vec<u32> = equals.map(|(_, link)| *link).collect();
+                match equals.get(vertex as usize % equals.len().max(1)) {
+                    Some(equal) => {
+                        from = *equal;
+                        continue;
+                    }
+                    None => return,
+                }
             }
+            candidates.push((distance, vertex));
+            prune(self.exact, candidates, self.config.degree_max());
+            self.write(from, candidates.iter().map(|(_, link)| *link));
+            return;
         }
-        candidates.clear();
-        candidates.push((distance, vertex));
-        self.measure(from, candidates);
-        prune(self.exact, candidates, self.config.degree_max());
-        self.write(from, candidates.iter().map(|(_, link)| *link));
     }
 
     /// Appends the links of a vertex with their exact distances.
@@ -188,29 +217,38 @@ pub(crate) fn build(
 
     let mut records = vec![0; points.len() * record_bytes];
     let mut traits = vec![0.0; points.len()];
+    let keeps_places = config.layout == GraphLayout::Blocks && 4 * points.len() * padded <= PLACES_BYTES_MAX;
+    let mut places = vec![
+        0.0;
+        if keeps_places {
+            points.len() * padded
+        } else {
+            threads * padded
+        }
+    ];
     let share = points.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
-        let shares = points
-            .chunks(share)
-            .zip(records.chunks_mut(share * record_bytes))
-            .zip(traits.chunks_mut(share));
-        for ((points, records), traits) in shares {
+        let shares = points.chunks(share).zip(records.chunks_mut(share * record_bytes));
+        let places = places.chunks_mut(if keeps_places { share * padded } else { padded });
+        for (((points, records), traits), places) in shares.zip(traits.chunks_mut(share)).zip(places) {
             let encoder = &encoder;
             scope.spawn(move || {
-                let (mut place, mut rest) = (vec![0.0; padded], vec![0.0; padded]);
+                let mut rest = vec![0.0; padded];
                 let all = points.iter().zip(records.chunks_exact_mut(record_bytes)).zip(traits);
-                for ((point, record), row_trait) in all {
+                for (i, ((point, record), row_trait)) in all.enumerate() {
                     if watch.is_cancelled() {
                         return;
                     }
                     let row = rows.row(*point);
+                    let place = &mut places[if keeps_places { i * padded } else { 0 }..][..padded];
                     *row_trait = encoder.space.trait_of(row);
-                    encoder.place(row, &mut place);
-                    encoder.codec.encode(&place, &mut rest, record);
+                    encoder.place(row, place);
+                    encoder.codec.encode(place, &mut rest, record);
                 }
             });
         }
     });
+    let places = keeps_places.then_some(places);
 
     let mut random = Random::new(config.seed ^ 0x6f72_6465_7200_0001);
     let mut order: Vec<u32> = (0..points.len() as u32).collect();
@@ -221,7 +259,7 @@ pub(crate) fn build(
     });
     let degree_max = config.degree_max();
     let room = degree_max + degree_max.div_ceil(2);
-    let builder = Builder {
+    let mut builder = Builder {
         config,
         encoder: &encoder,
         exact: Exact {
@@ -256,7 +294,8 @@ pub(crate) fn build(
     })?;
 
     let layout = NodeLayout::new(config, padded);
-    let nodes = finish(&builder, layout, threads, watch)?;
+    let mut nodes = finish(&builder, layout, places.as_deref(), threads, watch)?;
+    connect(&mut builder, layout, &mut nodes);
     let entries = builder.entries;
     Some(Built {
         encoder,
@@ -266,7 +305,13 @@ pub(crate) fn build(
 }
 
 /// Prunes every list to its limit and lays out the nodes.
-fn finish(builder: &Builder<'_>, layout: NodeLayout, threads: usize, watch: &dyn BuildWatch) -> Option<Vec<u8>> {
+fn finish(
+    builder: &Builder<'_>,
+    layout: NodeLayout,
+    places: Option<&[f32]>,
+    threads: usize,
+    watch: &dyn BuildWatch,
+) -> Option<Vec<u8>> {
     let count = builder.exact.points.len();
     let mut nodes = vec![0; count * layout.stride()];
     let share = count.div_ceil(threads).max(1);
@@ -291,20 +336,111 @@ fn finish(builder: &Builder<'_>, layout: NodeLayout, threads: usize, watch: &dyn
                     layout.write_links(node, &links);
                     if builder.config.layout == GraphLayout::Blocks {
                         let row = |vertex| builder.exact.row(vertex).0;
-                        write_block(
-                            builder.encoder,
-                            layout,
-                            node,
-                            row(vertex),
-                            links.iter().map(|link| row(*link)),
-                            &mut room,
-                        );
+                        match places {
+                            Some(places) => {
+                                let place = |vertex: u32| &places[vertex as usize * room.padded()..][..room.padded()];
+                                let neighbors = links.iter().map(|link| place(*link));
+                                write_block(builder.encoder, layout, node, place(vertex), neighbors);
+                            }
+                            None => room.write_block(
+                                builder.encoder,
+                                layout,
+                                node,
+                                row(vertex),
+                                links.iter().map(|link| row(*link)),
+                            ),
+                        }
                     }
                 }
             });
         }
     });
     (!was_cancelled.into_inner()).then_some(nodes)
+}
+
+/// Makes every vertex reachable from the entries: by a link from its nearest neighbor that is reached, in place of one
+/// that others have too; where that does not help, by making it an entry.
+fn connect(builder: &mut Builder<'_>, layout: NodeLayout, nodes: &mut [u8]) {
+    let mut room = BlockRoom::new(builder.encoder.padded());
+    for round in 0..=CONNECT_ROUNDS {
+        let count = builder.exact.points.len();
+        let node_of = |vertex: u32| vertex as usize * layout.stride()..(vertex as usize + 1) * layout.stride();
+        let mut incoming = vec![0_u32; count];
+        for vertex in 0..count as u32 {
+            layout
+                .links(&nodes[node_of(vertex)])
+                .for_each(|link| incoming[link as usize] += 1);
+        }
+        let mut reached = Reached::new(count);
+        for entry in &builder.entries.vertices {
+            reached.spread(*entry, |vertex| layout.links(&nodes[node_of(vertex)]));
+        }
+        let mut new_entries = Vec::new();
+        for vertex in 0..count as u32 {
+            if reached.contains(vertex) {
+                continue;
+            }
+            let links: Vec<u32> = layout.links(&nodes[node_of(vertex)]).collect();
+            let mut neighbors = links
+                .into_iter()
+                .filter(|link| round < CONNECT_ROUNDS && reached.contains(*link));
+            if !neighbors.any(|from| {
+                link_in(
+                    builder,
+                    layout,
+                    &mut nodes[node_of(from)],
+                    from,
+                    vertex,
+                    &mut incoming,
+                    &mut room,
+                )
+            }) {
+                new_entries.push(vertex);
+            }
+            reached.spread(vertex, |vertex| layout.links(&nodes[node_of(vertex)]));
+        }
+        if new_entries.is_empty() && round == CONNECT_ROUNDS {
+            return;
+        }
+        let exact = builder.exact;
+        let vertices = std::mem::take(&mut builder.entries.vertices)
+            .into_iter()
+            .chain(new_entries)
+            .collect();
+        builder.entries = Entries::encode(builder.encoder, vertices, |vertex, place| {
+            builder.encoder.place(exact.row(vertex).0, place);
+        });
+    }
+}
+
+/// Puts `vertex` among the links of `from`, if there is a place; says whether.
+fn link_in(
+    builder: &Builder<'_>,
+    layout: NodeLayout,
+    node: &mut [u8],
+    from: u32,
+    vertex: u32,
+    incoming: &mut [u32],
+    room: &mut BlockRoom,
+) -> bool {
+    let mut links: Vec<u32> = layout.links(node).collect();
+    let free = (links.len() < builder.config.degree_max()).then_some(links.len());
+    let Some(place) = free.or_else(|| links.iter().rposition(|link| incoming[*link as usize] > 1)) else {
+        return false;
+    };
+    if let Some(link) = links.get(place) {
+        incoming[*link as usize] -= 1;
+        links[place] = vertex;
+    } else {
+        links.push(vertex);
+    }
+    incoming[vertex as usize] += 1;
+    layout.write_links(node, &links);
+    if builder.config.layout == GraphLayout::Blocks {
+        let [center, row] = [from, vertex].map(|vertex| builder.exact.row(vertex).0);
+        room.encode_one(builder.encoder, layout, node, center, row, place);
+    }
+    true
 }
 
 /// Room for two rotated vectors.
@@ -319,6 +455,36 @@ impl BlockRoom {
             center: vec![0.0; padded],
             neighbor: vec![0.0; padded],
         }
+    }
+
+    fn padded(&self) -> usize {
+        self.center.len()
+    }
+
+    /// Writes the sign codes of the neighbors of a node, whose links are written. The vectors are not rotated yet.
+    pub(crate) fn write_block<'a>(
+        &mut self,
+        encoder: &Encoder,
+        layout: NodeLayout,
+        node: &mut [u8],
+        center: &[f32],
+        neighbors: impl Iterator<Item = &'a [f32]>,
+    ) {
+        encoder.place(center, &mut self.center);
+        let mut count = 0;
+        for neighbor in neighbors {
+            encoder.place(neighbor, &mut self.neighbor);
+            let (batch, place) = layout.batch_mut(node, count);
+            encoder.signs.encode(&self.center, &self.neighbor, place, batch);
+            count += 1;
+        }
+        clear_places(encoder, layout, node, count);
+    }
+
+    /// Writes the record of the code of a vector.
+    pub(crate) fn encode_record(&mut self, encoder: &Encoder, row: &[f32], record: &mut [u8]) {
+        encoder.place(row, &mut self.center);
+        encoder.codec.encode(&self.center, &mut self.neighbor, record);
     }
 
     /// Writes the sign code of one neighbor, at a place of the links.
@@ -338,24 +504,26 @@ impl BlockRoom {
     }
 }
 
-/// Writes the sign codes of the neighbors of a node, whose links are written.
-pub(crate) fn write_block<'a>(
+/// Writes the sign codes of the neighbors of a node, whose links are written. All vectors are rotated.
+fn write_block<'a>(
     encoder: &Encoder,
     layout: NodeLayout,
     node: &mut [u8],
     center: &[f32],
     neighbors: impl Iterator<Item = &'a [f32]>,
-    room: &mut BlockRoom,
 ) {
-    encoder.place(center, &mut room.center);
-    let mut places = 0;
+    let mut count = 0;
     for neighbor in neighbors {
-        encoder.place(neighbor, &mut room.neighbor);
-        let (batch, place) = layout.batch_mut(node, places);
-        encoder.signs.encode(&room.center, &room.neighbor, place, batch);
-        places += 1;
+        let (batch, place) = layout.batch_mut(node, count);
+        encoder.signs.encode(center, neighbor, place, batch);
+        count += 1;
     }
-    for place in places..layout.places() {
+    clear_places(encoder, layout, node, count);
+}
+
+/// Makes all places of a block from `first` on farther than everything.
+fn clear_places(encoder: &Encoder, layout: NodeLayout, node: &mut [u8], first: usize) {
+    for place in first..layout.places() {
         let (batch, place) = layout.batch_mut(node, place);
         encoder.signs.clear(place, batch);
     }

@@ -69,21 +69,11 @@ impl Encoder {
         self.rotation.rotate(out);
     }
 
-    /// Prepares the vector of a query.
+    /// Prepares the vector of a query, or one that is to become part of the graph: its neighbors are the answer.
     pub(crate) fn prepare(&self, vector: &[f32], query: &mut WalkQuery) {
         let components = query.code.components_mut(self.padded());
         self.space.embed_query(vector, components);
         self.rotation.rotate(components);
-        self.finish(query);
-    }
-
-    /// Prepares a vector that is to become part of the graph: the query whose answer are its neighbors.
-    pub(crate) fn prepare_row(&self, row: &[f32], query: &mut WalkQuery) {
-        self.place(row, query.code.components_mut(self.padded()));
-        self.finish(query);
-    }
-
-    fn finish(&self, query: &mut WalkQuery) {
         self.codec.prepare(&mut query.code);
         let components = query.code.components();
         query.to_origin = crate::Kernels::detect().dot(components, components);

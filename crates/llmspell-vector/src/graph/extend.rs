@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::graph::build::{BlockRoom, write_block};
+use crate::graph::build::BlockRoom;
 use crate::graph::nodes::NONE;
 use crate::graph::prune::{Exact, prune};
-use crate::graph::walk::{Blocks, Memory, walk_codes};
+use crate::graph::walk::{Blocks, Equals, Memory, walk_codes};
 use crate::graph::{BuildWatch, Graph, GraphLayout, Rows};
 use crate::neighbor::PointId;
 
@@ -50,7 +50,7 @@ impl Graph {
         };
         let vertex = self.len();
         let (row, row_trait) = exact.row(vertex);
-        head.encoder.prepare_row(row, &mut work.memory.query);
+        head.encoder.prepare(row, &mut work.memory.query);
         let entries = &head.entries;
         let ef = head.config.ef_construction.min(self.len() as usize);
         walk_codes(
@@ -59,6 +59,7 @@ impl Graph {
             entries,
             entries.vertices.len(),
             ef,
+            Equals::One,
             &mut work.memory,
         );
         let degree_max = head.config.degree_max();
@@ -75,22 +76,40 @@ impl Graph {
         prune(exact, &mut found, degree_max);
 
         let mut node = vec![0; layout.stride()];
-        let place = work.memory.query.code.components();
-        let mut rest = vec![0.0; place.len()];
-        head.encoder
-            .codec
-            .encode(place, &mut rest, layout.record_mut(&mut node));
+        work.room
+            .encode_record(&head.encoder, row, layout.record_mut(&mut node));
         self.write_list(&mut node, row, &found, exact, work);
         Arc::make_mut(&mut self.appended).push(point);
         Arc::make_mut(&mut self.changes).set(vertex, node.into());
 
-        for (distance, other) in found {
-            self.link_back(other, vertex, distance, exact, work);
+        let mut is_linked = false;
+        for (distance, other) in &found {
+            is_linked |= self.link_back(*other, vertex, *distance, exact, work);
+        }
+        if let (false, Some((_, nearest))) = (is_linked, found.first()) {
+            // Everybody near has better neighbors; but who has no link to it is never found.
+            self.replace_last(*nearest, vertex, exact, work);
         }
     }
 
-    /// Adds `vertex` to the links of `from`.
-    fn link_back(&mut self, from: u32, vertex: u32, distance: f32, exact: Exact<'_>, work: &mut Work) {
+    /// Puts `vertex` in the place of the last link of `from`.
+    fn replace_last(&mut self, from: u32, vertex: u32, exact: Exact<'_>, work: &mut Work) {
+        let layout = self.base.layout;
+        let mut node = self.node(from).to_vec();
+        let mut links: Vec<u32> = layout.links(&node).collect();
+        let place = links.len() - 1;
+        links[place] = vertex;
+        layout.write_links(&mut node, &links);
+        if self.base.head.config.layout == GraphLayout::Blocks {
+            let [center, row] = [from, vertex].map(|vertex| exact.row(vertex).0);
+            work.room
+                .encode_one(&self.base.head.encoder, layout, &mut node, center, row, place);
+        }
+        Arc::make_mut(&mut self.changes).set(from, node.into());
+    }
+
+    /// Adds `vertex` to the links of `from`, if it is near enough; says whether.
+    fn link_back(&mut self, from: u32, vertex: u32, distance: f32, exact: Exact<'_>, work: &mut Work) -> bool {
         let layout = self.base.layout;
         let mut node = self.node(from).to_vec();
         let links: Vec<u32> = layout.links(&node).collect();
@@ -120,12 +139,17 @@ impl Graph {
             }
             let mut kept = std::mem::take(&mut work.candidates);
             prune(exact, &mut kept, self.base.head.config.degree_max());
-            if kept.iter().any(|(_, link)| *link == vertex) {
+            let is_kept = kept.iter().any(|(_, link)| *link == vertex);
+            if is_kept {
                 self.write_list(&mut node, row, &kept, exact, work);
             }
             work.candidates = kept;
+            if !is_kept {
+                return false;
+            }
         }
         Arc::make_mut(&mut self.changes).set(from, node.into());
+        true
     }
 
     fn write_list(&self, node: &mut [u8], row: &[f32], list: &[(f32, u32)], exact: Exact<'_>, work: &mut Work) {
@@ -135,7 +159,7 @@ impl Graph {
         layout.write_links(node, &links);
         if self.base.head.config.layout == GraphLayout::Blocks {
             let rows = links.iter().map(|link| exact.row(*link).0);
-            write_block(&self.base.head.encoder, layout, node, row, rows, &mut work.room);
+            work.room.write_block(&self.base.head.encoder, layout, node, row, rows);
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | `build.rs`   | how are many points linked at once, by several threads?                          |
 //! | `extend.rs`  | how do a few more points come in?                                                |
 //! | `image.rs`   | what are the bytes of a graph?                                                   |
+//! | `reach.rs`   | which vertices can be reached?                                                   |
 //! | `check.rs`   | are its promises kept?                                                           |
 //!
 //! It is an HNSW graph (Malkov and Yashunin, arXiv 1603.09320) whose levels above the bottom are one flat level of
@@ -23,7 +24,8 @@
 //!
 //! 1. A graph never changes. [`extended`](Graph::extended) gives another one that shares what is the same.
 //! 2. Every link leads to a vertex, none to itself, none twice.
-//! 3. Every vertex can be reached from the entry points.
+//! 3. As it is built, every vertex can be reached from the entry points. Extending keeps at least one link to each new
+//!    vertex.
 
 mod build;
 mod check;
@@ -34,6 +36,7 @@ mod image;
 mod nodes;
 mod pool;
 mod prune;
+mod reach;
 mod space;
 mod walk;
 
@@ -43,14 +46,21 @@ use std::sync::Arc;
 
 pub use config::{BuildWatch, Candidate, GraphConfig, GraphDamage, GraphLayout, GraphStats, IndexBytes, Rows};
 
+use crate::distance::Metric;
 use crate::neighbor::PointId;
 use image::{AlignedBytes, Head, Sections};
 use nodes::{Changes, NONE, NodeLayout};
-use walk::{Blocks, Memory, Nodes, walk_blocks, walk_codes};
+use walk::{Blocks, Equals, Memory, Nodes, walk_blocks, walk_codes};
 
-/// Components at which a shortlist has twice as many candidates as are wanted. The error of a code falls with the root
-/// of their number, and so do the places by which it puts a true neighbor too far behind.
-const SHORTLIST_DOUBLE_DIM: f32 = 96.0;
+/// Components at which a shortlist has twice as many candidates as are wanted: what the error of a code of half bytes
+/// puts too far behind. With fewer components the error is larger, and exact distances are cheaper.
+const SHORTLIST_DOUBLE_DIM: usize = 192;
+
+/// Components at which a walk over blocks is twice as wide as was asked for, so that one width means about one recall
+/// in both layouts: signs lead astray more often than half bytes, the more the fewer components there are.
+const BLOCK_DOUBLE_DIM: usize = 96;
+/// The same under inner product, where neighbors are far from each other, and the error of a sign code grows with that.
+const BLOCK_DOUBLE_DIM_INNER_PRODUCT: usize = 480;
 
 /// Memory of a search, kept for the next one: about one bit per vertex of the largest graph searched with it.
 #[derive(Debug, Default)]
@@ -170,10 +180,23 @@ impl Graph {
         match head.config.layout {
             GraphLayout::Compact => {
                 let entries = &head.entries;
-                walk_codes(self, &head.encoder, entries, entries.vertices.len(), ef, memory);
+                walk_codes(
+                    self,
+                    &head.encoder,
+                    entries,
+                    entries.vertices.len(),
+                    ef,
+                    Equals::All,
+                    memory,
+                );
                 memory.pool.held().for_each(|(estimate, vertex)| push(estimate, vertex));
             }
             GraphLayout::Blocks => {
+                let double_dim = match head.config.metric {
+                    Metric::InnerProduct => BLOCK_DOUBLE_DIM_INNER_PRODUCT,
+                    Metric::Cosine | Metric::Euclidean | Metric::Manhattan => BLOCK_DOUBLE_DIM,
+                };
+                let ef = ef + (ef * double_dim).div_ceil(head.encoder.padded());
                 walk_blocks(self, &head.encoder, &head.entries, ef, memory);
                 memory
                     .expanded
@@ -181,8 +204,8 @@ impl Graph {
                     .for_each(|(estimate, vertex)| push(*estimate, *vertex));
             }
         }
-        let extra = k as f32 * (SHORTLIST_DOUBLE_DIM / head.encoder.padded() as f32).sqrt();
-        let wanted = k.saturating_add(extra.ceil() as usize + 1);
+        let extra = k.saturating_mul(SHORTLIST_DOUBLE_DIM).div_ceil(head.encoder.padded());
+        let wanted = k.saturating_add(extra).saturating_add(1);
         if found.len() > wanted {
             found.select_nth_unstable_by(wanted, |a, b| a.estimate.total_cmp(&b.estimate));
             found.truncate(wanted);

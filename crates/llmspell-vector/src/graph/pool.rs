@@ -47,6 +47,16 @@ impl Pool {
         self.next = self.next.min(place);
     }
 
+    /// Takes a vertex in, if it is nearer than the bound and none is held at exactly its distance: of equal vectors, which
+    /// have equal codes, one stands for all.
+    #[inline]
+    pub(crate) fn offer_distinct(&mut self, distance: f32, vertex: u32) {
+        let place = self.entries.partition_point(|(other, _)| *other < distance);
+        if self.entries.get(place).is_none_or(|(other, _)| *other != distance) {
+            self.offer(distance, vertex);
+        }
+    }
+
     /// The nearest vertex that was not expanded; it is from now on.
     #[inline]
     pub(crate) fn expand(&mut self) -> Option<u32> {
@@ -82,25 +92,19 @@ impl Pool {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Visited {
     words: Vec<u64>,
-    /// Words that are not zero, to be cleared: a walk meets few vertices.
-    touched: Vec<u32>,
+    /// Those met, to be forgotten one by one: a walk meets few of all.
+    met: Vec<u32>,
 }
 
 impl Visited {
     pub(crate) fn reset(&mut self, vertices: u32) {
-        for word in self.touched.drain(..) {
-            self.words[word as usize] = 0;
+        for vertex in self.met.drain(..) {
+            self.words[vertex as usize / 64] = 0;
         }
         let words = (vertices as usize).div_ceil(64);
         if self.words.len() < words {
             self.words.resize(words, 0);
         }
-    }
-
-    /// Whether a vertex was met before.
-    #[inline]
-    pub(crate) fn contains(&self, vertex: u32) -> bool {
-        self.words[vertex as usize / 64] >> (vertex % 64) & 1 == 1
     }
 
     /// Meets a vertex; says whether for the first time.
@@ -109,11 +113,27 @@ impl Visited {
         let word = &mut self.words[vertex as usize / 64];
         let bit = 1 << (vertex % 64);
         let is_new = *word & bit == 0;
-        if *word == 0 {
-            self.touched.push(vertex / 64);
+        if is_new {
+            *word |= bit;
+            self.met.push(vertex);
         }
-        *word |= bit;
         is_new
+    }
+
+    /// Meets all of `vertices`, and keeps those met for the first time. Without branches: which are new is chance.
+    #[inline]
+    pub(crate) fn keep_new(&mut self, vertices: &mut Vec<u32>) {
+        let mut kept = 0;
+        for place in 0..vertices.len() {
+            let vertex = vertices[place];
+            let word = &mut self.words[vertex as usize / 64];
+            let bit = 1 << (vertex % 64);
+            vertices[kept] = vertex;
+            kept += usize::from(*word & bit == 0);
+            *word |= bit;
+        }
+        vertices.truncate(kept);
+        self.met.extend_from_slice(vertices);
     }
 }
 
@@ -151,11 +171,25 @@ mod tests {
     }
 
     #[test]
+    fn of_equal_distances_one_is_held_if_they_shall_be_distinct() {
+        let mut pool = Pool::default();
+        pool.reset(3);
+        for (distance, vertex) in [(2.0, 0), (1.0, 1), (2.0, 2), (1.0, 3), (3.0, 4)] {
+            pool.offer_distinct(distance, vertex);
+        }
+        assert_eq!(pool.held().collect::<Vec<_>>(), [(1.0, 1), (2.0, 0), (3.0, 4)]);
+    }
+
+    #[test]
     fn a_new_walk_has_met_nothing() {
         let mut visited = Visited::default();
         visited.reset(200);
         assert!(visited.insert(3) && visited.insert(199) && !visited.insert(3));
+        let mut some = vec![3, 64, 3, 65, 64];
+        visited.keep_new(&mut some);
+        assert_eq!(some, [64, 65]);
         visited.reset(300);
-        assert!(visited.insert(3) && !visited.contains(199) && visited.insert(299));
+        assert!(visited.insert(64));
+        assert!(visited.insert(3) && visited.insert(199) && visited.insert(299));
     }
 }

@@ -2,14 +2,11 @@
 //!
 //! The heuristic of the HNSW paper (Malkov and Yashunin, arXiv 1603.09320, algorithm 4) with the slack of DiskANN
 //! (Subramanya et al., NeurIPS 2019, algorithm 2): a candidate is left out if one that was taken is nearer to it, by
-//! `ALPHA`, than the point is. What was left out fills the places that remain, nearest first.
+//! a little, than the point is; so of several equal ones only one is taken. What was left out fills the places that remain, nearest first.
 
 use crate::graph::Rows;
 use crate::graph::space::WalkSpace;
 use crate::neighbor::PointId;
-
-/// Square of the slack: distances are squared.
-const ALPHA_SQUARED: f32 = 1.1;
 
 /// Everything that exact distances in the walk need.
 #[derive(Clone, Copy)]
@@ -49,7 +46,8 @@ pub(crate) fn prune(exact: Exact<'_>, candidates: &mut Vec<(f32, u32)>, kept_max
         let (distance, vertex) = *candidate;
         let (row, row_trait) = exact.row(vertex);
         let is_covered = taken.iter().any(|(other, other_trait)| {
-            exact.space.distance(row, row_trait, other, *other_trait) * ALPHA_SQUARED < distance
+            let to_taken = exact.space.distance(row, row_trait, other, *other_trait);
+            exact.space.is_covered(to_taken, distance)
         });
         if is_covered {
             left.push(*candidate);

@@ -16,6 +16,9 @@
 use crate::distance::Metric;
 use crate::kernels::Kernels;
 
+/// Square of how much nearer to another neighbor than to the point a candidate must be to be left out.
+const SLACK_SQUARED: f32 = 1.1;
+
 /// How vectors become points of the walk.
 #[derive(Debug, Clone)]
 pub(crate) struct WalkSpace {
@@ -140,15 +143,34 @@ impl WalkSpace {
         }
     }
 
-    /// Squared distance of two vectors in the walk, exactly, each with its [`trait_of`](Self::trait_of).
+    /// How far two vectors are from each other, exactly, each with its [`trait_of`](Self::trait_of): their squared
+    /// distance in the walk. Under inner product the negative product, because there a link has a direction: it leads
+    /// to what is near to a query like the point, not to what looks like the point (Morozov and Babenko,
+    /// "Non-metric similarity graphs for maximum inner product search", NeurIPS 2018).
     #[inline]
     pub(crate) fn distance(&self, a: &[f32], a_trait: f32, b: &[f32], b_trait: f32) -> f32 {
         let squared = match self.metric {
             Metric::Cosine => (2.0 - 2.0 * self.kernels.dot(a, b) * a_trait * b_trait).max(0.0),
             Metric::Euclidean | Metric::Manhattan => self.kernels.l2_squared(a, b),
-            Metric::InnerProduct => self.kernels.l2_squared(a, b) + (a_trait - b_trait) * (a_trait - b_trait),
+            Metric::InnerProduct => -self.kernels.dot(a, b),
         };
         squared * self.scale * self.scale
+    }
+
+    /// Whether a candidate is not worth a link: so near is it to one that was taken, and so far from the point. Both
+    /// distances are those of [`distance`](Self::distance).
+    #[inline]
+    pub(crate) fn is_covered(&self, to_taken: f32, to_point: f32) -> bool {
+        match self.metric {
+            Metric::InnerProduct => to_taken < to_point,
+            // Not less: of several equal vectors, one is taken.
+            Metric::Cosine | Metric::Euclidean | Metric::Manhattan => to_taken * SLACK_SQUARED <= to_point,
+        }
+    }
+
+    /// Whether two vectors at this distance are equal.
+    pub(crate) fn is_same(&self, distance: f32) -> bool {
+        distance == 0.0 && self.metric != Metric::InnerProduct
     }
 }
 
@@ -198,7 +220,7 @@ mod tests {
     #[test]
     fn the_exact_distance_of_two_vectors_is_that_of_their_places() {
         let rows = rows();
-        for metric in [Metric::Cosine, Metric::Euclidean, Metric::InnerProduct] {
+        for metric in [Metric::Cosine, Metric::Euclidean] {
             let space = WalkSpace::learn(metric, 8, rows.iter().map(Vec::as_slice));
             let (mut a, mut b) = (vec![0.0; space.dim()], vec![0.0; space.dim()]);
             space.embed(&rows[3], &mut a);

@@ -4,7 +4,6 @@ use crate::graph::encoder::{Encoder, WalkQuery};
 use crate::graph::pool::{Pool, Visited};
 use crate::kernels::BATCH;
 use crate::quantize::Signs;
-use crate::random::Random;
 
 /// Sampled vertices whose sign codes are scanned for where to begin, at most. They take the place of the upper levels.
 const ENTRIES_MAX: usize = 1_024;
@@ -74,19 +73,6 @@ impl Entries {
         Self { vertices, batches }
     }
 
-    /// A random choice of vertices for them.
-    pub(crate) fn choose(vertices: u32, random: &mut Random) -> Vec<u32> {
-        let count = Self::count_for(vertices as usize);
-        let mut chosen: Vec<u32> = if count == vertices as usize {
-            (0..vertices).collect()
-        } else {
-            (0..count).map(|_| random.below(vertices as usize) as u32).collect()
-        };
-        chosen.sort_unstable();
-        chosen.dedup();
-        chosen
-    }
-
     /// The entries probably nearest to a query, among the first `count`.
     #[inline]
     fn nearest(&self, encoder: &Encoder, query: &WalkQuery, count: usize) -> [(f32, u32); BEGINNINGS] {
@@ -118,6 +104,15 @@ impl Entries {
     }
 }
 
+/// Whether a walk holds several vertices at exactly the same distance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Equals {
+    /// All of them: for searches, whose answer they are.
+    All,
+    /// One of them: for insertions. Otherwise a crowd of equal vectors would be all that a new one is linked with.
+    One,
+}
+
 /// Walks over the codes of the vertices: what was met and is nearest is in `memory.pool`, at most `ef` of them. Begins
 /// at the first `entry_count` entries. The query stands in `memory.query`.
 pub(crate) fn walk_codes(
@@ -126,6 +121,7 @@ pub(crate) fn walk_codes(
     entries: &Entries,
     entry_count: usize,
     ef: usize,
+    equals: Equals,
     memory: &mut Memory,
 ) {
     let Memory {
@@ -152,13 +148,16 @@ pub(crate) fn walk_codes(
     while let Some(vertex) = pool.expand() {
         links.clear();
         nodes.links(vertex, links);
-        links.retain(|link| visited.insert(*link));
+        visited.keep_new(links);
         for link in links.iter() {
             nodes.prefetch_record(*link);
         }
         for link in links.iter() {
             let distance = encoder.codec.distance(&mut query.code, nodes.record(*link));
-            pool.offer(distance, *link);
+            match equals {
+                Equals::All => pool.offer(distance, *link),
+                Equals::One => pool.offer_distinct(distance, *link),
+            }
         }
         if let Some(next) = pool.peek() {
             nodes.prefetch_links(next);
@@ -189,7 +188,7 @@ pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entr
     visited.reset(nodes.len());
     expanded.clear();
     for (estimate, vertex) in entries.nearest(encoder, query, entries.vertices.len()) {
-        if vertex != u32::MAX {
+        if vertex != u32::MAX && visited.insert(vertex) {
             nodes.prefetch_node(vertex);
             pool.offer(estimate, vertex);
         }
@@ -197,14 +196,11 @@ pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entr
     if pool.peek().is_none()
         && let Some(first) = entries.vertices.first()
     {
+        visited.insert(*first);
         pool.offer(f32::MAX, *first);
     }
     let mut estimates = [0.0; BATCH];
     while let Some(vertex) = pool.expand() {
-        // The same vertex may have been met from several neighbors, each with its own estimate.
-        if !visited.insert(vertex) {
-            continue;
-        }
         // Probably the next one: it arrives while this one is looked at.
         let probably_next = pool.peek();
         if let Some(next) = probably_next {
@@ -223,7 +219,7 @@ pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entr
                 let Some(place) = places.get(i) else { continue };
                 let link = u32::from_le_bytes(*place);
                 // A link that is not there is damage; see `Graph::open`.
-                if link < nodes.len() && !visited.contains(link) {
+                if link < nodes.len() && visited.insert(link) {
                     pool.offer(estimates[i], link);
                 }
             }

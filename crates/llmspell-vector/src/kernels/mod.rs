@@ -32,7 +32,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use codes::{BATCH, CodeKernels, GROUP_BYTES, PADDING, Scale};
+pub(crate) use codes::{BATCH, CodeKernels, GROUP_BYTES, PADDING, Scale, SignSums};
 
 use std::fmt;
 use std::sync::LazyLock;

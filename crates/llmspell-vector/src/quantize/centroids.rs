@@ -9,7 +9,7 @@ use crate::random::Random;
 /// Sampled vectors per centroid: enough for a mean.
 const SAMPLE_PER_CENTROID: usize = 48;
 /// Vectors per centroid, at least, in the whole set.
-const POINTS_PER_CENTROID: usize = 256;
+const POINTS_PER_CENTROID: usize = 512;
 /// A centroid's number is stored in a byte or two, and distances to all of them are computed for every vector.
 pub(crate) const CENTROIDS_MAX: usize = 256;
 const ITERATIONS: usize = 6;

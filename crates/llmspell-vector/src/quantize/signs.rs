@@ -13,10 +13,13 @@
 //! arrangement of one block per point is that of SymphonyQG (Gou et al., SIGMOD 2025), the one for byte shuffles that
 //! of André et al., "Cache locality is not enough", VLDB 2015.
 
-use crate::kernels::{BATCH, CodeKernels, GROUP_BYTES, Scale};
+use crate::kernels::{BATCH, CodeKernels, GROUP_BYTES, Scale, SignSums};
 
 /// Bytes of the two halves of factors.
 const FACTOR_BYTES: usize = 2 * 2 * BATCH;
+
+/// Components whose signs are taken at once.
+const PART: usize = 512;
 
 /// Writes and scores batches of sign codes.
 #[derive(Debug, Clone)]
@@ -55,23 +58,26 @@ impl Signs {
         } else {
             (place - BATCH / 2, 4)
         };
-        let (mut squares, mut absolute, mut of_center) = ([0.0_f32; 4], [0.0_f32; 4], [0.0_f32; 4]);
-        let groups = center.as_chunks::<4>().0.iter().zip(neighbor.as_chunks::<4>().0);
-        for ((center, neighbor), group) in groups.zip(codes.as_chunks_mut::<GROUP_BYTES>().0) {
-            let mut bits = 0;
-            for lane in 0..4 {
-                let rest = neighbor[lane] - center[lane];
-                squares[lane] += rest * rest;
-                absolute[lane] += rest.abs();
-                let is_positive = rest > 0.0;
-                of_center[lane] += if is_positive { center[lane] } else { -center[lane] };
-                bits |= u8::from(is_positive) << lane;
+        let mut sums = SignSums::default();
+        let parts = center.chunks(PART).zip(neighbor.chunks(PART));
+        for ((center, neighbor), groups) in parts.zip(codes.chunks_mut(PART / 4 * GROUP_BYTES)) {
+            let mut bits = [0_u16; PART / 16];
+            let bits = &mut bits[..center.len() / 16];
+            sums = sums + self.codes.signs(center, neighbor, bits);
+            for (bits, groups) in bits.iter().zip(groups.as_chunks_mut::<{ 4 * GROUP_BYTES }>().0) {
+                for quarter in 0..4 {
+                    let group = &mut groups[quarter * GROUP_BYTES + byte];
+                    let signs = (bits >> (4 * quarter) & 15) as u8;
+                    *group = *group & !(15 << shift) | signs << shift;
+                }
             }
-            group[byte] = group[byte] & !(15 << shift) | bits << shift;
         }
-        let [squares, absolute, of_center]: [f32; 3] = [squares, absolute, of_center].map(|lanes| lanes.iter().sum());
-        let s = if absolute > 0.0 { squares / absolute } else { 0.0 };
-        write_half(adds, place, squares + 2.0 * s * of_center);
+        let s = if sums.absolute > 0.0 {
+            sums.squares / sums.absolute
+        } else {
+            0.0
+        };
+        write_half(adds, place, sums.squares + 2.0 * s * sums.of_center);
         write_half(factors, place, -2.0 * s);
     }
 

@@ -1,16 +1,16 @@
 //! AVX2: tables of 16 values are looked up 32 times by one byte shuffle.
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_LT_OQ, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128, _mm_shuffle_epi32,
-    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castsi256_si128, _mm256_cmp_ps,
-    _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extracti128_si256, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_movemask_ps,
-    _mm256_permute_ps, _mm256_permute2f128_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_ps,
-    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16, _mm256_storeu_ps,
-    _mm256_sub_epi16,
+    __m128i, __m256, __m256i, _CMP_GT_OQ, _CMP_LT_OQ, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128,
+    _mm_shuffle_epi32, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps,
+    _mm256_blendv_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32,
+    _mm256_cvtph_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_movemask_ps, _mm256_permute_ps, _mm256_permute2f128_ps, _mm256_set1_epi8,
+    _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16,
+    _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_epi16, _mm256_sub_ps,
 };
 
-use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, scalar};
+use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, SignSums, scalar};
 
 /// Bytes per register.
 const BYTES: usize = 32;
@@ -27,6 +27,7 @@ pub(super) fn detect() -> Option<CodeKernels> {
         quantize_nibbles,
         quantize_bytes,
         tables,
+        signs,
         estimates,
         below,
     })
@@ -85,6 +86,38 @@ fn nibble_dot(code: &[u8], query: &[i8]) -> i32 {
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, ones));
     }
     sum_of_lanes(sum)
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn signs(center: &[f32], neighbor: &[f32], bits: &mut [u16]) -> SignSums {
+    let zero = _mm256_setzero_ps();
+    let sign_bit = _mm256_set1_ps(-0.0);
+    let [mut squares, mut absolute, mut of_center] = [zero; 3];
+    let lanes = center.as_chunks::<16>().0.iter().zip(neighbor.as_chunks::<16>().0);
+    for ((center, neighbor), bits) in lanes.zip(bits) {
+        *bits = 0;
+        let halves = center.as_chunks::<8>().0.iter().zip(neighbor.as_chunks::<8>().0);
+        for (half, (center, neighbor)) in halves.enumerate() {
+            let center = load_floats(center);
+            let rest = _mm256_sub_ps(load_floats(neighbor), center);
+            let is_positive = _mm256_cmp_ps::<_CMP_GT_OQ>(rest, zero);
+            squares = _mm256_fmadd_ps(rest, rest, squares);
+            absolute = _mm256_add_ps(absolute, _mm256_andnot_ps(sign_bit, rest));
+            let opposite = _mm256_sub_ps(zero, center);
+            of_center = _mm256_add_ps(of_center, _mm256_blendv_ps(opposite, center, is_positive));
+            *bits |= (_mm256_movemask_ps(is_positive) as u16) << (8 * half);
+        }
+    }
+    let sum = |lanes: __m256| {
+        let mut array = [0.0; 8];
+        store(&mut array, lanes);
+        array.iter().sum()
+    };
+    SignSums {
+        squares: sum(squares),
+        absolute: sum(absolute),
+        of_center: sum(of_center),
+    }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

@@ -1,18 +1,19 @@
 //! AVX-512 F, BW and VNNI: tables of 16 values are looked up 64 times by one byte shuffle.
 
 use std::arch::x86_64::{
-    __m256i, __m512, __m512i, _CMP_LT_OQ, _mm_add_epi16, _mm_storeu_si128, _mm_unpackhi_epi16, _mm_unpacklo_epi16,
-    _mm256_add_epi16, _mm256_and_si256, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256,
-    _mm256_set_m128i, _mm256_set1_epi8, _mm256_srli_epi16, _mm512_add_epi16, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_and_si512, _mm512_castsi256_si512, _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
-    _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_dpbusd_epi32,
-    _mm512_extracti64x4_epi64, _mm512_fmadd_ps, _mm512_inserti64x4, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mask_mov_ps, _mm512_maskz_mov_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permute_ps, _mm512_reduce_add_epi32,
-    _mm512_set1_epi8, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8,
-    _mm512_shuffle_f32x4, _mm512_slli_epi16, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi16, _mm512_sub_ps,
+    __m256i, __m512, __m512i, _CMP_GT_OQ, _CMP_LT_OQ, _mm_add_epi16, _mm_storeu_si128, _mm_unpackhi_epi16,
+    _mm_unpacklo_epi16, _mm256_add_epi16, _mm256_and_si256, _mm256_castsi256_si128, _mm256_extracti128_si256,
+    _mm256_loadu_si256, _mm256_set_m128i, _mm256_set1_epi8, _mm256_srli_epi16, _mm512_abs_ps, _mm512_add_epi16,
+    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castsi256_si512, _mm512_castsi512_si256,
+    _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
+    _mm512_cvtps_epi32, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps, _mm512_inserti64x4,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_mov_ps, _mm512_maskz_mov_ps, _mm512_min_ps, _mm512_mul_ps,
+    _mm512_permute_ps, _mm512_reduce_add_epi32, _mm512_reduce_add_ps, _mm512_set1_epi8, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_shuffle_f32x4, _mm512_slli_epi16,
+    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi16, _mm512_sub_ps,
 };
 
-use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, scalar};
+use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, SignSums, scalar};
 
 /// Bytes per register.
 const BYTES: usize = 64;
@@ -33,6 +34,7 @@ pub(super) fn detect() -> Option<CodeKernels> {
         quantize_nibbles,
         quantize_bytes,
         tables,
+        signs,
         estimates,
         below,
     })
@@ -117,6 +119,28 @@ fn nibble_dot(code: &[u8], query: &[i8]) -> i32 {
         sums[turn % 2] = _mm512_dpbusd_epi32(sums[turn % 2], levels, load_query(query));
     }
     _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]))
+}
+
+#[target_feature(enable = "avx512f")]
+fn signs(center: &[f32], neighbor: &[f32], bits: &mut [u16]) -> SignSums {
+    let zero = _mm512_setzero_ps();
+    let [mut squares, mut absolute, mut of_center] = [zero; 3];
+    let lanes = center.as_chunks::<16>().0.iter().zip(neighbor.as_chunks::<16>().0);
+    for ((center, neighbor), bits) in lanes.zip(bits) {
+        let center = load_floats(center);
+        let rest = _mm512_sub_ps(load_floats(neighbor), center);
+        let is_positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(rest, zero);
+        squares = _mm512_fmadd_ps(rest, rest, squares);
+        absolute = _mm512_add_ps(absolute, _mm512_abs_ps(rest));
+        let opposite = _mm512_sub_ps(zero, center);
+        of_center = _mm512_add_ps(of_center, _mm512_mask_mov_ps(opposite, is_positive, center));
+        *bits = is_positive;
+    }
+    SignSums {
+        squares: _mm512_reduce_add_ps(squares),
+        absolute: _mm512_reduce_add_ps(absolute),
+        of_center: _mm512_reduce_add_ps(of_center),
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]

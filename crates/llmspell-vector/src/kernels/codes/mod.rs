@@ -38,6 +38,32 @@ pub(crate) struct Scale {
     pub(crate) base: f32,
 }
 
+/// What the signs of `neighbor - center` leave out.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct SignSums {
+    /// Sum of the squares of the differences.
+    pub(crate) squares: f32,
+    /// Sum of their absolute values.
+    pub(crate) absolute: f32,
+    /// Sum of the components of `center`, each with the sign of its difference.
+    pub(crate) of_center: f32,
+}
+
+impl std::ops::Add for SignSums {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            squares: self.squares + other.squares,
+            absolute: self.absolute + other.absolute,
+            of_center: self.of_center + other.of_center,
+        }
+    }
+}
+
+type QuantizeNibbles = unsafe fn(&[f32], f32, &mut [u8]) -> (f32, f32);
+type Estimates = unsafe fn(&[u8], &[u8], &[u8; 2 * BATCH], &[u8; 2 * BATCH], Scale, &mut [f32; BATCH]);
+
 /// One loop per operation on codes. Get one with [`CodeKernels::detect`] and keep it.
 #[derive(Clone, Copy)]
 pub(crate) struct CodeKernels {
@@ -45,10 +71,11 @@ pub(crate) struct CodeKernels {
     // As in `Kernels`: features are detected and lengths checked before a function is called.
     hadamard: unsafe fn(&mut [f32]),
     nibble_dot: unsafe fn(&[u8], &[i8]) -> i32,
-    quantize_nibbles: unsafe fn(&[f32], f32, &mut [u8]) -> (f32, f32),
+    quantize_nibbles: QuantizeNibbles,
     quantize_bytes: unsafe fn(&[f32], f32, &mut [i8]) -> i32,
     tables: unsafe fn(&[f32], f32, &mut [u8]),
-    estimates: unsafe fn(&[u8], &[u8], &[u8; 2 * BATCH], &[u8; 2 * BATCH], Scale, &mut [f32; BATCH]),
+    signs: unsafe fn(&[f32], &[f32], &mut [u16]) -> SignSums,
+    estimates: Estimates,
     below: unsafe fn(&[f32; BATCH], f32) -> u32,
 }
 
@@ -155,6 +182,20 @@ impl CodeKernels {
         );
         // SAFETY: as above; the lengths were checked.
         unsafe { (self.tables)(values, scale, tables) }
+    }
+
+    /// Which components of `neighbor - center` are positive: bit `i % 16` of `bits[i / 16]` for component `i`.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ, or are no multiple of [`PADDING`].
+    pub(crate) fn signs(&self, center: &[f32], neighbor: &[f32], bits: &mut [u16]) -> SignSums {
+        assert!(
+            center.len() == neighbor.len() && center.len() == 16 * bits.len() && center.len().is_multiple_of(PADDING),
+            "vectors of one graph have one length"
+        );
+        // SAFETY: as above; the lengths were checked.
+        unsafe { (self.signs)(center, neighbor, bits) }
     }
 
     /// Estimated distances of the 32 neighbors of a batch: `base + add + factor * (step * sum + offset)`.

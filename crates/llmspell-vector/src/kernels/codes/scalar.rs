@@ -1,6 +1,6 @@
 //! What does each operation on codes compute? The definition that the other tables are held to.
 
-use super::{BATCH, CodeKernels, GROUP_BYTES, Scale};
+use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, SignSums};
 
 pub(super) const KERNELS: CodeKernels = CodeKernels {
     name: "scalar",
@@ -9,6 +9,7 @@ pub(super) const KERNELS: CodeKernels = CodeKernels {
     quantize_nibbles,
     quantize_bytes,
     tables,
+    signs,
     estimates,
     below,
 };
@@ -94,12 +95,29 @@ pub(super) fn tables(values: &[f32], scale: f32, tables: &mut [u8]) {
         // The lowest sum is where exactly the negative ones are chosen.
         let lowest = a.min(0.0) + b.min(0.0) + c.min(0.0) + d.min(0.0);
         let base = -lowest;
-        for choice in 0..GROUP_BYTES {
+        for (choice, entry) in table.iter_mut().enumerate() {
             let bit = |bit: usize| (choice >> bit & 1) as f32;
             let sum = base + (a * bit(0) + b * bit(1)) + (c * bit(2) + d * bit(3));
-            table[choice] = (sum + ROUND).to_bits() as u8;
+            *entry = (sum + ROUND).to_bits() as u8;
         }
     }
+}
+
+fn signs(center: &[f32], neighbor: &[f32], bits: &mut [u16]) -> SignSums {
+    let mut sums = SignSums::default();
+    let lanes = center.as_chunks::<16>().0.iter().zip(neighbor.as_chunks::<16>().0);
+    for ((center, neighbor), bits) in lanes.zip(bits) {
+        *bits = 0;
+        for lane in 0..16 {
+            let rest = neighbor[lane] - center[lane];
+            let is_positive = rest > 0.0;
+            sums.squares += rest * rest;
+            sums.absolute += rest.abs();
+            sums.of_center += if is_positive { center[lane] } else { -center[lane] };
+            *bits |= u16::from(is_positive) << lane;
+        }
+    }
+    sums
 }
 
 fn estimates(

@@ -256,3 +256,24 @@ fn tables_hold_the_sums_of_all_choices_above_the_lowest() {
         }
     }
 }
+
+#[test]
+fn signs_and_their_sums_agree_with_the_definition() {
+    let (center, mut neighbor) = (floats(192, 13), floats(192, 14));
+    neighbor[5] = center[5]; // no difference is not positive
+    let mut expected_bits = [0; 12];
+    let expected = scalar::KERNELS.signs(&center, &neighbor, &mut expected_bits);
+    assert_eq!(expected_bits[0] >> 5 & 1, 0);
+    for kernels in CodeKernels::available() {
+        let mut bits = [0xffff; 12];
+        let sums = kernels.signs(&center, &neighbor, &mut bits);
+        assert_eq!(bits, expected_bits, "{kernels:?}");
+        for (got, expected) in [
+            (sums.squares, expected.squares),
+            (sums.absolute, expected.absolute),
+            (sums.of_center, expected.of_center),
+        ] {
+            assert!((got - expected).abs() < 1.0e-3, "{kernels:?}: {got}, not {expected}");
+        }
+    }
+}
