@@ -68,9 +68,9 @@ pub(super) fn open_on(disk: Arc<dyn Disk>, lock: Option<File>, options: &Databas
         disk.remove(leftover)
             .map_err(|source| io_error("remove", &disk.full_path(leftover), source))?;
     }
-    let value_cache_bytes = options.cache_bytes / 3;
-    let truth = Truth::open(&disk, options.cache_bytes - value_cache_bytes, options.verify_bytes_max)?;
-    Shared::new(truth, Some(disk), lock, value_cache_bytes, options.free_bytes_min)
+    let page_cache_bytes = options.cache_bytes - options.value_cache_bytes();
+    let truth = Truth::open(&disk, page_cache_bytes, options.verify_bytes_max)?;
+    Shared::new(truth, Some(disk), lock, options)
 }
 
 /// A directory that holds other things is not ours to write into.
