@@ -94,6 +94,8 @@ impl Space {
             return Need::Nothing;
         };
         match &state.index {
+            // In RAM only, though there is a disk.
+            Some(index) if index.file.is_none() && self.disk.is_some() => Need::Now,
             Some(index) if index.is_damaged() || !index.is_in_ram() || !index.matches(&config) => Need::Now,
             _ => state.counts().need(self.graph_points_min),
         }

@@ -257,7 +257,7 @@ impl Work<'_> {
     }
 
     fn build(&self, config: &GraphConfig) -> Result<()> {
-        let Some(source) = Source::take(self, |state| state.living())? else {
+        let Some(source) = Source::take(self, State::living)? else {
             return Ok(());
         };
         if source.points.is_empty() {

@@ -120,7 +120,7 @@ impl Request {
         match self {
             Self::Values { reply, .. } => drop(reply.send(result.map(Outcome::into_summary))),
             Self::Swap { reply, .. } | Self::NameIndex { reply, .. } => {
-                drop(reply.send(result.map(|outcome| outcome.into_count() > 0)))
+                drop(reply.send(result.map(|outcome| outcome.into_count() > 0)));
             }
             Self::Entries { reply, .. } | Self::Metadata { reply, .. } | Self::Flush { reply } => {
                 drop(reply.send(result.map(drop)));
