@@ -87,7 +87,7 @@ impl Space {
         if state.is_dropped {
             return Need::Nothing;
         }
-        if namespace.reuse.lock().is_file_unknown() {
+        if namespace.has_stale_file() {
             return Need::Now;
         }
         let Some(config) = graph_config(self.dim, &self.config.read()) else {

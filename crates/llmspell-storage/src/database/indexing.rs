@@ -180,7 +180,7 @@ impl Work<'_> {
     }
 
     fn run(&self) -> Result<()> {
-        if self.namespace.reuse.lock().is_file_unknown() {
+        if self.namespace.has_stale_file() {
             self.forget_file()?;
         }
         if !self.verify_file()? {
@@ -238,8 +238,7 @@ impl Work<'_> {
 
     /// Searches compare everything from now on, and so they do after a restart.
     fn forget_index(&self) -> Result<()> {
-        if self.namespace.publish_index(None) {
-            self.namespace.set_filed(Filed::Unknown);
+        if self.namespace.publish_index(None) && self.namespace.has_stale_file() {
             self.forget_file()?;
         }
         Ok(())

@@ -108,6 +108,12 @@ impl Namespace {
         true
     }
 
+    /// Whether the manifest names a file that is of no use.
+    pub(crate) fn has_stale_file(&self) -> bool {
+        let is_named = self.named_file.lock().is_some();
+        (is_named && self.state().index.is_none()) || self.reuse.lock().is_file_unknown()
+    }
+
     /// The manifest names another file now, or none.
     pub(crate) fn set_filed(&self, filed: Filed) {
         let _turn = self.publishing.lock();

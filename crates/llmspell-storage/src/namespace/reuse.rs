@@ -33,7 +33,7 @@ pub(crate) enum Filed {
     #[default]
     Nothing,
     Points(RoaringBitmap),
-    /// It could not be read; all points, perhaps.
+    /// It could not be read when the namespace was loaded; all points, perhaps.
     Unknown,
 }
 
