@@ -5,6 +5,7 @@
 //! <dir>/FORMAT                        format version; read before anything else is touched, written last
 //! <dir>/truth.redb                    everything but the vectors; made under another name and renamed when complete
 //! <dir>/spaces/<space id>/slots-<n>   the vectors
+//! <dir>/spaces/<space id>/index/      the indexes of large scopes: derived
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};

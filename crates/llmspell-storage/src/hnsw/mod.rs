@@ -42,8 +42,9 @@ const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
 /// [`new`](Self::new) keeps them in RAM, [`open`](Self::open) in a directory, by the same code. Every scope is a
 /// namespace of its own: nothing is shared between two of them, so no filter can be forgotten.
 ///
-/// Small scopes, and for now all of them, are searched exactly: [`VectorQuery::exact`] and
-/// [`VectorQuery::ef_search`] make no difference to the answer then.
+/// Scopes with fewer entries than [`DEFAULT_GRAPH_POINTS_MIN`](crate::DEFAULT_GRAPH_POINTS_MIN) are searched exactly:
+/// [`VectorQuery::exact`] and [`VectorQuery::ef_search`] make no difference to the answer then. Larger ones get a graph
+/// in the background; entries that it does not hold yet are compared one by one.
 ///
 /// ```
 /// # use llmspell_storage::{HNSWConfig, HNSWVectorStorage, Result, StateScope, VectorEntry, VectorQuery, VectorStorage};
