@@ -67,7 +67,7 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 5] = [
             "hnsw/",
             "committer.rs",
             "index_queue.rs",
-            "database/indexing.rs",
+            "database/indexing/mod.rs",
             "backends/sled/open.rs",
             "backends/sled/watch.rs",
         ],

@@ -9,7 +9,7 @@
 //! | `request.rs` | what does a handle ask of the committer?            |
 //! | `writer.rs`  | how does a batch become durable, and then visible?  |
 //! | `batch/`     | what do requests change?                            |
-//! | `indexing.rs`| what does an index need, and how does it get it?    |
+//! | `indexing/`  | what does an index need, and how does it get it?    |
 //! | `purge.rs`   | how is space given back?                            |
 //! | `check.rs`   | is everything as it should be?                      |
 

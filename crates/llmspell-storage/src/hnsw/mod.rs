@@ -4,8 +4,10 @@
 //! |-------------|--------------------------------------------------|
 //! | `mod.rs`    | how is a call of the trait done by the database? |
 //! | `spaces.rs` | how is a space of a database opened, or made?    |
+//! | `stats.rs`  | how much is there?                               |
 
 mod spaces;
+mod stats;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,20 +17,17 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use llmspell_core::{
-    DistanceMetric, HNSWConfig, IndexStats, Memory, Metadata, OnExisting, Result, ScopedStats, StateScope,
-    StorageError, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
-    validate_vectors as validate,
+    DistanceMetric, HNSWConfig, Metadata, OnExisting, Result, ScopedStats, StateScope, StorageError, StorageStats,
+    Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value, validate_vectors as validate,
 };
-use llmspell_vector::GraphLayout;
 
 use crate::database::{Database, PreparedEntry, Request, Shared};
-use crate::ids::ScopeId;
 use crate::index_queue::{Goal, IndexJob};
-use crate::namespace::{Namespace, State, graph_config};
+use crate::namespace::{Namespace, graph_config};
 use crate::registry::Space;
 use crate::search::{self, Answer, Snapshot};
-use crate::slots::{SlotStore, Waiting};
-use crate::truth::{self, SpaceRecord};
+use crate::slots::Waiting;
+use crate::truth::SpaceRecord;
 
 /// Name of the space that [`HNSWVectorStorage::open`] opens.
 pub const DEFAULT_SPACE: &str = "default";
@@ -406,29 +405,23 @@ impl VectorStorage for HNSWVectorStorage {
         handle
             .database
             .inner
-            .run(move || space_stats(&shared, &space, now))
+            .run(move || stats::of_space(&shared, &space, now))
             .await
     }
 
     async fn stats_for_scope(&self, scope: &StateScope) -> Result<ScopedStats> {
         let handle = self.handle()?;
         scope.validate()?;
-        let mut stats = ScopedStats::default();
-        stats.scope = scope.clone();
-        if let Some(namespace) = handle.namespace(scope).await? {
-            let state = namespace.state();
-            let stride = handle.space.slots.stride();
-            stats.vectors = state.visible_count(handle.now());
-            stats.vector_bytes = stats.vectors * 4 * self.dim as u64;
-            stats.metadata_bytes = state.metadata_bytes;
-            stats.tail_vectors = state.counts().tail.min(stats.vectors);
-            stats.reusable_bytes = (u64::from(state.capacity) - state.live_count()) * stride;
-            if state.index.is_some() {
-                // Counting goes through the whole graph the first time.
-                stats.index = handle.database.inner.run(move || Ok(index_stats(&state))).await?;
-            }
-        }
-        Ok(stats)
+        let Some(namespace) = handle.namespace(scope).await? else {
+            return Ok(stats::of_unknown(scope));
+        };
+        let (space, scope, now) = (Arc::clone(&handle.space), scope.clone(), handle.now());
+        // Counting goes through the whole graph the first time.
+        handle
+            .database
+            .inner
+            .run(move || Ok(stats::of_scope(&space, &scope, &namespace.state(), now)))
+            .await
     }
 
     async fn build_index(&self) -> Result<()> {
@@ -511,65 +504,4 @@ fn large_scopes(shared: &Shared, space: &Space) -> Result<Vec<StateScope>> {
         }
     }
     Ok(large)
-}
-
-fn index_stats(state: &State) -> Option<IndexStats> {
-    let index = state.index.as_ref()?;
-    let graph = index.stats();
-    let mut stats = IndexStats::default();
-    (stats.memory, stats.code) = match index.graph.config().layout {
-        GraphLayout::Compact => (Memory::Balanced, "4-bit".to_string()),
-        GraphLayout::Blocks => (Memory::Speed, "1-bit".to_string()),
-    };
-    stats.points = graph.vertices;
-    stats.tombstones = state.counts().tombstones;
-    stats.links = graph.links;
-    stats.unreachable = graph.unreachable;
-    stats.code_bytes = graph.code_bytes;
-    stats.link_bytes = graph.link_bytes;
-    stats.block_bytes = graph.block_bytes;
-    stats.other_bytes = index.bytes() - graph.code_bytes - graph.link_bytes - graph.block_bytes;
-    stats.file_bytes = index.file.as_ref().map_or(0, |file| file.row.bytes);
-    Some(stats)
-}
-
-fn space_stats(shared: &Shared, space: &Space, now: i64) -> Result<StorageStats> {
-    let read = shared.truth.read()?;
-    let mut stats = StorageStats::default();
-    stats.dim = space.dim;
-    stats.metric = space.metric;
-    let mut live_slots = 0;
-    let mut index_ram_bytes = 0;
-    for (scope, scope_id) in read.scopes(space.id)? {
-        let state: Arc<State> = match space.loaded(&scope) {
-            Some(namespace) if namespace.scope_id == scope_id => namespace.state(),
-            _ => Arc::new(read.state(scope_id)?),
-        };
-        stats.scopes += 1;
-        stats.vectors += state.visible_count(now);
-        live_slots += state.live_count();
-        stats.metadata_bytes += state.metadata_bytes;
-        if let Some(index) = &state.index {
-            let counts = state.counts();
-            stats.indexed_vectors += counts.live - counts.tail;
-            stats.index_bytes += index.bytes();
-            index_ram_bytes += index.own_bytes();
-        }
-    }
-    let dropped: Vec<ScopeId> = read
-        .dropped_scopes()?
-        .into_iter()
-        .filter(|(_, of)| *of == space.id)
-        .map(|(scope, _)| scope)
-        .collect();
-    stats.scopes_to_purge = dropped.len() as u64;
-    stats.vector_bytes = stats.vectors * 4 * space.dim as u64;
-    stats.disk_bytes = shared.occupied_bytes(&SlotStore::dir(space.id))? + shared.occupied_bytes(truth::FILE)?;
-    stats.reusable_bytes = (read.slot_end(space.id)?.saturating_sub(live_slots)) * space.slots.stride();
-    stats.memory_bytes =
-        shared.truth.cached_bytes() + shared.values.bytes() + space.slots.memory_bytes() + index_ram_bytes;
-    stats.indexing = shared.queue.is_busy_with(space.id);
-    stats.scopes_loaded = space.loaded_count() as u64;
-    stats.durable = shared.is_durable();
-    Ok(stats)
 }

@@ -139,6 +139,12 @@ impl Indexed<'_> {
                 let problem = "its generation is not that of the entry";
                 return Err(damaged_slot(&self.space.slots, hit.point, slot, problem).into());
             }
+            // A vertex of a damaged file may pass for another point, which then shows twice.
+            if let Some(vertex) = hit.vertex
+                && self.index.ids.get(vertex, hit.point) != Ok((hit.generation, record.id.as_str()))
+            {
+                return Err(Miss::Unusable);
+            }
             let metadata = self.query.include_metadata.then(|| record.metadata()).transpose();
             let metadata = metadata.map_err(|malformed| {
                 let place = format!("entry {} of scope {}", hit.point.0, scope.0);
