@@ -122,3 +122,114 @@ impl Namespace {
         reuse.release(released);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use llmspell_core::HNSWConfig;
+    use llmspell_vector::{BuildWatch, Graph, PointId, Rows};
+
+    use super::*;
+    use crate::ids::{Extent, Generation, Lsn, Slot};
+    use crate::index_files::{IdList, Ids};
+    use crate::op::{Op, PointChange};
+
+    struct Units;
+
+    impl Rows for Units {
+        fn row(&self, _: PointId) -> &[f32] {
+            &[1.0]
+        }
+    }
+
+    struct Patient;
+
+    impl BuildWatch for Patient {
+        fn advance(&self, _: u64) {}
+
+        fn is_cancelled(&self) -> bool {
+            false
+        }
+    }
+
+    fn changes(points: &[u32]) -> Vec<PointChange> {
+        let change = |point: &u32| PointChange {
+            point: PointId(*point),
+            expires_at: None,
+        };
+        points.iter().map(change).collect()
+    }
+
+    fn index_of(state: &State) -> Arc<Index> {
+        let config = graph_config(1, &HNSWConfig::fast()).unwrap();
+        let points: Vec<PointId> = state.living().iter().map(PointId).collect();
+        let graph = Graph::build(&config, &points, &Units, 1, &Patient).unwrap();
+        let mut ids = IdList::default();
+        points.iter().for_each(|_| assert!(ids.push(Generation(1), b"id")));
+        Arc::new(Index::new(
+            graph,
+            Ids::default().extended(ids),
+            state.living(),
+            state.lsn,
+            None,
+        ))
+    }
+
+    fn three_points() -> State {
+        let mut first = State::default();
+        first.apply(
+            Lsn(1),
+            &Op {
+                put: changes(&[0, 1, 2]),
+                extents: vec![Extent {
+                    first_point: PointId(0),
+                    first_slot: Slot(0),
+                    len: 8,
+                }],
+                ..Op::default()
+            },
+        );
+        first
+    }
+
+    /// A committer that began before the indexer published, and publishes after it.
+    #[test]
+    fn a_commit_and_an_index_that_overtake_each_other_both_stay() {
+        let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
+        namespace.publish(three_points(), RoaringBitmap::new());
+
+        let built_of = namespace.state();
+        let mut pending = (*namespace.state()).clone();
+        pending.apply(
+            Lsn(2),
+            &Op {
+                put: changes(&[3]),
+                removed: changes(&[1]),
+                ..Op::default()
+            },
+        );
+        assert!(namespace.publish_index(Some(index_of(&built_of))));
+        drop(built_of);
+        namespace.publish(pending, RoaringBitmap::from([1]));
+
+        let state = namespace.state();
+        state.check().unwrap();
+        assert_eq!(state.lsn, Lsn(2));
+        assert_eq!(*state.tail, RoaringBitmap::from([3]));
+        assert_eq!(state.counts().tombstones, 1);
+        drop(state);
+        assert_eq!(namespace.reuse.lock().take(9), [], "1 is a vertex");
+
+        assert!(namespace.publish_index(None));
+        assert_eq!(namespace.reuse.lock().take(9), [PointId(1)]);
+    }
+
+    #[test]
+    fn a_dropped_scope_gets_no_index_any_more() {
+        let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
+        namespace.publish(three_points(), RoaringBitmap::new());
+        let built_of = namespace.state();
+        namespace.publish(State::dropped(), RoaringBitmap::new());
+        assert!(!namespace.publish_index(Some(index_of(&built_of))));
+        assert!(namespace.state().index.is_none());
+    }
+}
