@@ -187,13 +187,13 @@ mod tests {
             }
             // A sign keeps 2/π of the square of a normally distributed component.
             let promised = (0.571 / padded as f32).sqrt();
-            let deviation: f32 = (squares / count as f32).sqrt();
+            let deviation: f32 = (squares / count).sqrt();
             assert!(
                 deviation < 1.15 * promised,
                 "padded {padded}: {deviation} promised {promised}"
             );
             assert!(
-                (sum / count).abs() < 5.0 * promised / (count as f32).sqrt() + 5.0e-4,
+                (sum / count).abs() < 5.0 * promised / (count).sqrt() + 5.0e-4,
                 "padded {padded}: biased"
             );
         }

@@ -103,11 +103,6 @@ impl CodeKernels {
         .flatten()
     }
 
-    #[cfg(test)]
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
-    }
-
     /// The Walsh-Hadamard transform in place, not scaled: applied twice it multiplies by the length.
     ///
     /// # Panics
