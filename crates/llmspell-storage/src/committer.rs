@@ -49,6 +49,20 @@ pub(crate) struct Committer<E: CommitEngine> {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Another way to the thread, which does not keep it alive.
+pub(crate) struct Submitter<R>(Arc<Queue<R>>);
+
+impl<R> Submitter<R> {
+    /// Queues a request.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Closed`] once the committer was closed.
+    pub(crate) fn submit(&self, request: R) -> Result<(), StorageError> {
+        self.0.submit(request)
+    }
+}
+
 struct Queue<R> {
     state: Mutex<QueueState<R>>,
     arrived: Condvar,
@@ -59,6 +73,22 @@ struct QueueState<R> {
     /// The thread sleeps until there are so many requests.
     wake_at: usize,
     is_closed: bool,
+}
+
+impl<R> Queue<R> {
+    fn submit(&self, request: R) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return Err(StorageError::Closed);
+        }
+        state.requests.push_back(request);
+        let wakes = state.requests.len() >= state.wake_at;
+        drop(state);
+        if wakes {
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
 }
 
 impl<E: CommitEngine> Committer<E> {
@@ -91,17 +121,12 @@ impl<E: CommitEngine> Committer<E> {
     ///
     /// [`StorageError::Closed`] after [`close`](Self::close).
     pub(crate) fn submit(&self, request: E::Request) -> Result<(), StorageError> {
-        let mut state = self.queue.state.lock();
-        if state.is_closed {
-            return Err(StorageError::Closed);
-        }
-        state.requests.push_back(request);
-        let wakes = state.requests.len() >= state.wake_at;
-        drop(state);
-        if wakes {
-            self.queue.arrived.notify_one();
-        }
-        Ok(())
+        self.queue.submit(request)
+    }
+
+    /// Another way to queue requests.
+    pub(crate) fn submitter(&self) -> Submitter<E::Request> {
+        Submitter(Arc::clone(&self.queue))
     }
 
     /// Refuses new requests, and finishes the queued ones in the background.

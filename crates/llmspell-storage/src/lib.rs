@@ -80,6 +80,9 @@ mod disk;
 mod error;
 mod hnsw;
 mod ids;
+mod index_files;
+mod index_queue;
+mod indexer;
 mod namespace;
 mod op;
 mod options;
@@ -103,7 +106,9 @@ pub use database::{Database, DatabaseStats, SpaceInfo};
 pub use export::{export, export_with};
 pub use hnsw::{DEFAULT_SPACE, HNSWVectorStorage};
 pub use llmspell_core::*;
-pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_FREE_BYTES_MIN, DEFAULT_VERIFY_BYTES_MAX, DatabaseOptions};
+pub use options::{
+    DEFAULT_CACHE_BYTES, DEFAULT_FREE_BYTES_MIN, DEFAULT_GRAPH_POINTS_MIN, DEFAULT_VERIFY_BYTES_MAX, DatabaseOptions,
+};
 pub use report::{CheckReport, CheckSection};
 
 #[cfg(all(doctest, feature = "sled"))]

@@ -8,6 +8,9 @@ pub const DEFAULT_FREE_BYTES_MIN: u64 = 64 << 20;
 /// Default of [`DatabaseOptions::verify_bytes_max`].
 pub const DEFAULT_VERIFY_BYTES_MAX: u64 = 256 << 20;
 
+/// Default of [`DatabaseOptions::graph_points_min`].
+pub const DEFAULT_GRAPH_POINTS_MIN: u64 = 4_096;
+
 /// How a [`Database`](crate::Database) is opened.
 ///
 /// ```no_run
@@ -23,6 +26,7 @@ pub struct DatabaseOptions {
     pub(crate) cache_bytes: usize,
     pub(crate) free_bytes_min: u64,
     pub(crate) verify_bytes_max: u64,
+    pub(crate) graph_points_min: u64,
     pub(crate) must_exist: bool,
 }
 
@@ -32,12 +36,18 @@ impl Default for DatabaseOptions {
             cache_bytes: DEFAULT_CACHE_BYTES,
             free_bytes_min: DEFAULT_FREE_BYTES_MIN,
             verify_bytes_max: DEFAULT_VERIFY_BYTES_MAX,
+            graph_points_min: DEFAULT_GRAPH_POINTS_MIN,
             must_exist: false,
         }
     }
 }
 
 impl DatabaseOptions {
+    /// The part of the cache that holds values; the rest holds pages.
+    pub(crate) fn value_cache_bytes(&self) -> usize {
+        self.cache_bytes / 3
+    }
+
     /// The defaults.
     #[must_use]
     pub fn new() -> Self {
@@ -70,6 +80,15 @@ impl DatabaseOptions {
     #[must_use]
     pub fn verify_bytes_max(mut self, bytes: u64) -> Self {
         self.verify_bytes_max = bytes;
+        self
+    }
+
+    /// Entries from which on a scope gets a graph, built in the background; default [`DEFAULT_GRAPH_POINTS_MIN`].
+    /// Smaller scopes are searched exactly, and so are those of [`Manhattan`](crate::DistanceMetric::Manhattan) spaces,
+    /// whatever their size. At least 1.
+    #[must_use]
+    pub fn graph_points_min(mut self, points: u64) -> Self {
+        self.graph_points_min = points.max(1);
         self
     }
 

@@ -21,6 +21,9 @@ pub struct CheckSection {
     pub checked: u64,
     /// What is wrong, each with its place; empty if nothing is.
     pub problems: Vec<String>,
+    /// What is wrong and mends itself: derived files that are dropped and made anew.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 impl CheckReport {

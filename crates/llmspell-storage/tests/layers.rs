@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 23] = [
     "error",
     "ids",
     "options",
@@ -17,11 +17,14 @@ const LAYERS: [&str; 20] = [
     "record",
     "op",
     "slots",
+    "index_files",
+    "index_queue",
     "namespace",
     "truth",
     "registry",
     "search",
     "committer",
+    "indexer",
     "pool",
     "value_cache",
     "database",
@@ -48,7 +51,13 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 5] = [
     (
         "owns a thread",
         &["thread::Builder", "thread::spawn", "thread::scope"],
-        &["committer.rs", "pool.rs", "database/mod.rs", "backends/sled/watch.rs"],
+        &[
+            "committer.rs",
+            "indexer.rs",
+            "pool.rs",
+            "database/mod.rs",
+            "backends/sled/watch.rs",
+        ],
     ),
     (
         "reads the clock or draws randomness",
@@ -57,6 +66,8 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 5] = [
             "database/clock.rs",
             "hnsw/",
             "committer.rs",
+            "index_queue.rs",
+            "database/indexing/mod.rs",
             "backends/sled/open.rs",
             "backends/sled/watch.rs",
         ],

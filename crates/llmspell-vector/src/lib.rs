@@ -31,12 +31,18 @@
 
 mod aligned;
 mod distance;
+mod graph;
 mod kernels;
 mod neighbor;
+mod quantize;
+mod random;
 mod scan;
 mod top_k;
 
 pub use distance::{ExactDistance, Metric};
+pub use graph::{
+    BuildWatch, Candidate, Graph, GraphConfig, GraphDamage, GraphLayout, GraphStats, IndexBytes, Rows, Scratch,
+};
 pub use kernels::Kernels;
 pub use neighbor::{Neighbor, PointId};
 pub use scan::{collect_ties, scan};

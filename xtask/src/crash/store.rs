@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use llmspell_storage::{
-    Database, DistanceMetric, HNSWConfig, HNSWVectorStorage, KeyValueWrite, RedbBackend, SledBackend, StorageBackend,
-    StorageError, Timestamp, VectorEntry, VectorStorage,
+    Database, DatabaseOptions, DistanceMetric, HNSWConfig, HNSWVectorStorage, KeyValueWrite, RedbBackend, SledBackend,
+    StorageBackend, StorageError, Timestamp, VectorEntry, VectorStorage,
 };
 use std::time::Duration;
 
@@ -50,7 +50,9 @@ impl Store {
                 }
             }
             Subject::Vectors => {
-                let database = Database::open(dir).await?;
+                // So low that kills meet graphs being built, extended and written.
+                let options = DatabaseOptions::new().graph_points_min(8);
+                let database = options.open(dir).await?;
                 let mut spaces = Vec::new();
                 for ((name, dim), metric) in SPACES
                     .into_iter()

@@ -1,11 +1,16 @@
 //! Is everything as it should be? Reads every row and every slot; repairs nothing.
 
-use llmspell_core::Result;
+use llmspell_core::{ErrorKind, Result};
+use llmspell_vector::Graph;
 
 use super::shared::Shared;
+use crate::ids::ScopeId;
+use crate::index_files::{self, Ids};
+use crate::namespace::{Namespace, State};
 use crate::registry::Space;
 use crate::report::{CheckReport, CheckSection};
-use crate::truth::check as truth_check;
+use crate::search::Snapshot;
+use crate::truth::{Read, check as truth_check};
 
 /// Checks all parts.
 pub(super) fn check(shared: &Shared) -> Result<CheckReport> {
@@ -33,6 +38,10 @@ fn check_space(shared: &Shared, space: &Space, section: &mut CheckSection) -> Re
         if let Some(state) = section.note(read.state(scope_id))? {
             slot_use.add(&state.extents, &format!("scope {}", scope_id.0));
             truth_check::namespace(&shared.truth, &read, &space.slots, scope_id, &state, section)?;
+            check_file(shared, space, &read, scope_id, &state, section)?;
+        }
+        if let Some(namespace) = space.loaded(&scope) {
+            check_loaded(shared, space, &namespace, section)?;
         }
     }
     for (scope_id, space_id) in read.dropped_scopes()? {
@@ -43,5 +52,91 @@ fn check_space(shared: &Shared, space: &Space, section: &mut CheckSection) -> Re
         }
     }
     slot_use.finish(section);
+    Ok(())
+}
+
+/// The index file of a scope. What is damaged in it is derived and made anew; what it says must be true.
+fn check_file(
+    shared: &Shared,
+    space: &Space,
+    read: &Read,
+    scope: ScopeId,
+    state: &State,
+    section: &mut CheckSection,
+) -> Result<()> {
+    let row = match read.index(scope) {
+        Err(error) if error.kind() == ErrorKind::Data => {
+            section.notes.push(error.to_string());
+            return Ok(());
+        }
+        row => row?,
+    };
+    let (Some(row), Some(disk)) = (row, &shared.disk) else {
+        return Ok(());
+    };
+    section.checked += 1;
+    let opened =
+        index_files::open(disk, space.id, scope, row).and_then(|opened| opened.file.verify(&|| false).map(|_| opened));
+    match opened {
+        Ok(opened) => check_vertices(read, scope, state, &opened.graph, &opened.ids, section),
+        Err(unusable) => {
+            let name = row.name(scope);
+            section
+                .notes
+                .push(format!("index file {name}: {}; it is made anew", unusable.0));
+            Ok(())
+        }
+    }
+}
+
+/// A namespace in RAM, and its index.
+fn check_loaded(shared: &Shared, space: &Space, namespace: &Namespace, section: &mut CheckSection) -> Result<()> {
+    let Some(snapshot) = Snapshot::take(&shared.truth, &space.slots, namespace)? else {
+        return Ok(());
+    };
+    let (state, _, read) = snapshot.into_parts();
+    let scope = namespace.scope_id;
+    if let Err(detail) = state.check() {
+        section.problems.push(format!("scope {} in memory: {detail}", scope.0));
+    }
+    match &state.index {
+        Some(index) if !index.is_damaged() => check_vertices(&read, scope, &state, &index.graph, &index.ids, section),
+        _ => Ok(()),
+    }
+}
+
+/// That a graph keeps its promises, and every vertex that lives is the entry that it was.
+fn check_vertices(
+    read: &Read,
+    scope: ScopeId,
+    state: &State,
+    graph: &Graph,
+    ids: &Ids,
+    section: &mut CheckSection,
+) -> Result<()> {
+    let problem = |detail: String| format!("index of scope {}: {detail}", scope.0);
+    if let Err(detail) = graph.check() {
+        section.problems.push(problem(detail));
+    }
+    let records = read.records(scope)?;
+    for vertex in 0..graph.len() {
+        let point = graph.point(vertex);
+        if point.0 >= state.next_point || state.dead.contains(point.0) {
+            continue;
+        }
+        // Damaged records are reported elsewhere.
+        let Ok(record) = records.get(point) else { continue };
+        match ids.get(vertex, point) {
+            Ok((generation, id)) if generation == record.generation && id == record.id => {}
+            Ok((_, id)) => section.problems.push(problem(format!(
+                "vertex {vertex} is `{id}`, but entry {} is another one",
+                point.0
+            ))),
+            Err(malformed) => section.notes.push(problem(format!(
+                "id of vertex {vertex}: {}; it is made anew",
+                malformed.0
+            ))),
+        }
+    }
     Ok(())
 }

@@ -9,12 +9,14 @@
 //! | `request.rs` | what does a handle ask of the committer?            |
 //! | `writer.rs`  | how does a batch become durable, and then visible?  |
 //! | `batch/`     | what do requests change?                            |
+//! | `indexing/`  | what does an index need, and how does it get it?    |
 //! | `purge.rs`   | how is space given back?                            |
 //! | `check.rs`   | is everything as it should be?                      |
 
 mod batch;
 mod check;
 mod clock;
+mod indexing;
 mod open;
 mod purge;
 mod request;
@@ -36,11 +38,14 @@ pub(crate) use request::{PreparedEntry, Reply, Request};
 pub(crate) use shared::Shared;
 
 use crate::committer::Committer;
+use crate::index_files;
+use crate::indexer::Indexer;
 use crate::options::DatabaseOptions;
 use crate::pool::Pool;
 use crate::registry::Space;
 use crate::report::CheckReport;
 use crate::truth::{self, FIRST_SPACE, SpaceRecord, Truth};
+use indexing::Indexing;
 use writer::Writer;
 
 /// A directory that holds an application's key-value state and its vector memory.
@@ -69,7 +74,9 @@ pub struct Database {
 /// What the handles of one database own together.
 #[derive(Debug)]
 pub(crate) struct Inner {
-    /// Dropped first: the committer finishes what is queued.
+    /// Dropped first: it asks the committer to name files.
+    _indexer: Indexer,
+    /// Dropped next: the committer finishes what is queued.
     committer: Committer<Writer>,
     pub(crate) pool: Pool,
     pub(crate) shared: Arc<Shared>,
@@ -104,7 +111,11 @@ pub struct DatabaseStats {
     pub truth_bytes: u64,
     /// Of those, bytes of the vectors.
     pub slot_bytes: u64,
-    /// Bytes of RAM that the database itself holds: cached pages and values, and vectors if it is in memory.
+    /// Of those, bytes of the graphs of large scopes.
+    #[serde(default)]
+    pub index_bytes: u64,
+    /// Bytes of RAM that the database itself holds: cached pages and values, graphs that are not memory-mapped, and
+    /// vectors if it is in memory.
     pub memory_bytes: u64,
 }
 
@@ -155,8 +166,7 @@ impl Database {
     pub(crate) fn in_memory(space: &SpaceRecord) -> (Self, Arc<Space>) {
         let make = || {
             let truth = Truth::in_memory(space)?;
-            // Reading it never blocks, so there is nothing to cache.
-            let shared = Arc::new(Shared::new(truth, None, None, 0, 0)?);
+            let shared = Arc::new(Shared::new(truth, None, None, &DatabaseOptions::new())?);
             let writer = Writer::new(Arc::clone(&shared))?;
             let space = shared.space(FIRST_SPACE)?;
             Ok((Self::start(Pool::new(), shared, writer), space))
@@ -175,8 +185,11 @@ impl Database {
 
     fn start(pool: Pool, shared: Arc<Shared>, writer: Writer) -> Self {
         let committer = Committer::start("llmspell-commit", writer);
+        let indexing = Indexing::new(Arc::clone(&shared), committer.submitter());
+        let indexer = Indexer::start("llmspell-index", Arc::clone(&shared.queue), indexing);
         Self {
             inner: Arc::new(Inner {
+                _indexer: indexer,
                 committer,
                 pool,
                 shared,
@@ -210,18 +223,25 @@ impl Database {
         let shared = Arc::clone(&self.inner.shared);
         self.inner
             .run(move || {
-                let slots = shared
-                    .open_spaces()
-                    .iter()
-                    .map(|space| space.slots.memory_bytes())
+                let spaces = shared.open_spaces();
+                let slots = spaces.iter().map(|space| space.slots.memory_bytes()).sum::<u64>();
+                let loaded = spaces.iter().flat_map(|space| space.all_loaded());
+                let indexes = loaded
+                    .filter_map(|(_, namespace)| namespace.state().index.as_ref().map(|index| index.own_bytes()))
                     .sum::<u64>();
+                let index_bytes = shared
+                    .space_records()
+                    .iter()
+                    .map(|(id, _)| shared.occupied_bytes(&index_files::dir(*id)))
+                    .sum::<Result<u64>>()?;
                 Ok(DatabaseStats {
                     keys: shared.truth.read()?.key_count()?,
                     spaces: shared.space_records().len() as u64,
                     disk_bytes: shared.occupied_bytes("")?,
                     truth_bytes: shared.occupied_bytes(truth::FILE)?,
-                    slot_bytes: shared.occupied_bytes("spaces")?,
-                    memory_bytes: shared.truth.cached_bytes() + shared.values.bytes() + slots,
+                    slot_bytes: shared.occupied_bytes("spaces")?.saturating_sub(index_bytes),
+                    index_bytes,
+                    memory_bytes: shared.truth.cached_bytes() + shared.values.bytes() + slots + indexes,
                 })
             })
             .await
@@ -260,6 +280,7 @@ impl Database {
     pub async fn close(self) -> Result<()> {
         let flushed = self.inner.request(|reply| Request::Flush { reply }).await;
         self.inner.is_closed.store(true, Ordering::SeqCst);
+        self.inner.shared.queue.save_when_stopped();
         let (sender, receiver) = oneshot::channel();
         let inner = self.inner;
         // Closing the files takes a while, so not here; and not in the pool, which is part of what is closed.

@@ -5,6 +5,7 @@
 //! <dir>/FORMAT                        format version; read before anything else is touched, written last
 //! <dir>/truth.redb                    everything but the vectors; made under another name and renamed when complete
 //! <dir>/spaces/<space id>/slots-<n>   the vectors
+//! <dir>/spaces/<space id>/index/      the indexes of large scopes: derived
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -68,9 +69,9 @@ pub(super) fn open_on(disk: Arc<dyn Disk>, lock: Option<File>, options: &Databas
         disk.remove(leftover)
             .map_err(|source| io_error("remove", &disk.full_path(leftover), source))?;
     }
-    let value_cache_bytes = options.cache_bytes / 3;
-    let truth = Truth::open(&disk, options.cache_bytes - value_cache_bytes, options.verify_bytes_max)?;
-    Shared::new(truth, Some(disk), lock, value_cache_bytes, options.free_bytes_min)
+    let page_cache_bytes = options.cache_bytes - options.value_cache_bytes();
+    let truth = Truth::open(&disk, page_cache_bytes, options.verify_bytes_max)?;
+    Shared::new(truth, Some(disk), lock, options)
 }
 
 /// A directory that holds other things is not ours to write into.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use llmspell_core::{KeyValueWrite, OnExisting, Result, StateScope, Timestamp, WriteSummary};
 use tokio::sync::oneshot;
 
-use crate::ids::SpaceId;
+use crate::ids::{ScopeId, SpaceId};
+use crate::index_files::IndexRow;
 use crate::registry::Space;
 use crate::truth::SpaceRecord;
 
@@ -60,6 +61,12 @@ pub(crate) enum Request {
     },
     /// A space to create, or to open with a changed configuration.
     OpenSpace { record: SpaceRecord, reply: Reply<SpaceId> },
+    /// The index file that a scope has from now on, or none.
+    NameIndex {
+        scope: ScopeId,
+        row: Option<IndexRow>,
+        reply: Reply<bool>,
+    },
     /// Nothing; the answer comes when everything before is durable.
     Flush { reply: Reply<()> },
 }
@@ -89,7 +96,11 @@ impl Request {
                 .map(|entry| 4 * entry.vector.len() + entry.metadata.len() + entry.id.len())
                 .sum(),
             Self::Metadata { metadata, .. } => metadata.len(),
-            Self::Delete { .. } | Self::DropScope { .. } | Self::OpenSpace { .. } | Self::Flush { .. } => 0,
+            Self::Delete { .. }
+            | Self::DropScope { .. }
+            | Self::OpenSpace { .. }
+            | Self::NameIndex { .. }
+            | Self::Flush { .. } => 0,
         }
     }
 
@@ -99,7 +110,7 @@ impl Request {
             Self::Values { writes, .. } => writes.iter().any(|write| matches!(write, KeyValueWrite::Set { .. })),
             Self::Swap { new, .. } => new.is_some(),
             Self::Entries { .. } | Self::Metadata { .. } | Self::OpenSpace { .. } => true,
-            Self::Delete { .. } | Self::DropScope { .. } | Self::Flush { .. } => false,
+            Self::Delete { .. } | Self::DropScope { .. } | Self::NameIndex { .. } | Self::Flush { .. } => false,
         }
     }
 
@@ -108,7 +119,9 @@ impl Request {
         // Whoever dropped the future does not want to know, so a failed send is fine.
         match self {
             Self::Values { reply, .. } => drop(reply.send(result.map(Outcome::into_summary))),
-            Self::Swap { reply, .. } => drop(reply.send(result.map(|outcome| outcome.into_count() > 0))),
+            Self::Swap { reply, .. } | Self::NameIndex { reply, .. } => {
+                drop(reply.send(result.map(|outcome| outcome.into_count() > 0)));
+            }
             Self::Entries { reply, .. } | Self::Metadata { reply, .. } | Self::Flush { reply } => {
                 drop(reply.send(result.map(drop)));
             }

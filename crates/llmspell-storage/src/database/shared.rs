@@ -13,6 +13,9 @@ use super::clock::Clock;
 use crate::disk::Disk;
 use crate::error::io_error;
 use crate::ids::SpaceId;
+use crate::index_files;
+use crate::index_queue::IndexQueue;
+use crate::options::DatabaseOptions;
 use crate::registry::Space;
 use crate::slots::SlotStore;
 use crate::truth::{SpaceRecord, Truth};
@@ -26,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(super) disk: Option<Arc<dyn Disk>>,
     pub(super) free_bytes_min: u64,
+    pub(crate) queue: Arc<IndexQueue>,
+    graph_points_min: u64,
     spaces: RwLock<BTreeMap<SpaceId, KnownSpace>>,
     poisoned: OnceLock<String>,
     /// Held until the last of us is gone.
@@ -44,8 +49,7 @@ impl Shared {
         truth: Truth,
         disk: Option<Arc<dyn Disk>>,
         lock: Option<File>,
-        value_cache_bytes: usize,
-        free_bytes_min: u64,
+        options: &DatabaseOptions,
     ) -> Result<Self> {
         let read = truth.read()?;
         let head = read.head()?;
@@ -54,10 +58,13 @@ impl Shared {
         let known = |(id, record)| (id, KnownSpace { record, open: None });
         Ok(Self {
             truth,
-            values: ValueCache::new(value_cache_bytes),
+            // Reading a truth in RAM never blocks, so there is nothing to cache.
+            values: ValueCache::new(if disk.is_some() { options.value_cache_bytes() } else { 0 }),
             clock: Clock::new(head.clock_ms),
             disk,
-            free_bytes_min,
+            free_bytes_min: options.free_bytes_min,
+            queue: Arc::default(),
+            graph_points_min: options.graph_points_min,
             spaces: RwLock::new(spaces.into_iter().map(known).collect()),
             poisoned: OnceLock::new(),
             _lock: lock,
@@ -106,7 +113,23 @@ impl Shared {
             Some(disk) => SlotStore::open(disk, id, dim, self.truth.read()?.slot_end(id)?)?,
             None => SlotStore::in_memory(dim),
         };
-        let space = Arc::new(Space::new(id, name, dim, config, slots));
+        if let Some(disk) = &self.disk {
+            let read = self.truth.read()?;
+            index_files::remove_unnamed(disk, id, |scope, lsn, number| {
+                // What cannot be read is kept: it may be named.
+                read.index(scope)
+                    .is_ok_and(|row| row.is_none_or(|row| (row.lsn, row.number) != (lsn, number)))
+            });
+        }
+        let (queue, min) = (Arc::clone(&self.queue), self.graph_points_min);
+        let space = Arc::new(Space::new(
+            id,
+            (name, dim, config),
+            slots,
+            self.disk.clone(),
+            queue,
+            min,
+        ));
         known.open = Some(Arc::clone(&space));
         Ok(space)
     }
@@ -120,6 +143,10 @@ impl Shared {
         });
         if let Some(space) = &known.open {
             *space.config.write() = record.config.clone();
+            // Other settings may ask for other graphs.
+            for (scope, namespace) in space.all_loaded() {
+                space.note(&scope, &namespace);
+            }
         }
         known.record = record;
     }

@@ -26,6 +26,7 @@ use super::shared::Shared;
 use crate::committer::CommitEngine;
 use crate::error::repeat;
 use crate::ids::{Extent, PointId, ScopeId, SpaceId};
+use crate::index_files;
 use crate::namespace::{Namespace, State};
 use crate::registry::Space;
 use crate::slots::SlotAllocator;
@@ -163,6 +164,9 @@ impl Writer {
             let all = (0..namespace.state().next_point).collect();
             namespace.publish(State::dropped(), all);
             space.remove(&scope);
+            if let (Some(disk), Some(row)) = (&self.shared.disk, namespace.named_file.lock().take()) {
+                index_files::remove(disk, space.id, namespace.scope_id, &row);
+            }
             self.purges.push(Purge {
                 scope: namespace.scope_id,
                 space: space.id,
@@ -173,8 +177,9 @@ impl Writer {
             pending.namespace.publish(pending.state, pending.freed);
             if pending.is_new {
                 pending.namespace.trust(&pending.namespace.state());
-                pending.space.add(scope, pending.namespace);
+                pending.space.add(scope.clone(), Arc::clone(&pending.namespace));
             }
+            pending.space.note(&scope, &pending.namespace);
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) trait DiskFile: fmt::Debug + Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Fills `buffer` from `offset`; fails at the end of the file.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+    /// As [`read_at`](Self::read_at), but never waits for the disk: false if it would have to, or cannot know.
+    fn read_cached(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool>;
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Returns when everything written so far survives loss of power.
@@ -51,6 +53,8 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
     fn create_dir(&self, path: &str) -> io::Result<()>;
     /// Whether a file or directory is there.
     fn exists(&self, path: &str) -> io::Result<bool>;
+    /// Names of what is in a directory, in no order; none if it is not there.
+    fn list(&self, path: &str) -> io::Result<Vec<String>>;
     /// Gives a file another name, replacing what had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file; it need not exist.

@@ -309,6 +309,14 @@ impl Disk for SimDisk {
         Ok(self.world.lock().names.contains_key(path))
     }
 
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let world = self.world.lock();
+        let inside = world.names.keys().filter(|name| parent(name) == path);
+        Ok(inside
+            .map(|name| name.rsplit('/').next().unwrap().to_string())
+            .collect())
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let file = self
             .world
@@ -379,6 +387,10 @@ impl DiskFile for SimFile {
             .ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer.copy_from_slice(bytes);
         Ok(())
+    }
+
+    fn read_cached(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool> {
+        self.read_at(offset, buffer).map(|()| true)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {

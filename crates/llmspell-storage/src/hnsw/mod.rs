@@ -4,13 +4,16 @@
 //! |-------------|--------------------------------------------------|
 //! | `mod.rs`    | how is a call of the trait done by the database? |
 //! | `spaces.rs` | how is a space of a database opened, or made?    |
+//! | `stats.rs`  | how much is there?                               |
 
 mod spaces;
+mod stats;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use llmspell_core::{
@@ -19,20 +22,18 @@ use llmspell_core::{
 };
 
 use crate::database::{Database, PreparedEntry, Request, Shared};
-use crate::ids::ScopeId;
-use crate::namespace::{Namespace, State};
+use crate::index_queue::{Goal, IndexJob};
+use crate::namespace::{Namespace, graph_config};
 use crate::registry::Space;
-use crate::search::Snapshot;
-use crate::slots::SlotStore;
-use crate::truth::{self, SpaceRecord};
+use crate::search::{self, Answer, Snapshot};
+use crate::slots::Waiting;
+use crate::truth::SpaceRecord;
 
 /// Name of the space that [`HNSWVectorStorage::open`] opens.
 pub const DEFAULT_SPACE: &str = "default";
 
-/// A search that reads at most this many bytes runs where it is called: about 100 µs, less than a change of threads is
-/// worth. Longer ones run on the threads of the database.
-const IN_PLACE_BYTES: u64 = 1 << 20;
-/// The same for checking and encoding a batch.
+/// A batch of at most this many components is checked and encoded where it is called: about 100 µs, less than a change of
+/// threads is worth. Longer ones on the threads of the database.
 const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
 
 /// Vectors of one dimension and metric, each in the scope of its owner.
@@ -40,8 +41,9 @@ const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
 /// [`new`](Self::new) keeps them in RAM, [`open`](Self::open) in a directory, by the same code. Every scope is a
 /// namespace of its own: nothing is shared between two of them, so no filter can be forgotten.
 ///
-/// Small scopes, and for now all of them, are searched exactly: [`VectorQuery::exact`] and
-/// [`VectorQuery::ef_search`] make no difference to the answer then.
+/// Scopes with fewer entries than [`DEFAULT_GRAPH_POINTS_MIN`](crate::DEFAULT_GRAPH_POINTS_MIN) are searched exactly:
+/// [`VectorQuery::exact`] and [`VectorQuery::ef_search`] make no difference to the answer then. Larger ones get a graph
+/// in the background; entries that it does not hold yet are compared one by one.
 ///
 /// ```
 /// # use llmspell_storage::{HNSWConfig, HNSWVectorStorage, Result, StateScope, VectorEntry, VectorQuery, VectorStorage};
@@ -211,12 +213,25 @@ impl Handle {
             .await
     }
 
-    /// Whether a search costs less than a change of threads, and has nothing to read from the disk.
-    fn is_cheap(&self, query: &VectorQuery, namespace: &Namespace) -> bool {
-        let state = namespace.state();
-        query.filter.is_none()
-            && state.live_count() * self.space.slots.stride() <= IN_PLACE_BYTES
-            && (namespace.is_verified(&state) || !self.shared().is_durable())
+    /// Brings the indexes of all scopes that are large enough to a goal, and waits for it.
+    async fn index(&self, goal: Goal) -> Result<()> {
+        let (shared, space) = (Arc::clone(self.shared()), Arc::clone(&self.space));
+        let answer = self
+            .database
+            .inner
+            .run(move || {
+                let (reply, answer) = oneshot::channel();
+                let job = IndexJob {
+                    space: space.id,
+                    scopes: large_scopes(&shared, &space)?,
+                    goal,
+                    reply,
+                };
+                shared.queue.submit(job).map_err(|_| StorageError::Closed)?;
+                Ok(answer)
+            })
+            .await?;
+        answer.await.unwrap_or(Err(StorageError::Closed))
     }
 }
 
@@ -253,24 +268,31 @@ impl VectorStorage for HNSWVectorStorage {
         let handle = self.handle()?;
         validate::query(query, self.dim, self.metric())?;
         let now = handle.now();
+        handle.database.inner.check_open()?;
+        let truth = &handle.shared().truth;
         if let Some(namespace) = handle.space.loaded(&query.scope)
-            && handle.is_cheap(query, &namespace)
+            && search::is_cheap(query, &handle.space, &namespace, handle.shared().is_durable())
         {
-            handle.database.inner.check_open()?;
-            let truth = &handle.shared().truth;
-            return truth.guard(|| match Snapshot::take(truth, &handle.space.slots, &namespace)? {
-                Some(snapshot) => snapshot.search(query, handle.space.metric, now),
-                None => Ok(Vec::new()),
-            });
+            let space = &handle.space;
+            let search = || search::search(truth, space, &namespace, query, now, Waiting::Never);
+            if let Answer::Found(found) = truth.guard(search)? {
+                return Ok(found);
+            }
         }
-        let query = query.clone();
-        let scope = query.scope.clone();
-        let found = handle
-            .read(&scope, move |snapshot, space| {
-                snapshot.search(&query, space.metric, now)
+        let (shared, space, query) = (Arc::clone(handle.shared()), Arc::clone(&handle.space), query.clone());
+        handle
+            .database
+            .inner
+            .run(move || {
+                let Some(namespace) = space.load(&shared.truth, &query.scope)? else {
+                    return Ok(Vec::new());
+                };
+                match search::search(&shared.truth, &space, &namespace, &query, now, Waiting::Allowed)? {
+                    Answer::Found(found) => Ok(found),
+                    Answer::WouldWait => unreachable!("this search may wait"),
+                }
             })
-            .await?;
-        Ok(found.unwrap_or_default())
+            .await
     }
 
     async fn get(&self, scope: &StateScope, id: &str) -> Result<Option<VectorEntry>> {
@@ -383,25 +405,31 @@ impl VectorStorage for HNSWVectorStorage {
         handle
             .database
             .inner
-            .run(move || space_stats(&shared, &space, now))
+            .run(move || stats::of_space(&shared, &space, now))
             .await
     }
 
     async fn stats_for_scope(&self, scope: &StateScope) -> Result<ScopedStats> {
         let handle = self.handle()?;
         scope.validate()?;
-        let mut stats = ScopedStats::default();
-        stats.scope = scope.clone();
-        if let Some(namespace) = handle.namespace(scope).await? {
-            let state = namespace.state();
-            let stride = handle.space.slots.stride();
-            stats.vectors = state.visible_count(handle.now());
-            stats.vector_bytes = stats.vectors * 4 * self.dim as u64;
-            stats.metadata_bytes = state.metadata_bytes;
-            stats.tail_vectors = stats.vectors;
-            stats.reusable_bytes = (u64::from(state.capacity) - state.live_count()) * stride;
-        }
-        Ok(stats)
+        let Some(namespace) = handle.namespace(scope).await? else {
+            return Ok(stats::of_unknown(scope));
+        };
+        let (space, scope, now) = (Arc::clone(&handle.space), scope.clone(), handle.now());
+        // Counting goes through the whole graph the first time.
+        handle
+            .database
+            .inner
+            .run(move || Ok(stats::of_scope(&space, &scope, &namespace.state(), now)))
+            .await
+    }
+
+    async fn build_index(&self) -> Result<()> {
+        self.handle()?.index(Goal::Complete).await
+    }
+
+    async fn optimize_index(&self) -> Result<()> {
+        self.handle()?.index(Goal::Rebuilt).await
     }
 
     async fn flush(&self) -> Result<()> {
@@ -456,34 +484,24 @@ fn prepare(entries: Vec<VectorEntry>, dim: usize, metric: DistanceMetric, now: i
         .collect()
 }
 
-fn space_stats(shared: &Shared, space: &Space, now: i64) -> Result<StorageStats> {
-    let read = shared.truth.read()?;
-    let mut stats = StorageStats::default();
-    stats.dim = space.dim;
-    stats.metric = space.metric;
-    let mut live_slots = 0;
-    for (scope, scope_id) in read.scopes(space.id)? {
-        let state: Arc<State> = match space.loaded(&scope) {
-            Some(namespace) if namespace.scope_id == scope_id => namespace.state(),
-            _ => Arc::new(read.state(scope_id)?),
-        };
-        stats.scopes += 1;
-        stats.vectors += state.visible_count(now);
-        live_slots += state.live_count();
-        stats.metadata_bytes += state.metadata_bytes;
+/// The scopes whose entries are worth a graph, or were.
+fn large_scopes(shared: &Shared, space: &Space) -> Result<Vec<StateScope>> {
+    if graph_config(space.dim, &space.config.read()).is_none() {
+        return Ok(Vec::new());
     }
-    let dropped: Vec<ScopeId> = read
-        .dropped_scopes()?
-        .into_iter()
-        .filter(|(_, of)| *of == space.id)
-        .map(|(scope, _)| scope)
-        .collect();
-    stats.scopes_to_purge = dropped.len() as u64;
-    stats.vector_bytes = stats.vectors * 4 * space.dim as u64;
-    stats.disk_bytes = shared.occupied_bytes(&SlotStore::dir(space.id))? + shared.occupied_bytes(truth::FILE)?;
-    stats.reusable_bytes = (read.slot_end(space.id)?.saturating_sub(live_slots)) * space.slots.stride();
-    stats.memory_bytes = shared.truth.cached_bytes() + shared.values.bytes() + space.slots.memory_bytes();
-    stats.scopes_loaded = space.loaded_count() as u64;
-    stats.durable = shared.is_durable();
-    Ok(stats)
+    let read = shared.truth.read()?;
+    let mut large = Vec::new();
+    for (scope, scope_id) in read.scopes(space.id)? {
+        let is_large = match space.loaded(&scope) {
+            Some(namespace) => {
+                let state = namespace.state();
+                state.index.is_some() || state.live_count() >= space.graph_points_min()
+            }
+            None => read.state(scope_id)?.live_count() >= space.graph_points_min() || read.index(scope_id)?.is_some(),
+        };
+        if is_large {
+            large.push(scope);
+        }
+    }
+    Ok(large)
 }

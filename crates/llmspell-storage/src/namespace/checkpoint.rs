@@ -69,6 +69,8 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
         extents: Arc::new(extents),
         dead: Arc::new(dead),
         expiries: Arc::new(expiries),
+        index: None,
+        tail: Arc::default(),
         metadata_bytes,
         ops_since_checkpoint: 0,
         is_dropped: false,

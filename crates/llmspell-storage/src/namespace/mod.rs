@@ -4,6 +4,7 @@
 //! |--------------|-----------------------------------------------------------------|
 //! | `state.rs`   | what does a namespace know, and how does an `Op` change it?     |
 //! | `expiries.rs`| which points have expired by now?                               |
+//! | `index.rs`   | what is the index of a namespace, and when does it change?      |
 //! | `checkpoint.rs` | how is a state stored, so that the log need not be kept?     |
 //! | `reuse.rs`   | which points may be given out again?                            |
 //! | `verify.rs`  | are the slots of the living points undamaged?                   |
@@ -11,10 +12,13 @@
 //! # Promises
 //!
 //! 1. A published [`State`] never changes. Whoever holds one sees one committed state of the namespace.
-//! 2. A point is given out again only when its removal is durable and no state in which it lived is held any more.
+//! 2. A point is given out again only when its removal is durable and no state in which it lived is held any more,
+//!    and no index that holds it can be used any more, not after a restart either. So a vertex never means two vectors.
+//! 3. Every living point is a vertex of the index or in the tail; without an index all are scanned.
 
 mod checkpoint;
 mod expiries;
+mod index;
 mod reuse;
 mod state;
 mod verify;
@@ -25,31 +29,40 @@ use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
 pub(crate) use checkpoint::{decode as decode_checkpoint, encode as encode_checkpoint};
-pub(crate) use reuse::Reuse;
+pub(crate) use index::{Index, Need, Step, graph_config, kernel_metric};
+pub(crate) use reuse::{Filed, Reuse};
 pub(crate) use state::State;
+use verify::Verified;
+pub(crate) use verify::damaged_slot;
 
 use crate::ids::ScopeId;
+use crate::index_files::IndexRow;
 
 /// A loaded namespace.
 #[derive(Debug)]
 pub(crate) struct Namespace {
     pub(crate) scope_id: ScopeId,
     current: RwLock<Arc<State>>,
+    /// Held by whoever makes the next state: the committer or the indexer.
+    publishing: Mutex<()>,
     /// Which points may be given out again. Only the committer asks.
     pub(crate) reuse: Mutex<Reuse>,
-    /// Chunks of points whose slots have been found undamaged since the namespace was loaded.
-    verified_chunks: RwLock<RoaringBitmap>,
+    /// The index file that the manifest names. Only the indexer changes it, and whoever drops the scope.
+    pub(crate) named_file: Mutex<Option<IndexRow>>,
+    verified: Verified,
 }
 
 impl Namespace {
-    /// A namespace as it was read from the truth, or a new one.
-    pub(crate) fn new(scope_id: ScopeId, state: State) -> Self {
-        let reuse = Reuse::new(&state.dead);
+    /// A namespace as it was read from the truth, or a new one; with the index of the file that the manifest names.
+    pub(crate) fn new(scope_id: ScopeId, state: State, (named_file, filed): (Option<IndexRow>, Filed)) -> Self {
+        let reuse = Reuse::new(&state.dead, filed);
         Self {
             scope_id,
             current: RwLock::new(Arc::new(state)),
+            publishing: Mutex::new(()),
             reuse: Mutex::new(reuse),
-            verified_chunks: RwLock::default(),
+            named_file: Mutex::new(named_file),
+            verified: Verified::default(),
         }
     }
 
@@ -59,8 +72,164 @@ impl Namespace {
     }
 
     /// Makes a committed state visible. `freed` are the points that died since the one before.
-    pub(crate) fn publish(&self, state: State, freed: RoaringBitmap) {
-        let before = std::mem::replace(&mut *self.current.write(), Arc::new(state));
+    pub(crate) fn publish(&self, mut state: State, freed: RoaringBitmap) {
+        let _turn = self.publishing.lock();
+        let before = self.state();
+        let is_other_index = match (&before.index, &state.index) {
+            (None, None) => false,
+            (Some(current), Some(known)) => !Arc::ptr_eq(current, known),
+            (Some(_), None) | (None, Some(_)) => true,
+        };
+        if is_other_index && !state.is_dropped {
+            // The indexer published while the state was made.
+            state = state.with_index(before.index.clone());
+        }
+        *self.current.write() = Arc::new(state);
         self.reuse.lock().retire(&before, freed);
+    }
+
+    /// Makes another index visible, or none: a change of the state at the same mutation. Whoever built it must still
+    /// hold the state that it was built of, so that none of its points was given out again meanwhile. Nothing happens,
+    /// and the answer is false, if the scope was dropped.
+    pub(crate) fn publish_index(&self, index: Option<Arc<Index>>) -> bool {
+        let _turn = self.publishing.lock();
+        let before = self.state();
+        if before.is_dropped {
+            return false;
+        }
+        let points = index
+            .as_ref()
+            .map_or_else(RoaringBitmap::new, |index| index.points.clone());
+        let state = Arc::new(before.with_index(index));
+        let mut reuse = self.reuse.lock();
+        *self.current.write() = state;
+        let released = reuse.set_in_index(points);
+        reuse.retire(&before, released);
+        true
+    }
+
+    /// Whether the manifest names a file that is of no use.
+    pub(crate) fn has_stale_file(&self) -> bool {
+        let is_named = self.named_file.lock().is_some();
+        (is_named && self.state().index.is_none()) || self.reuse.lock().is_file_unknown()
+    }
+
+    /// The manifest names another file now, or none.
+    pub(crate) fn set_filed(&self, filed: Filed) {
+        let _turn = self.publishing.lock();
+        let mut reuse = self.reuse.lock();
+        let released = reuse.set_in_file(filed);
+        reuse.release(released);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use llmspell_core::HNSWConfig;
+    use llmspell_vector::{BuildWatch, Graph, PointId, Rows};
+
+    use super::*;
+    use crate::ids::{Extent, Generation, Lsn, Slot};
+    use crate::index_files::{IdList, Ids};
+    use crate::op::{Op, PointChange};
+
+    struct Units;
+
+    impl Rows for Units {
+        fn row(&self, _: PointId) -> &[f32] {
+            &[1.0]
+        }
+    }
+
+    struct Patient;
+
+    impl BuildWatch for Patient {
+        fn advance(&self, _: u64) {}
+
+        fn is_cancelled(&self) -> bool {
+            false
+        }
+    }
+
+    fn changes(points: &[u32]) -> Vec<PointChange> {
+        let change = |point: &u32| PointChange {
+            point: PointId(*point),
+            expires_at: None,
+        };
+        points.iter().map(change).collect()
+    }
+
+    fn index_of(state: &State) -> Arc<Index> {
+        let config = graph_config(1, &HNSWConfig::fast()).unwrap();
+        let points: Vec<PointId> = state.living().iter().map(PointId).collect();
+        let graph = Graph::build(&config, &points, &Units, 1, &Patient).unwrap();
+        let mut ids = IdList::default();
+        points.iter().for_each(|_| assert!(ids.push(Generation(1), b"id")));
+        Arc::new(Index::new(
+            graph,
+            Ids::default().extended(ids),
+            state.living(),
+            state.lsn,
+            None,
+        ))
+    }
+
+    fn three_points() -> State {
+        let mut first = State::default();
+        first.apply(
+            Lsn(1),
+            &Op {
+                put: changes(&[0, 1, 2]),
+                extents: vec![Extent {
+                    first_point: PointId(0),
+                    first_slot: Slot(0),
+                    len: 8,
+                }],
+                ..Op::default()
+            },
+        );
+        first
+    }
+
+    /// A committer that began before the indexer published, and publishes after it.
+    #[test]
+    fn a_commit_and_an_index_that_overtake_each_other_both_stay() {
+        let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
+        namespace.publish(three_points(), RoaringBitmap::new());
+
+        let built_of = namespace.state();
+        let mut pending = (*namespace.state()).clone();
+        pending.apply(
+            Lsn(2),
+            &Op {
+                put: changes(&[3]),
+                removed: changes(&[1]),
+                ..Op::default()
+            },
+        );
+        assert!(namespace.publish_index(Some(index_of(&built_of))));
+        drop(built_of);
+        namespace.publish(pending, RoaringBitmap::from([1]));
+
+        let state = namespace.state();
+        state.check().unwrap();
+        assert_eq!(state.lsn, Lsn(2));
+        assert_eq!(*state.tail, RoaringBitmap::from([3]));
+        assert_eq!(state.counts().tombstones, 1);
+        drop(state);
+        assert_eq!(namespace.reuse.lock().take(9), [], "1 is a vertex");
+
+        assert!(namespace.publish_index(None));
+        assert_eq!(namespace.reuse.lock().take(9), [PointId(1)]);
+    }
+
+    #[test]
+    fn a_dropped_scope_gets_no_index_any_more() {
+        let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
+        namespace.publish(three_points(), RoaringBitmap::new());
+        let built_of = namespace.state();
+        namespace.publish(State::dropped(), RoaringBitmap::new());
+        assert!(!namespace.publish_index(Some(index_of(&built_of))));
+        assert!(namespace.state().index.is_none());
     }
 }

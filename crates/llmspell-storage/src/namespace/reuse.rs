@@ -3,6 +3,9 @@
 //! A point that died may still be seen by a search that holds an older state; writing another vector into its slot
 //! would change that search's answer. So dead points wait in line, behind a weak reference to the last state in which
 //! they lived, until that state and all before it are gone.
+//!
+//! A point that is a vertex of an index, or of the index file that a restart would open, waits longer: until there is
+//! an index without it, and the manifest names that one's file.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -17,20 +20,65 @@ use crate::ids::PointId;
 pub(crate) struct Reuse {
     waiting: VecDeque<(Weak<State>, RoaringBitmap)>,
     free: RoaringBitmap,
+    /// Dead, and held by an index or a file.
+    held: RoaringBitmap,
+    in_index: RoaringBitmap,
+    in_file: Filed,
+}
+
+/// Which points the index file holds that the manifest names.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) enum Filed {
+    /// There is none.
+    #[default]
+    Nothing,
+    Points(RoaringBitmap),
+    /// It could not be read when the namespace was loaded; all points, perhaps.
+    Unknown,
 }
 
 impl Reuse {
     /// For a namespace that was just loaded, so nobody looks at anything.
-    pub(crate) fn new(dead: &RoaringBitmap) -> Self {
-        Self {
-            waiting: VecDeque::new(),
-            free: dead.clone(),
-        }
+    pub(crate) fn new(dead: &RoaringBitmap, filed: Filed) -> Self {
+        let mut reuse = Self {
+            in_file: filed,
+            ..Self::default()
+        };
+        reuse.held = reuse.among_held(dead);
+        reuse.free = dead - &reuse.held;
+        reuse
     }
 
     /// `state` is not the current one any more; `freed` lived in it and are dead now.
     pub(crate) fn retire(&mut self, state: &Arc<State>, freed: RoaringBitmap) {
-        self.waiting.push_back((Arc::downgrade(state), freed));
+        let held = self.among_held(&freed);
+        self.waiting.push_back((Arc::downgrade(state), freed - &held));
+        self.held |= held;
+    }
+
+    /// Dead points that nothing holds any more: free once every older state is gone, which may still show them.
+    pub(crate) fn release(&mut self, released: RoaringBitmap) {
+        match self.waiting.back_mut() {
+            Some((_, waiting)) => *waiting |= released,
+            None => self.free |= released,
+        }
+    }
+
+    /// Another index is about to be published. Returns the dead points that nothing holds any more.
+    pub(crate) fn set_in_index(&mut self, points: RoaringBitmap) -> RoaringBitmap {
+        self.in_index = points;
+        self.hold_and_release()
+    }
+
+    /// The manifest names another file. Returns the dead points that nothing holds any more.
+    pub(crate) fn set_in_file(&mut self, filed: Filed) -> RoaringBitmap {
+        self.in_file = filed;
+        self.hold_and_release()
+    }
+
+    /// Whether the manifest names a file that is not in use.
+    pub(crate) fn is_file_unknown(&self) -> bool {
+        self.in_file == Filed::Unknown
     }
 
     /// Takes up to `count` points that nobody can see.
@@ -54,6 +102,30 @@ impl Reuse {
         self.waiting.is_empty()
     }
 
+    fn hold_and_release(&mut self) -> RoaringBitmap {
+        for place in 0..self.waiting.len() {
+            let held = self.among_held(&self.waiting[place].1);
+            self.waiting[place].1 -= &held;
+            self.held |= held;
+        }
+        debug_assert!(
+            self.among_held(&self.free).is_empty(),
+            "points of an index did not die before it"
+        );
+        let still = self.among_held(&self.held);
+        let released = &self.held - &still;
+        self.held = still;
+        released
+    }
+
+    fn among_held(&self, points: &RoaringBitmap) -> RoaringBitmap {
+        match &self.in_file {
+            Filed::Nothing => points & &self.in_index,
+            Filed::Points(in_file) => (points & &self.in_index) | (points & in_file),
+            Filed::Unknown => points.clone(),
+        }
+    }
+
     fn let_go(&mut self) {
         while let Some((state, _)) = self.waiting.front()
             && state.strong_count() == 0
@@ -67,6 +139,10 @@ impl Reuse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn points(points: impl IntoIterator<Item = u32>) -> RoaringBitmap {
+        points.into_iter().collect()
+    }
 
     #[test]
     fn a_point_waits_until_every_state_in_which_it_lived_is_gone() {
@@ -85,5 +161,45 @@ mod tests {
         assert_eq!(reuse.take(1), [], "no point is given out twice");
         reuse.give_back([PointId(7)]);
         assert_eq!(reuse.take(1), [PointId(7)]);
+    }
+
+    #[test]
+    fn a_point_of_an_index_waits_for_one_without_it_and_for_the_file_of_that() {
+        let state = Arc::new(State::default());
+        let mut reuse = Reuse::default();
+        assert!(reuse.set_in_index(points(0..4)).is_empty());
+        assert!(reuse.set_in_file(Filed::Points(points(0..4))).is_empty());
+        reuse.retire(&state, points([2, 5]));
+        drop(state);
+        assert_eq!(reuse.take(9), [PointId(5)], "2 is a vertex");
+
+        // A new index without 2; but a restart would open the old file.
+        let released = reuse.set_in_index(points([0, 1, 3]));
+        reuse.release(released);
+        assert_eq!(reuse.take(9), []);
+        let released = reuse.set_in_file(Filed::Points(points([0, 1, 3])));
+        reuse.release(released);
+        assert_eq!(reuse.take(9), [PointId(2)]);
+    }
+
+    #[test]
+    fn points_that_died_while_a_graph_was_built_are_held_once_it_is_there() {
+        let built_of = Arc::new(State::default());
+        let mut reuse = Reuse::default();
+        reuse.retire(&built_of, points([1]));
+        assert!(reuse.set_in_index(points([0, 1])).is_empty());
+        drop(built_of);
+        assert_eq!(reuse.take(9), [], "1 is a vertex");
+    }
+
+    #[test]
+    fn after_a_restart_the_points_of_the_file_are_held_and_all_of_them_if_it_cannot_be_read() {
+        let dead = points([1, 2]);
+        assert_eq!(Reuse::new(&dead, Filed::Points(points([2, 3]))).take(9), [PointId(1)]);
+        let mut reuse = Reuse::new(&dead, Filed::Unknown);
+        assert_eq!(reuse.take(9), []);
+        let released = reuse.set_in_file(Filed::Nothing);
+        reuse.release(released);
+        assert_eq!(reuse.take(9), [PointId(1), PointId(2)]);
     }
 }

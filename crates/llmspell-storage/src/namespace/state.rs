@@ -6,6 +6,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::expiries::Expiries;
+use super::index::{Counts, Index};
 use crate::ids::{Extent, Lsn, PointId, Slot};
 use crate::op::Op;
 
@@ -24,6 +25,10 @@ pub(crate) struct State {
     pub(crate) dead: Arc<RoaringBitmap>,
     /// When points expire that do.
     pub(crate) expiries: Arc<Expiries>,
+    /// The graph over some of the points.
+    pub(crate) index: Option<Arc<Index>>,
+    /// The living points that the graph does not hold; empty without one.
+    pub(crate) tail: Arc<RoaringBitmap>,
     /// Bytes of metadata of all living points.
     pub(crate) metadata_bytes: u64,
     /// Mutations that a checkpoint would save a reader from.
@@ -44,6 +49,44 @@ impl State {
     /// Points that live, those included that have expired and are not purged yet.
     pub(crate) fn live_count(&self) -> u64 {
         u64::from(self.next_point) - self.dead.len()
+    }
+
+    /// The living points.
+    pub(crate) fn living(&self) -> RoaringBitmap {
+        let mut living = RoaringBitmap::new();
+        living.insert_range(0..self.next_point);
+        living - &*self.dead
+    }
+
+    /// The same state with another index.
+    pub(crate) fn with_index(&self, index: Option<Arc<Index>>) -> Self {
+        let tail = index
+            .as_ref()
+            .map_or_else(RoaringBitmap::new, |index| self.living() - &index.points);
+        Self {
+            index,
+            tail: Arc::new(tail),
+            ..self.clone()
+        }
+    }
+
+    /// What decides about the index.
+    pub(crate) fn counts(&self) -> Counts {
+        let live = self.live_count();
+        match &self.index {
+            None => Counts {
+                live,
+                tail: live,
+                ..Counts::default()
+            },
+            Some(index) => Counts {
+                live,
+                tail: self.tail.len(),
+                vertices: Some(index.points.len()),
+                // What lives and is no vertex is in the tail.
+                tombstones: index.points.len() - (live - self.tail.len()),
+            },
+        }
     }
 
     /// Points that can be seen at `now`, in milliseconds since 1970.
@@ -74,12 +117,18 @@ impl State {
                 }
                 self.next_point = point + 1;
             }
+            if self.index.is_some() {
+                Arc::make_mut(&mut self.tail).insert(point);
+            }
             if let Some(moment) = change.expires_at {
                 Arc::make_mut(&mut self.expiries).insert(moment, change.point);
             }
         }
         for change in &op.removed {
             Arc::make_mut(&mut self.dead).insert(change.point.0);
+            if self.tail.contains(change.point.0) {
+                Arc::make_mut(&mut self.tail).remove(change.point.0);
+            }
             if let Some(moment) = change.expires_at {
                 Arc::make_mut(&mut self.expiries).remove(moment, change.point);
             }
@@ -162,6 +211,11 @@ impl State {
                 "{} points, slots for {next}, capacity {}",
                 self.next_point, self.capacity
             ));
+        }
+        if let Some(index) = &self.index
+            && *self.tail != self.living() - &index.points
+        {
+            return Err("the tail is not what the graph leaves".to_string());
         }
         match self.dead.max() {
             Some(last) if last >= self.next_point => Err(format!("point {last} is dead and was never given out")),

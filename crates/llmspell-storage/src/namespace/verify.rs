@@ -1,61 +1,197 @@
 //! Are the slots of the living points undamaged?
+//!
+//! A flipped bit could hide a near neighbor as well as show a wrong one. So a slot is checked before its vector is used
+//! for the first time since the namespace was loaded: by a scan all of them, by a walk of the graph those that it meets.
+//! Later uses trust the memory.
 
-use llmspell_core::Result;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use llmspell_core::{Result, StorageError};
+use parking_lot::RwLock;
+use roaring::RoaringBitmap;
 
 use super::Namespace;
 use super::state::State;
 use crate::error::corrupted;
+use crate::ids::{PointId, Slot};
 use crate::slots::{SlotStore, SlotView};
 
-/// Points whose slots are verified together.
+/// Points whose slots a scan verifies together.
 const CHUNK_POINTS: u32 = 256;
+
+/// Which slots have been found undamaged since the namespace was loaded.
+#[derive(Debug, Default)]
+pub(super) struct Verified {
+    points: PointSet,
+    /// Chunks of points that a scan need not look at again.
+    chunks: RwLock<RoaringBitmap>,
+}
 
 impl Namespace {
     /// Checks the slots of the living points that were not checked since the namespace was loaded.
-    ///
-    /// A flipped bit could hide a near neighbor as well as show a wrong one, so all slots are checked before the first
-    /// scan, not only those found. Later scans trust the memory; what they return is checked again.
     ///
     /// # Errors
     ///
     /// `Corrupted` with the file, the slot and the point.
     pub(crate) fn verify(&self, state: &State, slots: &SlotStore, view: &SlotView) -> Result<()> {
-        let chunks = state.next_point.div_ceil(CHUNK_POINTS);
         if self.is_verified(state) {
             return Ok(());
         }
+        let chunks = state.next_point.div_ceil(CHUNK_POINTS);
         let unverified: Vec<u32> = {
-            let verified = self.verified_chunks.read();
+            let verified = self.verified.chunks.read();
             (0..chunks).filter(|chunk| !verified.contains(*chunk)).collect()
         };
         for chunk in unverified {
             let points = chunk * CHUNK_POINTS..(chunk + 1).saturating_mul(CHUNK_POINTS);
             for run in state.runs(points, &state.dead) {
                 for offset in 0..run.len {
-                    let slot = crate::ids::Slot(run.first_slot.0 + u64::from(offset));
-                    view.verify(slot, self.scope_id).map_err(|problem| {
-                        let point = run.first_point.0 + offset;
-                        corrupted(
-                            slots.path(slot),
-                            format!("vector of point {point} in slot {}: {problem}", slot.0),
-                        )
-                    })?;
+                    let point = PointId(run.first_point.0 + offset);
+                    self.verify_slot(point, Slot(run.first_slot.0 + u64::from(offset)), slots, view)?;
                 }
             }
-            self.verified_chunks.write().insert(chunk);
+            self.verified.chunks.write().insert(chunk);
         }
         Ok(())
     }
 
+    /// The same for some points.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupted` with the file, the slot and the point.
+    pub(crate) fn verify_points(
+        &self,
+        points: impl IntoIterator<Item = u32>,
+        state: &State,
+        slots: &SlotStore,
+        view: &SlotView,
+    ) -> Result<()> {
+        for point in points.into_iter().map(PointId) {
+            let slot = state.slot(point).expect("living points have slots");
+            self.verify_slot(point, slot, slots, view)?;
+        }
+        Ok(())
+    }
+
+    fn verify_slot(&self, point: PointId, slot: Slot, slots: &SlotStore, view: &SlotView) -> Result<()> {
+        if self.is_point_verified(point) {
+            return Ok(());
+        }
+        view.verify(slot, self.scope_id)
+            .map_err(|problem| damaged_slot(slots, point, slot, problem))?;
+        self.set_point_verified(point);
+        Ok(())
+    }
+
+    /// Whether the slot of a point was checked since the namespace was loaded, and so was in memory at least once.
+    pub(crate) fn is_point_verified(&self, point: PointId) -> bool {
+        self.verified.points.contains(point)
+    }
+
+    /// The slot of a point has just been checked.
+    pub(crate) fn set_point_verified(&self, point: PointId) {
+        self.verified.points.insert(point);
+    }
+
     /// Whether every slot was checked since the namespace was loaded, and so was in memory at least once.
     pub(crate) fn is_verified(&self, state: &State) -> bool {
-        self.verified_chunks.read().len() >= u64::from(state.next_point.div_ceil(CHUNK_POINTS))
+        self.verified.chunks.read().len() >= u64::from(state.next_point.div_ceil(CHUNK_POINTS))
     }
 
     /// All slots of a new namespace were just written by this process.
     pub(crate) fn trust(&self, state: &State) {
-        self.verified_chunks
+        (0..state.next_point).for_each(|point| self.set_point_verified(PointId(point)));
+        self.verified
+            .chunks
             .write()
             .insert_range(0..state.next_point.div_ceil(CHUNK_POINTS));
+    }
+}
+
+/// The vector of a point is not what was written.
+pub(crate) fn damaged_slot(slots: &SlotStore, point: PointId, slot: Slot, problem: &str) -> StorageError {
+    corrupted(
+        slots.path(slot),
+        format!("vector of point {} in slot {}: {problem}", point.0, slot.0),
+    )
+}
+
+/// Points of the first part.
+const FIRST_POINTS: u32 = u64::BITS;
+/// The first part, and one for each further power of two.
+const PARTS: usize = 1 + (u32::BITS - FIRST_POINTS.ilog2()) as usize;
+
+/// A set of points that only grows, without locks. Parts double in size, so that few points take few bytes.
+#[derive(Debug)]
+struct PointSet([OnceLock<Box<[AtomicU64]>>; PARTS]);
+
+impl Default for PointSet {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| OnceLock::new()))
+    }
+}
+
+impl PointSet {
+    /// The part of a point, the word in it, and the bit.
+    fn place(PointId(point): PointId) -> (usize, usize, u64) {
+        let part = (u32::BITS - (point / FIRST_POINTS).leading_zeros()) as usize;
+        let first = if part == 0 { 0 } else { FIRST_POINTS << (part - 1) };
+        let word = (point - first) / u64::BITS;
+        (part, word as usize, 1 << (point % u64::BITS))
+    }
+
+    fn contains(&self, point: PointId) -> bool {
+        let (part, word, bit) = Self::place(point);
+        let words = self.0[part].get();
+        words.is_some_and(|words| words[word].load(Ordering::Relaxed) & bit != 0)
+    }
+
+    fn insert(&self, point: PointId) {
+        let (part, word, bit) = Self::place(point);
+        let words = self.0[part].get_or_init(|| {
+            let count = if part == 0 { 1 } else { 1 << (part - 1) };
+            (0..count).map(|_| AtomicU64::new(0)).collect()
+        });
+        words[word].fetch_or(bit, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_point_is_in_the_set_if_it_was_put_there(
+            inserted in prop::collection::btree_set(0..5_000_u32, 0..40),
+            probes in prop::collection::vec(0..10_000_u32, 40),
+        ) {
+            let set = PointSet::default();
+            inserted.iter().for_each(|point| set.insert(PointId(*point)));
+            let found: BTreeSet<u32> = (0..5_000).filter(|point| set.contains(PointId(*point))).collect();
+            prop_assert_eq!(&found, &inserted);
+            for probe in probes {
+                prop_assert_eq!(set.contains(PointId(probe)), inserted.contains(&probe));
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_parts_have_a_place_of_their_own() {
+        let set = PointSet::default();
+        let edges = (6..24).flat_map(|shift| [(1_u32 << shift) - 1, 1 << shift]);
+        for edge in edges {
+            assert!(!set.contains(PointId(edge)));
+            set.insert(PointId(edge));
+            assert!(set.contains(PointId(edge)));
+        }
+        assert!(!set.contains(PointId(u32::MAX)));
+        assert_eq!(PointSet::place(PointId(u32::MAX)).0, PARTS - 1);
     }
 }

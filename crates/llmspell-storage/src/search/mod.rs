@@ -6,29 +6,158 @@
 //! | file      | question                                                    |
 //! |-----------|-------------------------------------------------------------|
 //! | `mod.rs`  | which entries are nearest, and what else does a reader see? |
+//! | `indexed.rs` | which are, by the graph and a scan of the tail?          |
 //! | `tail.rs` | which vectors are compared by a scan?                       |
 
+mod indexed;
 mod tail;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 use llmspell_core::{DistanceMetric, Filter, Result, StateScope, StorageError, VectorEntry, VectorQuery, VectorResult};
-use llmspell_vector::{ExactDistance, Metric, Neighbor, TiesDropped, TopK};
+use llmspell_vector::{ExactDistance, Neighbor, TiesDropped, TopK};
 use roaring::RoaringBitmap;
 
 use crate::error::corrupted;
 use crate::ids::{PointId, Slot};
-use crate::namespace::{Namespace, State};
+use crate::index_queue::Due;
+use crate::namespace::{Index, Namespace, State, damaged_slot, kernel_metric};
 use crate::record::Record;
-use crate::slots::{SlotStore, SlotView};
+use crate::registry::Space;
+use crate::slots::{SlotStore, SlotView, Waiting};
 use crate::truth::{Read, Truth};
+use indexed::{Indexed, Miss};
 use tail::Tail;
 
 /// How often a reader looks again for a state and a snapshot that belong together.
 ///
 /// The two differ only for the instant between a commit and its publication, so the second look nearly always does.
 const LOOKS_MAX: u32 = 1_000_000;
+
+/// What comes of a search.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Found(Vec<VectorResult>),
+    /// It would have to wait for the disk, and must not.
+    WouldWait,
+}
+
+/// Searches that look at more candidates than this are not cheap.
+const CHEAP_EF: usize = 512;
+/// Nor are those that compare more bytes one by one: about 100 µs.
+const CHEAP_BYTES: u64 = 1 << 20;
+
+/// The index that a query is answered by; none if everything is compared.
+fn index_for<'s>(query: &VectorQuery, state: &'s State) -> Option<&'s Index> {
+    let index = state.index.as_deref()?;
+    (query.filter.is_none() && !query.exact && !index.is_damaged()).then_some(index)
+}
+
+/// Whether a search costs less than a change of threads or little more, and probably has nothing to read from the disk.
+pub(crate) fn is_cheap(query: &VectorQuery, space: &Space, namespace: &Namespace, is_durable: bool) -> bool {
+    let state = namespace.state();
+    if let Some(index) = index_for(query, &state) {
+        let ef = query.ef_search.unwrap_or_else(|| space.config.read().ef_search());
+        return ef.max(query.k) <= CHEAP_EF
+            && state.tail.len() * space.slots.stride() <= CHEAP_BYTES
+            && index.is_in_ram();
+    }
+    query.filter.is_none()
+        && state.live_count() * space.slots.stride() <= CHEAP_BYTES
+        && (namespace.is_verified(&state) || !is_durable)
+}
+
+/// The answer to a valid query at `now`, in milliseconds since 1970.
+pub(crate) fn search(
+    truth: &Truth,
+    space: &Space,
+    namespace: &Namespace,
+    query: &VectorQuery,
+    now: i64,
+    waiting: Waiting,
+) -> Result<Answer> {
+    let state = namespace.state();
+    if let Some(index) = index_for(query, &state) {
+        match search_index(truth, space, namespace, &state, query, now, waiting) {
+            Ok(found) => return Ok(Answer::Found(found)),
+            Err(Miss::Error(error)) => return Err(error),
+            Err(Miss::WouldWait) => return Ok(Answer::WouldWait),
+            Err(Miss::Exhausted) => {}
+            Err(Miss::Unusable) => {
+                index.set_damaged();
+                space.queue.note(space.id, &query.scope, Due::Now);
+            }
+        }
+        if waiting == Waiting::Never {
+            // What is left is a long scan.
+            return Ok(Answer::WouldWait);
+        }
+    }
+    drop(state);
+    match Snapshot::take(truth, &space.slots, namespace)? {
+        Some(snapshot) => snapshot.scan(query, space.metric, now).map(Answer::Found),
+        None => Ok(Answer::Found(Vec::new())),
+    }
+}
+
+fn search_index(
+    truth: &Truth,
+    space: &Space,
+    namespace: &Namespace,
+    state: &Arc<State>,
+    query: &VectorQuery,
+    now: i64,
+    waiting: Waiting,
+) -> Result<Vec<VectorResult>, Miss> {
+    let mut scratch = space.take_scratch();
+    let found = (|| {
+        if !query.include_metadata {
+            // After the state: it must reach every slot that the state names.
+            let view = space.slots.view();
+            let index = index_for(query, state).ok_or(Miss::Exhausted)?;
+            let search = indexed(space, namespace, (state, index, &view), query, now, waiting);
+            let hits = search.find(&mut scratch)?;
+            if search.knows_ids(&hits) {
+                return search.resolve(&hits, &mut scratch);
+            }
+            let read = truth.read()?;
+            if read.scope_lsn(namespace.scope_id)? == Some(state.lsn) {
+                return search.resolve_by(&read, &hits, &mut scratch);
+            }
+        }
+        let Some(Snapshot { state, view, read, .. }) = Snapshot::take(truth, &space.slots, namespace)? else {
+            return Ok(Vec::new());
+        };
+        let index = index_for(query, &state).ok_or(Miss::Exhausted)?;
+        let search = indexed(space, namespace, (&state, index, &view), query, now, waiting);
+        let hits = search.find(&mut scratch)?;
+        search.resolve_by(&read, &hits, &mut scratch)
+    })();
+    space.give_scratch(scratch);
+    found
+}
+
+fn indexed<'a>(
+    space: &'a Space,
+    namespace: &'a Namespace,
+    (state, index, view): (&'a State, &'a Index, &'a Arc<SlotView>),
+    query: &'a VectorQuery,
+    now: i64,
+    waiting: Waiting,
+) -> Indexed<'a> {
+    Indexed {
+        space,
+        namespace,
+        state,
+        index,
+        view,
+        query,
+        metric: space.metric,
+        now,
+        waiting,
+    }
+}
 
 /// One committed state of a namespace, with everything to read it.
 pub(crate) struct Snapshot<'a> {
@@ -67,15 +196,27 @@ impl<'a> Snapshot<'a> {
         })
     }
 
-    /// The answer to a valid query at `now`, in milliseconds since 1970.
-    pub(crate) fn search(&self, query: &VectorQuery, metric: DistanceMetric, now: i64) -> Result<Vec<VectorResult>> {
+    /// The state, the slots, and the rows of the truth.
+    pub(crate) fn into_parts(self) -> (Arc<State>, Arc<SlotView>, Read) {
+        (self.state, self.view, self.read)
+    }
+
+    /// The answer to a valid query at `now`, in milliseconds since 1970, by comparing everything that may match.
+    pub(crate) fn scan(&self, query: &VectorQuery, metric: DistanceMetric, now: i64) -> Result<Vec<VectorResult>> {
         let hidden = self.state.hidden(now);
         let candidates = query
             .filter
             .as_ref()
             .map(|filter| self.candidates(filter, &hidden))
             .transpose()?;
-        self.namespace.verify(&self.state, self.slots, &self.view)?;
+        match &candidates {
+            // With a graph there are many points, and a filter is to spare us the others.
+            Some(candidates) if self.state.index.is_some() => {
+                self.namespace
+                    .verify_points(candidates, &self.state, self.slots, &self.view)?;
+            }
+            _ => self.namespace.verify(&self.state, self.slots, &self.view)?,
+        }
 
         let distance = ExactDistance::new(kernel_metric(metric), &query.vector);
         let tail = Tail {
@@ -192,12 +333,7 @@ impl<'a> Snapshot<'a> {
 
     /// The vector of a point, checked now: what leaves the store is what was stored.
     fn vector(&self, point: PointId, record: &Record) -> Result<&[f32]> {
-        let damaged = |slot: Slot, problem: &str| {
-            corrupted(
-                self.slots.path(slot),
-                format!("vector of point {} in slot {}: {problem}", point.0, slot.0),
-            )
-        };
+        let damaged = |slot: Slot, problem: &str| damaged_slot(self.slots, point, slot, problem);
         let Some(slot) = self.state.slot(point) else {
             return Err(damaged(Slot(0), "the point has no slot"));
         };
@@ -219,14 +355,5 @@ impl<'a> Snapshot<'a> {
             );
             corrupted(self.read.path(), detail)
         })
-    }
-}
-
-fn kernel_metric(metric: DistanceMetric) -> Metric {
-    match metric {
-        DistanceMetric::Cosine => Metric::Cosine,
-        DistanceMetric::Euclidean => Metric::Euclidean,
-        DistanceMetric::InnerProduct => Metric::InnerProduct,
-        DistanceMetric::Manhattan => Metric::Manhattan,
     }
 }

@@ -1,6 +1,6 @@
 //! Which vectors are compared by a scan?
 //!
-//! The newest points, which no graph holds yet. There is no graph so far, so all of them.
+//! Without a graph all of them; with one the newest points, which it does not hold yet, and all if a query asks for it.
 
 use std::sync::Arc;
 

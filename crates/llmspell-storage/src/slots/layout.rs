@@ -47,6 +47,12 @@ pub(crate) fn verify(slot: Slot, scope: ScopeId, bytes: &[u8]) -> Result<Generat
     Ok(Generation(word(4)))
 }
 
+/// Appends the components of a slot.
+pub(crate) fn components(bytes: &[u8], components: &mut Vec<f32>) {
+    let words = bytes[HEADER_BYTES..].as_chunks::<4>().0;
+    components.extend(words.iter().map(|word| f32::from_le_bytes(*word)));
+}
+
 /// The generation a slot states, damaged or not.
 pub(crate) fn stated_generation(bytes: &[u8]) -> Generation {
     Generation(u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes")))

@@ -1,21 +1,26 @@
-//! How are slots seen as memory? The one place outside the kernels with `unsafe`.
+//! How are slots and index files seen as memory? The one place outside the kernels with `unsafe`.
 //!
 //! What makes it sound is the protocol of the slots, kept by the committer: the bytes of a slot change only while no
 //! reader can reach it (it is free, or not named by any state that is held), and files grow but do not shrink while
-//! they are mapped. Readers make slices of single slots that a state they hold names, never of a whole file. Another
-//! process that writes into the files, against the lock, breaks this as it breaks every memory-mapped store.
+//! they are mapped. Readers make slices of single slots that a state they hold names, never of a whole file.
+//!
+//! An index file is written under another name, synced, renamed and mapped after that; it is never written again, only
+//! removed, which leaves the mapping as it is.
+//!
+//! Another process that writes into the files, against the lock, breaks this as it breaks every memory-mapped store.
 
 #![allow(unsafe_code, reason = "memory-mapped slots; see the module's protocol")]
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};
 
 #[cfg(target_endian = "big")]
 compile_error!("slots hold little-endian components and are read in place");
 
-/// A piece of memory that holds slots.
+/// A piece of memory that holds slots, or an index file.
 #[derive(Debug)]
 pub(crate) enum Memory {
     /// The pages of a file. Written through the file.
@@ -100,11 +105,59 @@ impl Memory {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), map.as_mut_ptr().add(offset), bytes.len()) }
     }
 
+    /// Gives the pages of a mapped file back to the system, which keeps them in its cache as long as it likes.
+    /// Reading them again costs a fault each, and the disk only if the cache has let them go.
+    pub(crate) fn forget_pages(&self) {
+        #[cfg(target_os = "linux")]
+        if let Self::Mapped(map) = self {
+            // SAFETY: the mapping is shared and read-only: a page that is given back reads the same again.
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
+    }
+
     /// Bytes of RAM that only this process pays for.
     pub(crate) fn own_bytes(&self) -> usize {
         match self {
             Self::Mapped(_) => 0,
             Self::Anonymous(map) => map.len(),
         }
+    }
+}
+
+/// Bytes that stay where they are: a part of some memory, which they keep alive.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryBytes {
+    memory: Arc<Memory>,
+    offset: usize,
+    len: usize,
+}
+
+impl MemoryBytes {
+    /// `len` bytes from `offset`; none if the memory has not that many.
+    pub(crate) fn new(memory: &Arc<Memory>, offset: u64, len: u64) -> Option<Self> {
+        let (offset, len) = (usize::try_from(offset).ok()?, usize::try_from(len).ok()?);
+        offset.checked_add(len).filter(|end| *end <= memory.len())?;
+        Some(Self {
+            memory: Arc::clone(memory),
+            offset,
+            len,
+        })
+    }
+
+    /// A copy of `bytes`, beginning at a page.
+    pub(crate) fn copy(bytes: &[u8]) -> io::Result<Self> {
+        let memory = Memory::anonymous(bytes.len().max(1))?;
+        memory.write(0, bytes);
+        Ok(Self {
+            memory: Arc::new(memory),
+            offset: 0,
+            len: bytes.len(),
+        })
+    }
+}
+
+impl AsRef<[u8]> for MemoryBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.memory.bytes(self.offset, self.len)
     }
 }

@@ -282,6 +282,13 @@ impl SlotStore {
         }
     }
 
+    /// Gives the pages that were read through memory back to the system.
+    pub(crate) fn forget_pages(&self) {
+        for segment in self.view().segments() {
+            segment.memory.forget_pages();
+        }
+    }
+
     /// Bytes of RAM that only this process pays for.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.view()
@@ -360,6 +367,7 @@ impl SlotStore {
                 first_slot: first_of_file,
                 slots: capacity,
                 memory: Arc::new(memory),
+                file: open.file.clone().map(|file| (file, 0)),
             }
         } else {
             let slots = capacity - open.capacity;
@@ -375,6 +383,7 @@ impl SlotStore {
                 first_slot: first_of_file + open.capacity,
                 slots,
                 memory: Arc::new(memory),
+                file: open.file.clone().map(|file| (file, open.capacity * self.stride)),
             }
         };
         let place = segments.partition_point(|other| other.first_slot < segment.first_slot);

@@ -1,9 +1,11 @@
 //! How are slots read?
 
+use std::io;
 use std::sync::Arc;
 
 use super::layout::{self, HEADER_BYTES};
 use super::map::Memory;
+use crate::disk::DiskFile;
 use crate::ids::{Extent, Generation, ScopeId, Slot};
 
 /// All slots of a space, as far as there was memory for them when the view was taken. Immutable; a view keeps its
@@ -21,6 +23,17 @@ pub(crate) struct Segment {
     pub(crate) first_slot: u64,
     pub(crate) slots: u64,
     pub(crate) memory: Arc<Memory>,
+    /// The file behind it, and where in it the first slot begins; none in RAM.
+    pub(crate) file: Option<(Arc<dyn DiskFile>, u64)>,
+}
+
+/// Whether a reader may wait for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// Only what is in RAM.
+    Never,
+    /// As long as it takes.
+    Allowed,
 }
 
 impl SlotView {
@@ -47,6 +60,34 @@ impl SlotView {
     pub(crate) fn bytes(&self, slot: Slot) -> &[u8] {
         let (segment, offset) = self.locate(slot);
         segment.memory.bytes(offset, self.stride)
+    }
+
+    /// Copies all bytes of a slot through its file, so that none of its pages becomes ours. False if it would have to
+    /// wait for the disk and must not.
+    pub(crate) fn read(&self, slot: Slot, bytes: &mut Vec<u8>, waiting: Waiting) -> io::Result<bool> {
+        let (segment, offset) = self.locate(slot);
+        let Some((file, start)) = &segment.file else {
+            bytes.clear();
+            bytes.extend_from_slice(segment.memory.bytes(offset, self.stride));
+            return Ok(true);
+        };
+        bytes.resize(self.stride, 0);
+        let offset = start + offset as u64;
+        match waiting {
+            Waiting::Never => file.read_cached(offset, bytes),
+            Waiting::Allowed => file.read_at(offset, bytes).map(|()| true),
+        }
+    }
+
+    /// Whether the slots are in files; otherwise they are in RAM only.
+    pub(crate) fn has_files(&self) -> bool {
+        self.segments.iter().any(|segment| segment.file.is_some())
+    }
+
+    /// The generation a slot states, damaged or not.
+    pub(crate) fn stated_generation(&self, slot: Slot) -> Generation {
+        let (segment, offset) = self.locate(slot);
+        layout::stated_generation(segment.memory.bytes(offset, HEADER_BYTES))
     }
 
     /// The generation of an undamaged slot of `scope`; what is wrong, otherwise.

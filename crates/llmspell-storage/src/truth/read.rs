@@ -11,6 +11,7 @@ use super::{SpaceRecord, table_error};
 use crate::codec::{Malformed, unseal};
 use crate::error::{corrupted, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
+use crate::index_files::IndexRow;
 use crate::namespace::{State, decode_checkpoint};
 use crate::op::Op;
 use crate::record::Record;
@@ -179,6 +180,24 @@ impl Read {
             .check()
             .map_err(|detail| corrupted(&self.path, format!("log of scope {}: {detail}", scope.0)))?;
         Ok(state)
+    }
+
+    /// The index file of a scope, if the manifest names one.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupted` if the row is damaged; then nobody knows which points the file holds.
+    pub(crate) fn index(&self, scope: ScopeId) -> Result<Option<IndexRow>> {
+        let table = match self.txn.open_table(tables::INDEXES) {
+            Ok(table) => table,
+            // Databases that were made before there were indexes get the table with the first of them.
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(table_error(&self.path, &tables::INDEXES, error)),
+        };
+        let place = format!("index of scope {}", scope.0);
+        let row = table.get(scope.0).map_err(self.failed())?;
+        row.map(|row| IndexRow::decode(scope, row.value()).map_err(self.malformed(place)))
+            .transpose()
     }
 
     /// The point of an id.

@@ -14,6 +14,7 @@
 //! | `expiring`    | `expires_at`, scope id, point | space id                                          |
 //! | `log`         | scope id, Lsn                | op: see `op.rs`                                   |
 //! | `checkpoints` | scope id                     | state: see `namespace/checkpoint.rs`              |
+//! | `indexes`     | scope id                     | index file: see `index_files/layout.rs`           |
 //! | `kv`          | scope id, key                | sealed value; scope id 0 is everybody's           |
 //!
 //! The last row of `log` of a scope stays when a checkpoint makes it superfluous: it tells the scope's last Lsn.
@@ -37,6 +38,7 @@ pub(super) const ENTRIES: TableDefinition<'_, (u64, u32), &[u8]> = TableDefiniti
 pub(super) const EXPIRING: TableDefinition<'_, (i64, u64, u32), u32> = TableDefinition::new("expiring");
 pub(super) const LOG: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("log");
 pub(super) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
+pub(super) const INDEXES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("indexes");
 pub(super) const KV: TableDefinition<'_, (u64, &[u8]), &[u8]> = TableDefinition::new("kv");
 
 pub(super) const HEAD: &str = "head";

@@ -10,6 +10,7 @@ use super::{SpaceRecord, table_error};
 use crate::codec::{Malformed, seal, unseal};
 use crate::error::{corrupted, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
+use crate::index_files::IndexRow;
 use crate::namespace::{State, encode_checkpoint};
 use crate::op::Op;
 use crate::record::Record;
@@ -44,6 +45,7 @@ impl Write {
             expiring: None,
             log: None,
             checkpoints: None,
+            indexes: None,
             kv: None,
         }
     }
@@ -84,6 +86,7 @@ pub(crate) struct Rows<'t> {
     pub(super) expiring: Option<Table<'t, (i64, u64, u32), u32>>,
     pub(super) log: Option<Table<'t, (u64, u64), Bytes>>,
     pub(super) checkpoints: Option<Table<'t, u64, Bytes>>,
+    indexes: Option<Table<'t, u64, Bytes>>,
     kv: Option<Table<'t, (u64, Bytes), Bytes>>,
 }
 
@@ -261,7 +264,27 @@ impl<'t> Rows<'t> {
             .remove((space.0, bytes.as_slice()))
             .map_err(&failed)?;
         table!(self.dropped, DROPPED).insert(id.0, space.0).map_err(&failed)?;
+        table!(self.indexes, INDEXES).remove(id.0).map_err(&failed)?;
         Ok(())
+    }
+
+    /// Names the index file of a scope in the manifest, or none. False if the scope was dropped or purged; then nothing
+    /// changes.
+    pub(crate) fn set_index(&mut self, scope: ScopeId, row: Option<&IndexRow>) -> Result<bool> {
+        let failed = self.failed();
+        let is_there = table!(self.scope_names, SCOPE_NAMES)
+            .get(scope.0)
+            .map_err(&failed)?
+            .is_some();
+        if !is_there || table!(self.dropped, DROPPED).get(scope.0).map_err(&failed)?.is_some() {
+            return Ok(false);
+        }
+        let indexes = table!(self.indexes, INDEXES);
+        match row {
+            Some(row) => drop(indexes.insert(scope.0, row.encode(scope).as_slice()).map_err(&failed)?),
+            None => drop(indexes.remove(scope.0).map_err(&failed)?),
+        }
+        Ok(true)
     }
 
     /// The value of a key.

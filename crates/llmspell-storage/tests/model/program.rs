@@ -1,11 +1,12 @@
 //! Random programs for a vector store and its key-value half, a model of what they do, and what can be seen of both.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use llmspell_storage::{
-    Database, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, Result, StateScope, StorageBackend, StorageError,
-    Timestamp, VectorEntry, VectorQuery, VectorStorage,
+    Database, DatabaseOptions, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, Result, StateScope,
+    StorageBackend, StorageError, Timestamp, VectorEntry, VectorQuery, VectorStorage,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -58,6 +59,20 @@ pub(crate) enum Step {
         new: Option<u8>,
     },
     Reopen,
+    BuildIndex,
+    OptimizeIndex,
+    /// Reopening after something happened to the index files.
+    DamageIndexes(Damage),
+}
+
+/// What can happen to every index file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Damage {
+    Lost,
+    /// So many thousandths of the length are left.
+    Cut(u16),
+    /// The bit at so many thousandths of the length.
+    Flipped(u16),
 }
 
 #[derive(Debug, Clone)]
@@ -131,6 +146,17 @@ pub(crate) fn step(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
         1 => (0..6_u8, prop::option::of(0..2_u8), prop::option::of(0..2_u8))
             .prop_map(|(key, expected, new)| Step::Swap { key, expected, new }),
         1 => Just(Step::Reopen),
+        2 => Just(Step::BuildIndex),
+        1 => Just(Step::OptimizeIndex),
+        1 => damage().prop_map(Step::DamageIndexes),
+    ]
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        Just(Damage::Lost),
+        (0..1000_u16).prop_map(Damage::Cut),
+        (0..1000_u16).prop_map(Damage::Flipped),
     ]
 }
 
@@ -150,7 +176,9 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) async fn open(path: &Path) -> Self {
-        let database = Database::open(path).await.unwrap();
+        // Graphs from the first entries on. The beam is wider than any scope, so that nothing may be missed.
+        let options = DatabaseOptions::new().graph_points_min(3);
+        let database = options.open(path).await.unwrap();
         let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
         let vectors = database.vectors("model", DIM, config).await.unwrap();
         Self {
@@ -232,17 +260,36 @@ impl Store {
                 Seen::Done(kv.compare_and_swap(&id(*key), expected.as_deref(), new).await?)
             }
             Step::Reopen => {
-                let path = self.path.clone();
-                // All handles go before the directory is opened again.
-                let parking = HNSWVectorStorage::new(DIM, HNSWConfig::fast());
-                let parked = parking.database()?.clone();
                 drop(kv);
-                drop(std::mem::replace(&mut self.vectors, parking));
-                std::mem::replace(&mut self.database, parked).close().await?;
-                *self = Self::open(&path).await;
+                self.reopen(|_| ()).await?;
+                Seen::Done(true)
+            }
+            Step::BuildIndex => {
+                self.vectors.build_index().await?;
+                Seen::Done(true)
+            }
+            Step::OptimizeIndex => {
+                self.vectors.optimize_index().await?;
+                Seen::Done(true)
+            }
+            Step::DamageIndexes(damage) => {
+                drop(kv);
+                self.reopen(|path| damage.happen(path)).await?;
                 Seen::Done(true)
             }
         })
+    }
+
+    async fn reopen(&mut self, meanwhile: impl FnOnce(&Path)) -> Result<()> {
+        let path = self.path.clone();
+        // All handles go before the directory is opened again.
+        let parking = HNSWVectorStorage::new(DIM, HNSWConfig::fast());
+        let parked = parking.database()?.clone();
+        drop(std::mem::replace(&mut self.vectors, parking));
+        std::mem::replace(&mut self.database, parked).close().await?;
+        meanwhile(&path);
+        *self = Self::open(&path).await;
+        Ok(())
     }
 
     /// Everything that is there, and that it is sound.
@@ -267,6 +314,30 @@ impl Store {
         let report = self.database.check().await.unwrap();
         assert!(report.is_ok(), "{report:#?}");
         (entries, values)
+    }
+}
+
+impl Damage {
+    fn happen(self, database: &Path) {
+        let Ok(files) = fs::read_dir(database.join("spaces/00000001/index")) else {
+            return;
+        };
+        for path in files.map(|file| file.unwrap().path()) {
+            let mut bytes = fs::read(&path).unwrap();
+            let place = |share: u16| bytes.len() * usize::from(share) / 1000;
+            match self {
+                Self::Lost => {
+                    fs::remove_file(&path).unwrap();
+                    continue;
+                }
+                Self::Cut(share) => bytes.truncate(place(share)),
+                Self::Flipped(share) => {
+                    let place = place(share);
+                    bytes[place] ^= 1 << (share % 8);
+                }
+            }
+            fs::write(&path, bytes).unwrap();
+        }
     }
 }
 
@@ -370,7 +441,7 @@ impl Model {
                 }
                 Seen::Done(matches)
             }
-            Step::Reopen => Seen::Done(true),
+            Step::Reopen | Step::BuildIndex | Step::OptimizeIndex | Step::DamageIndexes(_) => Seen::Done(true),
         }
     }
 

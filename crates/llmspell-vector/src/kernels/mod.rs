@@ -9,6 +9,7 @@
 //! | `avx2.rs`     | AVX2 with FMA, 8 components each            |                  32 |
 //! | `avx512.rs`   | AVX-512F, 16 components each                |                  64 |
 //! | `neon.rs`     | NEON, 4 components each                     |                  16 |
+//! | `codes/`      | the same for loops over compact codes       |                     |
 //! | `tests.rs`    | one suite for every table this CPU has      |                     |
 //!
 //! Each table adds up in its own order, so two tables may differ in the last bits; one table gives the same bits for
@@ -24,14 +25,43 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod codes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use codes::{BATCH, CodeKernels, GROUP_BYTES, PADDING, Scale, SignSums};
+
 use std::fmt;
 use std::sync::LazyLock;
+
+/// Names an instruction set: no larger one is used. For measurements, and for tools that do not know the newest.
+const ISA_MAX_VARIABLE: &str = "LLMSPELL_ISA_MAX";
+
+/// Whether `LLMSPELL_ISA_MAX` lets a table be chosen. Unset, or not one of the names, it lets all.
+fn is_allowed(name: &str) -> bool {
+    let rank = |name: &str| ["scalar", "avx2", "avx512"].iter().position(|known| *known == name);
+    let largest = std::env::var(ISA_MAX_VARIABLE).ok().and_then(|largest| rank(&largest));
+    match (rank(name), largest) {
+        (Some(rank), Some(largest)) => rank <= largest,
+        (None, _) | (_, None) => true,
+    }
+}
+
+/// Asks for the first `lines` cache lines of `bytes`, as far as there are so many.
+#[inline]
+pub(crate) fn prefetch(bytes: &[u8], lines: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(64).take(lines) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing that the program sees, from any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (bytes, lines);
+}
 
 /// One loop per operation, all for the same instruction set. Get one with [`Kernels::detect`] and keep it.
 #[derive(Clone, Copy)]
@@ -49,8 +79,11 @@ impl Kernels {
     /// The fastest table this CPU can run. Asks the CPU once per process; after that it is a copy.
     #[must_use]
     pub fn detect() -> Self {
-        static FASTEST: LazyLock<Kernels> =
-            LazyLock::new(|| Kernels::available().next().expect("the portable table runs everywhere"));
+        static FASTEST: LazyLock<Kernels> = LazyLock::new(|| {
+            Kernels::available()
+                .find(|table| is_allowed(table.name))
+                .expect("the portable table runs everywhere")
+        });
         *FASTEST
     }
 

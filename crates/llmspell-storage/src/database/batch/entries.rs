@@ -11,7 +11,7 @@ use crate::database::request::PreparedEntry;
 use crate::database::writer::{Dropped, Pending, Writer};
 use crate::error::corrupted;
 use crate::ids::{Extent, Generation, Lsn, PointId, ScopeId, Slot};
-use crate::namespace::{Namespace, State};
+use crate::namespace::{Filed, Namespace, State};
 use crate::op::{Op, PointChange};
 use crate::record::Record;
 use crate::registry::Space;
@@ -55,7 +55,7 @@ impl Batch<'_> {
         self.rows.put_scope(space.id, scope, id).map_err(changing)?;
         let pending = Pending {
             space: Arc::clone(space),
-            namespace: Arc::new(Namespace::new(id, State::default())),
+            namespace: Arc::new(Namespace::new(id, State::default(), (None, Filed::Nothing))),
             is_new: true,
             state: State::default(),
             freed: RoaringBitmap::new(),

@@ -159,6 +159,11 @@ impl<'a> Batch<'a> {
             } => self.delete(space, scope, ids, *now).map(Outcome::Count),
             Request::DropScope { space, scope, now, .. } => self.drop_scope(space, scope, *now).map(Outcome::Count),
             Request::OpenSpace { record, .. } => self.open_space(record).map(Outcome::Space),
+            Request::NameIndex { scope, row, .. } => {
+                let done = self.rows.set_index(*scope, row.as_ref()).map_err(changing)?;
+                self.is_changed |= done;
+                Ok(Outcome::Count(done.into()))
+            }
             Request::Flush { .. } => Ok(Outcome::Done),
         }
     }

@@ -37,6 +37,8 @@ pub(super) enum Step {
     Metadata(StateScope, &'static str, u32),
     Delete(StateScope, Vec<&'static str>),
     DropScope(StateScope),
+    /// Every scope of two entries or more has a graph then, and a file of it.
+    BuildIndex,
 }
 
 fn ada() -> StateScope {
@@ -56,13 +58,17 @@ pub(super) fn steps() -> Vec<Step> {
     vec![
         Step::Values(vec![set("a", b"1"), set("b", &[7; 3000])]),
         Step::Upsert(vec![(ada(), "x", 1.0), (ada(), "y", 2.0), (bob(), "x", 3.0)]),
+        Step::BuildIndex,
         Step::Upsert(vec![(ada(), "x", 4.0)]),
+        Step::BuildIndex,
         Step::Values(vec![set("c", b"3"), KeyValueWrite::Delete { key: "a".to_string() }]),
         Step::Delete(ada(), vec!["y"]),
         Step::Upsert(vec![(ada(), "y", 5.0), (ada(), "z", 6.0)]),
         Step::Metadata(bob(), "x", 9),
         Step::DropScope(ada()),
         Step::Upsert(vec![(ada(), "w", 7.0), (bob(), "v", 8.0)]),
+        Step::BuildIndex,
+        Step::Upsert(vec![(bob(), "u", 9.0)]),
         Step::Values(vec![
             KeyValueWrite::DeletePrefix { prefix: String::new() },
             set("d", b"4"),
@@ -103,6 +109,7 @@ impl Content {
                     .entries
                     .retain(|(of, id), _| of != scope || !ids.contains(&id.as_str()));
             }
+            Step::BuildIndex => {}
             Step::DropScope(scope) => content.entries.retain(|(of, _), _| of != scope),
         }
         content
@@ -121,7 +128,7 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn open(disk: Arc<dyn Disk>) -> Result<Self> {
-        let database = Database::open_on(disk, &DatabaseOptions::new())?;
+        let database = Database::open_on(disk, &DatabaseOptions::new().graph_points_min(2))?;
         let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
         let vectors = Arc::new(block_on(database.vectors("s", DIM, config))?);
         Ok(Self { database, vectors })
@@ -146,6 +153,7 @@ impl Store {
                 let ids: Vec<String> = ids.iter().map(|id| (*id).to_string()).collect();
                 block_on(self.vectors.delete(scope, &ids)).map(drop)
             }
+            Step::BuildIndex => block_on(self.vectors.build_index()),
             Step::DropScope(scope) => block_on(self.vectors.delete_scope(scope)).map(drop),
         }
     }

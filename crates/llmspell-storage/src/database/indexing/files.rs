@@ -1,0 +1,153 @@
+//! How does an index get its file, and lose it?
+
+use std::sync::Arc;
+
+use llmspell_core::{Result, StorageError};
+use llmspell_vector::Graph;
+use tokio::sync::oneshot;
+
+use super::Work;
+use crate::database::request::Request;
+use crate::error::corrupted;
+use crate::index_files::{self, Content, IndexRow};
+use crate::namespace::{Filed, Index};
+use crate::slots::MemoryBytes;
+
+/// A file is written anew when this share of the vertices has changed since: one tenth.
+const FILE_CHANGED_SHARE: u64 = 10;
+
+impl Work<'_> {
+    /// Checks a file that was just opened, and drops an index that is damaged. False if that was cancelled.
+    pub(super) fn verify_file(&self) -> Result<bool> {
+        let state = self.namespace.state();
+        let Some(index) = &state.index else { return Ok(true) };
+        if index.is_damaged() {
+            return self.forget_index().map(|()| true);
+        }
+        let Some(file) = index.file.as_ref().filter(|file| !file.is_verified()) else {
+            return Ok(true);
+        };
+        let view = self.space.slots.view();
+        self.namespace
+            .verify_points(&*state.tail, &state, &self.space.slots, &view)?;
+        match file.verify(&|| self.is_cancelled()) {
+            Ok(is_done) => Ok(is_done),
+            Err(_) => self.forget_index().map(|()| true),
+        }
+    }
+
+    /// Searches compare everything from now on, and so they do after a restart.
+    pub(super) fn forget_index(&self) -> Result<()> {
+        if self.namespace.publish_index(None) && self.namespace.has_stale_file() {
+            self.forget_file()?;
+        }
+        Ok(())
+    }
+
+    /// The manifest names no file any more.
+    pub(super) fn forget_file(&self) -> Result<()> {
+        if self.name_file(None)? {
+            self.namespace.set_filed(Filed::Nothing);
+            if let Some(row) = self.namespace.named_file.lock().take() {
+                self.remove_file(&row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the file is too far behind the index.
+    pub(super) fn is_file_due(&self) -> bool {
+        let state = self.namespace.state();
+        let Some(index) = &state.index else { return false };
+        let is_urgent = self.goal.is_some() && self.indexing.shared.is_durable();
+        let changed = index.graph.changed() * FILE_CHANGED_SHARE > u64::from(index.graph.len());
+        index.is_changed() && (is_urgent || changed || (index.file.is_none() && self.indexing.shared.is_durable()))
+    }
+
+    /// Writes the index to a file of its own, and goes on with what is in that.
+    pub(super) fn write_file(&self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let shared = &self.indexing.shared;
+        let state = self.namespace.state();
+        let Some(index) = state
+            .index
+            .as_ref()
+            .filter(|index| index.is_changed() && !index.is_damaged())
+        else {
+            return Ok(());
+        };
+        let Some(disk) = &shared.disk else {
+            return self.gather(index);
+        };
+        shared.check_writable()?;
+        shared.check_free_space()?;
+        let content = Content {
+            scope: self.namespace.scope_id,
+            lsn: index.lsn,
+            graph: &index.graph,
+            ids: &index.ids,
+            points: &index.points,
+        };
+        let Some(row) = index_files::write(disk, self.space.id, &content, is_cancelled)? else {
+            return Ok(());
+        };
+        let opened = index_files::open(disk, self.space.id, content.scope, row)
+            .map_err(|unusable| corrupted(disk.full_path(&row.name(content.scope)), unusable.0))
+            .inspect_err(|_| self.remove_file(&row))?;
+        opened.file.trust();
+        if !self.name_file(Some(row))? {
+            self.remove_file(&row);
+            return Ok(());
+        }
+        if let Some(older) = self.namespace.named_file.lock().replace(row) {
+            self.remove_file(&older);
+        }
+        self.namespace.set_filed(Filed::Points(index.points.clone()));
+        // What was built in RAM may stay there; what changed since it was mapped is gathered in the new file.
+        let filed = if index.graph.changed() == 0 {
+            Index::new(
+                index.graph.clone(),
+                opened.ids,
+                opened.points,
+                opened.lsn,
+                Some(opened.file),
+            )
+        } else {
+            Index::opened(opened)
+        };
+        self.namespace.publish_index(Some(Arc::new(filed)));
+        self.forget_pages();
+        Ok(())
+    }
+
+    /// In RAM: a graph without the patches of its changes.
+    fn gather(&self, index: &Index) -> Result<()> {
+        if index.graph.changed() == 0 {
+            return Ok(());
+        }
+        let damaged = |detail: String| corrupted(self.indexing.shared.path(), format!("a graph in memory: {detail}"));
+        let mut bytes = Vec::new();
+        let written = index.graph.write_to(&mut bytes);
+        written.map_err(|error| damaged(error.to_string()))?;
+        let bytes = MemoryBytes::copy(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let graph = Graph::open(Arc::new(bytes)).map_err(|damage| damaged(damage.0))?;
+        let gathered = Index::new(graph, index.ids.clone(), index.points.clone(), index.lsn, None);
+        self.namespace.publish_index(Some(Arc::new(gathered)));
+        Ok(())
+    }
+
+    /// Names a file in the manifest, or none. False if the scope was dropped meanwhile.
+    fn name_file(&self, row: Option<IndexRow>) -> Result<bool> {
+        let (reply, answer) = oneshot::channel();
+        let scope = self.namespace.scope_id;
+        self.indexing
+            .committer
+            .submit(Request::NameIndex { scope, row, reply })?;
+        answer.blocking_recv().unwrap_or(Err(StorageError::Closed))
+    }
+
+    fn remove_file(&self, row: &IndexRow) {
+        if let Some(disk) = &self.indexing.shared.disk {
+            index_files::remove(disk, self.space.id, self.namespace.scope_id, row);
+        }
+    }
+}

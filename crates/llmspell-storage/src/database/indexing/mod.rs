@@ -1,0 +1,270 @@
+//! What does an index need, and how does it get it? The work of the indexer's thread.
+//!
+//! ```text
+//! snapshot   a state and the rows of the truth as of the same mutation: points and their ids
+//! verify     the slots of the points: damaged vectors are never linked
+//! build      a new graph, or the old one and the points of the tail
+//! publish    searches use it; the state is held until now, so none of its points meant another vector meanwhile
+//! write      an index file, named by the committer; then the older file goes
+//! ```
+//!
+//! | file        | question                                               |
+//! |-------------|--------------------------------------------------------|
+//! | `mod.rs`    | what does a namespace need, and who waits for it?      |
+//! | `source.rs` | which points and ids are to be linked?                 |
+//! | `files.rs`  | how does an index get its file, and lose it?           |
+//!
+//! Nothing here holds a lock that a search or a commit waits for. Whatever fails leaves the namespace as it was: it is
+//! found by scanning, and tried again later.
+
+mod files;
+mod source;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use llmspell_core::{Memory, Result, StorageError};
+use llmspell_vector::{BuildWatch, Graph, GraphConfig, PointId};
+
+use super::request::Request;
+use super::shared::Shared;
+use crate::committer::Submitter;
+use crate::index_files::Ids;
+use crate::index_queue::{Goal, IndexJob, Named};
+use crate::indexer::IndexEngine;
+use crate::namespace::{Index, Namespace, State, Step, graph_config};
+use crate::registry::Space;
+use source::Source;
+
+/// How long a namespace is left alone after a failure; twice as long after each further one.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// The engine of the indexer's thread.
+pub(super) struct Indexing {
+    shared: Arc<Shared>,
+    committer: Submitter<Request>,
+    failures: HashMap<Named, Failure>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failure {
+    delay: Duration,
+    until: Instant,
+}
+
+/// A namespace that is worked on, and how.
+struct Work<'a> {
+    indexing: &'a Indexing,
+    space: &'a Space,
+    namespace: &'a Namespace,
+    /// None in the background.
+    goal: Option<Goal>,
+}
+
+impl Indexing {
+    pub(super) fn new(shared: Arc<Shared>, committer: Submitter<Request>) -> Self {
+        Self {
+            shared,
+            committer,
+            failures: HashMap::new(),
+        }
+    }
+
+    fn work(&self, space: &Space, namespace: &Namespace, goal: Option<Goal>) -> Result<()> {
+        let work = Work {
+            indexing: self,
+            space,
+            namespace,
+            goal,
+        };
+        self.shared.truth.guard(|| work.run())
+    }
+
+    fn run_job(&self, job: &IndexJob) -> Result<()> {
+        let space = self.shared.space(job.space)?;
+        self.shared.queue.set_busy_with(Some(job.space));
+        for scope in &job.scopes {
+            let Some(namespace) = space.load(&self.shared.truth, scope)? else {
+                continue;
+            };
+            if self.shared.queue.is_stopping() {
+                return Err(StorageError::Closed);
+            }
+            self.work(&space, &namespace, Some(job.goal))?;
+        }
+        Ok(())
+    }
+}
+
+impl IndexEngine for Indexing {
+    fn tend(&mut self, named: &Named) {
+        let (space_id, scope) = named;
+        let Some(space) = self
+            .shared
+            .open_spaces()
+            .into_iter()
+            .find(|space| space.id == *space_id)
+        else {
+            return;
+        };
+        let Some(namespace) = space.loaded(scope) else {
+            return;
+        };
+        if let Some(failure) = self.failures.get(named) {
+            let rest = failure.until.saturating_duration_since(Instant::now());
+            if !rest.is_zero() {
+                self.shared.queue.note_after(named.clone(), rest);
+                return;
+            }
+        }
+        match self.work(&space, &namespace, None) {
+            Ok(()) => {
+                self.failures.remove(named);
+                // It may have grown, or the work may have been put off for something urgent.
+                space.note(scope, &namespace);
+            }
+            Err(_) => {
+                let delay = self
+                    .failures
+                    .get(named)
+                    .map_or(RETRY.0, |last| (2 * last.delay).min(RETRY.1));
+                let failure = Failure {
+                    delay,
+                    until: Instant::now() + delay,
+                };
+                self.failures.insert(named.clone(), failure);
+                self.shared.queue.note_after(named.clone(), delay);
+            }
+        }
+    }
+
+    fn run(&mut self, job: IndexJob) {
+        let done = self.run_job(&job);
+        if done.is_ok() {
+            self.failures.retain(|(space, _), _| *space != job.space);
+        }
+        // Whoever dropped the future does not want to know.
+        let _ = job.reply.send(done);
+    }
+
+    fn stop(&mut self) {
+        if !self.shared.queue.saves_when_stopped() {
+            return;
+        }
+        for space in self.shared.open_spaces() {
+            for (_, namespace) in space.all_loaded() {
+                let work = Work {
+                    indexing: self,
+                    space: &space,
+                    namespace: &namespace,
+                    goal: None,
+                };
+                // Without the file the next opening has a longer tail.
+                let _ = self.shared.truth.guard(|| work.write_file(&|| false));
+            }
+        }
+    }
+}
+
+impl Work<'_> {
+    fn is_cancelled(&self) -> bool {
+        let queue = &self.indexing.shared.queue;
+        queue.is_stopping() || (self.goal.is_none() && queue.is_urgent()) || self.namespace.state().is_dropped
+    }
+
+    fn threads(&self) -> usize {
+        match self.goal {
+            None => 1,
+            Some(_) => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
+    fn run(&self) -> Result<()> {
+        if self.namespace.has_stale_file() {
+            self.forget_file()?;
+        }
+        if !self.verify_file()? {
+            return Ok(());
+        }
+        let Some(config) = graph_config(self.space.dim, &self.space.config.read()) else {
+            return Ok(());
+        };
+        match self.step(&config) {
+            Step::Nothing => {}
+            Step::Forget => self.forget_index()?,
+            Step::Build => self.build(&config)?,
+            Step::Extend => self.extend()?,
+        }
+        if self.is_file_due() {
+            self.write_file(&|| self.is_cancelled())?;
+        }
+        Ok(())
+    }
+
+    fn step(&self, config: &GraphConfig) -> Step {
+        let state = self.namespace.state();
+        let is_large = state.live_count() >= self.space.graph_points_min();
+        let matches = state.index.as_ref().is_none_or(|index| index.matches(config));
+        match self.goal {
+            _ if state.is_dropped => Step::Nothing,
+            Some(Goal::Rebuilt) if is_large => Step::Build,
+            Some(Goal::Rebuilt) if state.index.is_some() => Step::Forget,
+            _ if !matches && is_large => Step::Build,
+            _ if !matches => Step::Forget,
+            _ => state
+                .counts()
+                .step(self.space.graph_points_min(), self.threads() as u64),
+        }
+    }
+
+    fn build(&self, config: &GraphConfig) -> Result<()> {
+        let Some(source) = Source::take(self, State::living)? else {
+            return Ok(());
+        };
+        if source.points.is_empty() {
+            return Ok(());
+        }
+        let points: Vec<PointId> = source.points.iter().map(PointId).collect();
+        let Some(graph) = Graph::build(config, &points, &source, self.threads(), &Watch(self)) else {
+            return Ok(());
+        };
+        let ids = Ids::default().extended(source.ids_from(&graph, 0)?);
+        let index = Index::new(graph, ids, source.points.clone(), source.state.lsn, None);
+        self.namespace.publish_index(Some(Arc::new(index)));
+        self.forget_pages();
+        Ok(())
+    }
+
+    fn extend(&self) -> Result<()> {
+        let Some(source) = Source::take(self, |state| (*state.tail).clone())? else {
+            return Ok(());
+        };
+        let Some(old) = &source.state.index else { return Ok(()) };
+        let points: Vec<PointId> = source.points.iter().map(PointId).collect();
+        let Some(graph) = old.graph.extended(&points, &source, &Watch(self)) else {
+            return Ok(());
+        };
+        let ids = source.ids_from(&graph, old.graph.len())?;
+        let index = old.extended(graph, ids, &source.points, source.state.lsn);
+        self.namespace.publish_index(Some(Arc::new(index)));
+        Ok(())
+    }
+
+    /// Building has read all vectors through memory; they need not stay there unless searches read them there.
+    fn forget_pages(&self) {
+        if self.space.config.read().memory() != Memory::Speed {
+            self.space.slots.forget_pages();
+        }
+    }
+}
+
+struct Watch<'a>(&'a Work<'a>);
+
+impl BuildWatch for Watch<'_> {
+    fn advance(&self, _points: u64) {}
+
+    fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+}

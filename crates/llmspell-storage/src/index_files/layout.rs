@@ -1,0 +1,254 @@
+//! How is an index file laid out, and what names it?
+//!
+//! ```text
+//! byte 0     header (128 bytes, then zeros)
+//!      4096  graph       bytes of the graph
+//!            ids         per vertex: checksum u32, generation u32, id (UTF-8)
+//!            offsets     (vertices + 1) × u64: where in `ids` the entry of a vertex begins
+//!            points      bitmap of the points, portable roaring format
+//!            chunks      per 64 KiB from byte 4096 to here: CRC-32C u32
+//!
+//! header: 0        4     12      16       24  32       36         40         44   48
+//!         │checksum│magic│version│scope_id│lsn│vertices│points_crc│chunks_crc│zero│ offset u64, length u64 of graph, ids,
+//!         │ u32    │ 8 B │ u32   │ u64    │u64│ u32    │ u32      │ u32      │u32 │ offsets, points, chunks
+//! ```
+//!
+//! Sections begin at multiples of 64 bytes. `lsn` is the mutation whose living points the graph holds at least. The
+//! checksum of an entry of `ids` covers scope id (u64), point (u32) and what follows it. The manifest repeats the
+//! checksum of the header, so another file under the same name is not taken for this one.
+//!
+//! The file is `<scope_id>-<lsn>-<number>.idx` in `spaces/<space>/index`, all three decimal; `number` tells files of one
+//! Lsn apart. v1 (0.1.0): as above.
+
+use crate::codec::{CHECKSUM_BYTES, Malformed, Reader, Writer, seal, unseal};
+use crate::ids::{Lsn, ScopeId, SpaceId};
+
+const MAGIC: &[u8; 8] = b"llmsidx\0";
+const VERSION: u32 = 1;
+/// Bytes of the header.
+pub(super) const HEADER_BYTES: usize = 128;
+/// Where the first section begins: a page, so that it can be mapped as it is.
+pub(super) const START: u64 = 4096;
+/// Bytes under one checksum.
+pub(super) const CHUNK_BYTES: usize = 64 << 10;
+/// Sections begin at multiples of this.
+pub(super) const ALIGNMENT: u64 = 64;
+/// Ending of a name until the file is whole.
+pub(super) const NEW_SUFFIX: &str = ".new";
+
+/// What the manifest says of the index file of a scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IndexRow {
+    pub(crate) lsn: Lsn,
+    pub(crate) number: u32,
+    /// Length of the file.
+    pub(crate) bytes: u64,
+    /// Checksum that the header must have.
+    pub(crate) header_checksum: u32,
+}
+
+/// The directory of the index files of a space.
+pub(crate) fn dir(space: SpaceId) -> String {
+    format!("spaces/{:08x}/index", space.0)
+}
+
+/// The name of a file in its directory.
+pub(super) fn name(scope: ScopeId, lsn: Lsn, number: u32) -> String {
+    format!("{}-{}-{number}.idx", scope.0, lsn.0)
+}
+
+/// The scope, Lsn and number that a name states; none if it is no name of ours.
+pub(super) fn parse_name(name: &str) -> Option<(ScopeId, Lsn, u32)> {
+    let mut parts = name.strip_suffix(".idx")?.split('-');
+    let parsed = (
+        ScopeId(parts.next()?.parse().ok()?),
+        Lsn(parts.next()?.parse().ok()?),
+        parts.next()?.parse().ok()?,
+    );
+    parts.next().is_none().then_some(parsed)
+}
+
+const ROW_VERSION: u8 = 1;
+
+impl IndexRow {
+    /// The bytes of the row of `scope`.
+    pub(crate) fn encode(&self, scope: ScopeId) -> Vec<u8> {
+        let mut body = Writer::default();
+        body.u8(ROW_VERSION)
+            .u64(self.lsn.0)
+            .u32(self.number)
+            .u64(self.bytes)
+            .u32(self.header_checksum);
+        seal(&scope.0.to_le_bytes(), &body.finish())
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote for the same scope.
+    pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut body = Reader::new(unseal(&scope.0.to_le_bytes(), bytes)?);
+        if body.u8()? != ROW_VERSION {
+            return Err(Malformed("its version is unknown"));
+        }
+        let row = Self {
+            lsn: Lsn(body.u64()?),
+            number: body.u32()?,
+            bytes: body.u64()?,
+            header_checksum: body.u32()?,
+        };
+        body.end()?;
+        Ok(row)
+    }
+
+    /// The name of the file in its directory.
+    pub(crate) fn name(&self, scope: ScopeId) -> String {
+        name(scope, self.lsn, self.number)
+    }
+}
+
+/// A part of a file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Section {
+    pub(super) offset: u64,
+    pub(super) len: u64,
+}
+
+/// What stands at the beginning of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) scope: ScopeId,
+    pub(super) lsn: Lsn,
+    pub(super) vertices: u32,
+    pub(super) points_checksum: u32,
+    pub(super) chunks_checksum: u32,
+    pub(super) graph: Section,
+    pub(super) ids: Section,
+    pub(super) offsets: Section,
+    pub(super) points: Section,
+    pub(super) chunks: Section,
+}
+
+impl Header {
+    /// The bytes, checksum included.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut body = Writer::with_capacity(HEADER_BYTES);
+        body.bytes(MAGIC).u32(VERSION).u64(self.scope.0).u64(self.lsn.0);
+        body.u32(self.vertices)
+            .u32(self.points_checksum)
+            .u32(self.chunks_checksum)
+            .u32(0);
+        for section in [self.graph, self.ids, self.offsets, self.points, self.chunks] {
+            body.u64(section.offset).u64(section.len);
+        }
+        let sealed = seal(&[], &body.finish());
+        debug_assert_eq!(sealed.len(), HEADER_BYTES, "the header has a fixed size");
+        sealed
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote, and its checksum.
+    pub(super) fn decode(bytes: &[u8]) -> Result<(Self, u32), Malformed> {
+        let mut body = Reader::new(unseal(&[], bytes)?);
+        if body.bytes(MAGIC.len())? != MAGIC {
+            return Err(Malformed("it is no index file"));
+        }
+        if body.u32()? != VERSION {
+            return Err(Malformed("its version is unknown"));
+        }
+        let (scope, lsn) = (ScopeId(body.u64()?), Lsn(body.u64()?));
+        let (vertices, points_checksum, chunks_checksum) = (body.u32()?, body.u32()?, body.u32()?);
+        if body.u32()? != 0 {
+            return Err(Malformed("it has unknown flags"));
+        }
+        let mut section = || {
+            Ok(Section {
+                offset: body.u64()?,
+                len: body.u64()?,
+            })
+        };
+        let header = Self {
+            scope,
+            lsn,
+            vertices,
+            points_checksum,
+            chunks_checksum,
+            graph: section()?,
+            ids: section()?,
+            offsets: section()?,
+            points: section()?,
+            chunks: section()?,
+        };
+        body.end()?;
+        let checksum = bytes[..CHECKSUM_BYTES].try_into().expect("it was just verified");
+        Ok((header, u32::from_le_bytes(checksum)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        let section = |offset, len| Section { offset, len };
+        Header {
+            scope: ScopeId(7),
+            lsn: Lsn(9),
+            vertices: 3,
+            points_checksum: 0x0102_0304,
+            chunks_checksum: 0x0506_0708,
+            graph: section(4096, 100),
+            ids: section(4224, 30),
+            offsets: section(4288, 32),
+            points: section(4352, 26),
+            chunks: section(4416, 4),
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_header_never_change() {
+        let bytes = header().encode();
+        #[rustfmt::skip]
+        assert_eq!(bytes[4..64], [
+            b'l', b'l', b'm', b's', b'i', b'd', b'x', 0,
+            1, 0, 0, 0,                                 // version
+            7, 0, 0, 0, 0, 0, 0, 0,                     // scope
+            9, 0, 0, 0, 0, 0, 0, 0,                     // lsn
+            3, 0, 0, 0,                                 // vertices
+            4, 3, 2, 1, 8, 7, 6, 5, 0, 0, 0, 0,         // checksums, zero
+            0, 16, 0, 0, 0, 0, 0, 0,                    // graph
+            100, 0, 0, 0, 0, 0, 0, 0,
+        ]);
+        assert_eq!(Header::decode(&bytes).unwrap().0, header());
+        for bit in 0..8 * bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Header::decode(&damaged).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_row_never_change() {
+        let row = IndexRow {
+            lsn: Lsn(2),
+            number: 3,
+            bytes: 4,
+            header_checksum: 5,
+        };
+        let bytes = row.encode(ScopeId(1));
+        #[rustfmt::skip]
+        assert_eq!(bytes[4..], [
+            1,
+            2, 0, 0, 0, 0, 0, 0, 0,
+            3, 0, 0, 0,
+            4, 0, 0, 0, 0, 0, 0, 0,
+            5, 0, 0, 0,
+        ]);
+        assert_eq!(IndexRow::decode(ScopeId(1), &bytes), Ok(row));
+        assert!(IndexRow::decode(ScopeId(2), &bytes).is_err());
+    }
+
+    #[test]
+    fn a_name_says_whose_file_it_is_and_other_names_are_not_ours() {
+        assert_eq!(parse_name(&name(ScopeId(7), Lsn(9), 1)), Some((ScopeId(7), Lsn(9), 1)));
+        for other in ["7-9-1.idx.new", "7-9.idx", "7-9-1-2.idx", "a-9-1.idx", "notes.txt"] {
+            assert_eq!(parse_name(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! How is an index file opened, and checked?
+//!
+//! Opening reads little: header, the bitmap of points, what the graph needs. The rest is mapped, and its checksums are
+//! verified in the background by [`IndexFile::verify`], through reads that leave the pages to the system.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use llmspell_vector::{Graph, GraphDamage};
+use roaring::RoaringBitmap;
+
+use super::ids::{FileIds, Ids};
+use super::layout::{CHUNK_BYTES, HEADER_BYTES, Header, IndexRow, NEW_SUFFIX, START, Section, dir, parse_name};
+use crate::disk::{Disk, DiskFile};
+use crate::ids::{Lsn, ScopeId, SpaceId};
+use crate::slots::{Memory, MemoryBytes};
+
+/// Why a file is of no use, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unusable(pub(crate) String);
+
+impl<E: std::fmt::Display> From<E> for Unusable {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// A file that the manifest names, and that is in use.
+#[derive(Debug)]
+pub(crate) struct IndexFile {
+    pub(crate) row: IndexRow,
+    file: Arc<dyn DiskFile>,
+    header: Header,
+    is_verified: AtomicBool,
+}
+
+/// What is in a file.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) file: Arc<IndexFile>,
+    pub(crate) graph: Graph,
+    pub(crate) ids: Ids,
+    pub(crate) points: RoaringBitmap,
+    pub(crate) lsn: Lsn,
+}
+
+/// Opens the file of a scope that the manifest names. Costs what the bitmap of points costs.
+///
+/// # Errors
+///
+/// Why it is of no use; whatever it is, the file is derived and can be made again.
+pub(crate) fn open(disk: &Arc<dyn Disk>, space: SpaceId, scope: ScopeId, row: IndexRow) -> Result<Opened, Unusable> {
+    let file = disk.open(&format!("{}/{}", dir(space), row.name(scope)))?;
+    if file.len()? != row.bytes {
+        return Err(Unusable(format!("it has {} bytes, not {}", file.len()?, row.bytes)));
+    }
+    let mut header = [0; HEADER_BYTES];
+    file.read_at(0, &mut header)?;
+    let (header, checksum) = Header::decode(&header).map_err(|malformed| Unusable(malformed.0.to_string()))?;
+    if checksum != row.header_checksum || (header.scope, header.lsn) != (scope, row.lsn) {
+        return Err(Unusable("it is not the file that was written".to_string()));
+    }
+    let memory = Arc::new(match file.mappable() {
+        Some(mappable) => Memory::map(mappable, usize::try_from(row.bytes)?)?,
+        None => {
+            let mut content = vec![0; usize::try_from(row.bytes)?];
+            file.read_at(0, &mut content)?;
+            let memory = Memory::anonymous(content.len())?;
+            memory.write(0, &content);
+            memory
+        }
+    });
+    let part = |section: Section| {
+        MemoryBytes::new(&memory, section.offset, section.len).ok_or_else(|| Unusable("it ends early".to_string()))
+    };
+    let bitmap = part(header.points)?;
+    if crc32c::crc32c(bitmap.as_ref()) != header.points_checksum {
+        return Err(Unusable("the checksum of its points is wrong".to_string()));
+    }
+    let points = RoaringBitmap::deserialize_from(bitmap.as_ref())?;
+    let graph = Graph::open(Arc::new(part(header.graph)?)).map_err(|GraphDamage(detail)| Unusable(detail))?;
+    if graph.len() != header.vertices || points.len() != u64::from(header.vertices) {
+        return Err(Unusable("its counts do not agree".to_string()));
+    }
+    let ids = Ids::in_file(FileIds {
+        scope,
+        offsets: part(header.offsets)?,
+        ids: part(header.ids)?,
+        len: header.vertices,
+    });
+    Ok(Opened {
+        file: Arc::new(IndexFile {
+            row,
+            file,
+            header,
+            is_verified: AtomicBool::new(false),
+        }),
+        graph,
+        ids,
+        points,
+        lsn: header.lsn,
+    })
+}
+
+impl IndexFile {
+    /// Whether every byte was found undamaged since the file was opened, and so was in RAM at least once.
+    pub(crate) fn is_verified(&self) -> bool {
+        self.is_verified.load(Ordering::Acquire)
+    }
+
+    /// We have just written it ourselves.
+    pub(crate) fn trust(&self) {
+        self.is_verified.store(true, Ordering::Release);
+    }
+
+    /// Reads everything and compares all checksums. Says whether it came to the end, or was cancelled.
+    ///
+    /// # Errors
+    ///
+    /// What is damaged.
+    pub(crate) fn verify(&self, is_cancelled: &dyn Fn() -> bool) -> Result<bool, Unusable> {
+        let Section { offset, len } = self.header.chunks;
+        let mut table = vec![0; usize::try_from(len)?];
+        self.file.read_at(offset, &mut table)?;
+        if crc32c::crc32c(&table) != self.header.chunks_checksum {
+            return Err(Unusable("the checksum of its checksums is wrong".to_string()));
+        }
+        let mut place = START;
+        let mut chunk = vec![0; CHUNK_BYTES];
+        for stored in table.as_chunks::<4>().0 {
+            if is_cancelled() {
+                return Ok(false);
+            }
+            let len = (offset.saturating_sub(place)).min(CHUNK_BYTES as u64);
+            chunk.truncate(usize::try_from(len)?);
+            self.file.read_at(place, &mut chunk)?;
+            if crc32c::crc32c(&chunk) != u32::from_le_bytes(*stored) {
+                return Err(Unusable(format!("bytes {place} to {} are damaged", place + len)));
+            }
+            place += len;
+        }
+        if place != offset {
+            return Err(Unusable("not all of it has a checksum".to_string()));
+        }
+        self.trust();
+        Ok(true)
+    }
+}
+
+/// Removes what an earlier run left in the directory of a space: files that never got their name, and those that
+/// nothing names.
+pub(crate) fn remove_unnamed(
+    disk: &Arc<dyn Disk>,
+    space: SpaceId,
+    mut is_unnamed: impl FnMut(ScopeId, Lsn, u32) -> bool,
+) {
+    let dir = dir(space);
+    for name in disk.list(&dir).unwrap_or_default() {
+        let is_left = match parse_name(&name) {
+            Some((scope, lsn, number)) => is_unnamed(scope, lsn, number),
+            None => name.ends_with(NEW_SUFFIX),
+        };
+        if is_left {
+            // It only takes room; the next opening tries again.
+            let _ = disk.remove(&format!("{dir}/{name}"));
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Which namespaces wait for the indexer, and who waits for it?
+//!
+//! Whoever changes a namespace notes it here and goes on. What can wait a little does: a few new points are cheaper to
+//! link together than one by one.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use llmspell_core::{Result as CoreResult, StateScope};
+use tokio::sync::oneshot;
+
+use crate::ids::SpaceId;
+
+/// New points are linked when none came for so long.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// A namespace, by its name.
+pub(crate) type Named = (SpaceId, StateScope);
+
+/// When a namespace is to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    Now,
+    /// When it was not noted again for a while.
+    WhenQuiet,
+}
+
+/// Work that somebody waits for.
+#[derive(Debug)]
+pub(crate) struct IndexJob {
+    pub(crate) space: SpaceId,
+    pub(crate) scopes: Vec<StateScope>,
+    pub(crate) goal: Goal,
+    pub(crate) reply: oneshot::Sender<CoreResult<()>>,
+}
+
+/// What an index shall be when the job is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// Without a tail.
+    Complete,
+    /// Made anew.
+    Rebuilt,
+}
+
+/// The queue of one database.
+#[derive(Debug)]
+pub(crate) struct IndexQueue {
+    state: Mutex<State>,
+    arrived: Condvar,
+    /// Jobs that are queued or under way.
+    urgent: AtomicUsize,
+    is_stopping: AtomicBool,
+    saves_when_stopped: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    noted: HashMap<Named, Instant>,
+    jobs: VecDeque<IndexJob>,
+    busy_with: Option<SpaceId>,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Job(IndexJob),
+    Namespace(Named),
+    Stop,
+}
+
+impl Default for IndexQueue {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State {
+                noted: HashMap::new(),
+                jobs: VecDeque::new(),
+                busy_with: None,
+            }),
+            arrived: Condvar::new(),
+            urgent: AtomicUsize::new(0),
+            is_stopping: AtomicBool::new(false),
+            saves_when_stopped: AtomicBool::new(false),
+        }
+    }
+}
+
+impl IndexQueue {
+    /// A namespace has something for the indexer.
+    pub(crate) fn note(&self, space: SpaceId, scope: &StateScope, due: Due) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let key = (space, scope.clone());
+        match due {
+            Due::Now => {
+                state.noted.insert(key, now);
+            }
+            Due::WhenQuiet => {
+                let at = state.noted.entry(key).or_insert(now + QUIET);
+                if *at > now {
+                    *at = now + QUIET;
+                }
+            }
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// A namespace is to be looked at again after a while; what was noted meanwhile comes then too.
+    pub(crate) fn note_after(&self, named: Named, delay: Duration) {
+        let at = Instant::now() + delay;
+        self.state.lock().noted.insert(named, at);
+        self.arrived.notify_one();
+    }
+
+    /// Queues work that somebody waits for. The job back if the queue has been stopped.
+    pub(crate) fn submit(&self, job: IndexJob) -> Result<(), IndexJob> {
+        let mut state = self.state.lock();
+        if self.is_stopping() {
+            return Err(job);
+        }
+        self.urgent.fetch_add(1, Ordering::SeqCst);
+        state.jobs.push_back(job);
+        drop(state);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// A job that [`next`](Self::next) gave out is done.
+    pub(crate) fn finished(&self) {
+        self.urgent.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether somebody waits.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent.load(Ordering::SeqCst) > 0
+    }
+
+    /// Ends everything soon. Jobs that are queued are dropped.
+    pub(crate) fn stop(&self) {
+        let mut state = self.state.lock();
+        self.is_stopping.store(true, Ordering::SeqCst);
+        let jobs = std::mem::take(&mut state.jobs);
+        state.noted.clear();
+        drop(state);
+        drop(jobs);
+        self.arrived.notify_all();
+    }
+
+    /// There is time to put away at the end what is not in a file yet.
+    pub(crate) fn save_when_stopped(&self) {
+        self.saves_when_stopped.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether there is.
+    pub(crate) fn saves_when_stopped(&self) -> bool {
+        self.saves_when_stopped.load(Ordering::SeqCst)
+    }
+
+    /// Whether everything is to end soon.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::SeqCst)
+    }
+
+    /// Whether an index of a space is being worked on, or waits for it.
+    pub(crate) fn is_busy_with(&self, space: SpaceId) -> bool {
+        let state = self.state.lock();
+        state.busy_with == Some(space) || state.noted.keys().any(|(of, _)| *of == space)
+    }
+
+    /// Says which space is being worked on.
+    pub(crate) fn set_busy_with(&self, space: Option<SpaceId>) {
+        self.state.lock().busy_with = space;
+    }
+
+    /// Waits for something to do. Jobs come first.
+    pub(crate) fn next(&self) -> Next {
+        let mut state = self.state.lock();
+        loop {
+            if self.is_stopping() {
+                return Next::Stop;
+            }
+            if let Some(job) = state.jobs.pop_front() {
+                return Next::Job(job);
+            }
+            let first = state.noted.iter().min_by_key(|(_, at)| **at);
+            match first.map(|(named, at)| (named.clone(), *at)) {
+                None => self.arrived.wait(&mut state),
+                Some((named, at)) if at <= Instant::now() => {
+                    state.noted.remove(&named);
+                    state.busy_with = Some(named.0);
+                    return Next::Namespace(named);
+                }
+                Some((_, at)) => {
+                    self.arrived.wait_until(&mut state, at);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(name: &str) -> StateScope {
+        StateScope::User(name.to_string())
+    }
+
+    fn job(space: u32) -> IndexJob {
+        IndexJob {
+            space: SpaceId(space),
+            scopes: Vec::new(),
+            goal: Goal::Complete,
+            reply: oneshot::channel().0,
+        }
+    }
+
+    #[test]
+    fn jobs_come_before_namespaces_and_stopping_before_both() {
+        let queue = IndexQueue::default();
+        queue.note(SpaceId(1), &scope("a"), Due::Now);
+        queue.submit(job(7)).unwrap();
+        assert!(queue.is_urgent());
+        assert!(matches!(queue.next(), Next::Job(job) if job.space == SpaceId(7)));
+        queue.finished();
+        assert!(!queue.is_urgent());
+        assert!(matches!(queue.next(), Next::Namespace((SpaceId(1), _))));
+        queue.note(SpaceId(1), &scope("a"), Due::Now);
+        queue.stop();
+        assert!(matches!(queue.next(), Next::Stop));
+        assert!(queue.submit(job(8)).is_err());
+    }
+
+    #[test]
+    fn what_may_wait_waits_until_it_is_quiet_and_what_is_due_is_not_put_off() {
+        let queue = IndexQueue::default();
+        let begun = Instant::now();
+        queue.note(SpaceId(1), &scope("a"), Due::WhenQuiet);
+        assert!(matches!(queue.next(), Next::Namespace(_)));
+        assert!(begun.elapsed() >= QUIET);
+
+        let begun = Instant::now();
+        queue.note(SpaceId(1), &scope("a"), Due::Now);
+        queue.note(SpaceId(1), &scope("a"), Due::WhenQuiet);
+        assert!(matches!(queue.next(), Next::Namespace(_)));
+        assert!(begun.elapsed() < QUIET);
+    }
+}

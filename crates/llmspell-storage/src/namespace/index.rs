@@ -1,0 +1,265 @@
+//! What is the index of a namespace?
+//!
+//! A graph whose vertices are points, their ids, and which points those are. It never changes: a change makes a new
+//! one. A point that an index holds keeps its vector and its id for as long as the index can be used, now or after a
+//! restart: dead points stay as tombstones, and their numbers are not given out again (see [`Reuse`](super::Reuse)).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use llmspell_core::{DistanceMetric, HNSWConfig, Memory};
+use llmspell_vector::{Graph, GraphConfig, GraphLayout, GraphStats, Metric};
+use roaring::RoaringBitmap;
+
+use crate::ids::Lsn;
+use crate::index_files::{IdList, Ids, IndexFile, Opened};
+
+/// A graph is made anew once this share of it are tombstones: one fifth.
+const TOMBSTONES_SHARE: u64 = 5;
+/// So many new points are linked without waiting for more.
+const TAIL_POINTS: u64 = 256;
+
+/// The index of one namespace.
+#[derive(Debug)]
+pub(crate) struct Index {
+    pub(crate) graph: Graph,
+    pub(crate) ids: Ids,
+    /// The points that are vertices.
+    pub(crate) points: RoaringBitmap,
+    /// Every point that lived at this mutation is a vertex.
+    pub(crate) lsn: Lsn,
+    /// The file it came from, or was written to; without what changed since.
+    pub(crate) file: Option<Arc<IndexFile>>,
+    /// The graph lies in the file.
+    is_mapped: bool,
+    stats: OnceLock<GraphStats>,
+    /// A search met something that cannot be.
+    is_damaged: AtomicBool,
+}
+
+/// What an index needs next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    Nothing,
+    /// A few new points, which may wait for more.
+    Soon,
+    Now,
+}
+
+/// Numbers that decide what an index needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Living points.
+    pub(crate) live: u64,
+    /// Of them, those that the graph does not hold.
+    pub(crate) tail: u64,
+    /// Points in the graph; none if there is no graph.
+    pub(crate) vertices: Option<u64>,
+    /// Of them, those that are dead.
+    pub(crate) tombstones: u64,
+}
+
+/// What is to be done about a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Nothing,
+    /// Too few points are left for one.
+    Forget,
+    /// All living points, from nothing.
+    Build,
+    /// The tail joins.
+    Extend,
+}
+
+impl Index {
+    /// An index that is not in a file.
+    pub(crate) fn new(graph: Graph, ids: Ids, points: RoaringBitmap, lsn: Lsn, file: Option<Arc<IndexFile>>) -> Self {
+        debug_assert_eq!(u64::from(graph.len()), points.len(), "a vertex is one point");
+        debug_assert_eq!(graph.len(), ids.len(), "every vertex has an id");
+        Self {
+            graph,
+            ids,
+            points,
+            lsn,
+            file,
+            is_mapped: false,
+            stats: OnceLock::new(),
+            is_damaged: AtomicBool::new(false),
+        }
+    }
+
+    /// The index that is in a file.
+    pub(crate) fn opened(opened: Opened) -> Self {
+        let Opened {
+            file,
+            graph,
+            ids,
+            points,
+            lsn,
+        } = opened;
+        Self {
+            is_mapped: true,
+            ..Self::new(graph, ids, points, lsn, Some(file))
+        }
+    }
+
+    /// This index and further points, whose ids follow in the order of their vertices.
+    pub(crate) fn extended(&self, graph: Graph, ids: IdList, points: &RoaringBitmap, lsn: Lsn) -> Self {
+        let ids = self.ids.extended(ids);
+        Self {
+            is_mapped: self.is_mapped,
+            ..Self::new(graph, ids, &self.points | points, lsn, self.file.clone())
+        }
+    }
+
+    /// How much there is; counted once.
+    pub(crate) fn stats(&self) -> GraphStats {
+        *self.stats.get_or_init(|| self.graph.stats())
+    }
+
+    /// Bytes of RAM of all its parts, mapped ones included.
+    pub(crate) fn bytes(&self) -> u64 {
+        let stats = self.stats();
+        stats.code_bytes + stats.link_bytes + stats.block_bytes + stats.other_bytes + self.small_bytes()
+    }
+
+    /// Of those, bytes that only this process pays for, as far as known: none of a graph that was read from a file.
+    pub(crate) fn own_bytes(&self) -> u64 {
+        if self.is_mapped {
+            self.small_bytes()
+        } else {
+            self.bytes()
+        }
+    }
+
+    fn small_bytes(&self) -> u64 {
+        self.ids.memory_bytes() + self.points.serialized_size() as u64
+    }
+
+    /// Whether searches may run where they are called: nothing has to be read from the disk.
+    pub(crate) fn is_in_ram(&self) -> bool {
+        self.file.as_ref().is_none_or(|file| file.is_verified())
+    }
+
+    /// Whether searches must do without it.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
+    }
+
+    /// From now on searches do without it.
+    pub(crate) fn set_damaged(&self) {
+        self.is_damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the file does not hold all of it.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.file.is_none() || self.graph.changed() > 0
+    }
+
+    /// Whether it was built with these settings, as far as they show in its bytes.
+    pub(crate) fn matches(&self, config: &GraphConfig) -> bool {
+        let own = self.graph.config();
+        self.answers(config) && (own.m, own.layout) == (config.m, config.layout)
+    }
+
+    /// Whether its answers are right under these settings.
+    pub(crate) fn answers(&self, config: &GraphConfig) -> bool {
+        let own = self.graph.config();
+        (own.metric, own.dim) == (config.metric, config.dim)
+    }
+}
+
+impl Counts {
+    /// Whether so many of the vertices are dead that the graph should be made anew.
+    fn has_too_many_tombstones(&self) -> bool {
+        self.vertices
+            .is_some_and(|vertices| self.tombstones * TOMBSTONES_SHARE > vertices)
+    }
+
+    /// How soon something should be done.
+    pub(crate) fn need(&self, points_min: u64) -> Need {
+        match self.vertices {
+            None if self.live >= points_min => Need::Now,
+            None => Need::Nothing,
+            Some(_) if self.has_too_many_tombstones() || self.tail >= TAIL_POINTS => Need::Now,
+            Some(_) if self.tail > 0 => Need::Soon,
+            Some(_) => Need::Nothing,
+        }
+    }
+
+    /// What should be done, by so many threads.
+    pub(crate) fn step(&self, points_min: u64, threads: u64) -> Step {
+        match self.vertices {
+            None if self.live >= points_min && self.live > 0 => Step::Build,
+            None => Step::Nothing,
+            Some(_) if self.has_too_many_tombstones() && self.live < points_min => Step::Forget,
+            Some(_) if self.has_too_many_tombstones() => Step::Build,
+            // Points join one after the other; a new graph uses all threads.
+            Some(vertices) if self.tail > vertices || self.tail * threads > vertices + self.tail => Step::Build,
+            Some(_) if self.tail > 0 => Step::Extend,
+            Some(_) => Step::Nothing,
+        }
+    }
+}
+
+/// How the graphs of a space are built; none if it has none, as there are no codes for its metric.
+pub(crate) fn graph_config(dim: usize, config: &HNSWConfig) -> Option<GraphConfig> {
+    let layout = match config.memory() {
+        Memory::Speed => GraphLayout::Blocks,
+        _ => GraphLayout::Compact,
+    };
+    (config.metric() != DistanceMetric::Manhattan).then(|| GraphConfig {
+        metric: kernel_metric(config.metric()),
+        dim,
+        m: config.m(),
+        ef_construction: config.ef_construction(),
+        seed: config.seed(),
+        layout,
+    })
+}
+
+/// The metric as the kernels name it.
+pub(crate) fn kernel_metric(metric: DistanceMetric) -> Metric {
+    match metric {
+        DistanceMetric::Cosine => Metric::Cosine,
+        DistanceMetric::Euclidean => Metric::Euclidean,
+        DistanceMetric::InnerProduct => Metric::InnerProduct,
+        DistanceMetric::Manhattan => Metric::Manhattan,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(live: u64, tail: u64, vertices: Option<u64>, tombstones: u64) -> Counts {
+        Counts {
+            live,
+            tail,
+            vertices,
+            tombstones,
+        }
+    }
+
+    #[test]
+    fn what_a_graph_needs_follows_from_its_counts() {
+        let min = 1_000;
+        let table = [
+            (counts(999, 999, None, 0), Need::Nothing, Step::Nothing),
+            (counts(1_000, 1_000, None, 0), Need::Now, Step::Build),
+            (counts(1_000, 0, Some(1_000), 0), Need::Nothing, Step::Nothing),
+            (counts(1_001, 1, Some(1_000), 0), Need::Soon, Step::Extend),
+            (counts(1_256, 256, Some(1_000), 0), Need::Now, Step::Extend),
+            (counts(2_001, 1_001, Some(1_000), 0), Need::Now, Step::Build),
+            (counts(1_600, 0, Some(2_000), 400), Need::Nothing, Step::Nothing),
+            (counts(1_599, 0, Some(2_000), 401), Need::Now, Step::Build),
+            (counts(700, 0, Some(1_000), 300), Need::Now, Step::Forget),
+            (counts(900, 0, Some(1_000), 100), Need::Nothing, Step::Nothing),
+        ];
+        for (counts, need, step) in table {
+            assert_eq!((counts.need(min), counts.step(min, 1)), (need, step), "{counts:?}");
+        }
+        // With eight threads a new graph of 2,000 is there before 300 points have joined one by one.
+        assert_eq!(counts(2_000, 300, Some(1_700), 0).step(min, 8), Step::Build);
+    }
+}

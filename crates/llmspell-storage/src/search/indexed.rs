@@ -1,0 +1,281 @@
+//! Which entries are nearest, by the graph and a scan of the tail?
+//!
+//! ```text
+//! walk      the graph gives a shortlist
+//! rescore   exact distances of the shortlist, from the slots; and of the tail
+//! resolve   ids from the index, which needs no transaction; of tail and metadata from the truth
+//! ```
+//!
+//! Everything is as of one state. Where the shortlist turns out too short, it is made longer, until at last everything
+//! is compared: `k` means `k`.
+
+use std::cmp::Ordering;
+
+use llmspell_core::{DistanceMetric, Memory, Result, VectorQuery, VectorResult, limits::EF_SEARCH_MAX};
+use llmspell_vector::{ExactDistance, Neighbor, PointId, TiesDropped, TopK};
+use roaring::RoaringBitmap;
+
+use super::tail::Tail;
+use crate::error::{corrupted, io_error};
+use crate::ids::Generation;
+use crate::namespace::{Index, Namespace, State, damaged_slot, kernel_metric};
+use crate::registry::{Scratch, Space};
+use crate::slots::{SlotView, Waiting, layout};
+use crate::truth::Read;
+
+/// One search by an index.
+pub(super) struct Indexed<'a> {
+    pub(super) space: &'a Space,
+    pub(super) namespace: &'a Namespace,
+    pub(super) state: &'a State,
+    pub(super) index: &'a Index,
+    pub(super) view: &'a std::sync::Arc<SlotView>,
+    pub(super) query: &'a VectorQuery,
+    pub(super) metric: DistanceMetric,
+    pub(super) now: i64,
+    pub(super) waiting: Waiting,
+}
+
+/// Why there is no answer by the index.
+pub(super) enum Miss {
+    /// It would have to wait for the disk, and must not.
+    WouldWait,
+    /// The graph does not find enough: compare everything.
+    Exhausted,
+    /// The index is damaged, or not of this namespace.
+    Unusable,
+    Error(llmspell_core::StorageError),
+}
+
+impl From<llmspell_core::StorageError> for Miss {
+    fn from(error: llmspell_core::StorageError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// A point with its exact distance, whose slot was found undamaged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hit {
+    distance: f32,
+    point: PointId,
+    /// None in the tail.
+    vertex: Option<u32>,
+    generation: Generation,
+}
+
+impl Indexed<'_> {
+    /// The best `k` within the threshold, and all that are as far away as the last of them.
+    pub(super) fn find(&self, scratch: &mut Scratch) -> Result<Vec<Hit>, Miss> {
+        let Self { state, query, .. } = self;
+        let k = query.k;
+        let expired = state.expiries.expired(self.now);
+        let wanted = (state.live_count() - expired.len()).min(k as u64);
+        let distance = ExactDistance::new(kernel_metric(self.metric), &query.vector);
+        let mut hits = self.tail_hits(&distance, &expired)?;
+        let in_tail = hits.len();
+        let mut ef = query
+            .ef_search
+            .unwrap_or_else(|| self.space.config.read().ef_search())
+            .max(k);
+        loop {
+            hits.truncate(in_tail);
+            self.graph_hits(ef, &distance, &expired, scratch, &mut hits)?;
+            if hits.len() as u64 >= wanted {
+                break;
+            }
+            if ef >= self.index.graph.len() as usize || ef >= EF_SEARCH_MAX {
+                return Err(Miss::Exhausted);
+            }
+            ef *= 2;
+        }
+        if let Some(threshold) = query.threshold {
+            hits.retain(|hit| self.metric.score(hit.distance) >= threshold);
+        }
+        hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance));
+        if let Some(last) = hits.get(k - 1).copied() {
+            // Which of the equally near ones come in, their ids decide.
+            let ties = hits[k..]
+                .iter()
+                .take_while(|hit| hit.distance.total_cmp(&last.distance) == Ordering::Equal);
+            let ties = ties.count();
+            hits.truncate(k + ties);
+        }
+        Ok(hits)
+    }
+
+    /// Whether all of these can be resolved without the truth.
+    pub(super) fn knows_ids(&self, hits: &[Hit]) -> bool {
+        hits.iter().all(|hit| hit.vertex.is_some())
+    }
+
+    /// Ids and scores of what was found, by the index alone.
+    pub(super) fn resolve(&self, hits: &[Hit], scratch: &mut Scratch) -> Result<Vec<VectorResult>, Miss> {
+        let mut found = Vec::with_capacity(hits.len());
+        for hit in hits {
+            let vertex = hit.vertex.ok_or(Miss::Unusable)?;
+            let (generation, id) = self.index.ids.get(vertex, hit.point).map_err(|_| Miss::Unusable)?;
+            if generation != hit.generation {
+                return Err(Miss::Unusable);
+            }
+            found.push((self.result(id.to_string(), hit), *hit));
+        }
+        self.finish(found, scratch)
+    }
+
+    /// The same with metadata, by the truth as of the same mutation.
+    pub(super) fn resolve_by(
+        &self,
+        read: &Read,
+        hits: &[Hit],
+        scratch: &mut Scratch,
+    ) -> Result<Vec<VectorResult>, Miss> {
+        let scope = self.namespace.scope_id;
+        let records = read.records(scope)?;
+        let mut found = Vec::with_capacity(hits.len());
+        for hit in hits {
+            let record = records.get(hit.point)?;
+            if record.generation != hit.generation {
+                let slot = self.state.slot(hit.point).ok_or(Miss::Unusable)?;
+                let problem = "its generation is not that of the entry";
+                return Err(damaged_slot(&self.space.slots, hit.point, slot, problem).into());
+            }
+            // A vertex of a damaged file may pass for another point, which then shows twice.
+            if let Some(vertex) = hit.vertex
+                && self.index.ids.get(vertex, hit.point) != Ok((hit.generation, record.id.as_str()))
+            {
+                return Err(Miss::Unusable);
+            }
+            let metadata = self.query.include_metadata.then(|| record.metadata()).transpose();
+            let metadata = metadata.map_err(|malformed| {
+                let place = format!("entry {} of scope {}", hit.point.0, scope.0);
+                corrupted(read.path(), format!("{place}: {}", malformed.0))
+            })?;
+            let mut result = self.result(record.id, hit);
+            result.metadata = metadata;
+            found.push((result, *hit));
+        }
+        self.finish(found, scratch)
+    }
+
+    fn result(&self, id: String, hit: &Hit) -> VectorResult {
+        VectorResult::new(id, self.metric.score(hit.distance), hit.distance)
+    }
+
+    fn finish(&self, mut found: Vec<(VectorResult, Hit)>, scratch: &mut Scratch) -> Result<Vec<VectorResult>, Miss> {
+        found.sort_unstable_by(|(a, _), (b, _)| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
+        found.truncate(self.query.k);
+        let mut results = Vec::with_capacity(found.len());
+        for (mut result, hit) in found {
+            if self.query.include_vectors {
+                self.read_slot(hit.point, scratch)?;
+                result.vector = Some(scratch.vector.clone());
+            }
+            results.push(result);
+        }
+        Ok(results)
+    }
+
+    /// Every point of the graph that the walk finds worth an exact distance.
+    fn graph_hits(
+        &self,
+        ef: usize,
+        distance: &ExactDistance,
+        expired: &RoaringBitmap,
+        scratch: &mut Scratch,
+        hits: &mut Vec<Hit>,
+    ) -> Result<(), Miss> {
+        let dead = &self.state.dead;
+        let is_hidden = |point: PointId| dead.contains(point.0) || expired.contains(point.0);
+        let hides_nothing = self.state.counts().tombstones == 0 && expired.is_empty();
+        let is_hidden: &dyn Fn(PointId) -> bool = if hides_nothing { &|_| false } else { &is_hidden };
+        let by_file = self.view.has_files() && self.space.config.read().memory() != Memory::Speed;
+
+        let mut graph = std::mem::take(&mut scratch.graph);
+        let (query, k) = (&self.query.vector, self.query.k);
+        let candidates = self.index.graph.shortlist(query, k, ef, is_hidden, &mut graph);
+        let rescored = candidates.iter().try_for_each(|candidate| {
+            let point = candidate.point;
+            let (exact, generation) = if by_file {
+                let generation = self.read_slot(point, scratch)?;
+                (distance.distance(&scratch.vector), generation)
+            } else {
+                let (vector, generation) = self.slot_in_place(point)?;
+                (distance.distance(vector), generation)
+            };
+            hits.push(Hit {
+                distance: exact,
+                point,
+                vertex: Some(candidate.vertex),
+                generation,
+            });
+            Ok(())
+        });
+        scratch.graph = graph;
+        rescored
+    }
+
+    /// The nearest of the tail, and all that are as far away as the last of them.
+    fn tail_hits(&self, distance: &ExactDistance, expired: &RoaringBitmap) -> Result<Vec<Hit>, Miss> {
+        let Self { state, view, .. } = self;
+        if state.tail.is_empty() {
+            return Ok(Vec::new());
+        }
+        let visible = &*state.tail - expired;
+        // The tail is new, or was read when the index was verified: it is in RAM.
+        self.namespace.verify_points(&visible, state, &self.space.slots, view)?;
+        let tail = Tail {
+            state,
+            view,
+            hidden: &state.dead,
+            candidates: Some(&visible),
+        };
+        let mut top = TopK::new(self.query.k);
+        tail.scan(distance, &mut top);
+        let (mut neighbors, ties) = top.into_sorted();
+        if let TiesDropped::At(at) = ties {
+            neighbors.retain(|neighbor| neighbor.distance.total_cmp(&at) != Ordering::Equal);
+            let tied = tail.ties(distance, at);
+            neighbors.extend(tied.into_iter().map(|point| Neighbor { distance: at, point }));
+        }
+        let hit = |Neighbor { distance, point }| {
+            let slot = state.slot(point).ok_or(Miss::Unusable)?;
+            Ok(Hit {
+                distance,
+                point,
+                vertex: None,
+                generation: view.stated_generation(slot),
+            })
+        };
+        neighbors.into_iter().map(hit).collect()
+    }
+
+    /// The vector of a point where it lies in memory, checked if it was not before.
+    fn slot_in_place(&self, point: PointId) -> Result<(&[f32], Generation), Miss> {
+        let slot = self.state.slot(point).ok_or(Miss::Unusable)?;
+        if !self.namespace.is_point_verified(point) {
+            if self.waiting == Waiting::Never && self.view.has_files() {
+                return Err(Miss::WouldWait);
+            }
+            self.view
+                .verify(slot, self.namespace.scope_id)
+                .map_err(|problem| damaged_slot(&self.space.slots, point, slot, problem))?;
+            self.namespace.set_point_verified(point);
+        }
+        Ok((self.view.vector(slot), self.view.stated_generation(slot)))
+    }
+
+    /// Copies the vector of a point to `scratch.vector`, checked now.
+    fn read_slot(&self, point: PointId, scratch: &mut Scratch) -> Result<Generation, Miss> {
+        let slot = self.state.slot(point).ok_or(Miss::Unusable)?;
+        let read = self.view.read(slot, &mut scratch.slot, self.waiting);
+        let is_there = read.map_err(|source| io_error("read", &self.space.slots.path(slot), source))?;
+        if !is_there {
+            return Err(Miss::WouldWait);
+        }
+        let generation = layout::verify(slot, self.namespace.scope_id, &scratch.slot)
+            .map_err(|problem| damaged_slot(&self.space.slots, point, slot, problem))?;
+        scratch.vector.clear();
+        layout::components(&scratch.slot, &mut scratch.vector);
+        Ok(generation)
+    }
+}

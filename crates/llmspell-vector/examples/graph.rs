@@ -1,0 +1,123 @@
+//! How fast is a graph, at which recall? `cargo run --release --example graph -- BASE.f32 QUERIES.f32 TRUTH.i32 DIM`
+//!
+//! The files are plain little-endian numbers: rows of `DIM` floats, and 100 places of the nearest rows per query.
+
+use std::time::Instant;
+
+use llmspell_vector::{
+    BuildWatch, ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, TopK,
+};
+
+struct Floats {
+    dim: usize,
+    values: Vec<f32>,
+}
+
+impl Rows for Floats {
+    fn row(&self, point: PointId) -> &[f32] {
+        &self.values[point.0 as usize * self.dim..][..self.dim]
+    }
+}
+
+struct Quiet;
+
+impl BuildWatch for Quiet {
+    fn advance(&self, _: u64) {}
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+fn words(path: &str) -> Vec<[u8; 4]> {
+    std::fs::read(path).expect("the file is there").as_chunks().0.to_vec()
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [base, queries, truth, dim, rest @ ..] = &arguments[..] else {
+        panic!("BASE QUERIES TRUTH DIM [cosine|euclidean] [compact|blocks]")
+    };
+    let dim: usize = dim.parse().expect("a number");
+    let floats = |path: &str| words(path).into_iter().map(f32::from_le_bytes).collect::<Vec<f32>>();
+    let rows = Floats {
+        dim,
+        values: floats(base),
+    };
+    let queries = floats(queries);
+    let truth: Vec<u32> = words(truth).into_iter().map(u32::from_le_bytes).collect();
+    let points: Vec<PointId> = (0..(rows.values.len() / dim) as u32).map(PointId).collect();
+    let metric = if rest.iter().any(|word| word == "euclidean") {
+        Metric::Euclidean
+    } else {
+        Metric::Cosine
+    };
+    for layout in [GraphLayout::Blocks, GraphLayout::Compact] {
+        let name = format!("{layout:?}").to_lowercase();
+        if rest.iter().any(|word| word == "compact" || word == "blocks") && !rest.contains(&name) {
+            continue;
+        }
+        let ef_construction = std::env::var("EFC").map_or(200, |text| text.parse().expect("a number"));
+        let config = GraphConfig {
+            metric,
+            dim,
+            m: 16,
+            ef_construction,
+            seed: 1,
+            layout,
+        };
+        let start = Instant::now();
+        let kept = std::env::var("KEEP").ok().map(|prefix| format!("{prefix}.{name}"));
+        let graph = match kept.as_ref().and_then(|path| std::fs::read(path).ok()) {
+            Some(bytes) => Graph::open(std::sync::Arc::new(bytes)).expect("it was written by this program"),
+            None => Graph::build(&config, &points, &rows, 2, &Quiet).expect("nobody cancels"),
+        };
+        if let Some(path) = kept {
+            let mut file = std::fs::File::create(path).expect("a place to keep it");
+            graph.write_to(&mut file).expect("room to keep it");
+        }
+        println!(
+            "{name}: built in {:.2} s; {:?}",
+            start.elapsed().as_secs_f64(),
+            graph.stats()
+        );
+        let mut scratch = Scratch::default();
+        let only: Option<usize> = std::env::var("EF").ok().and_then(|text| text.parse().ok());
+        for ef in [
+            10, 16, 20, 24, 32, 40, 50, 64, 80, 100, 128, 160, 200, 300, 400, 800, 1600,
+        ] {
+            if only.is_some_and(|only| only != ef) {
+                continue;
+            }
+            let repeats = if only.is_some() { 60 } else { 3 };
+            let mut best = f64::INFINITY;
+            let mut hits = 0;
+            for _ in 0..repeats {
+                hits = 0;
+                let start = Instant::now();
+                for (query, truth) in queries.chunks(dim).zip(truth.chunks(100)) {
+                    let exact = ExactDistance::new(metric, query);
+                    let mut top = TopK::new(10);
+                    for candidate in graph.shortlist(query, 10, ef, &|_| false, &mut scratch) {
+                        top.offer(exact.distance(rows.row(candidate.point)), candidate.point);
+                    }
+                    let (found, _) = top.into_sorted();
+                    hits += found
+                        .iter()
+                        .filter(|neighbor| truth[..10].contains(&neighbor.point.0))
+                        .count();
+                }
+                best = best.min(start.elapsed().as_secs_f64());
+            }
+            let count = queries.len() / dim;
+            let recall = hits as f64 / (10 * count) as f64;
+            println!(
+                "ef {ef:5}  recall {recall:.4}  {:8.0} QPS  {:6.1} µs",
+                count as f64 / best,
+                1e6 * best / count as f64
+            );
+            if recall >= 0.9995 {
+                break;
+            }
+        }
+    }
+}

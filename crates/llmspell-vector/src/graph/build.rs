@@ -1,0 +1,562 @@
+//! How are many points linked at once, by several threads?
+//!
+//! Every vertex is inserted as in the HNSW paper, in random order: its neighbors are found by a walk over the codes of
+//! those already there, chosen by exact distances, and link back. Lists of links may grow a third beyond their limit
+//! before they are pruned, so that a link costs no pruning of its own most of the time.
+//!
+//! Links are atomic: walks read them without locks while others write. A reader may see parts of an old and of a new
+//! list; each part is a vertex, and that is all a walk needs. Only writers of one list exclude each other.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::graph::encoder::Encoder;
+use crate::graph::nodes::{NONE, NodeLayout};
+use crate::graph::prune::{Exact, prune};
+use crate::graph::reach::Reached;
+use crate::graph::walk::{Entries, Equals, Memory, Nodes, walk_codes};
+use crate::graph::{BuildWatch, GraphConfig, GraphLayout, Rows};
+use crate::kernels::prefetch;
+use crate::neighbor::PointId;
+use crate::quantize::Codec;
+use crate::random::Random;
+
+/// Lists of links that share a lock.
+const STRIPES: usize = 1 << 12;
+/// Vertices that a thread takes at once.
+const CHUNK: usize = 32;
+/// Candidates per link whose exact distance is computed.
+const CANDIDATES_PER_LINK: usize = 3;
+/// How often an equal vertex is passed on before it is left to be found by its neighbors.
+const EQUALS_DEPTH_MAX: usize = 32;
+/// How often links are rearranged for those that no walk reaches: taking a link from one may cut off another.
+const CONNECT_ROUNDS: usize = 2;
+/// Bytes of rotated vectors that are kept while building. Beyond it they are rotated again for every neighbor.
+const PLACES_BYTES_MAX: usize = 2 << 30;
+
+/// What is built.
+pub(crate) struct Built {
+    pub(crate) encoder: Encoder,
+    pub(crate) entries: Entries,
+    /// All nodes, one after the other.
+    pub(crate) nodes: Vec<u8>,
+}
+
+struct Builder<'a> {
+    config: &'a GraphConfig,
+    encoder: &'a Encoder,
+    exact: Exact<'a>,
+    record_bytes: usize,
+    records: &'a [u8],
+    /// Places for links per vertex.
+    room: usize,
+    links: Vec<AtomicU32>,
+    locks: Vec<Mutex<()>>,
+    entries: Entries,
+    /// How many of the entries are linked.
+    entries_ready: AtomicUsize,
+}
+
+impl Nodes for Builder<'_> {
+    fn len(&self) -> u32 {
+        self.exact.points.len() as u32
+    }
+
+    #[inline]
+    fn record(&self, vertex: u32) -> &[u8] {
+        &self.records[vertex as usize * self.record_bytes..][..self.record_bytes]
+    }
+
+    #[inline]
+    fn links(&self, vertex: u32, out: &mut Vec<u32>) {
+        let links = self.list(vertex).iter().map(|link| link.load(Ordering::Relaxed));
+        out.extend(links.take_while(|link| *link != NONE));
+    }
+
+    #[inline]
+    fn prefetch_record(&self, vertex: u32) {
+        prefetch(self.record(vertex), 16);
+    }
+
+    #[inline]
+    fn prefetch_links(&self, _vertex: u32) {}
+}
+
+impl Builder<'_> {
+    fn list(&self, vertex: u32) -> &[AtomicU32] {
+        &self.links[vertex as usize * self.room..][..self.room]
+    }
+
+    fn lock(&self, vertex: u32) -> std::sync::MutexGuard<'_, ()> {
+        let lock = &self.locks[vertex as usize % STRIPES];
+        lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces a list. Whoever reads meanwhile sees vertices of either.
+    fn write(&self, vertex: u32, links: impl Iterator<Item = u32>) {
+        let links = links.chain(std::iter::repeat(NONE));
+        for (place, link) in self.list(vertex).iter().zip(links) {
+            place.store(link, Ordering::Relaxed);
+        }
+    }
+
+    /// Links a vertex with those near to it.
+    fn insert(&self, vertex: u32, memory: &mut Memory, candidates: &mut Vec<(f32, u32)>) {
+        let (row, row_trait) = self.exact.row(vertex);
+        self.encoder.prepare(row, &mut memory.query);
+        let ready = self.entries_ready.load(Ordering::Acquire);
+        walk_codes(
+            self,
+            self.encoder,
+            &self.entries,
+            ready,
+            self.config.ef_construction,
+            Equals::One,
+            memory,
+        );
+        let degree_max = self.config.degree_max();
+        candidates.clear();
+        let found = memory
+            .pool
+            .held()
+            .map(|(_, found)| found)
+            .filter(|found| *found != vertex);
+        for found in found.take(CANDIDATES_PER_LINK * degree_max) {
+            let (other, other_trait) = self.exact.row(found);
+            candidates.push((self.exact.space.distance(row, row_trait, other, other_trait), found));
+        }
+        prune(self.exact, candidates, degree_max);
+        {
+            let _lock = self.lock(vertex);
+            // Others may have linked here already.
+            let mut links: Vec<u32> = candidates.iter().map(|(_, found)| *found).collect();
+            let mut there = Vec::new();
+            self.links(vertex, &mut there);
+            links.extend(
+                there
+                    .into_iter()
+                    .filter(|link| !candidates.iter().any(|(_, found)| found == link)),
+            );
+            links.truncate(self.room);
+            self.write(vertex, links.into_iter());
+        }
+        let found = std::mem::take(candidates);
+        for (distance, other) in &found {
+            self.link_back(*other, vertex, *distance, candidates);
+        }
+        *candidates = found;
+    }
+
+    /// Adds `vertex` to the links of `from`, if it is near enough.
+    ///
+    /// An equal one is not worth a link of its own among many; where there is no room for it, it is passed on to a
+    /// vertex that is equal too. So equal vectors make a tree, and crowd out nothing else.
+    fn link_back(&self, mut from: u32, vertex: u32, distance: f32, candidates: &mut Vec<(f32, u32)>) {
+        for _ in 0..EQUALS_DEPTH_MAX {
+            let lock = self.lock(from);
+            for place in self.list(from) {
+                let link = place.load(Ordering::Relaxed);
+                if link == vertex {
+                    return;
+                }
+                if link == NONE {
+                    place.store(vertex, Ordering::Relaxed);
+                    return;
+                }
+            }
+            candidates.clear();
+            self.measure(from, candidates);
+            if self.exact.space.is_same(distance) {
+                drop(lock);
+                let equals = candidates
+                    .iter()
+                    .filter(|(distance, _)| self.exact.space.is_same(*distance));
+                // Any of them, but not always the same.
+                let equals: Vec<u32> = equals.map(|(_, link)| *link).collect();
+                match equals.get(vertex as usize % equals.len().max(1)) {
+                    Some(equal) => {
+                        from = *equal;
+                        continue;
+                    }
+                    None => return,
+                }
+            }
+            candidates.push((distance, vertex));
+            prune(self.exact, candidates, self.config.degree_max());
+            self.write(from, candidates.iter().map(|(_, link)| *link));
+            return;
+        }
+    }
+
+    /// Appends the links of a vertex with their exact distances.
+    fn measure(&self, vertex: u32, candidates: &mut Vec<(f32, u32)>) {
+        let (row, row_trait) = self.exact.row(vertex);
+        for place in self.list(vertex) {
+            let link = place.load(Ordering::Relaxed);
+            if link == NONE {
+                break;
+            }
+            let (other, other_trait) = self.exact.row(link);
+            candidates.push((self.exact.space.distance(row, row_trait, other, other_trait), link));
+        }
+    }
+}
+
+/// Builds the nodes of `points`; none if `watch` cancelled.
+pub(crate) fn build(
+    config: &GraphConfig,
+    points: &[PointId],
+    rows: &dyn Rows,
+    threads: usize,
+    watch: &dyn BuildWatch,
+) -> Option<Built> {
+    let threads = threads.max(1);
+    let encoder = Encoder::learn(config, points.len(), |place| rows.row(points[place]));
+    let padded = encoder.padded();
+    let record_bytes = Codec::record_bytes(padded);
+
+    let mut records = vec![0; points.len() * record_bytes];
+    let mut traits = vec![0.0; points.len()];
+    let keeps_places = config.layout == GraphLayout::Blocks && 4 * points.len() * padded <= PLACES_BYTES_MAX;
+    let mut places = vec![
+        0.0;
+        if keeps_places {
+            points.len() * padded
+        } else {
+            threads * padded
+        }
+    ];
+    let share = points.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let shares = points.chunks(share).zip(records.chunks_mut(share * record_bytes));
+        let places = places.chunks_mut(if keeps_places { share * padded } else { padded });
+        for (((points, records), traits), places) in shares.zip(traits.chunks_mut(share)).zip(places) {
+            let encoder = &encoder;
+            scope.spawn(move || {
+                let mut rest = vec![0.0; padded];
+                let all = points.iter().zip(records.chunks_exact_mut(record_bytes)).zip(traits);
+                for (i, ((point, record), row_trait)) in all.enumerate() {
+                    if watch.is_cancelled() {
+                        return;
+                    }
+                    let row = rows.row(*point);
+                    let place = &mut places[if keeps_places { i * padded } else { 0 }..][..padded];
+                    *row_trait = encoder.space.trait_of(row);
+                    encoder.place(row, place);
+                    encoder.codec.encode(place, &mut rest, record);
+                }
+            });
+        }
+    });
+    let places = keeps_places.then_some(places);
+
+    let mut random = Random::new(config.seed ^ 0x6f72_6465_7200_0001);
+    let mut order: Vec<u32> = (0..points.len() as u32).collect();
+    random.shuffle(&mut order);
+    let entry_count = Entries::count_for(points.len());
+    let entries = Entries::encode(&encoder, order[..entry_count].to_vec(), |vertex, place| {
+        encoder.place(rows.row(points[vertex as usize]), place);
+    });
+    let degree_max = config.degree_max();
+    let room = degree_max + degree_max.div_ceil(2);
+    let mut builder = Builder {
+        config,
+        encoder: &encoder,
+        exact: Exact {
+            space: &encoder.space,
+            rows,
+            points,
+            traits: Some(&traits),
+        },
+        record_bytes,
+        records: &records,
+        room,
+        links: (0..points.len() * room).map(|_| AtomicU32::new(NONE)).collect(),
+        locks: (0..STRIPES).map(|_| Mutex::new(())).collect(),
+        entries,
+        entries_ready: AtomicUsize::new(0),
+    };
+
+    // The entries one by one, so that there is something to begin from.
+    let (mut memory, mut candidates) = (Memory::default(), Vec::new());
+    for (place, vertex) in order[..entry_count].iter().enumerate() {
+        builder.insert(*vertex, &mut memory, &mut candidates);
+        builder.entries_ready.store(place + 1, Ordering::Release);
+    }
+    watch.advance(entry_count as u64);
+    in_parallel(&order[entry_count..], threads, watch, || {
+        let (mut memory, mut candidates) = (Memory::default(), Vec::new());
+        let builder = &builder;
+        move |vertex: u32| {
+            builder.insert(vertex, &mut memory, &mut candidates);
+            watch.advance(1);
+        }
+    })?;
+
+    let layout = NodeLayout::new(config, padded);
+    let mut nodes = finish(&builder, layout, places.as_deref(), threads, watch)?;
+    connect(&mut builder, layout, &mut nodes);
+    let entries = builder.entries;
+    Some(Built {
+        encoder,
+        entries,
+        nodes,
+    })
+}
+
+/// Prunes every list to its limit and lays out the nodes.
+fn finish(
+    builder: &Builder<'_>,
+    layout: NodeLayout,
+    places: Option<&[f32]>,
+    threads: usize,
+    watch: &dyn BuildWatch,
+) -> Option<Vec<u8>> {
+    let count = builder.exact.points.len();
+    let mut nodes = vec![0; count * layout.stride()];
+    let share = count.div_ceil(threads).max(1);
+    let was_cancelled = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for (part, nodes) in nodes.chunks_mut(share * layout.stride()).enumerate() {
+            let was_cancelled = &was_cancelled;
+            scope.spawn(move || {
+                let mut candidates = Vec::new();
+                let mut room = BlockRoom::new(builder.encoder.padded());
+                let first = (part * share) as u32;
+                for (vertex, node) in (first..).zip(nodes.chunks_exact_mut(layout.stride())) {
+                    if watch.is_cancelled() {
+                        was_cancelled.store(true, Ordering::Relaxed);
+                        return;
+                    }
+                    candidates.clear();
+                    builder.measure(vertex, &mut candidates);
+                    prune(builder.exact, &mut candidates, builder.config.degree_max());
+                    layout.record_mut(node).copy_from_slice(builder.record(vertex));
+                    let links: Vec<u32> = candidates.iter().map(|(_, link)| *link).collect();
+                    layout.write_links(node, &links);
+                    if builder.config.layout == GraphLayout::Blocks {
+                        let row = |vertex| builder.exact.row(vertex).0;
+                        match places {
+                            Some(places) => {
+                                let place = |vertex: u32| &places[vertex as usize * room.padded()..][..room.padded()];
+                                let neighbors = links.iter().map(|link| place(*link));
+                                write_block(builder.encoder, layout, node, place(vertex), neighbors);
+                            }
+                            None => room.write_block(
+                                builder.encoder,
+                                layout,
+                                node,
+                                row(vertex),
+                                links.iter().map(|link| row(*link)),
+                            ),
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (!was_cancelled.into_inner()).then_some(nodes)
+}
+
+/// Makes every vertex reachable from the entries: by a link from its nearest neighbor that is reached, in place of one
+/// that others have too; where that does not help, by making it an entry.
+fn connect(builder: &mut Builder<'_>, layout: NodeLayout, nodes: &mut [u8]) {
+    let mut room = BlockRoom::new(builder.encoder.padded());
+    for round in 0..=CONNECT_ROUNDS {
+        let count = builder.exact.points.len();
+        let node_of = |vertex: u32| vertex as usize * layout.stride()..(vertex as usize + 1) * layout.stride();
+        let mut incoming = vec![0_u32; count];
+        for vertex in 0..count as u32 {
+            layout
+                .links(&nodes[node_of(vertex)])
+                .for_each(|link| incoming[link as usize] += 1);
+        }
+        let mut reached = Reached::new(count);
+        for entry in &builder.entries.vertices {
+            reached.spread(*entry, |vertex| layout.links(&nodes[node_of(vertex)]));
+        }
+        let mut new_entries = Vec::new();
+        for vertex in 0..count as u32 {
+            if reached.contains(vertex) {
+                continue;
+            }
+            let links: Vec<u32> = layout.links(&nodes[node_of(vertex)]).collect();
+            let mut neighbors = links
+                .into_iter()
+                .filter(|link| round < CONNECT_ROUNDS && reached.contains(*link));
+            if !neighbors.any(|from| {
+                link_in(
+                    builder,
+                    layout,
+                    &mut nodes[node_of(from)],
+                    from,
+                    vertex,
+                    &mut incoming,
+                    &mut room,
+                )
+            }) {
+                new_entries.push(vertex);
+            }
+            reached.spread(vertex, |vertex| layout.links(&nodes[node_of(vertex)]));
+        }
+        if new_entries.is_empty() && round == CONNECT_ROUNDS {
+            return;
+        }
+        let exact = builder.exact;
+        let vertices = std::mem::take(&mut builder.entries.vertices)
+            .into_iter()
+            .chain(new_entries)
+            .collect();
+        builder.entries = Entries::encode(builder.encoder, vertices, |vertex, place| {
+            builder.encoder.place(exact.row(vertex).0, place);
+        });
+    }
+}
+
+/// Puts `vertex` among the links of `from`, if there is a place; says whether.
+fn link_in(
+    builder: &Builder<'_>,
+    layout: NodeLayout,
+    node: &mut [u8],
+    from: u32,
+    vertex: u32,
+    incoming: &mut [u32],
+    room: &mut BlockRoom,
+) -> bool {
+    let mut links: Vec<u32> = layout.links(node).collect();
+    let free = (links.len() < builder.config.degree_max()).then_some(links.len());
+    let Some(place) = free.or_else(|| links.iter().rposition(|link| incoming[*link as usize] > 1)) else {
+        return false;
+    };
+    if let Some(link) = links.get(place) {
+        incoming[*link as usize] -= 1;
+        links[place] = vertex;
+    } else {
+        links.push(vertex);
+    }
+    incoming[vertex as usize] += 1;
+    layout.write_links(node, &links);
+    if builder.config.layout == GraphLayout::Blocks {
+        let [center, row] = [from, vertex].map(|vertex| builder.exact.row(vertex).0);
+        room.encode_one(builder.encoder, layout, node, center, row, place);
+    }
+    true
+}
+
+/// Room for two rotated vectors.
+pub(crate) struct BlockRoom {
+    center: Vec<f32>,
+    neighbor: Vec<f32>,
+}
+
+impl BlockRoom {
+    pub(crate) fn new(padded: usize) -> Self {
+        Self {
+            center: vec![0.0; padded],
+            neighbor: vec![0.0; padded],
+        }
+    }
+
+    fn padded(&self) -> usize {
+        self.center.len()
+    }
+
+    /// Writes the sign codes of the neighbors of a node, whose links are written. The vectors are not rotated yet.
+    pub(crate) fn write_block<'a>(
+        &mut self,
+        encoder: &Encoder,
+        layout: NodeLayout,
+        node: &mut [u8],
+        center: &[f32],
+        neighbors: impl Iterator<Item = &'a [f32]>,
+    ) {
+        encoder.place(center, &mut self.center);
+        let mut count = 0;
+        for neighbor in neighbors {
+            encoder.place(neighbor, &mut self.neighbor);
+            let (batch, place) = layout.batch_mut(node, count);
+            encoder.signs.encode(&self.center, &self.neighbor, place, batch);
+            count += 1;
+        }
+        clear_places(encoder, layout, node, count);
+    }
+
+    /// Writes the record of the code of a vector.
+    pub(crate) fn encode_record(&mut self, encoder: &Encoder, row: &[f32], record: &mut [u8]) {
+        encoder.place(row, &mut self.center);
+        encoder.codec.encode(&self.center, &mut self.neighbor, record);
+    }
+
+    /// Writes the sign code of one neighbor, at a place of the links.
+    pub(crate) fn encode_one(
+        &mut self,
+        encoder: &Encoder,
+        layout: NodeLayout,
+        node: &mut [u8],
+        center: &[f32],
+        neighbor: &[f32],
+        place: usize,
+    ) {
+        encoder.place(center, &mut self.center);
+        encoder.place(neighbor, &mut self.neighbor);
+        let (batch, place) = layout.batch_mut(node, place);
+        encoder.signs.encode(&self.center, &self.neighbor, place, batch);
+    }
+}
+
+/// Writes the sign codes of the neighbors of a node, whose links are written. All vectors are rotated.
+fn write_block<'a>(
+    encoder: &Encoder,
+    layout: NodeLayout,
+    node: &mut [u8],
+    center: &[f32],
+    neighbors: impl Iterator<Item = &'a [f32]>,
+) {
+    let mut count = 0;
+    for neighbor in neighbors {
+        let (batch, place) = layout.batch_mut(node, count);
+        encoder.signs.encode(center, neighbor, place, batch);
+        count += 1;
+    }
+    clear_places(encoder, layout, node, count);
+}
+
+/// Makes all places of a block from `first` on farther than everything.
+fn clear_places(encoder: &Encoder, layout: NodeLayout, node: &mut [u8], first: usize) {
+    for place in first..layout.places() {
+        let (batch, place) = layout.batch_mut(node, place);
+        encoder.signs.clear(place, batch);
+    }
+}
+
+/// Does `work` on all items, in order, by several threads; none if `watch` cancelled.
+fn in_parallel<W: FnMut(u32)>(
+    items: &[u32],
+    threads: usize,
+    watch: &dyn BuildWatch,
+    worker: impl Fn() -> W + Sync,
+) -> Option<()> {
+    let next = AtomicUsize::new(0);
+    let was_cancelled = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut work = worker();
+                loop {
+                    let start = next.fetch_add(CHUNK, Ordering::Relaxed);
+                    if start >= items.len() {
+                        return;
+                    }
+                    for item in &items[start..items.len().min(start + CHUNK)] {
+                        if watch.is_cancelled() {
+                            was_cancelled.store(true, Ordering::Relaxed);
+                            return;
+                        }
+                        work(*item);
+                    }
+                }
+            });
+        }
+    });
+    (!was_cancelled.into_inner()).then_some(())
+}

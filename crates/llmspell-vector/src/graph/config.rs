@@ -1,0 +1,93 @@
+//! How is a graph built and laid out, and who helps?
+
+use std::sync::Arc;
+
+use crate::distance::Metric;
+use crate::neighbor::PointId;
+
+/// How a graph is built and laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GraphConfig {
+    /// How vectors are compared; not [`Metric::Manhattan`], for which there are no codes.
+    pub metric: Metric,
+    /// Components per vector, 1 to 65,535.
+    pub dim: usize,
+    /// Links per point, 2 to 256; twice as many are kept, as at the bottom level of the HNSW paper.
+    pub m: usize,
+    /// Width of the beam while building, at least `m`. Building slows down in proportion.
+    pub ef_construction: usize,
+    /// Where random choices start from. With one thread, the same seed and the same points in the same order give the
+    /// same graph.
+    pub seed: u64,
+    /// What lies beside a point.
+    pub layout: GraphLayout,
+}
+
+impl GraphConfig {
+    /// Links per vertex, at most.
+    pub(crate) fn degree_max(&self) -> usize {
+        2 * self.m
+    }
+}
+
+/// What lies beside a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GraphLayout {
+    /// Its code and its links: half a byte per component, 12 bytes, and `8 * m` bytes. A step of a search reads the
+    /// code of every neighbor where that is.
+    Compact,
+    /// The same, and a code of one bit per component of every neighbor: a step of a search reads one place. With `m`
+    /// at 16 that is 4 bytes more per component.
+    Blocks,
+}
+
+/// The exact vectors, by point.
+pub trait Rows: Sync {
+    /// The vector of a point that the graph holds or shall hold; `dim` components.
+    fn row(&self, point: PointId) -> &[f32];
+}
+
+/// Who follows a long build.
+pub trait BuildWatch: Sync {
+    /// So many more points are linked.
+    fn advance(&self, points: u64);
+    /// Whether to give up.
+    fn is_cancelled(&self) -> bool;
+}
+
+/// A point worth an exact distance.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    /// About how far it is: comparable within one search only.
+    pub estimate: f32,
+    /// Place in the graph: 0 to the number of vertices.
+    pub vertex: u32,
+    /// Who it is.
+    pub point: PointId,
+}
+
+/// Bytes of an index that stay where they are: a mapped file, or memory.
+pub type IndexBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// Why bytes are no graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GraphDamage(pub String);
+
+/// How much there is in a graph.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GraphStats {
+    /// Points, deleted ones included.
+    pub vertices: u64,
+    /// Links between them.
+    pub links: u64,
+    /// Points that no walk from the entry points reaches.
+    pub unreachable: u64,
+    /// Bytes of the codes of the points.
+    pub code_bytes: u64,
+    /// Bytes of the links.
+    pub link_bytes: u64,
+    /// Bytes of the codes of the neighbors.
+    pub block_bytes: u64,
+    /// Bytes of everything else: points, entry points, centroids, and what changed since the graph was opened.
+    pub other_bytes: u64,
+}

@@ -1,0 +1,172 @@
+//! How do a few more points come in?
+
+use std::sync::Arc;
+
+use crate::graph::build::BlockRoom;
+use crate::graph::nodes::NONE;
+use crate::graph::prune::{Exact, prune};
+use crate::graph::walk::{Blocks, Equals, Memory, walk_codes};
+use crate::graph::{BuildWatch, Graph, GraphLayout, Rows};
+use crate::neighbor::PointId;
+
+/// Candidates per link whose exact distance is computed.
+const CANDIDATES_PER_LINK: usize = 2;
+
+impl Graph {
+    /// This graph and `points` more, which it does not hold yet; none if `watch` cancelled.
+    ///
+    /// One thread; every point costs a walk of `ef_construction` and the pruning of those that it is linked with. What
+    /// does not change is shared with this graph.
+    #[must_use]
+    pub fn extended(&self, points: &[PointId], rows: &dyn Rows, watch: &dyn BuildWatch) -> Option<Self> {
+        let mut graph = self.clone();
+        let all: Vec<PointId> = (0..self.len())
+            .map(|vertex| self.point(vertex))
+            .chain(points.iter().copied())
+            .collect();
+        let mut work = Work {
+            memory: Memory::default(),
+            candidates: Vec::new(),
+            room: BlockRoom::new(self.base.head.encoder.padded()),
+        };
+        for point in points {
+            if watch.is_cancelled() {
+                return None;
+            }
+            graph.insert(*point, &all, rows, &mut work);
+            watch.advance(1);
+        }
+        Some(graph)
+    }
+
+    fn insert(&mut self, point: PointId, points: &[PointId], rows: &dyn Rows, work: &mut Work) {
+        let base = Arc::clone(&self.base);
+        let (head, layout) = (&base.head, base.layout);
+        let exact = Exact {
+            space: &head.encoder.space,
+            rows,
+            points,
+            traits: None,
+        };
+        let vertex = self.len();
+        let (row, row_trait) = exact.row(vertex);
+        head.encoder.prepare(row, &mut work.memory.query);
+        let entries = &head.entries;
+        let ef = head.config.ef_construction.min(self.len() as usize);
+        walk_codes(
+            self,
+            &head.encoder,
+            entries,
+            entries.vertices.len(),
+            ef,
+            Equals::One,
+            &mut work.memory,
+        );
+        let degree_max = head.config.degree_max();
+        let mut found: Vec<(f32, u32)> = work
+            .memory
+            .pool
+            .held()
+            .take(CANDIDATES_PER_LINK * degree_max)
+            .map(|(_, other)| {
+                let (other_row, other_trait) = exact.row(other);
+                (exact.space.distance(row, row_trait, other_row, other_trait), other)
+            })
+            .collect();
+        prune(exact, &mut found, degree_max);
+
+        let mut node = vec![0; layout.stride()];
+        work.room
+            .encode_record(&head.encoder, row, layout.record_mut(&mut node));
+        self.write_list(&mut node, row, &found, exact, work);
+        Arc::make_mut(&mut self.appended).push(point);
+        Arc::make_mut(&mut self.changes).set(vertex, node.into());
+
+        let mut is_linked = false;
+        for (distance, other) in &found {
+            is_linked |= self.link_back(*other, vertex, *distance, exact, work);
+        }
+        if let (false, Some((_, nearest))) = (is_linked, found.first()) {
+            // Everybody near has better neighbors; but who has no link to it is never found.
+            self.replace_last(*nearest, vertex, exact, work);
+        }
+    }
+
+    /// Puts `vertex` in the place of the last link of `from`.
+    fn replace_last(&mut self, from: u32, vertex: u32, exact: Exact<'_>, work: &mut Work) {
+        let layout = self.base.layout;
+        let mut node = self.node(from).to_vec();
+        let mut links: Vec<u32> = layout.links(&node).collect();
+        let place = links.len() - 1;
+        links[place] = vertex;
+        layout.write_links(&mut node, &links);
+        if self.base.head.config.layout == GraphLayout::Blocks {
+            let [center, row] = [from, vertex].map(|vertex| exact.row(vertex).0);
+            work.room
+                .encode_one(&self.base.head.encoder, layout, &mut node, center, row, place);
+        }
+        Arc::make_mut(&mut self.changes).set(from, node.into());
+    }
+
+    /// Adds `vertex` to the links of `from`, if it is near enough; says whether.
+    fn link_back(&mut self, from: u32, vertex: u32, distance: f32, exact: Exact<'_>, work: &mut Work) -> bool {
+        let layout = self.base.layout;
+        let mut node = self.node(from).to_vec();
+        let links: Vec<u32> = layout.links(&node).collect();
+        let (row, row_trait) = exact.row(from);
+        if links.len() < self.base.head.config.degree_max() {
+            // Every other place stays as it is.
+            let mut links = links;
+            links.push(vertex);
+            layout.write_links(&mut node, &links);
+            if self.base.head.config.layout == GraphLayout::Blocks {
+                work.room.encode_one(
+                    &self.base.head.encoder,
+                    layout,
+                    &mut node,
+                    row,
+                    exact.row(vertex).0,
+                    links.len() - 1,
+                );
+            }
+        } else {
+            work.candidates.clear();
+            work.candidates.push((distance, vertex));
+            for link in links {
+                let (other, other_trait) = exact.row(link);
+                let distance = exact.space.distance(row, row_trait, other, other_trait);
+                work.candidates.push((distance, link));
+            }
+            let mut kept = std::mem::take(&mut work.candidates);
+            prune(exact, &mut kept, self.base.head.config.degree_max());
+            let is_kept = kept.iter().any(|(_, link)| *link == vertex);
+            if is_kept {
+                self.write_list(&mut node, row, &kept, exact, work);
+            }
+            work.candidates = kept;
+            if !is_kept {
+                return false;
+            }
+        }
+        Arc::make_mut(&mut self.changes).set(from, node.into());
+        true
+    }
+
+    fn write_list(&self, node: &mut [u8], row: &[f32], list: &[(f32, u32)], exact: Exact<'_>, work: &mut Work) {
+        let layout = self.base.layout;
+        let links: Vec<u32> = list.iter().map(|(_, link)| *link).collect();
+        debug_assert!(!links.contains(&NONE), "links lead to vertices");
+        layout.write_links(node, &links);
+        if self.base.head.config.layout == GraphLayout::Blocks {
+            let rows = links.iter().map(|link| exact.row(*link).0);
+            work.room.write_block(&self.base.head.encoder, layout, node, row, rows);
+        }
+    }
+}
+
+/// Memory for inserting.
+struct Work {
+    memory: Memory,
+    candidates: Vec<(f32, u32)>,
+    room: BlockRoom,
+}

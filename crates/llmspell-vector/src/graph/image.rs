@@ -1,0 +1,251 @@
+//! What are the bytes of a graph?
+//!
+//! ```text
+//! header   128 bytes, see `Header`
+//! mean     f32 × dim of the walk
+//! centroids f32 × centroids × padded
+//! points   u32 × vertices
+//! entries  u32 × entries, then their batches of sign codes
+//! nodes    one after the other; see `nodes.rs`
+//! ```
+//!
+//! Little-endian; every section begins at a multiple of 64. Checksums are the caller's.
+
+use crate::distance::Metric;
+use crate::graph::encoder::Encoder;
+use crate::graph::nodes::NodeLayout;
+use crate::graph::space::WalkSpace;
+use crate::graph::walk::Entries;
+use crate::graph::{GraphConfig, GraphDamage, GraphLayout};
+use crate::kernels::BATCH;
+use crate::neighbor::PointId;
+use crate::quantize::{Centroids, Rotation, Signs, padded};
+
+const MAGIC: [u8; 8] = *b"llsgraph";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 128;
+/// Sections begin at cache lines.
+const ALIGNMENT: usize = 64;
+
+/// Bytes that begin at a cache line.
+#[derive(Debug)]
+pub(crate) struct AlignedBytes {
+    room: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl AlignedBytes {
+    pub(crate) fn zeros(len: usize) -> Self {
+        let room = vec![0; len + ALIGNMENT];
+        let start = room.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Self { room, start, len }
+    }
+
+    pub(crate) fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.room[self.start..self.start + self.len]
+    }
+}
+
+impl AsRef<[u8]> for AlignedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.room[self.start..self.start + self.len]
+    }
+}
+
+/// Where the sections are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sections {
+    mean: usize,
+    centroids: usize,
+    pub(crate) points: usize,
+    entries: usize,
+    batches: usize,
+    pub(crate) nodes: usize,
+    pub(crate) end: usize,
+}
+
+impl Sections {
+    /// None if there is no room for so much.
+    pub(crate) fn new(config: &GraphConfig, vertices: usize, entries: usize, centroids: usize) -> Option<Self> {
+        let walk_dim = config.dim + usize::from(config.metric == Metric::InnerProduct);
+        let padded = padded(walk_dim);
+        let stride = NodeLayout::new(config, padded).stride();
+        let after = |start: usize, count: usize, bytes: usize| {
+            let end = count.checked_mul(bytes)?.checked_add(start)?;
+            end.checked_next_multiple_of(ALIGNMENT)
+        };
+        let mean = HEADER_BYTES;
+        let centroids_at = after(mean, walk_dim, 4)?;
+        let points = after(centroids_at, centroids.checked_mul(padded)?, 4)?;
+        let entries_at = after(points, vertices, 4)?;
+        let batches = after(entries_at, entries, 4)?;
+        let nodes = after(batches, entries.div_ceil(BATCH), Signs::batch_bytes(padded))?;
+        let end = vertices.checked_mul(stride)?.checked_add(nodes)?;
+        Some(Self {
+            mean,
+            centroids: centroids_at,
+            points,
+            entries: entries_at,
+            batches,
+            nodes,
+            end,
+        })
+    }
+}
+
+/// Everything before the nodes.
+#[derive(Debug, Clone)]
+pub(crate) struct Head {
+    pub(crate) config: GraphConfig,
+    pub(crate) encoder: Encoder,
+    pub(crate) entries: Entries,
+}
+
+impl Head {
+    pub(crate) fn sections(&self, vertices: usize) -> Sections {
+        let centroids = self.encoder.codec.centroids.len();
+        Sections::new(&self.config, vertices, self.entries.vertices.len(), centroids)
+            .expect("what is in memory has a size")
+    }
+
+    /// Writes everything before the nodes into `out`, which holds zeros.
+    pub(crate) fn write(&self, points: impl ExactSizeIterator<Item = PointId>, out: &mut [u8]) {
+        let sections = self.sections(points.len());
+        let space = &self.encoder.space;
+        let metric = Metric::ALL.iter().position(|metric| *metric == self.config.metric);
+        let numbers = [
+            points.len() as u64,
+            metric.expect("every metric is one of all") as u64,
+            u64::from(self.config.layout == GraphLayout::Blocks),
+            self.config.dim as u64,
+            self.config.m as u64,
+            self.config.ef_construction as u64,
+            self.config.seed,
+            self.entries.vertices.len() as u64,
+            self.encoder.codec.centroids.len() as u64,
+            u64::from(space.length_squared_max().to_bits()),
+            u64::from(space.scale.to_bits()),
+        ];
+        out[..8].copy_from_slice(&MAGIC);
+        out[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        put(&mut out[16..], numbers.into_iter().map(u64::to_le_bytes));
+        put(
+            &mut out[sections.mean..],
+            space.mean.iter().map(|value| value.to_le_bytes()),
+        );
+        let centroids = self.encoder.codec.centroids.components();
+        put(
+            &mut out[sections.centroids..],
+            centroids.iter().map(|value| value.to_le_bytes()),
+        );
+        put(&mut out[sections.points..], points.map(|point| point.0.to_le_bytes()));
+        let entries = self.entries.vertices.iter();
+        put(&mut out[sections.entries..], entries.map(|vertex| vertex.to_le_bytes()));
+        out[sections.batches..][..self.entries.batches.len()].copy_from_slice(&self.entries.batches);
+    }
+
+    /// Reads it back; with the number of vertices.
+    pub(crate) fn read(bytes: &[u8]) -> Result<(Self, usize), GraphDamage> {
+        let damage = |what: &str| GraphDamage(what.to_string());
+        let header: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or_else(|| damage("shorter than a header"))?;
+        if header[..8] != MAGIC {
+            return Err(damage("these are not the bytes of a graph"));
+        }
+        let version: [u8; 4] = header[8..12].try_into().expect("four bytes");
+        if u32::from_le_bytes(version) != VERSION {
+            return Err(GraphDamage(format!(
+                "version {}; this build reads {VERSION}",
+                u32::from_le_bytes(version)
+            )));
+        }
+        let numbers: Vec<u64> = header[16..]
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| u64::from_le_bytes(*bytes))
+            .collect();
+        let [
+            vertices,
+            metric,
+            layout,
+            dim,
+            m,
+            ef_construction,
+            seed,
+            entries,
+            centroids,
+            length,
+            scale,
+            ..,
+        ] = *numbers
+        else {
+            unreachable!("a header has room for its numbers")
+        };
+        let number = |value: u64, max: u64, what: &str| match usize::try_from(value) {
+            Ok(number) if (1..=max).contains(&value) => Ok(number),
+            Ok(_) | Err(_) => Err(GraphDamage(format!("{what} is {value}"))),
+        };
+        let config = GraphConfig {
+            metric: *Metric::ALL
+                .get(usize::try_from(metric).unwrap_or(usize::MAX))
+                .ok_or_else(|| damage("no such metric"))?,
+            dim: number(dim, 1 << 16, "dim")?,
+            m: number(m, 1 << 12, "m")?,
+            ef_construction: number(ef_construction, 1 << 32, "ef_construction")?,
+            seed,
+            layout: match layout {
+                0 => GraphLayout::Compact,
+                1 => GraphLayout::Blocks,
+                _ => return Err(damage("no such layout")),
+            },
+        };
+        let vertices = number(vertices, u64::from(u32::MAX >> 1), "number of vertices")?;
+        let entries = number(entries, vertices as u64, "number of entry points")?;
+        let centroids = number(centroids, 1 << 16, "number of centroids")?;
+        let sections = Sections::new(&config, vertices, entries, centroids);
+        let sections = sections.filter(|sections| sections.end == bytes.len());
+        let sections = sections.ok_or_else(|| damage("its length is not what its header says"))?;
+
+        let float = |bits: u64| f32::from_bits(bits as u32);
+        let floats = |start: usize, count: usize| -> Vec<f32> {
+            bytes[start..start + 4 * count]
+                .as_chunks()
+                .0
+                .iter()
+                .map(|bytes| f32::from_le_bytes(*bytes))
+                .collect()
+        };
+        let walk_dim = config.dim + usize::from(config.metric == Metric::InnerProduct);
+        let mean = floats(sections.mean, walk_dim);
+        let space = WalkSpace::stored(config.metric, config.dim, float(length), float(scale), mean);
+        let padded = padded(walk_dim);
+        let centroids = Centroids::from_components(padded, floats(sections.centroids, centroids * padded));
+        let encoder = Encoder::of(space, Rotation::new(walk_dim, seed), centroids);
+        let batches = entries.div_ceil(BATCH) * Signs::batch_bytes(padded);
+        let entries = Entries {
+            vertices: bytes[sections.entries..sections.entries + 4 * entries]
+                .as_chunks()
+                .0
+                .iter()
+                .map(|bytes| u32::from_le_bytes(*bytes))
+                .collect(),
+            batches: bytes[sections.batches..sections.batches + batches].to_vec(),
+        };
+        if entries.vertices.iter().any(|vertex| *vertex as usize >= vertices) {
+            return Err(damage("an entry point is no vertex"));
+        }
+        let head = Self {
+            config,
+            encoder,
+            entries,
+        };
+        Ok((head, vertices))
+    }
+}
+
+fn put<const N: usize>(out: &mut [u8], values: impl Iterator<Item = [u8; N]>) {
+    for (place, value) in out.as_chunks_mut::<N>().0.iter_mut().zip(values) {
+        *place = value;
+    }
+}

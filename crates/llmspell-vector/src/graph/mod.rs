@@ -1,0 +1,341 @@
+//! Which points are probably nearest? A graph over many vectors, walked on compact codes.
+//!
+//! | file         | question                                                                        |
+//! |--------------|---------------------------------------------------------------------------------|
+//! | `mod.rs`     | what is a graph, and what is near to a query? [`Graph`]                          |
+//! | `config.rs`  | how is it built and laid out, and who helps? [`GraphConfig`], [`Rows`]           |
+//! | `space.rs`   | in which space does a walk measure?                                              |
+//! | `encoder.rs` | how does a vector become a point of the walk, with its codes?                    |
+//! | `walk.rs`    | which vertices does a walk meet?                                                 |
+//! | `pool.rs`    | which does it look at next, and which are the nearest so far?                    |
+//! | `nodes.rs`   | where is what of a vertex?                                                       |
+//! | `prune.rs`   | which of the candidates become neighbors?                                        |
+//! | `build.rs`   | how are many points linked at once, by several threads?                          |
+//! | `extend.rs`  | how do a few more points come in?                                                |
+//! | `image.rs`   | what are the bytes of a graph?                                                   |
+//! | `reach.rs`   | which vertices can be reached?                                                   |
+//! | `check.rs`   | are its promises kept?                                                           |
+//!
+//! It is an HNSW graph (Malkov and Yashunin, arXiv 1603.09320) whose levels above the bottom are one flat level of
+//! sampled entry points, scanned by their codes: at the dimensions of embeddings the hierarchy saves no steps, and the
+//! scan reads memory in order.
+//!
+//! # Promises
+//!
+//! 1. A graph never changes. [`extended`](Graph::extended) gives another one that shares what is the same.
+//! 2. Every link leads to a vertex, none to itself, none twice.
+//! 3. As it is built, every vertex can be reached from the entry points. Extending keeps at least one link to each new
+//!    vertex.
+
+mod build;
+mod check;
+mod config;
+mod encoder;
+mod extend;
+mod image;
+mod nodes;
+mod pool;
+mod prune;
+mod reach;
+mod space;
+mod walk;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+pub use config::{BuildWatch, Candidate, GraphConfig, GraphDamage, GraphLayout, GraphStats, IndexBytes, Rows};
+
+use crate::distance::Metric;
+use crate::neighbor::PointId;
+use image::{AlignedBytes, Head, Sections};
+use nodes::{Changes, NONE, NodeLayout};
+use walk::{Blocks, Equals, Memory, Nodes, walk_blocks, walk_codes};
+
+/// Components at which a shortlist has twice as many candidates as are wanted: what the error of a code of half bytes
+/// puts too far behind. With fewer components the error is larger, and exact distances are cheaper.
+const SHORTLIST_DOUBLE_DIM: usize = 192;
+
+/// Components at which a walk over blocks is twice as wide as was asked for, so that one width means about one recall
+/// in both layouts: signs lead astray more often than half bytes, the more the fewer components there are.
+const BLOCK_DOUBLE_DIM: usize = 96;
+/// The same under inner product, where neighbors are far from each other, and the error of a sign code grows with that.
+const BLOCK_DOUBLE_DIM_INNER_PRODUCT: usize = 480;
+
+/// Memory of a search, kept for the next one: about one bit per vertex of the largest graph searched with it.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    memory: Memory,
+    found: Vec<Candidate>,
+}
+
+/// Points with their links and codes. Never changes; a clone shares everything.
+#[derive(Clone)]
+pub struct Graph {
+    base: Arc<Base>,
+    /// Points of the vertices that came after those of the base.
+    appended: Arc<Vec<PointId>>,
+    changes: Arc<Changes>,
+}
+
+/// What a graph was built or opened as.
+struct Base {
+    head: Head,
+    layout: NodeLayout,
+    sections: Sections,
+    vertices: u32,
+    bytes: IndexBytes,
+}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Graph")
+            .field("config", &self.base.head.config)
+            .field("vertices", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Graph {
+    /// A graph of `points`, at least one and none twice, built by `threads` threads; none if `watch` cancelled.
+    ///
+    /// Every insertion costs about `ef_construction * 2m` comparisons of codes and `6m` of vectors. Beside what the
+    /// graph itself takes, `12 * m` bytes per point are needed meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If there are no points, or more than 2³¹, or a row has not `dim` components.
+    #[must_use]
+    pub fn build(
+        config: &GraphConfig,
+        points: &[PointId],
+        rows: &dyn Rows,
+        threads: usize,
+        watch: &dyn BuildWatch,
+    ) -> Option<Self> {
+        assert!(
+            !points.is_empty() && points.len() < 1 << 31,
+            "a graph has at least one point"
+        );
+        let built = build::build(config, points, rows, threads, watch)?;
+        let head = Head {
+            config: config.clone(),
+            encoder: built.encoder,
+            entries: built.entries,
+        };
+        let sections = head.sections(points.len());
+        let mut bytes = AlignedBytes::zeros(sections.end);
+        head.write(points.iter().copied(), bytes.as_mut());
+        bytes.as_mut()[sections.nodes..].copy_from_slice(&built.nodes);
+        Some(Self::of(head, points.len(), Arc::new(bytes)))
+    }
+
+    fn of(head: Head, vertices: usize, bytes: IndexBytes) -> Self {
+        let layout = NodeLayout::new(&head.config, head.encoder.padded());
+        let sections = head.sections(vertices);
+        Self {
+            base: Arc::new(Base {
+                head,
+                layout,
+                sections,
+                vertices: vertices as u32,
+                bytes,
+            }),
+            appended: Arc::default(),
+            changes: Arc::default(),
+        }
+    }
+
+    /// The points probably nearest to `query`, best first, without those hidden: enough to find the `k` nearest among
+    /// them by exact distances. Fewer than `k` if the walk met no more, because many are hidden or there are no more:
+    /// a larger `ef` finds more. At least `ef` vertices are looked at, or `k` if that is more.
+    ///
+    /// # Panics
+    ///
+    /// If `query` has not `dim` components.
+    pub fn shortlist<'s>(
+        &self,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        is_hidden: &dyn Fn(PointId) -> bool,
+        scratch: &'s mut Scratch,
+    ) -> &'s [Candidate] {
+        let head = &self.base.head;
+        assert_eq!(query.len(), head.config.dim, "vectors of one space have one dimension");
+        let Scratch { memory, found } = scratch;
+        head.encoder.prepare(query, &mut memory.query);
+        let ef = ef.max(k).clamp(1, self.len() as usize);
+        found.clear();
+        let mut push = |estimate: f32, vertex: u32| {
+            let point = self.point(vertex);
+            if !is_hidden(point) {
+                found.push(Candidate {
+                    estimate,
+                    vertex,
+                    point,
+                });
+            }
+        };
+        match head.config.layout {
+            GraphLayout::Compact => {
+                let entries = &head.entries;
+                walk_codes(
+                    self,
+                    &head.encoder,
+                    entries,
+                    entries.vertices.len(),
+                    ef,
+                    Equals::All,
+                    memory,
+                );
+                memory.pool.held().for_each(|(estimate, vertex)| push(estimate, vertex));
+            }
+            GraphLayout::Blocks => {
+                let double_dim = match head.config.metric {
+                    Metric::InnerProduct => BLOCK_DOUBLE_DIM_INNER_PRODUCT,
+                    Metric::Cosine | Metric::Euclidean | Metric::Manhattan => BLOCK_DOUBLE_DIM,
+                };
+                let ef = ef + (ef * double_dim).div_ceil(head.encoder.padded());
+                walk_blocks(self, &head.encoder, &head.entries, ef, memory);
+                memory
+                    .expanded
+                    .iter()
+                    .for_each(|(estimate, vertex)| push(*estimate, *vertex));
+            }
+        }
+        let extra = k.saturating_mul(SHORTLIST_DOUBLE_DIM).div_ceil(head.encoder.padded());
+        let wanted = k.saturating_add(extra).saturating_add(1);
+        if found.len() > wanted {
+            found.select_nth_unstable_by(wanted, |a, b| a.estimate.total_cmp(&b.estimate));
+            found.truncate(wanted);
+        }
+        found.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.vertex.cmp(&b.vertex)));
+        found
+    }
+
+    /// How it was built.
+    #[must_use]
+    pub fn config(&self) -> &GraphConfig {
+        &self.base.head.config
+    }
+
+    /// Number of vertices.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.base.vertices + self.appended.len() as u32
+    }
+
+    /// Whether there are none. There always are.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The point at a vertex.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such vertex.
+    #[inline]
+    #[must_use]
+    pub fn point(&self, vertex: u32) -> PointId {
+        match vertex.checked_sub(self.base.vertices) {
+            Some(place) => self.appended[place as usize],
+            None => {
+                let start = self.base.sections.points + 4 * vertex as usize;
+                let bytes = (*self.base.bytes).as_ref()[start..].first_chunk();
+                PointId(u32::from_le_bytes(*bytes.expect("points lie before the nodes")))
+            }
+        }
+    }
+
+    /// Vertices whose bytes differ from those that the graph was built or opened with, new ones included.
+    #[must_use]
+    pub fn changed(&self) -> u64 {
+        self.changes.count()
+    }
+
+    /// Writes everything: [`open`](Self::open) makes the same graph of it. Says how many bytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn write_to(&self, out: &mut dyn Write) -> io::Result<u64> {
+        let base = (*self.base.bytes).as_ref();
+        if self.changes.count() == 0 {
+            out.write_all(base)?;
+            return Ok(base.len() as u64);
+        }
+        let sections = self.base.head.sections(self.len() as usize);
+        let mut head = vec![0; sections.nodes];
+        let points: Vec<PointId> = (0..self.len()).map(|vertex| self.point(vertex)).collect();
+        self.base.head.write(points.into_iter(), &mut head);
+        out.write_all(&head)?;
+        for vertex in 0..self.len() {
+            out.write_all(self.node(vertex))?;
+        }
+        Ok(sections.end as u64)
+    }
+
+    /// A graph that was written; it reads `bytes` in place for as long as it lives. Does not read all of them, so
+    /// checksums are the caller's: but no damage makes a search panic, or name a vertex that is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`GraphDamage`] if they are no graph, or of another version.
+    pub fn open(bytes: IndexBytes) -> Result<Self, GraphDamage> {
+        let (head, vertices) = Head::read((*bytes).as_ref())?;
+        Ok(Self::of(head, vertices, bytes))
+    }
+}
+
+impl Nodes for Graph {
+    fn len(&self) -> u32 {
+        self.len()
+    }
+
+    #[inline]
+    fn record(&self, vertex: u32) -> &[u8] {
+        self.base.layout.record(self.node(vertex))
+    }
+
+    #[inline]
+    fn links(&self, vertex: u32, out: &mut Vec<u32>) {
+        let count = self.len();
+        let links = self.base.layout.links(self.node(vertex));
+        // A link that is not there is damage; see `open`.
+        out.extend(links.filter(|link| *link < count));
+    }
+
+    #[inline]
+    fn prefetch_record(&self, vertex: u32) {
+        self.base.layout.prefetch_record(self.node(vertex));
+    }
+
+    #[inline]
+    fn prefetch_links(&self, vertex: u32) {
+        self.base.layout.prefetch(self.node(vertex));
+    }
+}
+
+impl Blocks for Graph {
+    #[inline]
+    fn node(&self, vertex: u32) -> &[u8] {
+        if let Some(node) = self.changes.get(vertex) {
+            return node;
+        }
+        let stride = self.base.layout.stride();
+        &(*self.base.bytes).as_ref()[self.base.sections.nodes + vertex as usize * stride..][..stride]
+    }
+
+    #[inline]
+    fn prefetch_node(&self, vertex: u32) {
+        self.base.layout.prefetch(self.node(vertex));
+    }
+
+    #[inline]
+    fn neighbors<'a>(&self, node: &'a [u8]) -> (&'a [[u8; 4]], impl Iterator<Item = &'a [u8]>) {
+        (self.base.layout.link_places(node), self.base.layout.batches(node))
+    }
+}

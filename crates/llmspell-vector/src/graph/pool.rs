@@ -1,0 +1,195 @@
+//! Which vertices does a walk look at next, and which are the nearest so far?
+
+/// Set in the number of a vertex that was expanded.
+const EXPANDED: u32 = 1 << 31;
+
+/// The nearest `capacity` vertices seen, in order, each expanded or not. An array: for the widths of beams in use,
+/// shifting it is faster than two heaps.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pool {
+    capacity: usize,
+    /// Distance and vertex; ascending.
+    entries: Vec<(f32, u32)>,
+    /// All before this are expanded.
+    next: usize,
+}
+
+impl Pool {
+    pub(crate) fn reset(&mut self, capacity: usize) {
+        self.capacity = capacity;
+        self.entries.clear();
+        self.entries.reserve(capacity + 1);
+        self.next = 0;
+    }
+
+    /// What is not nearer than this need not be offered.
+    #[inline]
+    pub(crate) fn bound(&self) -> f32 {
+        if self.entries.len() < self.capacity {
+            f32::INFINITY
+        } else {
+            self.entries.last().map_or(f32::NEG_INFINITY, |(distance, _)| *distance)
+        }
+    }
+
+    /// Takes a vertex in, if it is nearer than the bound.
+    #[inline]
+    pub(crate) fn offer(&mut self, distance: f32, vertex: u32) {
+        let is_nearer = distance < self.bound();
+        if !is_nearer {
+            return;
+        }
+        if self.entries.len() == self.capacity {
+            self.entries.pop();
+        }
+        let place = self.entries.partition_point(|(other, _)| *other <= distance);
+        self.entries.insert(place, (distance, vertex));
+        self.next = self.next.min(place);
+    }
+
+    /// Takes a vertex in, if it is nearer than the bound and none is held at exactly its distance: of equal vectors, which
+    /// have equal codes, one stands for all.
+    #[inline]
+    pub(crate) fn offer_distinct(&mut self, distance: f32, vertex: u32) {
+        let place = self.entries.partition_point(|(other, _)| *other < distance);
+        if self.entries.get(place).is_none_or(|(other, _)| *other != distance) {
+            self.offer(distance, vertex);
+        }
+    }
+
+    /// The nearest vertex that was not expanded; it is from now on.
+    #[inline]
+    pub(crate) fn expand(&mut self) -> Option<u32> {
+        let (_, vertex) = self.entries.get_mut(self.next)?;
+        let found = *vertex;
+        *vertex |= EXPANDED;
+        self.next += 1;
+        while self
+            .entries
+            .get(self.next)
+            .is_some_and(|(_, vertex)| vertex & EXPANDED != 0)
+        {
+            self.next += 1;
+        }
+        Some(found)
+    }
+
+    /// The vertex that [`expand`](Self::expand) would give.
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<u32> {
+        self.entries.get(self.next).map(|(_, vertex)| *vertex)
+    }
+
+    /// What is held, nearest first.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (f32, u32)> + '_ {
+        self.entries
+            .iter()
+            .map(|(distance, vertex)| (*distance, vertex & !EXPANDED))
+    }
+}
+
+/// Which vertices a walk has met.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Visited {
+    words: Vec<u64>,
+    /// Those met, to be forgotten one by one: a walk meets few of all.
+    met: Vec<u32>,
+}
+
+impl Visited {
+    pub(crate) fn reset(&mut self, vertices: u32) {
+        for vertex in self.met.drain(..) {
+            self.words[vertex as usize / 64] = 0;
+        }
+        let words = (vertices as usize).div_ceil(64);
+        if self.words.len() < words {
+            self.words.resize(words, 0);
+        }
+    }
+
+    /// Meets a vertex; says whether for the first time.
+    #[inline]
+    pub(crate) fn insert(&mut self, vertex: u32) -> bool {
+        let word = &mut self.words[vertex as usize / 64];
+        let bit = 1 << (vertex % 64);
+        let is_new = *word & bit == 0;
+        if is_new {
+            *word |= bit;
+            self.met.push(vertex);
+        }
+        is_new
+    }
+
+    /// Meets all of `vertices`, and keeps those met for the first time. Without branches: which are new is chance.
+    #[inline]
+    pub(crate) fn keep_new(&mut self, vertices: &mut Vec<u32>) {
+        let mut kept = 0;
+        for place in 0..vertices.len() {
+            let vertex = vertices[place];
+            let word = &mut self.words[vertex as usize / 64];
+            let bit = 1 << (vertex % 64);
+            vertices[kept] = vertex;
+            kept += usize::from(*word & bit == 0);
+            *word |= bit;
+        }
+        vertices.truncate(kept);
+        self.met.extend_from_slice(vertices);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever the order of offers and expansions, it holds the nearest and gives the nearest that is left.
+        #[test]
+        fn a_pool_is_a_sorted_list(capacity in 1..9_usize, steps in vec((0..30_u8, any::<bool>()), 0..60)) {
+            let mut pool = Pool::default();
+            pool.reset(capacity);
+            let mut model: Vec<(f32, u32, bool)> = Vec::new();
+            for (vertex, (distance, expand)) in (0..).zip(steps) {
+                let distance = f32::from(distance);
+                pool.offer(distance, vertex);
+                model.push((distance, vertex, false));
+                model.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+                model.truncate(capacity);
+                if expand {
+                    let expected = model.iter_mut().find(|entry| !entry.2);
+                    let expected = expected.map(|entry| { entry.2 = true; entry.1 });
+                    prop_assert_eq!(pool.peek(), expected);
+                    prop_assert_eq!(pool.expand(), expected);
+                }
+                let held: Vec<_> = pool.held().collect();
+                let expected: Vec<_> = model.iter().map(|(distance, vertex, _)| (*distance, *vertex)).collect();
+                prop_assert_eq!(held, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn of_equal_distances_one_is_held_if_they_shall_be_distinct() {
+        let mut pool = Pool::default();
+        pool.reset(3);
+        for (distance, vertex) in [(2.0, 0), (1.0, 1), (2.0, 2), (1.0, 3), (3.0, 4)] {
+            pool.offer_distinct(distance, vertex);
+        }
+        assert_eq!(pool.held().collect::<Vec<_>>(), [(1.0, 1), (2.0, 0), (3.0, 4)]);
+    }
+
+    #[test]
+    fn a_new_walk_has_met_nothing() {
+        let mut visited = Visited::default();
+        visited.reset(200);
+        assert!(visited.insert(3) && visited.insert(199) && !visited.insert(3));
+        let mut some = vec![3, 64, 3, 65, 64];
+        visited.keep_new(&mut some);
+        assert_eq!(some, [64, 65]);
+        visited.reset(300);
+        assert!(visited.insert(64));
+        assert!(visited.insert(3) && visited.insert(199) && visited.insert(299));
+    }
+}

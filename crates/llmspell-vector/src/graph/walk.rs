@@ -1,0 +1,233 @@
+//! Which vertices does a walk meet? Best first, from the entry points, until nothing nearer is left to expand.
+
+use crate::graph::encoder::{Encoder, WalkQuery};
+use crate::graph::pool::{Pool, Visited};
+use crate::kernels::BATCH;
+use crate::quantize::Signs;
+
+/// Sampled vertices whose sign codes are scanned for where to begin, at most. They take the place of the upper levels.
+const ENTRIES_MAX: usize = 1_024;
+/// Vertices per entry point, at least.
+const VERTICES_PER_ENTRY: usize = 192;
+/// Entry points that a walk begins at.
+const BEGINNINGS: usize = 3;
+
+/// What a walk reads.
+pub(crate) trait Nodes {
+    /// Number of vertices.
+    fn len(&self) -> u32;
+    /// The record of the code of a vertex.
+    fn record(&self, vertex: u32) -> &[u8];
+    /// Appends the vertices that one is linked to, each below [`len`](Self::len).
+    fn links(&self, vertex: u32, out: &mut Vec<u32>);
+    /// Asks for what [`record`](Self::record) will read.
+    fn prefetch_record(&self, vertex: u32);
+    /// Asks for what [`links`](Self::links) will read.
+    fn prefetch_links(&self, vertex: u32);
+}
+
+/// Memory of walks.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) query: WalkQuery,
+    pub(crate) pool: Pool,
+    pub(crate) visited: Visited,
+    /// Vertices and their distances: those that a walk over blocks expanded.
+    pub(crate) expanded: Vec<(f32, u32)>,
+    links: Vec<u32>,
+}
+
+/// Where walks begin: sampled vertices, with the sign codes of them all, seen from the origin.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Entries {
+    pub(crate) vertices: Vec<u32>,
+    pub(crate) batches: Vec<u8>,
+}
+
+impl Entries {
+    /// How many a graph of so many vertices has.
+    pub(crate) fn count_for(vertices: usize) -> usize {
+        (vertices / VERTICES_PER_ENTRY)
+            .clamp(1, ENTRIES_MAX)
+            .next_multiple_of(BATCH)
+            .min(vertices)
+    }
+
+    /// `place` writes where a vertex is in the walk.
+    pub(crate) fn encode(encoder: &Encoder, vertices: Vec<u32>, place: impl Fn(u32, &mut [f32])) -> Self {
+        let padded = encoder.padded();
+        let batch_bytes = Signs::batch_bytes(padded);
+        let mut batches = vec![0; vertices.len().div_ceil(BATCH) * batch_bytes];
+        let (origin, mut there) = (vec![0.0; padded], vec![0.0; padded]);
+        for (vertices, batch) in vertices.chunks(BATCH).zip(batches.chunks_exact_mut(batch_bytes)) {
+            for i in 0..BATCH {
+                match vertices.get(i) {
+                    Some(vertex) => {
+                        place(*vertex, &mut there);
+                        encoder.signs.encode(&origin, &there, i, batch);
+                    }
+                    None => encoder.signs.clear(i, batch),
+                }
+            }
+        }
+        Self { vertices, batches }
+    }
+
+    /// The entries probably nearest to a query, among the first `count`.
+    #[inline]
+    fn nearest(&self, encoder: &Encoder, query: &WalkQuery, count: usize) -> [(f32, u32); BEGINNINGS] {
+        let mut best = [(f32::INFINITY, u32::MAX); BEGINNINGS];
+        let batch_bytes = Signs::batch_bytes(encoder.padded());
+        let mut estimates = [0.0; BATCH];
+        for (vertices, batch) in self.vertices[..count]
+            .chunks(BATCH)
+            .zip(self.batches.chunks_exact(batch_bytes))
+        {
+            encoder
+                .signs
+                .estimates(&query.signs, query.to_origin, batch, &mut estimates);
+            let mut below = encoder.signs.below(&estimates, best[BEGINNINGS - 1].0);
+            while below != 0 {
+                let i = below.trailing_zeros() as usize;
+                below &= below - 1;
+                let (Some(vertex), estimate) = (vertices.get(i), estimates[i]) else {
+                    continue;
+                };
+                let place = best.partition_point(|(other, _)| *other <= estimate);
+                if place < BEGINNINGS {
+                    best.copy_within(place..BEGINNINGS - 1, place + 1);
+                    best[place] = (estimate, *vertex);
+                }
+            }
+        }
+        best
+    }
+}
+
+/// Whether a walk holds several vertices at exactly the same distance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Equals {
+    /// All of them: for searches, whose answer they are.
+    All,
+    /// One of them: for insertions. Otherwise a crowd of equal vectors would be all that a new one is linked with.
+    One,
+}
+
+/// Walks over the codes of the vertices: what was met and is nearest is in `memory.pool`, at most `ef` of them. Begins
+/// at the first `entry_count` entries. The query stands in `memory.query`.
+pub(crate) fn walk_codes(
+    nodes: &impl Nodes,
+    encoder: &Encoder,
+    entries: &Entries,
+    entry_count: usize,
+    ef: usize,
+    equals: Equals,
+    memory: &mut Memory,
+) {
+    let Memory {
+        query,
+        pool,
+        visited,
+        links,
+        ..
+    } = memory;
+    pool.reset(ef);
+    visited.reset(nodes.len());
+    for (_, vertex) in entries.nearest(encoder, query, entry_count) {
+        if vertex != u32::MAX && visited.insert(vertex) {
+            pool.offer(encoder.codec.distance(&mut query.code, nodes.record(vertex)), vertex);
+        }
+    }
+    if pool.peek().is_none()
+        && let Some(first) = entries.vertices.first()
+    {
+        // No entry has a distance: the query is beyond what floats can measure. Anything will do.
+        visited.insert(*first);
+        pool.offer(f32::MAX, *first);
+    }
+    while let Some(vertex) = pool.expand() {
+        links.clear();
+        nodes.links(vertex, links);
+        visited.keep_new(links);
+        for link in links.iter() {
+            nodes.prefetch_record(*link);
+        }
+        for link in links.iter() {
+            let distance = encoder.codec.distance(&mut query.code, nodes.record(*link));
+            match equals {
+                Equals::All => pool.offer(distance, *link),
+                Equals::One => pool.offer_distinct(distance, *link),
+            }
+        }
+        if let Some(next) = pool.peek() {
+            nodes.prefetch_links(next);
+        }
+    }
+}
+
+/// What a walk over blocks reads besides.
+pub(crate) trait Blocks: Nodes {
+    /// The node of a vertex.
+    fn node(&self, vertex: u32) -> &[u8];
+    /// Asks for what [`node`](Self::node) will read.
+    fn prefetch_node(&self, vertex: u32);
+    /// Places of the links of a node, and the batches of their sign codes.
+    fn neighbors<'a>(&self, node: &'a [u8]) -> (&'a [[u8; 4]], impl Iterator<Item = &'a [u8]>);
+}
+
+/// Walks over the sign codes of the neighbors: what was expanded is in `memory.expanded`, with its estimated distance.
+pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entries, ef: usize, memory: &mut Memory) {
+    let Memory {
+        query,
+        pool,
+        visited,
+        expanded,
+        ..
+    } = memory;
+    pool.reset(ef);
+    visited.reset(nodes.len());
+    expanded.clear();
+    for (estimate, vertex) in entries.nearest(encoder, query, entries.vertices.len()) {
+        if vertex != u32::MAX && visited.insert(vertex) {
+            nodes.prefetch_node(vertex);
+            pool.offer(estimate, vertex);
+        }
+    }
+    if pool.peek().is_none()
+        && let Some(first) = entries.vertices.first()
+    {
+        visited.insert(*first);
+        pool.offer(f32::MAX, *first);
+    }
+    let mut estimates = [0.0; BATCH];
+    while let Some(vertex) = pool.expand() {
+        // Probably the next one: it arrives while this one is looked at.
+        let probably_next = pool.peek();
+        if let Some(next) = probably_next {
+            nodes.prefetch_node(next);
+        }
+        let node = nodes.node(vertex);
+        let distance = encoder.codec.distance(&mut query.code, nodes.record(vertex));
+        expanded.push((distance, vertex));
+        let (places, batches) = nodes.neighbors(node);
+        for (places, batch) in places.chunks(BATCH).zip(batches) {
+            encoder.signs.estimates(&query.signs, distance, batch, &mut estimates);
+            let mut below = encoder.signs.below(&estimates, pool.bound());
+            while below != 0 {
+                let i = below.trailing_zeros() as usize;
+                below &= below - 1;
+                let Some(place) = places.get(i) else { continue };
+                let link = u32::from_le_bytes(*place);
+                // A link that is not there is damage; see `Graph::open`.
+                if link < nodes.len() && visited.insert(link) {
+                    pool.offer(estimates[i], link);
+                }
+            }
+        }
+        if let Some(next) = pool.peek()
+            && Some(next) != probably_next
+        {
+            nodes.prefetch_node(next);
+        }
+    }
+}

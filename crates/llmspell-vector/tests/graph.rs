@@ -1,0 +1,496 @@
+//! Does a graph find what is near, whatever the data, and keep what it promises?
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for code")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use llmspell_vector::{
+    BuildWatch, ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, TopK, scan,
+};
+
+const LAYOUTS: [GraphLayout; 2] = [GraphLayout::Compact, GraphLayout::Blocks];
+
+#[derive(Clone)]
+struct Set {
+    dim: usize,
+    values: Vec<f32>,
+}
+
+impl Rows for Set {
+    fn row(&self, point: PointId) -> &[f32] {
+        &self.values[point.0 as usize * self.dim..][..self.dim]
+    }
+}
+
+impl Set {
+    fn new(dim: usize, rows: impl Iterator<Item = Vec<f32>>) -> Self {
+        let values: Vec<f32> = rows.flatten().collect();
+        assert!(values.len().is_multiple_of(dim));
+        Self { dim, values }
+    }
+
+    fn points(&self) -> Vec<PointId> {
+        (0..(self.values.len() / self.dim) as u32).map(PointId).collect()
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (PointId, &[f32])> {
+        (0..).map(PointId).zip(self.values.chunks_exact(self.dim))
+    }
+}
+
+/// Counts, and gives up after so many.
+struct Watch {
+    linked: AtomicU64,
+    cancel_at: u64,
+}
+
+impl Watch {
+    fn patient() -> Self {
+        Self::until(u64::MAX)
+    }
+
+    fn until(cancel_at: u64) -> Self {
+        Self {
+            linked: AtomicU64::new(0),
+            cancel_at,
+        }
+    }
+}
+
+impl BuildWatch for Watch {
+    fn advance(&self, points: u64) {
+        self.linked.fetch_add(points, Ordering::Relaxed);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.linked.load(Ordering::Relaxed) >= self.cancel_at
+    }
+}
+
+/// Numbers that look random, the same in every run; about normally distributed.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> f32 {
+        let mut sum = 0.0;
+        for _ in 0..6 {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            sum += (self.0 >> 40) as f32 / (1_u64 << 24) as f32;
+        }
+        (sum - 3.0) * std::f32::consts::SQRT_2
+    }
+
+    fn vector(&mut self, dim: usize, size: f32) -> Vec<f32> {
+        (0..dim).map(|_| self.next() * size).collect()
+    }
+}
+
+/// Vectors around centers, within a few directions: like embeddings.
+fn clustered(count: usize, dim: usize, seed: u64) -> Set {
+    let mut noise = Noise(seed);
+    let directions: Vec<Vec<f32>> = (0..12).map(|_| noise.vector(dim, 0.3)).collect();
+    let centers: Vec<Vec<f32>> = (0..20).map(|_| noise.vector(dim, 0.5)).collect();
+    Set::new(
+        dim,
+        (0..count).map(|row| {
+            let mut vector = centers[row * 7 % centers.len()].clone();
+            for direction in &directions {
+                let amount = noise.next();
+                vector.iter_mut().zip(direction).for_each(|(x, d)| *x += amount * d);
+            }
+            vector.iter_mut().for_each(|x| *x += noise.next() * 0.05);
+            vector
+        }),
+    )
+}
+
+fn config(metric: Metric, dim: usize, layout: GraphLayout) -> GraphConfig {
+    GraphConfig {
+        metric,
+        dim,
+        m: 16,
+        ef_construction: 200,
+        seed: 1,
+        layout,
+    }
+}
+
+fn build(set: &Set, metric: Metric, layout: GraphLayout) -> Graph {
+    let graph = Graph::build(
+        &config(metric, set.dim, layout),
+        &set.points(),
+        set,
+        2,
+        &Watch::patient(),
+    )
+    .unwrap();
+    graph.check().unwrap();
+    graph
+}
+
+/// Distances of the `k` nearest that a search finds: shortlist, then exact distances.
+fn found(graph: &Graph, set: &Set, query: &[f32], k: usize, ef: usize) -> Vec<f32> {
+    let exact = ExactDistance::new(graph.config().metric, query);
+    let mut top = TopK::new(k);
+    for candidate in graph.shortlist(query, k, ef, &|_| false, &mut Scratch::default()) {
+        top.offer(exact.distance(set.row(candidate.point)), candidate.point);
+    }
+    top.into_sorted().0.iter().map(|neighbor| neighbor.distance).collect()
+}
+
+/// Share of the `k` nearest that is found, equally near ones counting the same.
+fn recall(graph: &Graph, set: &Set, queries: &Set, k: usize, ef: usize) -> f64 {
+    let (mut hits, mut wanted) = (0, 0);
+    for (_, query) in queries.rows() {
+        let exact = ExactDistance::new(graph.config().metric, query);
+        let mut top = TopK::new(k);
+        scan(&exact, set.rows(), None, &mut top);
+        let (nearest, _) = top.into_sorted();
+        let farthest = nearest.last().unwrap().distance;
+        wanted += nearest.len();
+        hits += found(graph, set, query, k, ef)
+            .iter()
+            .filter(|distance| **distance <= farthest)
+            .count();
+    }
+    hits as f64 / wanted as f64
+}
+
+fn assert_recall(name: &str, set: &Set, queries: &Set, metric: Metric) {
+    for layout in LAYOUTS {
+        let graph = build(set, metric, layout);
+        let at_100 = recall(&graph, set, queries, 10, 100);
+        assert!(
+            at_100 >= 0.95,
+            "{name}, {metric:?}, {layout:?}: recall {at_100} at ef 100"
+        );
+        assert_eq!(graph.stats().unreachable, 0, "{name}, {metric:?}, {layout:?}");
+    }
+}
+
+#[test]
+fn clustered_vectors_are_found_by_every_metric_and_nearly_all_with_a_wide_beam() {
+    let set = clustered(4_000, 96, 1);
+    let queries = clustered(60, 96, 1);
+    for metric in [Metric::Cosine, Metric::Euclidean, Metric::InnerProduct] {
+        assert_recall("clustered", &set, &queries, metric);
+    }
+    for layout in LAYOUTS {
+        let graph = build(&set, Metric::Cosine, layout);
+        let wide = recall(&graph, &set, &queries, 10, 1_500);
+        assert!(wide >= 0.999, "{layout:?}: {wide}");
+    }
+}
+
+#[test]
+fn vectors_of_one_component_are_found() {
+    let mut noise = Noise(2);
+    let set = Set::new(1, (0..3_000).map(|_| noise.vector(1, 1.0)));
+    let queries = Set::new(1, (0..60).map(|_| noise.vector(1, 1.0)));
+    assert_recall("one component", &set, &queries, Metric::Euclidean);
+}
+
+#[test]
+fn clusters_far_apart_are_all_found() {
+    let mut noise = Noise(3);
+    let mut far = |count: usize| {
+        Set::new(
+            24,
+            (0..count).map(|row| {
+                let mut vector = noise.vector(24, 1.0);
+                vector[row % 24] += 1_000.0 * (1 + row % 5) as f32;
+                vector
+            }),
+        )
+    };
+    let (set, queries) = (far(3_000), far(60));
+    assert_recall("far apart", &set, &queries, Metric::Euclidean);
+}
+
+#[test]
+fn duplicates_hide_nothing() {
+    let mut noise = Noise(4);
+    let set = Set::new(
+        32,
+        (0..3_000).map(|row| {
+            if row % 3 == 0 {
+                vec![0.5; 32]
+            } else {
+                noise.vector(32, 1.0)
+            }
+        }),
+    );
+    let queries = Set::new(32, (0..60).map(|_| noise.vector(32, 1.0)));
+    assert_recall("duplicates", &set, &queries, Metric::Euclidean);
+}
+
+#[test]
+fn of_equal_vectors_as_many_are_found_as_are_wanted() {
+    let set = Set::new(8, (0..500).map(|_| vec![1.0; 8]));
+    for (layout, metric) in LAYOUTS
+        .into_iter()
+        .flat_map(|layout| [Metric::Cosine, Metric::Euclidean].map(|metric| (layout, metric)))
+    {
+        let graph = build(&set, metric, layout);
+        assert_eq!(
+            found(&graph, &set, &[1.0; 8], 10, 50),
+            [0.0; 10],
+            "{layout:?} {metric:?}"
+        );
+    }
+}
+
+#[test]
+fn long_and_short_vectors_are_found_by_their_product() {
+    let mut noise = Noise(5);
+    let mut any = |count: usize| {
+        Set::new(
+            48,
+            (0..count).map(|row| {
+                let size = 1.0 + (row * 31 % 997) as f32 / 100.0;
+                noise.vector(48, size)
+            }),
+        )
+    };
+    let (set, queries) = (any(3_000), any(60));
+    assert_recall("norms", &set, &queries, Metric::InnerProduct);
+}
+
+#[test]
+fn one_point_and_two_points_are_graphs() {
+    for (layout, count) in LAYOUTS
+        .into_iter()
+        .flat_map(|layout| [(layout, 1), (layout, 2), (layout, 40)])
+    {
+        let set = clustered(count, 20, 6);
+        let graph = build(&set, Metric::Cosine, layout);
+        assert_eq!(
+            found(&graph, &set, set.row(PointId(0)), 100, 100).len(),
+            count,
+            "{layout:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_hidden_is_not_found_but_still_leads_on() {
+    let set = clustered(2_000, 64, 7);
+    for layout in LAYOUTS {
+        let graph = build(&set, Metric::Cosine, layout);
+        let is_hidden = |point: PointId| !point.0.is_multiple_of(4);
+        let mut scratch = Scratch::default();
+        let candidates = graph.shortlist(set.row(PointId(3)), 10, 200, &is_hidden, &mut scratch);
+        assert!(candidates.len() >= 10, "{layout:?}");
+        assert!(
+            candidates.iter().all(|candidate| candidate.point.0.is_multiple_of(4)),
+            "{layout:?}"
+        );
+        assert!(
+            candidates
+                .iter()
+                .all(|candidate| graph.point(candidate.vertex) == candidate.point)
+        );
+    }
+}
+
+#[test]
+fn points_that_come_later_are_found_like_the_others() {
+    let set = clustered(3_000, 64, 8);
+    let queries = clustered(60, 64, 8);
+    let points = set.points();
+    for layout in LAYOUTS {
+        let first = Graph::build(
+            &config(Metric::Cosine, 64, layout),
+            &points[..2_000],
+            &set,
+            1,
+            &Watch::patient(),
+        )
+        .unwrap();
+        let mut graph = first.clone();
+        for more in points[2_000..].chunks(300) {
+            graph = graph.extended(more, &set, &Watch::patient()).unwrap();
+        }
+        graph.check().unwrap();
+        assert_eq!((first.len(), graph.len()), (2_000, 3_000));
+        let recall = recall(&graph, &set, &queries, 10, 100);
+        assert!(recall >= 0.95, "{layout:?}: {recall}");
+        // Each finds itself.
+        let lost = points[2_000..].iter().filter(|point| {
+            let mut scratch = Scratch::default();
+            !graph
+                .shortlist(set.row(**point), 10, 100, &|_| false, &mut scratch)
+                .iter()
+                .any(|candidate| candidate.point == **point)
+        });
+        assert!(lost.count() <= 2, "{layout:?}");
+        // What was there before is what it was.
+        assert_eq!(first.changed(), 0);
+        first.check().unwrap();
+    }
+}
+
+#[test]
+fn a_graph_that_was_written_answers_as_before_changed_or_not() {
+    let set = clustered(1_500, 40, 9);
+    let points = set.points();
+    for (layout, metric) in LAYOUTS.into_iter().zip([Metric::InnerProduct, Metric::Cosine]) {
+        let config = config(metric, 40, layout);
+        let built = Graph::build(&config, &points[..1_200], &set, 2, &Watch::patient()).unwrap();
+        let changed = built.extended(&points[1_200..], &set, &Watch::patient()).unwrap();
+        assert!(changed.changed() > 300);
+        for graph in [built, changed] {
+            let mut bytes = Vec::new();
+            assert_eq!(graph.write_to(&mut bytes).unwrap(), bytes.len() as u64);
+            let opened = Graph::open(Arc::new(bytes)).unwrap();
+            opened.check().unwrap();
+            assert_eq!(
+                (opened.config(), opened.len(), opened.changed()),
+                (&config, graph.len(), 0)
+            );
+            for query in (0..1_500).step_by(50) {
+                let shortlist = |graph: &Graph| {
+                    graph
+                        .shortlist(set.row(PointId(query)), 10, 60, &|_| false, &mut Scratch::default())
+                        .to_vec()
+                };
+                assert_eq!(shortlist(&opened), shortlist(&graph));
+            }
+        }
+    }
+}
+
+#[test]
+fn one_thread_and_one_seed_make_one_graph() {
+    let set = clustered(800, 32, 10);
+    let bytes = |seed| {
+        let config = GraphConfig {
+            seed,
+            ..config(Metric::Cosine, 32, GraphLayout::Blocks)
+        };
+        let mut bytes = Vec::new();
+        let graph = Graph::build(&config, &set.points(), &set, 1, &Watch::patient()).unwrap();
+        graph.write_to(&mut bytes).unwrap();
+        bytes
+    };
+    assert_eq!(bytes(3), bytes(3));
+    assert_ne!(bytes(3), bytes(4));
+}
+
+#[test]
+fn points_keep_their_names() {
+    let set = clustered(300, 16, 11);
+    let points: Vec<PointId> = (0..300).rev().map(PointId).collect();
+    let graph = Graph::build(
+        &config(Metric::Cosine, 16, GraphLayout::Compact),
+        &points,
+        &set,
+        2,
+        &Watch::patient(),
+    )
+    .unwrap();
+    let named: Vec<PointId> = (0..graph.len()).map(|vertex| graph.point(vertex)).collect();
+    assert_eq!(named, points);
+    let mut scratch = Scratch::default();
+    let nearest = graph.shortlist(set.row(PointId(42)), 5, 50, &|_| false, &mut scratch)[0];
+    assert_eq!(nearest.point, PointId(42));
+}
+
+#[test]
+fn a_build_that_is_cancelled_gives_nothing() {
+    let set = clustered(2_000, 16, 12);
+    for layout in LAYOUTS {
+        let config = config(Metric::Cosine, 16, layout);
+        assert!(Graph::build(&config, &set.points(), &set, 2, &Watch::until(1_000)).is_none());
+        assert!(Graph::build(&config, &set.points(), &set, 2, &Watch::until(0)).is_none());
+    }
+    let graph = build(&clustered(200, 16, 12), Metric::Cosine, GraphLayout::Compact);
+    assert!(graph.extended(&set.points()[200..], &set, &Watch::until(10)).is_none());
+}
+
+#[test]
+fn progress_counts_every_point_once() {
+    let set = clustered(700, 16, 13);
+    let watch = Watch::patient();
+    let _ = Graph::build(
+        &config(Metric::Cosine, 16, GraphLayout::Compact),
+        &set.points(),
+        &set,
+        2,
+        &watch,
+    );
+    assert_eq!(watch.linked.into_inner(), 700);
+}
+
+#[test]
+fn queries_beyond_what_floats_can_measure_get_an_answer() {
+    let set = clustered(500, 16, 14);
+    for (layout, metric) in LAYOUTS
+        .into_iter()
+        .flat_map(|layout| [Metric::Euclidean, Metric::InnerProduct].map(|metric| (layout, metric)))
+    {
+        let graph = build(&set, metric, layout);
+        for query in [[1.0e19; 16], [f32::MAX; 16], [0.0; 16], [f32::MIN_POSITIVE; 16]] {
+            let mut scratch = Scratch::default();
+            assert!(
+                !graph.shortlist(&query, 5, 20, &|_| false, &mut scratch).is_empty(),
+                "{layout:?} {metric:?} {query:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn vectors_at_the_edges_of_floats_make_a_graph() {
+    let set = Set::new(
+        4,
+        (0..200).map(|row| vec![if row % 2 == 0 { 1.0e-25 } else { 1.0e18 } * (1.0 + row as f32); 4]),
+    );
+    for layout in LAYOUTS {
+        for metric in [Metric::Cosine, Metric::Euclidean, Metric::InnerProduct] {
+            let graph = build(&set, metric, layout);
+            assert_eq!(graph.len(), 200);
+            let _ = found(&graph, &set, &[1.0; 4], 10, 50);
+        }
+    }
+}
+
+#[test]
+fn damaged_bytes_are_refused_or_searched_without_a_panic() {
+    let set = clustered(300, 16, 15);
+    for layout in LAYOUTS {
+        let mut bytes = Vec::new();
+        build(&set, Metric::Cosine, layout).write_to(&mut bytes).unwrap();
+        let (mut opened, mut refused) = (0, 0);
+        for place in (0..160).chain((160..bytes.len()).step_by(97)) {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut damaged = bytes.clone();
+                damaged[place] ^= flip;
+                match Graph::open(Arc::new(damaged)) {
+                    Ok(graph) => {
+                        opened += 1;
+                        let known: BTreeSet<u32> = (0..graph.len()).collect();
+                        let dim = graph.config().dim;
+                        let mut scratch = Scratch::default();
+                        let candidates = graph.shortlist(&vec![0.3; dim], 5, 30, &|_| false, &mut scratch);
+                        assert!(candidates.iter().all(|candidate| known.contains(&candidate.vertex)));
+                        let _ = (graph.check(), graph.stats());
+                    }
+                    Err(damage) => {
+                        refused += 1;
+                        assert!(!damage.0.is_empty());
+                    }
+                }
+            }
+        }
+        assert!(opened > 0 && refused > 0);
+        for len in [0, 7, 127, 128, bytes.len() - 1] {
+            assert!(Graph::open(Arc::new(bytes[..len].to_vec())).is_err(), "{len} bytes");
+        }
+    }
+}
