@@ -14,9 +14,9 @@ use crate::limits::{EF_CONSTRUCTION_RANGE, EF_SEARCH_MAX, M_RANGE};
 ///
 /// | preset                           | `m` | `ef_construction` | `ef_search` | for                        |
 /// |----------------------------------|----:|------------------:|------------:|----------------------------|
-/// | [`fast`](Self::fast)             |  12 |               100 |          40 | prototypes, small machines |
-/// | [`balanced`](Self::balanced)     |  16 |               200 |         100 | most applications          |
-/// | [`accurate`](Self::accurate)     |  32 |               400 |         256 | when a miss is expensive   |
+/// | [`fast`](Self::fast)             |  12 |                64 |          40 | prototypes, small machines |
+/// | [`balanced`](Self::balanced)     |  16 |               100 |         100 | most applications          |
+/// | [`accurate`](Self::accurate)     |  32 |               256 |         256 | when a miss is expensive   |
 ///
 /// A namespace without a graph is searched exactly and needs none of the three numbers.
 ///
@@ -66,19 +66,19 @@ impl HNSWConfig {
     /// Small and quick.
     #[must_use]
     pub fn fast() -> Self {
-        Self::preset(12, 100, 40)
+        Self::preset(12, 64, 40)
     }
 
     /// The default.
     #[must_use]
     pub fn balanced() -> Self {
-        Self::preset(16, 200, 100)
+        Self::preset(16, 100, 100)
     }
 
     /// Highest recall.
     #[must_use]
     pub fn accurate() -> Self {
-        Self::preset(32, 400, 256)
+        Self::preset(32, 256, 256)
     }
 
     fn preset(m: usize, ef_construction: usize, ef_search: usize) -> Self {

@@ -79,7 +79,9 @@ impl Nodes for Builder<'_> {
     }
 
     #[inline]
-    fn prefetch_links(&self, _vertex: u32) {}
+    fn prefetch_links(&self, vertex: u32) {
+        prefetch(self.list(vertex), 8);
+    }
 }
 
 impl Builder<'_> {
@@ -114,18 +116,19 @@ impl Builder<'_> {
             Equals::One,
             memory,
         );
-        let degree_max = self.config.degree_max();
+        // The places that are left fill with links back.
+        let kept = self.config.m + self.config.m / 2;
         candidates.clear();
         let found = memory
             .pool
             .held()
             .map(|(_, found)| found)
             .filter(|found| *found != vertex);
-        for found in found.take(CANDIDATES_PER_LINK * degree_max) {
+        for found in found.take(CANDIDATES_PER_LINK * kept) {
             let (other, other_trait) = self.exact.row(found);
             candidates.push((self.exact.space.distance(row, row_trait, other, other_trait), found));
         }
-        prune(self.exact, candidates, degree_max);
+        prune(self.exact, candidates, kept);
         {
             let _lock = self.lock(vertex);
             // Others may have linked here already.

@@ -51,6 +51,10 @@ impl Pool {
     /// have equal codes, one stands for all.
     #[inline]
     pub(crate) fn offer_distinct(&mut self, distance: f32, vertex: u32) {
+        let is_nearer = distance < self.bound();
+        if !is_nearer {
+            return;
+        }
         let place = self.entries.partition_point(|(other, _)| *other < distance);
         if self.entries.get(place).is_none_or(|(other, _)| *other != distance) {
             self.offer(distance, vertex);
@@ -105,6 +109,12 @@ impl Visited {
         if self.words.len() < words {
             self.words.resize(words, 0);
         }
+    }
+
+    /// Whether a vertex was met before.
+    #[inline]
+    pub(crate) fn contains(&self, vertex: u32) -> bool {
+        self.words[vertex as usize / 64] >> (vertex % 64) & 1 == 1
     }
 
     /// Meets a vertex; says whether for the first time.
@@ -190,6 +200,6 @@ mod tests {
         assert_eq!(some, [64, 65]);
         visited.reset(300);
         assert!(visited.insert(64));
-        assert!(visited.insert(3) && visited.insert(199) && visited.insert(299));
+        assert!(visited.insert(3) && !visited.contains(199) && visited.insert(299));
     }
 }

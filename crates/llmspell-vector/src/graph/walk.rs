@@ -152,6 +152,9 @@ pub(crate) fn walk_codes(
         for link in links.iter() {
             nodes.prefetch_record(*link);
         }
+        if let Some(next) = pool.peek() {
+            nodes.prefetch_links(next);
+        }
         for link in links.iter() {
             let distance = encoder.codec.distance(&mut query.code, nodes.record(*link));
             match equals {
@@ -175,7 +178,14 @@ pub(crate) trait Blocks: Nodes {
     fn neighbors<'a>(&self, node: &'a [u8]) -> (&'a [[u8; 4]], impl Iterator<Item = &'a [u8]>);
 }
 
+/// Vertices per place of the beam below which a walk over blocks offers each vertex once only.
+const ONCE_BELOW: usize = 4;
+
 /// Walks over the sign codes of the neighbors: what was expanded is in `memory.expanded`, with its estimated distance.
+///
+/// A vertex is offered from every neighbor that is expanded, each time with another estimate: so one that was placed
+/// too far is placed better from a nearer neighbor, and is expanded earlier. It may stand in the pool several times, and
+/// is expanded once. Where the beam is about as wide as the graph, there is no room for that.
 pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entries, ef: usize, memory: &mut Memory) {
     let Memory {
         query,
@@ -184,11 +194,12 @@ pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entr
         expanded,
         ..
     } = memory;
+    let offers_once = nodes.len() as usize / ONCE_BELOW < ef;
     pool.reset(ef);
     visited.reset(nodes.len());
     expanded.clear();
     for (estimate, vertex) in entries.nearest(encoder, query, entries.vertices.len()) {
-        if vertex != u32::MAX && visited.insert(vertex) {
+        if vertex != u32::MAX && (!offers_once || visited.insert(vertex)) {
             nodes.prefetch_node(vertex);
             pool.offer(estimate, vertex);
         }
@@ -196,11 +207,16 @@ pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entr
     if pool.peek().is_none()
         && let Some(first) = entries.vertices.first()
     {
-        visited.insert(*first);
+        if offers_once {
+            visited.insert(*first);
+        }
         pool.offer(f32::MAX, *first);
     }
     let mut estimates = [0.0; BATCH];
     while let Some(vertex) = pool.expand() {
+        if !offers_once && !visited.insert(vertex) {
+            continue;
+        }
         // Probably the next one: it arrives while this one is looked at.
         let probably_next = pool.peek();
         if let Some(next) = probably_next {
@@ -219,7 +235,15 @@ pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entr
                 let Some(place) = places.get(i) else { continue };
                 let link = u32::from_le_bytes(*place);
                 // A link that is not there is damage; see `Graph::open`.
-                if link < nodes.len() && visited.insert(link) {
+                if link >= nodes.len() {
+                    continue;
+                }
+                let is_wanted = if offers_once {
+                    visited.insert(link)
+                } else {
+                    !visited.contains(link)
+                };
+                if is_wanted {
                     pool.offer(estimates[i], link);
                 }
             }

@@ -50,17 +50,20 @@ fn is_allowed(name: &str) -> bool {
     }
 }
 
-/// Asks for the first `lines` cache lines of `bytes`, as far as there are so many.
+/// Asks for the first `lines` cache lines of `values`, as far as there are so many.
 #[inline]
-pub(crate) fn prefetch(bytes: &[u8], lines: usize) {
+pub(crate) fn prefetch<T>(values: &[T], lines: usize) {
     #[cfg(target_arch = "x86_64")]
-    for line in bytes.chunks(64).take(lines) {
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing that the program sees, from any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+        let start: *const i8 = values.as_ptr().cast();
+        for line in 0..size_of_val(values).div_ceil(64).min(lines) {
+            // SAFETY: a prefetch reads nothing that the program sees, from any address; this one is inside `values`.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(64 * line)) }
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (bytes, lines);
+    let _ = (values, lines);
 }
 
 /// One loop per operation, all for the same instruction set. Get one with [`Kernels::detect`] and keep it.
