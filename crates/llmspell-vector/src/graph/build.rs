@@ -14,7 +14,7 @@ use crate::graph::encoder::Encoder;
 use crate::graph::nodes::{NONE, NodeLayout};
 use crate::graph::prune::{Exact, prune};
 use crate::graph::reach::Reached;
-use crate::graph::walk::{Entries, Equals, Memory, Nodes, walk_codes};
+use crate::graph::walk::{Entries, Memory, Nodes, walk_codes};
 use crate::graph::{BuildWatch, GraphConfig, GraphLayout, Rows};
 use crate::kernels::prefetch;
 use crate::neighbor::PointId;
@@ -113,7 +113,7 @@ impl Builder<'_> {
             &self.entries,
             ready,
             self.config.ef_construction,
-            Equals::One,
+            1,
             memory,
         );
         // The places that are left fill with links back.

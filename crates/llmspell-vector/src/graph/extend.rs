@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::graph::build::BlockRoom;
 use crate::graph::nodes::NONE;
 use crate::graph::prune::{Exact, prune};
-use crate::graph::walk::{Blocks, Equals, Memory, walk_codes};
+use crate::graph::walk::{Blocks, Memory, walk_codes};
 use crate::graph::{BuildWatch, Graph, GraphLayout, Rows};
 use crate::neighbor::PointId;
 
@@ -59,7 +59,7 @@ impl Graph {
             entries,
             entries.vertices.len(),
             ef,
-            Equals::One,
+            1,
             &mut work.memory,
         );
         let degree_max = head.config.degree_max();

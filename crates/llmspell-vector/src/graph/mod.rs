@@ -50,7 +50,7 @@ use crate::distance::Metric;
 use crate::neighbor::PointId;
 use image::{AlignedBytes, Head, Sections};
 use nodes::{Changes, NONE, NodeLayout};
-use walk::{Blocks, Equals, Memory, Nodes, walk_blocks, walk_codes};
+use walk::{Blocks, Memory, Nodes, walk_blocks, walk_codes};
 
 /// Components at which a shortlist has twice as many candidates as are wanted: what the error of a code of half bytes
 /// puts too far behind. With fewer components the error is larger, and exact distances are cheaper.
@@ -166,6 +166,7 @@ impl Graph {
         let Scratch { memory, found } = scratch;
         head.encoder.prepare(query, &mut memory.query);
         let ef = ef.max(k).clamp(1, self.len() as usize);
+        let equals_max = if ef < self.len() as usize { k.max(1) } else { usize::MAX };
         found.clear();
         let mut push = |estimate: f32, vertex: u32| {
             let point = self.point(vertex);
@@ -186,7 +187,7 @@ impl Graph {
                     entries,
                     entries.vertices.len(),
                     ef,
-                    Equals::All,
+                    equals_max,
                     memory,
                 );
                 memory.pool.held().for_each(|(estimate, vertex)| push(estimate, vertex));

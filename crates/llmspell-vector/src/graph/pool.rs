@@ -39,25 +39,32 @@ impl Pool {
         if !is_nearer {
             return;
         }
+        let place = self.entries.partition_point(|(other, _)| *other <= distance);
+        self.insert(place, distance, vertex);
+    }
+
+    #[inline]
+    fn insert(&mut self, place: usize, distance: f32, vertex: u32) {
         if self.entries.len() == self.capacity {
+            // Nearer than the last, so `place` is not beyond it.
             self.entries.pop();
         }
-        let place = self.entries.partition_point(|(other, _)| *other <= distance);
         self.entries.insert(place, (distance, vertex));
         self.next = self.next.min(place);
     }
 
-    /// Takes a vertex in, if it is nearer than the bound and none is held at exactly its distance: of equal vectors, which
-    /// have equal codes, one stands for all.
+    /// Takes a vertex in, if it is nearer than the bound and fewer than `equals_max` are held at exactly its distance:
+    /// equal vectors have equal codes, and a crowd of them would be all that a walk sees.
     #[inline]
-    pub(crate) fn offer_distinct(&mut self, distance: f32, vertex: u32) {
+    pub(crate) fn offer_among_equals(&mut self, distance: f32, vertex: u32, equals_max: usize) {
         let is_nearer = distance < self.bound();
         if !is_nearer {
             return;
         }
-        let place = self.entries.partition_point(|(other, _)| *other < distance);
-        if self.entries.get(place).is_none_or(|(other, _)| *other != distance) {
-            self.offer(distance, vertex);
+        let place = self.entries.partition_point(|(other, _)| *other <= distance);
+        let is_one_too_many = place >= equals_max && self.entries[place - equals_max].0 == distance;
+        if !is_one_too_many {
+            self.insert(place, distance, vertex);
         }
     }
 
@@ -181,13 +188,18 @@ mod tests {
     }
 
     #[test]
-    fn of_equal_distances_one_is_held_if_they_shall_be_distinct() {
-        let mut pool = Pool::default();
-        pool.reset(3);
-        for (distance, vertex) in [(2.0, 0), (1.0, 1), (2.0, 2), (1.0, 3), (3.0, 4)] {
-            pool.offer_distinct(distance, vertex);
-        }
-        assert_eq!(pool.held().collect::<Vec<_>>(), [(1.0, 1), (2.0, 0), (3.0, 4)]);
+    fn of_equal_distances_only_so_many_are_held() {
+        let held = |equals_max| {
+            let mut pool = Pool::default();
+            pool.reset(4);
+            for (distance, vertex) in [(2.0, 0), (1.0, 1), (2.0, 2), (1.0, 3), (2.0, 4), (3.0, 5)] {
+                pool.offer_among_equals(distance, vertex, equals_max);
+            }
+            pool.held().collect::<Vec<_>>()
+        };
+        assert_eq!(held(1), [(1.0, 1), (2.0, 0), (3.0, 5)]);
+        assert_eq!(held(2), [(1.0, 1), (1.0, 3), (2.0, 0), (2.0, 2)]);
+        assert_eq!(held(9), [(1.0, 1), (1.0, 3), (2.0, 0), (2.0, 2)]);
     }
 
     #[test]

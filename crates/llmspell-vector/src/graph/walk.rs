@@ -104,24 +104,16 @@ impl Entries {
     }
 }
 
-/// Whether a walk holds several vertices at exactly the same distance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Equals {
-    /// All of them: for searches, whose answer they are.
-    All,
-    /// One of them: for insertions. Otherwise a crowd of equal vectors would be all that a new one is linked with.
-    One,
-}
-
 /// Walks over the codes of the vertices: what was met and is nearest is in `memory.pool`, at most `ef` of them. Begins
-/// at the first `entry_count` entries. The query stands in `memory.query`.
+/// at the first `entry_count` entries. At most `equals_max` of those at exactly the same distance are held: for an
+/// insertion one, for a search as many as are wanted. The query stands in `memory.query`.
 pub(crate) fn walk_codes(
     nodes: &impl Nodes,
     encoder: &Encoder,
     entries: &Entries,
     entry_count: usize,
     ef: usize,
-    equals: Equals,
+    equals_max: usize,
     memory: &mut Memory,
 ) {
     let Memory {
@@ -157,10 +149,7 @@ pub(crate) fn walk_codes(
         }
         for link in links.iter() {
             let distance = encoder.codec.distance(&mut query.code, nodes.record(*link));
-            match equals {
-                Equals::All => pool.offer(distance, *link),
-                Equals::One => pool.offer_distinct(distance, *link),
-            }
+            pool.offer_among_equals(distance, *link, equals_max);
         }
         if let Some(next) = pool.peek() {
             nodes.prefetch_links(next);
