@@ -1,6 +1,6 @@
 //! The maths of vector search: floats and `u32` points in, the nearest points out.
 //!
-//! Nothing here knows of files, threads, scopes or ids of users.
+//! Nothing here knows of files, scopes or ids of users.
 //!
 //! | file or folder | question                                              |
 //! |----------------|-------------------------------------------------------|
@@ -10,9 +10,12 @@
 //! | `neighbor.rs`  | what is found? [`Neighbor`], [`PointId`]              |
 //! | `aligned.rs`   | how does a query lie in memory?                       |
 //! | `kernels/`     | which loop is the fastest on this CPU? [`Kernels`]    |
+//! | `quantize/`    | how is a vector made small, and compared?             |
+//! | `graph/`       | which points are probably nearest? [`Graph`]          |
+//! | `random.rs`    | where do random choices come from?                    |
 //!
-//! Not here yet: compact codes (`quantize/`) and the graph (`graph/`). They will produce a shortlist of points, and
-//! [`ExactDistance`] and [`TopK`] will rescore it.
+//! A [`Graph`] gives a shortlist of points; [`ExactDistance`] and [`TopK`] rescore it. Threads are started only for the
+//! time of a build, as many as are asked for.
 //!
 //! ```
 //! use llmspell_vector::{ExactDistance, Metric, PointId, TopK, scan};
@@ -43,7 +46,7 @@ pub use distance::{ExactDistance, Metric};
 pub use graph::{
     BuildWatch, Candidate, Graph, GraphConfig, GraphDamage, GraphLayout, GraphStats, IndexBytes, Rows, Scratch,
 };
-pub use kernels::Kernels;
+pub use kernels::{Kernels, prefetch_row};
 pub use neighbor::{Neighbor, PointId};
 pub use scan::{collect_ties, scan};
 pub use top_k::{TiesDropped, TopK};

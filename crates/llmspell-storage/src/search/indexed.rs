@@ -12,7 +12,7 @@
 use std::cmp::Ordering;
 
 use llmspell_core::{DistanceMetric, Memory, Result, VectorQuery, VectorResult, limits::EF_SEARCH_MAX};
-use llmspell_vector::{ExactDistance, Neighbor, PointId, TiesDropped, TopK};
+use llmspell_vector::{ExactDistance, Neighbor, PointId, TiesDropped, TopK, prefetch_row};
 use roaring::RoaringBitmap;
 
 use super::tail::Tail;
@@ -193,6 +193,13 @@ impl Indexed<'_> {
         let mut graph = std::mem::take(&mut scratch.graph);
         let (query, k) = (&self.query.vector, self.query.k);
         let candidates = self.index.graph.shortlist(query, k, ef, is_hidden, &mut graph);
+        if !by_file {
+            for candidate in candidates {
+                if let Some(slot) = self.state.slot(candidate.point) {
+                    prefetch_row(self.view.vector(slot));
+                }
+            }
+        }
         let rescored = candidates.iter().try_for_each(|candidate| {
             let point = candidate.point;
             let (exact, generation) = if by_file {
