@@ -31,6 +31,8 @@ enum Command {
     Asan(memcheck::Arguments),
     /// Runs the tests of `llmspell-vector` under valgrind.
     Valgrind(memcheck::Arguments),
+    /// Runs the lists that threads share in every interleaving of their steps.
+    Loom,
     /// What `crash` starts, and kills.
     #[command(hide = true)]
     CrashWriter(crash::ChildArguments),
@@ -60,6 +62,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Soak(arguments) => soak::run(&arguments),
         Command::BenchMillion(arguments) => million::run(&arguments),
         Command::Asan(arguments) => memcheck::asan(&arguments),
+        Command::Loom => memcheck::loom(),
         Command::Valgrind(arguments) => memcheck::valgrind(&arguments),
         Command::CrashWriter(arguments) => crash::write(&arguments),
         Command::CrashChecker(arguments) => crash::check(&arguments),

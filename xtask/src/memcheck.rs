@@ -3,6 +3,7 @@
 //! ```text
 //! cargo xtask asan        its tests under the address sanitizer; needs a nightly toolchain
 //! cargo xtask valgrind    its tests under valgrind, which knows no AVX-512
+//! cargo xtask loom        the lists that threads share, in every interleaving that the memory model allows
 //! ```
 //!
 //! Where the tool is not there, nothing is installed and the exit code is 2.
@@ -93,6 +94,19 @@ pub(crate) fn valgrind(arguments: &Arguments) -> Result<()> {
         );
     }
     println!("no access beside its memory and no leak was seen");
+    Ok(())
+}
+
+/// Runs the tests of the shared lists in every interleaving.
+pub(crate) fn loom() -> Result<()> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(["test", "--release", "-p", PACKAGE, "--lib", "interleavings"])
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_TARGET_DIR", target_directory("loom"));
+    println!("{cargo:?}");
+    let status = cargo.status().context("start cargo")?;
+    ensure!(status.success(), "an interleaving broke a promise");
     Ok(())
 }
 

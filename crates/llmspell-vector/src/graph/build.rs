@@ -4,25 +4,23 @@
 //! those already there, chosen by exact distances, and link back. Lists of links may grow a third beyond their limit
 //! before they are pruned, so that a link costs no pruning of its own most of the time.
 //!
-//! Links are atomic: walks read them without locks while others write. A reader may see parts of an old and of a new
-//! list; each part is a vertex, and that is all a walk needs. Only writers of one list exclude each other.
+//! Walks read the lists without locks while others write them; see `lists.rs`.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::distance::Metric;
 use crate::graph::encoder::Encoder;
-use crate::graph::nodes::{NONE, NodeLayout};
+use crate::graph::lists::{Added, Lists};
+use crate::graph::nodes::NodeLayout;
 use crate::graph::prune::{Exact, prune};
 use crate::graph::reach::Reached;
 use crate::graph::walk::{Entries, Memory, Nodes, walk_codes};
 use crate::graph::{BuildWatch, GraphConfig, GraphLayout, Rows};
 use crate::kernels::prefetch;
 use crate::neighbor::PointId;
-use crate::quantize::Codec;
+use crate::quantize::{Bytes, Codec};
 use crate::random::Random;
 
-/// Lists of links that share a lock.
-const STRIPES: usize = 1 << 12;
 /// Vertices that a thread takes at once.
 const CHUNK: usize = 32;
 /// Candidates per link whose exact distance is computed.
@@ -48,10 +46,7 @@ struct Builder<'a> {
     exact: Exact<'a>,
     record_bytes: usize,
     records: &'a [u8],
-    /// Places for links per vertex.
-    room: usize,
-    links: Vec<AtomicU32>,
-    locks: Vec<Mutex<()>>,
+    lists: Lists,
     entries: Entries,
     /// How many of the entries are linked.
     entries_ready: AtomicUsize,
@@ -69,8 +64,7 @@ impl Nodes for Builder<'_> {
 
     #[inline]
     fn links(&self, vertex: u32, out: &mut Vec<u32>) {
-        let links = self.list(vertex).iter().map(|link| link.load(Ordering::Relaxed));
-        out.extend(links.take_while(|link| *link != NONE));
+        self.lists.read(vertex, out);
     }
 
     #[inline]
@@ -80,32 +74,14 @@ impl Nodes for Builder<'_> {
 
     #[inline]
     fn prefetch_links(&self, vertex: u32) {
-        prefetch(self.list(vertex), 8);
+        prefetch(self.lists.places(vertex), 8);
     }
 }
 
 impl Builder<'_> {
-    fn list(&self, vertex: u32) -> &[AtomicU32] {
-        &self.links[vertex as usize * self.room..][..self.room]
-    }
-
-    fn lock(&self, vertex: u32) -> std::sync::MutexGuard<'_, ()> {
-        let lock = &self.locks[vertex as usize % STRIPES];
-        lock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Replaces a list. Whoever reads meanwhile sees vertices of either.
-    fn write(&self, vertex: u32, links: impl Iterator<Item = u32>) {
-        let links = links.chain(std::iter::repeat(NONE));
-        for (place, link) in self.list(vertex).iter().zip(links) {
-            place.store(link, Ordering::Relaxed);
-        }
-    }
-
     /// Links a vertex with those near to it.
     fn insert(&self, vertex: u32, memory: &mut Memory, candidates: &mut Vec<(f32, u32)>) {
-        let (row, row_trait) = self.exact.row(vertex);
-        self.encoder.prepare(row, &mut memory.query);
+        self.encoder.prepare(self.exact.row(vertex).0, &mut memory.query);
         let ready = self.entries_ready.load(Ordering::Acquire);
         walk_codes(
             self,
@@ -125,23 +101,15 @@ impl Builder<'_> {
             .map(|(_, found)| found)
             .filter(|found| *found != vertex);
         for found in found.take(CANDIDATES_PER_LINK * kept) {
-            let (other, other_trait) = self.exact.row(found);
-            candidates.push((self.exact.space.distance(row, row_trait, other, other_trait), found));
+            candidates.push((self.exact.distance(vertex, found), found));
         }
         prune(self.exact, candidates, kept);
         {
-            let _lock = self.lock(vertex);
+            let list = self.lists.lock(vertex);
             // Others may have linked here already.
-            let mut links: Vec<u32> = candidates.iter().map(|(_, found)| *found).collect();
-            let mut there = Vec::new();
-            self.links(vertex, &mut there);
-            links.extend(
-                there
-                    .into_iter()
-                    .filter(|link| !candidates.iter().any(|(_, found)| found == link)),
-            );
-            links.truncate(self.room);
-            self.write(vertex, links.into_iter());
+            let is_found = |link: &u32| candidates.iter().any(|(_, found)| found == link);
+            let there: Vec<u32> = list.links().filter(|link| !is_found(link)).collect();
+            list.replace(candidates.iter().map(|(_, found)| *found).chain(there));
         }
         let found = std::mem::take(candidates);
         for (distance, other) in &found {
@@ -156,21 +124,14 @@ impl Builder<'_> {
     /// vertex that is equal too. So equal vectors make a tree, and crowd out nothing else.
     fn link_back(&self, mut from: u32, vertex: u32, distance: f32, candidates: &mut Vec<(f32, u32)>) {
         for _ in 0..EQUALS_DEPTH_MAX {
-            let lock = self.lock(from);
-            for place in self.list(from) {
-                let link = place.load(Ordering::Relaxed);
-                if link == vertex {
-                    return;
-                }
-                if link == NONE {
-                    place.store(vertex, Ordering::Relaxed);
-                    return;
-                }
+            let list = self.lists.lock(from);
+            if list.add(vertex) == Added::Yes {
+                return;
             }
             candidates.clear();
             self.measure(from, candidates);
             if self.exact.space.is_same(distance) {
-                drop(lock);
+                drop(list);
                 let equals = candidates
                     .iter()
                     .filter(|(distance, _)| self.exact.space.is_same(*distance));
@@ -186,21 +147,17 @@ impl Builder<'_> {
             }
             candidates.push((distance, vertex));
             prune(self.exact, candidates, self.config.degree_max());
-            self.write(from, candidates.iter().map(|(_, link)| *link));
+            list.replace(candidates.iter().map(|(_, link)| *link));
             return;
         }
     }
 
     /// Appends the links of a vertex with their exact distances.
     fn measure(&self, vertex: u32, candidates: &mut Vec<(f32, u32)>) {
-        let (row, row_trait) = self.exact.row(vertex);
-        for place in self.list(vertex) {
-            let link = place.load(Ordering::Relaxed);
-            if link == NONE {
-                break;
-            }
-            let (other, other_trait) = self.exact.row(link);
-            candidates.push((self.exact.space.distance(row, row_trait, other, other_trait), link));
+        let mut links = Vec::with_capacity(self.lists.room());
+        self.lists.read(vertex, &mut links);
+        for link in links {
+            candidates.push((self.exact.distance(vertex, link), link));
         }
     }
 }
@@ -229,12 +186,16 @@ pub(crate) fn build(
             threads * padded
         }
     ];
+    // Products are compared as they are: the additional component of the walk says nothing about them.
+    let mut bytes = (config.metric != Metric::InnerProduct).then(|| Bytes::zeros(padded, points.len()));
     let share = points.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
         let shares = points.chunks(share).zip(records.chunks_mut(share * record_bytes));
         let places = places.chunks_mut(if keeps_places { share * padded } else { padded });
+        let mut byte_parts = bytes.as_mut().map(|bytes| bytes.parts_mut(share));
         for (((points, records), traits), places) in shares.zip(traits.chunks_mut(share)).zip(places) {
             let encoder = &encoder;
+            let mut bytes = byte_parts.as_mut().and_then(Iterator::next);
             scope.spawn(move || {
                 let mut rest = vec![0.0; padded];
                 let all = points.iter().zip(records.chunks_exact_mut(record_bytes)).zip(traits);
@@ -247,6 +208,9 @@ pub(crate) fn build(
                     *row_trait = encoder.space.trait_of(row);
                     encoder.place(row, place);
                     encoder.codec.encode(place, &mut rest, record);
+                    if let Some((levels, rounded)) = &mut bytes {
+                        rounded[i] = Bytes::encode(place, &mut levels[i * padded..][..padded]);
+                    }
                 }
             });
         }
@@ -270,12 +234,11 @@ pub(crate) fn build(
             rows,
             points,
             traits: Some(&traits),
+            bytes: bytes.as_ref(),
         },
         record_bytes,
         records: &records,
-        room,
-        links: (0..points.len() * room).map(|_| AtomicU32::new(NONE)).collect(),
-        locks: (0..STRIPES).map(|_| Mutex::new(())).collect(),
+        lists: Lists::new(points.len(), room),
         entries,
         entries_ready: AtomicUsize::new(0),
     };

@@ -47,9 +47,10 @@ impl Graph {
             rows,
             points,
             traits: None,
+            bytes: None,
         };
         let vertex = self.len();
-        let (row, row_trait) = exact.row(vertex);
+        let (row, _) = exact.row(vertex);
         head.encoder.prepare(row, &mut work.memory.query);
         let entries = &head.entries;
         let ef = head.config.ef_construction.min(self.len() as usize);
@@ -68,10 +69,7 @@ impl Graph {
             .pool
             .held()
             .take(CANDIDATES_PER_LINK * degree_max)
-            .map(|(_, other)| {
-                let (other_row, other_trait) = exact.row(other);
-                (exact.space.distance(row, row_trait, other_row, other_trait), other)
-            })
+            .map(|(_, other)| (exact.distance(vertex, other), other))
             .collect();
         prune(exact, &mut found, degree_max);
 
@@ -113,7 +111,7 @@ impl Graph {
         let layout = self.base.layout;
         let mut node = self.node(from).to_vec();
         let links: Vec<u32> = layout.links(&node).collect();
-        let (row, row_trait) = exact.row(from);
+        let (row, _) = exact.row(from);
         if links.len() < self.base.head.config.degree_max() {
             // Every other place stays as it is.
             let mut links = links;
@@ -133,8 +131,7 @@ impl Graph {
             work.candidates.clear();
             work.candidates.push((distance, vertex));
             for link in links {
-                let (other, other_trait) = exact.row(link);
-                let distance = exact.space.distance(row, row_trait, other, other_trait);
+                let distance = exact.distance(from, link);
                 work.candidates.push((distance, link));
             }
             let mut kept = std::mem::take(&mut work.candidates);

@@ -11,6 +11,7 @@
 //! | `nodes.rs`   | where is what of a vertex?                                                       |
 //! | `prune.rs`   | which of the candidates become neighbors?                                        |
 //! | `build.rs`   | how are many points linked at once, by several threads?                          |
+//! | `lists.rs`   | how do several threads write lists of links that others read?                    |
 //! | `extend.rs`  | how do a few more points come in?                                                |
 //! | `image.rs`   | what are the bytes of a graph?                                                   |
 //! | `reach.rs`   | which vertices can be reached?                                                   |
@@ -33,6 +34,7 @@ mod config;
 mod encoder;
 mod extend;
 mod image;
+mod lists;
 mod nodes;
 mod pool;
 mod prune;

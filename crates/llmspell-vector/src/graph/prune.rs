@@ -7,6 +7,7 @@
 use crate::graph::Rows;
 use crate::graph::space::WalkSpace;
 use crate::neighbor::PointId;
+use crate::quantize::Bytes;
 
 /// Everything that exact distances in the walk need.
 #[derive(Clone, Copy)]
@@ -16,6 +17,8 @@ pub(crate) struct Exact<'a> {
     pub(crate) points: &'a [PointId],
     /// [`WalkSpace::trait_of`] of each vertex, if they were computed before.
     pub(crate) traits: Option<&'a [f32]>,
+    /// The vectors as bytes, if they were rounded before.
+    pub(crate) bytes: Option<&'a Bytes>,
 }
 
 impl<'a> Exact<'a> {
@@ -27,6 +30,16 @@ impl<'a> Exact<'a> {
         };
         (row, row_trait)
     }
+
+    /// How far two vertices are from each other: [`WalkSpace::distance`], as nearly as it matters.
+    #[inline]
+    pub(crate) fn distance(&self, a: u32, b: u32) -> f32 {
+        if let Some(distance) = self.bytes.and_then(|bytes| bytes.distance(a, b)) {
+            return distance;
+        }
+        let ((a, a_trait), (b, b_trait)) = (self.row(a), self.row(b));
+        self.space.distance(a, a_trait, b, b_trait)
+    }
 }
 
 /// Orders `candidates` by distance and keeps at most `kept_max` of them, those worth a link first. None of them may be
@@ -36,23 +49,19 @@ pub(crate) fn prune(exact: Exact<'_>, candidates: &mut Vec<(f32, u32)>, kept_max
     if candidates.len() <= kept_max / 2 {
         return;
     }
-    let mut taken: Vec<(&[f32], f32)> = Vec::with_capacity(kept_max);
-    let mut kept = Vec::with_capacity(kept_max);
+    let mut kept: Vec<(f32, u32)> = Vec::with_capacity(kept_max);
     let mut left = Vec::new();
     for candidate in candidates.iter() {
         if kept.len() == kept_max {
             break;
         }
         let (distance, vertex) = *candidate;
-        let (row, row_trait) = exact.row(vertex);
-        let is_covered = taken.iter().any(|(other, other_trait)| {
-            let to_taken = exact.space.distance(row, row_trait, other, *other_trait);
-            exact.space.is_covered(to_taken, distance)
-        });
+        let is_covered = kept
+            .iter()
+            .any(|(_, other)| exact.space.is_covered(exact.distance(vertex, *other), distance));
         if is_covered {
             left.push(*candidate);
         } else {
-            taken.push((row, row_trait));
             kept.push(*candidate);
         }
     }

@@ -2,12 +2,13 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _CMP_GT_OQ, _CMP_LT_OQ, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128,
-    _mm_shuffle_epi32, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps,
-    _mm256_blendv_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32,
-    _mm256_cvtph_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_movemask_ps, _mm256_permute_ps, _mm256_permute2f128_ps, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16,
-    _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_epi16, _mm256_sub_ps,
+    _mm_shuffle_epi32, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256,
+    _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi32_ps,
+    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_movemask_ps, _mm256_permute_ps,
+    _mm256_permute2f128_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_slli_epi16, _mm256_srli_epi16,
+    _mm256_storeu_ps, _mm256_sub_epi16, _mm256_sub_ps,
 };
 
 use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, SignSums, scalar};
@@ -24,6 +25,7 @@ pub(super) fn detect() -> Option<CodeKernels> {
         name: "avx2",
         hadamard,
         nibble_dot,
+        byte_dot,
         quantize_nibbles,
         quantize_bytes,
         tables,
@@ -118,6 +120,22 @@ fn signs(center: &[f32], neighbor: &[f32], bits: &mut [u16]) -> SignSums {
         absolute: sum(absolute),
         of_center: sum(of_center),
     }
+}
+
+/// The instruction wants one factor without a sign: it goes over to the other one.
+#[target_feature(enable = "avx2")]
+fn byte_dot(a: &[i8], b: &[i8]) -> i32 {
+    let ones = _mm256_set1_epi16(1);
+    let mut sum = _mm256_setzero_si256();
+    for (a, b) in a.as_chunks::<64>().0.iter().zip(b.as_chunks::<64>().0) {
+        let ((a_low, a_high), (b_low, b_high)) = (halves(a), halves(b));
+        for (a, b) in [(a_low, b_low), (a_high, b_high)] {
+            // Two products of at most 127 * 127 fit into 16 bits.
+            let products = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(b, a));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, ones));
+        }
+    }
+    sum_of_lanes(sum)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

@@ -10,7 +10,7 @@ use std::arch::x86_64::{
     _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_mov_ps, _mm512_maskz_mov_ps, _mm512_min_ps, _mm512_mul_ps,
     _mm512_permute_ps, _mm512_reduce_add_epi32, _mm512_reduce_add_ps, _mm512_set1_epi8, _mm512_set1_ps,
     _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_shuffle_f32x4, _mm512_slli_epi16,
-    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi16, _mm512_sub_ps,
+    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi16, _mm512_sub_epi32, _mm512_sub_ps, _mm512_xor_si512,
 };
 
 use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, SignSums, scalar};
@@ -31,6 +31,7 @@ pub(super) fn detect() -> Option<CodeKernels> {
         name: "avx512",
         hadamard,
         nibble_dot,
+        byte_dot,
         quantize_nibbles,
         quantize_bytes,
         tables,
@@ -141,6 +142,19 @@ fn signs(center: &[f32], neighbor: &[f32], bits: &mut [u16]) -> SignSums {
         absolute: _mm512_reduce_add_ps(absolute),
         of_center: _mm512_reduce_add_ps(of_center),
     }
+}
+
+/// The instruction wants one factor without a sign: 128 are added to it, and their share is subtracted in the end.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn byte_dot(a: &[i8], b: &[i8]) -> i32 {
+    let offset = _mm512_set1_epi8(-128);
+    let [mut sum, mut of_offset] = [_mm512_setzero_si512(); 2];
+    for (a, b) in a.as_chunks::<BYTES>().0.iter().zip(b.as_chunks::<BYTES>().0) {
+        let b = load_query(b);
+        sum = _mm512_dpbusd_epi32(sum, _mm512_xor_si512(load_query(a), offset), b);
+        of_offset = _mm512_dpbusd_epi32(of_offset, offset, b);
+    }
+    _mm512_reduce_add_epi32(_mm512_sub_epi32(sum, of_offset))
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]

@@ -71,6 +71,7 @@ pub(crate) struct CodeKernels {
     // As in `Kernels`: features are detected and lengths checked before a function is called.
     hadamard: unsafe fn(&mut [f32]),
     nibble_dot: unsafe fn(&[u8], &[i8]) -> i32,
+    byte_dot: unsafe fn(&[i8], &[i8]) -> i32,
     quantize_nibbles: QuantizeNibbles,
     quantize_bytes: unsafe fn(&[f32], f32, &mut [i8]) -> i32,
     tables: unsafe fn(&[f32], f32, &mut [u8]),
@@ -132,6 +133,21 @@ impl CodeKernels {
         );
         // SAFETY: as above; the lengths were checked.
         unsafe { (self.nibble_dot)(code, query) }
+    }
+
+    /// Sum of `a[i] * b[i]`; none may be -128.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ, or are no multiple of [`PADDING`].
+    #[inline]
+    pub(crate) fn byte_dot(&self, a: &[i8], b: &[i8]) -> i32 {
+        assert!(
+            a.len() == b.len() && a.len().is_multiple_of(PADDING),
+            "vectors of one graph have one length"
+        );
+        // SAFETY: as above; the lengths were checked.
+        unsafe { (self.byte_dot)(a, b) }
     }
 
     /// Rounds `values[i] * scale` to the nearest of -7.5, -6.5, … 7.5, and packs that plus 7.5 into half bytes, laid

@@ -6,6 +6,7 @@ pub(super) const KERNELS: CodeKernels = CodeKernels {
     name: "scalar",
     hadamard,
     nibble_dot,
+    byte_dot,
     quantize_nibbles,
     quantize_bytes,
     tables,
@@ -41,6 +42,10 @@ fn nibble_dot(code: &[u8], query: &[i8]) -> i32 {
         }
     }
     sum
+}
+
+fn byte_dot(a: &[i8], b: &[i8]) -> i32 {
+    a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
 }
 
 #[inline(always)]

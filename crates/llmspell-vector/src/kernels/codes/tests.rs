@@ -277,3 +277,29 @@ fn signs_and_their_sums_agree_with_the_definition() {
         }
     }
 }
+
+#[test]
+fn products_of_bytes_are_exact_at_their_extremes() {
+    let signed = |seed| -> Vec<i8> {
+        bytes(1536, seed)
+            .into_iter()
+            .map(|byte| (byte as i8).max(-127))
+            .collect()
+    };
+    for (a, b) in [
+        (signed(15), signed(16)),
+        (vec![-127; 1536], vec![-127; 1536]),
+        (vec![127; 1536], vec![-127; 1536]),
+    ] {
+        for len in [64, 128, 1536] {
+            let exact: i32 = a[..len]
+                .iter()
+                .zip(&b[..len])
+                .map(|(a, b)| i32::from(*a) * i32::from(*b))
+                .sum();
+            for kernels in CodeKernels::available() {
+                assert_eq!(kernels.byte_dot(&a[..len], &b[..len]), exact, "{kernels:?} {len}");
+            }
+        }
+    }
+}
