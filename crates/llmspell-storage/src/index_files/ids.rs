@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use llmspell_vector::prefetch_row;
+
 use crate::codec::{Malformed, checksum};
 use crate::ids::{Generation, PointId, ScopeId};
 use crate::slots::MemoryBytes;
@@ -94,6 +96,27 @@ impl Ids {
         Ok((generation, id))
     }
 
+    /// Asks for where the id of a vertex is.
+    #[inline]
+    pub(crate) fn prefetch_place(&self, vertex: u32) {
+        if let Some(file) = &self.file
+            && let Some(offset) = file.offsets.as_ref().get(8 * vertex as usize..)
+        {
+            prefetch_row(&offset[..offset.len().min(16)]);
+        }
+    }
+
+    /// Asks for the id of a vertex, which needs to know where it is.
+    #[inline]
+    pub(crate) fn prefetch(&self, vertex: u32) {
+        if let Some(file) = &self.file
+            && let Some(start) = file.offset(vertex as usize)
+            && let Some(entry) = file.ids.as_ref().get(start..)
+        {
+            prefetch_row(&entry[..entry.len().min(64)]);
+        }
+    }
+
     /// Bytes of RAM.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let bytes = |list: &IdList| 4 * list.ends.capacity() + list.bytes.capacity();
@@ -102,15 +125,16 @@ impl Ids {
 }
 
 impl FileIds {
+    /// Where the entry of a vertex begins, and the one before it ends.
+    fn offset(&self, index: usize) -> Option<usize> {
+        let bytes = self.offsets.as_ref().get(8 * index..8 * index + 8)?;
+        usize::try_from(u64::from_le_bytes(bytes.try_into().expect("eight bytes"))).ok()
+    }
+
     fn get(&self, vertex: u32, point: PointId) -> Result<(Generation, &[u8]), Malformed> {
-        let offsets = self.offsets.as_ref();
-        let offset = |index: usize| {
-            let bytes = offsets.get(8 * index..8 * index + 8)?;
-            usize::try_from(u64::from_le_bytes(bytes.try_into().expect("eight bytes"))).ok()
-        };
         let outside = Malformed("it lies outside");
-        let start = offset(vertex as usize).ok_or(outside)?;
-        let end = offset(vertex as usize + 1).ok_or(outside)?;
+        let start = self.offset(vertex as usize).ok_or(outside)?;
+        let end = self.offset(vertex as usize + 1).ok_or(outside)?;
         let entry = self.ids.as_ref().get(start..end).ok_or(outside)?;
         let (stored, body) = entry.split_first_chunk::<4>().ok_or(outside)?;
         if u32::from_le_bytes(*stored) != checksum(&place(self.scope, point), body) {

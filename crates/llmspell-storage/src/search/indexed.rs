@@ -111,6 +111,9 @@ impl Indexed<'_> {
     /// Ids and scores of what was found, by the index alone.
     pub(super) fn resolve(&self, hits: &[Hit], scratch: &mut Scratch) -> Result<Vec<VectorResult>, Miss> {
         let mut found = Vec::with_capacity(hits.len());
+        let vertices = || hits.iter().filter_map(|hit| hit.vertex);
+        vertices().for_each(|vertex| self.index.ids.prefetch_place(vertex));
+        vertices().for_each(|vertex| self.index.ids.prefetch(vertex));
         for hit in hits {
             let vertex = hit.vertex.ok_or(Miss::Unusable)?;
             let (generation, id) = self.index.ids.get(vertex, hit.point).map_err(|_| Miss::Unusable)?;

@@ -6,11 +6,15 @@ use crate::kernels::BATCH;
 use crate::quantize::Signs;
 
 /// Sampled vertices whose sign codes are scanned for where to begin, at most. They take the place of the upper levels.
-const ENTRIES_MAX: usize = 1_024;
+const ENTRIES_MAX: usize = 2_048;
 /// Vertices per entry point, at least.
 const VERTICES_PER_ENTRY: usize = 192;
-/// Entry points that a walk begins at.
-const BEGINNINGS: usize = 3;
+/// Entry points that a walk begins at, at least and at most. The estimates of signs are coarse: in a set of many clusters
+/// the nearest few may all lie in the wrong one, and a walk does not always find the way out.
+const BEGINNINGS_MIN: usize = 8;
+const BEGINNINGS_MAX: usize = 64;
+/// Places of the beam per entry point that a walk begins at.
+const EF_PER_BEGINNING: usize = 8;
 
 /// What a walk reads.
 pub(crate) trait Nodes {
@@ -75,8 +79,13 @@ impl Entries {
 
     /// The entries probably nearest to a query, among the first `count`.
     #[inline]
-    fn nearest(&self, encoder: &Encoder, query: &WalkQuery, count: usize) -> [(f32, u32); BEGINNINGS] {
-        let mut best = [(f32::INFINITY, u32::MAX); BEGINNINGS];
+    fn nearest(&self, encoder: &Encoder, query: &WalkQuery, count: usize, ef: usize) -> Beginnings {
+        let wanted = (ef / EF_PER_BEGINNING).clamp(BEGINNINGS_MIN, BEGINNINGS_MAX);
+        let mut found = Beginnings {
+            wanted,
+            nearest: [(f32::INFINITY, u32::MAX); BEGINNINGS_MAX],
+        };
+        let best = &mut found.nearest[..wanted];
         let batch_bytes = Signs::batch_bytes(encoder.padded());
         let mut estimates = [0.0; BATCH];
         for (vertices, batch) in self.vertices[..count]
@@ -86,7 +95,7 @@ impl Entries {
             encoder
                 .signs
                 .estimates(&query.signs, query.to_origin, batch, &mut estimates);
-            let mut below = encoder.signs.below(&estimates, best[BEGINNINGS - 1].0);
+            let mut below = encoder.signs.below(&estimates, best[wanted - 1].0);
             while below != 0 {
                 let i = below.trailing_zeros() as usize;
                 below &= below - 1;
@@ -94,13 +103,27 @@ impl Entries {
                     continue;
                 };
                 let place = best.partition_point(|(other, _)| *other <= estimate);
-                if place < BEGINNINGS {
-                    best.copy_within(place..BEGINNINGS - 1, place + 1);
+                if place < wanted {
+                    best.copy_within(place..wanted - 1, place + 1);
                     best[place] = (estimate, *vertex);
                 }
             }
         }
-        best
+        found
+    }
+}
+
+/// Where a walk begins, nearest first.
+struct Beginnings {
+    wanted: usize,
+    nearest: [(f32, u32); BEGINNINGS_MAX],
+}
+
+impl Beginnings {
+    /// Estimates and vertices.
+    fn iter(&self) -> impl Iterator<Item = (f32, u32)> + '_ {
+        let found = self.nearest[..self.wanted].iter().copied();
+        found.take_while(|(_, vertex)| *vertex != u32::MAX)
     }
 }
 
@@ -125,8 +148,8 @@ pub(crate) fn walk_codes(
     } = memory;
     pool.reset(ef);
     visited.reset(nodes.len());
-    for (_, vertex) in entries.nearest(encoder, query, entry_count) {
-        if vertex != u32::MAX && visited.insert(vertex) {
+    for (_, vertex) in entries.nearest(encoder, query, entry_count, ef).iter() {
+        if visited.insert(vertex) {
             pool.offer(encoder.codec.distance(&mut query.code, nodes.record(vertex)), vertex);
         }
     }
@@ -187,9 +210,8 @@ pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entr
     pool.reset(ef);
     visited.reset(nodes.len());
     expanded.clear();
-    for (estimate, vertex) in entries.nearest(encoder, query, entries.vertices.len()) {
-        if vertex != u32::MAX && (!offers_once || visited.insert(vertex)) {
-            nodes.prefetch_node(vertex);
+    for (estimate, vertex) in entries.nearest(encoder, query, entries.vertices.len(), ef).iter() {
+        if !offers_once || visited.insert(vertex) {
             pool.offer(estimate, vertex);
         }
     }

@@ -53,10 +53,10 @@ fn is_allowed(name: &str) -> bool {
 /// Cache lines of a vector that are asked for; the CPU goes on by itself where memory is read in order.
 const ROW_LINES: usize = 12;
 
-/// Asks the CPU for a vector that will be compared soon, so that it arrives while others are compared. Changes nothing
-/// else, and does nothing on CPUs where it is not known how.
+/// Asks the CPU for a vector that will be compared soon, or other values that will be read, so that they arrive while
+/// others are looked at. Changes nothing else, and does nothing on CPUs where it is not known how.
 #[inline]
-pub fn prefetch_row(row: &[f32]) {
+pub fn prefetch_row<T>(row: &[T]) {
     prefetch(row, ROW_LINES);
 }
 
