@@ -299,6 +299,36 @@ fn what_is_hidden_is_not_found_but_still_leads_on() {
 }
 
 #[test]
+fn a_crowd_of_deleted_points_hides_no_living_ones() {
+    let mut noise = Noise(16);
+    // 250 points around one place are deleted; those that live lie farther out.
+    let set = Set::new(
+        32,
+        (0..3_000).map(|row| noise.vector(32, if row < 250 { 0.2 } else { 1.0 })),
+    );
+    let living = Set::new(32, set.rows().skip(250).map(|(_, row)| row.to_vec()));
+    for layout in LAYOUTS {
+        let graph = build(&set, Metric::Euclidean, layout);
+        let (mut hits, mut wanted) = (0, 0);
+        for _ in 0..30 {
+            let query = noise.vector(32, 0.1);
+            let exact = ExactDistance::new(Metric::Euclidean, &query);
+            let mut top = TopK::new(10);
+            scan(&exact, living.rows(), None, &mut top);
+            let farthest = top.bound();
+            let mut scratch = Scratch::default();
+            let candidates = graph.shortlist(&query, 10, 200, &|point| point.0 < 250, &mut scratch);
+            wanted += 10;
+            let near = candidates
+                .iter()
+                .filter(|candidate| exact.distance(set.row(candidate.point)) <= farthest);
+            hits += near.count().min(10);
+        }
+        assert!(hits * 100 >= wanted * 95, "{layout:?}: {hits} of {wanted}");
+    }
+}
+
+#[test]
 fn points_that_come_later_are_found_like_the_others() {
     let set = clustered(3_000, 64, 8);
     let queries = clustered(60, 64, 8);

@@ -64,6 +64,9 @@ const BLOCK_DOUBLE_DIM: usize = 96;
 /// The same under inner product, where neighbors are far from each other, and the error of a sign code grows with that.
 const BLOCK_DOUBLE_DIM_INNER_PRODUCT: usize = 480;
 
+/// One of so many places of the beam taken by hidden vertices, and the walk is done again.
+const HIDDEN_SHARE: usize = 4;
+
 /// Memory of a search, kept for the next one: about one bit per vertex of the largest graph searched with it.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -167,12 +170,42 @@ impl Graph {
         assert_eq!(query.len(), head.config.dim, "vectors of one space have one dimension");
         let Scratch { memory, found } = scratch;
         head.encoder.prepare(query, &mut memory.query);
-        let ef = ef.max(k).clamp(1, self.len() as usize);
+        let count = self.len() as usize;
+        let ef = ef.max(k).clamp(1, count);
+        let hidden = self.walk(k, ef, is_hidden, memory, found);
+        if hidden * HIDDEN_SHARE > ef && ef < count {
+            // They took the places of others: once more, with places for all.
+            self.walk(k, (ef + hidden).min(count), is_hidden, memory, found);
+        }
+        let extra = k.saturating_mul(SHORTLIST_DOUBLE_DIM).div_ceil(head.encoder.padded());
+        let wanted = k.saturating_add(extra).saturating_add(1);
+        if found.len() > wanted {
+            found.select_nth_unstable_by(wanted, |a, b| a.estimate.total_cmp(&b.estimate));
+            found.truncate(wanted);
+        }
+        found.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.vertex.cmp(&b.vertex)));
+        found
+    }
+
+    /// Walks for the query that stands in `memory`; what may be found is in `found`. Says how many of the vertices that
+    /// the walk met are hidden.
+    fn walk(
+        &self,
+        k: usize,
+        ef: usize,
+        is_hidden: &dyn Fn(PointId) -> bool,
+        memory: &mut Memory,
+        found: &mut Vec<Candidate>,
+    ) -> usize {
+        let head = &self.base.head;
         let equals_max = if ef < self.len() as usize { k.max(1) } else { usize::MAX };
         found.clear();
+        let mut hidden = 0;
         let mut push = |estimate: f32, vertex: u32| {
             let point = self.point(vertex);
-            if !is_hidden(point) {
+            if is_hidden(point) {
+                hidden += 1;
+            } else {
                 found.push(Candidate {
                     estimate,
                     vertex,
@@ -207,14 +240,7 @@ impl Graph {
                     .for_each(|(estimate, vertex)| push(*estimate, *vertex));
             }
         }
-        let extra = k.saturating_mul(SHORTLIST_DOUBLE_DIM).div_ceil(head.encoder.padded());
-        let wanted = k.saturating_add(extra).saturating_add(1);
-        if found.len() > wanted {
-            found.select_nth_unstable_by(wanted, |a, b| a.estimate.total_cmp(&b.estimate));
-            found.truncate(wanted);
-        }
-        found.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.vertex.cmp(&b.vertex)));
-        found
+        hidden
     }
 
     /// How it was built.
