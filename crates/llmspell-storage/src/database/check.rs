@@ -100,7 +100,10 @@ fn check_loaded(shared: &Shared, space: &Space, namespace: &Namespace, section: 
         section.problems.push(format!("scope {} in memory: {detail}", scope.0));
     }
     match &state.index {
-        Some(index) if !index.is_damaged() => check_vertices(&read, scope, &state, &index.graph, &index.ids, section),
+        // What lies in a damaged file, that of the scope's manifest or one before it, is derived and made anew.
+        Some(index) if !index.is_damaged() && index.file.as_ref().is_none_or(|file| file.verify(&|| false).is_ok()) => {
+            check_vertices(&read, scope, &state, &index.graph, &index.ids, section)
+        }
         _ => Ok(()),
     }
 }
