@@ -29,3 +29,11 @@ pub(crate) struct Extent {
     pub(crate) first_slot: Slot,
     pub(crate) len: u32,
 }
+
+/// Where an entry belongs, as checksums cover it: an undamaged one in the place of another is refused.
+pub(crate) fn place(scope: ScopeId, point: PointId) -> [u8; 12] {
+    let mut place = [0; 12];
+    place[..8].copy_from_slice(&scope.0.to_le_bytes());
+    place[8..].copy_from_slice(&point.0.to_le_bytes());
+    place
+}

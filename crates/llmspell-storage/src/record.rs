@@ -18,7 +18,7 @@
 use llmspell_core::{Metadata, Timestamp};
 
 use crate::codec::{Malformed, Reader, Writer, seal, unseal};
-use crate::ids::{Generation, PointId, ScopeId};
+use crate::ids::{Generation, PointId, ScopeId, place};
 
 const VERSION: u8 = 1;
 const FLAG_EVENT: u8 = 1;
@@ -103,13 +103,6 @@ impl Record {
     pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|moment| moment <= now)
     }
-}
-
-fn place(scope: ScopeId, point: PointId) -> [u8; 12] {
-    let mut place = [0; 12];
-    place[..8].copy_from_slice(&scope.0.to_le_bytes());
-    place[8..].copy_from_slice(&point.0.to_le_bytes());
-    place
 }
 
 #[cfg(test)]

@@ -167,7 +167,8 @@ impl Space {
         }
     }
 
-    /// The state with the index of the file that the manifest names. At any doubt without it: the indexer makes another. `row` is none if it could not be read.
+    /// The state with the index of the file that the manifest names. At any doubt without it: the indexer makes another.
+    /// `row` is none if it could not be read.
     fn with_file(&self, scope: ScopeId, state: State, row: Option<Option<IndexRow>>) -> (State, Filed) {
         let row = match row {
             Some(None) => return (state, Filed::Nothing),

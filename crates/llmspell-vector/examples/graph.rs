@@ -1,6 +1,8 @@
 //! How fast is a graph, at which recall? `cargo run --release --example graph -- BASE.f32 QUERIES.f32 TRUTH.i32 DIM`
 //!
-//! The files are plain little-endian numbers: rows of `DIM` floats, and 100 places of the nearest rows per query.
+//! The files are plain little-endian numbers: rows of `DIM` floats, and 100 places of the nearest rows per query. Behind
+//! `DIM` may stand `euclidean`, and `blocks` or `compact` for one layout only. The environment may set `EFC`, the width
+//! while building; `EF`, the only width that is measured; `KEEP`, a path to keep the graph under and take it from again.
 
 use std::time::Instant;
 
@@ -56,7 +58,7 @@ fn main() {
         if rest.iter().any(|word| word == "compact" || word == "blocks") && !rest.contains(&name) {
             continue;
         }
-        let ef_construction = std::env::var("EFC").map_or(200, |text| text.parse().expect("a number"));
+        let ef_construction = std::env::var("EFC").map_or(100, |text| text.parse().expect("a number"));
         let config = GraphConfig {
             metric,
             dim,

@@ -100,9 +100,16 @@ fn check_loaded(shared: &Shared, space: &Space, namespace: &Namespace, section: 
         section.problems.push(format!("scope {} in memory: {detail}", scope.0));
     }
     match &state.index {
-        // What lies in a damaged file, that of the scope's manifest or one before it, is derived and made anew.
-        Some(index) if !index.is_damaged() && index.file.as_ref().is_none_or(|file| file.verify(&|| false).is_ok()) => {
-            check_vertices(&read, scope, &state, &index.graph, &index.ids, section)
+        Some(index) if !index.is_damaged() => {
+            let mut found = CheckSection::default();
+            check_vertices(&read, scope, &state, &index.graph, &index.ids, &mut found)?;
+            // What lies in a damaged file, that of the manifest or one before it, is derived and made anew.
+            let is_derived = || index.file.as_ref().is_some_and(|file| file.verify(&|| false).is_err());
+            if found.problems.is_empty() || !is_derived() {
+                section.problems.append(&mut found.problems);
+                section.notes.append(&mut found.notes);
+            }
+            Ok(())
         }
         _ => Ok(()),
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use llmspell_vector::prefetch_row;
 
 use crate::codec::{Malformed, checksum};
-use crate::ids::{Generation, PointId, ScopeId};
+use crate::ids::{Generation, PointId, ScopeId, place};
 use crate::slots::MemoryBytes;
 
 /// Bytes of an entry before the id: checksum, generation.
@@ -201,13 +201,6 @@ pub(super) fn encode(scope: ScopeId, point: PointId, generation: Generation, id:
     );
     let checksum = checksum(&place(scope, point), &bytes[start + 4..]);
     bytes[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
-}
-
-fn place(scope: ScopeId, point: PointId) -> [u8; 12] {
-    let mut place = [0; 12];
-    place[..8].copy_from_slice(&scope.0.to_le_bytes());
-    place[8..].copy_from_slice(&point.0.to_le_bytes());
-    place
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! How are many points linked at once, by several threads?
 //!
 //! Every vertex is inserted as in the HNSW paper, in random order: its neighbors are found by a walk over the codes of
-//! those already there, chosen by exact distances, and link back. Lists of links may grow a third beyond their limit
-//! before they are pruned, so that a link costs no pruning of its own most of the time.
+//! those already there, chosen by distances of vectors rounded to bytes, and link back. Lists of links may grow by half
+//! beyond their limit before they are pruned, so that a link costs no pruning of its own most of the time.
 //!
 //! Walks read the lists without locks while others write them; see `lists.rs`.
 
@@ -23,7 +23,7 @@ use crate::random::Random;
 
 /// Vertices that a thread takes at once.
 const CHUNK: usize = 32;
-/// Candidates per link whose exact distance is computed.
+/// Candidates per link whose distance is computed, beyond the estimate of the walk.
 const CANDIDATES_PER_LINK: usize = 3;
 /// How often an equal vertex is passed on before it is left to be found by its neighbors.
 const EQUALS_DEPTH_MAX: usize = 32;
@@ -152,7 +152,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Appends the links of a vertex with their exact distances.
+    /// Appends the links of a vertex with their distances.
     fn measure(&self, vertex: u32, candidates: &mut Vec<(f32, u32)>) {
         let mut links = Vec::with_capacity(self.lists.room());
         self.lists.read(vertex, &mut links);
@@ -300,7 +300,7 @@ fn finish(
                     layout.record_mut(node).copy_from_slice(builder.record(vertex));
                     let links: Vec<u32> = candidates.iter().map(|(_, link)| *link).collect();
                     layout.write_links(node, &links);
-                    if builder.config.layout == GraphLayout::Blocks {
+                    if layout.has_blocks() {
                         let row = |vertex| builder.exact.row(vertex).0;
                         match places {
                             Some(places) => {
@@ -341,11 +341,12 @@ fn connect(builder: &mut Builder<'_>, layout: NodeLayout, nodes: &mut [u8]) {
         for entry in &builder.entries.vertices {
             reached.spread(*entry, |vertex| layout.links(&nodes[node_of(vertex)]));
         }
-        let mut new_entries = Vec::new();
+        let (mut new_entries, mut all_reached) = (Vec::new(), true);
         for vertex in 0..count as u32 {
             if reached.contains(vertex) {
                 continue;
             }
+            all_reached = false;
             let links: Vec<u32> = layout.links(&nodes[node_of(vertex)]).collect();
             let mut neighbors = links
                 .into_iter()
@@ -365,8 +366,11 @@ fn connect(builder: &mut Builder<'_>, layout: NodeLayout, nodes: &mut [u8]) {
             }
             reached.spread(vertex, |vertex| layout.links(&nodes[node_of(vertex)]));
         }
-        if new_entries.is_empty() && round == CONNECT_ROUNDS {
+        if all_reached {
             return;
+        }
+        if new_entries.is_empty() {
+            continue;
         }
         let exact = builder.exact;
         let vertices = std::mem::take(&mut builder.entries.vertices)
@@ -389,23 +393,17 @@ fn link_in(
     incoming: &mut [u32],
     room: &mut BlockRoom,
 ) -> bool {
-    let mut links: Vec<u32> = layout.links(node).collect();
+    let links: Vec<u32> = layout.links(node).collect();
     let free = (links.len() < builder.config.degree_max()).then_some(links.len());
     let Some(place) = free.or_else(|| links.iter().rposition(|link| incoming[*link as usize] > 1)) else {
         return false;
     };
     if let Some(link) = links.get(place) {
         incoming[*link as usize] -= 1;
-        links[place] = vertex;
-    } else {
-        links.push(vertex);
     }
     incoming[vertex as usize] += 1;
-    layout.write_links(node, &links);
-    if builder.config.layout == GraphLayout::Blocks {
-        let [center, row] = [from, vertex].map(|vertex| builder.exact.row(vertex).0);
-        room.encode_one(builder.encoder, layout, node, center, row, place);
-    }
+    let rows = [from, vertex].map(|vertex| builder.exact.row(vertex).0);
+    room.write_link(builder.encoder, layout, node, place, vertex, rows);
     true
 }
 
@@ -453,20 +451,23 @@ impl BlockRoom {
         encoder.codec.encode(&self.center, &mut self.neighbor, record);
     }
 
-    /// Writes the sign code of one neighbor, at a place of the links.
-    pub(crate) fn encode_one(
+    /// Puts a link to `neighbor` at a place of a node: that of a link, or the first free one. All other places stay as they are.
+    pub(crate) fn write_link(
         &mut self,
         encoder: &Encoder,
         layout: NodeLayout,
         node: &mut [u8],
-        center: &[f32],
-        neighbor: &[f32],
         place: usize,
+        link: u32,
+        [center, neighbor]: [&[f32]; 2],
     ) {
-        encoder.place(center, &mut self.center);
-        encoder.place(neighbor, &mut self.neighbor);
-        let (batch, place) = layout.batch_mut(node, place);
-        encoder.signs.encode(&self.center, &self.neighbor, place, batch);
+        layout.write_link(node, place, link);
+        if layout.has_blocks() {
+            encoder.place(center, &mut self.center);
+            encoder.place(neighbor, &mut self.neighbor);
+            let (batch, place) = layout.batch_mut(node, place);
+            encoder.signs.encode(&self.center, &self.neighbor, place, batch);
+        }
     }
 }
 

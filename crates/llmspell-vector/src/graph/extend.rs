@@ -6,7 +6,7 @@ use crate::graph::build::BlockRoom;
 use crate::graph::nodes::NONE;
 use crate::graph::prune::{Exact, prune};
 use crate::graph::walk::{Blocks, Memory, walk_codes};
-use crate::graph::{BuildWatch, Graph, GraphLayout, Rows};
+use crate::graph::{BuildWatch, Graph, Rows};
 use crate::neighbor::PointId;
 
 /// Candidates per link whose exact distance is computed.
@@ -94,15 +94,10 @@ impl Graph {
     fn replace_last(&mut self, from: u32, vertex: u32, exact: Exact<'_>, work: &mut Work) {
         let layout = self.base.layout;
         let mut node = self.node(from).to_vec();
-        let mut links: Vec<u32> = layout.links(&node).collect();
-        let place = links.len() - 1;
-        links[place] = vertex;
-        layout.write_links(&mut node, &links);
-        if self.base.head.config.layout == GraphLayout::Blocks {
-            let [center, row] = [from, vertex].map(|vertex| exact.row(vertex).0);
-            work.room
-                .encode_one(&self.base.head.encoder, layout, &mut node, center, row, place);
-        }
+        let place = layout.links(&node).count() - 1;
+        let rows = [from, vertex].map(|vertex| exact.row(vertex).0);
+        work.room
+            .write_link(&self.base.head.encoder, layout, &mut node, place, vertex, rows);
         Arc::make_mut(&mut self.changes).set(from, node.into());
     }
 
@@ -113,20 +108,9 @@ impl Graph {
         let links: Vec<u32> = layout.links(&node).collect();
         let (row, _) = exact.row(from);
         if links.len() < self.base.head.config.degree_max() {
-            // Every other place stays as it is.
-            let mut links = links;
-            links.push(vertex);
-            layout.write_links(&mut node, &links);
-            if self.base.head.config.layout == GraphLayout::Blocks {
-                work.room.encode_one(
-                    &self.base.head.encoder,
-                    layout,
-                    &mut node,
-                    row,
-                    exact.row(vertex).0,
-                    links.len() - 1,
-                );
-            }
+            let rows = [row, exact.row(vertex).0];
+            work.room
+                .write_link(&self.base.head.encoder, layout, &mut node, links.len(), vertex, rows);
         } else {
             work.candidates.clear();
             work.candidates.push((distance, vertex));
@@ -154,7 +138,7 @@ impl Graph {
         let links: Vec<u32> = list.iter().map(|(_, link)| *link).collect();
         debug_assert!(!links.contains(&NONE), "links lead to vertices");
         layout.write_links(node, &links);
-        if self.base.head.config.layout == GraphLayout::Blocks {
+        if layout.has_blocks() {
             let rows = links.iter().map(|link| exact.row(*link).0);
             work.room.write_block(&self.base.head.encoder, layout, node, row, rows);
         }

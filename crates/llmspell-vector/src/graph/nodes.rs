@@ -97,6 +97,12 @@ impl NodeLayout {
         links.take_while(|link| *link != NONE)
     }
 
+    /// Writes one link; `place` is that of a link, or the first free one.
+    pub(crate) fn write_link(&self, node: &mut [u8], place: usize, link: u32) {
+        let start = self.record_bytes + 4 * place;
+        node[start..start + 4].copy_from_slice(&link.to_le_bytes());
+    }
+
     pub(crate) fn write_links(&self, node: &mut [u8], links: &[u32]) {
         let places = node[self.record_bytes..self.record_bytes + 4 * self.degree_max]
             .as_chunks_mut()
@@ -118,6 +124,11 @@ impl NodeLayout {
     pub(crate) fn batch_mut<'a>(&self, node: &'a mut [u8], place: usize) -> (&'a mut [u8], usize) {
         let start = self.batches_at + place / BATCH * self.batch_bytes;
         (&mut node[start..start + self.batch_bytes], place % BATCH)
+    }
+
+    /// Whether nodes hold the sign codes of their neighbors.
+    pub(crate) fn has_blocks(&self) -> bool {
+        self.batches > 0
     }
 
     /// Places of the batches, those beyond the links included.

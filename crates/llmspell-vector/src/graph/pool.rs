@@ -35,22 +35,7 @@ impl Pool {
     /// Takes a vertex in, if it is nearer than the bound.
     #[inline]
     pub(crate) fn offer(&mut self, distance: f32, vertex: u32) {
-        let is_nearer = distance < self.bound();
-        if !is_nearer {
-            return;
-        }
-        let place = self.entries.partition_point(|(other, _)| *other <= distance);
-        self.insert(place, distance, vertex);
-    }
-
-    #[inline]
-    fn insert(&mut self, place: usize, distance: f32, vertex: u32) {
-        if self.entries.len() == self.capacity {
-            // Nearer than the last, so `place` is not beyond it.
-            self.entries.pop();
-        }
-        self.entries.insert(place, (distance, vertex));
-        self.next = self.next.min(place);
+        self.offer_among_equals(distance, vertex, usize::MAX);
     }
 
     /// Takes a vertex in, if it is nearer than the bound and fewer than `equals_max` are held at exactly its distance:
@@ -63,9 +48,15 @@ impl Pool {
         }
         let place = self.entries.partition_point(|(other, _)| *other <= distance);
         let is_one_too_many = place >= equals_max && self.entries[place - equals_max].0 == distance;
-        if !is_one_too_many {
-            self.insert(place, distance, vertex);
+        if is_one_too_many {
+            return;
         }
+        if self.entries.len() == self.capacity {
+            // Nearer than the last, so `place` is not beyond it.
+            self.entries.pop();
+        }
+        self.entries.insert(place, (distance, vertex));
+        self.next = self.next.min(place);
     }
 
     /// The nearest vertex that was not expanded; it is from now on.
