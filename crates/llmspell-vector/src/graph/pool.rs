@@ -82,6 +82,12 @@ impl Pool {
         self.entries.get(self.next).map(|(_, vertex)| *vertex)
     }
 
+    /// One behind that, which may be expanded.
+    #[inline]
+    pub(crate) fn peek_second(&self) -> Option<u32> {
+        self.entries.get(self.next + 1).map(|(_, vertex)| *vertex & !EXPANDED)
+    }
+
     /// What is held, nearest first.
     pub(crate) fn held(&self) -> impl Iterator<Item = (f32, u32)> + '_ {
         self.entries

@@ -228,9 +228,9 @@ pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entr
         if !offers_once && !visited.insert(vertex) {
             continue;
         }
-        // Probably the next one: it arrives while this one is looked at.
+        // Probably the next ones: they arrive while this one is looked at.
         let probably_next = pool.peek();
-        if let Some(next) = probably_next {
+        for next in [probably_next, pool.peek_second()].into_iter().flatten() {
             nodes.prefetch_node(next);
         }
         let node = nodes.node(vertex);

@@ -13,7 +13,7 @@
 //! arrangement of one block per point is that of SymphonyQG (Gou et al., SIGMOD 2025), the one for byte shuffles that
 //! of André et al., "Cache locality is not enough", VLDB 2015.
 
-use crate::kernels::{BATCH, CodeKernels, GROUP_BYTES, Scale, SignSums};
+use crate::kernels::{BATCH, CodeKernels, GROUP_BYTES, Scale, SignSums, TABLE_MAX};
 
 /// Bytes of the two halves of factors.
 const FACTOR_BYTES: usize = 2 * 2 * BATCH;
@@ -103,7 +103,7 @@ impl Signs {
         }
         let (sum, largest) = (sums.iter().sum::<f32>(), largest.into_iter().fold(0.0, f32::max));
         query.step = if largest > 0.0 && largest.is_finite() {
-            2.0 * largest / 255.0
+            2.0 * largest / TABLE_MAX as f32
         } else {
             1.0
         };

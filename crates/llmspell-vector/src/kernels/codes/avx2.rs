@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _CMP_GT_OQ, _CMP_LT_OQ, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128,
-    _mm_shuffle_epi32, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256,
-    _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi32_ps,
+    _mm_shuffle_epi32, _mm256_abs_epi8, _mm256_add_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi32_ps,
     _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps,
     _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_movemask_ps, _mm256_permute_ps,
     _mm256_permute2f128_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps,
@@ -11,12 +11,14 @@ use std::arch::x86_64::{
     _mm256_storeu_ps, _mm256_sub_epi16, _mm256_sub_ps,
 };
 
-use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, SignSums, scalar};
+use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, SignSums, TABLE_MAX, scalar};
 
 /// Bytes per register.
 const BYTES: usize = 32;
-/// Groups of components whose table entries, at most 255, add up within 16 bits.
-const GROUPS_MAX: usize = 256;
+/// Groups of components whose table entries add up within 16 bits.
+const GROUPS_MAX: usize = u16::MAX as usize / TABLE_MAX / 32 * 32;
+/// Registers whose table entries add up within bytes.
+const REGISTERS_MAX: usize = u8::MAX as usize / TABLE_MAX;
 
 pub(super) fn detect() -> Option<CodeKernels> {
     let has_all =
@@ -155,10 +157,16 @@ fn estimates(
         // Of neighbors 0-15 and 16-31, over two groups at once: whole 16-bit lanes, and only their upper bytes.
         let (mut both_low, mut upper_low) = (_mm256_setzero_si256(), _mm256_setzero_si256());
         let (mut both_high, mut upper_high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-        for (codes, table) in codes.as_chunks::<BYTES>().0.iter().zip(tables.as_chunks::<BYTES>().0) {
-            let (codes, table) = (load(codes), load(table));
-            let low = _mm256_shuffle_epi8(table, _mm256_and_si256(codes, low_half));
-            let high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16::<4>(codes), low_half));
+        let parts = codes.chunks(REGISTERS_MAX * BYTES);
+        for (codes, tables) in parts.zip(tables.chunks(REGISTERS_MAX * BYTES)) {
+            let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+            for (codes, table) in codes.as_chunks::<BYTES>().0.iter().zip(tables.as_chunks::<BYTES>().0) {
+                let (codes, table) = (load(codes), load(table));
+                let choices = _mm256_and_si256(codes, low_half);
+                low = _mm256_add_epi8(low, _mm256_shuffle_epi8(table, choices));
+                let choices = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), low_half);
+                high = _mm256_add_epi8(high, _mm256_shuffle_epi8(table, choices));
+            }
             both_low = _mm256_add_epi16(both_low, low);
             upper_low = _mm256_add_epi16(upper_low, _mm256_srli_epi16::<8>(low));
             both_high = _mm256_add_epi16(both_high, high);

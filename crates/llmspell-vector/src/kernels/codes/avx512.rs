@@ -3,22 +3,24 @@
 use std::arch::x86_64::{
     __m256i, __m512, __m512i, _CMP_GT_OQ, _CMP_LT_OQ, _mm_add_epi16, _mm_storeu_si128, _mm_unpackhi_epi16,
     _mm_unpacklo_epi16, _mm256_add_epi16, _mm256_and_si256, _mm256_castsi256_si128, _mm256_extracti128_si256,
-    _mm256_loadu_si256, _mm256_set_m128i, _mm256_set1_epi8, _mm256_srli_epi16, _mm512_abs_ps, _mm512_add_epi16,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castsi256_si512, _mm512_castsi512_si256,
-    _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
-    _mm512_cvtps_epi32, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps, _mm512_inserti64x4,
-    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_mov_ps, _mm512_maskz_mov_ps, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_permute_ps, _mm512_reduce_add_epi32, _mm512_reduce_add_ps, _mm512_set1_epi8, _mm512_set1_ps,
+    _mm256_loadu_si256, _mm256_set_m128i, _mm256_set1_epi8, _mm256_srli_epi16, _mm512_abs_ps, _mm512_add_epi8,
+    _mm512_add_epi16, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castsi256_si512,
+    _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32,
+    _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps,
+    _mm512_inserti64x4, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_mov_ps, _mm512_maskz_mov_ps, _mm512_min_ps,
+    _mm512_mul_ps, _mm512_permute_ps, _mm512_reduce_add_epi32, _mm512_reduce_add_ps, _mm512_set1_epi8, _mm512_set1_ps,
     _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_shuffle_f32x4, _mm512_slli_epi16,
     _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi16, _mm512_sub_epi32, _mm512_sub_ps, _mm512_xor_si512,
 };
 
-use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, SignSums, scalar};
+use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, SignSums, TABLE_MAX, scalar};
 
 /// Bytes per register.
 const BYTES: usize = 64;
-/// Groups of components whose table entries, at most 255, add up within 16 bits.
-const GROUPS_MAX: usize = 256;
+/// Groups of components whose table entries add up within 16 bits.
+const GROUPS_MAX: usize = u16::MAX as usize / TABLE_MAX / 32 * 32;
+/// Registers whose table entries add up within bytes.
+const REGISTERS_MAX: usize = u8::MAX as usize / TABLE_MAX;
 
 pub(super) fn detect() -> Option<CodeKernels> {
     let has_all = is_x86_feature_detected!("avx512f")
@@ -174,10 +176,16 @@ fn estimates(
         // Of neighbors 0-15 and 16-31, over four groups at once: whole 16-bit lanes, and only their upper bytes.
         let (mut both_low, mut upper_low) = (_mm512_setzero_si512(), _mm512_setzero_si512());
         let (mut both_high, mut upper_high) = (_mm512_setzero_si512(), _mm512_setzero_si512());
-        for (codes, table) in codes.as_chunks::<BYTES>().0.iter().zip(tables.as_chunks::<BYTES>().0) {
-            let (codes, table) = (load(codes), load(table));
-            let low = _mm512_shuffle_epi8(table, _mm512_and_si512(codes, low_half));
-            let high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16::<4>(codes), low_half));
+        let parts = codes.chunks(REGISTERS_MAX * BYTES);
+        for (codes, tables) in parts.zip(tables.chunks(REGISTERS_MAX * BYTES)) {
+            let (mut low, mut high) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+            for (codes, table) in codes.as_chunks::<BYTES>().0.iter().zip(tables.as_chunks::<BYTES>().0) {
+                let (codes, table) = (load(codes), load(table));
+                let choices = _mm512_and_si512(codes, low_half);
+                low = _mm512_add_epi8(low, _mm512_shuffle_epi8(table, choices));
+                let choices = _mm512_and_si512(_mm512_srli_epi16::<4>(codes), low_half);
+                high = _mm512_add_epi8(high, _mm512_shuffle_epi8(table, choices));
+            }
             both_low = _mm512_add_epi16(both_low, low);
             upper_low = _mm512_add_epi16(upper_low, _mm512_srli_epi16::<8>(low));
             both_high = _mm512_add_epi16(both_high, high);

@@ -24,6 +24,8 @@ use std::sync::LazyLock;
 pub(crate) const BATCH: usize = 32;
 /// Bytes of one batch of sign codes for four components: half a byte per neighbor.
 pub(crate) const GROUP_BYTES: usize = 16;
+/// The largest table entry: eight of them fit a byte, and their rounding is lost in the error of signs.
+pub(crate) const TABLE_MAX: usize = 31;
 /// Components that rotated vectors are padded to a multiple of.
 pub(crate) const PADDING: usize = 64;
 
@@ -181,7 +183,7 @@ impl CodeKernels {
     }
 
     /// For each four values, the 16 sums of choices among them (bit `i` chooses value `i`) times `scale`, above the
-    /// lowest of the 16, rounded. None may be above 255.
+    /// lowest of the 16, rounded. None may be above [`TABLE_MAX`].
     ///
     /// # Panics
     ///
@@ -213,7 +215,7 @@ impl CodeKernels {
     ///
     /// `codes` has 16 bytes per four components: byte `i` holds the four sign bits of neighbor `i` in its low half and
     /// those of neighbor `i + 16` in its high half. `tables` has for each four components the 16 values that the bits
-    /// choose from; a neighbor's sum is that of its choices. `adds` and `factors` are 32 half-precision numbers.
+    /// choose from, at most [`TABLE_MAX`]; a neighbor's sum is that of its choices. `adds` and `factors` are 32 half-precision numbers.
     ///
     /// # Panics
     ///

@@ -17,6 +17,12 @@ fn bytes(count: usize, seed: u64) -> Vec<u8> {
     noise(seed).map(|number| number as u8).take(count).collect()
 }
 
+/// Table entries.
+fn entries(count: usize, seed: u64) -> Vec<u8> {
+    let entry = |number| (number % (TABLE_MAX as u64 + 1)) as u8;
+    noise(seed).map(entry).take(count).collect()
+}
+
 fn floats(count: usize, seed: u64) -> Vec<f32> {
     noise(seed)
         .map(|number| (number % 2001) as f32 / 1000.0 - 1.0)
@@ -68,10 +74,10 @@ fn nibbles_are_laid_out_as_documented() {
 
 #[test]
 fn sums_of_table_entries_are_exact_on_every_table_and_do_not_overflow() {
-    for padded in [64, 128, 384, 1024, 1088, 4096] {
+    for padded in [64, 128, 384, 1024, 1088, 4096, 12_288] {
         for (codes, tables) in [
-            (bytes(4 * padded, 3), bytes(4 * padded, 4)),
-            (vec![0xff; 4 * padded], vec![0xff; 4 * padded]),
+            (bytes(4 * padded, 3), entries(4 * padded, 4)),
+            (vec![0xff; 4 * padded], vec![TABLE_MAX as u8; 4 * padded]),
         ] {
             let one = half::f16::from_f32(1.0).to_le_bytes();
             let mut ones = [0; 2 * BATCH];
@@ -101,7 +107,7 @@ fn sums_of_table_entries_are_exact_on_every_table_and_do_not_overflow() {
 
 #[test]
 fn estimates_use_every_factor_at_its_place() {
-    let (codes, tables) = (bytes(256, 5), bytes(256, 6));
+    let (codes, tables) = (bytes(256, 5), entries(256, 6));
     let half_floats = |seed| -> [u8; 2 * BATCH] {
         let halves = floats(BATCH, seed)
             .into_iter()
@@ -237,12 +243,12 @@ fn tables_hold_the_sums_of_all_choices_above_the_lowest() {
     let values = floats(128, 12);
     for kernels in CodeKernels::available() {
         let mut tables = vec![0; 512];
-        kernels.tables(&values, 60.0, &mut tables);
+        kernels.tables(&values, 7.0, &mut tables);
         for (values, table) in values.chunks(4).zip(tables.chunks(16)) {
             let sum = |choice: usize| -> f32 {
                 (0..4)
                     .filter(|bit| choice >> bit & 1 == 1)
-                    .map(|bit| 60.0 * values[bit])
+                    .map(|bit| 7.0 * values[bit])
                     .sum()
             };
             let lowest = (0..16).map(sum).fold(f32::INFINITY, f32::min);
