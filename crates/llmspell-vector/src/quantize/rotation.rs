@@ -5,6 +5,8 @@
 //! them (Ailon and Chazelle, "The Fast Johnson-Lindenstrauss Transform", 2009), `O(dim log dim)`. Where the length is
 //! no power of two, each round transforms the first and then the last power of two, which overlap.
 
+use std::ops::Range;
+
 use crate::kernels::{CodeKernels, PADDING};
 use crate::random::Random;
 
@@ -17,8 +19,8 @@ const ROUNDS: usize = 4;
 pub(crate) struct Rotation {
     dim: usize,
     padded: usize,
-    /// Of each round, a factor of 1 or -1 per component.
-    signs: Vec<f32>,
+    /// Of each round, a factor per component: 1 or -1, times what keeps lengths where the transform makes them longer.
+    factors: Vec<f32>,
     kernels: CodeKernels,
 }
 
@@ -27,15 +29,20 @@ impl Rotation {
     pub(crate) fn new(dim: usize, seed: u64) -> Self {
         let padded = padded(dim);
         let mut random = Random::new(seed ^ 0x726f_7461_7465_0001);
-        let mut signs = Vec::with_capacity(ROUNDS * padded);
-        while signs.len() < ROUNDS * padded {
+        let mut factors = Vec::with_capacity(ROUNDS * padded);
+        while factors.len() < ROUNDS * padded {
             let bits = random.next();
-            signs.extend((0..64).map(|bit| if bits >> bit & 1 == 0 { 1.0 } else { -1.0 }));
+            factors.extend((0..64).map(|bit| if bits >> bit & 1 == 0 { 1.0 } else { -1.0 }));
+        }
+        for (round, factors) in factors.chunks_exact_mut(padded).enumerate() {
+            let part = &mut factors[part(round, padded)];
+            let scale = 1.0 / (part.len() as f32).sqrt();
+            part.iter_mut().for_each(|factor| *factor *= scale);
         }
         Self {
             dim,
             padded,
-            signs,
+            factors,
             kernels: CodeKernels::detect(),
         }
     }
@@ -53,22 +60,22 @@ impl Rotation {
     pub(crate) fn rotate(&self, values: &mut [f32]) {
         assert_eq!(values.len(), self.padded, "rotated vectors are padded");
         values[self.dim..].fill(0.0);
-        let span = 1 << self.padded.ilog2();
-        let scale = 1.0 / (span as f32).sqrt();
-        for (round, signs) in self.signs.chunks_exact(self.padded).enumerate() {
-            for (value, sign) in values.iter_mut().zip(signs) {
-                *value *= sign;
+        for (round, factors) in self.factors.chunks_exact(self.padded).enumerate() {
+            for (value, factor) in values.iter_mut().zip(factors) {
+                *value *= factor;
             }
-            let part = if round % 2 == 0 {
-                &mut values[..span]
-            } else {
-                &mut values[self.padded - span..]
-            };
-            self.kernels.hadamard(part);
-            for value in part {
-                *value *= scale;
-            }
+            self.kernels.hadamard(&mut values[part(round, self.padded)]);
         }
+    }
+}
+
+/// The components that a round transforms.
+fn part(round: usize, padded: usize) -> Range<usize> {
+    let span = 1 << padded.ilog2();
+    if round.is_multiple_of(2) {
+        0..span
+    } else {
+        padded - span..padded
     }
 }
 

@@ -7,7 +7,7 @@ use std::arch::x86_64::{
     _mm512_add_epi16, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castsi256_si512,
     _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32,
     _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps,
-    _mm512_inserti64x4, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_mov_ps, _mm512_maskz_mov_ps, _mm512_min_ps,
+    _mm512_inserti64x4, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_add_ps, _mm512_mask_mov_ps, _mm512_min_ps,
     _mm512_mul_ps, _mm512_permute_ps, _mm512_reduce_add_epi32, _mm512_reduce_add_ps, _mm512_set1_epi8, _mm512_set1_ps,
     _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_shuffle_f32x4, _mm512_slli_epi16,
     _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi16, _mm512_sub_epi32, _mm512_sub_ps, _mm512_xor_si512,
@@ -56,27 +56,50 @@ fn quantize_bytes(values: &[f32], scale: f32, levels: &mut [i8]) -> i32 {
     _mm512_reduce_add_epi32(sum)
 }
 
+/// Four groups per turn, one per quarter of a register.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn tables(values: &[f32], scale: f32, tables: &mut [u8]) {
-    // Which choices, of 16, contain each of the four values.
-    let zero = _mm512_setzero_ps();
-    for (values, table) in values
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .zip(tables.as_chunks_mut::<GROUP_BYTES>().0)
-    {
-        let [a, b, c, d] = values.map(|value| _mm512_set1_ps(value * scale));
-        let chosen = |bits, value| _mm512_maskz_mov_ps(bits, value);
-        let low = _mm512_add_ps(chosen(0xaaaa, a), chosen(0xcccc, b));
-        let high = _mm512_add_ps(chosen(0xf0f0, c), chosen(0xff00, d));
-        let lowest = _mm512_add_ps(
-            _mm512_add_ps(_mm512_min_ps(a, zero), _mm512_min_ps(b, zero)),
-            _mm512_add_ps(_mm512_min_ps(c, zero), _mm512_min_ps(d, zero)),
-        );
-        let sums = _mm512_cvtps_epi32(_mm512_sub_ps(_mm512_add_ps(low, high), lowest));
-        // SAFETY: the array is 16 writable bytes, and this store needs no alignment.
-        unsafe { _mm_storeu_si128(table.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(sums)) }
+    let (zero, scale) = (_mm512_setzero_ps(), _mm512_set1_ps(scale));
+    let tables = tables.as_chunks_mut::<{ 4 * GROUP_BYTES }>().0;
+    for (values, tables) in values.as_chunks::<16>().0.iter().zip(tables) {
+        let values = _mm512_mul_ps(load_floats(values), scale);
+        let negative = _mm512_min_ps(values, zero);
+        let pairs = _mm512_add_ps(negative, _mm512_permute_ps::<0b10_11_00_01>(negative));
+        let lowest = _mm512_add_ps(pairs, _mm512_permute_ps::<0b01_00_11_10>(pairs));
+        // The lowest sum of each group becomes zero.
+        let from = _mm512_sub_ps(zero, lowest);
+        let groups = [
+            (
+                _mm512_shuffle_f32x4::<0b00_00_00_00>(values, values),
+                _mm512_shuffle_f32x4::<0b00_00_00_00>(from, from),
+            ),
+            (
+                _mm512_shuffle_f32x4::<0b01_01_01_01>(values, values),
+                _mm512_shuffle_f32x4::<0b01_01_01_01>(from, from),
+            ),
+            (
+                _mm512_shuffle_f32x4::<0b10_10_10_10>(values, values),
+                _mm512_shuffle_f32x4::<0b10_10_10_10>(from, from),
+            ),
+            (
+                _mm512_shuffle_f32x4::<0b11_11_11_11>(values, values),
+                _mm512_shuffle_f32x4::<0b11_11_11_11>(from, from),
+            ),
+        ];
+        for ((values, from), table) in groups.into_iter().zip(tables.as_chunks_mut::<GROUP_BYTES>().0) {
+            // Which choices, of 16, contain each of the four values.
+            let sums = _mm512_mask_add_ps(from, 0xaaaa, from, _mm512_permute_ps::<0b00_00_00_00>(values));
+            let sums = _mm512_mask_add_ps(sums, 0xcccc, sums, _mm512_permute_ps::<0b01_01_01_01>(values));
+            let sums = _mm512_mask_add_ps(sums, 0xf0f0, sums, _mm512_permute_ps::<0b10_10_10_10>(values));
+            let sums = _mm512_mask_add_ps(sums, 0xff00, sums, _mm512_permute_ps::<0b11_11_11_11>(values));
+            // SAFETY: the array is 16 writable bytes, and this store needs no alignment.
+            unsafe {
+                _mm_storeu_si128(
+                    table.as_mut_ptr().cast(),
+                    _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(sums)),
+                )
+            }
+        }
     }
 }
 
