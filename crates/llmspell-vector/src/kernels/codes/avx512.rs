@@ -92,13 +92,9 @@ fn tables(values: &[f32], scale: f32, tables: &mut [u8]) {
             let sums = _mm512_mask_add_ps(sums, 0xcccc, sums, _mm512_permute_ps::<0b01_01_01_01>(values));
             let sums = _mm512_mask_add_ps(sums, 0xf0f0, sums, _mm512_permute_ps::<0b10_10_10_10>(values));
             let sums = _mm512_mask_add_ps(sums, 0xff00, sums, _mm512_permute_ps::<0b11_11_11_11>(values));
+            let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(sums));
             // SAFETY: the array is 16 writable bytes, and this store needs no alignment.
-            unsafe {
-                _mm_storeu_si128(
-                    table.as_mut_ptr().cast(),
-                    _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(sums)),
-                )
-            }
+            unsafe { _mm_storeu_si128(table.as_mut_ptr().cast(), bytes) }
         }
     }
 }
@@ -129,22 +125,27 @@ fn quantize_nibbles(values: &[f32], scale: f32, code: &mut [u8]) -> (f32, f32) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
 fn nibble_dot(code: &[u8], query: &[i8]) -> i32 {
     let low_half = _mm256_set1_epi8(15);
-    // Two sums, because one would wait for itself.
-    let mut sums = [_mm512_setzero_si512(); 2];
-    for (turn, (bytes, query)) in code
-        .as_chunks::<32>()
-        .0
-        .iter()
-        .zip(query.as_chunks::<64>().0)
-        .enumerate()
-    {
+    let levels = |bytes: &[u8; 32]| {
         let bytes = load_half(bytes);
         let low = _mm256_and_si256(bytes, low_half);
         let high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), low_half);
-        let levels = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
-        sums[turn % 2] = _mm512_dpbusd_epi32(sums[turn % 2], levels, load_query(query));
+        _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+    };
+    // Two sums, because one would wait for itself.
+    let [mut even, mut odd] = [_mm512_setzero_si512(); 2];
+    let (pairs, last) = code.as_chunks::<64>();
+    let (query_pairs, query_last) = query.as_chunks::<128>();
+    for (bytes, query) in pairs.iter().zip(query_pairs) {
+        let ([first, second], [query_first, query_second]) = (bytes.as_chunks().0, query.as_chunks().0) else {
+            unreachable!("two halves")
+        };
+        even = _mm512_dpbusd_epi32(even, levels(first), load_query(query_first));
+        odd = _mm512_dpbusd_epi32(odd, levels(second), load_query(query_second));
     }
-    _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]))
+    if let (Some(bytes), Some(query)) = (last.first_chunk(), query_last.first_chunk()) {
+        even = _mm512_dpbusd_epi32(even, levels(bytes), load_query(query));
+    }
+    _mm512_reduce_add_epi32(_mm512_add_epi32(even, odd))
 }
 
 #[target_feature(enable = "avx512f")]
