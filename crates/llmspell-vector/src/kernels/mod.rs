@@ -32,7 +32,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use codes::{BATCH, CodeKernels, GROUP_BYTES, PADDING, Scale, SignSums};
+pub(crate) use codes::{BATCH, CodeKernels, GROUP_BYTES, PADDING, PLANE_BLOCK, PlaneBlock, Scale, SignSums};
 
 use std::fmt;
 use std::sync::LazyLock;
