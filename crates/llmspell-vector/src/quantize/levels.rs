@@ -13,8 +13,8 @@
 //!   bytes and the last 32 the high halves.
 //!
 //! So every width takes exactly its bits. One to three bits are compared by counting common bits, four and eight by
-//! products of bytes, and the widths between by both. Counting costs one step per plane of the code and plane of the
-//! query, a product of half bytes as much as about four planes: nothing is gained by planes from four bits on.
+//! products of bytes, and the widths between by both. With a query of eight bits a plane costs more than half of what a
+//! layer costs: from three bits on, planes save memory and no time.
 
 use crate::kernels::{CodeKernels, PADDING, PLANE_BLOCK, PlaneBlock};
 

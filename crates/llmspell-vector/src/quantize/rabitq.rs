@@ -108,8 +108,9 @@ impl QueryBits {
 pub struct RabitqQuery {
     levels: QueryLevels,
     sum_of_levels: i32,
-    /// Half of what one level is worth.
-    half_step: f32,
+    /// Half of what one level is worth. Products with it are made in double precision: as single ones they would be
+    /// computed beside other lanes of a register, and what is left there may be numbers that take a hundred cycles.
+    half_step: f64,
     /// `|q - c|`.
     length: f32,
     length_squared: f32,
@@ -314,7 +315,7 @@ impl RabitqCodec {
             Rest::NotFinite => length = f32::INFINITY,
             Rest::Rotated { components, scale } => {
                 let best = Rounded::best_of(&components, bits);
-                half_step = (0.5 * best.step * scale) as f32;
+                half_step = 0.5 * best.step * scale;
                 length = (best.length * scale) as f32;
                 rounding_squared = best.tangent_squared as f32;
                 levels = best.levels;
@@ -401,7 +402,7 @@ impl RabitqCodec {
         let factors = Factors::read(factors);
         // Whole numbers: their difference is small where each of them is large.
         let twice = 2 * dot - i32::from(self.levels.top()) * query.sum_of_levels;
-        let product = factors.factor * (query.half_step * twice as f32);
+        let product = (f64::from(factors.factor) * (query.half_step * f64::from(twice))) as f32;
         let tangent_squared = factors.tangent * factors.tangent;
         let both = tangent_squared + (1.0 + tangent_squared) * query.rounding_squared;
         let error = factors.length * (query.deviations * query.deviation * both.sqrt());

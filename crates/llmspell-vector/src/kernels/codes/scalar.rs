@@ -64,6 +64,9 @@ fn plane_dot<const PLANES: usize>(plane: &[u8], query: &[PlaneBlock]) -> i32 {
     sum
 }
 
+/// Added to a number, it leaves no room for a fraction: the sum's low bits are the number, rounded.
+const ROUND: f32 = 12_582_912.0;
+
 #[inline(always)]
 pub(super) fn quantize_levels(values: &[f32], scale: f32, top: u8, levels: &mut [u8]) -> (f32, f32) {
     let (top, middle) = (f32::from(top), f32::from(top) / 2.0);
@@ -71,12 +74,11 @@ pub(super) fn quantize_levels(values: &[f32], scale: f32, top: u8, levels: &mut 
     let (mut dots, mut squares) = ([0.0_f32; 16], [0.0_f32; 16]);
     for (values, levels) in values.as_chunks::<16>().0.iter().zip(levels.as_chunks_mut::<16>().0) {
         for lane in 0..16 {
-            // Half a step up, then down to a whole number; NaN becomes 0.
-            let level = (values[lane] * scale + (middle + 0.5)).clamp(0.0, top) as i32;
-            let rounded = level as f32 - middle;
+            let level = (values[lane] * scale + middle).clamp(0.0, top) + ROUND;
+            let rounded = level - ROUND - middle;
             dots[lane] += rounded * values[lane];
             squares[lane] += rounded * rounded;
-            levels[lane] = level as u8;
+            levels[lane] = level.to_bits() as u8;
         }
     }
     (dots.iter().sum(), squares.iter().sum())
@@ -105,9 +107,6 @@ pub(super) fn quantize_nibbles(values: &[f32], scale: f32, code: &mut [u8]) -> (
     }
     (dots.iter().sum(), squares.iter().sum())
 }
-
-/// Added to a number, it leaves no room for a fraction: the sum's low bits are the number, rounded.
-const ROUND: f32 = 12_582_912.0;
 
 #[inline(always)]
 pub(super) fn quantize_bytes(values: &[f32], scale: f32, levels: &mut [i8]) -> i32 {

@@ -94,14 +94,17 @@ proptest! {
 
 #[test]
 fn more_than_are_kept_at_once_are_not_lost() {
-    // The farthest first, so that each is nearer than all before and every one is a candidate for a while.
-    let vectors: Vec<Vec<f32>> = (0..5_000_u16).rev().map(|row| vec![f32::from(row), 1.0]).collect();
-    let store = store_of(Metric::Euclidean, 2, 8, 3, &vectors);
-    let candidates = store.nearest(&[0.0, 1.0], 3, |_| true).unwrap();
-    for point in [4_999, 4_998, 4_997] {
-        assert!(candidates.iter().any(|candidate| candidate.point == PointId(point)));
+    // The farthest first, so that each is nearer than all before and a candidate for a while, also the last one.
+    for count in [CANDIDATES_MIN as u16, 5_000] {
+        let vectors: Vec<Vec<f32>> = (0..count).rev().map(|row| vec![f32::from(row), 1.0]).collect();
+        let store = store_of(Metric::Euclidean, 2, 8, 3, &vectors);
+        let candidates = store.nearest(&[0.0, 1.0], 3, |_| true).unwrap();
+        for back in 1..=3 {
+            let point = PointId(u32::from(count) - back);
+            assert!(candidates.iter().any(|candidate| candidate.point == point), "{point:?}");
+        }
+        assert!(candidates.len() < 500, "{}", candidates.len());
     }
-    assert!(candidates.len() < 500, "{}", candidates.len());
 }
 
 #[test]
