@@ -50,12 +50,14 @@ proptest! {
         let candidates = store.nearest_to(&prepared, k, keep);
 
         // As defined: all whose lower bound is not above the k-th upper bound.
-        let ranges = || (0..).map(PointId).zip(store.bytes().chunks(store.codec().record_bytes())).filter(|(point, _)| keep(*point))
+        let records = || (0..).map(PointId).zip(store.bytes().chunks(store.codec().record_bytes()));
+        let ranges = || records().filter(|(point, _)| keep(*point))
             .map(|(point, record)| (point, store.range(&prepared, record)));
         let mut uppers: Vec<f32> = ranges().map(|(_, (_, _, upper))| upper).collect();
         uppers.sort_by(f32::total_cmp);
         let bound = if k == 0 { f32::NEG_INFINITY } else { uppers.get(k - 1).copied().unwrap_or(f32::INFINITY) };
-        let mut expected: Vec<PointId> = ranges().filter(|(_, (_, lower, _))| *lower <= bound).map(|(point, _)| point).collect();
+        let expected = ranges().filter(|(_, (_, lower, _))| *lower <= bound);
+        let mut expected: Vec<PointId> = expected.map(|(point, _)| point).collect();
         let mut found: Vec<PointId> = candidates.iter().map(|candidate| candidate.point).collect();
         found.sort();
         expected.sort();
