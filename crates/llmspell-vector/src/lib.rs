@@ -10,7 +10,7 @@
 //! | `neighbor.rs`  | what is found? [`Neighbor`], [`PointId`]              |
 //! | `aligned.rs`   | how does a query lie in memory?                       |
 //! | `kernels/`     | which loop is the fastest on this CPU? [`Kernels`]    |
-//! | `quantize/`    | how is a vector made small, and compared?             |
+//! | `quantize/`    | how is a vector made small, and compared? [`CodeStore`] |
 //! | `graph/`       | which points are probably nearest? [`Graph`]          |
 //! | `random.rs`    | where do random choices come from?                    |
 //!
@@ -48,5 +48,9 @@ pub use graph::{
 };
 pub use kernels::{Kernels, prefetch_row};
 pub use neighbor::{Neighbor, PointId};
+pub use quantize::{
+    BITS_RANGE, ByteVector, CODE_DIM_RANGE, CodeCandidate, CodeError, CodeStore, DEFAULT_DEVIATIONS, Estimate,
+    ProductEstimate, QueryBits, RabitqCodec, RabitqQuery, Rotation,
+};
 pub use scan::{collect_ties, scan};
 pub use top_k::{TiesDropped, TopK};

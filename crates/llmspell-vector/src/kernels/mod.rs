@@ -32,7 +32,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use codes::{BATCH, CodeKernels, GROUP_BYTES, PADDING, Scale, SignSums, TABLE_MAX};
+pub(crate) use codes::{BATCH, CodeKernels, GROUP_BYTES, PADDING, PLANE_BLOCK, PlaneBlock, Scale, SignSums, TABLE_MAX};
 
 use std::fmt;
 use std::sync::LazyLock;

@@ -15,8 +15,11 @@ use crate::random::Random;
 const ROUNDS: usize = 4;
 
 /// A random rotation of vectors of one dimension, padded with zeros to a multiple of 64. Lengths and angles stay.
+///
+/// The same seed gives the same rotation on every machine and in every later version: stored codes depend on it. (The
+/// last bits of a rotated vector may differ between CPUs.) Takes 16 bytes per component.
 #[derive(Debug, Clone)]
-pub(crate) struct Rotation {
+pub struct Rotation {
     dim: usize,
     padded: usize,
     /// Of each round, a factor per component: 1 or -1, times what keeps lengths where the transform makes them longer.
@@ -25,8 +28,13 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    /// The rotation of a seed: version 1, the same for ever, because stored codes depend on it.
-    pub(crate) fn new(dim: usize, seed: u64) -> Self {
+    /// Counts the ways in which a rotation was ever made of its seed. To be kept with codes, beside the seed.
+    pub const VERSION: u8 = 1;
+
+    /// The rotation of a seed, for vectors of `dim` components; none are taken for one.
+    #[must_use]
+    pub fn new(dim: usize, seed: u64) -> Self {
+        let dim = dim.max(1);
         let padded = padded(dim);
         let mut random = Random::new(seed ^ 0x726f_7461_7465_0001);
         let mut factors = Vec::with_capacity(ROUNDS * padded);
@@ -47,17 +55,25 @@ impl Rotation {
         }
     }
 
+    /// Components of a vector.
+    #[must_use]
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
     /// Components of a rotated vector.
-    pub(crate) fn padded(&self) -> usize {
+    #[must_use]
+    pub fn padded(&self) -> usize {
         self.padded
     }
 
-    /// Rotates in place. The vector stands in the first `dim` components; the others are overwritten.
+    /// Rotates in place. The vector stands in the first [`dim`](Self::dim) components; the others are overwritten.
+    /// `O(dim log dim)`.
     ///
     /// # Panics
     ///
     /// If `values` has not [`padded`](Self::padded) components.
-    pub(crate) fn rotate(&self, values: &mut [f32]) {
+    pub fn rotate(&self, values: &mut [f32]) {
         assert_eq!(values.len(), self.padded, "rotated vectors are padded");
         values[self.dim..].fill(0.0);
         for (round, factors) in self.factors.chunks_exact(self.padded).enumerate() {

@@ -2,16 +2,17 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _CMP_GT_OQ, _CMP_LT_OQ, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128,
-    _mm_shuffle_epi32, _mm256_abs_epi8, _mm256_add_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps,
-    _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi32_ps,
-    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_movemask_ps, _mm256_permute_ps,
-    _mm256_permute2f128_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_slli_epi16, _mm256_srli_epi16,
-    _mm256_storeu_ps, _mm256_sub_epi16, _mm256_sub_ps,
+    _mm_shuffle_epi32, _mm256_abs_epi8, _mm256_add_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_epi64,
+    _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castsi256_si128, _mm256_cmp_ps,
+    _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extracti128_si256, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_movemask_ps,
+    _mm256_permute_ps, _mm256_permute2f128_ps, _mm256_sad_epu8, _mm256_set1_epi8, _mm256_set1_epi16,
+    _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setr_epi8, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8,
+    _mm256_sign_epi8, _mm256_slli_epi16, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_epi16, _mm256_sub_epi64,
+    _mm256_sub_ps,
 };
 
-use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, SignSums, TABLE_MAX, scalar};
+use super::{BATCH, CodeKernels, GROUP_BYTES, PLANE_BLOCK, PlaneBlock, Scale, SignSums, TABLE_MAX, scalar};
 
 /// Bytes per register.
 const BYTES: usize = 32;
@@ -28,6 +29,9 @@ pub(super) fn detect() -> Option<CodeKernels> {
         hadamard,
         nibble_dot,
         byte_dot,
+        plane_dot_4: plane_dot::<4>,
+        plane_dot_8: plane_dot::<8>,
+        quantize_levels,
         quantize_nibbles,
         quantize_bytes,
         tables,
@@ -70,6 +74,77 @@ fn hadamard(values: &mut [f32]) {
 #[target_feature(enable = "avx2,fma")]
 fn quantize_nibbles(values: &[f32], scale: f32, code: &mut [u8]) -> (f32, f32) {
     scalar::quantize_nibbles(values, scale, code)
+}
+
+/// The portable loop, compiled for these registers.
+#[target_feature(enable = "avx2,fma")]
+fn quantize_levels(values: &[f32], scale: f32, top: u8, levels: &mut [u8]) -> (f32, f32) {
+    scalar::quantize_levels(values, scale, top, levels)
+}
+
+/// Bits are counted by two shuffles of a table of 16 counts (Muła, Kurz and Lemire, "Faster population counts using
+/// AVX2 instructions", 2018, section 3).
+#[target_feature(enable = "avx2")]
+pub(super) fn plane_dot<const PLANES: usize>(plane: &[u8], query: &[PlaneBlock]) -> i32 {
+    let (blocks, rest) = plane.as_chunks::<PLANE_BLOCK>();
+    let (query, _) = query.as_chunks::<PLANES>();
+    let mut sum = _mm256_setzero_si256();
+    for (bits, query) in blocks.iter().zip(query) {
+        sum = _mm256_add_epi64(sum, dot_of_block(bits, query));
+    }
+    if let Some(query) = query.get(blocks.len()) {
+        let mut bits = [0; PLANE_BLOCK];
+        bits[..rest.len()].copy_from_slice(rest);
+        sum = _mm256_add_epi64(sum, dot_of_block(&bits, query));
+    }
+    // The lower half of a lane is the whole sum, which is far within 31 bits; the upper half repeats its sign.
+    sum_of_lanes(_mm256_and_si256(sum, _mm256_set1_epi64x(0xffff_ffff)))
+}
+
+/// A plane counts twice the one below: sums are doubled on the way from the last plane down.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dot_of_block<const PLANES: usize>(bits: &PlaneBlock, query: &[PlaneBlock; PLANES]) -> __m256i {
+    let zero = _mm256_setzero_si256();
+    let [low, high] = halves_of_block(bits);
+    let mut sum = zero;
+    for (j, query) in query.iter().enumerate().rev() {
+        let [query_low, query_high] = halves_of_block(query);
+        let counts = _mm256_add_epi8(
+            counts_of_bits(_mm256_and_si256(low, query_low)),
+            counts_of_bits(_mm256_and_si256(high, query_high)),
+        );
+        let common = _mm256_sad_epu8(counts, zero);
+        sum = _mm256_add_epi64(sum, sum);
+        sum = if j == PLANES - 1 {
+            _mm256_sub_epi64(sum, common)
+        } else {
+            _mm256_add_epi64(sum, common)
+        };
+    }
+    sum
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn halves_of_block(block: &PlaneBlock) -> [__m256i; 2] {
+    let [low, high] = block.as_chunks().0 else {
+        unreachable!("64 bytes are two registers")
+    };
+    [load(low), load(high)]
+}
+
+/// Of each byte, the number of its bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn counts_of_bits(bytes: __m256i) -> __m256i {
+    let low_half = _mm256_set1_epi8(15);
+    let counts = _mm256_setr_epi8(
+        0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,
+    );
+    let low = _mm256_shuffle_epi8(counts, _mm256_and_si256(bytes, low_half));
+    let high = _mm256_shuffle_epi8(counts, _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), low_half));
+    _mm256_add_epi8(low, high)
 }
 
 #[target_feature(enable = "avx2")]

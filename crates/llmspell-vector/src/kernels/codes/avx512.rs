@@ -1,19 +1,21 @@
-//! AVX-512 F, BW and VNNI: tables of 16 values are looked up 64 times by one byte shuffle.
+//! AVX-512 F, BW and VNNI, and VPOPCNTDQ where there is: tables of 16 values are looked up 64 times by one byte shuffle.
 
 use std::arch::x86_64::{
     __m256i, __m512, __m512i, _CMP_GT_OQ, _CMP_LT_OQ, _mm_add_epi16, _mm_storeu_si128, _mm_unpackhi_epi16,
     _mm_unpacklo_epi16, _mm256_add_epi16, _mm256_and_si256, _mm256_castsi256_si128, _mm256_extracti128_si256,
     _mm256_loadu_si256, _mm256_set_m128i, _mm256_set1_epi8, _mm256_srli_epi16, _mm512_abs_ps, _mm512_add_epi8,
-    _mm512_add_epi16, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castsi256_si512,
+    _mm512_add_epi16, _mm512_add_epi32, _mm512_add_epi64, _mm512_add_ps, _mm512_and_si512, _mm512_castsi256_si512,
     _mm512_castsi512_si256, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32,
     _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_fmadd_ps,
-    _mm512_inserti64x4, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_add_ps, _mm512_mask_mov_ps, _mm512_min_ps,
-    _mm512_mul_ps, _mm512_permute_ps, _mm512_reduce_add_epi32, _mm512_reduce_add_ps, _mm512_set1_epi8, _mm512_set1_ps,
+    _mm512_inserti64x4, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_add_ps, _mm512_mask_mov_ps,
+    _mm512_maskz_loadu_epi64, _mm512_min_ps, _mm512_mul_ps, _mm512_permute_ps, _mm512_popcnt_epi64,
+    _mm512_reduce_add_epi32, _mm512_reduce_add_epi64, _mm512_reduce_add_ps, _mm512_set1_epi8, _mm512_set1_ps,
     _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_shuffle_f32x4, _mm512_slli_epi16,
-    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi16, _mm512_sub_epi32, _mm512_sub_ps, _mm512_xor_si512,
+    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi16, _mm512_sub_epi32, _mm512_sub_epi64, _mm512_sub_ps,
+    _mm512_xor_si512,
 };
 
-use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, SignSums, TABLE_MAX, scalar};
+use super::{BATCH, CodeKernels, GROUP_BYTES, PLANE_BLOCK, PlaneBlock, Scale, SignSums, TABLE_MAX, avx2, scalar};
 
 /// Bytes per register.
 const BYTES: usize = 64;
@@ -29,11 +31,23 @@ pub(super) fn detect() -> Option<CodeKernels> {
         && is_x86_feature_detected!("avx512vnni")
         && is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma");
+    let counts_bits = is_x86_feature_detected!("avx512vpopcntdq");
     has_all.then_some(CodeKernels {
         name: "avx512",
         hadamard,
         nibble_dot,
         byte_dot,
+        plane_dot_4: if counts_bits {
+            plane_dot::<4>
+        } else {
+            avx2::plane_dot::<4>
+        },
+        plane_dot_8: if counts_bits {
+            plane_dot::<8>
+        } else {
+            avx2::plane_dot::<8>
+        },
+        quantize_levels,
         quantize_nibbles,
         quantize_bytes,
         tables,
@@ -119,6 +133,43 @@ fn hadamard(values: &mut [f32]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
 fn quantize_nibbles(values: &[f32], scale: f32, code: &mut [u8]) -> (f32, f32) {
     scalar::quantize_nibbles(values, scale, code)
+}
+
+/// The portable loop, compiled for these registers.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
+fn quantize_levels(values: &[f32], scale: f32, top: u8, levels: &mut [u8]) -> (f32, f32) {
+    scalar::quantize_levels(values, scale, top, levels)
+}
+
+/// 512 components per turn. A plane counts twice the one below: sums are doubled on the way from the last plane down.
+#[target_feature(enable = "avx512f,avx512vpopcntdq")]
+fn plane_dot<const PLANES: usize>(plane: &[u8], query: &[PlaneBlock]) -> i32 {
+    let mut sum = _mm512_setzero_si512();
+    for (bits, query) in plane.chunks(PLANE_BLOCK).zip(query.as_chunks::<PLANES>().0) {
+        let bits = load_words(bits);
+        let mut of_block = _mm512_setzero_si512();
+        for (j, query) in query.iter().enumerate().rev() {
+            let common = _mm512_popcnt_epi64(_mm512_and_si512(bits, load(query)));
+            of_block = _mm512_add_epi64(of_block, of_block);
+            of_block = if j == PLANES - 1 {
+                _mm512_sub_epi64(of_block, common)
+            } else {
+                _mm512_add_epi64(of_block, common)
+            };
+        }
+        sum = _mm512_add_epi64(sum, of_block);
+    }
+    _mm512_reduce_add_epi64(sum) as i32
+}
+
+/// At most eight words, the lanes behind them zero.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_words(bytes: &[u8]) -> __m512i {
+    let words = (bytes.len() / 8).min(8);
+    let mask = (0xff_u16 >> (8 - words)) as u8;
+    // SAFETY: the mask lets through the words that the slice has; the others are neither read nor checked for access.
+    unsafe { _mm512_maskz_loadu_epi64(mask, bytes.as_ptr().cast()) }
 }
 
 /// 64 components per turn: their 32 bytes become one register, low halves first.

@@ -4,7 +4,7 @@
 //! |-------------|---------------------------------------------------------------------|
 //! | `scalar.rs` | none; the definition of every operation                             |
 //! | `avx2.rs`   | AVX2, FMA and F16C                                                  |
-//! | `avx512.rs` | AVX-512 F, BW and VNNI                                              |
+//! | `avx512.rs` | AVX-512 F, BW and VNNI; VPOPCNTDQ where there is                    |
 //! | `tests.rs`  | one suite for every table this CPU has                              |
 //!
 //! The integer operations give the same numbers on every table. Those on floats differ in the last bits.
@@ -28,6 +28,11 @@ pub(crate) const GROUP_BYTES: usize = 16;
 pub(crate) const TABLE_MAX: usize = 31;
 /// Components that rotated vectors are padded to a multiple of.
 pub(crate) const PADDING: usize = 64;
+
+/// Bytes of a plane of bits that are compared at once.
+pub(crate) const PLANE_BLOCK: usize = 64;
+/// One bit of each of 512 components of a query.
+pub(crate) type PlaneBlock = [u8; PLANE_BLOCK];
 
 /// What turns sums of table entries into estimated distances; see [`CodeKernels::estimates`].
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +69,7 @@ impl std::ops::Add for SignSums {
 }
 
 type QuantizeNibbles = unsafe fn(&[f32], f32, &mut [u8]) -> (f32, f32);
+type QuantizeLevels = unsafe fn(&[f32], f32, u8, &mut [u8]) -> (f32, f32);
 type Estimates = unsafe fn(&[u8], &[u8], &[u8; 2 * BATCH], &[u8; 2 * BATCH], Scale, &mut [f32; BATCH]);
 
 /// One loop per operation on codes. Get one with [`CodeKernels::detect`] and keep it.
@@ -74,6 +80,9 @@ pub(crate) struct CodeKernels {
     hadamard: unsafe fn(&mut [f32]),
     nibble_dot: unsafe fn(&[u8], &[i8]) -> i32,
     byte_dot: unsafe fn(&[i8], &[i8]) -> i32,
+    plane_dot_4: unsafe fn(&[u8], &[PlaneBlock]) -> i32,
+    plane_dot_8: unsafe fn(&[u8], &[PlaneBlock]) -> i32,
+    quantize_levels: QuantizeLevels,
     quantize_nibbles: QuantizeNibbles,
     quantize_bytes: unsafe fn(&[f32], f32, &mut [i8]) -> i32,
     tables: unsafe fn(&[f32], f32, &mut [u8]),
@@ -150,6 +159,48 @@ impl CodeKernels {
         );
         // SAFETY: as above; the lengths were checked.
         unsafe { (self.byte_dot)(a, b) }
+    }
+
+    /// Sum of the `query[i]` whose bit of `plane` is set: how many bits two planes have in common is counted.
+    ///
+    /// Component `i` is bit `i % 8` of byte `i / 8` of a plane. The query has for each 64 bytes of `plane`, the last of
+    /// which may be fewer, a block of each of its 4 or 8 planes, the lowest bits first, and zeros for what `plane` does
+    /// not have. It is two's complement: its last plane counts as negative.
+    ///
+    /// # Panics
+    ///
+    /// If the length of `plane` is no multiple of 8, or `query` has not 4 or 8 blocks for each 64 bytes.
+    #[inline]
+    pub(crate) fn plane_dot(&self, plane: &[u8], query: &[PlaneBlock]) -> i32 {
+        assert!(plane.len().is_multiple_of(PADDING / 8), "planes are made of words");
+        let blocks = plane.len().div_ceil(PLANE_BLOCK);
+        let plane_dot = if query.len() == 4 * blocks {
+            self.plane_dot_4
+        } else {
+            assert_eq!(
+                query.len(),
+                8 * blocks,
+                "codes and queries of one store have one length"
+            );
+            self.plane_dot_8
+        };
+        // SAFETY: as above; the lengths were checked.
+        unsafe { plane_dot(plane, query) }
+    }
+
+    /// Rounds `values[i] * scale` to the nearest of `-top / 2`, `-top / 2 + 1`, … `top / 2`; `levels[i]` is that plus
+    /// `top / 2`. Returns the sums of `rounded[i] * values[i]` and of `rounded[i]²`.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ, or are no multiple of [`PADDING`].
+    pub(crate) fn quantize_levels(&self, values: &[f32], scale: f32, top: u8, levels: &mut [u8]) -> (f32, f32) {
+        assert!(
+            values.len() == levels.len() && values.len().is_multiple_of(PADDING),
+            "codes and vectors of one store have one length"
+        );
+        // SAFETY: as above; the lengths were checked.
+        unsafe { (self.quantize_levels)(values, scale, top, levels) }
     }
 
     /// Rounds `values[i] * scale` to the nearest of -7.5, -6.5, … 7.5, and packs that plus 7.5 into half bytes, laid

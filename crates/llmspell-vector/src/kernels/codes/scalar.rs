@@ -1,12 +1,15 @@
 //! What does each operation on codes compute? The definition that the other tables are held to.
 
-use super::{BATCH, CodeKernels, GROUP_BYTES, Scale, SignSums};
+use super::{BATCH, CodeKernels, GROUP_BYTES, PLANE_BLOCK, PlaneBlock, Scale, SignSums};
 
 pub(super) const KERNELS: CodeKernels = CodeKernels {
     name: "scalar",
     hadamard,
     nibble_dot,
     byte_dot,
+    plane_dot_4: plane_dot::<4>,
+    plane_dot_8: plane_dot::<8>,
+    quantize_levels,
     quantize_nibbles,
     quantize_bytes,
     tables,
@@ -48,6 +51,39 @@ fn byte_dot(a: &[i8], b: &[i8]) -> i32 {
     a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
 }
 
+fn plane_dot<const PLANES: usize>(plane: &[u8], query: &[PlaneBlock]) -> i32 {
+    let mut sum = 0;
+    for (bits, query) in plane.chunks(PLANE_BLOCK).zip(query.as_chunks::<PLANES>().0) {
+        for (j, query) in query.iter().enumerate() {
+            let words = bits.as_chunks().0.iter().zip(query.as_chunks().0);
+            let common = words.map(|(a, b)| (u64::from_le_bytes(*a) & u64::from_le_bytes(*b)).count_ones());
+            let worth = (common.sum::<u32>() as i32) << j;
+            sum += if j == PLANES - 1 { -worth } else { worth };
+        }
+    }
+    sum
+}
+
+/// Added to a number, it leaves no room for a fraction: the sum's low bits are the number, rounded.
+const ROUND: f32 = 12_582_912.0;
+
+#[inline(always)]
+pub(super) fn quantize_levels(values: &[f32], scale: f32, top: u8, levels: &mut [u8]) -> (f32, f32) {
+    let (top, middle) = (f32::from(top), f32::from(top) / 2.0);
+    // Sums of sixteen lanes, so that the loops vectorize.
+    let (mut dots, mut squares) = ([0.0_f32; 16], [0.0_f32; 16]);
+    for (values, levels) in values.as_chunks::<16>().0.iter().zip(levels.as_chunks_mut::<16>().0) {
+        for lane in 0..16 {
+            let level = (values[lane] * scale + middle).clamp(0.0, top) + ROUND;
+            let rounded = level - ROUND - middle;
+            dots[lane] += rounded * values[lane];
+            squares[lane] += rounded * rounded;
+            levels[lane] = level.to_bits() as u8;
+        }
+    }
+    (dots.iter().sum(), squares.iter().sum())
+}
+
 #[inline(always)]
 pub(super) fn quantize_nibbles(values: &[f32], scale: f32, code: &mut [u8]) -> (f32, f32) {
     // Sums of eight lanes, so that the loops vectorize.
@@ -71,9 +107,6 @@ pub(super) fn quantize_nibbles(values: &[f32], scale: f32, code: &mut [u8]) -> (
     }
     (dots.iter().sum(), squares.iter().sum())
 }
-
-/// Added to a number, it leaves no room for a fraction: the sum's low bits are the number, rounded.
-const ROUND: f32 = 12_582_912.0;
 
 #[inline(always)]
 pub(super) fn quantize_bytes(values: &[f32], scale: f32, levels: &mut [i8]) -> i32 {

@@ -309,3 +309,83 @@ fn products_of_bytes_are_exact_at_their_extremes() {
         }
     }
 }
+
+/// Planes of `count` bits of each number, in blocks.
+fn plane_blocks(values: &[u8], count: usize) -> Vec<PlaneBlock> {
+    let blocks = values.chunks(8 * PLANE_BLOCK).flat_map(|values| {
+        (0..count).map(|plane| {
+            let mut block = [0; PLANE_BLOCK];
+            for (i, value) in values.iter().enumerate() {
+                block[i / 8] |= (value >> plane & 1) << (i % 8);
+            }
+            block
+        })
+    });
+    blocks.collect()
+}
+
+#[test]
+fn products_of_planes_are_sums_of_the_numbers_whose_bit_is_set_on_every_table() {
+    // Around the ends of words, of AVX2's 256 components and of AVX-512's 512.
+    for padded in [64, 192, 256, 320, 384, 448, 512, 576, 1024, 1536, 4096, 4160] {
+        for (plane, query) in [
+            (bytes(padded / 8, 17), bytes(padded, 18)),
+            (vec![0xff; padded / 8], vec![0x7f; padded]),
+            (vec![0xff; padded / 8], vec![0x80; padded]),
+            (vec![0xff; padded / 8], vec![0xff; padded]),
+        ] {
+            for (count, shift) in [(8, 0), (4, 4)] {
+                let levels: Vec<i8> = query.iter().map(|level| (*level as i8) >> shift).collect();
+                let bit = |i: usize| i32::from(plane[i / 8] >> (i % 8) & 1);
+                let exact: i32 = levels
+                    .iter()
+                    .enumerate()
+                    .map(|(i, level)| bit(i) * i32::from(*level))
+                    .sum();
+                let blocks = plane_blocks(&levels.iter().map(|level| *level as u8).collect::<Vec<_>>(), count);
+                for kernels in CodeKernels::available() {
+                    assert_eq!(
+                        kernels.plane_dot(&plane, &blocks),
+                        exact,
+                        "{kernels:?} {padded} components, {count} planes"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rounding_to_levels_takes_the_nearest_of_every_width_and_reports_its_sums() {
+    let mut values = floats(384, 19);
+    values[7] = 1.0e9;
+    values[8] = -1.0e9;
+    for kernels in CodeKernels::available() {
+        for bits in 1..=8 {
+            let top = (0xff_u16 >> (8 - bits)) as u8;
+            let scale = f32::from(top) / 2.1;
+            let mut levels = vec![0; 384];
+            let (dot, squares) = kernels.quantize_levels(&values, scale, top, &mut levels);
+            let (mut exact_dot, mut exact_squares) = (0.0_f64, 0.0_f64);
+            for (value, level) in values.iter().zip(&levels) {
+                let middle = f32::from(top) / 2.0;
+                let rounded = f32::from(*level) - middle;
+                let nearest = (value * scale).clamp(-middle, middle);
+                assert!(
+                    (rounded - nearest).abs() <= 0.5001,
+                    "{kernels:?} {bits} bits: {value} became {rounded}"
+                );
+                exact_dot += f64::from(rounded * value);
+                exact_squares += f64::from(rounded * rounded);
+            }
+            assert!(
+                (f64::from(dot) / exact_dot - 1.0).abs() < 1.0e-5,
+                "{kernels:?} {bits} bits"
+            );
+            assert!(
+                (f64::from(squares) / exact_squares - 1.0).abs() < 1.0e-5,
+                "{kernels:?} {bits} bits"
+            );
+        }
+    }
+}
