@@ -1,8 +1,9 @@
 //! Does a repair pay? `cargo run --release --example repair -- BASE.f32 QUERIES.f32 DIM`, or `-- clustered COUNT DIM`
 //!
-//! The files are rows of `DIM` floats, little-endian. Of the points 15 in a hundred are deleted, at random and in whole
-//! regions. Recall is that of the ten nearest living points, at equal width; `crowded` are queries of whose ten nearest
-//! at least five were deleted. Behind the arguments may stand `blocks` or `compact` for one layout only.
+//! The files are rows of `DIM` floats, little-endian. Of the points 15 in a hundred are deleted, or as many as the
+//! environment says in `DELETED`, at random and in whole regions. Recall is that of the ten nearest living points, at
+//! equal width; `crowded` are queries of whose ten nearest at least five were deleted. Behind the arguments may stand
+//! `blocks` or `compact` for one layout only.
 
 use std::time::Instant;
 
@@ -10,8 +11,8 @@ use llmspell_vector::{
     BuildWatch, ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, TopK, scan,
 };
 
-/// One point in so many is deleted, times three: 15 in a hundred.
-const DELETED_SHARE: (usize, usize) = (3, 20);
+/// Of a hundred points so many are deleted.
+const DELETED: usize = 15;
 const REGIONS: usize = 20;
 const REPEATS: usize = 5;
 
@@ -109,21 +110,21 @@ fn data(arguments: &[String]) -> (Floats, Floats) {
     (floats(base), floats(queries))
 }
 
-fn random_deletes(rows: &Floats) -> Vec<bool> {
+fn random_deletes(rows: &Floats, percent: usize) -> Vec<bool> {
     let mut noise = Noise(1);
-    let (share, of) = DELETED_SHARE;
-    (0..rows.len()).map(|_| noise.bits() as usize % of < share).collect()
+    (0..rows.len())
+        .map(|_| (noise.bits() as usize % 100) < percent)
+        .collect()
 }
 
 /// The points nearest to some of them.
-fn region_deletes(rows: &Floats) -> Vec<bool> {
+fn region_deletes(rows: &Floats, percent: usize) -> Vec<bool> {
     let mut noise = Noise(2);
-    let (share, of) = DELETED_SHARE;
     let mut is_dead = vec![false; rows.len()];
     for _ in 0..REGIONS {
         let center = PointId(noise.bits() % rows.len() as u32);
         let exact = ExactDistance::new(Metric::Cosine, rows.row(center));
-        let mut top = TopK::new(rows.len() * share / of / REGIONS);
+        let mut top = TopK::new(rows.len() * percent / 100 / REGIONS);
         let living = rows.rows().filter(|(point, _)| !is_dead[point.0 as usize]);
         scan(&exact, living, None, &mut top);
         for neighbor in top.into_sorted().0 {
@@ -191,6 +192,7 @@ impl Measured<'_> {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (rows, queries) = data(&arguments);
+    let percent = std::env::var("DELETED").map_or(DELETED, |text| text.parse().expect("a number"));
     let none_dead = vec![false; rows.len()];
     let all = nearest(&rows, &queries, &none_dead);
     let points: Vec<PointId> = (0..rows.len() as u32).map(PointId).collect();
@@ -221,7 +223,10 @@ fn main() {
             truth: &all,
         };
         before.print("before", &graph, |_| true);
-        for (deleted, is_dead) in [("random", random_deletes(&rows)), ("regions", region_deletes(&rows))] {
+        for (deleted, is_dead) in [
+            ("random", random_deletes(&rows, percent)),
+            ("regions", region_deletes(&rows, percent)),
+        ] {
             let living: Vec<PointId> = points
                 .iter()
                 .copied()
@@ -233,6 +238,10 @@ fn main() {
             let repaired = graph.repaired(&is_hidden, &rows, &Quiet).expect("nobody cancels");
             let seconds = start.elapsed().as_secs_f64();
             repaired.check().expect("a repair keeps the promises");
+            let start = Instant::now();
+            let again = repaired.repaired(&is_hidden, &rows, &Quiet).expect("nobody cancels");
+            assert_eq!(again.changed(), repaired.changed(), "nothing is left to do");
+            println!("{deleted}: found that out in {:.3} s", start.elapsed().as_secs_f64());
             println!(
                 "{deleted}: {} living; repaired in {seconds:.2} s, {} vertices changed, {} not reachable",
                 living.len(),
