@@ -80,7 +80,7 @@ fn main() {
         println!(
             "{name}: built in {:.2} s; {:?}",
             start.elapsed().as_secs_f64(),
-            graph.stats()
+            graph.stats(&|_| false)
         );
         let mut scratch = Scratch::default();
         let only: Option<usize> = std::env::var("EF").ok().and_then(|text| text.parse().ok());

@@ -74,7 +74,7 @@ pub struct IndexStats {
     pub tombstones: u64,
     /// Links between points.
     pub links: u64,
-    /// Points that no walk from the entry points reaches.
+    /// Living points that no walk from the entry points reaches.
     pub unreachable: u64,
     /// The codes that searches walk on, for example `4-bit`.
     pub code: String,

@@ -227,7 +227,10 @@ impl Database {
                 let slots = spaces.iter().map(|space| space.slots.memory_bytes()).sum::<u64>();
                 let loaded = spaces.iter().flat_map(|space| space.all_loaded());
                 let indexes = loaded
-                    .filter_map(|(_, namespace)| namespace.state().index.as_ref().map(|index| index.own_bytes()))
+                    .filter_map(|(_, namespace)| {
+                        let state = namespace.state();
+                        state.index.as_ref().map(|index| index.own_bytes(&state.dead))
+                    })
                     .sum::<u64>();
                 let index_bytes = shared
                     .space_records()

@@ -33,7 +33,7 @@ pub(super) fn of_scope(space: &Space, scope: &StateScope, state: &State, now: i6
 
 fn of_index(state: &State) -> Option<IndexStats> {
     let index = state.index.as_ref()?;
-    let graph = index.stats();
+    let graph = index.stats(&state.dead);
     let mut stats = IndexStats::default();
     (stats.memory, stats.code) = match index.graph.config().layout {
         GraphLayout::Compact => (Memory::Balanced, "4-bit".to_string()),
@@ -46,7 +46,7 @@ fn of_index(state: &State) -> Option<IndexStats> {
     stats.code_bytes = graph.code_bytes;
     stats.link_bytes = graph.link_bytes;
     stats.block_bytes = graph.block_bytes;
-    stats.other_bytes = index.bytes() - graph.code_bytes - graph.link_bytes - graph.block_bytes;
+    stats.other_bytes = index.bytes(&state.dead) - graph.code_bytes - graph.link_bytes - graph.block_bytes;
     stats.file_bytes = index.file.as_ref().map_or(0, |file| file.row.bytes);
     Some(stats)
 }
@@ -71,8 +71,8 @@ pub(super) fn of_space(shared: &Shared, space: &Space, now: i64) -> Result<Stora
         if let Some(index) = &state.index {
             let counts = state.counts();
             stats.indexed_vectors += counts.live - counts.tail;
-            stats.index_bytes += index.bytes();
-            index_ram_bytes += index.own_bytes();
+            stats.index_bytes += index.bytes(&state.dead);
+            index_ram_bytes += index.own_bytes(&state.dead);
         }
     }
     let dropped: Vec<ScopeId> = read

@@ -16,6 +16,8 @@ use crate::index_files::{IdList, Ids, IndexFile, Opened};
 
 /// A graph is made anew once this share of it are tombstones: one fifth.
 const TOMBSTONES_SHARE: u64 = 5;
+/// Links are led around tombstones once so many came since the last time: one twentieth of the vertices.
+const REPAIR_SHARE: u64 = 20;
 /// So many new points are linked without waiting for more.
 const TAIL_POINTS: u64 = 256;
 
@@ -32,6 +34,8 @@ pub(crate) struct Index {
     pub(crate) file: Option<Arc<IndexFile>>,
     /// The graph lies in the file.
     is_mapped: bool,
+    /// Tombstones when links were last led around them. Not stored: after a restart one more repair finds nothing to do.
+    repaired: u64,
     stats: OnceLock<GraphStats>,
     /// A search met something that cannot be.
     is_damaged: AtomicBool,
@@ -57,6 +61,8 @@ pub(crate) struct Counts {
     pub(crate) vertices: Option<u64>,
     /// Of them, those that are dead.
     pub(crate) tombstones: u64,
+    /// Of those, how many came since links were last led around them.
+    pub(crate) unrepaired: u64,
 }
 
 /// What is to be done about a graph.
@@ -69,6 +75,8 @@ pub(crate) enum Step {
     Build,
     /// The tail joins.
     Extend,
+    /// The tail joins, if there is one, and links are led around tombstones.
+    Repair,
 }
 
 impl Index {
@@ -83,6 +91,7 @@ impl Index {
             lsn,
             file,
             is_mapped: false,
+            repaired: 0,
             stats: OnceLock::new(),
             is_damaged: AtomicBool::new(false),
         }
@@ -108,27 +117,58 @@ impl Index {
         let ids = self.ids.extended(ids);
         Self {
             is_mapped: self.is_mapped,
+            repaired: self.repaired,
             ..Self::new(graph, ids, &self.points | points, lsn, self.file.clone())
         }
     }
 
-    /// How much there is; counted once.
-    pub(crate) fn stats(&self) -> GraphStats {
-        *self.stats.get_or_init(|| self.graph.stats())
+    /// This index with links that are led around so many tombstones.
+    pub(crate) fn repaired(&self, graph: Graph, tombstones: u64) -> Self {
+        Self {
+            is_mapped: self.is_mapped,
+            repaired: tombstones,
+            ..Self::new(
+                graph,
+                self.ids.clone(),
+                self.points.clone(),
+                self.lsn,
+                self.file.clone(),
+            )
+        }
+    }
+
+    /// This index, which holds what `other` holds in other bytes.
+    pub(crate) fn in_place_of(self, other: &Self) -> Self {
+        Self {
+            repaired: other.repaired,
+            ..self
+        }
+    }
+
+    /// Of so many tombstones, those that came since links were last led around them.
+    pub(crate) fn unrepaired(&self, tombstones: u64) -> u64 {
+        tombstones.saturating_sub(self.repaired)
+    }
+
+    /// How much there is; counted once, when these points were `dead`.
+    pub(crate) fn stats(&self, dead: &RoaringBitmap) -> GraphStats {
+        *self
+            .stats
+            .get_or_init(|| self.graph.stats(&|point| dead.contains(point.0)))
     }
 
     /// Bytes of RAM of all its parts, mapped ones included.
-    pub(crate) fn bytes(&self) -> u64 {
-        let stats = self.stats();
+    pub(crate) fn bytes(&self, dead: &RoaringBitmap) -> u64 {
+        let stats = self.stats(dead);
         stats.code_bytes + stats.link_bytes + stats.block_bytes + stats.other_bytes + self.small_bytes()
     }
 
     /// Of those, bytes that only this process pays for, as far as known: none of a graph that was read from a file.
-    pub(crate) fn own_bytes(&self) -> u64 {
+    pub(crate) fn own_bytes(&self, dead: &RoaringBitmap) -> u64 {
         if self.is_mapped {
             self.small_bytes()
         } else {
-            self.bytes()
+            self.bytes(dead)
         }
     }
 
@@ -176,12 +216,19 @@ impl Counts {
             .is_some_and(|vertices| self.tombstones * TOMBSTONES_SHARE > vertices)
     }
 
+    /// Whether so many of the vertices died lately that walks lose their way among them.
+    fn has_too_many_unrepaired(&self) -> bool {
+        self.vertices
+            .is_some_and(|vertices| self.unrepaired * REPAIR_SHARE > vertices)
+    }
+
     /// How soon something should be done.
     pub(crate) fn need(&self, points_min: u64) -> Need {
         match self.vertices {
             None if self.live >= points_min => Need::Now,
             None => Need::Nothing,
-            Some(_) if self.has_too_many_tombstones() || self.tail >= TAIL_POINTS => Need::Now,
+            Some(_) if self.has_too_many_tombstones() || self.has_too_many_unrepaired() => Need::Now,
+            Some(_) if self.tail >= TAIL_POINTS => Need::Now,
             Some(_) if self.tail > 0 => Need::Soon,
             Some(_) => Need::Nothing,
         }
@@ -196,6 +243,7 @@ impl Counts {
             Some(_) if self.has_too_many_tombstones() => Step::Build,
             // Points join one after the other; a new graph uses all threads.
             Some(vertices) if self.tail > vertices || self.tail * threads > vertices + self.tail => Step::Build,
+            Some(_) if self.has_too_many_unrepaired() => Step::Repair,
             Some(_) if self.tail > 0 => Step::Extend,
             Some(_) => Step::Nothing,
         }
@@ -238,7 +286,12 @@ mod tests {
             tail,
             vertices,
             tombstones,
+            unrepaired: 0,
         }
+    }
+
+    fn unrepaired(counts: Counts, unrepaired: u64) -> Counts {
+        Counts { unrepaired, ..counts }
     }
 
     #[test]
@@ -255,6 +308,28 @@ mod tests {
             (counts(1_599, 0, Some(2_000), 401), Need::Now, Step::Build),
             (counts(700, 0, Some(1_000), 300), Need::Now, Step::Forget),
             (counts(900, 0, Some(1_000), 100), Need::Nothing, Step::Nothing),
+            (
+                unrepaired(counts(950, 0, Some(1_000), 50), 50),
+                Need::Nothing,
+                Step::Nothing,
+            ),
+            (unrepaired(counts(949, 0, Some(1_000), 51), 51), Need::Now, Step::Repair),
+            (unrepaired(counts(950, 1, Some(1_000), 51), 51), Need::Now, Step::Repair),
+            (
+                unrepaired(counts(900, 0, Some(1_000), 100), 50),
+                Need::Nothing,
+                Step::Nothing,
+            ),
+            (
+                unrepaired(counts(1_599, 0, Some(2_000), 401), 401),
+                Need::Now,
+                Step::Build,
+            ),
+            (
+                unrepaired(counts(2_002, 1_053, Some(1_000), 51), 51),
+                Need::Now,
+                Step::Build,
+            ),
         ];
         for (counts, need, step) in table {
             assert_eq!((counts.need(min), counts.step(min, 1)), (need, step), "{counts:?}");

@@ -79,13 +79,17 @@ impl State {
                 tail: live,
                 ..Counts::default()
             },
-            Some(index) => Counts {
-                live,
-                tail: self.tail.len(),
-                vertices: Some(index.points.len()),
+            Some(index) => {
                 // What lives and is no vertex is in the tail.
-                tombstones: index.points.len() - (live - self.tail.len()),
-            },
+                let tombstones = index.points.len() - (live - self.tail.len());
+                Counts {
+                    live,
+                    tail: self.tail.len(),
+                    vertices: Some(index.points.len()),
+                    tombstones,
+                    unrepaired: index.unrepaired(tombstones),
+                }
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::distance::Metric;
 use crate::graph::encoder::Encoder;
 use crate::graph::lists::{Added, Lists};
-use crate::graph::nodes::NodeLayout;
+use crate::graph::nodes::{NONE, NodeLayout};
 use crate::graph::prune::{Exact, prune};
 use crate::graph::reach::Reached;
 use crate::graph::walk::{Entries, Memory, Nodes, walk_codes};
@@ -469,6 +469,14 @@ impl BlockRoom {
             encoder.signs.encode(&self.center, &self.neighbor, place, batch);
         }
     }
+}
+
+/// Frees all places of a node from `first` on.
+pub(crate) fn clear_links(encoder: &Encoder, layout: NodeLayout, node: &mut [u8], first: usize) {
+    for place in first..layout.link_places(node).len() {
+        layout.write_link(node, place, NONE);
+    }
+    clear_places(encoder, layout, node, first);
 }
 
 /// Writes the sign codes of the neighbors of a node, whose links are written. All vectors are rotated.

@@ -3,6 +3,7 @@
 use crate::graph::reach::Reached;
 use crate::graph::walk::Blocks;
 use crate::graph::{Graph, GraphStats};
+use crate::neighbor::PointId;
 
 impl Graph {
     /// That its promises are kept; what is wrong, if they are not. `O(links)`.
@@ -44,9 +45,9 @@ impl Graph {
         Ok(())
     }
 
-    /// Counts; `O(links)`.
+    /// Counts; `O(links)`. `is_dead` says which points are deleted: those need not be reached.
     #[must_use]
-    pub fn stats(&self) -> GraphStats {
+    pub fn stats(&self, is_dead: &dyn Fn(PointId) -> bool) -> GraphStats {
         let layout = self.base.layout;
         let vertices = u64::from(self.len());
         let links: usize = (0..self.len())
@@ -57,7 +58,7 @@ impl Graph {
         GraphStats {
             vertices,
             links: links as u64,
-            unreachable: self.unreachable(),
+            unreachable: self.unreachable(is_dead),
             code_bytes: vertices * layout.record_bytes() as u64,
             link_bytes: vertices * layout.link_bytes() as u64,
             block_bytes: vertices * layout.block_bytes() as u64,
@@ -65,11 +66,11 @@ impl Graph {
         }
     }
 
-    /// Vertices that no walk reaches.
-    fn unreachable(&self) -> u64 {
+    /// Living vertices that no walk reaches.
+    fn unreachable(&self, is_dead: &dyn Fn(PointId) -> bool) -> u64 {
         let count = self.len();
         let mut reached = Reached::new(count as usize);
-        for entry in &self.base.head.entries.vertices {
+        for entry in &self.entries.vertices {
             reached.spread(*entry, |vertex| {
                 // A link that is not there is damage; see `Graph::open`.
                 self.base
@@ -78,6 +79,8 @@ impl Graph {
                     .filter(move |link| *link < count)
             });
         }
-        (0..count).filter(|vertex| !reached.contains(*vertex)).count() as u64
+        (0..count)
+            .filter(|vertex| !reached.contains(*vertex) && !is_dead(self.point(*vertex)))
+            .count() as u64
     }
 }

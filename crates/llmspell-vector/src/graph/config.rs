@@ -80,7 +80,7 @@ pub struct GraphStats {
     pub vertices: u64,
     /// Links between them.
     pub links: u64,
-    /// Points that no walk from the entry points reaches.
+    /// Living points that no walk from the entry points reaches.
     pub unreachable: u64,
     /// Bytes of the codes of the points.
     pub code_bytes: u64,

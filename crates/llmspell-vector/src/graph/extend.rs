@@ -52,12 +52,12 @@ impl Graph {
         let vertex = self.len();
         let (row, _) = exact.row(vertex);
         head.encoder.prepare(row, &mut work.memory.query);
-        let entries = &head.entries;
+        let entries = Arc::clone(&self.entries);
         let ef = head.config.ef_construction.min(self.len() as usize);
         walk_codes(
             self,
             &head.encoder,
-            entries,
+            &entries,
             entries.vertices.len(),
             ef,
             1,

@@ -94,24 +94,22 @@ impl Sections {
     }
 }
 
-/// Everything before the nodes.
+/// Everything before the nodes, without points and entry points.
 #[derive(Debug, Clone)]
 pub(crate) struct Head {
     pub(crate) config: GraphConfig,
     pub(crate) encoder: Encoder,
-    pub(crate) entries: Entries,
 }
 
 impl Head {
-    pub(crate) fn sections(&self, vertices: usize) -> Sections {
+    pub(crate) fn sections(&self, vertices: usize, entries: &Entries) -> Sections {
         let centroids = self.encoder.codec.centroids.len();
-        Sections::new(&self.config, vertices, self.entries.vertices.len(), centroids)
-            .expect("what is in memory has a size")
+        Sections::new(&self.config, vertices, entries.vertices.len(), centroids).expect("what is in memory has a size")
     }
 
     /// Writes everything before the nodes into `out`, which holds zeros.
-    pub(crate) fn write(&self, points: impl ExactSizeIterator<Item = PointId>, out: &mut [u8]) {
-        let sections = self.sections(points.len());
+    pub(crate) fn write(&self, points: impl ExactSizeIterator<Item = PointId>, entries: &Entries, out: &mut [u8]) {
+        let sections = self.sections(points.len(), entries);
         let space = &self.encoder.space;
         let metric = Metric::ALL.iter().position(|metric| *metric == self.config.metric);
         let numbers = [
@@ -122,7 +120,7 @@ impl Head {
             self.config.m as u64,
             self.config.ef_construction as u64,
             self.config.seed,
-            self.entries.vertices.len() as u64,
+            entries.vertices.len() as u64,
             self.encoder.codec.centroids.len() as u64,
             u64::from(space.length_squared_max().to_bits()),
             u64::from(space.scale.to_bits()),
@@ -140,13 +138,16 @@ impl Head {
             centroids.iter().map(|value| value.to_le_bytes()),
         );
         put(&mut out[sections.points..], points.map(|point| point.0.to_le_bytes()));
-        let entries = self.entries.vertices.iter();
-        put(&mut out[sections.entries..], entries.map(|vertex| vertex.to_le_bytes()));
-        out[sections.batches..][..self.entries.batches.len()].copy_from_slice(&self.entries.batches);
+        let vertices = entries.vertices.iter();
+        put(
+            &mut out[sections.entries..],
+            vertices.map(|vertex| vertex.to_le_bytes()),
+        );
+        out[sections.batches..][..entries.batches.len()].copy_from_slice(&entries.batches);
     }
 
-    /// Reads it back; with the number of vertices.
-    pub(crate) fn read(bytes: &[u8]) -> Result<(Self, usize), GraphDamage> {
+    /// Reads it back; with the entry points, and the number of vertices.
+    pub(crate) fn read(bytes: &[u8]) -> Result<(Self, Entries, usize), GraphDamage> {
         let damage = |what: &str| GraphDamage(what.to_string());
         let header: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or_else(|| damage("shorter than a header"))?;
         if header[..8] != MAGIC {
@@ -235,12 +236,7 @@ impl Head {
         if entries.vertices.iter().any(|vertex| *vertex as usize >= vertices) {
             return Err(damage("an entry point is no vertex"));
         }
-        let head = Self {
-            config,
-            encoder,
-            entries,
-        };
-        Ok((head, vertices))
+        Ok((Self { config, encoder }, entries, vertices))
     }
 }
 

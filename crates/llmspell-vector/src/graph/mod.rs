@@ -13,6 +13,7 @@
 //! | `build.rs`   | how are many points linked at once, by several threads?                          |
 //! | `lists.rs`   | how do several threads write lists of links that others read?                    |
 //! | `extend.rs`  | how do a few more points come in?                                                |
+//! | `repair.rs`  | how do links around deleted points lead on to living ones?                       |
 //! | `image.rs`   | what are the bytes of a graph?                                                   |
 //! | `reach.rs`   | which vertices can be reached?                                                   |
 //! | `check.rs`   | are its promises kept?                                                           |
@@ -23,10 +24,11 @@
 //!
 //! # Promises
 //!
-//! 1. A graph never changes. [`extended`](Graph::extended) gives another one that shares what is the same.
+//! 1. A graph never changes. [`extended`](Graph::extended) and [`repaired`](Graph::repaired) give another one that shares
+//!    what is the same.
 //! 2. Every link leads to a vertex, none to itself, none twice.
 //! 3. As it is built, every vertex can be reached from the entry points. Extending keeps at least one link to each new
-//!    vertex.
+//!    vertex. Once it is repaired, every living vertex can be reached through living ones.
 
 mod build;
 mod check;
@@ -39,6 +41,7 @@ mod nodes;
 mod pool;
 mod prune;
 mod reach;
+mod repair;
 mod space;
 mod walk;
 
@@ -52,7 +55,7 @@ use crate::distance::Metric;
 use crate::neighbor::PointId;
 use image::{AlignedBytes, Head, Sections};
 use nodes::{Changes, NONE, NodeLayout};
-use walk::{Blocks, Memory, Nodes, walk_blocks, walk_codes};
+use walk::{Blocks, Entries, Memory, Nodes, walk_blocks, walk_codes};
 
 /// Components at which a shortlist has twice as many candidates as are wanted: what the error of a code of half bytes
 /// puts too far behind. With fewer components the error is larger, and exact distances are cheaper.
@@ -78,6 +81,8 @@ pub struct Scratch {
 #[derive(Clone)]
 pub struct Graph {
     base: Arc<Base>,
+    /// Those of the base, unless a repair replaced deleted ones.
+    entries: Arc<Entries>,
     /// Points of the vertices that came after those of the base.
     appended: Arc<Vec<PointId>>,
     changes: Arc<Changes>,
@@ -86,6 +91,7 @@ pub struct Graph {
 /// What a graph was built or opened as.
 struct Base {
     head: Head,
+    entries: Arc<Entries>,
     layout: NodeLayout,
     sections: Sections,
     vertices: u32,
@@ -126,21 +132,23 @@ impl Graph {
         let head = Head {
             config: config.clone(),
             encoder: built.encoder,
-            entries: built.entries,
         };
-        let sections = head.sections(points.len());
+        let sections = head.sections(points.len(), &built.entries);
         let mut bytes = AlignedBytes::zeros(sections.end);
-        head.write(points.iter().copied(), bytes.as_mut());
+        head.write(points.iter().copied(), &built.entries, bytes.as_mut());
         bytes.as_mut()[sections.nodes..].copy_from_slice(&built.nodes);
-        Some(Self::of(head, points.len(), Arc::new(bytes)))
+        Some(Self::of(head, built.entries, points.len(), Arc::new(bytes)))
     }
 
-    fn of(head: Head, vertices: usize, bytes: IndexBytes) -> Self {
+    fn of(head: Head, entries: Entries, vertices: usize, bytes: IndexBytes) -> Self {
         let layout = NodeLayout::new(&head.config, head.encoder.padded());
-        let sections = head.sections(vertices);
+        let sections = head.sections(vertices, &entries);
+        let entries = Arc::new(entries);
         Self {
+            entries: Arc::clone(&entries),
             base: Arc::new(Base {
                 head,
+                entries,
                 layout,
                 sections,
                 vertices: vertices as u32,
@@ -215,7 +223,7 @@ impl Graph {
         };
         match head.config.layout {
             GraphLayout::Compact => {
-                let entries = &head.entries;
+                let entries = &*self.entries;
                 walk_codes(
                     self,
                     &head.encoder,
@@ -233,7 +241,7 @@ impl Graph {
                     Metric::Cosine | Metric::Euclidean | Metric::Manhattan => BLOCK_DOUBLE_DIM,
                 };
                 let ef = ef + (ef * double_dim).div_ceil(head.encoder.padded());
-                walk_blocks(self, &head.encoder, &head.entries, ef, memory);
+                walk_blocks(self, &head.encoder, &self.entries, ef, memory);
                 memory
                     .expanded
                     .iter()
@@ -279,10 +287,11 @@ impl Graph {
         }
     }
 
-    /// Vertices whose bytes differ from those that the graph was built or opened with, new ones included.
+    /// Vertices whose bytes differ from those that the graph was built or opened with, new ones included; one more if
+    /// the entry points differ.
     #[must_use]
     pub fn changed(&self) -> u64 {
-        self.changes.count()
+        self.changes.count() + u64::from(!Arc::ptr_eq(&self.entries, &self.base.entries))
     }
 
     /// Writes everything: [`open`](Self::open) makes the same graph of it. Says how many bytes.
@@ -292,14 +301,14 @@ impl Graph {
     /// Those of `out`.
     pub fn write_to(&self, out: &mut dyn Write) -> io::Result<u64> {
         let base = (*self.base.bytes).as_ref();
-        if self.changes.count() == 0 {
+        if self.changed() == 0 {
             out.write_all(base)?;
             return Ok(base.len() as u64);
         }
-        let sections = self.base.head.sections(self.len() as usize);
+        let sections = self.base.head.sections(self.len() as usize, &self.entries);
         let mut head = vec![0; sections.nodes];
         let points: Vec<PointId> = (0..self.len()).map(|vertex| self.point(vertex)).collect();
-        self.base.head.write(points.into_iter(), &mut head);
+        self.base.head.write(points.into_iter(), &self.entries, &mut head);
         out.write_all(&head)?;
         for vertex in 0..self.len() {
             out.write_all(self.node(vertex))?;
@@ -314,8 +323,8 @@ impl Graph {
     ///
     /// [`GraphDamage`] if they are no graph, or of another version.
     pub fn open(bytes: IndexBytes) -> Result<Self, GraphDamage> {
-        let (head, vertices) = Head::read((*bytes).as_ref())?;
-        Ok(Self::of(head, vertices, bytes))
+        let (head, entries, vertices) = Head::read((*bytes).as_ref())?;
+        Ok(Self::of(head, entries, vertices, bytes))
     }
 }
 

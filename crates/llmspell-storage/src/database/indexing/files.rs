@@ -114,7 +114,7 @@ impl Work<'_> {
         } else {
             Index::opened(opened)
         };
-        self.namespace.publish_index(Some(Arc::new(filed)));
+        self.namespace.publish_index(Some(Arc::new(filed.in_place_of(index))));
         self.forget_pages();
         Ok(())
     }
@@ -131,7 +131,8 @@ impl Work<'_> {
         let bytes = MemoryBytes::copy(&bytes).map_err(|error| damaged(error.to_string()))?;
         let graph = Graph::open(Arc::new(bytes)).map_err(|damage| damaged(damage.0))?;
         let gathered = Index::new(graph, index.ids.clone(), index.points.clone(), index.lsn, None);
-        self.namespace.publish_index(Some(Arc::new(gathered)));
+        self.namespace
+            .publish_index(Some(Arc::new(gathered.in_place_of(index))));
         Ok(())
     }
 

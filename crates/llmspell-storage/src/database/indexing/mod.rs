@@ -3,7 +3,7 @@
 //! ```text
 //! snapshot   a state and the rows of the truth as of the same mutation: points and their ids
 //! verify     the slots of the points: damaged vectors are never linked
-//! build      a new graph, or the old one and the points of the tail
+//! build      a new graph, or the old one and the points of the tail, or the old one with links around tombstones
 //! publish    searches use it; the state is held until now, so none of its points meant another vector meanwhile
 //! write      an index file, named by the committer; then the older file goes
 //! ```
@@ -12,12 +12,14 @@
 //! |-------------|--------------------------------------------------------|
 //! | `mod.rs`    | what does a namespace need, and who waits for it?      |
 //! | `source.rs` | which points and ids are to be linked?                 |
+//! | `repair.rs` | how do links get around tombstones?                    |
 //! | `files.rs`  | how does an index get its file, and lose it?           |
 //!
 //! Nothing here holds a lock that a search or a commit waits for. Whatever fails leaves the namespace as it was: it is
 //! found by scanning, and tried again later.
 
 mod files;
+mod repair;
 mod source;
 
 use std::collections::HashMap;
@@ -195,6 +197,11 @@ impl Work<'_> {
             Step::Forget => self.forget_index()?,
             Step::Build => self.build(&config)?,
             Step::Extend => self.extend()?,
+            Step::Repair => {
+                // First what shortens searches most.
+                self.extend()?;
+                self.repair()?;
+            }
         }
         if self.is_file_due() {
             self.write_file(&|| self.is_cancelled())?;
@@ -240,7 +247,9 @@ impl Work<'_> {
         let Some(source) = Source::take(self, |state| (*state.tail).clone())? else {
             return Ok(());
         };
-        let Some(old) = &source.state.index else { return Ok(()) };
+        let Some(old) = source.state.index.as_ref().filter(|_| !source.points.is_empty()) else {
+            return Ok(());
+        };
         let points: Vec<PointId> = source.points.iter().map(PointId).collect();
         let Some(graph) = old.graph.extended(&points, &source, &Watch(self)) else {
             return Ok(());

@@ -17,7 +17,7 @@ use crate::truth::Read;
 /// Points that are to be linked, as of one mutation. Holding the state keeps their slots as they are.
 pub(super) struct Source {
     pub(super) state: Arc<State>,
-    view: Arc<SlotView>,
+    pub(super) view: Arc<SlotView>,
     pub(super) points: RoaringBitmap,
     /// In the order of the points.
     ids: IdList,

@@ -2,123 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for code")]
 
+mod data;
+mod repair;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use llmspell_vector::{
-    BuildWatch, ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, TopK, scan,
-};
+use llmspell_vector::{ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, TopK, scan};
+
+use data::{Noise, Set, Watch, clustered, config};
 
 const LAYOUTS: [GraphLayout; 2] = [GraphLayout::Compact, GraphLayout::Blocks];
-
-#[derive(Clone)]
-struct Set {
-    dim: usize,
-    values: Vec<f32>,
-}
-
-impl Rows for Set {
-    fn row(&self, point: PointId) -> &[f32] {
-        &self.values[point.0 as usize * self.dim..][..self.dim]
-    }
-}
-
-impl Set {
-    fn new(dim: usize, rows: impl Iterator<Item = Vec<f32>>) -> Self {
-        let values: Vec<f32> = rows.flatten().collect();
-        assert!(values.len().is_multiple_of(dim));
-        Self { dim, values }
-    }
-
-    fn points(&self) -> Vec<PointId> {
-        (0..(self.values.len() / self.dim) as u32).map(PointId).collect()
-    }
-
-    fn rows(&self) -> impl Iterator<Item = (PointId, &[f32])> {
-        (0..).map(PointId).zip(self.values.chunks_exact(self.dim))
-    }
-}
-
-/// Counts, and gives up after so many.
-struct Watch {
-    linked: AtomicU64,
-    cancel_at: u64,
-}
-
-impl Watch {
-    fn patient() -> Self {
-        Self::until(u64::MAX)
-    }
-
-    fn until(cancel_at: u64) -> Self {
-        Self {
-            linked: AtomicU64::new(0),
-            cancel_at,
-        }
-    }
-}
-
-impl BuildWatch for Watch {
-    fn advance(&self, points: u64) {
-        self.linked.fetch_add(points, Ordering::Relaxed);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.linked.load(Ordering::Relaxed) >= self.cancel_at
-    }
-}
-
-/// Numbers that look random, the same in every run; about normally distributed.
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> f32 {
-        let mut sum = 0.0;
-        for _ in 0..6 {
-            self.0 = self
-                .0
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            sum += (self.0 >> 40) as f32 / (1_u64 << 24) as f32;
-        }
-        (sum - 3.0) * std::f32::consts::SQRT_2
-    }
-
-    fn vector(&mut self, dim: usize, size: f32) -> Vec<f32> {
-        (0..dim).map(|_| self.next() * size).collect()
-    }
-}
-
-/// Vectors around centers, within a few directions: like embeddings.
-fn clustered(count: usize, dim: usize, seed: u64) -> Set {
-    let mut noise = Noise(seed);
-    let directions: Vec<Vec<f32>> = (0..12).map(|_| noise.vector(dim, 0.3)).collect();
-    let centers: Vec<Vec<f32>> = (0..20).map(|_| noise.vector(dim, 0.5)).collect();
-    Set::new(
-        dim,
-        (0..count).map(|row| {
-            let mut vector = centers[row * 7 % centers.len()].clone();
-            for direction in &directions {
-                let amount = noise.next();
-                vector.iter_mut().zip(direction).for_each(|(x, d)| *x += amount * d);
-            }
-            vector.iter_mut().for_each(|x| *x += noise.next() * 0.05);
-            vector
-        }),
-    )
-}
-
-fn config(metric: Metric, dim: usize, layout: GraphLayout) -> GraphConfig {
-    GraphConfig {
-        metric,
-        dim,
-        m: 16,
-        ef_construction: 200,
-        seed: 1,
-        layout,
-    }
-}
 
 fn build(set: &Set, metric: Metric, layout: GraphLayout) -> Graph {
     let graph = Graph::build(
@@ -169,7 +63,7 @@ fn assert_recall(name: &str, set: &Set, queries: &Set, metric: Metric) {
             at_100 >= 0.95,
             "{name}, {metric:?}, {layout:?}: recall {at_100} at ef 100"
         );
-        assert_eq!(graph.stats().unreachable, 0, "{name}, {metric:?}, {layout:?}");
+        assert_eq!(graph.stats(&|_| false).unreachable, 0, "{name}, {metric:?}, {layout:?}");
     }
 }
 
@@ -509,7 +403,7 @@ fn damaged_bytes_are_refused_or_searched_without_a_panic() {
                         let mut scratch = Scratch::default();
                         let candidates = graph.shortlist(&vec![0.3; dim], 5, 30, &|_| false, &mut scratch);
                         assert!(candidates.iter().all(|candidate| known.contains(&candidate.vertex)));
-                        let _ = (graph.check(), graph.stats());
+                        let _ = (graph.check(), graph.stats(&|_| false));
                     }
                     Err(damage) => {
                         refused += 1;
