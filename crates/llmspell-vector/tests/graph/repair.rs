@@ -156,7 +156,7 @@ fn where_a_region_was_deleted_a_repair_finds_what_lies_around_it() {
         let after = repaired(&graph, &set, &dead);
         let [before, after, new] = [graph, after, new].map(|graph| recall(&graph, &set, &dead, &centers, 32));
         assert!(
-            after >= before + 0.1 && after >= new - 0.03,
+            after >= before + 0.05 && after >= new - 0.03,
             "{layout:?}: {before}, repaired {after}, a new one {new}"
         );
     }
