@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use llmspell_state_traits::ScopeError;
 
+use crate::filter::FilterError;
+
 /// Result of every fallible call of the storage crates.
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 
@@ -102,12 +104,9 @@ pub enum StorageError {
         got: &'static str,
     },
 
-    /// A filter cannot be understood.
-    #[error("bad filter: {reason}")]
-    InvalidFilter {
-        /// What is wrong, and where.
-        reason: String,
-    },
+    /// A filter cannot be understood, or is too large.
+    #[error("bad filter: {0}")]
+    Filter(#[from] FilterError),
 
     /// A name (of a space, for example) is not allowed.
     #[error("{what} `{name}` is not allowed: {reason}")]
@@ -309,7 +308,7 @@ impl StorageError {
             | Self::Scope(_)
             | Self::DuplicateId { .. }
             | Self::MetadataNotObject { .. }
-            | Self::InvalidFilter { .. }
+            | Self::Filter(_)
             | Self::InvalidName { .. }
             | Self::Json(_)
             | Self::Unsupported { .. } => ErrorKind::Invalid,

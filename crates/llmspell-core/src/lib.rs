@@ -7,6 +7,7 @@
 //! |-------------------|----------------------------------------------------------------------|
 //! | `key_value/`      | what does a key-value backend do? [`StorageBackend`], [`ScopedBackend`] |
 //! | `vector/`         | what does a vector store do? [`VectorStorage`] and its types          |
+//! | `filter/`         | which entries may be found? [`Filter`]                                |
 //! | `error.rs`        | what can go wrong, and what should the caller do? [`StorageError`]    |
 //! | `limits.rs`       | how large may things be? [`limits`]                                   |
 //! | `timestamp.rs`    | how are moments written? [`Timestamp`]                                |
@@ -21,9 +22,11 @@ mod vector;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod filter;
 pub mod limits;
 
 pub use error::{ErrorKind, Result, StorageError};
+pub use filter::{CompiledFilter, DateFields, FieldPath, Filter, FilterError, Scalar};
 pub use key_value::validate as validate_key_value;
 pub use key_value::{
     BackendCharacteristics, BackendType, Durability, KeyValueWrite, ScopedBackend, StorageBackend, StorageBackendExt,
@@ -33,6 +36,6 @@ pub use llmspell_state_traits::{SCOPE_ID_BYTES_MAX, ScopeError, ScopeKind, State
 pub use timestamp::Timestamp;
 pub use vector::validate as validate_vectors;
 pub use vector::{
-    DistanceMetric, Filter, HNSWConfig, IndexStats, IntoMetadata, Memory, Metadata, OnExisting, ScopedStats,
-    StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage,
+    DistanceMetric, HNSWConfig, IndexStats, IntoMetadata, Memory, Metadata, OnExisting, ScopedStats, StorageStats,
+    VectorEntry, VectorQuery, VectorResult, VectorStorage,
 };

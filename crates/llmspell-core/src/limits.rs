@@ -42,8 +42,14 @@ pub const METADATA_DEPTH_MAX: usize = 32;
 /// Deepest nesting of a filter; a comparison has depth 1.
 pub const FILTER_DEPTH_MAX: usize = 32;
 
-/// Most comparisons of one filter, each value of an `in` counted.
-pub const FILTER_TERMS_MAX: usize = 10_000;
+/// Most conditions of one filter: comparisons, and what joins them.
+pub const FILTER_NODES_MAX: usize = 1024;
+
+/// Most values of all `in` of one filter together.
+pub const FILTER_VALUES_MAX: usize = 65_536;
+
+/// Longest string of a filter, and longest key of a field, in bytes of UTF-8; longer ones fit into no metadata.
+pub const FILTER_TEXT_BYTES_MAX: usize = METADATA_BYTES_MAX;
 
 /// Longest name of a space, in bytes of UTF-8.
 pub const SPACE_NAME_BYTES_MAX: usize = 256;

@@ -10,6 +10,10 @@ use llmspell_storage::{ErrorKind, StorageError};
 /// Exit code for a wrong call, as in `sysexits.h`.
 const EXIT_USAGE: u8 = 64;
 
+/// How a filter is written.
+pub(crate) const FILTER_HINT: &str =
+    "write field=value, or JSON such as {\"eq\":{\"field\":\"lang\",\"value\":\"en\"}}";
+
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -196,9 +200,7 @@ fn storage_hint(error: &StorageError) -> String {
         StorageError::IdExists { .. } => "replace entries with `import --upsert`, or go on with `import --resume`",
         StorageError::SpaceMismatch { .. } => "leave out --metric, or choose another --space for other vectors",
         StorageError::AlreadyOpen { .. } => "close the program that has it open, or wait for it to end",
-        StorageError::InvalidFilter { .. } => {
-            "write field=value, or JSON such as {\"eq\":{\"field\":\"lang\",\"value\":\"en\"}}"
-        }
+        StorageError::Filter(_) => FILTER_HINT,
         StorageError::UnsupportedVersion { .. } => "use the version of llmspell-storage that wrote it, or a newer one",
         StorageError::ForeignDirectory { .. } => "check --db; a new database is made by `import` or `kv set`",
         StorageError::NoSpace { .. } => "free some space on this file system",

@@ -5,7 +5,6 @@
 //! | `storage.rs`  | what does a vector store promise? [`VectorStorage`]         |
 //! | `entry.rs`    | what is stored? [`VectorEntry`]                             |
 //! | `query.rs`    | what is asked, what is answered? [`VectorQuery`], [`VectorResult`] |
-//! | `filter.rs`   | which entries may be found? [`Filter`]                      |
 //! | `metric.rs`   | how near is near? [`DistanceMetric`]                        |
 //! | `config.rs`   | how is an index built? [`HNSWConfig`]                       |
 //! | `stats.rs`    | how much is there? [`StorageStats`], [`ScopedStats`]        |
@@ -13,7 +12,6 @@
 
 mod config;
 mod entry;
-mod filter;
 mod metric;
 mod query;
 mod stats;
@@ -22,7 +20,6 @@ pub mod validate;
 
 pub use config::{HNSWConfig, Memory};
 pub use entry::{IntoMetadata, Metadata, VectorEntry};
-pub use filter::Filter;
 pub use metric::DistanceMetric;
 pub use query::{VectorQuery, VectorResult};
 pub use stats::{IndexStats, ScopedStats, StorageStats};

@@ -4,7 +4,7 @@ use llmspell_state_traits::StateScope;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Metadata;
-use super::filter::Filter;
+use crate::filter::Filter;
 
 /// The `k` entries of one scope that are nearest to a vector.
 ///

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use llmspell_core::{
-    DistanceMetric, Filter, Metadata, OnExisting, Result, ScopedStats, StateScope, StorageError, StorageStats,
+    DateFields, DistanceMetric, Metadata, OnExisting, Result, ScopedStats, StateScope, StorageError, StorageStats,
     Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value, validate_vectors as validate,
 };
 use serde_json::Value;
@@ -346,11 +346,15 @@ impl VectorStorage for NaiveStore {
         } else {
             self.visible(&state, &query.scope, Fault::ExpiredIsFound)
         };
+        let filter = query
+            .filter
+            .as_ref()
+            .map(|filter| filter.compile(&DateFields::none()))
+            .transpose()?;
         let matches = |stored: &&&Stored| {
-            query
-                .filter
+            filter
                 .as_ref()
-                .is_none_or(|filter: &Filter| filter.matches(&fields(&stored.entry)))
+                .is_none_or(|filter| filter.matches(&fields(&stored.entry)))
         };
         let is_late_filter = self.has(Fault::FilterAfterTopK);
         let mut found: Vec<(f32, &Stored)> = stored

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use llmspell_storage::limits::K_MAX;
-use llmspell_storage::{Filter, HNSWVectorStorage, StateScope, StorageError, VectorQuery, VectorStorage};
+use llmspell_storage::{Filter, HNSWVectorStorage, Scalar, StateScope, StorageError, VectorQuery, VectorStorage};
 use serde_json::{Value, json};
 
 use super::entry_view::summary;
-use crate::errors::{CliError, Place};
+use crate::errors::{CliError, FILTER_HINT, Place};
 use crate::input::Source;
 use crate::input::npy::NpyReader;
 use crate::output::{Output, number_cell, one_line, row, table, text_cell};
@@ -81,7 +81,7 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
         .with_vectors(args.vectors && output.is_json());
     query.threshold = args.threshold;
     query.ef_search = args.ef.map(|ef| if ef == args.k { k } else { ef });
-    query.filter = (!filters.is_empty()).then(|| Filter::and(filters));
+    query.filter = (!filters.is_empty()).then(|| Filter::all_of(filters));
 
     let mut results = store.search(&query).await?;
     results.retain(|result| args.like.as_ref() != Some(&result.id));
@@ -122,14 +122,23 @@ fn parse_k(text: &str) -> Result<usize, String> {
 
 /// `FIELD=VALUE` (the value as JSON if it is that, else as text), or the JSON form of a filter.
 fn parse_filter(text: &str) -> Result<Filter, CliError> {
-    let invalid = |reason: String| CliError::Storage(StorageError::InvalidFilter { reason });
+    let invalid = |reason: String| CliError::Usage {
+        message: format!("bad filter: {reason}"),
+        hint: FILTER_HINT.into(),
+    };
     if text.trim_start().starts_with('{') {
-        return serde_json::from_str(text).map_err(|error| invalid(error.to_string()));
+        let json = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
+        return Ok(Filter::from_json(&json).map_err(StorageError::from)?);
     }
     match text.split_once('=') {
         Some((field, value)) if !field.is_empty() => {
-            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
-            Ok(Filter::eq(field, value))
+            let value = match serde_json::from_str::<Value>(value) {
+                Ok(json) => Scalar::try_from(&json).map_err(|error| invalid(error.to_string()))?,
+                Err(_) => Scalar::from(value),
+            };
+            let filter = Filter::eq(field, value);
+            filter.validate().map_err(StorageError::from)?;
+            Ok(filter)
         }
         Some(_) | None => Err(invalid(format!(
             "`{}` is neither FIELD=VALUE nor JSON",
@@ -186,10 +195,10 @@ mod tests {
         assert_eq!(parse_filter("year=2026").unwrap(), Filter::eq("year", 2026));
         assert_eq!(parse_filter("year=\"2026\"").unwrap(), Filter::eq("year", "2026"));
         assert_eq!(parse_filter("note=a=b").unwrap(), Filter::eq("note", "a=b"));
-        assert_eq!(parse_filter("gone=null").unwrap(), Filter::eq("gone", Value::Null));
+        assert_eq!(parse_filter("gone=null").unwrap(), Filter::eq("gone", Scalar::Null));
         let json = r#"{"in": {"field": "lang", "values": ["en"]}}"#;
         assert_eq!(parse_filter(json).unwrap(), Filter::is_in("lang", ["en"]));
-        for text in ["lang", "=en", "{\"like\": 1}", ""] {
+        for text in ["lang", "=en", "{\"like\": 1}", "{", "tags=[1]", "a..b=1", ""] {
             assert!(parse_filter(text).is_err(), "{text}");
         }
     }

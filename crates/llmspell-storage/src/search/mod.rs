@@ -15,7 +15,9 @@ mod tail;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use llmspell_core::{DistanceMetric, Filter, Result, StateScope, StorageError, VectorEntry, VectorQuery, VectorResult};
+use llmspell_core::{
+    DateFields, DistanceMetric, Filter, Result, StateScope, StorageError, VectorEntry, VectorQuery, VectorResult,
+};
 use llmspell_vector::{ExactDistance, Neighbor, TiesDropped, TopK};
 use roaring::RoaringBitmap;
 
@@ -242,6 +244,7 @@ impl<'a> Snapshot<'a> {
 
     /// The living points whose metadata passes the filter.
     fn candidates(&self, filter: &Filter, hidden: &RoaringBitmap) -> Result<RoaringBitmap> {
+        let filter = filter.compile(&DateFields::none())?;
         let mut candidates = RoaringBitmap::new();
         self.read.records(self.namespace.scope_id)?.visit(|point, record| {
             if !hidden.contains(point.0) && filter.matches(&self.metadata(point, &record)?) {

@@ -4,7 +4,8 @@ use llmspell_state_traits::StateScope;
 use serde_json::json;
 
 use super::{entry, exact, ids, listed, scattered, user};
-use crate::vector::{Filter, VectorStorage};
+use crate::filter::Filter;
+use crate::vector::VectorStorage;
 
 /// A deleted entry is gone for every call, and its id can be inserted again.
 pub async fn a_deleted_entry_is_gone_and_its_id_free(store: &dyn VectorStorage) {

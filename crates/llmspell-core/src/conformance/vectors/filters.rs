@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::{entry, exact, ids, scattered};
-use crate::vector::{Filter, VectorEntry, VectorQuery, VectorStorage};
+use crate::filter::{DateFields, Filter, Scalar};
+use crate::vector::{VectorEntry, VectorQuery, VectorStorage};
 
 /// If `k` entries match, `k` come back, though all of the nearest do not match.
 pub async fn a_filter_decides_before_the_best_are_taken(store: &dyn VectorStorage) {
@@ -52,25 +53,37 @@ pub async fn filters_match_like_their_definition(store: &dyn VectorStorage) {
     entries.push(entry("without", [1.0, 2.0, 4.0]));
     store.insert(entries.clone()).await.unwrap();
 
-    let mut filters: Vec<Filter> = values.iter().map(|value| Filter::eq("a", value.clone())).collect();
+    let scalars: Vec<Scalar> = values.iter().filter_map(|value| Scalar::try_from(value).ok()).collect();
+    let mut filters: Vec<Filter> = scalars.iter().map(|value| Filter::eq("a", value.clone())).collect();
+    filters.extend(scalars.iter().map(|value| Filter::ne("a", value.clone())));
     filters.extend([
+        Filter::all(),
         Filter::eq("a.b", 1),
         Filter::eq("a.b.c", "x"),
+        Filter::eq("\"a.d\"", "dotted"),
         Filter::eq("a.d", "dotted"),
-        Filter::eq("missing", json!(null)),
-        Filter::eq("", 1),
-        Filter::is_in("a", [json!(1), json!("é"), json!(null)]),
+        Filter::eq("missing", Scalar::Null),
+        Filter::is_null("a"),
+        Filter::exists("a.b"),
+        Filter::not(Filter::exists("a")),
+        Filter::is_in("a", [Scalar::from(1), "é".into(), Scalar::Null]),
         Filter::is_in("a", Vec::<i32>::new()),
-        Filter::and([]),
-        Filter::and([
-            Filter::eq("parity", 1),
-            Filter::is_in("a", [json!(1), json!(true), json!("")]),
-        ]),
-        Filter::and([Filter::eq("parity", 0), Filter::eq("parity", 1)]),
-        Filter::and([Filter::and([Filter::eq("parity", 0.0)])]),
+        Filter::lt("a", 1.5),
+        Filter::le("a", 1.5),
+        Filter::gt("a", 9_007_199_254_740_992_u64),
+        Filter::ge("a", ""),
+        Filter::between("a", 1, 1.5),
+        Filter::contains("a", 1.0),
+        Filter::starts_with("a", "e"),
+        Filter::matches_text("a", "É"),
+        Filter::eq("parity", 1).and(Filter::is_in("a", [Scalar::from(1), true.into(), "".into()])),
+        Filter::eq("parity", 0).and(Filter::eq("parity", 1)),
+        Filter::eq("parity", 0).or(Filter::eq("parity", 1)),
+        Filter::not(Filter::eq("parity", 0.0).and(Filter::exists("a.b"))),
     ]);
     for filter in filters {
-        let matches = |entry: &&VectorEntry| filter.matches(entry.metadata.as_object().expect("all have objects"));
+        let compiled = filter.compile(&DateFields::none()).unwrap();
+        let matches = |entry: &&VectorEntry| compiled.matches(entry.metadata.as_object().expect("all have objects"));
         let mut expected: Vec<&str> = entries.iter().filter(matches).map(|entry| entry.id.as_str()).collect();
         let results = store
             .search(&exact([0.0; 3], 100).with_filter(filter.clone()))

@@ -4,7 +4,8 @@ use llmspell_state_traits::StateScope;
 use serde_json::json;
 
 use super::{DIM, METRIC, entry, exact, scattered, user};
-use crate::vector::{Filter, VectorStorage};
+use crate::filter::Filter;
+use crate::vector::VectorStorage;
 
 /// Pages of a list join to all entries of the scope in byte order of their ids, each as `get` returns it.
 pub async fn pages_of_a_list_join_to_the_scope(store: &dyn VectorStorage) {

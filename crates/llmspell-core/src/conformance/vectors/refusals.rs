@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::{DIM, assert_invalid, assert_kind, entry, exact, listed, user};
 use crate::error::{ErrorKind, StorageError};
+use crate::filter::Filter;
 use crate::limits::{EF_SEARCH_MAX, ID_BYTES_MAX, K_MAX, METADATA_BYTES_MAX, METADATA_DEPTH_MAX, PAGE_MAX};
 use crate::timestamp::Timestamp;
-use crate::vector::{Filter, VectorEntry, VectorQuery, VectorStorage};
+use crate::vector::{VectorEntry, VectorQuery, VectorStorage};
 
 fn nested(levels: usize) -> Value {
     (1..levels).fold(json!({}), |inner, _| json!({ "a": inner }))
@@ -90,7 +91,7 @@ pub async fn a_bad_query_is_refused(store: &dyn VectorStorage) {
     store.insert(vec![entry("doc", [1.0; 3])]).await.unwrap();
     let with = |vector: Vec<f32>| VectorQuery::new(vector, 1);
     let fine = |k| exact([1.0; 3], k);
-    let deep = (0..40).fold(Filter::eq("a", 1), |inner, _| Filter::and([inner]));
+    let deep = (0..40).fold(Filter::eq("a", 1), |inner, _| Filter::not(inner));
     let bad = [
         ("k = 0", fine(0)),
         ("k beyond the limit", fine(K_MAX + 1)),
@@ -104,7 +105,10 @@ pub async fn a_bad_query_is_refused(store: &dyn VectorStorage) {
         ("ef_search beyond the limit", fine(10).with_ef_search(EF_SEARCH_MAX + 1)),
         ("a threshold that is NaN", fine(10).with_threshold(f32::NAN)),
         ("a filter too deep", fine(10).with_filter(deep)),
-        ("a filter too wide", fine(10).with_filter(Filter::is_in("a", 0..20_000))),
+        ("a filter too wide", fine(10).with_filter(Filter::is_in("a", 0..70_000))),
+        ("a filter without a field", fine(10).with_filter(Filter::eq("", 1))),
+        ("a filter without conditions", fine(10).with_filter(Filter::all_of([]))),
+        ("a filter with NaN", fine(10).with_filter(Filter::gt("a", f64::NAN))),
     ];
     for (what, query) in bad {
         assert_invalid(store.search(&query).await, what);

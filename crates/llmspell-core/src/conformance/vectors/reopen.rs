@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::{assert_kind, entry, exact, ids, scattered, user};
 use crate::error::ErrorKind;
+use crate::filter::Filter;
 use crate::timestamp::Timestamp;
-use crate::vector::{Filter, VectorEntry, VectorResult, VectorStorage};
+use crate::vector::{VectorEntry, VectorResult, VectorStorage};
 
 /// For durable stores: what was acknowledged is there after closing and opening, bit for bit, and nothing else.
 ///

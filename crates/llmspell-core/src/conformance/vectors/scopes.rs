@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::{DIM, assert_kind, entry, exact, ids, listed, scattered, user};
 use crate::error::ErrorKind;
-use crate::vector::{Filter, VectorEntry, VectorQuery, VectorStorage};
+use crate::filter::Filter;
+use crate::vector::{VectorEntry, VectorQuery, VectorStorage};
 
 /// Scopes whose texts begin like each other, look like each other's inside, or mean something to a file system.
 fn hostile_scopes() -> Vec<StateScope> {

@@ -220,7 +220,7 @@ pub async fn updated_metadata_is_all_that_changes(store: &dyn VectorStorage) {
     expected.metadata = json!({"lang": "de"});
     expected.updated_at = after.updated_at;
     assert_eq!(after, expected);
-    let filtered = |lang: &str| exact([1.0; 3], 5).with_filter(crate::vector::Filter::eq("lang", lang));
+    let filtered = |lang: &str| exact([1.0; 3], 5).with_filter(crate::filter::Filter::eq("lang", lang));
     assert_eq!(
         ids(&store.search(&filtered("de")).await.unwrap()),
         ["doc"],

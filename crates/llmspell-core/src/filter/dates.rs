@@ -1,0 +1,133 @@
+//! Which fields hold dates, and which moment is a date?
+
+use std::collections::BTreeSet;
+
+use super::error::{FilterError, FilterPlace, FilterProblem};
+use super::path::FieldPath;
+
+/// The fields whose strings are dates: there, a filter compares moments instead of bytes.
+///
+/// ```
+/// # use llmspell_core::{DateFields, Filter, FilterError};
+/// let dates = DateFields::of(["meta.created"])?;
+/// let filter = Filter::ge("meta.created", "2026-01-01").compile(&dates)?;
+/// let metadata = serde_json::json!({"meta": {"created": "2025-12-31T23:30:00-01:00"}});
+/// assert!(filter.matches(metadata.as_object().unwrap()));
+/// # Ok::<(), FilterError>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DateFields(BTreeSet<FieldPath>);
+
+impl DateFields {
+    /// No field holds dates.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(BTreeSet::new())
+    }
+
+    /// These fields hold dates.
+    ///
+    /// # Errors
+    ///
+    /// [`FilterProblem::BadPath`] for text that is no path.
+    pub fn of<P: Into<FieldPath>>(fields: impl IntoIterator<Item = P>) -> Result<Self, FilterError> {
+        let mut paths = BTreeSet::new();
+        for field in fields {
+            let path = field.into();
+            if let Some(reason) = path.problem() {
+                let problem = FilterProblem::bad_path(&path, reason);
+                return Err(FilterError::new(FilterPlace::Json(String::new()), problem));
+            }
+            paths.insert(path);
+        }
+        Ok(Self(paths))
+    }
+
+    /// Whether the field holds dates.
+    #[must_use]
+    pub fn contains(&self, field: &FieldPath) -> bool {
+        // Most often there are none.
+        !self.0.is_empty() && self.0.contains(field)
+    }
+}
+
+/// The moment of an RFC 3339 date, in nanoseconds since 1970-01-01T00:00:00Z; `None` if it is none.
+///
+/// `2026-11-22T10:00:00.5+01:00`, or a day alone, which stands for its midnight in UTC. A time without an offset is
+/// no moment. Years 0000 to 9999; a leap second counts as the second before it.
+#[must_use]
+pub fn instant_nanos(text: &str) -> Option<i128> {
+    const NANOS_PER_SECOND: i128 = 1_000_000_000;
+    const DAY_BYTES: usize = "2026-11-22".len();
+    // The library reads more than RFC 3339: signed years, weeks, times without separators, names of time zones.
+    let digits = text.as_bytes().get(..DAY_BYTES)?;
+    let is_day = digits.iter().enumerate().all(|(place, byte)| match place {
+        4 | 7 => *byte == b'-',
+        _ => byte.is_ascii_digit(),
+    });
+    if !is_day || text.ends_with(']') {
+        return None;
+    }
+    if text.len() == DAY_BYTES {
+        let day: jiff::civil::Date = text.parse().ok()?;
+        let seconds = day.since(jiff::civil::date(1970, 1, 1)).ok()?.get_days();
+        return Some(i128::from(seconds) * 86_400 * NANOS_PER_SECOND);
+    }
+    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_nanosecond)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_moment_is_the_same_whatever_its_offset() {
+        let moment = instant_nanos("2026-01-01T00:00:00Z").unwrap();
+        assert_eq!(moment, 1_767_225_600_000_000_000);
+        for same in [
+            "2026-01-01T01:30:00+01:30",
+            "2025-12-31t23:00:00.000-01:00",
+            "2026-01-01",
+            "2026-01-01 00:00:00z",
+        ] {
+            assert_eq!(instant_nanos(same), Some(moment), "{same}");
+        }
+        assert_eq!(instant_nanos("2026-01-01T00:00:00.000000001Z"), Some(moment + 1));
+        assert_eq!(instant_nanos("1969-12-31"), Some(-86_400_000_000_000));
+    }
+
+    #[test]
+    fn what_is_no_moment_is_none() {
+        for text in [
+            "",
+            "now",
+            "2026",
+            "2026-02-30",
+            "2026-13-01",
+            "2026-01-01T00:00:00",
+            "2026-01-01T25:00:00Z",
+            "20260101T000000Z",
+            "2026-W01-1",
+            "2026-01-01T00:00:00Z[UTC]",
+            "1767225600",
+            "+002026-01-01",
+            "2026-01-0é",
+            " 2026-01-01",
+            "2026-01-01 ",
+        ] {
+            assert_eq!(instant_nanos(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_date_field_that_is_no_path_is_refused() {
+        let error = DateFields::of(["created", "a..b"]).unwrap_err();
+        assert!(error.to_string().contains("`a..b` is no field"), "{error}");
+        assert!(
+            DateFields::of(["a.b"])
+                .unwrap()
+                .contains(&FieldPath::of_keys(["a", "b"]))
+        );
+        assert!(!DateFields::of(["a.b"]).unwrap().contains(&FieldPath::of_keys(["a.b"])));
+    }
+}
