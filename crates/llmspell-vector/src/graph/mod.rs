@@ -285,6 +285,12 @@ impl Graph {
         self.changes.count()
     }
 
+    /// How many bytes [`write_to`](Self::write_to) writes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.base.head.sections(self.len() as usize).end
+    }
+
     /// Writes everything: [`open`](Self::open) makes the same graph of it. Says how many bytes.
     ///
     /// # Errors
