@@ -146,7 +146,7 @@ impl IndexFile {
         let mut is_whole = Ok(false);
         let bytes = MemoryBytes::large_pages(usize::try_from(len)?, |memory| {
             is_whole = self.read_chunks(is_cancelled, |place, chunk| {
-                copy_common((place, chunk), (offset, memory))
+                copy_common((place, chunk), (offset, memory));
             });
             io::Result::Ok(())
         });
