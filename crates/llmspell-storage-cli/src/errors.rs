@@ -93,6 +93,13 @@ pub(crate) enum CliError {
         source: io::Error,
     },
 
+    /// A process that did part of the work failed, and has said why.
+    #[error("a process that was started for this has failed")]
+    Reported {
+        /// Its exit code.
+        exit_code: u8,
+    },
+
     /// Whoever reads our output has enough of it.
     #[error("nobody reads the output any more")]
     OutputClosed,
@@ -155,6 +162,7 @@ impl CliError {
             Self::CheckFailed { .. } | Self::PromiseBroken { .. } => exit_code_of(ErrorKind::Data),
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => exit_code_of(ErrorKind::NotFound),
             Self::File { .. } | Self::System { .. } => exit_code_of(ErrorKind::Io),
+            Self::Reported { exit_code } => *exit_code,
             Self::OutputClosed => 0,
         }
     }
@@ -172,7 +180,9 @@ impl CliError {
             Self::PromiseBroken { .. } => {
                 "report this with the output above; run it with --dir to keep the files".into()
             }
-            Self::System { .. } | Self::OutputClosed => "look at the cause above and run it again".into(),
+            Self::System { .. } | Self::Reported { .. } | Self::OutputClosed => {
+                "look at the cause above and run it again".into()
+            }
         }
     }
 }
@@ -219,7 +229,7 @@ fn storage_hint(error: &StorageError) -> String {
 
 /// Prints the error with its causes and what to try.
 pub(crate) fn report(error: &CliError) -> ExitCode {
-    if !matches!(error, CliError::OutputClosed) {
+    if !matches!(error, CliError::OutputClosed | CliError::Reported { .. }) {
         let mut text = format!("error: {error}\n");
         // A transparent error already shows its own text; only what lies below it is news.
         let mut cause = error.source();

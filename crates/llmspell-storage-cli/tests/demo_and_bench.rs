@@ -128,6 +128,7 @@ fn bench_ann_prints_every_phase_with_its_fields() {
                 "threads",
                 "vectors_per_second",
                 "index_seconds",
+                "rss_bytes",
             ][..],
         ),
         (
@@ -141,7 +142,15 @@ fn bench_ann_prints_every_phase_with_its_fields() {
         ("at", &["recall", "qps", "qps_median"]),
         (
             "memory",
-            &["rss_bytes", "anonymous_bytes", "bytes_per_vector", "disk_bytes"],
+            &[
+                "rss_bytes",
+                "anonymous_bytes",
+                "resident_bytes",
+                "resident_anonymous_bytes",
+                "resident_file_bytes",
+                "bytes_per_vector",
+                "disk_bytes",
+            ],
         ),
         ("insert", &["p50_us", "p99_us", "fdatasync_p50_us"]),
         (
@@ -240,8 +249,15 @@ fn bench_ann_measures_a_store_of_an_earlier_run_and_stops_when_nothing_is_missed
     ];
     let rest = ["--metric", "cosine", "--seconds", "0", "--dir", "ann.db", "--json"];
     let ann = || ["bench", "ann"].into_iter().chain(arrays).chain(rest);
-    place.run(ann()).succeeds();
+    let built = place.run(ann().chain(["--build-only"])).succeeds().json();
+    let phases: Vec<_> = built.iter().map(|line| line["phase"].as_str().unwrap()).collect();
+    assert_eq!(phases, ["machine", "build"]);
     let again = place.run(ann());
+    assert!(
+        again.stdout().lines().count() == 1,
+        "nothing is measured: {}",
+        again.stdout()
+    );
     assert_eq!(again.0.status.code(), Some(64));
     assert!(again.stderr().contains("has vectors already"), "{}", again.stderr());
 

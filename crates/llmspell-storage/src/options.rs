@@ -54,8 +54,11 @@ impl DatabaseOptions {
         Self::default()
     }
 
-    /// RAM for cached pages and values, in bytes; default [`DEFAULT_CACHE_BYTES`]. A third of it holds values, the rest
-    /// pages. The vectors are memory-mapped and not counted.
+    /// RAM for cached pages and values, at most, in bytes; default [`DEFAULT_CACHE_BYTES`]. A third of it holds values,
+    /// the rest pages. The vectors are memory-mapped and not counted.
+    ///
+    /// The cache begins empty and grows with what is read and written: keys, ids, metadata. Searches without metadata and
+    /// filter read none of that, so a database that is only searched like this holds next to nothing of it.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;

@@ -93,10 +93,12 @@ impl Space {
         let Some(config) = graph_config(self.dim, &self.config.read()) else {
             return Need::Nothing;
         };
+        let memory = self.config.read().memory();
         match &state.index {
             // In RAM only, though there is a disk.
             Some(index) if index.file.is_none() && self.disk.is_some() => Need::Now,
             Some(index) if index.is_damaged() || !index.is_in_ram() || !index.matches(&config) => Need::Now,
+            Some(index) if index.is_to_be_held(memory) => Need::Now,
             _ => state.counts().need(self.graph_points_min),
         }
     }

@@ -189,10 +189,50 @@ async fn points_are_used_again_only_when_no_graph_holds_them() {
     assert!(slots < 600, "{slots} slots for {} entries", stats.vectors);
 }
 
+/// `Balanced` reads a graph where its file is mapped, `Speed` in a copy; built by this process or by an earlier one.
+#[tokio::test]
+async fn only_the_tier_speed_holds_a_graph_in_memory_of_its_own() {
+    for memory in [Memory::Speed, Memory::Balanced] {
+        let dir = tempfile::tempdir().unwrap();
+        for (number, place) in (0..).zip(["built", "reopened", "extended", "reopened again"]) {
+            let database = DatabaseOptions::new()
+                .graph_points_min(GRAPH_POINTS_MIN)
+                .cache_bytes(0)
+                .open(dir.path())
+                .await
+                .unwrap();
+            let vectors = database.vectors("s", DIM, config().with_memory(memory)).await.unwrap();
+            if number % 2 == 0 {
+                vectors
+                    .insert(entries(2_000 * number..2_000 * (number + 1)))
+                    .await
+                    .unwrap();
+            }
+            vectors.build_index().await.unwrap();
+            let stats = vectors.stats().await.unwrap();
+            assert_eq!(
+                stats.memory_bytes >= stats.index_bytes,
+                memory == Memory::Speed,
+                "{place}: {memory:?} holds {} bytes, the index has {}",
+                stats.memory_bytes,
+                stats.index_bytes
+            );
+            assert_answers(&vectors, place).await;
+            close((database, vectors)).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_lost_or_damaged_index_file_costs_no_answer() {
+    for memory in [Memory::Speed, Memory::Balanced] {
+        assert_damage_costs_no_answer(config().with_memory(memory)).await;
+    }
+}
+
+async fn assert_damage_costs_no_answer(config: HNSWConfig) {
     let dir = tempfile::tempdir().unwrap();
-    let opened = open(dir.path()).await;
+    let opened = open_with(dir.path(), config.clone()).await;
     opened.1.insert(entries(0..200)).await.unwrap();
     opened.1.build_index().await.unwrap();
     close(opened).await;
@@ -214,7 +254,7 @@ async fn a_lost_or_damaged_index_file_costs_no_answer() {
                 std::fs::write(&files[0], bytes).unwrap();
             }
         }
-        let opened = open(dir.path()).await;
+        let opened = open_with(dir.path(), config.clone()).await;
         assert_answers(&opened.1, &place).await;
         opened.1.insert(vec![entry(900)]).await.unwrap();
         assert_eq!(
@@ -239,7 +279,7 @@ async fn a_lost_or_damaged_index_file_costs_no_answer() {
             .unwrap()
             .set_len(len)
             .unwrap();
-        let opened = open(dir.path()).await;
+        let opened = open_with(dir.path(), config.clone()).await;
         assert_answers(&opened.1, &format!("cut to {len}")).await;
         opened.1.build_index().await.unwrap();
         assert_answers(&opened.1, &format!("cut to {len}")).await;

@@ -59,9 +59,12 @@ pub struct HNSWConfig {
 /// speed    = balanced + ceil(2 * m / 32) * (128 + 4 * padded)        rounded up to 64; in both, 4 more for the point
 /// ```
 ///
-/// Centroids and entry points add up to 2 in 100. After a build, until the database is opened again, the ids are in
-/// RAM too, each with 8 bytes more. In `Speed` the mapped vectors count as resident once they were compared, 16 bytes
-/// and `4 * dimension` each, until the system wants their pages back.
+/// Centroids and entry points add up to 2 in 100. In `Speed` that is memory of the process's own, in large pages where
+/// the system has them (Linux, transparent huge pages `madvise` or `always`): a search begins on the mapped file, and a
+/// copy takes its place when the file was verified, in the background. In `Balanced` it is the mapped file itself, whose
+/// pages count as resident once they were read, and which the system may take back; so are the ids in both, some 8 bytes
+/// and themselves for each result. In `Speed` the mapped vectors count as resident once they were compared, 16 bytes and
+/// `4 * dimension` each, until the system wants their pages back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

@@ -15,6 +15,14 @@ impl ProcessMemory {
         self.rss_bytes.saturating_sub(self.anonymous_bytes)
     }
 
+    /// What came on top of `before`.
+    pub(crate) fn grown_since(self, before: Self) -> Self {
+        Self {
+            rss_bytes: self.rss_bytes.saturating_sub(before.rss_bytes),
+            anonymous_bytes: self.anonymous_bytes.saturating_sub(before.anonymous_bytes),
+        }
+    }
+
     /// None where the system does not say; only Linux does.
     pub(crate) fn now() -> Option<Self> {
         let text = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;

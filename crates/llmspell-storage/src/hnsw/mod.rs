@@ -424,6 +424,14 @@ impl VectorStorage for HNSWVectorStorage {
             .await
     }
 
+    /// Without looking at the index, as the statistics do.
+    async fn count(&self, scope: &StateScope) -> Result<u64> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        let namespace = handle.namespace(scope).await?;
+        Ok(namespace.map_or(0, |namespace| namespace.state().visible_count(handle.now())))
+    }
+
     async fn build_index(&self) -> Result<()> {
         self.handle()?.index(Goal::Complete).await
     }

@@ -235,6 +235,14 @@ mod tests {
         assert!(ids.lists.len() <= 4, "{} lists", ids.lists.len());
     }
 
+    fn in_memory(bytes: &[u8]) -> MemoryBytes {
+        let copy = |memory: &mut [u8]| {
+            memory.copy_from_slice(bytes);
+            std::io::Result::Ok(())
+        };
+        MemoryBytes::large_pages(bytes.len(), copy).unwrap()
+    }
+
     #[test]
     fn an_entry_of_a_file_is_good_only_whole_and_for_its_point_and_scope() {
         let mut entry = Vec::new();
@@ -243,8 +251,8 @@ mod tests {
             let offsets = [0_u64, entry.len() as u64].map(u64::to_le_bytes).concat();
             let ids = Ids::in_file(FileIds {
                 scope,
-                offsets: MemoryBytes::copy(&offsets).unwrap(),
-                ids: MemoryBytes::copy(entry).unwrap(),
+                offsets: in_memory(&offsets),
+                ids: in_memory(entry),
                 len: 1,
             });
             ids.get(0, point).map(|(generation, id)| (generation, id.to_string()))

@@ -3,6 +3,7 @@
 //! Opening reads little: header, the bitmap of points, what the graph needs. The rest is mapped, and its checksums are
 //! verified in the background by [`IndexFile::verify`], through reads that leave the pages to the system.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,6 +32,7 @@ pub(crate) struct IndexFile {
     pub(crate) row: IndexRow,
     file: Arc<dyn DiskFile>,
     header: Header,
+    memory: Arc<Memory>,
     is_verified: AtomicBool,
 }
 
@@ -93,6 +95,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, space: SpaceId, scope: ScopeId, row: In
             row,
             file,
             header,
+            memory,
             is_verified: AtomicBool::new(false),
         }),
         graph,
@@ -113,12 +116,52 @@ impl IndexFile {
         self.is_verified.store(true, Ordering::Release);
     }
 
+    /// Whether what is read of it in place are pages of the file, not memory of our own.
+    pub(crate) fn is_mapped(&self) -> bool {
+        matches!(*self.memory, Memory::Mapped(_))
+    }
+
+    /// Gives the pages that were read in place back to the system.
+    pub(crate) fn forget_pages(&self) {
+        self.memory.forget_pages();
+    }
+
     /// Reads everything and compares all checksums. Says whether it came to the end, or was cancelled.
     ///
     /// # Errors
     ///
     /// What is damaged.
     pub(crate) fn verify(&self, is_cancelled: &dyn Fn() -> bool) -> Result<bool, Unusable> {
+        self.read_chunks(is_cancelled, |_, _| {})
+    }
+
+    /// The same, and makes a graph of what is read that lies in memory of our own. None if it was cancelled, or if there
+    /// is no memory for it: then nothing was verified.
+    ///
+    /// # Errors
+    ///
+    /// What is damaged.
+    pub(crate) fn verify_into_memory(&self, is_cancelled: &dyn Fn() -> bool) -> Result<Option<Graph>, Unusable> {
+        let Section { offset, len } = self.header.graph;
+        let mut is_whole = Ok(false);
+        let bytes = MemoryBytes::large_pages(usize::try_from(len)?, |memory| {
+            is_whole = self.read_chunks(is_cancelled, |place, chunk| {
+                copy_common((place, chunk), (offset, memory));
+            });
+            io::Result::Ok(())
+        });
+        match (is_whole?, bytes) {
+            (true, Ok(bytes)) => Ok(Some(Graph::open(Arc::new(bytes)).map_err(|damage| Unusable(damage.0))?)),
+            (false, _) | (_, Err(_)) => Ok(None),
+        }
+    }
+
+    /// Calls `visit` for every chunk, with its place in the file, once its checksum was found right.
+    fn read_chunks(
+        &self,
+        is_cancelled: &dyn Fn() -> bool,
+        mut visit: impl FnMut(u64, &[u8]),
+    ) -> Result<bool, Unusable> {
         let Section { offset, len } = self.header.chunks;
         let mut table = vec![0; usize::try_from(len)?];
         self.file.read_at(offset, &mut table)?;
@@ -137,6 +180,7 @@ impl IndexFile {
             if crc32c::crc32c(&chunk) != u32::from_le_bytes(*stored) {
                 return Err(Unusable(format!("bytes {place} to {} are damaged", place + len)));
             }
+            visit(place, &chunk);
             place += len;
         }
         if place != offset {
@@ -145,6 +189,18 @@ impl IndexFile {
         self.trust();
         Ok(true)
     }
+}
+
+/// Copies the bytes that two parts of a file have in common. Each begins at a place of the file.
+fn copy_common((from_place, from): (u64, &[u8]), (to_place, to): (u64, &mut [u8])) {
+    let first = from_place.max(to_place);
+    let end = (from_place + from.len() as u64).min(to_place + to.len() as u64);
+    let Some(count) = end.checked_sub(first) else { return };
+    let part = |start: u64| {
+        let start = usize::try_from(first - start).expect("it lies in memory");
+        start..start + usize::try_from(count).expect("it lies in memory")
+    };
+    to[part(to_place)].copy_from_slice(&from[part(from_place)]);
 }
 
 /// Removes what an earlier run left in the directory of a space: files that never got their name, and those that
@@ -163,6 +219,32 @@ pub(crate) fn remove_unnamed(
         if is_left {
             // It only takes room; the next opening tries again.
             let _ = disk.remove(&format!("{dir}/{name}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_two_parts_of_a_file_have_in_common_is_copied_and_nothing_else(
+            from_place in 0..40_u64,
+            from_len in 0..40_usize,
+            to_place in 0..40_u64,
+            to_len in 0..40_usize,
+        ) {
+            let byte_at = |place: u64| 1 + u8::try_from(place).unwrap();
+            let from: Vec<u8> = (from_place..).map(byte_at).take(from_len).collect();
+            let mut to = vec![0; to_len];
+            copy_common((from_place, &from), (to_place, &mut to));
+            for (place, byte) in (to_place..).zip(to) {
+                let is_common = (from_place..from_place + from_len as u64).contains(&place);
+                prop_assert_eq!(byte, if is_common { byte_at(place) } else { 0 });
+            }
         }
     }
 }

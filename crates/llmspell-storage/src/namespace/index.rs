@@ -32,13 +32,23 @@ pub(crate) struct Index {
     pub(crate) lsn: Lsn,
     /// The file it came from, or was written to; without what changed since.
     pub(crate) file: Option<Arc<IndexFile>>,
-    /// The graph lies in the file.
-    is_mapped: bool,
+    place: Place,
     /// Tombstones when links were last led around them. Not stored: after a restart one more repair finds nothing to do.
     repaired: u64,
     stats: OnceLock<GraphStats>,
     /// A search met something that cannot be.
     is_damaged: AtomicBool,
+}
+
+/// Where the graph lies, without what changed since it was built or opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In memory of our own, until there is a file or because the tier wants it there.
+    Memory,
+    /// In the file.
+    Mapped,
+    /// In the file, though the tier wants it in memory: there is not enough.
+    MappedForGood,
 }
 
 /// What an index needs next.
@@ -81,7 +91,7 @@ pub(crate) enum Step {
 
 impl Index {
     /// An index that is not in a file.
-    pub(crate) fn new(graph: Graph, ids: Ids, points: RoaringBitmap, lsn: Lsn, file: Option<Arc<IndexFile>>) -> Self {
+    pub(crate) fn new(graph: Graph, ids: Ids, points: RoaringBitmap, lsn: Lsn) -> Self {
         debug_assert_eq!(u64::from(graph.len()), points.len(), "a vertex is one point");
         debug_assert_eq!(graph.len(), ids.len(), "every vertex has an id");
         Self {
@@ -89,8 +99,8 @@ impl Index {
             ids,
             points,
             lsn,
-            file,
-            is_mapped: false,
+            file: None,
+            place: Place::Memory,
             repaired: 0,
             stats: OnceLock::new(),
             is_damaged: AtomicBool::new(false),
@@ -107,8 +117,24 @@ impl Index {
             lsn,
         } = opened;
         Self {
-            is_mapped: true,
-            ..Self::new(graph, ids, points, lsn, Some(file))
+            place: if file.is_mapped() { Place::Mapped } else { Place::Memory },
+            file: Some(file),
+            ..Self::new(graph, ids, points, lsn)
+        }
+    }
+
+    /// This index with an equal graph that lies in memory; none if there was not enough for one.
+    pub(crate) fn held(&self, graph: Option<Graph>) -> Self {
+        let (graph, place) = match graph {
+            Some(graph) => (graph, Place::Memory),
+            None => (self.graph.clone(), Place::MappedForGood),
+        };
+        Self {
+            place,
+            file: self.file.clone(),
+            repaired: self.repaired,
+            stats: self.stats.clone(),
+            ..Self::new(graph, self.ids.clone(), self.points.clone(), self.lsn)
         }
     }
 
@@ -116,24 +142,20 @@ impl Index {
     pub(crate) fn extended(&self, graph: Graph, ids: IdList, points: &RoaringBitmap, lsn: Lsn) -> Self {
         let ids = self.ids.extended(ids);
         Self {
-            is_mapped: self.is_mapped,
+            place: self.place,
+            file: self.file.clone(),
             repaired: self.repaired,
-            ..Self::new(graph, ids, &self.points | points, lsn, self.file.clone())
+            ..Self::new(graph, ids, &self.points | points, lsn)
         }
     }
 
     /// This index with links that are led around so many tombstones.
     pub(crate) fn repaired(&self, graph: Graph, tombstones: u64) -> Self {
         Self {
-            is_mapped: self.is_mapped,
+            place: self.place,
+            file: self.file.clone(),
             repaired: tombstones,
-            ..Self::new(
-                graph,
-                self.ids.clone(),
-                self.points.clone(),
-                self.lsn,
-                self.file.clone(),
-            )
+            ..Self::new(graph, self.ids.clone(), self.points.clone(), self.lsn)
         }
     }
 
@@ -165,15 +187,19 @@ impl Index {
 
     /// Of those, bytes that only this process pays for, as far as known: none of a graph that was read from a file.
     pub(crate) fn own_bytes(&self, dead: &RoaringBitmap) -> u64 {
-        if self.is_mapped {
-            self.small_bytes()
-        } else {
-            self.bytes(dead)
+        match self.place {
+            Place::Memory => self.bytes(dead),
+            Place::Mapped | Place::MappedForGood => self.small_bytes(),
         }
     }
 
     fn small_bytes(&self) -> u64 {
         self.ids.memory_bytes() + self.points.serialized_size() as u64
+    }
+
+    /// Whether a tier wants the graph in memory that lies in the file, as it was written.
+    pub(crate) fn is_to_be_held(&self, memory: Memory) -> bool {
+        memory == Memory::Speed && self.place == Place::Mapped && self.graph.changed() == 0
     }
 
     /// Whether searches may run where they are called: nothing has to be read from the disk.

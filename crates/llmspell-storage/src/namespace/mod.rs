@@ -170,7 +170,6 @@ mod tests {
             Ids::default().extended(ids),
             state.living(),
             state.lsn,
-            None,
         ))
     }
 

@@ -42,6 +42,20 @@ impl Memory {
         Ok(Self::Anonymous(MmapRaw::from(MmapMut::map_anon(len)?)))
     }
 
+    /// `len` bytes that `fill` writes over zeros, in large pages where the system has them: a walk of a graph touches
+    /// a page anew with nearly every step, and looking up where small ones are is a good part of its time.
+    pub(crate) fn large_pages<E: From<io::Error>>(
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut map = MmapMut::map_anon(len)?;
+        // Only advice: a system without large pages uses small ones.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        fill(&mut map)?;
+        Ok(Self::Anonymous(MmapRaw::from(map)))
+    }
+
     fn start(&self) -> *const u8 {
         match self {
             Self::Mapped(map) => map.as_ptr(),
@@ -144,14 +158,15 @@ impl MemoryBytes {
         })
     }
 
-    /// A copy of `bytes`, beginning at a page.
-    pub(crate) fn copy(bytes: &[u8]) -> io::Result<Self> {
-        let memory = Memory::anonymous(bytes.len().max(1))?;
-        memory.write(0, bytes);
+    /// `len` bytes that `fill` writes, at least one, in [large pages](Memory::large_pages).
+    pub(crate) fn large_pages<E: From<io::Error>>(
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
         Ok(Self {
-            memory: Arc::new(memory),
+            memory: Arc::new(Memory::large_pages(len, fill)?),
             offset: 0,
-            len: bytes.len(),
+            len,
         })
     }
 }

@@ -42,6 +42,8 @@ pub(crate) const NEW_FILE: &str = "truth.redb.new";
 pub(crate) const FIRST_SPACE: SpaceId = SpaceId(1);
 /// redb caches pages of a file in RAM, too; a few are enough there.
 const IN_MEMORY_CACHE_BYTES: usize = 4 << 20;
+/// Fewer are enough to read a file once, from one end to the other.
+const VERIFY_CACHE_BYTES: usize = 1 << 20;
 
 /// One space, as it was created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,15 +114,23 @@ impl Truth {
             // redb would take it for a new one.
             return Err(corrupted(path, "the file is empty"));
         }
-        let mut builder = redb::Builder::new();
-        builder.set_cache_size(cache_bytes);
-        // Our checksums tell whether a row is what was written, but a damaged key can hide its row altogether.
-        builder.set_check_integrity_on_open(len <= verify_bytes_max);
-        let redb = guard(&path, || {
+        let open = |is_verified: bool, cache_bytes: usize| {
+            let mut builder = redb::Builder::new();
             builder
-                .create_with_backend(RedbFile(file))
-                .map_err(|error| redb_error(&path, error))
-        })?;
+                .set_cache_size(cache_bytes)
+                .set_check_integrity_on_open(is_verified);
+            guard(&path, || {
+                builder
+                    .create_with_backend(RedbFile(Arc::clone(&file)))
+                    .map_err(|error| redb_error(&path, error))
+            })
+        };
+        // Our checksums tell whether a row is what was written, but a damaged key can hide its row altogether.
+        if len <= verify_bytes_max {
+            // By itself: redb forgets the pages that it has read for this, but an allocator may keep the memory.
+            drop(open(true, VERIFY_CACHE_BYTES.min(cache_bytes))?);
+        }
+        let redb = open(false, cache_bytes)?;
         Ok(Self { redb, path })
     }
 

@@ -294,6 +294,12 @@ impl Graph {
         self.changes.count() + u64::from(!Arc::ptr_eq(&self.entries, &self.base.entries))
     }
 
+    /// How many bytes [`write_to`](Self::write_to) writes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.base.head.sections(self.len() as usize, &self.entries).end
+    }
+
     /// Writes everything: [`open`](Self::open) makes the same graph of it. Says how many bytes.
     ///
     /// # Errors

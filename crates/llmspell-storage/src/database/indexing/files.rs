@@ -30,10 +30,40 @@ impl Work<'_> {
         let view = self.space.slots.view();
         self.namespace
             .verify_points(&*state.tail, &state, &self.space.slots, &view)?;
+        if index.is_to_be_held(self.space.config.read().memory()) {
+            self.hold_graph()?;
+            if file.is_verified() || self.namespace.state().index.is_none() {
+                return Ok(true);
+            }
+        }
         match file.verify(&|| self.is_cancelled()) {
             Ok(is_done) => Ok(is_done),
             Err(_) => self.forget_index().map(|()| true),
         }
+    }
+
+    /// Where the tier wants the graph in memory and it lies in a file: copies it, checking the file on the way. A file
+    /// that is damaged is dropped; what was cancelled stays mapped until the next look at the namespace.
+    pub(super) fn hold_graph(&self) -> Result<()> {
+        let state = self.namespace.state();
+        let Some(index) = &state.index else { return Ok(()) };
+        let Some(file) = index
+            .file
+            .as_ref()
+            .filter(|_| index.is_to_be_held(self.space.config.read().memory()))
+        else {
+            return Ok(());
+        };
+        let is_cancelled = || self.is_cancelled();
+        let Ok(graph) = file.verify_into_memory(&is_cancelled) else {
+            return self.forget_index();
+        };
+        if index.is_damaged() || (graph.is_none() && is_cancelled()) {
+            return Ok(());
+        }
+        self.namespace.publish_index(Some(Arc::new(index.held(graph))));
+        file.forget_pages();
+        Ok(())
     }
 
     /// Searches compare everything from now on, and so they do after a restart.
@@ -102,19 +132,9 @@ impl Work<'_> {
             self.remove_file(&older);
         }
         self.namespace.set_filed(Filed::Points(index.points.clone()));
-        // What was built in RAM may stay there; what changed since it was mapped is gathered in the new file.
-        let filed = if index.graph.changed() == 0 {
-            Index::new(
-                index.graph.clone(),
-                opened.ids,
-                opened.points,
-                opened.lsn,
-                Some(opened.file),
-            )
-        } else {
-            Index::opened(opened)
-        };
-        self.namespace.publish_index(Some(Arc::new(filed.in_place_of(index))));
+        // What was built in RAM need not stay there.
+        self.namespace
+            .publish_index(Some(Arc::new(Index::opened(opened).in_place_of(index))));
         self.forget_pages();
         Ok(())
     }
@@ -124,16 +144,19 @@ impl Work<'_> {
         if index.graph.changed() == 0 {
             return Ok(());
         }
-        let damaged = |detail: String| corrupted(self.indexing.shared.path(), format!("a graph in memory: {detail}"));
-        let mut bytes = Vec::new();
-        let written = index.graph.write_to(&mut bytes);
-        written.map_err(|error| damaged(error.to_string()))?;
-        let bytes = MemoryBytes::copy(&bytes).map_err(|error| damaged(error.to_string()))?;
-        let graph = Graph::open(Arc::new(bytes)).map_err(|damage| damaged(damage.0))?;
-        let gathered = Index::new(graph, index.ids.clone(), index.points.clone(), index.lsn, None);
+        let graph = self.in_large_pages(&index.graph)?;
+        let gathered = Index::new(graph, index.ids.clone(), index.points.clone(), index.lsn);
         self.namespace
             .publish_index(Some(Arc::new(gathered.in_place_of(index))));
         Ok(())
+    }
+
+    /// The same graph in one piece of large pages.
+    pub(super) fn in_large_pages(&self, graph: &Graph) -> Result<Graph> {
+        let damaged = |detail: String| corrupted(self.indexing.shared.path(), format!("a graph in memory: {detail}"));
+        let bytes = MemoryBytes::large_pages(graph.bytes(), |mut bytes| graph.write_to(&mut bytes).map(drop));
+        let bytes = bytes.map_err(|error| damaged(error.to_string()))?;
+        Graph::open(Arc::new(bytes)).map_err(|damage| damaged(damage.0))
     }
 
     /// Names a file in the manifest, or none. False if the scope was dropped meanwhile.

@@ -5,7 +5,8 @@
 //! verify     the slots of the points: damaged vectors are never linked
 //! build      a new graph, or the old one and the points of the tail, or the old one with links around tombstones
 //! publish    searches use it; the state is held until now, so none of its points meant another vector meanwhile
-//! write      an index file, named by the committer; then the older file goes
+//! write      an index file, named by the committer; then the older file goes, and the graph is used where it is mapped
+//! hold       `Speed`: a copy of the graph in large pages of our own takes the place of the mapped one
 //! ```
 //!
 //! | file        | question                                               |
@@ -206,7 +207,7 @@ impl Work<'_> {
         if self.is_file_due() {
             self.write_file(&|| self.is_cancelled())?;
         }
-        Ok(())
+        self.hold_graph()
     }
 
     fn step(&self, config: &GraphConfig) -> Step {
@@ -237,7 +238,13 @@ impl Work<'_> {
             return Ok(());
         };
         let ids = Ids::default().extended(source.ids_from(&graph, 0)?);
-        let index = Index::new(graph, ids, source.points.clone(), source.state.lsn, None);
+        // Without a file it stays where it is now.
+        let graph = if self.indexing.shared.is_durable() {
+            graph
+        } else {
+            self.in_large_pages(&graph)?
+        };
+        let index = Index::new(graph, ids, source.points.clone(), source.state.lsn);
         self.namespace.publish_index(Some(Arc::new(index)));
         self.forget_pages();
         Ok(())

@@ -1,5 +1,10 @@
 //! How long do loading, indexing and opening take, and how much RAM is needed?
+//!
+//! A process that has built something holds memory that its allocator keeps, and that nobody who opens the database
+//! later needs. So another process builds, and this one has only opened.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use llmspell_storage::{HNSWVectorStorage, StateScope, VectorQuery, VectorStorage};
@@ -17,6 +22,29 @@ use crate::measure::memory::ProcessMemory;
 use crate::output::{Output, bytes_text, grouped};
 use crate::progress::Progress;
 
+/// Runs this program again, with the same arguments, so that it builds the store in `directory` and ends. It says itself
+/// what machine that was, how long it took, and what went wrong.
+pub(super) fn build_elsewhere(directory: &Path, is_named: bool, output: &mut Output) -> Result<(), CliError> {
+    output.flush()?;
+    let failed = |source| CliError::system("cannot start the process that builds", source);
+    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+    command.args(std::env::args_os().skip(1)).arg("--build-only");
+    if !is_named {
+        command.arg("--dir").arg(directory);
+    }
+    let status = command.status().map_err(failed)?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) => Err(CliError::Reported {
+            exit_code: u8::try_from(code).unwrap_or(1),
+        }),
+        None => {
+            let ended = std::io::Error::other(format!("it ended by {status}"));
+            Err(CliError::system("the process that builds was stopped", ended))
+        }
+    }
+}
+
 impl Bench<'_> {
     async fn open_store(&self) -> Result<HNSWVectorStorage, CliError> {
         Ok(HNSWVectorStorage::open(self.directory, self.dim, self.config.clone()).await?)
@@ -32,6 +60,7 @@ impl Bench<'_> {
                 "name another --dir, or measure those with --reuse",
             ));
         }
+        let before = ProcessMemory::now().unwrap_or_default();
         let progress = Progress::new(Some(base.header().rows), "rows", output.is_json());
         let started = Instant::now();
         let mut vectors = 0;
@@ -49,6 +78,7 @@ impl Bench<'_> {
         store.build_index().await?;
         let seconds = started.elapsed().as_secs_f64();
         drop(progress);
+        let memory = ProcessMemory::now().unwrap_or_default();
         let stats = store.stats_for_scope(&StateScope::Global).await?;
         store.close().await?;
 
@@ -59,7 +89,8 @@ impl Bench<'_> {
             "insert_seconds": rounded(insert_seconds), "index_seconds": rounded(seconds - insert_seconds),
             "vectors_per_second": (per_second * 10.0).round() / 10.0, "batch": self.args.batch,
             "metric": self.args.metric, "config": self.config, "tail_vectors": stats.tail_vectors,
-            "index": stats.index,
+            "index": stats.index, "resident_bytes": memory.grown_since(before).rss_bytes,
+            "rss_bytes": memory.rss_bytes, "anonymous_bytes": memory.anonymous_bytes, "file_bytes": memory.file_bytes(),
         });
         let sentence = format!(
             "build   {} vectors of {} components in {seconds:.2} s, {} a second: durable after {insert_seconds:.2} s, \
@@ -131,22 +162,25 @@ impl Bench<'_> {
         let now = ProcessMemory::now().unwrap_or_default();
         let disk = disk_bytes(self.directory)?;
         let index = store.stats_for_scope(&StateScope::Global).await?.index;
-        let grown = now.rss_bytes.saturating_sub(before.rss_bytes);
-        let anonymous_grown = now.anonymous_bytes.saturating_sub(before.anonymous_bytes);
+        let grown = now.grown_since(before);
         let per_vector = |bytes: u64| rounded(bytes as f64 / vectors.max(1) as f64);
         let line = json!({
             "phase": "memory", "rss_bytes": now.rss_bytes, "anonymous_bytes": now.anonymous_bytes,
-            "file_bytes": now.file_bytes(), "bytes_per_vector": per_vector(grown),
-            "anonymous_bytes_per_vector": per_vector(anonymous_grown),
+            "file_bytes": now.file_bytes(), "resident_bytes": grown.rss_bytes,
+            "resident_anonymous_bytes": grown.anonymous_bytes, "resident_file_bytes": grown.file_bytes(),
+            "bytes_per_vector": per_vector(grown.rss_bytes),
+            "anonymous_bytes_per_vector": per_vector(grown.anonymous_bytes),
+            "file_bytes_per_vector": per_vector(grown.file_bytes()),
             "index_bytes_per_vector": per_vector(index.as_ref().map_or(0, ram_bytes)), "index": index,
             "disk_bytes": disk, "vectors": vectors,
         });
         let sentence = format!(
-            "memory  {} resident, {} of it not files: {:.0} and {:.0} bytes per vector; {} on disk\nindex   {}",
-            bytes_text(now.rss_bytes),
-            bytes_text(now.anonymous_bytes),
-            per_vector(grown),
-            per_vector(anonymous_grown),
+            "memory  {} resident since before opening, {} of it not files: {:.0} and {:.0} bytes per vector; \
+             {} on disk\nindex   {}",
+            bytes_text(grown.rss_bytes),
+            bytes_text(grown.anonymous_bytes),
+            per_vector(grown.rss_bytes),
+            per_vector(grown.anonymous_bytes),
             bytes_text(disk),
             index_sentence(index.as_ref())
         );

@@ -45,8 +45,8 @@ const AFTER_HELP: &str = "\
 Phases, each a JSON line: machine, build, open, search (one per ef), at (speed at recall 0.95 and 0.99, between the
 searches measured), memory, insert, and with --insert-while-searching that. `build` ends when every vector is in the
 index. Of a search the call is timed, with ids and scores and without metadata: `qps` is that of the best repetition,
-`qps_median` of the middle one. `memory` is the growth of the process since before `build` or `open`, after the
-searches; with --reuse the store is only opened, so that nothing of building it is in the figure.
+`qps_median` of the middle one. A process of its own does `machine` and `build`, and ends. `memory` is what the process
+that opens the store holds after the searches, beyond what it held before opening.
 
 Example:
   llmspell-storage bench ann --base base.npy --queries queries.npy --truth truth.npy \\
@@ -127,6 +127,10 @@ pub(crate) struct AnnArgs {
     /// Do not build: --dir has the vectors from an earlier run
     #[arg(long, requires = "dir")]
     reuse: bool,
+
+    /// Build the store in --dir and end: phases machine and build
+    #[arg(long, requires = "dir", conflicts_with = "reuse")]
+    build_only: bool,
 }
 
 pub(crate) async fn run(args: AnnArgs, output: &mut Output) -> Result<(), CliError> {
@@ -142,18 +146,24 @@ pub(crate) async fn run(args: AnnArgs, output: &mut Output) -> Result<(), CliErr
         config,
         args: &args,
     };
-    announce(output)?;
-    report(
-        output,
-        &json!({"phase": "machine", "machine": Machine::detect()}),
-        String::new(),
-    )?;
+    if args.build_only || args.reuse {
+        announce(output)?;
+        report(
+            output,
+            &json!({"phase": "machine", "machine": Machine::detect()}),
+            String::new(),
+        )?;
+    }
+    if args.build_only {
+        return bench.build(base, output).await;
+    }
+    drop(base);
+    if !args.reuse {
+        tokio::task::block_in_place(|| build::build_elsewhere(bench.directory, args.dir.is_some(), output))?;
+    }
 
     // Queries and truth are in memory already; the base never is, so what comes on top belongs to the store.
     let before = ProcessMemory::now().unwrap_or_default();
-    if !args.reuse {
-        bench.build(base, output).await?;
-    }
     let store = bench.open(&queries, output).await?;
     if args.reuse {
         bench.settle(&store, output).await?;
