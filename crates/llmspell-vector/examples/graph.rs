@@ -90,7 +90,7 @@ fn main() {
             if only.is_some_and(|only| only != ef) {
                 continue;
             }
-            let repeats = if only.is_some() { 200 } else { 3 };
+            let repeats = if only.is_some() { 60 } else { 3 };
             let mut best = f64::INFINITY;
             let mut hits = 0;
             for _ in 0..repeats {
