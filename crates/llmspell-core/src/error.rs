@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use llmspell_state_traits::ScopeError;
+use llmspell_state_traits::{ScopeError, StateScope};
 
 use crate::filter::FilterError;
 
@@ -83,6 +83,15 @@ pub enum StorageError {
     /// A scope is not valid.
     #[error(transparent)]
     Scope(#[from] ScopeError),
+
+    /// A handle for one scope was given something of another.
+    #[error("this handle is for the scope `{scope}` only; `{named}` is another one")]
+    OutsideScope {
+        /// The scope of the handle.
+        scope: StateScope,
+        /// The scope that was named.
+        named: StateScope,
+    },
 
     /// The same id stands twice in one batch.
     #[error("id `{id}` stands twice in one batch (entries {first} and {second})")]
@@ -306,6 +315,7 @@ impl StorageError {
             | Self::LimitExceeded { .. }
             | Self::EmptyKey
             | Self::Scope(_)
+            | Self::OutsideScope { .. }
             | Self::DuplicateId { .. }
             | Self::MetadataNotObject { .. }
             | Self::Filter(_)

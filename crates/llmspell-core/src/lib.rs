@@ -6,7 +6,7 @@
 //! | folder or file    | question                                                             |
 //! |-------------------|----------------------------------------------------------------------|
 //! | `key_value/`      | what does a key-value backend do? [`StorageBackend`], [`ScopedBackend`] |
-//! | `vector/`         | what does a vector store do? [`VectorStorage`] and its types          |
+//! | `vector/`         | what does a vector store do? [`VectorStorage`], [`ScopedVectors`]     |
 //! | `filter/`         | which entries may be found? [`Filter`]                                |
 //! | `error.rs`        | what can go wrong, and what should the caller do? [`StorageError`]    |
 //! | `limits.rs`       | how large may things be? [`limits`]                                   |
@@ -36,6 +36,6 @@ pub use llmspell_state_traits::{SCOPE_ID_BYTES_MAX, ScopeError, ScopeKind, State
 pub use timestamp::Timestamp;
 pub use vector::validate as validate_vectors;
 pub use vector::{
-    DistanceMetric, HNSWConfig, IndexStats, IntoMetadata, Memory, Metadata, OnExisting, ScopedStats, StorageStats,
-    VectorEntry, VectorQuery, VectorResult, VectorStorage,
+    DistanceMetric, HNSWConfig, IndexStats, IntoMetadata, Memory, Metadata, OnExisting, ScopedStats, ScopedVectors,
+    StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage, VectorStorageExt,
 };

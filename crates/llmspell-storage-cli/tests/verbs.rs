@@ -39,6 +39,33 @@ fn search_finds_the_nearest_of_its_scope_and_of_no_other() {
 }
 
 #[test]
+fn search_takes_the_best_of_several_scopes_and_says_which() {
+    let place = Workplace::with_notes();
+    let search = |args: &[&'static str]| {
+        let all = ["--json", "search"].into_iter().chain(args.to_vec());
+        let found = place.run_with_input(all, b"[1, 0.01]").succeeds().json();
+        let name =
+            |hit: &serde_json::Value| format!("{} {}", hit["scope"].as_str().unwrap(), hit["id"].as_str().unwrap());
+        found.iter().map(name).collect::<Vec<_>>()
+    };
+    let both = ["--scope", "user:ada", "--scope", "global"];
+    let found = search(&[&both[..], &["--vector", "-", "-k", "3"]].concat());
+    assert_eq!(found, ["user:ada east", "global east", "user:ada northeast"]);
+    // Ada's is the first of that name; the other one stays.
+    let like = search(&[&both[..], &["--like", "east", "-k", "2"]].concat());
+    assert_eq!(like, ["global east", "user:ada northeast"]);
+    let table = place
+        .run([
+            "search", "--like", "north", "--scope", "user:bob", "--scope", "user:ada",
+        ])
+        .succeeds();
+    assert!(table.stdout().contains("user:ada"), "{}", table.stdout());
+    place
+        .run(["--scope", "user:ada", "--scope", "global", "count"])
+        .fails(64, "only `search`");
+}
+
+#[test]
 fn search_takes_its_vector_from_stdin_an_array_or_an_entry() {
     let place = Workplace::with_notes();
     let ada = ["--json", "--scope", "user:ada", "search"];

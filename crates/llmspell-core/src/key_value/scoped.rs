@@ -1,6 +1,7 @@
 //! How is a backend confined to one scope?
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -27,12 +28,22 @@ use crate::error::Result;
 /// # }
 /// ```
 ///
-/// Hand out scoped views only: keys written to the backend itself share its key space.
-#[derive(Debug, Clone)]
+/// Hand out scoped views only: keys written to the backend itself share its key space. The counterpart for vectors is
+/// [`ScopedVectors`](crate::ScopedVectors).
+#[derive(Clone)]
 pub struct ScopedBackend {
     backend: Arc<dyn StorageBackend>,
     scope: StateScope,
     prefix: String,
+}
+
+/// Says nothing of the backend: that would show keys of other scopes.
+impl fmt::Debug for ScopedBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScopedBackend")
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ScopedBackend {

@@ -4,8 +4,10 @@
 //! |-------------|--------------------------------------------------|
 //! | `mod.rs`    | how is a call of the trait done by the database? |
 //! | `spaces.rs` | how is a space of a database opened, or made?    |
+//! | `scopes.rs` | how are several scopes searched at once?         |
 //! | `stats.rs`  | how much is there?                               |
 
+mod scopes;
 mod spaces;
 mod stats;
 
@@ -269,6 +271,9 @@ impl VectorStorage for HNSWVectorStorage {
         validate::query(query, self.dim, self.metric())?;
         let now = handle.now();
         handle.database.inner.check_open()?;
+        if query.scopes.is_some() {
+            return scopes::search(handle, query, now).await;
+        }
         let truth = &handle.shared().truth;
         if let Some(namespace) = handle.space.loaded(&query.scope)
             && search::is_cheap(query, &handle.space, &namespace, handle.shared().is_durable())

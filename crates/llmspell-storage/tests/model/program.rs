@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use llmspell_storage::{
     Database, DatabaseOptions, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, Result, StateScope,
-    StorageBackend, StorageError, Timestamp, VectorEntry, VectorQuery, VectorStorage,
+    StorageBackend, StorageError, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -40,6 +40,11 @@ pub(crate) enum Step {
         k: usize,
         color: Option<u8>,
         threshold: Option<u8>,
+    },
+    SearchScopes {
+        scopes: Vec<u8>,
+        query: [i8; DIM],
+        k: usize,
     },
     Page {
         scope: u8,
@@ -91,6 +96,7 @@ pub(crate) enum Seen {
     Ids(Vec<String>),
     Count(u64),
     Hits(Vec<(String, f32, f32, u64)>),
+    HitsOfScopes(Vec<(StateScope, String, f32)>),
     Entries(Vec<(String, Vec<f32>, u64)>),
     Done(bool),
     Refused(String),
@@ -139,6 +145,8 @@ pub(crate) fn step(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
         1 => scopes.clone().prop_map(|scope| Step::DropScope { scope }),
         4 => (any_scope, any::<[i8; DIM]>(), 1..15_usize, prop::option::of(0..3_u8), prop::option::of(any::<u8>()))
             .prop_map(|(scope, query, k, color, threshold)| Step::Search { scope, query, k, color, threshold }),
+        3 => (vec(scopes.clone(), 1..6), any::<[i8; DIM]>(), 1..15_usize)
+            .prop_map(|(scopes, query, k)| Step::SearchScopes { scopes, query, k }),
         2 => (scopes, prop::option::of(0..12_u8), 1..8_usize)
             .prop_map(|(scope, after, limit)| Step::Page { scope, after, limit }),
         1 => (0..6_u8, any::<u8>()).prop_map(|(key, value)| Step::Set { key, value }),
@@ -235,6 +243,12 @@ impl Store {
                         })
                         .collect(),
                 )
+            }
+            Step::SearchScopes { scopes, query, k } => {
+                let query = VectorQuery::new(floats(*query), *k).with_scopes(scopes.iter().map(|of| scope(*of)));
+                let hits = self.vectors.search(&query).await?;
+                let seen = |hit: VectorResult| (hit.scope.unwrap(), hit.id, hit.distance);
+                Seen::HitsOfScopes(hits.into_iter().map(seen).collect())
             }
             Step::Page {
                 scope: of,
@@ -401,9 +415,7 @@ impl Model {
                     .of(*of)
                     .filter(|(_, entry)| color.is_none_or(|color| entry.1 == color))
                     .map(|(id, entry)| {
-                        // Whole numbers, so the sum is exact and "equal" means equal.
-                        let squares: f32 = entry.0.iter().zip(floats(*query)).map(|(a, b)| (a - b) * (a - b)).sum();
-                        let distance = squares.sqrt();
+                        let distance = distance(&entry.0, *query);
                         (id.clone(), 1.0 / (1.0 + distance), distance, u64::from(entry.1))
                     })
                     .filter(|hit| threshold.is_none_or(|threshold| hit.1 >= score(threshold)))
@@ -411,6 +423,21 @@ impl Model {
                 hits.sort_by(|a, b| a.2.total_cmp(&b.2).then_with(|| a.0.cmp(&b.0)));
                 hits.truncate(*k);
                 Seen::Hits(hits)
+            }
+            Step::SearchScopes { scopes, query, k } => {
+                let mut hits = Vec::new();
+                for (place, of) in scopes.iter().enumerate() {
+                    if !scopes[..place].contains(of) {
+                        let found = self
+                            .of(*of)
+                            .map(|(id, entry)| (distance(&entry.0, *query), place, id.clone()));
+                        hits.extend(found);
+                    }
+                }
+                hits.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| (a.1, &a.2).cmp(&(b.1, &b.2))));
+                hits.truncate(*k);
+                let seen = |(distance, place, id)| (scope(scopes[place]), id, distance);
+                Seen::HitsOfScopes(hits.into_iter().map(seen).collect())
             }
             Step::Page {
                 scope: of,
@@ -492,6 +519,12 @@ impl Model {
             self.values.clone(),
         )
     }
+}
+
+/// Whole numbers, so the sum is exact and "equal" means equal.
+fn distance(vector: &[f32], query: [i8; DIM]) -> f32 {
+    let squares: f32 = vector.iter().zip(floats(query)).map(|(a, b)| (a - b) * (a - b)).sum();
+    squares.sqrt()
 }
 
 /// Thresholds between the scores of near and far vectors.
