@@ -157,6 +157,22 @@ pub enum StorageError {
         id: String,
     },
 
+    /// The scope would hold more than its [`Quota`](crate::Quota) allows. Nothing of the batch was stored; delete
+    /// something, or have the quota raised.
+    #[error("the scope `{scope}` holds {used} of at most {limit} {what}: no room for {asked} more")]
+    QuotaExceeded {
+        /// Whose quota it is.
+        scope: StateScope,
+        /// What is limited: `vectors`, `bytes of vectors` or `bytes of key-value data`.
+        what: &'static str,
+        /// Most that the scope may hold.
+        limit: u64,
+        /// What it holds; more than the limit, if that was lowered.
+        used: u64,
+        /// How much the call would have added.
+        asked: u64,
+    },
+
     /// The space was created with another setting.
     #[error("space `{space}` was created with {what} {stored}, not {requested}")]
     SpaceMismatch {
@@ -323,7 +339,9 @@ impl StorageError {
             | Self::Json(_)
             | Self::Unsupported { .. } => ErrorKind::Invalid,
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::IdExists { .. } | Self::SpaceMismatch { .. } | Self::NotEmpty { .. } => ErrorKind::Conflict,
+            Self::IdExists { .. } | Self::QuotaExceeded { .. } | Self::SpaceMismatch { .. } | Self::NotEmpty { .. } => {
+                ErrorKind::Conflict
+            }
             Self::AlreadyOpen { .. } | Self::Timeout { .. } => ErrorKind::Busy,
             Self::Corrupted { .. }
             | Self::UnsupportedVersion { .. }

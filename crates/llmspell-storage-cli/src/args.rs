@@ -89,7 +89,7 @@ pub(crate) enum Command {
     Count,
     /// Delete entries by id
     Delete(delete::DeleteArgs),
-    /// List or remove scopes
+    /// List, limit or remove scopes
     #[command(subcommand)]
     Scope(scope::ScopeCommand),
     /// Show real sizes and counts

@@ -54,9 +54,27 @@ impl ScopedBackend {
     /// [`StorageError::Scope`](crate::StorageError::Scope) if the scope is not valid.
     pub fn new(backend: Arc<dyn StorageBackend>, scope: StateScope) -> Result<Self> {
         scope.validate()?;
-        let text = scope.to_string();
-        let prefix = format!("{}:{text}/", text.len());
+        let prefix = Self::prefix(&scope);
         Ok(Self { backend, scope, prefix })
+    }
+
+    /// What stands before every key of a scope in the backend. For implementers.
+    #[must_use]
+    pub fn prefix(scope: &StateScope) -> String {
+        let text = scope.to_string();
+        format!("{}:{text}/", text.len())
+    }
+
+    /// The scope of a key as it stands in the backend, and the key inside it; none if it belongs to no scope. For
+    /// implementers.
+    #[must_use]
+    pub fn split_key(key: &str) -> Option<(StateScope, &str)> {
+        let (digits, rest) = key.split_once(':')?;
+        let text = rest.get(..digits.parse().ok()?)?;
+        let scope: StateScope = text.parse().ok()?;
+        // Only what `prefix` writes is a way in, not what merely reads the same.
+        let inside = key.strip_prefix(&Self::prefix(&scope))?;
+        Some((scope, inside))
     }
 
     /// Whose keys these are.

@@ -1,11 +1,11 @@
 //! Random programs for a vector store and its key-value half, a model of what they do, and what can be seen of both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use llmspell_storage::{
-    Database, DatabaseOptions, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, Result, StateScope,
+    Database, DatabaseOptions, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, Quota, Result, StateScope,
     StorageBackend, StorageError, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage,
 };
 use proptest::collection::vec;
@@ -62,6 +62,11 @@ pub(crate) enum Step {
         key: u8,
         expected: Option<u8>,
         new: Option<u8>,
+    },
+    /// How many entries the scope may hold; none: as many as it likes.
+    SetQuota {
+        scope: u8,
+        vectors: Option<u8>,
     },
     Reopen,
     BuildIndex,
@@ -136,6 +141,7 @@ pub(crate) fn step(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
             expires,
         });
     let any_scope = scopes.clone();
+    let quota_scopes = scopes.clone();
     prop_oneof![
         3 => vec(entry.clone(), 1..4).prop_map(Step::Insert),
         5 => vec(entry, 1..6).prop_map(Step::Upsert),
@@ -153,6 +159,8 @@ pub(crate) fn step(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
         1 => (0..6_u8).prop_map(|key| Step::Remove { key }),
         1 => (0..6_u8, prop::option::of(0..2_u8), prop::option::of(0..2_u8))
             .prop_map(|(key, expected, new)| Step::Swap { key, expected, new }),
+        1 => (quota_scopes, prop::option::of(0..9_u8))
+            .prop_map(|(scope, vectors)| Step::SetQuota { scope, vectors }),
         1 => Just(Step::Reopen),
         2 => Just(Step::BuildIndex),
         1 => Just(Step::OptimizeIndex),
@@ -273,6 +281,14 @@ impl Store {
                 let (expected, new) = (expected.map(|value| vec![value]), new.map(|value| vec![value]));
                 Seen::Done(kv.compare_and_swap(&id(*key), expected.as_deref(), new).await?)
             }
+            Step::SetQuota { scope: of, vectors } => match vectors {
+                Some(count) => {
+                    let quota = Quota::new().with_vectors(u64::from(*count));
+                    self.database.set_quota(&scope(*of), quota).await?;
+                    Seen::Done(true)
+                }
+                None => Seen::Done(self.database.remove_quota(&scope(*of)).await?),
+            },
             Step::Reopen => {
                 drop(kv);
                 self.reopen(|_| ()).await?;
@@ -316,6 +332,16 @@ impl Store {
                 page.into_iter()
                     .map(|entry| ((scope.clone(), entry.id), entry.embedding)),
             );
+        }
+        for number in 0..4 {
+            let status = self.database.quota(&scope(number)).await.unwrap();
+            if let Some(status) = status {
+                let held = self.vectors.count(&scope(number)).await.unwrap();
+                assert_eq!(
+                    (status.used.vectors, status.used.vector_bytes),
+                    (held, held * 4 * DIM as u64)
+                );
+            }
         }
         let values = self
             .database
@@ -375,6 +401,7 @@ impl Entry {
 pub(crate) struct Model {
     entries: BTreeMap<(StateScope, String), (Vec<f32>, u8)>,
     values: BTreeMap<String, Vec<u8>>,
+    quotas: BTreeMap<u8, u64>,
 }
 
 impl Model {
@@ -468,6 +495,13 @@ impl Model {
                 }
                 Seen::Done(matches)
             }
+            Step::SetQuota { scope: of, vectors } => Seen::Done(match vectors {
+                Some(count) => {
+                    self.quotas.insert(*of, u64::from(*count));
+                    true
+                }
+                None => self.quotas.remove(of).is_some(),
+            }),
             Step::Reopen | Step::BuildIndex | Step::OptimizeIndex | Step::DamageIndexes(_) => Seen::Done(true),
         }
     }
@@ -492,6 +526,32 @@ impl Model {
             .find(|entry| refuse && self.entries.contains_key(&key(entry)))
         {
             return Seen::Refused(StorageError::IdExists { id: id(entry.id) }.to_string());
+        }
+        // In the order in which the batch names them.
+        for (place, Entry { scope: of, .. }) in entries.iter().enumerate() {
+            let is_named_before = entries[..place].iter().any(|entry| entry.scope == *of);
+            if let (Some(limit), false) = (self.quotas.get(of), is_named_before) {
+                let mut after: BTreeSet<String> = self.of(*of).map(|(id, _)| id.clone()).collect();
+                let used = after.len() as u64;
+                for entry in entries.iter().filter(|entry| entry.scope == *of) {
+                    if entry.expires == Some(true) {
+                        after.remove(&id(entry.id));
+                    } else {
+                        after.insert(id(entry.id));
+                    }
+                }
+                let after = after.len() as u64;
+                if after > *limit && after > used {
+                    let refused = StorageError::QuotaExceeded {
+                        scope: scope(*of),
+                        what: "vectors",
+                        limit: *limit,
+                        used,
+                        asked: after - used,
+                    };
+                    return Seen::Refused(refused.to_string());
+                }
+            }
         }
         for entry in entries {
             if entry.expires == Some(true) {
