@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use llmspell_state_traits::ScopeError;
+use llmspell_state_traits::{ScopeError, StateScope};
 
 use crate::filter::FilterError;
 
@@ -84,6 +84,15 @@ pub enum StorageError {
     #[error(transparent)]
     Scope(#[from] ScopeError),
 
+    /// A handle for one scope was given something of another.
+    #[error("this handle is for the scope `{scope}` only; `{named}` is another one")]
+    OutsideScope {
+        /// The scope of the handle.
+        scope: StateScope,
+        /// The scope that was named.
+        named: StateScope,
+    },
+
     /// The same id stands twice in one batch.
     #[error("id `{id}` stands twice in one batch (entries {first} and {second})")]
     DuplicateId {
@@ -146,6 +155,22 @@ pub enum StorageError {
     IdExists {
         /// The id.
         id: String,
+    },
+
+    /// The scope would hold more than its [`Quota`](crate::Quota) allows. Nothing of the batch was stored; delete
+    /// something, or have the quota raised.
+    #[error("the scope `{scope}` holds {used} of at most {limit} {what}: no room for {asked} more")]
+    QuotaExceeded {
+        /// Whose quota it is.
+        scope: StateScope,
+        /// What is limited: `vectors`, `bytes of vectors` or `bytes of key-value data`.
+        what: &'static str,
+        /// Most that the scope may hold.
+        limit: u64,
+        /// What it holds; more than the limit, if that was lowered.
+        used: u64,
+        /// How much the call would have added.
+        asked: u64,
     },
 
     /// The space was created with another setting.
@@ -306,6 +331,7 @@ impl StorageError {
             | Self::LimitExceeded { .. }
             | Self::EmptyKey
             | Self::Scope(_)
+            | Self::OutsideScope { .. }
             | Self::DuplicateId { .. }
             | Self::MetadataNotObject { .. }
             | Self::Filter(_)
@@ -313,7 +339,9 @@ impl StorageError {
             | Self::Json(_)
             | Self::Unsupported { .. } => ErrorKind::Invalid,
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::IdExists { .. } | Self::SpaceMismatch { .. } | Self::NotEmpty { .. } => ErrorKind::Conflict,
+            Self::IdExists { .. } | Self::QuotaExceeded { .. } | Self::SpaceMismatch { .. } | Self::NotEmpty { .. } => {
+                ErrorKind::Conflict
+            }
             Self::AlreadyOpen { .. } | Self::Timeout { .. } => ErrorKind::Busy,
             Self::Corrupted { .. }
             | Self::UnsupportedVersion { .. }

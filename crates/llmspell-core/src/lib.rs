@@ -6,8 +6,9 @@
 //! | folder or file    | question                                                             |
 //! |-------------------|----------------------------------------------------------------------|
 //! | `key_value/`      | what does a key-value backend do? [`StorageBackend`], [`ScopedBackend`] |
-//! | `vector/`         | what does a vector store do? [`VectorStorage`] and its types          |
+//! | `vector/`         | what does a vector store do? [`VectorStorage`], [`ScopedVectors`]     |
 //! | `filter/`         | which entries may be found? [`Filter`]                                |
+//! | `quota.rs`        | how much may a scope hold? [`Quota`]                                  |
 //! | `error.rs`        | what can go wrong, and what should the caller do? [`StorageError`]    |
 //! | `limits.rs`       | how large may things be? [`limits`]                                   |
 //! | `timestamp.rs`    | how are moments written? [`Timestamp`]                                |
@@ -17,6 +18,7 @@
 
 mod error;
 mod key_value;
+mod quota;
 mod timestamp;
 mod vector;
 
@@ -33,9 +35,10 @@ pub use key_value::{
     WriteSummary,
 };
 pub use llmspell_state_traits::{SCOPE_ID_BYTES_MAX, ScopeError, ScopeKind, StateScope};
+pub use quota::{Quota, QuotaStatus, QuotaUsage};
 pub use timestamp::Timestamp;
 pub use vector::validate as validate_vectors;
 pub use vector::{
-    DistanceMetric, HNSWConfig, IndexStats, IntoMetadata, Memory, Metadata, OnExisting, ScopedStats, StorageStats,
-    VectorEntry, VectorQuery, VectorResult, VectorStorage,
+    DistanceMetric, HNSWConfig, IndexStats, IntoMetadata, Memory, Metadata, OnExisting, ScopedStats, ScopedVectors,
+    StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage, VectorStorageExt,
 };

@@ -12,6 +12,9 @@ pub const DIM_RANGE: RangeInclusive<usize> = 1..=65_535;
 /// Most results of one search.
 pub const K_MAX: usize = 10_000;
 
+/// Most scopes that one query may name.
+pub const QUERY_SCOPES_MAX: usize = 64;
+
 /// Widest beam of one search, in candidates.
 pub const EF_SEARCH_MAX: usize = 100_000;
 

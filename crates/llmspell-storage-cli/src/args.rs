@@ -16,6 +16,7 @@ Examples:
   llmspell-storage --db memory.db import notes.jsonl
   llmspell-storage --db memory.db --scope user:ada search --vector question.npy -k 5
   llmspell-storage --db memory.db --scope user:ada search --like note-7 --filter lang=en
+  llmspell-storage --db memory.db search --vector question.npy --scope user:ada --scope global
   llmspell-storage --db memory.db --json list --all --vectors > backup.jsonl
   llmspell-storage --db memory.db kv set theme dark
   llmspell-storage --db memory.db check
@@ -62,9 +63,9 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
 
-    /// Whose data: global, KIND:ID, or a word for custom:WORD [default: global]
-    #[arg(long, global = true, value_name = "SCOPE", help_heading = "Global options")]
-    pub(crate) scope: Option<ScopeArg>,
+    /// Whose data: global, KIND:ID, or a word for custom:WORD; `search` takes several [default: global]
+    #[arg(long = "scope", global = true, value_name = "SCOPE", help_heading = "Global options")]
+    pub(crate) scopes: Vec<ScopeArg>,
 
     /// Embedding space [default: default]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
@@ -88,7 +89,7 @@ pub(crate) enum Command {
     Count,
     /// Delete entries by id
     Delete(delete::DeleteArgs),
-    /// List or remove scopes
+    /// List, limit or remove scopes
     #[command(subcommand)]
     Scope(scope::ScopeCommand),
     /// Show real sizes and counts

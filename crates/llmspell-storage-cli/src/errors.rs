@@ -208,6 +208,7 @@ fn storage_hint(error: &StorageError) -> String {
         StorageError::ZeroVector { .. } => "remove the vector, or use a space with --metric euclidean",
         StorageError::Scope(_) => "write global, KIND:ID such as user:ada, or a word for custom:WORD",
         StorageError::IdExists { .. } => "replace entries with `import --upsert`, or go on with `import --resume`",
+        StorageError::QuotaExceeded { .. } => "delete something of the scope, or raise its quota with `scope quota`",
         StorageError::SpaceMismatch { .. } => "leave out --metric, or choose another --space for other vectors",
         StorageError::AlreadyOpen { .. } => "close the program that has it open, or wait for it to end",
         StorageError::Filter(_) => FILTER_HINT,

@@ -19,14 +19,30 @@ impl<'a> Session<'a> {
         Self { global }
     }
 
+    /// Every `--scope`, in their order.
+    pub(crate) fn named_scopes(&self) -> Vec<StateScope> {
+        self.global.scopes.iter().map(|scope| scope.0.clone()).collect()
+    }
+
+    /// That a verb that works in one scope was not given several.
+    pub(crate) fn check_one_scope(&self) -> Result<(), CliError> {
+        if self.global.scopes.len() > 1 {
+            return Err(CliError::usage(
+                "only `search` works in several scopes at once",
+                "give --scope once, and run the verb for each of them",
+            ));
+        }
+        Ok(())
+    }
+
     /// `--scope`, or the global one.
     pub(crate) fn scope(&self) -> StateScope {
         self.named_scope().cloned().unwrap_or_default()
     }
 
-    /// `--scope`, if it was given.
+    /// `--scope`, if it was given; the first of them.
     pub(crate) fn named_scope(&self) -> Option<&'a StateScope> {
-        self.global.scope.as_ref().map(|scope| &scope.0)
+        self.global.scopes.first().map(|scope| &scope.0)
     }
 
     /// `--space`, or the default one.

@@ -39,6 +39,79 @@ fn search_finds_the_nearest_of_its_scope_and_of_no_other() {
 }
 
 #[test]
+fn search_takes_the_best_of_several_scopes_and_says_which() {
+    let place = Workplace::with_notes();
+    let search = |args: &[&'static str]| {
+        let all = ["--json", "search"].into_iter().chain(args.to_vec());
+        let found = place.run_with_input(all, b"[1, 0.01]").succeeds().json();
+        let name =
+            |hit: &serde_json::Value| format!("{} {}", hit["scope"].as_str().unwrap(), hit["id"].as_str().unwrap());
+        found.iter().map(name).collect::<Vec<_>>()
+    };
+    let both = ["--scope", "user:ada", "--scope", "global"];
+    let found = search(&[&both[..], &["--vector", "-", "-k", "3"]].concat());
+    assert_eq!(found, ["user:ada east", "global east", "user:ada northeast"]);
+    // Ada's is the first of that name; the other one stays.
+    let like = search(&[&both[..], &["--like", "east", "-k", "2"]].concat());
+    assert_eq!(like, ["global east", "user:ada northeast"]);
+    let table = place
+        .run([
+            "search", "--like", "north", "--scope", "user:bob", "--scope", "user:ada",
+        ])
+        .succeeds();
+    assert!(table.stdout().contains("user:ada"), "{}", table.stdout());
+    place
+        .run(["--scope", "user:ada", "--scope", "global", "count"])
+        .fails(64, "only `search`");
+}
+
+#[test]
+fn a_quota_is_set_shown_kept_and_removed() {
+    let place = Workplace::with_notes();
+    let quota = |args: &[&'static str]| {
+        let all = ["--json", "scope", "quota", "user:ada"]
+            .into_iter()
+            .chain(args.to_vec());
+        place.run(all).succeeds().json().remove(0)["quota"].clone()
+    };
+    assert_eq!(quota(&[]), json!(null));
+    let status = quota(&["--vectors", "3"]);
+    assert_eq!(
+        (&status["quota"]["vectors"], &status["used"]["vectors"]),
+        (&json!(3), &json!(3))
+    );
+    let status = quota(&["--kv-bytes", "10"]);
+    let limits = (&status["quota"]["vectors"], &status["quota"]["kv_bytes"]);
+    assert_eq!(limits, (&json!(3), &json!(10)), "what is not named stays");
+
+    let row = br#"{"id": "south", "vector": [0, -1]}"#;
+    place
+        .run_with_input(["--scope", "user:ada", "import", "-"], row)
+        .fails(5, "holds 3 of at most 3 vectors");
+    place
+        .run(["--scope", "user:ada", "kv", "set", "k", "123456789"])
+        .succeeds();
+    place
+        .run(["--scope", "user:ada", "kv", "set", "k", "1234567890"])
+        .fails(5, "bytes of key-value data");
+    let listed = place.run(["--json", "scope", "ls"]).succeeds().json();
+    let ada = listed.iter().find(|line| line["scope"] == "user:ada").unwrap();
+    assert_eq!(ada["quota"]["used"]["kv_bytes"], 10);
+    assert!(place.run(["scope", "ls"]).succeeds().stdout().contains("100 %"));
+    let stats = place.run(["--scope", "user:ada", "stats"]).succeeds().stdout();
+    assert!(stats.contains("3 of 3") && stats.contains("10 B of 10 B"), "{stats}");
+    place.run(["check"]).succeeds();
+
+    assert_eq!(quota(&["--none"]), json!(null));
+    place
+        .run_with_input(["--scope", "user:ada", "import", "-"], row)
+        .succeeds();
+    place
+        .run(["scope", "quota", "user:ada", "--none", "--vectors", "1"])
+        .fails(64, "cannot be used with");
+}
+
+#[test]
 fn search_takes_its_vector_from_stdin_an_array_or_an_entry() {
     let place = Workplace::with_notes();
     let ada = ["--json", "--scope", "user:ada", "search"];

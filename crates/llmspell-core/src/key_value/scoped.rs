@@ -1,6 +1,7 @@
 //! How is a backend confined to one scope?
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -27,12 +28,22 @@ use crate::error::Result;
 /// # }
 /// ```
 ///
-/// Hand out scoped views only: keys written to the backend itself share its key space.
-#[derive(Debug, Clone)]
+/// Hand out scoped views only: keys written to the backend itself share its key space. The counterpart for vectors is
+/// [`ScopedVectors`](crate::ScopedVectors).
+#[derive(Clone)]
 pub struct ScopedBackend {
     backend: Arc<dyn StorageBackend>,
     scope: StateScope,
     prefix: String,
+}
+
+/// Says nothing of the backend: that would show keys of other scopes.
+impl fmt::Debug for ScopedBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScopedBackend")
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ScopedBackend {
@@ -43,9 +54,27 @@ impl ScopedBackend {
     /// [`StorageError::Scope`](crate::StorageError::Scope) if the scope is not valid.
     pub fn new(backend: Arc<dyn StorageBackend>, scope: StateScope) -> Result<Self> {
         scope.validate()?;
-        let text = scope.to_string();
-        let prefix = format!("{}:{text}/", text.len());
+        let prefix = Self::prefix(&scope);
         Ok(Self { backend, scope, prefix })
+    }
+
+    /// What stands before every key of a scope in the backend. For implementers.
+    #[must_use]
+    pub fn prefix(scope: &StateScope) -> String {
+        let text = scope.to_string();
+        format!("{}:{text}/", text.len())
+    }
+
+    /// The scope of a key as it stands in the backend, and the key inside it; none if it belongs to no scope. For
+    /// implementers.
+    #[must_use]
+    pub fn split_key(key: &str) -> Option<(StateScope, &str)> {
+        let (digits, rest) = key.split_once(':')?;
+        let text = rest.get(..digits.parse().ok()?)?;
+        let scope: StateScope = text.parse().ok()?;
+        // Only what `prefix` writes is a way in, not what merely reads the same.
+        let inside = key.strip_prefix(&Self::prefix(&scope))?;
+        Some((scope, inside))
     }
 
     /// Whose keys these are.

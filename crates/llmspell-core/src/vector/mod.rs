@@ -3,6 +3,7 @@
 //! | file          | question                                                    |
 //! |---------------|-------------------------------------------------------------|
 //! | `storage.rs`  | what does a vector store promise? [`VectorStorage`]         |
+//! | `scoped.rs`   | how is a store confined to one scope? [`ScopedVectors`]     |
 //! | `entry.rs`    | what is stored? [`VectorEntry`]                             |
 //! | `query.rs`    | what is asked, what is answered? [`VectorQuery`], [`VectorResult`] |
 //! | `metric.rs`   | how near is near? [`DistanceMetric`]                        |
@@ -14,6 +15,7 @@ mod config;
 mod entry;
 mod metric;
 mod query;
+mod scoped;
 mod stats;
 mod storage;
 pub mod validate;
@@ -22,5 +24,6 @@ pub use config::{HNSWConfig, Memory};
 pub use entry::{IntoMetadata, Metadata, VectorEntry};
 pub use metric::DistanceMetric;
 pub use query::{VectorQuery, VectorResult};
+pub use scoped::{ScopedVectors, VectorStorageExt};
 pub use stats::{IndexStats, ScopedStats, StorageStats};
 pub use storage::{OnExisting, VectorStorage};

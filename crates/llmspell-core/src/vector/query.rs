@@ -1,12 +1,14 @@
 //! What is asked, and what is answered?
 
+use std::collections::HashSet;
+
 use llmspell_state_traits::StateScope;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Metadata;
 use crate::filter::Filter;
 
-/// The `k` entries of one scope that are nearest to a vector.
+/// The `k` entries that are nearest to a vector: of one scope, or of several together.
 ///
 /// ```
 /// # use llmspell_core::{Filter, StateScope, VectorQuery};
@@ -14,6 +16,10 @@ use crate::filter::Filter;
 ///     .with_scope(StateScope::User("ada".to_string()))
 ///     .with_filter(Filter::eq("lang", "en"))
 ///     .with_threshold(0.8);
+///
+/// // What the session, its user and everybody know: the best of all of it.
+/// let session = StateScope::Session("s-17".to_string());
+/// let query = query.with_scopes([session, StateScope::User("ada".to_string()), StateScope::Global]);
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -25,6 +31,9 @@ pub struct VectorQuery {
     /// Whose entries are searched; [`StateScope::Global`] unless said otherwise.
     #[serde(default)]
     pub scope: StateScope,
+    /// Several scopes to search instead, and `scope` is not looked at; see [`with_scopes`](Self::with_scopes).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<StateScope>>,
     /// Lowest score of a result, none by default; see [`DistanceMetric`](super::DistanceMetric) for its range.
     #[serde(default)]
     pub threshold: Option<f32>,
@@ -54,6 +63,7 @@ impl VectorQuery {
             vector,
             k,
             scope: StateScope::Global,
+            scopes: None,
             threshold: None,
             filter: None,
             ef_search: None,
@@ -63,11 +73,36 @@ impl VectorQuery {
         }
     }
 
-    /// Whose entries are searched.
+    /// Whose entries are searched: this scope's alone.
     #[must_use]
     pub fn with_scope(mut self, scope: StateScope) -> Self {
         self.scope = scope;
+        self.scopes = None;
         self
+    }
+
+    /// Searches several scopes, and takes the best `k` of all of them together.
+    ///
+    /// Results say their [scope](VectorResult::scope). Equal distances are ordered by the scopes as they are given, then
+    /// by id, so name the scope first that is to win. A scope that is named twice counts once, in its first place; one
+    /// that does not exist is empty. Each scope is searched as of one of its mutations, all after the call began.
+    ///
+    /// From 1 to [`QUERY_SCOPES_MAX`](crate::limits::QUERY_SCOPES_MAX) of them; without any, the query is refused: no
+    /// scope never means all of them. Costs about a search in each.
+    #[must_use]
+    pub fn with_scopes(mut self, scopes: impl IntoIterator<Item = StateScope>) -> Self {
+        self.scopes = Some(scopes.into_iter().collect());
+        self
+    }
+
+    /// The scopes that are searched, each once, in the order in which they were given.
+    #[must_use]
+    pub fn searched_scopes(&self) -> Vec<&StateScope> {
+        let Some(scopes) = &self.scopes else {
+            return vec![&self.scope];
+        };
+        let mut seen = HashSet::with_capacity(scopes.len());
+        scopes.iter().filter(|scope| seen.insert(*scope)).collect()
     }
 
     /// Lowest score of a result.
@@ -113,12 +148,15 @@ impl VectorQuery {
     }
 }
 
-/// One entry found. Results come best first; equal distances are ordered by id.
+/// One entry found. Results come best first; equal distances are ordered by id, with several scopes by scope first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VectorResult {
     /// Id of the entry in its scope.
     pub id: String,
+    /// Its scope, if the query named several by [`with_scopes`](VectorQuery::with_scopes); else it is that of the query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<StateScope>,
     /// Larger is better; see [`DistanceMetric`](super::DistanceMetric) for the range.
     pub score: f32,
     /// Smaller is nearer; see [`DistanceMetric`](super::DistanceMetric) for the range.
@@ -132,11 +170,12 @@ pub struct VectorResult {
 }
 
 impl VectorResult {
-    /// A result without metadata and vector. For implementers.
+    /// A result without scope, metadata and vector. For implementers.
     #[must_use]
     pub fn new(id: String, score: f32, distance: f32) -> Self {
         Self {
             id,
+            scope: None,
             score,
             distance,
             metadata: None,

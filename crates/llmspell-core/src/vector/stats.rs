@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Memory;
 use super::metric::DistanceMetric;
+use crate::quota::QuotaStatus;
 
 /// A whole store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +59,10 @@ pub struct ScopedStats {
     pub tail_vectors: u64,
     /// Bytes of vectors that are deleted or not used yet and will be written again.
     pub reusable_bytes: u64,
+    /// How much it may hold, in all spaces together, and how much it does; none without a quota, and in stores that
+    /// have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<QuotaStatus>,
     /// Its graph; none while the scope is small enough to be scanned.
     pub index: Option<IndexStats>,
 }

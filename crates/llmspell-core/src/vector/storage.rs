@@ -42,7 +42,8 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     /// if an id exists and `on_existing` says to refuse; `Io` or `Closed` when the batch cannot be made durable.
     async fn write(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>>;
 
-    /// The entries of the query's scope that are nearest to its vector, best first.
+    /// The entries of the query's scope, or of its [scopes](VectorQuery::with_scopes) together, that are nearest to its
+    /// vector, best first.
     ///
     /// # Errors
     ///
@@ -155,7 +156,7 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
         self.write(entries, OnExisting::Replace).await
     }
 
-    /// [`search`](Self::search) in `scope`, whatever scope the query names.
+    /// [`search`](Self::search) in `scope` alone, whatever scopes the query names.
     ///
     /// # Errors
     ///

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
+use llmspell_state_traits::StateScope;
 use serde_json::Value;
 
 use super::entry::{Metadata, VectorEntry};
@@ -14,7 +15,7 @@ use crate::filter::Filter;
 use crate::key_value::validate::at_most;
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_ITEMS_MAX, DIM_RANGE, EF_SEARCH_MAX, ID_BYTES_MAX, K_MAX, METADATA_BYTES_MAX,
-    METADATA_DEPTH_MAX,
+    METADATA_DEPTH_MAX, QUERY_SCOPES_MAX,
 };
 
 /// Below this norm the squares of an `f32` vector vanish, and with them its direction.
@@ -225,7 +226,13 @@ pub fn batch_bytes(len: usize) -> Result<()> {
 ///
 /// The first thing wrong.
 pub fn query(query: &VectorQuery, dim: usize, metric: DistanceMetric) -> Result<()> {
-    query.scope.validate()?;
+    match &query.scopes {
+        None => query.scope.validate()?,
+        Some(scopes) => {
+            in_range("number of scopes", scopes.len(), 1..=QUERY_SCOPES_MAX)?;
+            scopes.iter().try_for_each(StateScope::validate)?;
+        }
+    }
     in_range("k", query.k, 1..=K_MAX)?;
     vector("query", &query.vector, dim, metric)?;
     if let Some(ef_search) = query.ef_search {

@@ -18,6 +18,12 @@ pub(crate) enum Fault {
     ScopesAreOneInSearch,
     ScopesAreOneInDeleteScope,
     ScopesAreOneInUpdate,
+    EachScopeHasItsTopK,
+    RepeatedScopesCountTwice,
+    TiesByIdBeforeScope,
+    NoScopesMeanAll,
+    OnlyTheFirstScopeIsSearched,
+    HitsForgetTheirScope,
     OthersChangeTies,
     FilterAfterTopK,
     ThresholdIsExclusive,
@@ -60,10 +66,16 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 42] = [
+    pub(crate) const ALL: [Self; 48] = [
         Self::ScopesAreOneInSearch,
         Self::ScopesAreOneInDeleteScope,
         Self::ScopesAreOneInUpdate,
+        Self::EachScopeHasItsTopK,
+        Self::RepeatedScopesCountTwice,
+        Self::TiesByIdBeforeScope,
+        Self::NoScopesMeanAll,
+        Self::OnlyTheFirstScopeIsSearched,
+        Self::HitsForgetTheirScope,
         Self::OthersChangeTies,
         Self::FilterAfterTopK,
         Self::ThresholdIsExclusive,
@@ -332,7 +344,12 @@ impl VectorStorage for NaiveStore {
 
     async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
         let mut query = query.clone();
-        query.scope = self.scope(&query.scope)?;
+        if query.scopes.is_none() {
+            query.scope = self.scope(&query.scope)?;
+        }
+        if self.has(Fault::NoScopesMeanAll) && query.scopes.as_ref().is_some_and(Vec::is_empty) {
+            query.scopes = Some(self.scopes().await?);
+        }
         if self.has(Fault::NanThresholdIsTaken) {
             query.threshold = query.threshold.filter(|threshold| !threshold.is_nan());
         }
@@ -341,10 +358,17 @@ impl VectorStorage for NaiveStore {
         if self.has(Fault::AskedScopesAreNamed) && !state.named.contains(&query.scope) {
             state.named.push(query.scope.clone());
         }
-        let stored = if self.has(Fault::ScopesAreOneInSearch) {
+        let scopes = match &query.scopes {
+            Some(scopes) if self.has(Fault::RepeatedScopesCountTwice) => scopes.iter().collect(),
+            Some(scopes) if self.has(Fault::OnlyTheFirstScopeIsSearched) => scopes.iter().take(1).collect(),
+            _ => query.searched_scopes(),
+        };
+        let place = |stored: &Stored| scopes.iter().position(|scope| **scope == stored.entry.scope);
+        let stored: Vec<&Stored> = if self.has(Fault::ScopesAreOneInSearch) {
             state.entries.values().collect()
         } else {
-            self.visible(&state, &query.scope, Fault::ExpiredIsFound)
+            let of = |scope: &&StateScope| self.visible(&state, scope, Fault::ExpiredIsFound);
+            scopes.iter().flat_map(of).collect()
         };
         let filter = query
             .filter
@@ -370,11 +394,14 @@ impl VectorStorage for NaiveStore {
         found.sort_by(|(a, left), (b, right)| {
             let tie = match self.fault {
                 Some(Fault::TiesByInsertion) => left.turn.cmp(&right.turn),
-                _ => left.entry.id.cmp(&right.entry.id),
+                Some(Fault::TiesByIdBeforeScope) => left.entry.id.cmp(&right.entry.id),
+                _ => (place(left), &left.entry.id).cmp(&(place(right), &right.entry.id)),
             };
             a.total_cmp(b).then(tie)
         });
-        found.truncate(query.k);
+        if !(self.has(Fault::EachScopeHasItsTopK) && scopes.len() > 1) {
+            found.truncate(query.k);
+        }
         found.retain(|(_, stored)| !is_late_filter || matches(&stored));
         let mut results: Vec<VectorResult> = found
             .into_iter()
@@ -386,6 +413,8 @@ impl VectorStorage for NaiveStore {
                 };
                 let mut result = VectorResult::new(stored.entry.id.clone(), score, distance);
                 let with_metadata = query.include_metadata || self.has(Fault::MetadataIsAlwaysThere);
+                let names_scope = query.scopes.is_some() && !self.has(Fault::HitsForgetTheirScope);
+                result.scope = names_scope.then(|| stored.entry.scope.clone());
                 result.metadata = with_metadata.then(|| fields(&stored.entry));
                 result.vector = query.include_vectors.then(|| stored.entry.embedding.clone());
                 result

@@ -25,6 +25,9 @@ use crate::session::Session;
 
 pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
     let session = Session::new(&cli.global);
+    if !matches!(cli.command, Command::Search(_)) {
+        session.check_one_scope()?;
+    }
     match cli.command {
         Command::Demo(args) => demo::run(args, output).await,
         Command::Import(args) => import::run(args, &session, output).await,

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::{Args, Subcommand};
-use llmspell_storage::{Database, ScopedBackend, StateScope, StorageBackend, VectorStorage};
+use llmspell_storage::{Database, QuotaStatus, ScopedBackend, StateScope, StorageBackend, VectorStorage};
 use serde_json::json;
 
 use crate::errors::CliError;
@@ -11,13 +11,37 @@ use crate::output::{Output, bytes_text, counted, grouped, number_cell, row, tabl
 use crate::scope_arg::ScopeArg;
 use crate::session::Session;
 
-/// List or remove scopes
+/// List, limit or remove scopes
 #[derive(Debug, Subcommand)]
 pub(crate) enum ScopeCommand {
     /// List the scopes that hold vectors, in every space or in that of --space
     Ls,
+    /// Show or change how much a scope may hold, in all spaces together; limits that are not named stay as they are
+    Quota(QuotaArgs),
     /// Remove everything of a scope: its vectors in every space, and its key-value data
     Rm(RemoveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuotaArgs {
+    /// Scope whose quota it is; it need not exist yet
+    name: ScopeArg,
+
+    /// Most entries
+    #[arg(long, value_name = "COUNT")]
+    vectors: Option<u64>,
+
+    /// Most bytes of vectors, 4 for each component
+    #[arg(long, value_name = "COUNT")]
+    bytes: Option<u64>,
+
+    /// Most bytes of key-value data, keys and values
+    #[arg(long, value_name = "COUNT")]
+    kv_bytes: Option<u64>,
+
+    /// Remove the quota
+    #[arg(long, conflicts_with_all = ["vectors", "bytes", "kv_bytes"])]
+    none: bool,
 }
 
 #[derive(Debug, Args)]
@@ -34,6 +58,7 @@ pub(crate) async fn run(command: ScopeCommand, session: &Session<'_>, output: &m
     let database = session.open_existing().await?;
     match command {
         ScopeCommand::Ls => list(&database, session, output).await?,
+        ScopeCommand::Quota(args) => quota(&args, &database, output).await?,
         ScopeCommand::Rm(args) => remove(&args, &database, session, output).await?,
     }
     Ok(())
@@ -48,7 +73,14 @@ async fn spaces(database: &Database, session: &Session<'_>) -> Result<Vec<String
 }
 
 async fn list(database: &Database, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
-    let mut lines = table(["scope", "space", "vectors", "vector bytes", "metadata bytes"]);
+    let mut lines = table([
+        "scope",
+        "space",
+        "vectors",
+        "vector bytes",
+        "metadata bytes",
+        "of quota",
+    ]);
     for space in spaces(database, session).await? {
         let Some(store) = database.existing_vectors(&space).await? else {
             continue;
@@ -58,7 +90,7 @@ async fn list(database: &Database, session: &Session<'_>, output: &mut Output) -
             let scope = scope.to_string();
             output.object(&json!({
                 "scope": scope, "space": space, "vectors": stats.vectors,
-                "vector_bytes": stats.vector_bytes, "metadata_bytes": stats.metadata_bytes,
+                "vector_bytes": stats.vector_bytes, "metadata_bytes": stats.metadata_bytes, "quota": stats.quota,
             }))?;
             lines.add_row(row([
                 text_cell(scope),
@@ -66,10 +98,70 @@ async fn list(database: &Database, session: &Session<'_>, output: &mut Output) -
                 number_cell(grouped(stats.vectors)),
                 number_cell(bytes_text(stats.vector_bytes)),
                 number_cell(bytes_text(stats.metadata_bytes)),
+                number_cell(stats.quota.as_ref().map(fullest_text).unwrap_or_default()),
             ]));
         }
     }
     output.table(lines)
+}
+
+async fn quota(args: &QuotaArgs, database: &Database, output: &mut Output) -> Result<(), CliError> {
+    let scope = &args.name.0;
+    if args.none {
+        database.remove_quota(scope).await?;
+    } else if args.vectors.is_some() || args.bytes.is_some() || args.kv_bytes.is_some() {
+        let mut quota = database
+            .quota(scope)
+            .await?
+            .map(|status| status.quota)
+            .unwrap_or_default();
+        quota.vectors = args.vectors.or(quota.vectors);
+        quota.vector_bytes = args.bytes.or(quota.vector_bytes);
+        quota.kv_bytes = args.kv_bytes.or(quota.kv_bytes);
+        database.set_quota(scope, quota).await?;
+    }
+    let status = database.quota(scope).await?;
+    output.object(&json!({"scope": scope.to_string(), "quota": status}))?;
+    let Some(status) = status else {
+        return output.text(format!("{scope} has no quota"));
+    };
+    let mut lines = table(["", "used", "limit"]);
+    for (name, used, limit) in quota_rows(&status) {
+        lines.add_row(row([text_cell(name), number_cell(used), number_cell(limit)]));
+    }
+    output.table(lines)
+}
+
+/// What is limited, how much of it is used, and how much may be.
+pub(crate) fn quota_rows(status: &QuotaStatus) -> [(&'static str, String, String); 3] {
+    let QuotaStatus { quota, used, .. } = status;
+    let text = |limit: Option<u64>, text: fn(u64) -> String| limit.map_or("none".to_string(), text);
+    [
+        ("vectors", grouped(used.vectors), text(quota.vectors, grouped)),
+        (
+            "vector bytes",
+            bytes_text(used.vector_bytes),
+            text(quota.vector_bytes, bytes_text),
+        ),
+        (
+            "key-value bytes",
+            bytes_text(used.kv_bytes),
+            text(quota.kv_bytes, bytes_text),
+        ),
+    ]
+}
+
+/// The share of the limit that is nearest to its end, as whole percent.
+fn fullest_text(status: &QuotaStatus) -> String {
+    let QuotaStatus { quota, used, .. } = status;
+    let shares = [
+        (used.vectors, quota.vectors),
+        (used.vector_bytes, quota.vector_bytes),
+        (used.kv_bytes, quota.kv_bytes),
+    ];
+    let percent = |(used, limit): (u64, Option<u64>)| Some(u128::from(used) * 100 / u128::from(limit?.max(1)));
+    let fullest = shares.into_iter().filter_map(percent).max();
+    fullest.map_or_else(String::new, |percent| format!("{percent} %"))
 }
 
 async fn remove(

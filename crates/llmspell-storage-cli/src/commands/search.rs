@@ -18,10 +18,11 @@ const AFTER_HELP: &str = r#"Examples:
   llmspell-storage --db memory.db --scope user:ada search --vector question.npy -k 5
   echo '[0.1, 0.2]' | llmspell-storage --db memory.db search --vector -
   llmspell-storage --db memory.db search --like note-7 --filter lang=en --filter year=2026
+  llmspell-storage --db memory.db search --vector question.npy --scope session:s-17 --scope user:ada --scope global
   llmspell-storage --db memory.db search --like note-7 \
     --filter '{"in": {"field": "lang", "values": ["en", "de"]}}'"#;
 
-/// Find the nearest entries of a scope
+/// Find the nearest entries of a scope, or of several
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct SearchArgs {
@@ -29,7 +30,7 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "FILE", required_unless_present = "like", conflicts_with = "like")]
     vector: Option<PathBuf>,
 
-    /// Search with the vector of this entry of the scope; it is left out of the answer
+    /// Search with the vector of this entry, of the first scope that has it; it is left out of the answer
     #[arg(long, value_name = "ID")]
     like: Option<String>,
 
@@ -67,39 +68,57 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     let given = args.vector.as_deref().map(read_vector).transpose()?;
     let database = session.open_existing().await?;
     let store = session.vectors(&database).await?;
-    let scope = session.scope();
-    let (vector, k) = match (given, &args.like) {
-        (Some(vector), _) => (vector, args.k),
-        // One more, for the entry itself.
-        (None, Some(id)) => (stored_vector(&store, &scope, id).await?, (args.k + 1).min(K_MAX)),
+    let scopes = session.named_scopes();
+    let has_several = scopes.len() > 1;
+    let (vector, like, k) = match (given, &args.like) {
+        (Some(vector), _) => (vector, None, args.k),
+        (None, Some(id)) => {
+            let (scope, vector) = stored_vector(&store, session, id).await?;
+            // One more, for the entry itself.
+            (vector, Some((scope, id)), (args.k + 1).min(K_MAX))
+        }
         (None, None) => unreachable!("the arguments require one of the two"),
     };
 
     let mut query = VectorQuery::new(vector, k)
-        .with_scope(scope)
+        .with_scope(session.scope())
         .with_exact(args.exact)
         .with_vectors(args.vectors && output.is_json());
+    if has_several {
+        query = query.with_scopes(scopes);
+    }
     query.threshold = args.threshold;
     query.ef_search = args.ef.map(|ef| if ef == args.k { k } else { ef });
     query.filter = (!filters.is_empty()).then(|| Filter::all_of(filters));
 
     let mut results = store.search(&query).await?;
-    results.retain(|result| args.like.as_ref() != Some(&result.id));
+    if let Some((scope, id)) = like {
+        results.retain(|result| result.id != *id || result.scope.as_ref().is_some_and(|other| *other != scope));
+    }
     results.truncate(args.k);
 
-    let mut lines = table(["", "id", "score", "metadata"]);
+    let mut titles = vec!["", "id", "score", "metadata"];
+    if has_several {
+        titles.insert(1, "scope");
+    }
+    let mut lines = table(titles);
     for (place, result) in results.iter().enumerate() {
         let rank = place + 1;
         let mut object = serde_json::to_value(result).map_err(StorageError::from)?;
         object["rank"] = json!(rank);
+        let scope = result.scope.as_ref().map(ToString::to_string);
+        if let Some(scope) = &scope {
+            object["scope"] = json!(scope);
+        }
         output.object(&object)?;
         let fields = result.metadata.as_ref().map(summary).unwrap_or_default();
-        lines.add_row(row([
-            number_cell(rank),
+        let scope = scope.map(|scope| text_cell(one_line(&scope, 40)));
+        let cells = [number_cell(rank)].into_iter().chain(scope).chain([
             text_cell(one_line(&result.id, 40)),
             number_cell(format!("{:.4}", result.score)),
             text_cell(one_line(&fields, 120)),
-        ]));
+        ]);
+        lines.add_row(row(cells));
     }
     if results.is_empty() {
         output.text("nothing matches")?;
@@ -109,10 +128,22 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     Ok(())
 }
 
-async fn stored_vector(store: &HNSWVectorStorage, scope: &StateScope, id: &str) -> Result<Vec<f32>, CliError> {
-    let entry = store.get(scope, id).await?;
-    let entry = entry.ok_or_else(|| StorageError::NotFound { id: id.to_string() })?;
-    Ok(entry.embedding)
+/// The vector of an entry, and the scope that it is in: the first one of `--scope` that has the id.
+async fn stored_vector(
+    store: &HNSWVectorStorage,
+    session: &Session<'_>,
+    id: &str,
+) -> Result<(StateScope, Vec<f32>), CliError> {
+    let mut scopes = session.named_scopes();
+    if scopes.is_empty() {
+        scopes.push(session.scope());
+    }
+    for scope in scopes {
+        if let Some(entry) = store.get(&scope, id).await? {
+            return Ok((scope, entry.embedding));
+        }
+    }
+    Err(StorageError::NotFound { id: id.to_string() }.into())
 }
 
 fn parse_k(text: &str) -> Result<usize, String> {

@@ -4,6 +4,7 @@ use llmspell_storage::{StorageStats, VectorStorage};
 use serde_json::json;
 
 use super::index_view::{index_rows, memory_name};
+use super::scope::quota_rows;
 use crate::errors::CliError;
 use crate::output::{Output, bytes_text, grouped, number_cell, row, table, text_cell};
 use crate::session::Session;
@@ -26,6 +27,10 @@ pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<()
         .chain(index_rows(stats.index.as_ref()))
         {
             lines.add_row(row([text_cell(name), number_cell(value)]));
+        }
+        for (name, used, limit) in stats.quota.as_ref().map(quota_rows).into_iter().flatten() {
+            let name = format!("quota of {name}");
+            lines.add_row(row([text_cell(name), number_cell(format!("{used} of {limit}"))]));
         }
         output.table(lines)?;
     } else {

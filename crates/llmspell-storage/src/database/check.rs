@@ -3,6 +3,7 @@
 use llmspell_core::{ErrorKind, Result};
 use llmspell_vector::Graph;
 
+use super::quotas;
 use super::shared::Shared;
 use crate::ids::ScopeId;
 use crate::index_files::{self, Ids};
@@ -23,6 +24,7 @@ pub(super) fn check(shared: &Shared) -> Result<CheckReport> {
         }
         sections.push(section);
     }
+    sections.extend(quotas::check(shared, &read)?);
     Ok(CheckReport { sections })
 }
 

@@ -11,6 +11,7 @@
 //! | `batch/`     | what do requests change?                            |
 //! | `indexing/`  | what does an index need, and how does it get it?    |
 //! | `purge.rs`   | how is space given back?                            |
+//! | `quotas.rs`  | how much may a scope hold, and how much does it?    |
 //! | `check.rs`   | is everything as it should be?                      |
 
 mod batch;
@@ -19,6 +20,7 @@ mod clock;
 mod indexing;
 mod open;
 mod purge;
+mod quotas;
 mod request;
 mod shared;
 #[cfg(test)]
@@ -34,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub(crate) use batch::KV_SCOPE;
+pub(crate) use quotas::status as quota_status;
 pub(crate) use request::{PreparedEntry, Reply, Request};
 pub(crate) use shared::Shared;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use llmspell_core::{KeyValueWrite, OnExisting, Result, StateScope, Timestamp, WriteSummary};
+use llmspell_core::{KeyValueWrite, OnExisting, Quota, Result, StateScope, Timestamp, WriteSummary};
 use tokio::sync::oneshot;
 
 use crate::ids::{ScopeId, SpaceId};
@@ -67,6 +67,12 @@ pub(crate) enum Request {
         row: Option<IndexRow>,
         reply: Reply<bool>,
     },
+    /// Another quota for a scope, or none.
+    SetQuota {
+        scope: StateScope,
+        quota: Option<Quota>,
+        reply: Reply<bool>,
+    },
     /// Nothing; the answer comes when everything before is durable.
     Flush { reply: Reply<()> },
 }
@@ -100,6 +106,7 @@ impl Request {
             | Self::DropScope { .. }
             | Self::OpenSpace { .. }
             | Self::NameIndex { .. }
+            | Self::SetQuota { .. }
             | Self::Flush { .. } => 0,
         }
     }
@@ -109,6 +116,7 @@ impl Request {
         match self {
             Self::Values { writes, .. } => writes.iter().any(|write| matches!(write, KeyValueWrite::Set { .. })),
             Self::Swap { new, .. } => new.is_some(),
+            Self::SetQuota { quota, .. } => quota.is_some(),
             Self::Entries { .. } | Self::Metadata { .. } | Self::OpenSpace { .. } => true,
             Self::Delete { .. } | Self::DropScope { .. } | Self::NameIndex { .. } | Self::Flush { .. } => false,
         }
@@ -119,7 +127,7 @@ impl Request {
         // Whoever dropped the future does not want to know, so a failed send is fine.
         match self {
             Self::Values { reply, .. } => drop(reply.send(result.map(Outcome::into_summary))),
-            Self::Swap { reply, .. } | Self::NameIndex { reply, .. } => {
+            Self::Swap { reply, .. } | Self::NameIndex { reply, .. } | Self::SetQuota { reply, .. } => {
                 drop(reply.send(result.map(|outcome| outcome.into_count() > 0)));
             }
             Self::Entries { reply, .. } | Self::Metadata { reply, .. } | Self::Flush { reply } => {

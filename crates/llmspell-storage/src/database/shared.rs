@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(super) free_bytes_min: u64,
     pub(crate) queue: Arc<IndexQueue>,
     graph_points_min: u64,
+    /// Whether any scope has a quota. Only the committer changes it.
+    pub(crate) has_quotas: AtomicBool,
     spaces: RwLock<BTreeMap<SpaceId, KnownSpace>>,
     poisoned: OnceLock<String>,
     /// Held until the last of us is gone.
@@ -54,6 +57,7 @@ impl Shared {
         let read = truth.read()?;
         let head = read.head()?;
         let spaces = read.spaces()?;
+        let has_quotas = AtomicBool::new(read.has_quotas()?);
         drop(read);
         let known = |(id, record)| (id, KnownSpace { record, open: None });
         Ok(Self {
@@ -65,6 +69,7 @@ impl Shared {
             free_bytes_min: options.free_bytes_min,
             queue: Arc::default(),
             graph_points_min: options.graph_points_min,
+            has_quotas,
             spaces: RwLock::new(spaces.into_iter().map(known).collect()),
             poisoned: OnceLock::new(),
             _lock: lock,

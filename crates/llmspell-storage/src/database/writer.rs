@@ -14,6 +14,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use roaring::RoaringBitmap;
@@ -142,6 +143,7 @@ impl Writer {
             return Err(error);
         }
         self.head = changes.head;
+        self.shared.has_quotas.store(changes.has_quotas, Ordering::SeqCst);
         self.first_expiry = match (self.first_expiry, changes.first_expiry) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

@@ -4,8 +4,10 @@
 //! |-------------|--------------------------------------------------|
 //! | `mod.rs`    | how is a call of the trait done by the database? |
 //! | `spaces.rs` | how is a space of a database opened, or made?    |
+//! | `scopes.rs` | how are several scopes searched at once?         |
 //! | `stats.rs`  | how much is there?                               |
 
+mod scopes;
 mod spaces;
 mod stats;
 
@@ -21,7 +23,7 @@ use llmspell_core::{
     Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value, validate_vectors as validate,
 };
 
-use crate::database::{Database, PreparedEntry, Request, Shared};
+use crate::database::{Database, PreparedEntry, Request, Shared, quota_status};
 use crate::index_queue::{Goal, IndexJob};
 use crate::namespace::{Namespace, graph_config};
 use crate::registry::Space;
@@ -269,6 +271,9 @@ impl VectorStorage for HNSWVectorStorage {
         validate::query(query, self.dim, self.metric())?;
         let now = handle.now();
         handle.database.inner.check_open()?;
+        if query.scopes.is_some() {
+            return scopes::search(handle, query, now).await;
+        }
         let truth = &handle.shared().truth;
         if let Some(namespace) = handle.space.loaded(&query.scope)
             && search::is_cheap(query, &handle.space, &namespace, handle.shared().is_durable())
@@ -412,15 +417,21 @@ impl VectorStorage for HNSWVectorStorage {
     async fn stats_for_scope(&self, scope: &StateScope) -> Result<ScopedStats> {
         let handle = self.handle()?;
         scope.validate()?;
-        let Some(namespace) = handle.namespace(scope).await? else {
-            return Ok(stats::of_unknown(scope));
-        };
-        let (space, scope, now) = (Arc::clone(&handle.space), scope.clone(), handle.now());
+        let namespace = handle.namespace(scope).await?;
+        let (shared, space) = (Arc::clone(handle.shared()), Arc::clone(&handle.space));
+        let (scope, now) = (scope.clone(), handle.now());
         // Counting goes through the whole graph the first time.
         handle
             .database
             .inner
-            .run(move || Ok(stats::of_scope(&space, &scope, &namespace.state(), now)))
+            .run(move || {
+                let mut stats = match namespace {
+                    Some(namespace) => stats::of_scope(&space, &scope, &namespace.state(), now),
+                    None => stats::of_unknown(&scope),
+                };
+                stats.quota = quota_status(&shared, &scope, now)?;
+                Ok(stats)
+            })
             .await
     }
 

@@ -5,6 +5,7 @@
 //! | `tables.rs` | which tables are there?                      |
 //! | `read.rs`   | what is there, as of one moment?             |
 //! | `write.rs`  | which rows does a mutation change?           |
+//! | `quota.rs`  | how are the quota of a scope and what it holds stored? |
 //! | `purge.rs`  | how does what nobody can see any more go?    |
 //! | `check.rs`  | do all rows agree?                           |
 //!
@@ -13,6 +14,7 @@
 
 pub(crate) mod check;
 mod purge;
+mod quota;
 mod read;
 mod tables;
 mod write;
@@ -153,6 +155,7 @@ impl Truth {
             txn.open_table(tables::CHECKPOINTS)?;
             txn.open_table(tables::INDEXES)?;
             txn.open_table(tables::KV)?;
+            txn.open_table(tables::QUOTAS)?;
             txn.commit()?;
             Ok(())
         })();
@@ -166,7 +169,7 @@ impl Truth {
     /// `Io`, or `Data` if the file is damaged.
     pub(crate) fn is_new(&self) -> Result<bool> {
         let read = self.read()?;
-        Ok(read.head()? == Head::NEW && read.key_count()? == 0)
+        Ok(read.head()? == Head::NEW && read.key_count()? == 0 && !read.has_quotas()?)
     }
 
     /// What is there now.

@@ -3,11 +3,11 @@
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use llmspell_core::{Result, StateScope};
+use llmspell_core::{QuotaStatus, Result, StateScope};
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, Value};
 
 use super::tables::{self, Head};
-use super::{SpaceRecord, table_error};
+use super::{SpaceRecord, quota, table_error};
 use crate::codec::{Malformed, unseal};
 use crate::error::{corrupted, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
@@ -268,6 +268,53 @@ impl Read {
             }
         }
         Ok(())
+    }
+
+    /// The table of quotas; none in databases that were made before there were any, until the first one is set.
+    fn quota_table(&self) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>> {
+        match self.txn.open_table(tables::QUOTAS) {
+            Ok(table) => Ok(Some(table)),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(table_error(&self.path, &tables::QUOTAS, error)),
+        }
+    }
+
+    /// Whether any scope has a quota.
+    pub(crate) fn has_quotas(&self) -> Result<bool> {
+        let table = self.quota_table()?;
+        table.map_or(Ok(false), |table| {
+            table.is_empty().map(|is_empty| !is_empty).map_err(self.failed())
+        })
+    }
+
+    /// The quota of a scope and what is counted of it, if it has one.
+    pub(crate) fn quota(&self, scope: &StateScope) -> Result<Option<QuotaStatus>> {
+        let Some(table) = self.quota_table()? else {
+            return Ok(None);
+        };
+        let row = table.get(scope.to_bytes().as_slice()).map_err(self.failed())?;
+        let place = format!("quota of `{scope}`");
+        row.map(|row| quota::decode(scope, row.value()).map_err(self.malformed(place)))
+            .transpose()
+    }
+
+    /// All quotas, damaged ones too.
+    pub(crate) fn quotas(&self) -> Result<Vec<Result<(StateScope, QuotaStatus)>>> {
+        let Some(table) = self.quota_table()? else {
+            return Ok(Vec::new());
+        };
+        let mut quotas = Vec::new();
+        for row in table.iter().map_err(self.failed())? {
+            let (key, value) = row.map_err(self.failed())?;
+            let scope = StateScope::from_bytes(key.value())
+                .map_err(|error| corrupted(&self.path, format!("table `quotas`: {error}")));
+            quotas.push(scope.and_then(|scope| {
+                let place = format!("quota of `{scope}`");
+                let status = quota::decode(&scope, value.value()).map_err(self.malformed(place))?;
+                Ok((scope, status))
+            }));
+        }
+        Ok(quotas)
     }
 
     /// Number of keys in all scopes.

@@ -16,6 +16,7 @@
 //! | `checkpoints` | scope id                     | state: see `namespace/checkpoint.rs`              |
 //! | `indexes`     | scope id                     | index file: see `index_files/layout.rs`           |
 //! | `kv`          | scope id, key                | sealed value; scope id 0 is everybody's           |
+//! | `quotas`      | bytes of the scope           | quota and what is used of it: see `quota.rs`      |
 //!
 //! The last row of `log` of a scope stays when a checkpoint makes it superfluous: it tells the scope's last Lsn.
 //! Keys order by their numbers, then by bytes, so what belongs together lies together.
@@ -40,6 +41,7 @@ pub(super) const LOG: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::
 pub(super) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
 pub(super) const INDEXES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("indexes");
 pub(super) const KV: TableDefinition<'_, (u64, &[u8]), &[u8]> = TableDefinition::new("kv");
+pub(super) const QUOTAS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("quotas");
 
 pub(super) const HEAD: &str = "head";
 

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use llmspell_core::{Result, StateScope};
-use redb::{Durability, ReadableTable, Table, WriteTransaction};
+use llmspell_core::{QuotaStatus, Result, StateScope};
+use redb::{Durability, ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use super::tables::{self, Head};
-use super::{SpaceRecord, table_error};
-use crate::codec::{Malformed, seal, unseal};
+use super::{SpaceRecord, quota, table_error};
+use crate::codec::{CHECKSUM_BYTES, Malformed, seal, unseal};
 use crate::error::{corrupted, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
 use crate::index_files::IndexRow;
@@ -47,6 +47,7 @@ impl Write {
             checkpoints: None,
             indexes: None,
             kv: None,
+            quotas: None,
         }
     }
 
@@ -88,6 +89,7 @@ pub(crate) struct Rows<'t> {
     pub(super) checkpoints: Option<Table<'t, u64, Bytes>>,
     indexes: Option<Table<'t, u64, Bytes>>,
     kv: Option<Table<'t, (u64, Bytes), Bytes>>,
+    quotas: Option<Table<'t, Bytes, Bytes>>,
 }
 
 /// The table in a field of [`Rows`], opened now if it was not.
@@ -314,6 +316,64 @@ impl<'t> Rows<'t> {
         Ok(table!(self.kv, KV).remove((scope.0, key)).map_err(failed)?.is_some())
     }
 
+    /// How long the value of a key is, if it is there.
+    pub(crate) fn value_len(&mut self, scope: ScopeId, key: &[u8]) -> Result<Option<u64>> {
+        let failed = self.failed();
+        let row = table!(self.kv, KV).get((scope.0, key)).map_err(failed)?;
+        Ok(row.map(|row| value_len(row.value())))
+    }
+
+    /// The keys that start with a prefix, and how long their values are.
+    pub(crate) fn value_lens(&mut self, scope: ScopeId, prefix: &[u8]) -> Result<Vec<(Vec<u8>, u64)>> {
+        let failed = self.failed();
+        let mut lens = Vec::new();
+        for row in table!(self.kv, KV)
+            .range((scope.0, prefix)..(scope.0 + 1, &[][..]))
+            .map_err(&failed)?
+        {
+            let (key, value) = row.map_err(&failed)?;
+            let key = key.value().1;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            lens.push((key.to_vec(), value_len(value.value())));
+        }
+        Ok(lens)
+    }
+
+    /// The quota of a scope and what is counted of it, if it has one.
+    pub(crate) fn quota(&mut self, scope: &StateScope) -> Result<Option<QuotaStatus>> {
+        let failed = self.failed();
+        let malformed = self.malformed(format!("quota of `{scope}`"));
+        let row = table!(self.quotas, QUOTAS)
+            .get(scope.to_bytes().as_slice())
+            .map_err(failed)?;
+        row.map(|row| quota::decode(scope, row.value()).map_err(malformed))
+            .transpose()
+    }
+
+    /// Sets the quota of a scope and what is counted of it, or removes it.
+    pub(crate) fn set_quota(&mut self, scope: &StateScope, status: Option<&QuotaStatus>) -> Result<()> {
+        let failed = self.failed();
+        let key = scope.to_bytes();
+        let quotas = table!(self.quotas, QUOTAS);
+        match status {
+            Some(status) => {
+                let row = quota::encode(scope, status);
+                quotas.insert(key.as_slice(), row.as_slice()).map_err(failed)?;
+            }
+            None => drop(quotas.remove(key.as_slice()).map_err(failed)?),
+        }
+        Ok(())
+    }
+
+    /// Whether any scope has a quota.
+    pub(crate) fn has_quotas(&mut self) -> Result<bool> {
+        let failed = self.failed();
+        let is_empty = table!(self.quotas, QUOTAS).is_empty().map_err(failed)?;
+        Ok(!is_empty)
+    }
+
     /// The keys that start with a prefix.
     pub(crate) fn keys(&mut self, scope: ScopeId, prefix: &[u8]) -> Result<Vec<Vec<u8>>> {
         let failed = self.failed();
@@ -331,4 +391,9 @@ impl<'t> Rows<'t> {
         }
         Ok(keys)
     }
+}
+
+/// How long the value in a sealed row is.
+fn value_len(sealed: &[u8]) -> u64 {
+    sealed.len().saturating_sub(CHECKSUM_BYTES) as u64
 }

@@ -1,12 +1,12 @@
 //! Random programs for a vector store and its key-value half, a model of what they do, and what can be seen of both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use llmspell_storage::{
-    Database, DatabaseOptions, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, Result, StateScope,
-    StorageBackend, StorageError, Timestamp, VectorEntry, VectorQuery, VectorStorage,
+    Database, DatabaseOptions, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, Quota, Result, StateScope,
+    StorageBackend, StorageError, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -41,6 +41,11 @@ pub(crate) enum Step {
         color: Option<u8>,
         threshold: Option<u8>,
     },
+    SearchScopes {
+        scopes: Vec<u8>,
+        query: [i8; DIM],
+        k: usize,
+    },
     Page {
         scope: u8,
         after: Option<u8>,
@@ -57,6 +62,11 @@ pub(crate) enum Step {
         key: u8,
         expected: Option<u8>,
         new: Option<u8>,
+    },
+    /// How many entries the scope may hold; none: as many as it likes.
+    SetQuota {
+        scope: u8,
+        vectors: Option<u8>,
     },
     Reopen,
     BuildIndex,
@@ -91,6 +101,7 @@ pub(crate) enum Seen {
     Ids(Vec<String>),
     Count(u64),
     Hits(Vec<(String, f32, f32, u64)>),
+    HitsOfScopes(Vec<(StateScope, String, f32)>),
     Entries(Vec<(String, Vec<f32>, u64)>),
     Done(bool),
     Refused(String),
@@ -130,6 +141,7 @@ pub(crate) fn step(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
             expires,
         });
     let any_scope = scopes.clone();
+    let quota_scopes = scopes.clone();
     prop_oneof![
         3 => vec(entry.clone(), 1..4).prop_map(Step::Insert),
         5 => vec(entry, 1..6).prop_map(Step::Upsert),
@@ -139,12 +151,16 @@ pub(crate) fn step(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
         1 => scopes.clone().prop_map(|scope| Step::DropScope { scope }),
         4 => (any_scope, any::<[i8; DIM]>(), 1..15_usize, prop::option::of(0..3_u8), prop::option::of(any::<u8>()))
             .prop_map(|(scope, query, k, color, threshold)| Step::Search { scope, query, k, color, threshold }),
+        3 => (vec(scopes.clone(), 1..6), any::<[i8; DIM]>(), 1..15_usize)
+            .prop_map(|(scopes, query, k)| Step::SearchScopes { scopes, query, k }),
         2 => (scopes, prop::option::of(0..12_u8), 1..8_usize)
             .prop_map(|(scope, after, limit)| Step::Page { scope, after, limit }),
         1 => (0..6_u8, any::<u8>()).prop_map(|(key, value)| Step::Set { key, value }),
         1 => (0..6_u8).prop_map(|key| Step::Remove { key }),
         1 => (0..6_u8, prop::option::of(0..2_u8), prop::option::of(0..2_u8))
             .prop_map(|(key, expected, new)| Step::Swap { key, expected, new }),
+        1 => (quota_scopes, prop::option::of(0..9_u8))
+            .prop_map(|(scope, vectors)| Step::SetQuota { scope, vectors }),
         1 => Just(Step::Reopen),
         2 => Just(Step::BuildIndex),
         1 => Just(Step::OptimizeIndex),
@@ -236,6 +252,12 @@ impl Store {
                         .collect(),
                 )
             }
+            Step::SearchScopes { scopes, query, k } => {
+                let query = VectorQuery::new(floats(*query), *k).with_scopes(scopes.iter().map(|of| scope(*of)));
+                let hits = self.vectors.search(&query).await?;
+                let seen = |hit: VectorResult| (hit.scope.unwrap(), hit.id, hit.distance);
+                Seen::HitsOfScopes(hits.into_iter().map(seen).collect())
+            }
             Step::Page {
                 scope: of,
                 after,
@@ -259,6 +281,14 @@ impl Store {
                 let (expected, new) = (expected.map(|value| vec![value]), new.map(|value| vec![value]));
                 Seen::Done(kv.compare_and_swap(&id(*key), expected.as_deref(), new).await?)
             }
+            Step::SetQuota { scope: of, vectors } => match vectors {
+                Some(count) => {
+                    let quota = Quota::new().with_vectors(u64::from(*count));
+                    self.database.set_quota(&scope(*of), quota).await?;
+                    Seen::Done(true)
+                }
+                None => Seen::Done(self.database.remove_quota(&scope(*of)).await?),
+            },
             Step::Reopen => {
                 drop(kv);
                 self.reopen(|_| ()).await?;
@@ -302,6 +332,16 @@ impl Store {
                 page.into_iter()
                     .map(|entry| ((scope.clone(), entry.id), entry.embedding)),
             );
+        }
+        for number in 0..4 {
+            let status = self.database.quota(&scope(number)).await.unwrap();
+            if let Some(status) = status {
+                let held = self.vectors.count(&scope(number)).await.unwrap();
+                assert_eq!(
+                    (status.used.vectors, status.used.vector_bytes),
+                    (held, held * 4 * DIM as u64)
+                );
+            }
         }
         let values = self
             .database
@@ -361,6 +401,7 @@ impl Entry {
 pub(crate) struct Model {
     entries: BTreeMap<(StateScope, String), (Vec<f32>, u8)>,
     values: BTreeMap<String, Vec<u8>>,
+    quotas: BTreeMap<u8, u64>,
 }
 
 impl Model {
@@ -401,9 +442,7 @@ impl Model {
                     .of(*of)
                     .filter(|(_, entry)| color.is_none_or(|color| entry.1 == color))
                     .map(|(id, entry)| {
-                        // Whole numbers, so the sum is exact and "equal" means equal.
-                        let squares: f32 = entry.0.iter().zip(floats(*query)).map(|(a, b)| (a - b) * (a - b)).sum();
-                        let distance = squares.sqrt();
+                        let distance = distance(&entry.0, *query);
                         (id.clone(), 1.0 / (1.0 + distance), distance, u64::from(entry.1))
                     })
                     .filter(|hit| threshold.is_none_or(|threshold| hit.1 >= score(threshold)))
@@ -411,6 +450,21 @@ impl Model {
                 hits.sort_by(|a, b| a.2.total_cmp(&b.2).then_with(|| a.0.cmp(&b.0)));
                 hits.truncate(*k);
                 Seen::Hits(hits)
+            }
+            Step::SearchScopes { scopes, query, k } => {
+                let mut hits = Vec::new();
+                for (place, of) in scopes.iter().enumerate() {
+                    if !scopes[..place].contains(of) {
+                        let found = self
+                            .of(*of)
+                            .map(|(id, entry)| (distance(&entry.0, *query), place, id.clone()));
+                        hits.extend(found);
+                    }
+                }
+                hits.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| (a.1, &a.2).cmp(&(b.1, &b.2))));
+                hits.truncate(*k);
+                let seen = |(distance, place, id)| (scope(scopes[place]), id, distance);
+                Seen::HitsOfScopes(hits.into_iter().map(seen).collect())
             }
             Step::Page {
                 scope: of,
@@ -441,6 +495,13 @@ impl Model {
                 }
                 Seen::Done(matches)
             }
+            Step::SetQuota { scope: of, vectors } => Seen::Done(match vectors {
+                Some(count) => {
+                    self.quotas.insert(*of, u64::from(*count));
+                    true
+                }
+                None => self.quotas.remove(of).is_some(),
+            }),
             Step::Reopen | Step::BuildIndex | Step::OptimizeIndex | Step::DamageIndexes(_) => Seen::Done(true),
         }
     }
@@ -465,6 +526,32 @@ impl Model {
             .find(|entry| refuse && self.entries.contains_key(&key(entry)))
         {
             return Seen::Refused(StorageError::IdExists { id: id(entry.id) }.to_string());
+        }
+        // In the order in which the batch names them.
+        for (place, Entry { scope: of, .. }) in entries.iter().enumerate() {
+            let is_named_before = entries[..place].iter().any(|entry| entry.scope == *of);
+            if let (Some(limit), false) = (self.quotas.get(of), is_named_before) {
+                let mut after: BTreeSet<String> = self.of(*of).map(|(id, _)| id.clone()).collect();
+                let used = after.len() as u64;
+                for entry in entries.iter().filter(|entry| entry.scope == *of) {
+                    if entry.expires == Some(true) {
+                        after.remove(&id(entry.id));
+                    } else {
+                        after.insert(id(entry.id));
+                    }
+                }
+                let after = after.len() as u64;
+                if after > *limit && after > used {
+                    let refused = StorageError::QuotaExceeded {
+                        scope: scope(*of),
+                        what: "vectors",
+                        limit: *limit,
+                        used,
+                        asked: after - used,
+                    };
+                    return Seen::Refused(refused.to_string());
+                }
+            }
         }
         for entry in entries {
             if entry.expires == Some(true) {
@@ -492,6 +579,12 @@ impl Model {
             self.values.clone(),
         )
     }
+}
+
+/// Whole numbers, so the sum is exact and "equal" means equal.
+fn distance(vector: &[f32], query: [i8; DIM]) -> f32 {
+    let squares: f32 = vector.iter().zip(floats(query)).map(|(a, b)| (a - b) * (a - b)).sum();
+    squares.sqrt()
 }
 
 /// Thresholds between the scores of near and far vectors.

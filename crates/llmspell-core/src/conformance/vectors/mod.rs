@@ -9,6 +9,8 @@
 //! | `expiry.rs`     | does what has expired exist no more?                      |
 //! | `listing.rs`    | do lists, scopes and statistics tell the truth?           |
 //! | `scopes.rs`     | is a scope a wall?                                        |
+//! | `several_scopes.rs` | does a search of several scopes answer like those of each? |
+//! | `handles.rs`    | does a handle for one scope touch no other?               |
 //! | `refusals.rs`   | is bad input refused, and nothing changed by it?          |
 //! | `concurrent.rs` | are batches whole for other threads, and dropped futures harmless? |
 //! | `reopen.rs`     | is everything there after closing and opening?            |
@@ -17,11 +19,13 @@ mod concurrent;
 mod deletes;
 mod expiry;
 mod filters;
+mod handles;
 mod listing;
 mod refusals;
 mod reopen;
 mod scopes;
 mod search;
+mod several_scopes;
 mod writes;
 
 use std::sync::Arc;
@@ -36,11 +40,13 @@ pub use concurrent::*;
 pub use deletes::*;
 pub use expiry::*;
 pub use filters::*;
+pub use handles::*;
 pub use listing::*;
 pub use refusals::*;
 pub use reopen::*;
 pub use scopes::*;
 pub use search::*;
+pub use several_scopes::*;
 pub use writes::*;
 
 /// Dimension of the stores that the promises take, unless they say otherwise.
@@ -121,6 +127,9 @@ pub async fn check_all_with(
         no_scope_means_global,
         the_same_id_lives_in_every_scope,
         no_write_crosses_the_wall_of_a_scope,
+        several_scopes_share_one_top_k,
+        ties_between_scopes_go_to_the_one_named_first,
+        a_search_of_several_scopes_reaches_no_other,
         a_bad_entry_is_refused_with_its_whole_batch,
         a_bad_query_is_refused,
         a_bad_scope_is_refused_everywhere,
@@ -139,6 +148,10 @@ pub async fn check_all_with(
         scores_follow_from_distances_and_stay_in_range,
         only_cosine_refuses_a_zero_vector,
     );
+    {
+        let _name = Promise("a handle for one scope touches no other");
+        a_handle_for_one_scope_touches_no_other(&fresh(DIM, METRIC).await).await;
+    }
     let _name = Promise("answers in a scope are the same whatever others hold");
     for metric in DistanceMetric::ALL {
         let (alone, among) = (fresh(DIM, metric).await, fresh(DIM, metric).await);

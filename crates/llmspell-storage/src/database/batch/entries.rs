@@ -25,7 +25,7 @@ const WRITE_BYTES: usize = 4 << 20;
 
 impl Batch<'_> {
     /// The namespace of a scope as this batch has changed it so far; none if there is no such scope.
-    fn pending(&mut self, space: &Arc<Space>, scope: &StateScope) -> Result<Option<&mut Pending>, Fail> {
+    pub(super) fn pending(&mut self, space: &Arc<Space>, scope: &StateScope) -> Result<Option<&mut Pending>, Fail> {
         let key = (space.id, scope.clone());
         if !self.pending.contains_key(&key) {
             // Not by the registry: this batch may have dropped the scope.
@@ -99,8 +99,12 @@ impl Batch<'_> {
             }
             group.entries.push((entry, created_at));
         }
+        for group in &groups {
+            self.admit_entries(space, group.scope, &group.entries, &group.replaced, now)?;
+        }
         for group in groups {
             self.write_group(space, &group, now)?;
+            self.count_entries(space, group.scope, group.entries.len(), group.replaced.len());
         }
         Ok(())
     }
@@ -358,6 +362,7 @@ impl Batch<'_> {
         if found.is_empty() {
             return Ok(());
         }
+        self.prepare_to_count(scope)?;
         let op = Op {
             removed: found
                 .iter()
@@ -373,6 +378,7 @@ impl Batch<'_> {
         for (point, record) in found {
             self.rows.remove_entry(scope_id, *point, record).map_err(changing)?;
         }
+        self.count_entries(space, scope, 0, found.len());
         Ok(())
     }
 
@@ -397,7 +403,10 @@ impl Batch<'_> {
             return Ok(0);
         };
         let count = pending.state.visible_count(now);
+        let live = usize::try_from(pending.state.live_count()).expect("points are `u32`");
         let namespace = Arc::clone(&pending.namespace);
+        self.prepare_to_count(scope)?;
+        self.count_entries(space, scope, 0, live);
         self.rows
             .drop_scope(space.id, scope, namespace.scope_id)
             .map_err(changing)?;

@@ -4,15 +4,20 @@
 //! |--------------|---------------------------------------------------------|
 //! | `mod.rs`     | what does a batch collect, and who does which request?  |
 //! | `values.rs`  | which rows does key-value data change?                  |
+//! | `quotas.rs`  | what does a quota refuse?                               |
 //! | `entries.rs` | which rows and slots do entries and scopes change?      |
 
 mod entries;
+mod quotas;
 mod values;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use llmspell_core::{ErrorKind, Result, StateScope, StorageError};
+
+use quotas::ScopeQuota;
 
 use super::request::{Outcome, Request};
 use super::shared::Shared;
@@ -61,6 +66,9 @@ pub(super) struct Batch<'a> {
     values: HashMap<Vec<u8>, Cached>,
     written_spaces: Vec<Arc<Space>>,
     spaces: Vec<(SpaceId, SpaceRecord)>,
+    /// Whether any scope has a quota.
+    has_quotas: bool,
+    quotas: HashMap<StateScope, ScopeQuota>,
     first_expiry: Option<i64>,
     is_changed: bool,
 }
@@ -73,6 +81,7 @@ pub(super) struct Changes {
     pub(super) values: HashMap<Vec<u8>, Cached>,
     pub(super) written_spaces: Vec<Arc<Space>>,
     pub(super) spaces: Vec<(SpaceId, SpaceRecord)>,
+    pub(super) has_quotas: bool,
     pub(super) first_expiry: Option<i64>,
 }
 
@@ -94,6 +103,8 @@ impl<'a> Batch<'a> {
             values: HashMap::new(),
             written_spaces: Vec::new(),
             spaces: Vec::new(),
+            has_quotas: shared.has_quotas.load(Ordering::SeqCst),
+            quotas: HashMap::new(),
             first_expiry: None,
             is_changed: false,
         }
@@ -113,6 +124,7 @@ impl<'a> Batch<'a> {
         if self.head != self.head_before {
             self.rows.set_head(&self.head)?;
         }
+        let has_quotas = self.finish_quotas()?;
         Ok(Some(Changes {
             head: self.head,
             pending: self
@@ -124,6 +136,7 @@ impl<'a> Batch<'a> {
             values: self.values,
             written_spaces: self.written_spaces,
             spaces: self.spaces,
+            has_quotas,
             first_expiry: self.first_expiry,
         }))
     }
@@ -164,6 +177,9 @@ impl<'a> Batch<'a> {
                 self.is_changed |= done;
                 Ok(Outcome::Count(done.into()))
             }
+            Request::SetQuota { scope, quota, .. } => self
+                .set_quota(scope, *quota)
+                .map(|had_one| Outcome::Count(had_one.into())),
             Request::Flush { .. } => Ok(Outcome::Done),
         }
     }

@@ -2,10 +2,12 @@
 
 use llmspell_core::KeyValueWrite;
 
+use super::quotas::KeyChange;
 use super::{Batch, Fail, KV_SCOPE, changing, looking};
 
 impl Batch<'_> {
     pub(super) fn write_values(&mut self, writes: &[KeyValueWrite]) -> Result<u64, Fail> {
+        self.admit_keys(writes.iter().map(KeyChange::of))?;
         let mut deleted = 0;
         for write in writes {
             match write {
@@ -26,6 +28,7 @@ impl Batch<'_> {
         if current.as_deref() != expected {
             return Ok(false);
         }
+        self.admit_keys([new.map_or(KeyChange::Remove(key), |value| KeyChange::Put(key, value.len()))])?;
         match new {
             Some(value) => self.put_value(key.as_bytes(), value)?,
             None => drop(self.remove_value(key.as_bytes())?),

@@ -1,0 +1,236 @@
+//! How is a vector store confined to one scope?
+
+use std::fmt;
+use std::sync::Arc;
+
+use llmspell_state_traits::StateScope;
+
+use super::entry::{Metadata, VectorEntry};
+use super::query::{VectorQuery, VectorResult};
+use super::stats::ScopedStats;
+use super::storage::{OnExisting, VectorStorage};
+use crate::error::{Result, StorageError};
+
+/// A handle that can only touch one scope of a vector store: what an application hands to code that it does not trust.
+///
+/// No method takes a scope, and none returns the store. Entries and queries carry a scope of their own: one that says
+/// nothing ([`StateScope::Global`], the default) means this one, one that names another is refused with
+/// [`OutsideScope`](StorageError::OutsideScope), before the store is asked. What belongs to others can be told neither
+/// from answers nor from errors, statistics or `{:?}`; "not yours" is "not there".
+///
+/// The key-value counterpart is [`ScopedBackend`](crate::ScopedBackend).
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use llmspell_core::{Result, ScopedVectors, StateScope, VectorEntry, VectorQuery, VectorStorage, VectorStorageExt};
+/// async fn plugin(memories: ScopedVectors) -> Result<()> {
+///     memories.insert(vec![VectorEntry::new("note-1", vec![0.1, 0.2, 0.3])]).await?;
+///     memories.search(&VectorQuery::new(vec![0.1, 0.2, 0.3], 10)).await?;
+///     Ok(())
+/// }
+///
+/// # async fn example(storage: Arc<dyn VectorStorage>) -> Result<()> {
+/// plugin(storage.scoped(StateScope::User("ada".to_string()))?).await
+/// # }
+/// ```
+///
+/// The wall is that of Rust: code with `unsafe`, or with the files at hand, is not held by it. Nor does it hide how busy
+/// the machine is.
+#[derive(Clone)]
+pub struct ScopedVectors {
+    storage: Arc<dyn VectorStorage>,
+    scope: StateScope,
+}
+
+/// Says nothing of the store: that would name other scopes.
+impl fmt::Debug for ScopedVectors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScopedVectors")
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ScopedVectors {
+    /// The part of `storage` that belongs to `scope`.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Scope`] if the scope is not valid.
+    pub fn new(storage: Arc<dyn VectorStorage>, scope: StateScope) -> Result<Self> {
+        scope.validate()?;
+        Ok(Self { storage, scope })
+    }
+
+    /// Whose entries these are.
+    #[must_use]
+    pub fn scope(&self) -> &StateScope {
+        &self.scope
+    }
+
+    /// See [`VectorStorage::write`].
+    ///
+    /// # Errors
+    ///
+    /// As there; [`OutsideScope`](StorageError::OutsideScope) if an entry names another scope. Nothing is stored then.
+    pub async fn write(&self, mut entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
+        for entry in &mut entries {
+            self.check(&entry.scope)?;
+            entry.scope = self.scope.clone();
+        }
+        self.storage.write(entries, on_existing).await
+    }
+
+    /// See [`VectorStorage::insert`].
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub async fn insert(&self, entries: Vec<VectorEntry>) -> Result<Vec<String>> {
+        self.write(entries, OnExisting::Refuse).await
+    }
+
+    /// See [`VectorStorage::upsert`].
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub async fn upsert(&self, entries: Vec<VectorEntry>) -> Result<Vec<String>> {
+        self.write(entries, OnExisting::Replace).await
+    }
+
+    /// See [`VectorStorage::search`].
+    ///
+    /// # Errors
+    ///
+    /// As there; [`OutsideScope`](StorageError::OutsideScope) if the query names another scope.
+    pub async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
+        match &query.scopes {
+            None => {
+                self.check(&query.scope)?;
+                self.storage.search_scoped(query, &self.scope).await
+            }
+            Some(scopes) => {
+                // Here nothing is said by default: whoever writes `Global` means it.
+                if let Some(other) = scopes.iter().find(|scope| **scope != self.scope) {
+                    return Err(self.outside(other));
+                }
+                self.storage.search(query).await
+            }
+        }
+    }
+
+    /// One answer for each query, in their order. One bad query fails the call.
+    ///
+    /// # Errors
+    ///
+    /// As [`search`](Self::search).
+    pub async fn search_batch(&self, queries: &[VectorQuery]) -> Result<Vec<Vec<VectorResult>>> {
+        let mut answers = Vec::with_capacity(queries.len());
+        for query in queries {
+            answers.push(self.search(query).await?);
+        }
+        Ok(answers)
+    }
+
+    /// See [`VectorStorage::get`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn get(&self, id: &str) -> Result<Option<VectorEntry>> {
+        self.storage.get(&self.scope, id).await
+    }
+
+    /// See [`VectorStorage::update_metadata`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn update_metadata(&self, id: &str, metadata: Metadata) -> Result<()> {
+        self.storage.update_metadata(&self.scope, id, metadata).await
+    }
+
+    /// See [`VectorStorage::delete`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn delete(&self, ids: &[String]) -> Result<u64> {
+        self.storage.delete(&self.scope, ids).await
+    }
+
+    /// Removes every entry; see [`VectorStorage::delete_scope`]. The handle stays good.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn clear(&self) -> Result<u64> {
+        self.storage.delete_scope(&self.scope).await
+    }
+
+    /// See [`VectorStorage::list`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
+        self.storage.list(&self.scope, after, limit).await
+    }
+
+    /// See [`VectorStorage::count`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn count(&self) -> Result<u64> {
+        self.storage.count(&self.scope).await
+    }
+
+    /// See [`VectorStorage::stats_for_scope`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn stats(&self) -> Result<ScopedStats> {
+        self.storage.stats_for_scope(&self.scope).await
+    }
+
+    /// That a scope which an entry or a query carries is this one, or the default.
+    fn check(&self, named: &StateScope) -> Result<()> {
+        if *named == self.scope || *named == StateScope::Global {
+            Ok(())
+        } else {
+            Err(self.outside(named))
+        }
+    }
+
+    fn outside(&self, named: &StateScope) -> StorageError {
+        StorageError::OutsideScope {
+            scope: self.scope.clone(),
+            named: named.clone(),
+        }
+    }
+}
+
+/// `storage.scoped(scope)` for every store that can be shared: those that are `Clone`, and `Arc<dyn VectorStorage>`.
+pub trait VectorStorageExt {
+    /// The part of the store that belongs to `scope`; see [`ScopedVectors`].
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Scope`] if the scope is not valid.
+    fn scoped(&self, scope: StateScope) -> Result<ScopedVectors>;
+}
+
+impl VectorStorageExt for Arc<dyn VectorStorage> {
+    fn scoped(&self, scope: StateScope) -> Result<ScopedVectors> {
+        ScopedVectors::new(Self::clone(self), scope)
+    }
+}
+
+impl<S: VectorStorage + Clone + 'static> VectorStorageExt for S {
+    fn scoped(&self, scope: StateScope) -> Result<ScopedVectors> {
+        ScopedVectors::new(Arc::new(self.clone()), scope)
+    }
+}

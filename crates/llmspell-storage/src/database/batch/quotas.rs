@@ -1,0 +1,271 @@
+//! What does a quota refuse, and how is counted what a scope holds?
+//!
+//! Only scopes that have a quota are counted, each change by what it adds and takes away. Everything is looked at before
+//! anything is changed, so a request that is refused leaves nothing behind. There is one committer, so no two writers can
+//! both take the last place.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use llmspell_core::{KeyValueWrite, Quota, QuotaStatus, QuotaUsage, ScopedBackend, StateScope, Timestamp};
+
+use super::{Batch, Fail, KV_SCOPE, looking};
+use crate::database::request::PreparedEntry;
+use crate::ids::PointId;
+use crate::record::Record;
+use crate::registry::Space;
+
+/// The quota of a scope as a batch has changed it so far; none if it has none.
+#[derive(Default)]
+pub(super) struct ScopeQuota {
+    status: Option<QuotaStatus>,
+    is_changed: bool,
+}
+
+/// A change of key-value data: which keys, and how long a value they get.
+pub(super) enum KeyChange<'w> {
+    Put(&'w str, usize),
+    Remove(&'w str),
+    RemovePrefix(&'w str),
+}
+
+impl<'w> KeyChange<'w> {
+    pub(super) fn of(write: &'w KeyValueWrite) -> Self {
+        match write {
+            KeyValueWrite::Set { key, value } => Self::Put(key, value.len()),
+            KeyValueWrite::Delete { key } => Self::Remove(key),
+            KeyValueWrite::DeletePrefix { prefix } => Self::RemovePrefix(prefix),
+        }
+    }
+}
+
+impl Batch<'_> {
+    /// The quota of a scope and what it holds now.
+    fn quota(&mut self, scope: &StateScope) -> Result<Option<QuotaStatus>, Fail> {
+        if !self.has_quotas {
+            return Ok(None);
+        }
+        if let Some(known) = self.quotas.get(scope) {
+            return Ok(known.status);
+        }
+        let status = self.rows.quota(scope).map_err(looking)?;
+        let known = ScopeQuota {
+            status,
+            is_changed: false,
+        };
+        self.quotas.insert(scope.clone(), known);
+        Ok(status)
+    }
+
+    /// The scope holds so much from now on; it is known here that it has a quota.
+    fn set_used(&mut self, scope: &StateScope, used: QuotaUsage) {
+        if let Some(ScopeQuota {
+            status: Some(status),
+            is_changed,
+        }) = self.quotas.get_mut(scope)
+        {
+            *is_changed |= status.used != used;
+            status.used = used;
+        }
+    }
+
+    /// Gives a scope a quota or takes it away. Says whether it had one.
+    pub(super) fn set_quota(&mut self, scope: &StateScope, quota: Option<Quota>) -> Result<bool, Fail> {
+        let before = self.quota(scope)?;
+        if quota.is_none() && before.is_none() {
+            return Ok(false);
+        }
+        let status = match (quota, before) {
+            (Some(quota), Some(before)) => Some(QuotaStatus::new(quota, before.used)),
+            (Some(quota), None) => Some(QuotaStatus::new(quota, self.count_all(scope)?)),
+            (None, _) => None,
+        };
+        let known = ScopeQuota {
+            status,
+            is_changed: true,
+        };
+        self.quotas.insert(scope.clone(), known);
+        self.has_quotas = true;
+        self.is_changed = true;
+        Ok(before.is_some())
+    }
+
+    /// What a scope holds that had no quota until now.
+    fn count_all(&mut self, scope: &StateScope) -> Result<QuotaUsage, Fail> {
+        let mut used = QuotaUsage::default();
+        for (space, live, _) in self.live_and_expired(scope, i64::MIN)? {
+            used.vectors += live;
+            used.vector_bytes += live * 4 * space.dim as u64;
+        }
+        let prefix = ScopedBackend::prefix(scope);
+        let lens = self.rows.value_lens(KV_SCOPE, prefix.as_bytes()).map_err(looking)?;
+        used.kv_bytes = lens
+            .into_iter()
+            .map(|(key, len)| (key.len() - prefix.len()) as u64 + len)
+            .sum();
+        Ok(used)
+    }
+
+    /// How many entries of a scope live in each space, and how many of them have expired at `now`.
+    fn live_and_expired(&mut self, scope: &StateScope, now: i64) -> Result<Vec<(Arc<Space>, u64, u64)>, Fail> {
+        let mut counts = Vec::new();
+        for (id, _) in self.shared.space_records() {
+            let space = self.shared.space(id).map_err(looking)?;
+            if let Some(pending) = self.pending(&space, scope)? {
+                let live = pending.state.live_count();
+                let expired = live - pending.state.visible_count(now);
+                counts.push((space, live, expired));
+            }
+        }
+        Ok(counts)
+    }
+
+    // ---- entries ----
+
+    /// That a scope may take in these entries, for those that they replace.
+    pub(super) fn admit_entries(
+        &mut self,
+        space: &Space,
+        scope: &StateScope,
+        came: &[(&PreparedEntry, Timestamp)],
+        gone: &[(PointId, Record)],
+        now: i64,
+    ) -> Result<(), Fail> {
+        let Some(status) = self.quota(scope)? else {
+            return Ok(());
+        };
+        // What has expired counts as long as there is room: then nothing else must be looked at.
+        if status
+            .quota
+            .allows(&changed(status.used, space, came.len(), gone.len()))
+        {
+            return Ok(());
+        }
+        let mut used = status.used;
+        for (other, _, expired) in self.live_and_expired(scope, now)? {
+            used.vectors = used.vectors.saturating_sub(expired);
+            used.vector_bytes = used.vector_bytes.saturating_sub(expired * 4 * other.dim as u64);
+        }
+        let now = Timestamp::from_millis(now);
+        let is_visible = |entry: &PreparedEntry| entry.expires_at.is_none_or(|moment| moment > now);
+        let came = came.iter().filter(|(entry, _)| is_visible(entry)).count();
+        let gone = gone.iter().filter(|(_, record)| !record.is_expired(now)).count();
+        QuotaStatus::new(status.quota, used)
+            .admit(scope, &changed(used, space, came, gone))
+            .map_err(Fail::Request)
+    }
+
+    /// Looks up the quota of a scope of which entries will be removed.
+    pub(super) fn prepare_to_count(&mut self, scope: &StateScope) -> Result<(), Fail> {
+        self.quota(scope).map(drop)
+    }
+
+    /// Counts entries that came and went, in a scope whose quota was looked up.
+    pub(super) fn count_entries(&mut self, space: &Space, scope: &StateScope, came: usize, gone: usize) {
+        if let Some(ScopeQuota {
+            status: Some(status), ..
+        }) = self.quotas.get(scope)
+        {
+            let used = changed(status.used, space, came, gone);
+            self.set_used(scope, used);
+        }
+    }
+
+    // ---- key-value data ----
+
+    /// That the scopes whose keys these are may hold what comes of the changes; counts them.
+    pub(super) fn admit_keys<'w>(&mut self, changes: impl IntoIterator<Item = KeyChange<'w>>) -> Result<(), Fail> {
+        if !self.has_quotas {
+            return Ok(());
+        }
+        let mut keys = KeyBytes::default();
+        for change in changes {
+            match change {
+                KeyChange::Put(key, len) => self.change_key(&mut keys, key, Some(len as u64))?,
+                KeyChange::Remove(key) => self.change_key(&mut keys, key, None)?,
+                KeyChange::RemovePrefix(prefix) => {
+                    let stored = self.rows.keys(KV_SCOPE, prefix.as_bytes()).map_err(looking)?;
+                    let stored = stored.into_iter().filter_map(|key| String::from_utf8(key).ok());
+                    let put = keys.now.keys().filter(|key| key.starts_with(prefix)).cloned();
+                    let all: Vec<String> = stored.chain(put).collect();
+                    for key in all {
+                        self.change_key(&mut keys, &key, None)?;
+                    }
+                }
+            }
+        }
+        // In order, so that the same batch is always refused with the same words.
+        let mut after = Vec::with_capacity(keys.changed.len());
+        for (scope, (came, gone)) in keys.changed {
+            if let Some(status) = self.quota(&scope)? {
+                let mut used = status.used;
+                used.kv_bytes = used.kv_bytes.saturating_add(came).saturating_sub(gone);
+                status.admit(&scope, &used).map_err(Fail::Request)?;
+                after.push((scope, used));
+            }
+        }
+        for (scope, used) in after {
+            self.set_used(&scope, used);
+        }
+        Ok(())
+    }
+
+    /// Notes that a key gets a value of so many bytes, or none.
+    fn change_key(&mut self, keys: &mut KeyBytes, key: &str, value_len: Option<u64>) -> Result<(), Fail> {
+        let Some((scope, inner)) = ScopedBackend::split_key(key) else {
+            return Ok(());
+        };
+        if self.quota(&scope)?.is_none() {
+            return Ok(());
+        }
+        let bytes = |len: u64| inner.len() as u64 + len;
+        let gone = match keys.now.get(key) {
+            Some(bytes) => *bytes,
+            None => {
+                let len = self.rows.value_len(KV_SCOPE, key.as_bytes()).map_err(looking)?;
+                len.map_or(0, bytes)
+            }
+        };
+        let came = value_len.map_or(0, bytes);
+        let changed = keys.changed.entry(scope).or_default();
+        *changed = (changed.0 + came, changed.1 + gone);
+        keys.now.insert(key.to_string(), came);
+        Ok(())
+    }
+
+    // ---- the end ----
+
+    /// Writes the rows that changed. Says whether any scope has a quota now.
+    pub(super) fn finish_quotas(&mut self) -> llmspell_core::Result<bool> {
+        let mut is_any_removed = false;
+        for (scope, known) in self.quotas.iter().filter(|(_, known)| known.is_changed) {
+            self.rows.set_quota(scope, known.status.as_ref())?;
+            is_any_removed |= known.status.is_none();
+        }
+        if is_any_removed {
+            self.has_quotas = self.rows.has_quotas()?;
+        }
+        Ok(self.has_quotas)
+    }
+}
+
+/// What a request changes of the keys of scopes with a quota.
+#[derive(Default)]
+struct KeyBytes {
+    /// Bytes of each key and its value, as of the last change of it; zero once it is removed.
+    now: HashMap<String, u64>,
+    /// Bytes that came and went, by scope.
+    changed: BTreeMap<StateScope, (u64, u64)>,
+}
+
+fn changed(used: QuotaUsage, space: &Space, came: usize, gone: usize) -> QuotaUsage {
+    let (came, gone) = (came as u64, gone as u64);
+    let bytes = 4 * space.dim as u64;
+    let mut after = used;
+    after.vectors = used.vectors.saturating_add(came).saturating_sub(gone);
+    after.vector_bytes = used
+        .vector_bytes
+        .saturating_add(came * bytes)
+        .saturating_sub(gone * bytes);
+    after
+}

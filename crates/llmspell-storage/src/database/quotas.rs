@@ -1,0 +1,122 @@
+//! How much may a scope hold, and how much does it?
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use llmspell_core::{Quota, QuotaStatus, QuotaUsage, Result, ScopedBackend, StateScope};
+
+use super::Database;
+use super::batch::KV_SCOPE;
+use super::request::Request;
+use super::shared::Shared;
+use crate::report::CheckSection;
+use crate::truth::Read;
+
+impl Database {
+    /// Limits what a scope may hold, in all vector spaces and in its key-value data, in place of the quota it had.
+    ///
+    /// From the next write on, exactly, whoever writes: a batch that would exceed it is refused whole with
+    /// [`QuotaExceeded`](crate::StorageError::QuotaExceeded). What is there already stays, and what frees room is never
+    /// refused. It is kept across restarts, and when the scope is deleted; the scope need not exist yet.
+    ///
+    /// Key-value data counts if it was written through a [`ScopedBackend`]. The first quota of a scope takes as long as
+    /// reading the scope's keys; after that each write counts what it changes. Scopes without a quota cost nothing.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad scope; `Data`, `Io` or `Closed` when it cannot be counted or made durable.
+    pub async fn set_quota(&self, scope: &StateScope, quota: Quota) -> Result<()> {
+        self.change_quota(scope, Some(quota)).await.map(drop)
+    }
+
+    /// Lets a scope hold as much as it likes again. Says whether it had a quota.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_quota`](Self::set_quota).
+    pub async fn remove_quota(&self, scope: &StateScope) -> Result<bool> {
+        self.change_quota(scope, None).await
+    }
+
+    async fn change_quota(&self, scope: &StateScope, quota: Option<Quota>) -> Result<bool> {
+        scope.validate()?;
+        let scope = scope.clone();
+        self.inner
+            .request(|reply| Request::SetQuota { scope, quota, reply })
+            .await
+    }
+
+    /// The quota of a scope and how much of it is used; none if it has none.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad scope; `Data` or `Io` when it cannot be read.
+    pub async fn quota(&self, scope: &StateScope) -> Result<Option<QuotaStatus>> {
+        scope.validate()?;
+        let (shared, scope) = (Arc::clone(&self.inner.shared), scope.clone());
+        self.inner
+            .run(move || status(&shared, &scope, shared.clock.now()))
+            .await
+    }
+}
+
+/// The quota of a scope and how much of it is used at `now`, in milliseconds since 1970.
+pub(crate) fn status(shared: &Shared, scope: &StateScope, now: i64) -> Result<Option<QuotaStatus>> {
+    if !shared.has_quotas.load(Ordering::SeqCst) {
+        return Ok(None);
+    }
+    let read = shared.truth.read()?;
+    let Some(mut status) = read.quota(scope)? else {
+        return Ok(None);
+    };
+    for (space, record) in shared.space_records() {
+        if let Some(scope_id) = read.scope_id(space, scope)? {
+            let state = read.state(scope_id)?;
+            let expired = state.live_count() - state.visible_count(now);
+            let used = &mut status.used;
+            used.vectors = used.vectors.saturating_sub(expired);
+            used.vector_bytes = used.vector_bytes.saturating_sub(expired * 4 * record.dim as u64);
+        }
+    }
+    Ok(Some(status))
+}
+
+/// That what is counted for every scope with a quota is what it holds; nothing if no scope has one.
+pub(super) fn check(shared: &Shared, read: &Read) -> Result<Option<CheckSection>> {
+    let rows = read.quotas()?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let mut section = CheckSection::new("quotas");
+    for row in rows {
+        let Some((scope, status)) = section.note(row)? else {
+            continue;
+        };
+        let counted = status.used;
+        // What is damaged in the scope is found where the scope is checked.
+        if let Ok(held) = count(shared, read, &scope)
+            && held != counted
+        {
+            let problem = format!("quota of `{scope}`: it holds {held:?}, counted were {counted:?}");
+            section.problems.push(problem);
+        }
+    }
+    Ok(Some(section))
+}
+
+fn count(shared: &Shared, read: &Read, scope: &StateScope) -> Result<QuotaUsage> {
+    let mut held = QuotaUsage::default();
+    for (space, record) in shared.space_records() {
+        if let Some(scope_id) = read.scope_id(space, scope)? {
+            let live = read.state(scope_id)?.live_count();
+            held.vectors += live;
+            held.vector_bytes += live * 4 * record.dim as u64;
+        }
+    }
+    let prefix = ScopedBackend::prefix(scope);
+    read.visit_values(KV_SCOPE, prefix.as_bytes(), None, |key, value| {
+        held.kv_bytes += (key.len() - prefix.len() + value()?.len()) as u64;
+        Ok(true)
+    })?;
+    Ok(held)
+}

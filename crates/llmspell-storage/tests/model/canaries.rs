@@ -1,0 +1,292 @@
+//! Does anything that a handle for one scope returns hold a word of another scope?
+//!
+//! Whoever holds A's handles (vectors and keys) tries ids, scopes, filters and keys of B, and input that is refused. Each
+//! of B's records has a canary: in its id, its metadata, its vector, its keys and values. No answer to A and no error has
+//! one. `LLMSPELL_ISOLATION_CASES` programs; `cargo xtask soak` runs more.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use llmspell_storage::{
+    Database, DatabaseOptions, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, Result, ScopedBackend,
+    ScopedVectors, StateScope, StorageBackend, VectorEntry, VectorQuery, VectorStorage, VectorStorageExt,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::json;
+
+use crate::block_on;
+use crate::program::{DIM, scope, setting};
+
+/// In every text of B.
+const CANARY: &str = "canary-5f1e";
+/// In every vector of B. No vector of A has it, and no distance to one comes out as it.
+const CANARY_COMPONENT: f32 = 31337.25;
+
+/// What A tries; numbers are small, so that it meets what B has.
+#[derive(Debug, Clone)]
+enum Try {
+    Write {
+        id: u8,
+        of: u8,
+        width: usize,
+        replace: bool,
+    },
+    Search {
+        of: Vec<u8>,
+        is_list: bool,
+        k: usize,
+        near_b: bool,
+        filter: Option<u8>,
+    },
+    Get(u8),
+    Update(u8),
+    Delete(u8),
+    Page(usize),
+    Counts,
+    Clear,
+    Key {
+        key: u8,
+        verb: u8,
+    },
+    Text,
+}
+
+/// What B does meanwhile, in any scope but A's.
+#[derive(Debug, Clone)]
+struct Deed {
+    of: u8,
+    id: u8,
+    verb: u8,
+}
+
+fn attempts() -> impl Strategy<Value = Try> {
+    prop_oneof![
+        4 => (0..12_u8, 0..4_u8, 3..6_usize, any::<bool>())
+            .prop_map(|(id, of, width, replace)| Try::Write { id, of, width, replace }),
+        6 => (vec(0..4_u8, 0..4), any::<bool>(), 0..20_usize, any::<bool>(), prop::option::of(0..4_u8))
+            .prop_map(|(of, is_list, k, near_b, filter)| Try::Search { of, is_list, k, near_b, filter }),
+        2 => (0..12_u8).prop_map(Try::Get),
+        2 => (0..12_u8).prop_map(Try::Update),
+        2 => (0..12_u8).prop_map(Try::Delete),
+        2 => (0..12_usize).prop_map(Try::Page),
+        2 => Just(Try::Counts),
+        1 => Just(Try::Clear),
+        4 => (0..6_u8, 0..7_u8).prop_map(|(key, verb)| Try::Key { key, verb }),
+        1 => Just(Try::Text),
+    ]
+}
+
+fn deeds() -> impl Strategy<Value = Deed> {
+    let of = prop_oneof![Just(0_u8), 2..4_u8];
+    (of, 0..12_u8, 0..8_u8).prop_map(|(of, id, verb)| Deed { of, id, verb })
+}
+
+/// Ids that both have, and some that only B has.
+fn id(number: u8) -> String {
+    format!("id-{number:02}")
+}
+
+/// Keys inside a scope, some of which look like the way into another.
+fn key(number: u8) -> &'static str {
+    ["k", "5:user:ab/k", "../k", "/", "11:custom:user:a/k", "6:global/k"][usize::from(number) % 6]
+}
+
+struct Place {
+    database: Database,
+    vectors: HNSWVectorStorage,
+    handle: ScopedVectors,
+    keys: ScopedBackend,
+}
+
+impl Place {
+    async fn new(dir: &std::path::Path) -> Self {
+        let database = DatabaseOptions::new().graph_points_min(3).open(dir).await.unwrap();
+        let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
+        let vectors = database.vectors("model", DIM, config).await.unwrap();
+        Self {
+            handle: vectors.scoped(scope(1)).unwrap(),
+            keys: keys_of(&database, scope(1)),
+            database,
+            vectors,
+        }
+    }
+
+    async fn happen(&self, deed: &Deed) {
+        let Deed { of, id: number, verb } = deed;
+        let text = format!("{CANARY} {number}");
+        let names = [id(*number), format!("{CANARY}-{number}")];
+        let entries = names.iter().map(|name| {
+            VectorEntry::new(name, vec![CANARY_COMPONENT, f32::from(*number), 1.0, 1.0])
+                .with_scope(scope(*of))
+                .with_metadata(json!({ "color": number % 3, "note": text, CANARY: text }))
+        });
+        let keys = keys_of(&self.database, scope(*of));
+        match verb {
+            0..4 => drop(self.vectors.upsert(entries.collect()).await.unwrap()),
+            4 => drop(self.vectors.delete(&scope(*of), &names).await.unwrap()),
+            5 => self.vectors.build_index().await.unwrap(),
+            _ => {
+                keys.set(key(*number), text.clone().into_bytes()).await.unwrap();
+                keys.set(&format!("{CANARY}/{number}"), text.into_bytes())
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+
+    /// Everything that A can see of what it tries.
+    async fn answer(&self, attempt: &Try) -> String {
+        let mut seen = String::new();
+        match attempt {
+            Try::Write {
+                id: number,
+                of,
+                width,
+                replace,
+            } => {
+                let entry = VectorEntry::new(id(*number), vec![f32::from(*number); *width]).with_scope(scope(*of));
+                let result = if *replace {
+                    self.handle.upsert(vec![entry]).await
+                } else {
+                    self.handle.insert(vec![entry]).await
+                };
+                if let Ok(ids) = &result {
+                    assert_eq!(self.handle.get(&ids[0]).await.unwrap().unwrap().scope, scope(1));
+                }
+                note(&mut seen, result);
+            }
+            Try::Search {
+                of,
+                is_list,
+                k,
+                near_b,
+                filter,
+            } => {
+                let first = if *near_b { CANARY_COMPONENT - 1.0 } else { 1.0 };
+                let mut query = VectorQuery::new(vec![first, 1.0, 1.0, 1.0], *k).with_vectors(true);
+                query.filter = filter.map(|kind| match kind {
+                    0 => Filter::eq("color", 1),
+                    1 => Filter::exists("note"),
+                    2 => Filter::starts_with("note", "can"),
+                    _ => Filter::not(Filter::eq("color", 7)),
+                });
+                query = match of.first() {
+                    Some(first) if !is_list => query.with_scope(scope(*first)),
+                    _ => query.with_scopes(of.iter().map(|number| scope(*number))),
+                };
+                note(&mut seen, self.handle.search(&query).await);
+                note(&mut seen, self.handle.search_batch(&[query]).await);
+            }
+            Try::Get(number) => note(&mut seen, self.handle.get(&id(*number)).await),
+            Try::Update(number) => {
+                let fields = json!({"color": 1}).as_object().cloned().unwrap();
+                note(&mut seen, self.handle.update_metadata(&id(*number), fields).await);
+            }
+            Try::Delete(number) => note(&mut seen, self.handle.delete(&[id(*number), String::from("c")]).await),
+            Try::Page(limit) => note(&mut seen, self.handle.list(None, *limit).await),
+            Try::Counts => {
+                note(&mut seen, self.handle.count().await);
+                note(&mut seen, self.handle.stats().await);
+            }
+            Try::Clear => note(&mut seen, self.handle.clear().await),
+            Try::Key { key: number, verb } => match verb {
+                0 => note(&mut seen, self.keys.set(key(*number), vec![*number]).await),
+                1 => note(&mut seen, self.keys.get(key(*number)).await),
+                2 => note(&mut seen, self.keys.delete(key(*number)).await),
+                3 => note(&mut seen, self.keys.list_keys("").await),
+                4 => note(&mut seen, self.keys.scan(key(*number), None, 10).await),
+                5 => note(
+                    &mut seen,
+                    self.keys.compare_and_swap(key(*number), None, Some(vec![1])).await,
+                ),
+                _ => note(&mut seen, self.keys.clear().await),
+            },
+            Try::Text => write!(seen, "{:?} {:?}", self.handle, self.keys).unwrap(),
+        }
+        seen
+    }
+}
+
+fn keys_of(database: &Database, scope: StateScope) -> ScopedBackend {
+    ScopedBackend::new(Arc::new(database.kv()), scope).unwrap()
+}
+
+/// Every form in which somebody could read a result. Bytes as text, too.
+fn note<T: std::fmt::Debug>(seen: &mut String, result: Result<T>) {
+    match result {
+        Ok(value) => {
+            let text = format!("{value:?}");
+            let bytes: Vec<u8> = text
+                .split(|c: char| !c.is_ascii_digit())
+                .filter_map(|n| n.parse().ok())
+                .collect();
+            write!(seen, "{text} {}", String::from_utf8_lossy(&bytes)).unwrap();
+        }
+        Err(error) => {
+            write!(seen, "{error} {error:?}").unwrap();
+            let mut cause = std::error::Error::source(&error);
+            while let Some(source) = cause {
+                write!(seen, " {source}").unwrap();
+                cause = source.source();
+            }
+        }
+    }
+}
+
+fn has_canary(seen: &str) -> bool {
+    seen.contains("canary") || seen.contains("31337.25")
+}
+
+#[test]
+fn nothing_that_one_scope_is_told_holds_a_word_of_another() {
+    let cases = setting("LLMSPELL_ISOLATION_CASES", 12);
+    let config = Config {
+        cases: u32::try_from(cases).unwrap(),
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let programs = vec((deeds(), attempts()), 1..60);
+    let result = TestRunner::new(config).run(&programs, |steps| {
+        block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let place = Place::new(&dir.path().join("db")).await;
+            for (deed, attempt) in &steps {
+                place.happen(deed).await;
+                let seen = place.answer(attempt).await;
+                prop_assert!(!has_canary(&seen), "{attempt:?} was told {seen}");
+            }
+            Ok(())
+        })
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// The canaries are there and would be seen: whoever is given B's handles, or the store, meets them.
+#[test]
+fn a_canary_is_seen_by_whoever_is_given_the_other_scope() {
+    block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut place = Place::new(&dir.path().join("db")).await;
+        place.happen(&Deed { of: 2, id: 0, verb: 0 }).await;
+        place.happen(&Deed { of: 2, id: 0, verb: 7 }).await;
+        (place.handle, place.keys) = (
+            place.vectors.scoped(scope(2)).unwrap(),
+            keys_of(&place.database, scope(2)),
+        );
+        let search = Try::Search {
+            of: vec![2],
+            is_list: false,
+            k: 1,
+            near_b: true,
+            filter: None,
+        };
+        let list_keys = Try::Key { key: 0, verb: 3 };
+        let get_value = Try::Key { key: 0, verb: 1 };
+        for attempt in [search, Try::Get(0), Try::Page(5), list_keys, get_value] {
+            let seen = place.answer(&attempt).await;
+            assert!(has_canary(&seen), "{attempt:?} was told {seen}");
+        }
+    });
+}
