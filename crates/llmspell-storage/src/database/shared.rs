@@ -31,6 +31,7 @@ pub(crate) struct Shared {
     pub(super) free_bytes_min: u64,
     pub(crate) queue: Arc<IndexQueue>,
     graph_points_min: u64,
+    metadata_points_min: u64,
     spaces: RwLock<BTreeMap<SpaceId, KnownSpace>>,
     poisoned: OnceLock<String>,
     /// Held until the last of us is gone.
@@ -65,6 +66,7 @@ impl Shared {
             free_bytes_min: options.free_bytes_min,
             queue: Arc::default(),
             graph_points_min: options.graph_points_min,
+            metadata_points_min: options.metadata_points_min,
             spaces: RwLock::new(spaces.into_iter().map(known).collect()),
             poisoned: OnceLock::new(),
             _lock: lock,
@@ -121,7 +123,10 @@ impl Shared {
                     .is_ok_and(|row| row.is_none_or(|row| (row.lsn, row.number) != (lsn, number)))
             });
         }
-        let (queue, min) = (Arc::clone(&self.queue), self.graph_points_min);
+        let (queue, min) = (
+            Arc::clone(&self.queue),
+            (self.graph_points_min, self.metadata_points_min),
+        );
         let space = Arc::new(Space::new(
             id,
             (name, dim, config),
