@@ -39,6 +39,6 @@ pub use quota::{Quota, QuotaStatus, QuotaUsage};
 pub use timestamp::Timestamp;
 pub use vector::validate as validate_vectors;
 pub use vector::{
-    DistanceMetric, HNSWConfig, IndexStats, IntoMetadata, Memory, Metadata, OnExisting, ScopedStats, ScopedVectors,
-    StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage, VectorStorageExt,
+    DistanceMetric, FacetValue, HNSWConfig, IndexStats, IntoMetadata, Memory, Metadata, OnExisting, ScopedStats,
+    ScopedVectors, StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage, VectorStorageExt,
 };

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{bench, completions, delete, demo, get, import, index, kv, list, recall, scope, search};
+use crate::commands::{
+    bench, completions, count, delete, demo, facet, get, import, index, kv, list, recall, scope, search,
+};
 use crate::scope_arg::ScopeArg;
 
 /// Space that calls are about unless they say otherwise.
@@ -17,6 +19,7 @@ Examples:
   llmspell-storage --db memory.db --scope user:ada search --vector question.npy -k 5
   llmspell-storage --db memory.db --scope user:ada search --like note-7 --filter lang=en
   llmspell-storage --db memory.db search --vector question.npy --scope user:ada --scope global
+  llmspell-storage --db memory.db delete --filter 'year < 2020' --dry-run
   llmspell-storage --db memory.db --json list --all --vectors > backup.jsonl
   llmspell-storage --db memory.db kv set theme dark
   llmspell-storage --db memory.db check
@@ -86,9 +89,11 @@ pub(crate) enum Command {
     /// List the entries of a scope, ordered by id
     List(list::ListArgs),
     /// Count the entries of a scope
-    Count,
-    /// Delete entries by id
+    Count(count::CountArgs),
+    /// Delete entries by id or by a filter
     Delete(delete::DeleteArgs),
+    /// Show which values a field has, and how often
+    Facet(facet::FacetArgs),
     /// List, limit or remove scopes
     #[command(subcommand)]
     Scope(scope::ScopeCommand),

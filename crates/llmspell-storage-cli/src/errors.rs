@@ -12,7 +12,7 @@ const EXIT_USAGE: u8 = 64;
 
 /// How a filter is written.
 pub(crate) const FILTER_HINT: &str =
-    "write field=value, or JSON such as {\"eq\":{\"field\":\"lang\",\"value\":\"en\"}}";
+    "write field=value, 'size > 100 and lang = \"en\"', or JSON such as {\"eq\":{\"field\":\"lang\",\"value\":\"en\"}}";
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]

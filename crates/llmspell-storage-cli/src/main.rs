@@ -6,6 +6,7 @@
 //! |-----------------|---------------------------------------------------------|
 //! | `args.rs`       | what can be asked, and with which words?                |
 //! | `scope_arg.rs`  | how is a scope written on a command line and in a file? |
+//! | `filter_arg.rs` | how is a filter written on a command line?               |
 //! | `memory_arg.rs` | how is a memory tier written on a command line?          |
 //! | `session.rs`    | which database, space and scope is this call about?     |
 //! | `input/`        | how do vectors get in? JSONL, `.npy`, `.fvecs`          |
@@ -21,6 +22,7 @@
 mod args;
 mod commands;
 mod errors;
+mod filter_arg;
 mod input;
 mod measure;
 mod memory_arg;

@@ -27,7 +27,7 @@ fn a_wrong_call_is_64() {
     }
     place
         .run(["search", "--like", "east", "--filter", "lang"])
-        .fails(64, "neither FIELD=VALUE nor JSON");
+        .fails(64, "column 5: expected");
     place.run(["kv", "get", ""]).fails(64, "the key is empty");
     place.run(["list", "--limit", "x"]).fails(64, "invalid value");
 }

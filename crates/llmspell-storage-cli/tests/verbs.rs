@@ -157,6 +157,37 @@ fn search_narrows_by_filter_and_threshold() {
 }
 
 #[test]
+fn count_list_facet_and_delete_narrow_by_filter() {
+    let place = Workplace::with_notes();
+    let run = |args: &[&str]| {
+        let all = ["--json", "--scope", "user:ada"].into_iter().chain(args.to_vec());
+        place.run(all).succeeds().json()
+    };
+    let narrow = "n > 1 and lang = \"en\"";
+    assert_eq!(run(&["count", "--filter", narrow])[0]["count"], 1);
+    let listed = run(&["list", "--filter", narrow]);
+    assert_eq!((listed.len(), &listed[0]["id"]), (1, &json!("north")));
+    assert_eq!(
+        run(&["facet", "lang", "--filter", "n <= 2"]),
+        [json!({"value": "en", "count": 2})]
+    );
+    let all = run(&["count"])[0]["count"].clone();
+    let would = run(&["delete", "--filter", narrow, "--dry-run"]);
+    assert_eq!(would[0]["would_be_deleted"], 1);
+    assert_eq!(run(&["count"])[0]["count"], all, "a dry run deletes nothing");
+    assert_eq!(run(&["delete", "--filter", narrow])[0]["deleted"], 1);
+    assert_eq!(run(&["count", "--filter", narrow])[0]["count"], 0);
+    place
+        .run(["delete", "north", "--dry-run"])
+        .fails(64, "cannot be used with");
+    place.run(["delete", "--dry-run"]).fails(64, "");
+    place
+        .run(["delete", "north", "--filter", "true"])
+        .fails(64, "cannot be used with");
+    place.run(["delete"]).fails(64, "");
+}
+
+#[test]
 fn tables_are_for_people_and_fit_a_hundred_columns() {
     let place = Workplace::new();
     let long = format!(

@@ -83,6 +83,7 @@ mod ids;
 mod index_files;
 mod index_queue;
 mod indexer;
+mod metadata_index;
 mod namespace;
 mod op;
 mod options;
@@ -106,8 +107,13 @@ pub use database::{Database, DatabaseStats, SpaceInfo};
 pub use export::{export, export_with};
 pub use hnsw::{DEFAULT_SPACE, HNSWVectorStorage};
 pub use llmspell_core::*;
+pub use metadata_index::{
+    Candidates, DEFAULT_INDEX_BYTES, DEFAULT_INDEX_BYTES_PER_POINT, IndexType, LEARNED_FIELDS_MAX, MetadataIndex,
+    MetadataIndexConfig,
+};
 pub use options::{
-    DEFAULT_CACHE_BYTES, DEFAULT_FREE_BYTES_MIN, DEFAULT_GRAPH_POINTS_MIN, DEFAULT_VERIFY_BYTES_MAX, DatabaseOptions,
+    DEFAULT_CACHE_BYTES, DEFAULT_FREE_BYTES_MIN, DEFAULT_GRAPH_POINTS_MIN, DEFAULT_METADATA_POINTS_MIN,
+    DEFAULT_VERIFY_BYTES_MAX, DatabaseOptions,
 };
 pub use report::{CheckReport, CheckSection};
 

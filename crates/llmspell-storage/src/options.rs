@@ -11,6 +11,9 @@ pub const DEFAULT_VERIFY_BYTES_MAX: u64 = 256 << 20;
 /// Default of [`DatabaseOptions::graph_points_min`].
 pub const DEFAULT_GRAPH_POINTS_MIN: u64 = 4_096;
 
+/// Default of [`DatabaseOptions::metadata_points_min`].
+pub const DEFAULT_METADATA_POINTS_MIN: u64 = 256;
+
 /// How a [`Database`](crate::Database) is opened.
 ///
 /// ```no_run
@@ -27,6 +30,7 @@ pub struct DatabaseOptions {
     pub(crate) free_bytes_min: u64,
     pub(crate) verify_bytes_max: u64,
     pub(crate) graph_points_min: u64,
+    pub(crate) metadata_points_min: u64,
     pub(crate) must_exist: bool,
 }
 
@@ -37,6 +41,7 @@ impl Default for DatabaseOptions {
             free_bytes_min: DEFAULT_FREE_BYTES_MIN,
             verify_bytes_max: DEFAULT_VERIFY_BYTES_MAX,
             graph_points_min: DEFAULT_GRAPH_POINTS_MIN,
+            metadata_points_min: DEFAULT_METADATA_POINTS_MIN,
             must_exist: false,
         }
     }
@@ -92,6 +97,15 @@ impl DatabaseOptions {
     #[must_use]
     pub fn graph_points_min(mut self, points: u64) -> Self {
         self.graph_points_min = points.max(1);
+        self
+    }
+
+    /// Entries from which on a scope gets an index of its metadata, built by the first filter after opening and kept in
+    /// RAM while the scope is loaded; default [`DEFAULT_METADATA_POINTS_MIN`]. In smaller scopes filters look at every
+    /// entry.
+    #[must_use]
+    pub fn metadata_points_min(mut self, points: u64) -> Self {
+        self.metadata_points_min = points;
         self
     }
 

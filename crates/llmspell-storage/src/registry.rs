@@ -47,6 +47,8 @@ pub(crate) struct Space {
     removals: AtomicU64,
     /// Living points from which on a namespace gets a graph.
     graph_points_min: u64,
+    /// Living points from which on filters get an index.
+    metadata_points_min: u64,
     /// Who looks after the graphs.
     pub(crate) queue: Arc<IndexQueue>,
     /// Where index files are; none in RAM.
@@ -63,7 +65,7 @@ impl Space {
         slots: SlotStore,
         disk: Option<Arc<dyn Disk>>,
         queue: Arc<IndexQueue>,
-        graph_points_min: u64,
+        (graph_points_min, metadata_points_min): (u64, u64),
     ) -> Self {
         Self {
             id,
@@ -75,6 +77,7 @@ impl Space {
             loaded: RwLock::default(),
             removals: AtomicU64::new(0),
             graph_points_min,
+            metadata_points_min,
             queue,
             disk,
             scratch: Mutex::default(),
@@ -115,6 +118,11 @@ impl Space {
     /// Living points from which on a namespace gets a graph.
     pub(crate) fn graph_points_min(&self) -> u64 {
         self.graph_points_min
+    }
+
+    /// Living points from which on filters get an index of the metadata.
+    pub(crate) fn metadata_points_min(&self) -> u64 {
+        self.metadata_points_min
     }
 
     /// Memory for a search.

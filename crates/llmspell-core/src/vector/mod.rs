@@ -23,7 +23,7 @@ pub mod validate;
 pub use config::{HNSWConfig, Memory};
 pub use entry::{IntoMetadata, Metadata, VectorEntry};
 pub use metric::DistanceMetric;
-pub use query::{VectorQuery, VectorResult};
+pub use query::{FacetValue, VectorQuery, VectorResult};
 pub use scoped::{ScopedVectors, VectorStorageExt};
 pub use stats::{IndexStats, ScopedStats, StorageStats};
 pub use storage::{OnExisting, VectorStorage};

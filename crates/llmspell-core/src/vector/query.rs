@@ -1,12 +1,13 @@
 //! What is asked, and what is answered?
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 
 use llmspell_state_traits::StateScope;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Metadata;
-use crate::filter::Filter;
+use crate::filter::{Filter, Scalar};
 
 /// The `k` entries that are nearest to a vector: of one scope, or of several together.
 ///
@@ -145,6 +146,26 @@ impl VectorQuery {
     pub fn with_vectors(mut self, include: bool) -> Self {
         self.include_vectors = include;
         self
+    }
+}
+
+/// A value that a field has, and how often.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FacetValue {
+    /// Null, a boolean, a number or a string.
+    pub value: Scalar,
+    /// Entries that have it, as their value or as an element of their array.
+    pub count: u64,
+}
+
+impl FacetValue {
+    /// The most frequent of these values. For implementers.
+    #[must_use]
+    pub fn most_frequent(counts: HashMap<Scalar, u64>, limit: usize) -> Vec<Self> {
+        let mut values: Vec<Self> = counts.into_iter().map(|(value, count)| Self { value, count }).collect();
+        values.sort_by_cached_key(|facet| (Reverse(facet.count), facet.value.to_string()));
+        values.truncate(limit);
+        values
     }
 }
 

@@ -1,14 +1,18 @@
 //! What does a vector store promise?
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use async_trait::async_trait;
 use llmspell_state_traits::StateScope;
 
 use super::entry::{Metadata, VectorEntry};
-use super::query::{VectorQuery, VectorResult};
+use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::stats::{ScopedStats, StorageStats};
 use crate::error::Result;
+use crate::filter::{DateFields, FieldPath, Filter, Scalar};
+use crate::limits::PAGE_MAX;
+use crate::validate_key_value::page as validate_page;
 
 /// Vectors with ids and metadata, each in the scope of its owner.
 ///
@@ -176,6 +180,116 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
             answers.push(self.search(query).await?);
         }
         Ok(answers)
+    }
+
+    /// Number of entries in a scope that match a filter.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad scope or filter; `Data` or `Io` when entries cannot be read.
+    async fn count_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
+        let mut count = 0;
+        let mut after = None;
+        loop {
+            let page = self.list_matching(scope, filter, after.as_deref(), PAGE_MAX).await?;
+            count += page.len() as u64;
+            match page.last() {
+                Some(last) if page.len() == PAGE_MAX => after = Some(last.id.clone()),
+                _ => return Ok(count),
+            }
+        }
+    }
+
+    /// [`list`](Self::list) of the entries that match a filter.
+    ///
+    /// # Errors
+    ///
+    /// As [`list`](Self::list); `Invalid` for a bad filter too.
+    async fn list_matching(
+        &self,
+        scope: &StateScope,
+        filter: &Filter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<VectorEntry>> {
+        let filter = filter.compile(&DateFields::none())?;
+        validate_page(limit)?;
+        let mut found = Vec::new();
+        let mut after = after.map(str::to_string);
+        loop {
+            let page = self.list(scope, after.as_deref(), PAGE_MAX).await?;
+            let is_last = page.len() < PAGE_MAX;
+            after = page.last().map(|last| last.id.clone());
+            let nothing = Metadata::new();
+            let matches = |entry: &VectorEntry| filter.matches(entry.metadata.as_object().unwrap_or(&nothing));
+            found.extend(page.into_iter().filter(matches).take(limit - found.len()));
+            if is_last || found.len() == limit {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Removes the entries that match a filter, and says how many they were. To remove all of them say so, by
+    /// [`Filter::all`]: a filter without conditions is refused.
+    ///
+    /// Entries that match when the call begins are removed, in batches of up to 10,000, each of them whole or not at all;
+    /// those written meanwhile may stay. No entry is removed that does not match.
+    ///
+    /// # Errors
+    ///
+    /// As [`delete`](Self::delete); `Invalid` for a bad filter too.
+    async fn delete_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
+        let mut count = 0;
+        let mut after = None;
+        loop {
+            let page = self.list_matching(scope, filter, after.as_deref(), PAGE_MAX).await?;
+            let ids: Vec<String> = page.into_iter().map(|entry| entry.id).collect();
+            count += self.delete(scope, &ids).await?;
+            if ids.len() < PAGE_MAX {
+                return Ok(count);
+            }
+            after = ids.last().cloned();
+        }
+    }
+
+    /// The values of a field among the entries of a scope that match a filter, with how many entries have each: most
+    /// frequent first, equal counts in no particular order, at most `limit`, which is 1 to
+    /// [`PAGE_MAX`](crate::limits::PAGE_MAX).
+    ///
+    /// An array counts for each of its different elements, once per entry. Entries without the field do not count, nor do
+    /// objects, or arrays within arrays.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad scope, field, filter or limit; `Data` or `Io` when entries cannot be read.
+    async fn facet(
+        &self,
+        scope: &StateScope,
+        field: &FieldPath,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<FacetValue>> {
+        Filter::exists(field.clone()).validate()?;
+        validate_page(limit)?;
+        let mut counts: HashMap<Scalar, u64> = HashMap::new();
+        let mut after = None;
+        loop {
+            let page = self.list_matching(scope, filter, after.as_deref(), PAGE_MAX).await?;
+            for entry in &page {
+                let Some(value) = entry.metadata.as_object().and_then(|fields| field.find(fields)) else {
+                    continue;
+                };
+                let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+                let scalars: HashSet<Scalar> = values.iter().filter_map(|value| Scalar::try_from(value).ok()).collect();
+                for scalar in scalars {
+                    *counts.entry(scalar).or_default() += 1;
+                }
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE_MAX => after = Some(last.id.clone()),
+                _ => return Ok(FacetValue::most_frequent(counts, limit)),
+            }
+        }
     }
 
     /// Number of entries in a scope.

@@ -1,16 +1,30 @@
 //! `count`: how many entries does a scope have?
 
+use clap::Args;
 use llmspell_storage::VectorStorage;
 use serde_json::json;
 
 use crate::errors::CliError;
+use crate::filter_arg::FilterArgs;
 use crate::output::Output;
 use crate::session::Session;
 
-pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
+/// Count the entries of a scope
+#[derive(Debug, Args)]
+pub(crate) struct CountArgs {
+    #[command(flatten)]
+    filters: FilterArgs,
+}
+
+pub(crate) async fn run(args: CountArgs, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
+    let filter = args.filters.filter()?;
     let database = session.open_existing().await?;
     let scope = session.scope();
-    let count = session.vectors(&database).await?.count(&scope).await?;
+    let store = session.vectors(&database).await?;
+    let count = match &filter {
+        Some(filter) => store.count_matching(&scope, filter).await?,
+        None => store.count(&scope).await?,
+    };
     output.object(&json!({"scope": scope.to_string(), "space": session.space(), "count": count}))?;
     output.text(count.to_string())?;
     Ok(())

@@ -5,6 +5,7 @@ use llmspell_storage::VectorStorage;
 
 use super::entry_view::{EntryView, summary};
 use crate::errors::CliError;
+use crate::filter_arg::FilterArgs;
 use crate::output::{Output, one_line, row, table, text_cell};
 use crate::session::Session;
 
@@ -25,6 +26,9 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     limit: usize,
 
+    #[command(flatten)]
+    filters: FilterArgs,
+
     /// Every entry
     #[arg(long, conflicts_with = "limit")]
     all: bool,
@@ -35,6 +39,7 @@ pub(crate) struct ListArgs {
 }
 
 pub(crate) async fn run(args: ListArgs, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
+    let filter = args.filters.filter()?;
     let database = session.open_existing().await?;
     let store = session.vectors(&database).await?;
     let scope = session.scope();
@@ -44,7 +49,10 @@ pub(crate) async fn run(args: ListArgs, session: &Session<'_>, output: &mut Outp
 
     while left > 0 {
         let limit = left.min(PAGE);
-        let page = store.list(&scope, after.as_deref(), limit).await?;
+        let page = match &filter {
+            Some(filter) => store.list_matching(&scope, filter, after.as_deref(), limit).await?,
+            None => store.list(&scope, after.as_deref(), limit).await?,
+        };
         let is_last = page.len() < limit;
         left -= page.len();
         for entry in page {

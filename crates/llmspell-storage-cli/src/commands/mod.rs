@@ -7,6 +7,7 @@ pub(crate) mod count;
 pub(crate) mod delete;
 pub(crate) mod demo;
 pub(crate) mod entry_view;
+pub(crate) mod facet;
 pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod index;
@@ -34,8 +35,9 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
         Command::Search(args) => search::run(args, &session, output).await,
         Command::Get(args) => get::run(args, &session, output).await,
         Command::List(args) => list::run(args, &session, output).await,
-        Command::Count => count::run(&session, output).await,
+        Command::Count(args) => count::run(args, &session, output).await,
         Command::Delete(args) => delete::run(args, &session, output).await,
+        Command::Facet(args) => facet::run(args, &session, output).await,
         Command::Scope(command) => scope::run(command, &session, output).await,
         Command::Stats => stats::run(&session, output).await,
         Command::Kv(command) => kv::run(command, &session, output).await,

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use llmspell_storage::limits::K_MAX;
-use llmspell_storage::{Filter, HNSWVectorStorage, Scalar, StateScope, StorageError, VectorQuery, VectorStorage};
-use serde_json::{Value, json};
+use llmspell_storage::{HNSWVectorStorage, StateScope, StorageError, VectorQuery, VectorStorage};
+use serde_json::json;
 
 use super::entry_view::summary;
-use crate::errors::{CliError, FILTER_HINT, Place};
+use crate::errors::{CliError, Place};
+use crate::filter_arg::FilterArgs;
 use crate::input::Source;
 use crate::input::npy::NpyReader;
 use crate::output::{Output, number_cell, one_line, row, table, text_cell};
@@ -34,9 +35,8 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "ID")]
     like: Option<String>,
 
-    /// Only entries whose metadata match: FIELD=VALUE, or JSON; all of them, if several are given
-    #[arg(long = "filter", value_name = "FILTER")]
-    filters: Vec<String>,
+    #[command(flatten)]
+    filters: FilterArgs,
 
     /// How many entries
     #[arg(short, value_name = "COUNT", default_value_t = 10, value_parser = parse_k)]
@@ -60,11 +60,7 @@ pub(crate) struct SearchArgs {
 }
 
 pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
-    let filters = args
-        .filters
-        .iter()
-        .map(|text| parse_filter(text))
-        .collect::<Result<Vec<_>, _>>()?;
+    let filter = args.filters.filter()?;
     let given = args.vector.as_deref().map(read_vector).transpose()?;
     let database = session.open_existing().await?;
     let store = session.vectors(&database).await?;
@@ -89,7 +85,7 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     }
     query.threshold = args.threshold;
     query.ef_search = args.ef.map(|ef| if ef == args.k { k } else { ef });
-    query.filter = (!filters.is_empty()).then(|| Filter::all_of(filters));
+    query.filter = filter;
 
     let mut results = store.search(&query).await?;
     if let Some((scope, id)) = like {
@@ -151,33 +147,6 @@ fn parse_k(text: &str) -> Result<usize, String> {
     k.ok_or_else(|| format!("write a number from 1 to {K_MAX}"))
 }
 
-/// `FIELD=VALUE` (the value as JSON if it is that, else as text), or the JSON form of a filter.
-fn parse_filter(text: &str) -> Result<Filter, CliError> {
-    let invalid = |reason: String| CliError::Usage {
-        message: format!("bad filter: {reason}"),
-        hint: FILTER_HINT.into(),
-    };
-    if text.trim_start().starts_with('{') {
-        let json = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
-        return Ok(Filter::from_json(&json).map_err(StorageError::from)?);
-    }
-    match text.split_once('=') {
-        Some((field, value)) if !field.is_empty() => {
-            let value = match serde_json::from_str::<Value>(value) {
-                Ok(json) => Scalar::try_from(&json).map_err(|error| invalid(error.to_string()))?,
-                Err(_) => Scalar::from(value),
-            };
-            let filter = Filter::eq(field, value);
-            filter.validate().map_err(StorageError::from)?;
-            Ok(filter)
-        }
-        Some(_) | None => Err(invalid(format!(
-            "`{}` is neither FIELD=VALUE nor JSON",
-            one_line(text, 60)
-        ))),
-    }
-}
-
 fn read_vector(path: &Path) -> Result<Vec<f32>, CliError> {
     let mut source = Source::open(path)?;
     let name = source.name.clone();
@@ -214,23 +183,4 @@ fn read_vector(path: &Path) -> Result<Vec<f32>, CliError> {
         reason: format!("no JSON array of numbers: {error}"),
         hint: "write [0.1, 0.2, …], or name an .npy file".into(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_filter_is_short_or_json() {
-        assert_eq!(parse_filter("lang=en").unwrap(), Filter::eq("lang", "en"));
-        assert_eq!(parse_filter("year=2026").unwrap(), Filter::eq("year", 2026));
-        assert_eq!(parse_filter("year=\"2026\"").unwrap(), Filter::eq("year", "2026"));
-        assert_eq!(parse_filter("note=a=b").unwrap(), Filter::eq("note", "a=b"));
-        assert_eq!(parse_filter("gone=null").unwrap(), Filter::eq("gone", Scalar::Null));
-        let json = r#"{"in": {"field": "lang", "values": ["en"]}}"#;
-        assert_eq!(parse_filter(json).unwrap(), Filter::is_in("lang", ["en"]));
-        for text in ["lang", "=en", "{\"like\": 1}", "{", "tags=[1]", "a..b=1", ""] {
-            assert!(parse_filter(text).is_err(), "{text}");
-        }
-    }
 }

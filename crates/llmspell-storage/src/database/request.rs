@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use llmspell_core::{KeyValueWrite, OnExisting, Quota, Result, StateScope, Timestamp, WriteSummary};
+use llmspell_core::{CompiledFilter, KeyValueWrite, OnExisting, Quota, Result, StateScope, Timestamp, WriteSummary};
 use tokio::sync::oneshot;
 
 use crate::ids::{ScopeId, SpaceId};
@@ -49,6 +49,8 @@ pub(crate) enum Request {
         space: Arc<Space>,
         scope: StateScope,
         ids: Vec<String>,
+        /// Those that do not match by then stay.
+        only: Option<CompiledFilter>,
         now: i64,
         reply: Reply<u64>,
     },

@@ -34,6 +34,7 @@ pub(crate) struct Shared {
     graph_points_min: u64,
     /// Whether any scope has a quota. Only the committer changes it.
     pub(crate) has_quotas: AtomicBool,
+    metadata_points_min: u64,
     spaces: RwLock<BTreeMap<SpaceId, KnownSpace>>,
     poisoned: OnceLock<String>,
     /// Held until the last of us is gone.
@@ -70,6 +71,7 @@ impl Shared {
             queue: Arc::default(),
             graph_points_min: options.graph_points_min,
             has_quotas,
+            metadata_points_min: options.metadata_points_min,
             spaces: RwLock::new(spaces.into_iter().map(known).collect()),
             poisoned: OnceLock::new(),
             _lock: lock,
@@ -126,7 +128,10 @@ impl Shared {
                     .is_ok_and(|row| row.is_none_or(|row| (row.lsn, row.number) != (lsn, number)))
             });
         }
-        let (queue, min) = (Arc::clone(&self.queue), self.graph_points_min);
+        let (queue, min) = (
+            Arc::clone(&self.queue),
+            (self.graph_points_min, self.metadata_points_min),
+        );
         let space = Arc::new(Space::new(
             id,
             (name, dim, config),

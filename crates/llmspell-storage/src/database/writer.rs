@@ -57,6 +57,8 @@ pub(super) struct Pending {
     pub(super) is_new: bool,
     pub(super) state: State,
     pub(super) freed: RoaringBitmap,
+    /// Points that are another entry now, or have other metadata.
+    pub(super) changed: RoaringBitmap,
     pub(super) taken: Vec<PointId>,
 }
 
@@ -164,7 +166,7 @@ impl Writer {
         } in dropped
         {
             let all = (0..namespace.state().next_point).collect();
-            namespace.publish(State::dropped(), all);
+            namespace.publish(State::dropped(), all, &RoaringBitmap::new());
             space.remove(&scope);
             if let (Some(disk), Some(row)) = (&self.shared.disk, namespace.named_file.lock().take()) {
                 index_files::remove(disk, space.id, namespace.scope_id, &row);
@@ -176,7 +178,9 @@ impl Writer {
             });
         }
         for (scope, pending) in pending {
-            pending.namespace.publish(pending.state, pending.freed);
+            pending
+                .namespace
+                .publish(pending.state, pending.freed, &pending.changed);
             if pending.is_new {
                 pending.namespace.trust(&pending.namespace.state());
                 pending.space.add(scope.clone(), Arc::clone(&pending.namespace));

@@ -19,8 +19,9 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use llmspell_core::{
-    DistanceMetric, HNSWConfig, Metadata, OnExisting, Result, ScopedStats, StateScope, StorageError, StorageStats,
-    Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value, validate_vectors as validate,
+    DateFields, DistanceMetric, FacetValue, FieldPath, Filter, HNSWConfig, Metadata, OnExisting, Result, ScopedStats,
+    StateScope, StorageError, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage,
+    validate_key_value, validate_vectors as validate,
 };
 
 use crate::database::{Database, PreparedEntry, Request, Shared, quota_status};
@@ -37,6 +38,8 @@ pub const DEFAULT_SPACE: &str = "default";
 /// A batch of at most this many components is checked and encoded where it is called: about 100 µs, less than a change of
 /// threads is worth. Longer ones on the threads of the database.
 const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
+/// Entries that a deletion by filter removes in one batch.
+const DELETE_IDS_MAX: usize = 10_000;
 
 /// Vectors of one dimension and metric, each in the scope of its owner.
 ///
@@ -215,6 +218,26 @@ impl Handle {
             .await
     }
 
+    /// [`read`](Self::read) for what asks a filter.
+    async fn read_filtered<T, F>(&self, scope: &StateScope, read: F) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Snapshot<'_>) -> Result<T> + Send + 'static,
+    {
+        let (shared, space, scope) = (Arc::clone(self.shared()), Arc::clone(&self.space), scope.clone());
+        self.database
+            .inner
+            .run(move || {
+                let Some(namespace) = space.load(&shared.truth, &scope)? else {
+                    return Ok(None);
+                };
+                search::index_metadata(&shared.truth, &space, &namespace)?;
+                let snapshot = Snapshot::take(&shared.truth, &space.slots, &namespace)?;
+                snapshot.map(|snapshot| read(&snapshot)).transpose()
+            })
+            .await
+    }
+
     /// Brings the indexes of all scopes that are large enough to a goal, and waits for it.
     async fn index(&self, goal: Goal) -> Result<()> {
         let (shared, space) = (Arc::clone(self.shared()), Arc::clone(&self.space));
@@ -349,6 +372,7 @@ impl VectorStorage for HNSWVectorStorage {
                 space,
                 scope,
                 ids,
+                only: None,
                 now,
                 reply,
             })
@@ -382,6 +406,77 @@ impl VectorStorage for HNSWVectorStorage {
             })
             .await?;
         Ok(page.unwrap_or_default())
+    }
+
+    async fn count_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
+        let handle = self.handle()?;
+        let (filter, now) = (checked(scope, filter)?, handle.now());
+        let count = handle
+            .read_filtered(scope, move |snapshot| snapshot.count_matching(&filter, now))
+            .await?;
+        Ok(count.unwrap_or(0))
+    }
+
+    async fn list_matching(
+        &self,
+        scope: &StateScope,
+        filter: &Filter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<VectorEntry>> {
+        let handle = self.handle()?;
+        validate_key_value::page(limit)?;
+        let (filter, now) = (checked(scope, filter)?, handle.now());
+        let (owner, after) = (scope.clone(), after.map(str::to_string));
+        let page = handle
+            .read_filtered(scope, move |snapshot| {
+                snapshot.list_matching(&owner, &filter, after.as_deref(), limit, now)
+            })
+            .await?;
+        Ok(page.unwrap_or_default())
+    }
+
+    async fn facet(
+        &self,
+        scope: &StateScope,
+        field: &FieldPath,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<FacetValue>> {
+        let handle = self.handle()?;
+        Filter::exists(field.clone()).validate()?;
+        validate_key_value::page(limit)?;
+        let (filter, now, field) = (checked(scope, filter)?, handle.now(), field.clone());
+        let values = handle
+            .read_filtered(scope, move |snapshot| snapshot.facet(&field, &filter, limit, now))
+            .await?;
+        Ok(values.unwrap_or_default())
+    }
+
+    async fn delete_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
+        let handle = self.handle()?;
+        let (filter, now) = (checked(scope, filter)?, handle.now());
+        let only = filter.compile(&DateFields::none())?;
+        let ids = handle
+            .read_filtered(scope, move |snapshot| snapshot.ids_matching(&filter, now))
+            .await?;
+        let mut count = 0;
+        for ids in ids.unwrap_or_default().chunks(DELETE_IDS_MAX) {
+            let (space, scope, ids) = (Arc::clone(&handle.space), scope.clone(), ids.to_vec());
+            count += handle
+                .database
+                .inner
+                .request(|reply| Request::Delete {
+                    space,
+                    scope,
+                    ids,
+                    only: Some(only.clone()),
+                    now,
+                    reply,
+                })
+                .await?;
+        }
+        Ok(count)
     }
 
     async fn scopes(&self) -> Result<Vec<StateScope>> {
@@ -458,6 +553,13 @@ impl VectorStorage for HNSWVectorStorage {
             .request(|reply| Request::Flush { reply })
             .await
     }
+}
+
+/// A filter on a scope, both of which are valid.
+fn checked(scope: &StateScope, filter: &Filter) -> Result<Filter> {
+    scope.validate()?;
+    filter.validate_with(&DateFields::none())?;
+    Ok(filter.clone())
 }
 
 /// Checks a batch and makes of it what will be stored.

@@ -71,6 +71,7 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
         expiries: Arc::new(expiries),
         index: None,
         tail: Arc::default(),
+        metadata: None,
         metadata_bytes,
         ops_since_checkpoint: 0,
         is_dropped: false,

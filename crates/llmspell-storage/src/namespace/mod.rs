@@ -35,8 +35,9 @@ pub(crate) use state::State;
 use verify::Verified;
 pub(crate) use verify::damaged_slot;
 
-use crate::ids::ScopeId;
+use crate::ids::{Lsn, ScopeId};
 use crate::index_files::IndexRow;
+use crate::metadata_index::MetadataIndex;
 
 /// A loaded namespace.
 #[derive(Debug)]
@@ -49,6 +50,10 @@ pub(crate) struct Namespace {
     pub(crate) reuse: Mutex<Reuse>,
     /// The index file that the manifest names. Only the indexer changes it, and whoever drops the scope.
     pub(crate) named_file: Mutex<Option<IndexRow>>,
+    /// Held by whoever builds the metadata index.
+    pub(crate) building_metadata: Mutex<()>,
+    /// Points that were changed since somebody began to watch.
+    watched: Mutex<Option<RoaringBitmap>>,
     verified: Verified,
 }
 
@@ -62,6 +67,8 @@ impl Namespace {
             publishing: Mutex::new(()),
             reuse: Mutex::new(reuse),
             named_file: Mutex::new(named_file),
+            building_metadata: Mutex::new(()),
+            watched: Mutex::new(None),
             verified: Verified::default(),
         }
     }
@@ -71,8 +78,9 @@ impl Namespace {
         Arc::clone(&self.current.read())
     }
 
-    /// Makes a committed state visible. `freed` are the points that died since the one before.
-    pub(crate) fn publish(&self, mut state: State, freed: RoaringBitmap) {
+    /// Makes a committed state visible. `freed` are the points that died since the one before,
+    /// `changed` all that are another entry or have other metadata.
+    pub(crate) fn publish(&self, mut state: State, freed: RoaringBitmap, changed: &RoaringBitmap) {
         let _turn = self.publishing.lock();
         let before = self.state();
         let is_other_index = match (&before.index, &state.index) {
@@ -83,6 +91,13 @@ impl Namespace {
         if is_other_index && !state.is_dropped {
             // The indexer published while the state was made.
             state = state.with_index(before.index.clone());
+        }
+        if let (Some(index), None, false) = (&before.metadata, &state.metadata, state.is_dropped) {
+            // Whoever built the index published while the state was made.
+            state = state.with_metadata((**index).clone(), changed);
+        }
+        if let Some(watched) = &mut *self.watched.lock() {
+            *watched |= changed;
         }
         *self.current.write() = Arc::new(state);
         self.reuse.lock().retire(&before, freed);
@@ -106,6 +121,35 @@ impl Namespace {
         let released = reuse.set_in_index(points);
         reuse.retire(&before, released);
         true
+    }
+
+    /// From now on, changed points are noted.
+    pub(crate) fn watch_points(&self) {
+        *self.watched.lock() = Some(RoaringBitmap::new());
+    }
+
+    /// Changed points are not noted any more.
+    pub(crate) fn unwatch_points(&self) {
+        *self.watched.lock() = None;
+    }
+
+    /// The points that were changed since the last call, and the last mutation by then.
+    pub(crate) fn take_watched(&self) -> (Lsn, RoaringBitmap) {
+        let _turn = self.publishing.lock();
+        let points = self.watched.lock().as_mut().map(std::mem::take);
+        (self.state().lsn, points.unwrap_or_default())
+    }
+
+    /// Makes the metadata index visible that was built of what was committed the last time that changed points were
+    /// taken. Those that have changed since are looked at by filters.
+    pub(crate) fn publish_metadata(&self, index: MetadataIndex) {
+        let _turn = self.publishing.lock();
+        let changed = self.watched.lock().take().unwrap_or_default();
+        let before = self.state();
+        if !before.is_dropped {
+            *self.current.write() = Arc::new((*before).clone().with_metadata(index, &changed));
+            self.reuse.lock().retire(&before, RoaringBitmap::new());
+        }
     }
 
     /// Whether the manifest names a file that is of no use.
@@ -194,7 +238,7 @@ mod tests {
     #[test]
     fn a_commit_and_an_index_that_overtake_each_other_both_stay() {
         let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
-        namespace.publish(three_points(), RoaringBitmap::new());
+        namespace.publish(three_points(), RoaringBitmap::new(), &RoaringBitmap::new());
 
         let built_of = namespace.state();
         let mut pending = (*namespace.state()).clone();
@@ -208,7 +252,7 @@ mod tests {
         );
         assert!(namespace.publish_index(Some(index_of(&built_of))));
         drop(built_of);
-        namespace.publish(pending, RoaringBitmap::from([1]));
+        namespace.publish(pending, RoaringBitmap::from([1]), &RoaringBitmap::new());
 
         let state = namespace.state();
         state.check().unwrap();
@@ -225,9 +269,9 @@ mod tests {
     #[test]
     fn a_dropped_scope_gets_no_index_any_more() {
         let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
-        namespace.publish(three_points(), RoaringBitmap::new());
+        namespace.publish(three_points(), RoaringBitmap::new(), &RoaringBitmap::new());
         let built_of = namespace.state();
-        namespace.publish(State::dropped(), RoaringBitmap::new());
+        namespace.publish(State::dropped(), RoaringBitmap::new(), &RoaringBitmap::new());
         assert!(!namespace.publish_index(Some(index_of(&built_of))));
         assert!(namespace.state().index.is_none());
     }

@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 use super::expiries::Expiries;
 use super::index::{Counts, Index};
 use crate::ids::{Extent, Lsn, PointId, Slot};
+use crate::metadata_index::MetadataIndex;
 use crate::op::Op;
 
 /// A namespace as of one `Lsn`. Cheap to clone: the large parts are shared until they change.
@@ -29,6 +30,8 @@ pub(crate) struct State {
     pub(crate) index: Option<Arc<Index>>,
     /// The living points that the graph does not hold; empty without one.
     pub(crate) tail: Arc<RoaringBitmap>,
+    /// Which points have which metadata, once a filter asked.
+    pub(crate) metadata: Option<Arc<MetadataIndex>>,
     /// Bytes of metadata of all living points.
     pub(crate) metadata_bytes: u64,
     /// Mutations that a checkpoint would save a reader from.
@@ -139,6 +142,16 @@ impl State {
         }
         self.metadata_bytes += u64::from(op.metadata_bytes_added);
         self.metadata_bytes = self.metadata_bytes.saturating_sub(u64::from(op.metadata_bytes_removed));
+    }
+
+    /// The metadata index of a state before, whose points `changed` have changed since: filters look at those.
+    pub(super) fn with_metadata(mut self, mut index: MetadataIndex, changed: &RoaringBitmap) -> Self {
+        let mut living = changed - &*self.dead;
+        living.remove_range(self.next_point..);
+        index.distrust(&living);
+        (changed - &living).iter().for_each(|point| index.remove_unknown(point));
+        self.metadata = Some(Arc::new(index));
+        self
     }
 
     /// Where the vector of a point is; none if the point has no slot.

@@ -7,19 +7,18 @@
 //! |-----------|-------------------------------------------------------------|
 //! | `mod.rs`  | which entries are nearest, and what else does a reader see? |
 //! | `indexed.rs` | which are, by the graph and a scan of the tail?          |
+//! | `metadata.rs` | which match a filter?                                  |
 //! | `tail.rs` | which vectors are compared by a scan?                       |
 
 mod indexed;
+mod metadata;
 mod tail;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use llmspell_core::{
-    DateFields, DistanceMetric, Filter, Result, StateScope, StorageError, VectorEntry, VectorQuery, VectorResult,
-};
+use llmspell_core::{DistanceMetric, Result, StateScope, StorageError, VectorEntry, VectorQuery, VectorResult};
 use llmspell_vector::{ExactDistance, Neighbor, TiesDropped, TopK};
-use roaring::RoaringBitmap;
 
 use crate::error::corrupted;
 use crate::ids::{PointId, Slot};
@@ -30,6 +29,7 @@ use crate::registry::Space;
 use crate::slots::{SlotStore, SlotView, Waiting};
 use crate::truth::{Read, Truth};
 use indexed::{Indexed, Miss};
+pub(crate) use metadata::index_metadata;
 use tail::Tail;
 
 /// How often a reader looks again for a state and a snapshot that belong together.
@@ -79,6 +79,12 @@ pub(crate) fn search(
     now: i64,
     waiting: Waiting,
 ) -> Result<Answer> {
+    if query.filter.is_some() {
+        if waiting == Waiting::Never {
+            return Ok(Answer::WouldWait);
+        }
+        index_metadata(truth, space, namespace)?;
+    }
     let state = namespace.state();
     if let Some(index) = index_for(query, &state) {
         match search_index(truth, space, namespace, &state, query, now, waiting) {
@@ -240,19 +246,6 @@ impl<'a> Snapshot<'a> {
             neighbors.retain(|neighbor| metric.score(neighbor.distance) >= threshold);
         }
         self.resolve(neighbors, query, metric)
-    }
-
-    /// The living points whose metadata passes the filter.
-    fn candidates(&self, filter: &Filter, hidden: &RoaringBitmap) -> Result<RoaringBitmap> {
-        let filter = filter.compile(&DateFields::none())?;
-        let mut candidates = RoaringBitmap::new();
-        self.read.records(self.namespace.scope_id)?.visit(|point, record| {
-            if !hidden.contains(point.0) && filter.matches(&self.metadata(point, &record)?) {
-                candidates.insert(point.0);
-            }
-            Ok(())
-        })?;
-        Ok(candidates)
     }
 
     /// Ids, scores and fields of the best `k` of what was found; equal distances by id.

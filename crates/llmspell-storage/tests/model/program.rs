@@ -46,6 +46,24 @@ pub(crate) enum Step {
         query: [i8; DIM],
         k: usize,
     },
+    Count {
+        scope: u8,
+        colors: Colors,
+    },
+    PageMatching {
+        scope: u8,
+        colors: Colors,
+        after: Option<u8>,
+        limit: usize,
+    },
+    DeleteMatching {
+        scope: u8,
+        colors: Colors,
+    },
+    Facet {
+        scope: u8,
+        colors: Colors,
+    },
     Page {
         scope: u8,
         after: Option<u8>,
@@ -73,6 +91,35 @@ pub(crate) enum Step {
     OptimizeIndex,
     /// Reopening after something happened to the index files.
     DamageIndexes(Damage),
+}
+
+/// Which entries a filter lets through.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Colors {
+    Only(u8),
+    Not(u8),
+    From(u8),
+    Any,
+}
+
+impl Colors {
+    fn filter(self) -> Filter {
+        match self {
+            Self::Only(color) => Filter::eq("color", color),
+            Self::Not(color) => Filter::ne("color", color),
+            Self::From(color) => Filter::ge("color", color),
+            Self::Any => Filter::all(),
+        }
+    }
+
+    fn pass(self, color: u8) -> bool {
+        match self {
+            Self::Only(only) => color == only,
+            Self::Not(not) => color != not,
+            Self::From(first) => color >= first,
+            Self::Any => true,
+        }
+    }
 }
 
 /// What can happen to every index file.
@@ -103,6 +150,7 @@ pub(crate) enum Seen {
     Hits(Vec<(String, f32, f32, u64)>),
     HitsOfScopes(Vec<(StateScope, String, f32)>),
     Entries(Vec<(String, Vec<f32>, u64)>),
+    Counts(BTreeMap<String, u64>),
     Done(bool),
     Refused(String),
 }
@@ -146,15 +194,20 @@ pub(crate) fn step(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
         3 => vec(entry.clone(), 1..4).prop_map(Step::Insert),
         5 => vec(entry, 1..6).prop_map(Step::Upsert),
         3 => (scopes.clone(), vec(0..12_u8, 1..5)).prop_map(|(scope, ids)| Step::Delete { scope, ids }),
-        1 => (scopes.clone(), 0..12_u8, 0..3_u8)
+        3 => (scopes.clone(), 0..12_u8, 0..3_u8)
             .prop_map(|(scope, id, color)| Step::UpdateMetadata { scope, id, color }),
         1 => scopes.clone().prop_map(|scope| Step::DropScope { scope }),
         4 => (any_scope, any::<[i8; DIM]>(), 1..15_usize, prop::option::of(0..3_u8), prop::option::of(any::<u8>()))
             .prop_map(|(scope, query, k, color, threshold)| Step::Search { scope, query, k, color, threshold }),
         3 => (vec(scopes.clone(), 1..6), any::<[i8; DIM]>(), 1..15_usize)
             .prop_map(|(scopes, query, k)| Step::SearchScopes { scopes, query, k }),
-        2 => (scopes, prop::option::of(0..12_u8), 1..8_usize)
+        2 => (scopes.clone(), prop::option::of(0..12_u8), 1..8_usize)
             .prop_map(|(scope, after, limit)| Step::Page { scope, after, limit }),
+        2 => (scopes.clone(), colors()).prop_map(|(scope, colors)| Step::Count { scope, colors }),
+        1 => (scopes.clone(), colors(), prop::option::of(0..12_u8), 1..8_usize)
+            .prop_map(|(scope, colors, after, limit)| Step::PageMatching { scope, colors, after, limit }),
+        1 => (scopes.clone(), colors()).prop_map(|(scope, colors)| Step::DeleteMatching { scope, colors }),
+        1 => (scopes, colors()).prop_map(|(scope, colors)| Step::Facet { scope, colors }),
         1 => (0..6_u8, any::<u8>()).prop_map(|(key, value)| Step::Set { key, value }),
         1 => (0..6_u8).prop_map(|key| Step::Remove { key }),
         1 => (0..6_u8, prop::option::of(0..2_u8), prop::option::of(0..2_u8))
@@ -165,6 +218,15 @@ pub(crate) fn step(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
         2 => Just(Step::BuildIndex),
         1 => Just(Step::OptimizeIndex),
         1 => damage().prop_map(Step::DamageIndexes),
+    ]
+}
+
+fn colors() -> impl Strategy<Value = Colors> {
+    prop_oneof![
+        3 => (0..3_u8).prop_map(Colors::Only),
+        2 => (0..3_u8).prop_map(Colors::Not),
+        2 => (0..3_u8).prop_map(Colors::From),
+        1 => Just(Colors::Any),
     ]
 }
 
@@ -193,7 +255,7 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) async fn open(path: &Path) -> Self {
         // Graphs from the first entries on. The beam is wider than any scope, so that nothing may be missed.
-        let options = DatabaseOptions::new().graph_points_min(3);
+        let options = DatabaseOptions::new().graph_points_min(3).metadata_points_min(2);
         let database = options.open(path).await.unwrap();
         let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
         let vectors = database.vectors("model", DIM, config).await.unwrap();
@@ -264,13 +326,31 @@ impl Store {
                 limit,
             } => {
                 let after = after.map(id);
-                let page = self.vectors.list(&scope(*of), after.as_deref(), *limit).await?;
-                let color = |entry: &VectorEntry| entry.metadata["color"].as_u64().unwrap();
-                Seen::Entries(
-                    page.into_iter()
-                        .map(|e| (e.id.clone(), e.embedding.clone(), color(&e)))
-                        .collect(),
-                )
+                seen(self.vectors.list(&scope(*of), after.as_deref(), *limit).await?)
+            }
+            Step::Count { scope: of, colors } => {
+                Seen::Count(self.vectors.count_matching(&scope(*of), &colors.filter()).await?)
+            }
+            Step::PageMatching {
+                scope: of,
+                colors,
+                after,
+                limit,
+            } => {
+                let (owner, filter, after) = (scope(*of), colors.filter(), after.map(id));
+                let page = self.vectors.list_matching(&owner, &filter, after.as_deref(), *limit);
+                seen(page.await?)
+            }
+            Step::DeleteMatching { scope: of, colors } => {
+                Seen::Count(self.vectors.delete_matching(&scope(*of), &colors.filter()).await?)
+            }
+            Step::Facet { scope: of, colors } => {
+                let values = self
+                    .vectors
+                    .facet(&scope(*of), &"color".into(), &colors.filter(), 100)
+                    .await?;
+                let counts = values.into_iter().map(|facet| (facet.value.to_string(), facet.count));
+                Seen::Counts(counts.collect())
             }
             Step::Set { key, value } => {
                 kv.set(&id(*key), vec![*value]).await?;
@@ -355,6 +435,15 @@ impl Store {
         assert!(report.is_ok(), "{report:#?}");
         (entries, values)
     }
+}
+
+fn seen(page: Vec<VectorEntry>) -> Seen {
+    let color = |entry: &VectorEntry| entry.metadata["color"].as_u64().unwrap();
+    Seen::Entries(
+        page.into_iter()
+            .map(|e| (e.id.clone(), e.embedding.clone(), color(&e)))
+            .collect(),
+    )
 }
 
 impl Damage {
@@ -479,6 +568,38 @@ impl Model {
                         .map(|(id, entry)| (id.clone(), entry.0.clone(), u64::from(entry.1)))
                         .collect(),
                 )
+            }
+            Step::Count { scope: of, colors } => {
+                let matching = self.of(*of).filter(|(_, entry)| colors.pass(entry.1));
+                Seen::Count(matching.count() as u64)
+            }
+            Step::PageMatching {
+                scope: of,
+                colors,
+                after,
+                limit,
+            } => {
+                let after = after.map(id);
+                let matching = self.of(*of).filter(|(_, entry)| colors.pass(entry.1));
+                let later = matching.filter(|(id, _)| after.as_ref().is_none_or(|after| *id > after));
+                let page = later.take(*limit);
+                Seen::Entries(
+                    page.map(|(id, entry)| (id.clone(), entry.0.clone(), u64::from(entry.1)))
+                        .collect(),
+                )
+            }
+            Step::DeleteMatching { scope: of, colors } => {
+                let before = self.entries.len();
+                self.entries
+                    .retain(|(owner, _), entry| *owner != scope(*of) || !colors.pass(entry.1));
+                Seen::Count((before - self.entries.len()) as u64)
+            }
+            Step::Facet { scope: of, colors } => {
+                let mut counts = BTreeMap::new();
+                for (_, entry) in self.of(*of).filter(|(_, entry)| colors.pass(entry.1)) {
+                    *counts.entry(entry.1.to_string()).or_default() += 1;
+                }
+                Seen::Counts(counts)
             }
             Step::Set { key, value } => {
                 self.values.insert(id(*key), vec![*value]);

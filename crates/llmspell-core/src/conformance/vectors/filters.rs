@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
+use llmspell_state_traits::StateScope;
+
 use super::{entry, exact, ids, scattered};
+use crate::error::ErrorKind;
 use crate::filter::{DateFields, Filter, Scalar};
 use crate::vector::{VectorEntry, VectorQuery, VectorStorage};
 
@@ -132,4 +135,63 @@ pub async fn a_threshold_is_an_inclusive_lower_bound(store: &dyn VectorStorage) 
             .unwrap();
         assert_eq!(found.len(), count, "threshold {threshold}");
     }
+}
+
+/// Counts, lists, facets and deletions see the entries that a search with the same filter sees.
+pub async fn what_matches_is_counted_listed_and_deleted_alike(store: &dyn VectorStorage) {
+    let scope = StateScope::Global;
+    let color = |number: usize| ["red", "green", "blue"][number % 3];
+    let batch = scattered(60).enumerate().map(|(number, vector)| {
+        let tags = json!([number % 2, number % 5, number % 2]);
+        entry(&format!("{number:02}"), vector).with_metadata(json!({"color": color(number), "tags": tags, "n": number}))
+    });
+    store.insert(batch.collect()).await.unwrap();
+    let fields = json!({"color": "red"}).as_object().unwrap().clone();
+    store.update_metadata(&scope, "01", fields).await.unwrap();
+
+    let red = Filter::eq("color", "red");
+    assert_eq!(store.count_matching(&scope, &red).await.unwrap(), 21);
+    assert_eq!(
+        store.count_matching(&scope, &Filter::not(red.clone())).await.unwrap(),
+        39
+    );
+    let found = store
+        .search(&exact([0.0; 3], 100).with_filter(red.clone()))
+        .await
+        .unwrap();
+    let mut found = ids(&found);
+    found.sort_unstable();
+    let listed = store.list_matching(&scope, &red, None, 10).await.unwrap();
+    let after = listed[9].id.clone();
+    let rest = store.list_matching(&scope, &red, Some(&after), 100).await.unwrap();
+    let listed: Vec<&str> = listed.iter().chain(&rest).map(|entry| entry.id.as_str()).collect();
+    assert_eq!(listed, found, "in the order of their ids");
+
+    let counts = async |field: &str, filter: &Filter, limit| {
+        let facet = store.facet(&scope, &field.into(), filter, limit).await.unwrap();
+        let counts = facet.into_iter().map(|facet| (facet.value.to_string(), facet.count));
+        counts.collect::<Vec<_>>()
+    };
+    let of = |value: &str, count| (value.to_string(), count);
+    assert_eq!(
+        counts("color", &Filter::all(), 1).await,
+        [of("\"red\"", 21)],
+        "the most frequent"
+    );
+    assert_eq!(counts("color", &Filter::lt("n", 2), 9).await, [of("\"red\"", 1)]);
+    let mut tags = counts("tags", &Filter::all(), 9).await;
+    tags.sort_unstable();
+    // Entry 01 has no tags any more; an element counts once per entry.
+    assert_eq!(tags, [of("0", 36), of("1", 35), of("2", 12), of("3", 12), of("4", 12)]);
+    assert!(counts("missing", &Filter::all(), 9).await.is_empty());
+
+    assert_eq!(store.delete_matching(&scope, &red).await.unwrap(), 21);
+    assert_eq!(store.delete_matching(&scope, &red).await.unwrap(), 0);
+    assert_eq!(store.count(&scope).await.unwrap(), 39);
+    let other = StateScope::User("other".to_string());
+    assert_eq!(store.delete_matching(&other, &Filter::all()).await.unwrap(), 0);
+    let nothing_said = store.delete_matching(&scope, &Filter::all_of([])).await;
+    assert_eq!(nothing_said.unwrap_err().kind(), ErrorKind::Invalid, "an empty filter");
+    assert_eq!(store.delete_matching(&scope, &Filter::all()).await.unwrap(), 39);
+    assert_eq!(store.count(&scope).await.unwrap(), 0);
 }

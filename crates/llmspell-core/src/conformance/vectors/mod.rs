@@ -114,6 +114,7 @@ pub async fn check_all_with(
         an_acknowledged_entry_is_found_at_once,
         a_filter_decides_before_the_best_are_taken,
         filters_match_like_their_definition,
+        what_matches_is_counted_listed_and_deleted_alike,
         a_threshold_is_an_inclusive_lower_bound,
         a_deleted_entry_is_gone_and_its_id_free,
         a_delete_counts_what_was_there,

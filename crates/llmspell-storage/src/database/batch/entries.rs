@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use llmspell_core::{OnExisting, StateScope, StorageError, Timestamp};
+use llmspell_core::{CompiledFilter, OnExisting, StateScope, StorageError, Timestamp};
 use roaring::RoaringBitmap;
 
 use super::{Batch, Fail, changing, looking};
@@ -42,6 +42,7 @@ impl Batch<'_> {
                 is_new: false,
                 state,
                 freed: RoaringBitmap::new(),
+                changed: RoaringBitmap::new(),
                 taken: Vec::new(),
             };
             self.pending.insert(key.clone(), pending);
@@ -59,6 +60,7 @@ impl Batch<'_> {
             is_new: true,
             state: State::default(),
             freed: RoaringBitmap::new(),
+            changed: RoaringBitmap::new(),
             taken: Vec::new(),
         };
         self.pending.insert((space.id, scope.clone()), pending);
@@ -166,6 +168,12 @@ impl Batch<'_> {
         for (point, record) in &group.replaced {
             self.rows.remove_entry(scope_id, *point, record).map_err(changing)?;
         }
+        let removed = group.replaced.iter().map(|(point, record)| (*point, &*record.metadata));
+        let put = points
+            .iter()
+            .zip(&group.entries)
+            .map(|(point, (entry, _))| (*point, &*entry.metadata));
+        self.index_metadata(space, group.scope, removed, put);
         let generations = self.write_slots(space, group.scope, &points, &group.entries)?;
         for ((point, generation), (entry, created_at)) in points.iter().zip(generations).zip(&group.entries) {
             let record = Record {
@@ -256,7 +264,41 @@ impl Batch<'_> {
         self.rows.log(scope_id, lsn, op).map_err(changing)?;
         pending.state.apply(lsn, op);
         pending.freed.extend(op.removed.iter().map(|change| change.point.0));
+        let replaced = op.put.iter().chain(&op.removed).map(|change| change.point);
+        let changed = replaced.chain(op.updated.iter().copied());
+        pending.changed.extend(changed.map(|point| point.0));
         Ok(scope_id)
+    }
+
+    /// Brings the metadata index up to a mutation that was just applied: metadata as it was, then as it is.
+    fn index_metadata<'m>(
+        &mut self,
+        space: &Arc<Space>,
+        scope: &StateScope,
+        removed: impl IntoIterator<Item = (PointId, &'m [u8])>,
+        put: impl IntoIterator<Item = (PointId, &'m [u8])>,
+    ) {
+        let pending = self
+            .pending
+            .get_mut(&(space.id, scope.clone()))
+            .expect("the scope was just changed");
+        let Some(index) = &mut pending.state.metadata else {
+            return;
+        };
+        let index = Arc::make_mut(index);
+        for (point, metadata) in removed {
+            match serde_json::from_slice(metadata) {
+                Ok(metadata) => index.remove(point.0, &metadata),
+                // Damaged: what it had is not known.
+                Err(_) => index.remove_unknown(point.0),
+            }
+        }
+        for (point, metadata) in put {
+            match serde_json::from_slice(metadata) {
+                Ok(metadata) => index.insert(point.0, &metadata),
+                Err(_) => index.distrust(&[point.0].into_iter().collect()),
+            }
+        }
     }
 
     /// Writes the vectors of points that were just applied. Returns the generations of their slots.
@@ -320,9 +362,10 @@ impl Batch<'_> {
             metadata_bytes_removed: sum_bytes([record.metadata.len()]),
             ..Op::default()
         };
+        let scope_id = self.apply(space, scope, &op, now)?;
+        self.index_metadata(space, scope, [(point, &*record.metadata)], [(point, metadata)]);
         record.metadata = metadata.to_vec();
         record.updated_at = Timestamp::from_millis(now);
-        let scope_id = self.apply(space, scope, &op, now)?;
         self.rows
             .put_entry(space.id, scope_id, point, &record)
             .map_err(changing)
@@ -333,13 +376,21 @@ impl Batch<'_> {
         space: &Arc<Space>,
         scope: &StateScope,
         ids: &[String],
+        only: Option<&CompiledFilter>,
         now: i64,
     ) -> Result<u64, Fail> {
         let mut found: HashMap<PointId, Record> = HashMap::new();
         for id in ids {
-            if let Some((point, record)) = self.existing(space, scope, id)? {
-                found.insert(point, record);
+            let Some((point, record)) = self.existing(space, scope, id)? else {
+                continue;
+            };
+            if let Some(filter) = only {
+                let metadata = serde_json::from_slice(&record.metadata).map_err(|error| Fail::Request(error.into()))?;
+                if record.is_expired(Timestamp::from_millis(now)) || !filter.matches(&metadata) {
+                    continue;
+                }
             }
+            found.insert(point, record);
         }
         let visible = found
             .values()
@@ -375,6 +426,8 @@ impl Batch<'_> {
             ..Op::default()
         };
         let scope_id = self.apply(space, scope, &op, now)?;
+        let removed = found.iter().map(|(point, record)| (*point, &*record.metadata));
+        self.index_metadata(space, scope, removed, []);
         for (point, record) in found {
             self.rows.remove_entry(scope_id, *point, record).map_err(changing)?;
         }

@@ -168,8 +168,13 @@ impl<'a> Batch<'a> {
                 .update_metadata(space, scope, id, metadata, *now)
                 .map(|()| Outcome::Done),
             Request::Delete {
-                space, scope, ids, now, ..
-            } => self.delete(space, scope, ids, *now).map(Outcome::Count),
+                space,
+                scope,
+                ids,
+                only,
+                now,
+                ..
+            } => self.delete(space, scope, ids, only.as_ref(), *now).map(Outcome::Count),
             Request::DropScope { space, scope, now, .. } => self.drop_scope(space, scope, *now).map(Outcome::Count),
             Request::OpenSpace { record, .. } => self.open_space(record).map(Outcome::Space),
             Request::NameIndex { scope, row, .. } => {

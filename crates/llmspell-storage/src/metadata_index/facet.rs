@@ -1,0 +1,61 @@
+//! Which values does a field have, and how many points have each?
+
+use std::cmp::Reverse;
+
+use llmspell_core::{FacetValue, FieldPath};
+use roaring::RoaringBitmap;
+
+use super::MetadataIndex;
+use super::field::{Field, Part};
+use super::key::{self, ELEMENT};
+
+impl MetadataIndex {
+    /// The values of a field among `points`, or among all of them, with their counts: most frequent first, equal counts
+    /// in the order of the values, at most `limit`. An array counts once for each different element; arrays and objects
+    /// inside are no values.
+    ///
+    /// None if the index does not know all values: the field was given up, or is text, holds dates or long strings. Takes
+    /// time in proportion to the different values of the field.
+    #[must_use]
+    pub fn facet(&self, path: &FieldPath, points: Option<&RoaringBitmap>, limit: usize) -> Option<Vec<FacetValue>> {
+        if self.has_unknown_fields && self.field(path).is_none() || !self.distrusted.is_empty() {
+            return None;
+        }
+        let Some(field) = self.field(path) else {
+            return Some(Vec::new());
+        };
+        let is_known = |part: Part| field.part(part).is_indexed && field.part(part).missing.is_empty();
+        if field.strings.are_dates || ![Part::Scalars, Part::Strings, Part::Elements].into_iter().all(is_known) {
+            return None;
+        }
+        let mut counts = counts_of(field, points)?;
+        counts.sort_by_key(|(key, count)| (Reverse(*count), key.clone()));
+        counts.truncate(limit);
+        counts
+            .into_iter()
+            .map(|(key, count)| {
+                let value = key::value_of(&key, field.strings.bytes_max)?;
+                Some(FacetValue { value, count })
+            })
+            .collect()
+    }
+}
+
+/// How often each value and element occurs. None if a key stands for several values.
+fn counts_of(field: &Field, within: Option<&RoaringBitmap>) -> Option<Vec<(Vec<u8>, u64)>> {
+    let mut counts = std::collections::BTreeMap::<Vec<u8>, u64>::new();
+    for range in [Part::Scalars.keys(), Part::Strings.keys(), Part::Elements.keys()] {
+        for (mut key, points) in field.postings.entries(&range) {
+            let count = within.map_or_else(|| points.len(), |within| points.intersection_len(within));
+            if count == 0 {
+                continue;
+            }
+            if key[0] >= ELEMENT {
+                key[0] -= ELEMENT;
+            }
+            key::value_of(&key, field.strings.bytes_max)?;
+            *counts.entry(key).or_default() += count;
+        }
+    }
+    Some(counts.into_iter().collect())
+}

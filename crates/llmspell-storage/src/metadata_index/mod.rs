@@ -1,0 +1,405 @@
+//! Which points have metadata that matches a filter, without looking at each?
+//!
+//! [`MetadataIndex`] holds for each value of each field the points that have it. It may know less than a filter asks:
+//! then it says which points have to be looked at. What it leaves out, never matches.
+//!
+//! | file           | question                                                         |
+//! |----------------|------------------------------------------------------------------|
+//! | `mod.rs`       | what goes in, what comes out, and what is given up for memory?   |
+//! | `select.rs`    | which points may match a filter?                                 |
+//! | `facet.rs`     | which values does a field have?                                  |
+//! | `field.rs`     | what is indexed of a field?                                      |
+//! | `key.rs`       | how is a value written as bytes in order?                        |
+//! | `postings.rs`  | which points have which key?                                     |
+//! | `page.rs`      | how are neighboring keys and their points packed?                |
+//! | `point_set.rs` | which points have a value that many have?                        |
+//!
+//! A copy of an index shares all pages with it until one of both changes, and then all but those that change. So a
+//! writer prepares the next version while readers keep theirs.
+
+mod facet;
+mod field;
+mod key;
+mod page;
+mod point_set;
+mod postings;
+mod select;
+
+use std::collections::BTreeMap;
+use std::mem::size_of;
+use std::sync::Arc;
+
+use llmspell_core::filter::FilterError;
+use llmspell_core::{DateFields, FieldPath, Filter, Metadata};
+use roaring::RoaringBitmap;
+
+use field::{Field, Part};
+use point_set::PointSet;
+
+/// RAM that an index may use in any case, unless the configuration says otherwise.
+pub const DEFAULT_INDEX_BYTES: usize = 1 << 20;
+/// RAM that it may use for each point besides, unless the configuration says otherwise.
+pub const DEFAULT_INDEX_BYTES_PER_POINT: usize = 64;
+/// Fields that are learned; filters on others are evaluated on the metadata.
+pub const LEARNED_FIELDS_MAX: usize = 256;
+
+/// How many different values among so many make a field that is given up before others.
+const MOSTLY_DIFFERENT: (u64, u64) = (9, 10);
+
+/// What filters will ask of a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IndexType {
+    /// Whether it equals null, a boolean, a number or a string: `eq`, `in`, `is_null`. It answers ranges too. Of longer
+    /// strings the first 64 bytes are indexed, and what begins so is looked at.
+    Exact,
+    /// Ranges of numbers and strings. As [`Exact`](Self::Exact) with only the first 16 bytes of strings, for less memory.
+    Range,
+    /// Whether a string has words: `matches_text`.
+    FullText,
+    /// Whether an array has an element: `contains`.
+    ArrayContains,
+    /// As [`Exact`](Self::Exact) where strings stand for moments; filters are read accordingly.
+    Date,
+}
+
+/// How much RAM an index may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetadataIndexConfig {
+    /// Bytes in any case. Default [`DEFAULT_INDEX_BYTES`].
+    pub bytes: usize,
+    /// Bytes besides for each point. Default [`DEFAULT_INDEX_BYTES_PER_POINT`].
+    pub bytes_per_point: usize,
+}
+
+impl Default for MetadataIndexConfig {
+    fn default() -> Self {
+        Self {
+            bytes: DEFAULT_INDEX_BYTES,
+            bytes_per_point: DEFAULT_INDEX_BYTES_PER_POINT,
+        }
+    }
+}
+
+/// What the index says about a filter.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Candidates {
+    /// All points that match, and nothing else if [`is_exact`](Self::is_exact).
+    pub points: RoaringBitmap,
+    /// Those of them whose metadata has to be looked at; all others match.
+    pub unsure: RoaringBitmap,
+    /// Whether nothing has to be looked at.
+    pub is_exact: bool,
+}
+
+/// Inverted indices over the metadata of points: roaring bitmaps by value, element and word, in the order of the values.
+///
+/// ```
+/// # use llmspell_storage::{Filter, FilterError, MetadataIndex, MetadataIndexConfig};
+/// let mut index = MetadataIndex::new(MetadataIndexConfig::default());
+/// for (point, size) in [(0, 10), (1, 200), (7, 300)] {
+///     let metadata = serde_json::json!({"section": "devel", "size": size});
+///     index.insert(point, metadata.as_object().unwrap());
+/// }
+/// let filter: Filter = r#"section = "devel" and size > 100"#.parse()?;
+/// let found = index.candidates(&filter)?.unwrap();
+/// assert!(found.is_exact && found.points.iter().eq([1, 7]));
+/// # Ok::<(), FilterError>(())
+/// ```
+///
+/// # What is learned
+///
+/// A field that is not configured is indexed as it comes: null, booleans, numbers, strings, elements of arrays, and
+/// fields of objects by their path. Once a string of it has more than 5 terms or 64 bytes, its strings count as text:
+/// their words are indexed instead of the strings. At most [`LEARNED_FIELDS_MAX`] fields are learned.
+///
+/// # What is given up
+///
+/// When an index outgrows its [`MetadataIndexConfig`], parts of fields (strings, words, elements, other values) are given
+/// up until it fits: learned parts of strings that are nearly all different first (9 of 10), then other learned ones, then
+/// configured ones; among these the largest first. Filters on them are answered by looking: slower, never wrong. What
+/// was given up stays so.
+#[derive(Debug, Clone)]
+pub struct MetadataIndex {
+    config: MetadataIndexConfig,
+    /// All points that were inserted and not removed.
+    points: PointSet,
+    fields: BTreeMap<Arc<str>, Node>,
+    field_count: usize,
+    types: BTreeMap<FieldPath, Vec<IndexType>>,
+    dates: DateFields,
+    /// Points may have fields that are not in the tree.
+    has_unknown_fields: bool,
+    /// Points of which nothing that is indexed can be relied on.
+    distrusted: RoaringBitmap,
+}
+
+/// A field, and the fields of the objects in it.
+#[derive(Debug, Clone)]
+struct Node {
+    field: Arc<Field>,
+    inner: BTreeMap<Arc<str>, Node>,
+}
+
+impl MetadataIndex {
+    /// An index without points.
+    #[must_use]
+    pub fn new(config: MetadataIndexConfig) -> Self {
+        Self {
+            config,
+            points: PointSet::default(),
+            fields: BTreeMap::new(),
+            field_count: 0,
+            types: BTreeMap::new(),
+            dates: DateFields::none(),
+            has_unknown_fields: false,
+            distrusted: RoaringBitmap::new(),
+        }
+    }
+
+    /// Says what filters will ask of a field, instead of learning it; more calls add types. Configured fields are given
+    /// up last. Points that are there already are looked at from now on when this field is asked for: configure first.
+    ///
+    /// # Errors
+    ///
+    /// [`FilterProblem::BadPath`](llmspell_core::filter::FilterProblem::BadPath) for text that is no path.
+    pub fn configure_field(&mut self, field: impl Into<FieldPath>, index_type: IndexType) -> Result<(), FilterError> {
+        let path = field.into();
+        Filter::exists(path.clone()).validate()?;
+        let types = self.types.entry(path.clone()).or_default();
+        if !types.contains(&index_type) {
+            types.push(index_type);
+        }
+        let field = Field::configured(types, &self.points);
+        let of_dates = self.types.iter().filter(|(_, types)| types.contains(&IndexType::Date));
+        self.dates = DateFields::of(of_dates.map(|(path, _)| path.clone()))?;
+        let keys: Vec<&str> = path.keys().iter().map(String::as_str).collect();
+        let points = &self.points;
+        let node = node_mut(&mut self.fields, &keys, &mut |created: &mut Node| {
+            // Not looked at yet, so nothing is known about the objects around it.
+            created.field = Arc::new(Field::learned_late(points));
+            self.field_count += 1;
+        });
+        node.field = Arc::new(field);
+        Ok(())
+    }
+
+    /// The fields whose strings stand for moments: those configured as [`IndexType::Date`]. Filters that are evaluated on
+    /// the metadata must be [compiled](Filter::compile) with them.
+    #[must_use]
+    pub fn dates(&self) -> &DateFields {
+        &self.dates
+    }
+
+    /// Points that were inserted and not removed.
+    #[must_use]
+    pub fn points(&self) -> RoaringBitmap {
+        self.points.to_bitmap()
+    }
+
+    /// Adds a point. A point that is there already must be [removed](Self::remove) first; if it was not, it is looked at
+    /// for every filter from now on.
+    ///
+    /// Takes a microsecond or two per value and word; more when something is given up.
+    pub fn insert(&mut self, point: u32, metadata: &Metadata) {
+        if !self.points.insert(point) {
+            self.distrusted.insert(point);
+        }
+        let (fields, field_count) = (&mut self.fields, &mut self.field_count);
+        let mut has_unknown_fields = self.has_unknown_fields;
+        key::fields(metadata, &mut |path, value| {
+            let is_known = find(fields, path).is_some();
+            if !is_known && (has_unknown_fields || *field_count >= LEARNED_FIELDS_MAX) {
+                has_unknown_fields = true;
+                return;
+            }
+            let node = node_mut(fields, path, &mut |_| *field_count += 1);
+            Arc::make_mut(&mut node.field).insert(point, value);
+        });
+        self.has_unknown_fields = has_unknown_fields;
+        self.give_up_what_does_not_fit();
+    }
+
+    /// Removes a point with the metadata that it was inserted with.
+    pub fn remove(&mut self, point: u32, metadata: &Metadata) {
+        self.points.remove(point);
+        let fields = &mut self.fields;
+        key::fields(metadata, &mut |path, value| {
+            if find(fields, path).is_some() {
+                let node = node_mut(fields, path, &mut |_| {});
+                Arc::make_mut(&mut node.field).remove(point, value);
+            }
+        });
+        forget_missing(fields, point);
+    }
+
+    /// From now on these points are looked at for every filter, as long as they are there: their metadata may be another
+    /// than what was inserted, or none was. They count as inserted.
+    pub fn distrust(&mut self, points: &RoaringBitmap) {
+        for point in points {
+            self.points.insert(point);
+        }
+        self.distrusted |= points;
+    }
+
+    /// Takes a [distrusted](Self::distrust) point out, whose metadata is not known.
+    pub fn remove_unknown(&mut self, point: u32) {
+        self.points.remove(point);
+        self.distrusted.insert(point);
+    }
+
+    /// How many points are looked at for every filter.
+    #[must_use]
+    pub fn distrusted_count(&self) -> u64 {
+        self.distrusted.len()
+    }
+
+    /// The points that may match; none if that is all of them, and all have to be looked at.
+    ///
+    /// Conjunctions begin with the condition that fewest points meet. Values, elements and words are looked up, each in
+    /// microseconds; ranges take some microseconds per thousand points in them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Filter::validate_with`], with the [`dates`](Self::dates) of this index.
+    pub fn candidates(&self, filter: &Filter) -> Result<Option<Candidates>, FilterError> {
+        filter.validate_with(&self.dates)?;
+        let mut hits = self.select(filter);
+        if !self.distrusted.is_empty() {
+            let there = &self.distrusted & self.points.to_bitmap();
+            hits.possible -= &self.distrusted;
+            hits.unsure -= &self.distrusted;
+            hits.possible |= &there;
+            hits.unsure |= there;
+        }
+        let knows_nothing = !hits.unsure.is_empty() && hits.unsure.len() == self.points.len();
+        Ok((!knows_nothing).then(|| Candidates {
+            is_exact: hits.unsure.is_empty(),
+            points: hits.possible,
+            unsure: hits.unsure,
+        }))
+    }
+
+    /// How many points match; none if some have to be looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`candidates`](Self::candidates), which it takes as long as.
+    pub fn cardinality(&self, filter: &Filter) -> Result<Option<u64>, FilterError> {
+        let exact = self.candidates(filter)?.filter(|candidates| candidates.is_exact);
+        Ok(exact.map(|candidates| candidates.points.len()))
+    }
+
+    /// RAM of the index, shared with its copies or not; what allocations are rounded up by is not counted.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let distrusted = self.distrusted.serialized_size();
+        size_of::<Self>() + self.points.bytes() + distrusted + bytes_of(&self.fields)
+    }
+
+    /// RAM of one field, without those of the objects in it.
+    #[must_use]
+    pub fn field_bytes(&self, field: &FieldPath) -> Option<usize> {
+        self.field(field).map(Field::bytes)
+    }
+
+    fn field(&self, path: &FieldPath) -> Option<&Field> {
+        find(&self.fields, path.keys())
+    }
+
+    fn bytes_max(&self) -> usize {
+        let points = usize::try_from(self.points.len()).unwrap_or(usize::MAX);
+        let for_points = self.config.bytes_per_point.saturating_mul(points);
+        self.config.bytes.saturating_add(for_points)
+    }
+
+    fn give_up_what_does_not_fit(&mut self) {
+        while self.memory_bytes() > self.bytes_max() {
+            let mut worst = None;
+            worst_part(&self.fields, &mut Vec::new(), &mut worst);
+            let Some(Worst { path, part, .. }) = worst else {
+                return;
+            };
+            let node = node_mut(&mut self.fields, &path, &mut |_| {});
+            Arc::make_mut(&mut node.field).drop_part(part);
+        }
+    }
+}
+
+/// The part to be given up next.
+struct Worst {
+    rank: (bool, bool, u64),
+    path: Vec<Arc<str>>,
+    part: Part,
+}
+
+fn worst_part(fields: &BTreeMap<Arc<str>, Node>, path: &mut Vec<Arc<str>>, worst: &mut Option<Worst>) {
+    for (key, node) in fields {
+        path.push(Arc::clone(key));
+        let field = &node.field;
+        for part in Part::ALL.into_iter().filter(|part| field.part(*part).is_indexed) {
+            let range = part.keys();
+            let (keys, points) = (field.postings.key_count(&range), field.postings.point_count(&range));
+            let is_text = matches!(part, Part::Strings | Part::Terms);
+            let is_different = is_text && keys > 1 && keys * MOSTLY_DIFFERENT.1 >= points * MOSTLY_DIFFERENT.0;
+            let is_learned = !field.is_configured();
+            // About what they take: lists, and keys of some bytes.
+            let size = 4 * points + 16 * keys + 1;
+            let rank = (is_learned, is_learned && is_different, size);
+            if worst.as_ref().is_none_or(|worst| worst.rank < rank) {
+                let path = path.clone();
+                *worst = Some(Worst { rank, path, part });
+            }
+        }
+        worst_part(&node.inner, path, worst);
+        path.pop();
+    }
+}
+
+fn find<'n, K: AsRef<str>>(fields: &'n BTreeMap<Arc<str>, Node>, path: &[K]) -> Option<&'n Field> {
+    let (first, inner) = path.split_first()?;
+    let node = fields.get(first.as_ref())?;
+    match inner {
+        [] => Some(&node.field),
+        inner => find(&node.inner, inner),
+    }
+}
+
+/// The node of a path, which has a key. `created` is told of each that was not there.
+fn node_mut<'n, K: AsRef<str>>(
+    fields: &'n mut BTreeMap<Arc<str>, Node>,
+    path: &[K],
+    created: &mut impl FnMut(&mut Node),
+) -> &'n mut Node {
+    let (first, inner) = path.split_first().expect("a path has a key");
+    if !fields.contains_key(first.as_ref()) {
+        let mut node = Node {
+            field: Arc::new(Field::learned()),
+            inner: BTreeMap::new(),
+        };
+        created(&mut node);
+        fields.insert(first.as_ref().into(), node);
+    }
+    let node = fields.get_mut(first.as_ref()).expect("it is there now");
+    match inner {
+        [] => node,
+        inner => node_mut(&mut node.inner, inner, created),
+    }
+}
+
+fn forget_missing(fields: &mut BTreeMap<Arc<str>, Node>, point: u32) {
+    for node in fields.values_mut() {
+        if node.field.is_missing(point) {
+            Arc::make_mut(&mut node.field).forget_missing(point);
+        }
+        forget_missing(&mut node.inner, point);
+    }
+}
+
+fn bytes_of(fields: &BTreeMap<Arc<str>, Node>) -> usize {
+    let of_node = |(key, node): (&Arc<str>, &Node)| {
+        size_of::<(Arc<str>, Node)>() + key.len() + node.field.bytes() + bytes_of(&node.inner)
+    };
+    fields.iter().map(of_node).sum()
+}
