@@ -36,6 +36,6 @@ pub use llmspell_state_traits::{SCOPE_ID_BYTES_MAX, ScopeError, ScopeKind, State
 pub use timestamp::Timestamp;
 pub use vector::validate as validate_vectors;
 pub use vector::{
-    DistanceMetric, HNSWConfig, IndexStats, IntoMetadata, Memory, Metadata, OnExisting, ScopedStats, StorageStats,
-    VectorEntry, VectorQuery, VectorResult, VectorStorage,
+    DistanceMetric, HNSWConfig, IndexStats, IntoMetadata, Memory, Metadata, OnExisting, PathCost, ScopedStats,
+    SearchPath, SearchPlan, SearchStage, StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage,
 };

@@ -5,6 +5,7 @@
 //! | `storage.rs`  | what does a vector store promise? [`VectorStorage`]         |
 //! | `entry.rs`    | what is stored? [`VectorEntry`]                             |
 //! | `query.rs`    | what is asked, what is answered? [`VectorQuery`], [`VectorResult`] |
+//! | `plan.rs`     | how was a query answered, and why so? [`SearchPlan`]        |
 //! | `metric.rs`   | how near is near? [`DistanceMetric`]                        |
 //! | `config.rs`   | how is an index built? [`HNSWConfig`]                       |
 //! | `stats.rs`    | how much is there? [`StorageStats`], [`ScopedStats`]        |
@@ -13,6 +14,7 @@
 mod config;
 mod entry;
 mod metric;
+mod plan;
 mod query;
 mod stats;
 mod storage;
@@ -21,6 +23,7 @@ pub mod validate;
 pub use config::{HNSWConfig, Memory};
 pub use entry::{IntoMetadata, Metadata, VectorEntry};
 pub use metric::DistanceMetric;
+pub use plan::{PathCost, SearchPath, SearchPlan, SearchStage};
 pub use query::{VectorQuery, VectorResult};
 pub use stats::{IndexStats, ScopedStats, StorageStats};
 pub use storage::{OnExisting, VectorStorage};

@@ -1,14 +1,18 @@
 //! What does a vector store promise?
 
 use std::fmt;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use llmspell_state_traits::StateScope;
 
 use super::entry::{Metadata, VectorEntry};
+use super::plan::{SearchPath, SearchPlan, SearchStage};
 use super::query::{VectorQuery, VectorResult};
 use super::stats::{ScopedStats, StorageStats};
 use crate::error::Result;
+use crate::filter::{DateFields, Filter};
+use crate::limits::PAGE_MAX;
 
 /// Vectors with ids and metadata, each in the scope of its owner.
 ///
@@ -177,6 +181,36 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
         Ok(answers)
     }
 
+    /// How [`search`](Self::search) answers a query: it is answered, and what was done is counted and timed.
+    ///
+    /// Made of the other methods it is the plan of a store that compares everything, and reads all entries of the scope
+    /// to count those that match. A store that chooses says what it chose among.
+    ///
+    /// # Errors
+    ///
+    /// As [`search`](Self::search).
+    async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
+        let start = Instant::now();
+        let results = self.search(query).await?.len();
+        let micros = start.elapsed().as_secs_f64() * 1e6;
+        let live = self.count(&query.scope).await?;
+        let matching = match &query.filter {
+            None => live,
+            Some(filter) => count_matching(self, &query.scope, filter).await?,
+        };
+        Ok(SearchPlan {
+            live,
+            matching,
+            tail: matching,
+            k: query.k,
+            paths: vec![SearchPath::Exact],
+            distances: matching,
+            results,
+            stages: vec![SearchStage::new("search", micros)],
+            ..SearchPlan::default()
+        })
+    }
+
     /// Number of entries in a scope.
     ///
     /// # Errors
@@ -184,6 +218,22 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     /// As [`stats_for_scope`](Self::stats_for_scope).
     async fn count(&self, scope: &StateScope) -> Result<u64> {
         Ok(self.stats_for_scope(scope).await?.vectors)
+    }
+}
+
+/// Entries of a scope that match, by reading them all.
+async fn count_matching<S: VectorStorage + ?Sized>(store: &S, scope: &StateScope, filter: &Filter) -> Result<u64> {
+    let filter = filter.compile(&DateFields::none())?;
+    let nothing = Metadata::new();
+    let (mut matching, mut after) = (0, None);
+    loop {
+        let page = store.list(scope, after.as_deref(), PAGE_MAX).await?;
+        let matches = |entry: &VectorEntry| filter.matches(entry.metadata.as_object().unwrap_or(&nothing));
+        matching += page.iter().filter(|entry| matches(entry)).count() as u64;
+        if page.len() < PAGE_MAX {
+            return Ok(matching);
+        }
+        after = page.into_iter().next_back().map(|entry| entry.id);
     }
 }
 

@@ -18,6 +18,7 @@ const AFTER_HELP: &str = r#"Examples:
   llmspell-storage --db memory.db --scope user:ada search --vector question.npy -k 5
   echo '[0.1, 0.2]' | llmspell-storage --db memory.db search --vector -
   llmspell-storage --db memory.db search --like note-7 --filter lang=en --filter year=2026
+  llmspell-storage --db memory.db search --like note-7 --filter lang=en --explain
   llmspell-storage --db memory.db search --like note-7 \
     --filter '{"in": {"field": "lang", "values": ["en", "de"]}}'"#;
 
@@ -53,6 +54,10 @@ pub(crate) struct SearchArgs {
     #[arg(long)]
     exact: bool,
 
+    /// Search, and print how it was done instead of what was found: what matches, the paths, counts and times
+    #[arg(long)]
+    explain: bool,
+
     /// With --json: print the vectors too
     #[arg(long)]
     vectors: bool,
@@ -83,6 +88,11 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     query.ef_search = args.ef.map(|ef| if ef == args.k { k } else { ef });
     query.filter = (!filters.is_empty()).then(|| Filter::all_of(filters));
 
+    if args.explain {
+        let plan = store.explain(&query).await?;
+        output.object(&plan)?;
+        return output.text(plan.to_string());
+    }
     let mut results = store.search(&query).await?;
     results.retain(|result| args.like.as_ref() != Some(&result.id));
     results.truncate(args.k);

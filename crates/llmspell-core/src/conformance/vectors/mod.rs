@@ -107,6 +107,7 @@ pub async fn check_all_with(
         a_search_of_a_batch_answers_like_single_searches,
         an_acknowledged_entry_is_found_at_once,
         a_filter_decides_before_the_best_are_taken,
+        a_plan_tells_what_is_there,
         filters_match_like_their_definition,
         a_threshold_is_an_inclusive_lower_bound,
         a_deleted_entry_is_gone_and_its_id_free,
