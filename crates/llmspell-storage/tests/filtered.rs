@@ -86,11 +86,10 @@ async fn assert_filtered(vectors: &HNSWVectorStorage, place: &str) -> BTreeSet<S
     let mut paths = BTreeSet::new();
     for filter in filters() {
         for k in [1, 10, 60] {
-            let (mut hits, mut wanted) = (0, 0);
+            let (mut hits, mut wanted, mut last) = (0, 0, None);
             for number in 0..12 {
                 let query = VectorQuery::new(vector(10 * number + 70_000), k).with_filter(filter.clone());
                 let truth = vectors.search(&query.clone().with_exact(true)).await.unwrap();
-                let query = query.with_ef_search(k.max(20));
                 let found = vectors.search(&query).await.unwrap();
                 assert_eq!(found.len(), truth.len(), "{place}: {filter:?}, k {k}");
                 let compiled = filter.compile(&llmspell_storage::DateFields::none()).unwrap();
@@ -108,13 +107,14 @@ async fn assert_filtered(vectors: &HNSWVectorStorage, place: &str) -> BTreeSet<S
                 assert!(plan.distances >= plan.results as u64, "{plan}");
                 paths.insert(serde_json::to_string(&plan.path()).unwrap());
 
+                last = Some(plan);
                 let truth: BTreeSet<&str> = ids(&truth).into_iter().collect();
                 wanted += truth.len();
                 hits += ids(&found).into_iter().filter(|id| truth.contains(id)).count();
             }
             assert!(
                 hits * 100 >= wanted * 95,
-                "{place}: {filter:?}, k {k}: {hits} of {wanted}"
+                "{place}: {filter:?}, k {k}: {hits} of {wanted}; {last:?}"
             );
         }
     }
@@ -127,12 +127,7 @@ async fn whatever_share_matches_k_means_k_and_by_all_ways_the_nearest_are_found(
         let dir = tempfile::tempdir().unwrap();
         let (database, vectors) = store(dir.path(), memory).await;
         let paths = assert_filtered(&vectors, "built").await;
-        let all = [
-            SearchPath::Exact,
-            SearchPath::CodeScan,
-            SearchPath::GraphInside,
-            SearchPath::GraphAfter,
-        ];
+        let all = [SearchPath::Exact, SearchPath::CodeScan, SearchPath::GraphAfter];
         for path in all {
             assert!(
                 paths.contains(&serde_json::to_string(&path).unwrap()),

@@ -181,7 +181,7 @@ fn main() {
                 .collect()
         })
         .collect();
-    for layout in [GraphLayout::Compact, GraphLayout::Blocks]
+    for layout in [GraphLayout::Blocks, GraphLayout::Compact]
         .into_iter()
         .take(number("LAYOUTS", 2))
     {
@@ -288,7 +288,7 @@ fn main() {
                         }
                     }
                     if share >= 0.02 {
-                        for wide in [0.25, 0.4] {
+                        for wide in [0.25, 0.625] {
                             let ef = (ef as f64 * wide / share) as usize;
                             tally(format!("past ef {ef}"), &mut |tally| {
                                 let start = Instant::now();

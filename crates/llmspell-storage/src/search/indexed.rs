@@ -180,13 +180,12 @@ impl Indexed<'_> {
                 let ef = case.ef_inside();
                 let (found, report) = index.graph.shortlist_among(vector, k, ef, &among, &mut graph);
                 // A beam that was not filled is one that lost its way.
-                (found, report, ef)
+                (found, report, case.matching.min(ef as u64))
             }
             SearchPath::GraphAfter => {
                 let ef = case.ef_after();
                 let (found, report) = index.graph.shortlist_past(vector, k, ef, &is_allowed, &mut graph);
-                // At the border of the beam some are missed.
-                (found, report, k + k.div_ceil(4))
+                (found, report, case.passed_after())
             }
             SearchPath::CodeScan | SearchPath::Exact | SearchPath::Graph | _ => {
                 let points = chosen.vertices.iter().map(PointId);
@@ -201,7 +200,7 @@ impl Indexed<'_> {
         };
         trace.plan.codes += report.codes;
         trace.plan.lists += report.lists;
-        let is_enough = report.is_complete && report.passed >= (passed_min as u64).min(case.matching);
+        let is_enough = report.is_complete && report.passed >= passed_min;
         let rescored = if is_enough {
             trace.plan.distances += candidates.len() as u64;
             trace.plan.rescored += candidates.len() as u64;

@@ -47,7 +47,7 @@ const COMPACT: Costs = Costs {
     rescore: 200.0,
     step: (200.0, 1.0),
     inside: (600.0, 3.25),
-    through: 160.0,
+    through: 120.0,
     prepare: (1_000.0, 3.0),
 };
 
@@ -61,6 +61,10 @@ const BLOCKS: Costs = Costs {
 const AFTER_PER_K: usize = 2;
 /// And this share of the beam that was asked for.
 const AFTER_EF_SHARE: usize = 4;
+/// A vertex stands in the beam of a walk over blocks once for every neighbor that offered it.
+const BLOCKS_PLACES_PER_VERTEX: f64 = 2.5;
+/// Fewer than one in so many of the points that should pass, and the filter is correlated with the query.
+const AFTER_EXPECTED_PER_PASSED: f64 = 3.0;
 /// A beam wider than this share of the graph is no walk any more.
 const AFTER_VERTICES_SHARE: usize = 8;
 /// Fewer pass, and a walk among them does not find its way.
@@ -68,6 +72,10 @@ const INSIDE_SHARE_MIN: f64 = 0.01;
 /// Where fewer pass than this share, those that do are not linked well: the beam is wider, at most by a factor.
 const INSIDE_WIDER_BELOW: f64 = 0.03;
 const INSIDE_WIDER_MAX: f64 = 2.0;
+/// Where fewer pass than this share, a walk among them has read all lists around, and a place costs no more than here.
+const THROUGH_SHARE_MIN: f64 = 0.033;
+/// A narrower beam among the points that pass does not find its way out of a crowd of those that do not.
+const INSIDE_EF_MIN: usize = 64;
 /// Codes and lists that a walk among the points that pass reads per place of its beam.
 const INSIDE_READS: f64 = 30.0;
 
@@ -80,13 +88,29 @@ impl Case {
     /// The beam of a walk among the points that pass.
     pub(crate) fn ef_inside(&self) -> usize {
         let wider = (INSIDE_WIDER_BELOW / self.share()).sqrt().clamp(1.0, INSIDE_WIDER_MAX);
-        (self.ef as f64 * wider).ceil() as usize
+        (self.ef.max(INSIDE_EF_MIN) as f64 * wider).ceil() as usize
     }
 
     /// The beam of a walk over all points, so that enough pass: all within the beam are found, so a few more than `k`.
     pub(crate) fn ef_after(&self) -> usize {
-        let wanted = (AFTER_PER_K * self.k).max(self.ef / AFTER_EF_SHARE);
-        ((wanted as f64 / self.share()).ceil() as usize).max(self.ef)
+        let wanted = (AFTER_PER_K * self.k).max(self.ef / AFTER_EF_SHARE) as f64;
+        ((wanted * self.places_per_vertex() / self.share()).ceil() as usize).max(self.ef)
+    }
+
+    /// Places of the beam of a walk over all points that one vertex takes.
+    fn places_per_vertex(&self) -> f64 {
+        match self.layout {
+            GraphLayout::Compact => 1.0,
+            GraphLayout::Blocks => BLOCKS_PLACES_PER_VERTEX,
+        }
+    }
+
+    /// Points that must pass of a walk over all points: with fewer the filter is correlated with the query, and those that
+    /// passed stand at the border of the beam, where some are missed.
+    pub(crate) fn passed_after(&self) -> u64 {
+        let expected = self.ef_after() as f64 * self.share() / self.places_per_vertex();
+        let few = (expected / AFTER_EXPECTED_PER_PASSED) as u64;
+        few.max((self.k + self.k.div_ceil(4)) as u64).min(self.matching)
     }
 
     /// Codes and lists that a walk among the points that pass may read until a scan would have been cheaper.
@@ -106,7 +130,7 @@ impl Case {
             (SearchPath::CodeScan, shortlist + self.scan_nanos(costs)),
         ];
         // Who wants a large part of what passes is not helped by a walk.
-        let is_walk = self.matching > 2 * self.ef as u64;
+        let is_walk = self.matching > 2 * self.ef_inside() as u64;
         if is_walk && self.share() >= INSIDE_SHARE_MIN {
             let nanos = self.inside_nanos(costs) * self.ef_inside() as f64;
             ways.push((SearchPath::GraphInside, shortlist + nanos));
@@ -138,7 +162,7 @@ impl Case {
 
     /// Per place of the beam of a walk among the points that pass.
     fn inside_nanos(&self, costs: &Costs) -> f64 {
-        self.per_dim(costs.inside) + costs.through / self.share().max(INSIDE_SHARE_MIN)
+        self.per_dim(costs.inside) + costs.through / self.share().max(THROUGH_SHARE_MIN)
     }
 }
 
@@ -178,12 +202,15 @@ mod tests {
     fn the_fewer_pass_the_less_of_the_graph_is_used() {
         let table = [
             (1_000_000, 0, SearchPath::Exact),
-            (1_000_000, 50, SearchPath::Exact),
+            (1_000_000, 20, SearchPath::Exact),
             (1_000_000, 1_000, SearchPath::CodeScan),
-            (1_000_000, 100_000, SearchPath::GraphInside),
+            (1_000_000, 10_000, SearchPath::CodeScan),
+            (1_000_000, 20_000, SearchPath::GraphInside),
+            (1_000_000, 100_000, SearchPath::GraphAfter),
             (1_000_000, 900_000, SearchPath::GraphAfter),
-            (10_000, 100, SearchPath::Exact),
+            (10_000, 20, SearchPath::Exact),
             (10_000, 1_000, SearchPath::CodeScan),
+            (10_000, 9_000, SearchPath::GraphAfter),
         ];
         for (vertices, matching, expected) in table {
             let case = case(vertices, matching);
