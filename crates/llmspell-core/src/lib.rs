@@ -39,6 +39,7 @@ pub use quota::{Quota, QuotaStatus, QuotaUsage};
 pub use timestamp::Timestamp;
 pub use vector::validate as validate_vectors;
 pub use vector::{
-    DistanceMetric, FacetValue, HNSWConfig, IndexStats, IntoMetadata, Memory, Metadata, OnExisting, ScopedStats,
-    ScopedVectors, StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage, VectorStorageExt,
+    DistanceMetric, FacetValue, HNSWConfig, IndexStats, IntoMetadata, Memory, Metadata, OnExisting, PathCost,
+    ScopedStats, ScopedVectors, SearchPath, SearchPlan, SearchStage, StorageStats, VectorEntry, VectorQuery,
+    VectorResult, VectorStorage, VectorStorageExt,
 };

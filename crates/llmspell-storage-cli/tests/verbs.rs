@@ -112,6 +112,29 @@ fn a_quota_is_set_shown_kept_and_removed() {
 }
 
 #[test]
+fn search_explains_how_it_was_done() {
+    let place = Workplace::with_notes();
+    let search = [
+        "--scope",
+        "user:ada",
+        "search",
+        "--like",
+        "east",
+        "-k",
+        "1",
+        "--explain",
+    ];
+    let text = place.run(search).succeeds().stdout();
+    assert!(text.contains("path       exact\n"), "{text}");
+    let filtered = search.into_iter().chain(["--filter", "nobody=1"]);
+    let plan = place.run(["--json"].into_iter().chain(filtered)).succeeds().json();
+    assert_eq!(plan.len(), 1, "a plan in place of the results");
+    assert_eq!((&plan[0]["matching"], &plan[0]["results"]), (&json!(0), &json!(0)));
+    assert_eq!(plan[0]["paths"], json!(["exact"]));
+    assert_eq!(plan[0]["live"], 3);
+}
+
+#[test]
 fn search_takes_its_vector_from_stdin_an_array_or_an_entry() {
     let place = Workplace::with_notes();
     let ada = ["--json", "--scope", "user:ada", "search"];

@@ -44,7 +44,8 @@ mod top_k;
 
 pub use distance::{ExactDistance, Metric};
 pub use graph::{
-    BuildWatch, Candidate, Graph, GraphConfig, GraphDamage, GraphLayout, GraphStats, IndexBytes, Rows, Scratch,
+    Among, BuildWatch, Candidate, Graph, GraphConfig, GraphDamage, GraphLayout, GraphStats, IndexBytes, Rows, Scratch,
+    WalkReport,
 };
 pub use kernels::{Kernels, prefetch_row};
 pub use neighbor::{Neighbor, PointId};

@@ -6,6 +6,7 @@
 //! | `scoped.rs`   | how is a store confined to one scope? [`ScopedVectors`]     |
 //! | `entry.rs`    | what is stored? [`VectorEntry`]                             |
 //! | `query.rs`    | what is asked, what is answered? [`VectorQuery`], [`VectorResult`] |
+//! | `plan.rs`     | how was a query answered, and why so? [`SearchPlan`]        |
 //! | `metric.rs`   | how near is near? [`DistanceMetric`]                        |
 //! | `config.rs`   | how is an index built? [`HNSWConfig`]                       |
 //! | `stats.rs`    | how much is there? [`StorageStats`], [`ScopedStats`]        |
@@ -14,6 +15,7 @@
 mod config;
 mod entry;
 mod metric;
+mod plan;
 mod query;
 mod scoped;
 mod stats;
@@ -23,6 +25,7 @@ pub mod validate;
 pub use config::{HNSWConfig, Memory};
 pub use entry::{IntoMetadata, Metadata, VectorEntry};
 pub use metric::DistanceMetric;
+pub use plan::{PathCost, SearchPath, SearchPlan, SearchStage};
 pub use query::{FacetValue, VectorQuery, VectorResult};
 pub use scoped::{ScopedVectors, VectorStorageExt};
 pub use stats::{IndexStats, ScopedStats, StorageStats};

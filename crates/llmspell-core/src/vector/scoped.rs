@@ -6,10 +6,12 @@ use std::sync::Arc;
 use llmspell_state_traits::StateScope;
 
 use super::entry::{Metadata, VectorEntry};
-use super::query::{VectorQuery, VectorResult};
+use super::plan::SearchPlan;
+use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::stats::ScopedStats;
 use super::storage::{OnExisting, VectorStorage};
 use crate::error::{Result, StorageError};
+use crate::filter::{FieldPath, Filter};
 
 /// A handle that can only touch one scope of a vector store: what an application hands to code that it does not trust.
 ///
@@ -185,6 +187,60 @@ impl ScopedVectors {
     /// As there.
     pub async fn count(&self) -> Result<u64> {
         self.storage.count(&self.scope).await
+    }
+
+    /// See [`VectorStorage::explain`].
+    ///
+    /// # Errors
+    ///
+    /// As [`search`](Self::search).
+    pub async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
+        let mut query = query.clone();
+        match query.scopes.take() {
+            None => self.check(&query.scope)?,
+            Some(scopes) => {
+                if let Some(other) = scopes.iter().find(|scope| **scope != self.scope) {
+                    return Err(self.outside(other));
+                }
+            }
+        }
+        self.storage.explain(&query.with_scope(self.scope.clone())).await
+    }
+
+    /// See [`VectorStorage::count_matching`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn count_matching(&self, filter: &Filter) -> Result<u64> {
+        self.storage.count_matching(&self.scope, filter).await
+    }
+
+    /// See [`VectorStorage::list_matching`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn list_matching(&self, filter: &Filter, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
+        self.storage.list_matching(&self.scope, filter, after, limit).await
+    }
+
+    /// See [`VectorStorage::delete_matching`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn delete_matching(&self, filter: &Filter) -> Result<u64> {
+        self.storage.delete_matching(&self.scope, filter).await
+    }
+
+    /// See [`VectorStorage::facet`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn facet(&self, field: &FieldPath, filter: &Filter, limit: usize) -> Result<Vec<FacetValue>> {
+        self.storage.facet(&self.scope, field, filter, limit).await
     }
 
     /// See [`VectorStorage::stats_for_scope`].

@@ -2,13 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use llmspell_state_traits::StateScope;
 
 use super::entry::{Metadata, VectorEntry};
+use super::plan::{SearchPath, SearchPlan, SearchStage};
 use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::stats::{ScopedStats, StorageStats};
+use super::validate::explained_scope;
 use crate::error::Result;
 use crate::filter::{DateFields, FieldPath, Filter, Scalar};
 use crate::limits::PAGE_MAX;
@@ -290,6 +293,37 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
                 _ => return Ok(FacetValue::most_frequent(counts, limit)),
             }
         }
+    }
+
+    /// How [`search`](Self::search) answers a query: it is answered, and what was done is counted and timed.
+    ///
+    /// Made of the other methods it is the plan of a store that compares everything, and reads all entries of the scope
+    /// to count those that match. A store that chooses says what it chose among.
+    ///
+    /// # Errors
+    ///
+    /// As [`search`](Self::search); `Invalid` if the query names several scopes: ask about each of them.
+    async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
+        let scope = explained_scope(query)?;
+        let start = Instant::now();
+        let results = self.search(query).await?.len();
+        let micros = start.elapsed().as_secs_f64() * 1e6;
+        let live = self.count(scope).await?;
+        let matching = match &query.filter {
+            None => live,
+            Some(filter) => self.count_matching(scope, filter).await?,
+        };
+        Ok(SearchPlan {
+            live,
+            matching,
+            tail: matching,
+            k: query.k,
+            paths: vec![SearchPath::Exact],
+            distances: matching,
+            results,
+            stages: vec![SearchStage::new("search", micros)],
+            ..SearchPlan::default()
+        })
     }
 
     /// Number of entries in a scope.

@@ -81,6 +81,17 @@ pub fn vector(id: &str, vector: &[f32], dim: usize, metric: DistanceMetric) -> R
     Ok(())
 }
 
+/// The scope of a query that is to be explained.
+///
+/// # Errors
+///
+/// [`StorageError::OutOfRange`] if it names several: each of them is searched in its own way.
+pub fn explained_scope(query: &VectorQuery) -> Result<&StateScope> {
+    let scopes = query.searched_scopes();
+    in_range("number of scopes of an explained query", scopes.len(), 1..=1)?;
+    Ok(scopes[0])
+}
+
 /// Of eight sums, so that one addition need not wait for the last: this is on the path of every search.
 fn norm_squared(vector: &[f32]) -> f64 {
     let square = |component: f32| f64::from(component) * f64::from(component);

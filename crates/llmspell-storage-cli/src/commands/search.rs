@@ -20,6 +20,7 @@ const AFTER_HELP: &str = r#"Examples:
   echo '[0.1, 0.2]' | llmspell-storage --db memory.db search --vector -
   llmspell-storage --db memory.db search --like note-7 --filter lang=en --filter year=2026
   llmspell-storage --db memory.db search --vector question.npy --scope session:s-17 --scope user:ada --scope global
+  llmspell-storage --db memory.db search --like note-7 --filter lang=en --explain
   llmspell-storage --db memory.db search --like note-7 \
     --filter '{"in": {"field": "lang", "values": ["en", "de"]}}'"#;
 
@@ -54,6 +55,10 @@ pub(crate) struct SearchArgs {
     #[arg(long)]
     exact: bool,
 
+    /// Search, and print how it was done instead of what was found: what matches, the paths, counts and times
+    #[arg(long)]
+    explain: bool,
+
     /// With --json: print the vectors too
     #[arg(long)]
     vectors: bool,
@@ -87,6 +92,11 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     query.ef_search = args.ef.map(|ef| if ef == args.k { k } else { ef });
     query.filter = filter;
 
+    if args.explain {
+        let plan = store.explain(&query).await?;
+        output.object(&plan)?;
+        return output.text(plan.to_string());
+    }
     let mut results = store.search(&query).await?;
     if let Some((scope, id)) = like {
         results.retain(|result| result.id != *id || result.scope.as_ref().is_some_and(|other| *other != scope));

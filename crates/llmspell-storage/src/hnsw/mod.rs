@@ -13,6 +13,7 @@ mod stats;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
@@ -20,15 +21,15 @@ use uuid::Uuid;
 
 use llmspell_core::{
     DateFields, DistanceMetric, FacetValue, FieldPath, Filter, HNSWConfig, Metadata, OnExisting, Result, ScopedStats,
-    StateScope, StorageError, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage,
-    validate_key_value, validate_vectors as validate,
+    SearchPlan, StateScope, StorageError, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult,
+    VectorStorage, validate_key_value, validate_vectors as validate,
 };
 
 use crate::database::{Database, PreparedEntry, Request, Shared, quota_status};
 use crate::index_queue::{Goal, IndexJob};
 use crate::namespace::{Namespace, graph_config};
 use crate::registry::Space;
-use crate::search::{self, Answer, Snapshot};
+use crate::search::{self, Answer, Snapshot, Trace};
 use crate::slots::Waiting;
 use crate::truth::SpaceRecord;
 
@@ -302,7 +303,8 @@ impl VectorStorage for HNSWVectorStorage {
             && search::is_cheap(query, &handle.space, &namespace, handle.shared().is_durable())
         {
             let space = &handle.space;
-            let search = || search::search(truth, space, &namespace, query, now, Waiting::Never);
+            let at = (now, Waiting::Never);
+            let search = || search::search(truth, space, &namespace, query, at, &mut Trace::quiet());
             if let Answer::Found(found) = truth.guard(search)? {
                 return Ok(found);
             }
@@ -315,10 +317,36 @@ impl VectorStorage for HNSWVectorStorage {
                 let Some(namespace) = space.load(&shared.truth, &query.scope)? else {
                     return Ok(Vec::new());
                 };
-                match search::search(&shared.truth, &space, &namespace, &query, now, Waiting::Allowed)? {
+                let at = (now, Waiting::Allowed);
+                match search::search(&shared.truth, &space, &namespace, &query, at, &mut Trace::quiet())? {
                     Answer::Found(found) => Ok(found),
                     Answer::WouldWait => unreachable!("this search may wait"),
                 }
+            })
+            .await
+    }
+
+    async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
+        let handle = self.handle()?;
+        validate::query(query, self.dim, self.metric())?;
+        let scope = validate::explained_scope(query)?.clone();
+        let now = handle.now();
+        let (shared, space, query) = (Arc::clone(handle.shared()), Arc::clone(&handle.space), query.clone());
+        handle
+            .database
+            .inner
+            .run(move || {
+                let start = Instant::now();
+                let clock = || start.elapsed();
+                let mut trace = Trace::timed(&clock);
+                if let Some(namespace) = space.load(&shared.truth, &scope)? {
+                    let at = (now, Waiting::Allowed);
+                    match search::search(&shared.truth, &space, &namespace, &query, at, &mut trace)? {
+                        Answer::Found(found) => trace.plan.results = found.len(),
+                        Answer::WouldWait => unreachable!("this search may wait"),
+                    }
+                }
+                Ok(trace.plan)
             })
             .await
     }

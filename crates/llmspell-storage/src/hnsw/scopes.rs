@@ -9,7 +9,7 @@ use llmspell_core::{Result, StateScope, VectorQuery, VectorResult};
 
 use super::Handle;
 use crate::namespace::Namespace;
-use crate::search::{self, Answer};
+use crate::search::{self, Answer, Trace};
 use crate::slots::Waiting;
 
 /// More scopes than this are not searched in place: each search may take 100 µs.
@@ -31,7 +31,14 @@ pub(super) async fn search(handle: &Handle, query: &VectorQuery, now: i64) -> Re
                     continue;
                 };
                 let query = best.query_in(scope);
-                match search::search(&shared.truth, &space, &namespace, query, now, Waiting::Allowed)? {
+                match search::search(
+                    &shared.truth,
+                    &space,
+                    &namespace,
+                    query,
+                    (now, Waiting::Allowed),
+                    &mut Trace::quiet(),
+                )? {
                     Answer::Found(found) => best.add(scope, found),
                     Answer::WouldWait => unreachable!("this search may wait"),
                 }
@@ -59,7 +66,16 @@ fn search_in_place(handle: &Handle, query: &VectorQuery, now: i64) -> Result<Opt
     let mut best = Best::new(query);
     for (scope, namespace) in scopes.into_iter().zip(namespaces) {
         let query = best.query_in(scope);
-        let search = || search::search(&shared.truth, space, &namespace, query, now, Waiting::Never);
+        let search = || {
+            search::search(
+                &shared.truth,
+                space,
+                &namespace,
+                query,
+                (now, Waiting::Never),
+                &mut Trace::quiet(),
+            )
+        };
         match shared.truth.guard(search)? {
             Answer::Found(found) => best.add(scope, found),
             Answer::WouldWait => return Ok(None),

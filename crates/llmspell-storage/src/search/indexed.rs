@@ -11,11 +11,17 @@
 
 use std::cmp::Ordering;
 
-use llmspell_core::{DistanceMetric, Memory, Result, VectorQuery, VectorResult, limits::EF_SEARCH_MAX};
-use llmspell_vector::{ExactDistance, Neighbor, PointId, TiesDropped, TopK, prefetch_row};
+use llmspell_core::{
+    DistanceMetric, Memory, PathCost, Result, SearchPath, VectorQuery, VectorResult, limits::EF_SEARCH_MAX,
+};
+use llmspell_vector::{
+    Among, Candidate, ExactDistance, Neighbor, PointId, TiesDropped, TopK, WalkReport, prefetch_row,
+};
 use roaring::RoaringBitmap;
 
+use super::filtered::Chosen;
 use super::tail::Tail;
+use super::trace::Trace;
 use crate::error::{corrupted, io_error};
 use crate::ids::Generation;
 use crate::namespace::{Index, Namespace, State, damaged_slot, kernel_metric};
@@ -65,18 +71,19 @@ pub(super) struct Hit {
 
 impl Indexed<'_> {
     /// The best `k` within the threshold, and all that are as far away as the last of them.
-    pub(super) fn find(&self, scratch: &mut Scratch) -> Result<Vec<Hit>, Miss> {
+    pub(super) fn find(&self, scratch: &mut Scratch, trace: &mut Trace<'_>) -> Result<Vec<Hit>, Miss> {
         let Self { state, query, .. } = self;
         let k = query.k;
         let expired = state.expiries.expired(self.now);
         let wanted = (state.live_count() - expired.len()).min(k as u64);
         let distance = ExactDistance::new(kernel_metric(self.metric), &query.vector);
-        let mut hits = self.tail_hits(&distance, &expired)?;
+        let visible = &*state.tail - &expired;
+        let mut hits = self.tail_hits(&distance, &visible)?;
         let in_tail = hits.len();
-        let mut ef = query
-            .ef_search
-            .unwrap_or_else(|| self.space.config.read().ef_search())
-            .max(k);
+        let mut ef = self.ef();
+        trace.go(SearchPath::Graph);
+        trace.plan.tail = visible.len();
+        trace.plan.ef = ef;
         loop {
             hits.truncate(in_tail);
             self.graph_hits(ef, &distance, &expired, scratch, &mut hits)?;
@@ -88,7 +95,22 @@ impl Indexed<'_> {
             }
             ef *= 2;
         }
-        if let Some(threshold) = query.threshold {
+        trace.plan.distances += (hits.len() - in_tail) as u64 + visible.len();
+        trace.plan.rescored += (hits.len() - in_tail) as u64;
+        Ok(self.best(hits))
+    }
+
+    /// Width of the beam that was asked for.
+    pub(super) fn ef(&self) -> usize {
+        let ef = self.query.ef_search;
+        ef.unwrap_or_else(|| self.space.config.read().ef_search())
+            .max(self.query.k)
+    }
+
+    /// Those of `hits` that are within the threshold and among the best `k`, and all that are as far away as the last.
+    fn best(&self, mut hits: Vec<Hit>) -> Vec<Hit> {
+        let k = self.query.k;
+        if let Some(threshold) = self.query.threshold {
             hits.retain(|hit| self.metric.score(hit.distance) >= threshold);
         }
         hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance));
@@ -100,7 +122,95 @@ impl Indexed<'_> {
             let ties = ties.count();
             hits.truncate(k + ties);
         }
-        Ok(hits)
+        hits
+    }
+
+    /// The same among the points that a filter let through, by the way that is the cheapest, or by the next where that
+    /// one falls short.
+    pub(super) fn find_among(
+        &self,
+        chosen: &Chosen,
+        ways: &[PathCost],
+        scratch: &mut Scratch,
+        trace: &mut Trace<'_>,
+    ) -> Result<Vec<Hit>, Miss> {
+        let distance = ExactDistance::new(kernel_metric(self.metric), &self.query.vector);
+        let mut hits = self.tail_hits(&distance, &chosen.tail)?;
+        trace.plan.distances += chosen.tail.len();
+        let in_tail = hits.len();
+        let wanted = (self.query.k as u64).min(chosen.vertices.len() + chosen.tail.len());
+        let ways = ways.iter().map(|way| way.path);
+        for path in ways.filter(|path| *path != SearchPath::Exact) {
+            trace.go(path);
+            hits.truncate(in_tail);
+            let is_enough = self.hits_by(path, chosen, &distance, scratch, &mut hits, trace)?;
+            if is_enough && hits.len() as u64 >= wanted {
+                return Ok(self.best(hits));
+            }
+            if path == SearchPath::CodeScan {
+                // It looked at all of them.
+                break;
+            }
+        }
+        Err(Miss::Exhausted)
+    }
+
+    /// What one way finds among the points that pass. Says whether that is all that is wanted of it.
+    fn hits_by(
+        &self,
+        path: SearchPath,
+        chosen: &Chosen,
+        distance: &ExactDistance,
+        scratch: &mut Scratch,
+        hits: &mut Vec<Hit>,
+        trace: &mut Trace<'_>,
+    ) -> Result<bool, Miss> {
+        let Self { index, query, .. } = self;
+        let (vector, k, case) = (&query.vector, query.k, &chosen.case);
+        let is_allowed = |point: PointId| chosen.vertices.contains(point.0);
+        let mut graph = std::mem::take(&mut scratch.graph);
+        let (candidates, report, passed_min) = match path {
+            SearchPath::GraphInside => {
+                let sample = chosen.sample();
+                let among = Among {
+                    is_allowed: &is_allowed,
+                    sample: &sample,
+                    budget: case.budget_inside(),
+                };
+                let ef = case.ef_inside();
+                let (found, report) = index.graph.shortlist_among(vector, k, ef, &among, &mut graph);
+                // A beam that was not filled is one that lost its way.
+                (found, report, case.matching.min(ef as u64))
+            }
+            SearchPath::GraphAfter => {
+                let ef = case.ef_after();
+                let (found, report) = index.graph.shortlist_past(vector, k, ef, &is_allowed, &mut graph);
+                (found, report, case.passed_after())
+            }
+            SearchPath::CodeScan | SearchPath::Exact | SearchPath::Graph | _ => {
+                let points = chosen.vertices.iter().map(PointId);
+                let found = index.graph.scan(vector, k, points, &mut graph);
+                let report = WalkReport {
+                    codes: case.matching,
+                    is_complete: true,
+                    ..WalkReport::default()
+                };
+                (found, report, 0)
+            }
+        };
+        trace.plan.codes += report.codes;
+        trace.plan.lists += report.lists;
+        let is_enough = report.is_complete && report.passed >= passed_min;
+        let rescored = if is_enough {
+            trace.plan.distances += candidates.len() as u64;
+            trace.plan.rescored += candidates.len() as u64;
+            self.rescore(candidates, distance, scratch, hits)
+        } else {
+            Ok(())
+        };
+        scratch.graph = graph;
+        rescored?;
+        Ok(is_enough)
     }
 
     /// Whether all of these can be resolved without the truth.
@@ -191,11 +301,23 @@ impl Indexed<'_> {
         let is_hidden = |point: PointId| dead.contains(point.0) || expired.contains(point.0);
         let hides_nothing = self.state.counts().tombstones == 0 && expired.is_empty();
         let is_hidden: &dyn Fn(PointId) -> bool = if hides_nothing { &|_| false } else { &is_hidden };
-        let by_file = self.view.has_files() && self.space.config.read().memory() != Memory::Speed;
-
         let mut graph = std::mem::take(&mut scratch.graph);
         let (query, k) = (&self.query.vector, self.query.k);
         let candidates = self.index.graph.shortlist(query, k, ef, is_hidden, &mut graph);
+        let rescored = self.rescore(candidates, distance, scratch, hits);
+        scratch.graph = graph;
+        rescored
+    }
+
+    /// The exact distances of a shortlist.
+    fn rescore(
+        &self,
+        candidates: &[Candidate],
+        distance: &ExactDistance,
+        scratch: &mut Scratch,
+        hits: &mut Vec<Hit>,
+    ) -> Result<(), Miss> {
+        let by_file = self.view.has_files() && self.space.config.read().memory() != Memory::Speed;
         if !by_file {
             for candidate in candidates {
                 if let Some(slot) = self.state.slot(candidate.point) {
@@ -203,7 +325,7 @@ impl Indexed<'_> {
                 }
             }
         }
-        let rescored = candidates.iter().try_for_each(|candidate| {
+        candidates.iter().try_for_each(|candidate| {
             let point = candidate.point;
             let (exact, generation) = if by_file {
                 let generation = self.read_slot(point, scratch)?;
@@ -219,25 +341,22 @@ impl Indexed<'_> {
                 generation,
             });
             Ok(())
-        });
-        scratch.graph = graph;
-        rescored
+        })
     }
 
-    /// The nearest of the tail, and all that are as far away as the last of them.
-    fn tail_hits(&self, distance: &ExactDistance, expired: &RoaringBitmap) -> Result<Vec<Hit>, Miss> {
+    /// The nearest of those points of the tail, and all that are as far away as the last of them.
+    fn tail_hits(&self, distance: &ExactDistance, visible: &RoaringBitmap) -> Result<Vec<Hit>, Miss> {
         let Self { state, view, .. } = self;
-        if state.tail.is_empty() {
+        if visible.is_empty() {
             return Ok(Vec::new());
         }
-        let visible = &*state.tail - expired;
         // The tail is new, or was read when the index was verified: it is in RAM.
-        self.namespace.verify_points(&visible, state, &self.space.slots, view)?;
+        self.namespace.verify_points(visible, state, &self.space.slots, view)?;
         let tail = Tail {
             state,
             view,
             hidden: &state.dead,
-            candidates: Some(&visible),
+            candidates: Some(visible),
         };
         let mut top = TopK::new(self.query.k);
         tail.scan(distance, &mut top);

@@ -7,18 +7,27 @@
 //! |-----------|-------------------------------------------------------------|
 //! | `mod.rs`  | which entries are nearest, and what else does a reader see? |
 //! | `indexed.rs` | which are, by the graph and a scan of the tail?          |
+//! | `filtered.rs` | which are, among those that a filter lets through?      |
 //! | `metadata.rs` | which match a filter?                                  |
+//! | `plan.rs` | … and by which way are they found?                          |
+//! | `trace.rs` | what was done by a search?                                 |
 //! | `tail.rs` | which vectors are compared by a scan?                       |
 
+mod filtered;
 mod indexed;
 mod metadata;
+mod plan;
 mod tail;
+mod trace;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use llmspell_core::{DistanceMetric, Result, StateScope, StorageError, VectorEntry, VectorQuery, VectorResult};
+use llmspell_core::{
+    DistanceMetric, Result, SearchPath, StateScope, StorageError, VectorEntry, VectorQuery, VectorResult,
+};
 use llmspell_vector::{ExactDistance, Neighbor, TiesDropped, TopK};
+use roaring::RoaringBitmap;
 
 use crate::error::corrupted;
 use crate::ids::{PointId, Slot};
@@ -31,6 +40,7 @@ use crate::truth::{Read, Truth};
 use indexed::{Indexed, Miss};
 pub(crate) use metadata::index_metadata;
 use tail::Tail;
+pub(crate) use trace::Trace;
 
 /// How often a reader looks again for a state and a snapshot that belong together.
 ///
@@ -53,11 +63,14 @@ const CHEAP_BYTES: u64 = 1 << 20;
 /// The index that a query is answered by; none if everything is compared.
 fn index_for<'s>(query: &VectorQuery, state: &'s State) -> Option<&'s Index> {
     let index = state.index.as_deref()?;
-    (query.filter.is_none() && !query.exact && !index.is_damaged()).then_some(index)
+    (!query.exact && !index.is_damaged()).then_some(index)
 }
 
 /// Whether a search costs less than a change of threads or little more, and probably has nothing to read from the disk.
 pub(crate) fn is_cheap(query: &VectorQuery, space: &Space, namespace: &Namespace, is_durable: bool) -> bool {
+    if query.filter.is_some() {
+        return false;
+    }
     let state = namespace.state();
     if let Some(index) = index_for(query, &state) {
         let ef = query.ef_search.unwrap_or_else(|| space.config.read().ef_search());
@@ -65,9 +78,7 @@ pub(crate) fn is_cheap(query: &VectorQuery, space: &Space, namespace: &Namespace
             && state.tail.len() * space.slots.stride() <= CHEAP_BYTES
             && index.is_in_ram();
     }
-    query.filter.is_none()
-        && state.live_count() * space.slots.stride() <= CHEAP_BYTES
-        && (namespace.is_verified(&state) || !is_durable)
+    state.live_count() * space.slots.stride() <= CHEAP_BYTES && (namespace.is_verified(&state) || !is_durable)
 }
 
 /// The answer to a valid query at `now`, in milliseconds since 1970.
@@ -76,18 +87,23 @@ pub(crate) fn search(
     space: &Space,
     namespace: &Namespace,
     query: &VectorQuery,
-    now: i64,
-    waiting: Waiting,
+    (now, waiting): (i64, Waiting),
+    trace: &mut Trace<'_>,
 ) -> Result<Answer> {
+    trace.plan.k = query.k;
     if query.filter.is_some() {
         if waiting == Waiting::Never {
             return Ok(Answer::WouldWait);
         }
         index_metadata(truth, space, namespace)?;
+        return match Snapshot::take(truth, &space.slots, namespace)? {
+            Some(snapshot) => snapshot.search_filtered(space, query, now, waiting, trace),
+            None => Ok(Answer::Found(Vec::new())),
+        };
     }
     let state = namespace.state();
     if let Some(index) = index_for(query, &state) {
-        match search_index(truth, space, namespace, &state, query, now, waiting) {
+        match search_index(truth, (space, namespace), &state, query, (now, waiting), trace) {
             Ok(found) => return Ok(Answer::Found(found)),
             Err(Miss::Error(error)) => return Err(error),
             Err(Miss::WouldWait) => return Ok(Answer::WouldWait),
@@ -104,20 +120,27 @@ pub(crate) fn search(
     }
     drop(state);
     match Snapshot::take(truth, &space.slots, namespace)? {
-        Some(snapshot) => snapshot.scan(query, space.metric, now).map(Answer::Found),
+        Some(snapshot) => {
+            let hidden = snapshot.state.hidden(now);
+            trace.plan.live = snapshot.state.visible_count(now);
+            trace.plan.matching = trace.plan.live;
+            let found = snapshot.scan(query, space.metric, &hidden, None, trace)?;
+            Ok(Answer::Found(found))
+        }
         None => Ok(Answer::Found(Vec::new())),
     }
 }
 
 fn search_index(
     truth: &Truth,
-    space: &Space,
-    namespace: &Namespace,
+    (space, namespace): (&Space, &Namespace),
     state: &Arc<State>,
     query: &VectorQuery,
-    now: i64,
-    waiting: Waiting,
+    (now, waiting): (i64, Waiting),
+    trace: &mut Trace<'_>,
 ) -> Result<Vec<VectorResult>, Miss> {
+    trace.plan.live = state.visible_count(now);
+    trace.plan.matching = trace.plan.live;
     let mut scratch = space.take_scratch();
     let found = (|| {
         if !query.include_metadata {
@@ -125,7 +148,8 @@ fn search_index(
             let view = space.slots.view();
             let index = index_for(query, state).ok_or(Miss::Exhausted)?;
             let search = indexed(space, namespace, (state, index, &view), query, now, waiting);
-            let hits = search.find(&mut scratch)?;
+            let hits = search.find(&mut scratch, trace)?;
+            trace.stage("search");
             if search.knows_ids(&hits) {
                 return search.resolve(&hits, &mut scratch);
             }
@@ -139,10 +163,12 @@ fn search_index(
         };
         let index = index_for(query, &state).ok_or(Miss::Exhausted)?;
         let search = indexed(space, namespace, (&state, index, &view), query, now, waiting);
-        let hits = search.find(&mut scratch)?;
+        let hits = search.find(&mut scratch, trace)?;
+        trace.stage("search");
         search.resolve_by(&read, &hits, &mut scratch)
     })();
     space.give_scratch(scratch);
+    trace.stage("resolve");
     found
 }
 
@@ -209,15 +235,21 @@ impl<'a> Snapshot<'a> {
         (self.state, self.view, self.read)
     }
 
-    /// The answer to a valid query at `now`, in milliseconds since 1970, by comparing everything that may match.
-    pub(crate) fn scan(&self, query: &VectorQuery, metric: DistanceMetric, now: i64) -> Result<Vec<VectorResult>> {
-        let hidden = self.state.hidden(now);
-        let candidates = query
-            .filter
-            .as_ref()
-            .map(|filter| self.candidates(filter, &hidden))
-            .transpose()?;
-        match &candidates {
+    /// The answer to a valid query, by comparing everything that may match: what is not hidden, or the candidates.
+    fn scan(
+        &self,
+        query: &VectorQuery,
+        metric: DistanceMetric,
+        hidden: &RoaringBitmap,
+        candidates: Option<&RoaringBitmap>,
+        trace: &mut Trace<'_>,
+    ) -> Result<Vec<VectorResult>> {
+        trace.go(SearchPath::Exact);
+        trace.plan.distances += trace.plan.matching;
+        if self.state.index.is_none() {
+            trace.plan.tail = trace.plan.matching;
+        }
+        match candidates {
             // With a graph there are many points, and a filter is to spare us the others.
             Some(candidates) if self.state.index.is_some() => {
                 self.namespace
@@ -230,8 +262,8 @@ impl<'a> Snapshot<'a> {
         let tail = Tail {
             state: &self.state,
             view: &self.view,
-            hidden: &hidden,
-            candidates: candidates.as_ref(),
+            hidden,
+            candidates,
         };
         let mut top = TopK::new(query.k);
         tail.scan(&distance, &mut top);
@@ -245,7 +277,16 @@ impl<'a> Snapshot<'a> {
         if let Some(threshold) = query.threshold {
             neighbors.retain(|neighbor| metric.score(neighbor.distance) >= threshold);
         }
-        self.resolve(neighbors, query, metric)
+        trace.stage("search");
+        let found = self.resolve(neighbors, query, metric);
+        trace.stage("resolve");
+        found
+    }
+
+    /// The living points that pass the filter of a query; none if it has no filter.
+    fn chosen_by(&self, query: &VectorQuery, hidden: &RoaringBitmap) -> Result<Option<RoaringBitmap>> {
+        let filter = query.filter.as_ref();
+        filter.map(|filter| self.candidates(filter, hidden)).transpose()
     }
 
     /// Ids, scores and fields of the best `k` of what was found; equal distances by id.

@@ -62,7 +62,11 @@ impl Graph {
             code_bytes: vertices * layout.record_bytes() as u64,
             link_bytes: vertices * layout.link_bytes() as u64,
             block_bytes: vertices * layout.block_bytes() as u64,
-            other_bytes: self.base.sections.nodes as u64 + 4 * appended + changed + self.changes.own_bytes(),
+            other_bytes: self.base.sections.nodes as u64
+                + 4 * appended
+                + changed
+                + self.changes.own_bytes()
+                + self.places.get().map_or(0, |places| places.bytes()),
         }
     }
 

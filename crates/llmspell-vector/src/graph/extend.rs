@@ -1,6 +1,6 @@
 //! How do a few more points come in?
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::graph::build::BlockRoom;
 use crate::graph::nodes::NONE;
@@ -36,6 +36,10 @@ impl Graph {
             graph.insert(*point, &all, rows, &mut work);
             watch.advance(1);
         }
+        let places = self.places.get();
+        graph.places = places.map_or_else(OnceLock::new, |places| {
+            OnceLock::from(Arc::new(places.and(self.len(), points.iter().copied())))
+        });
         Some(graph)
     }
 

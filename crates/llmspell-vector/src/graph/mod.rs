@@ -7,6 +7,8 @@
 //! | `space.rs`   | in which space does a walk measure?                                              |
 //! | `encoder.rs` | how does a vector become a point of the walk, with its codes?                    |
 //! | `walk.rs`    | which vertices does a walk meet?                                                 |
+//! | `among.rs`   | which points are near among those that a filter lets through? [`Among`]          |
+//! | `places.rs`  | which vertex is a point?                                                         |
 //! | `pool.rs`    | which does it look at next, and which are the nearest so far?                    |
 //! | `nodes.rs`   | where is what of a vertex?                                                       |
 //! | `prune.rs`   | which of the candidates become neighbors?                                        |
@@ -30,6 +32,7 @@
 //! 3. As it is built, every vertex can be reached from the entry points. Extending keeps at least one link to each new
 //!    vertex. Once it is repaired, every living vertex can be reached through living ones.
 
+mod among;
 mod build;
 mod check;
 mod config;
@@ -38,6 +41,7 @@ mod extend;
 mod image;
 mod lists;
 mod nodes;
+mod places;
 mod pool;
 mod prune;
 mod reach;
@@ -47,14 +51,16 @@ mod walk;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+pub use among::{Among, WalkReport};
 pub use config::{BuildWatch, Candidate, GraphConfig, GraphDamage, GraphLayout, GraphStats, IndexBytes, Rows};
 
 use crate::distance::Metric;
 use crate::neighbor::PointId;
 use image::{AlignedBytes, Head, Sections};
 use nodes::{Changes, NONE, NodeLayout};
+use places::Places;
 use walk::{Blocks, Entries, Memory, Nodes, walk_blocks, walk_codes};
 
 /// Components at which a shortlist has twice as many candidates as are wanted: what the error of a code of half bytes
@@ -86,6 +92,8 @@ pub struct Graph {
     /// Points of the vertices that came after those of the base.
     appended: Arc<Vec<PointId>>,
     changes: Arc<Changes>,
+    /// Made when a filter first asks.
+    places: OnceLock<Arc<Places>>,
 }
 
 /// What a graph was built or opened as.
@@ -156,6 +164,7 @@ impl Graph {
             }),
             appended: Arc::default(),
             changes: Arc::default(),
+            places: OnceLock::new(),
         }
     }
 
@@ -174,10 +183,8 @@ impl Graph {
         is_hidden: &dyn Fn(PointId) -> bool,
         scratch: &'s mut Scratch,
     ) -> &'s [Candidate] {
-        let head = &self.base.head;
-        assert_eq!(query.len(), head.config.dim, "vectors of one space have one dimension");
         let Scratch { memory, found } = scratch;
-        head.encoder.prepare(query, &mut memory.query);
+        self.prepare(query, memory);
         let count = self.len() as usize;
         let ef = ef.max(k).clamp(1, count);
         let hidden = self.walk(k, ef, is_hidden, memory, found);
@@ -185,14 +192,38 @@ impl Graph {
             // They took the places of others: once more, with places for all.
             self.walk(k, (ef + hidden).min(count), is_hidden, memory, found);
         }
-        let extra = k.saturating_mul(SHORTLIST_DOUBLE_DIM).div_ceil(head.encoder.padded());
-        let wanted = k.saturating_add(extra).saturating_add(1);
+        self.cut(found, k);
+        found
+    }
+
+    /// Makes `memory` that of a walk for `query`.
+    fn prepare(&self, query: &[f32], memory: &mut Memory) {
+        let head = &self.base.head;
+        assert_eq!(query.len(), head.config.dim, "vectors of one space have one dimension");
+        head.encoder.prepare(query, &mut memory.query);
+    }
+
+    /// Candidates of a shortlist of which the best `k` will be taken.
+    fn wanted(&self, k: usize) -> usize {
+        let padded = self.base.head.encoder.padded();
+        let extra = k.saturating_mul(SHORTLIST_DOUBLE_DIM).div_ceil(padded);
+        k.saturating_add(extra).saturating_add(1)
+    }
+
+    /// Leaves the nearest of what was found, best first.
+    fn cut(&self, found: &mut Vec<Candidate>, k: usize) {
+        let wanted = self.wanted(k);
         if found.len() > wanted {
             found.select_nth_unstable_by(wanted, |a, b| a.estimate.total_cmp(&b.estimate));
             found.truncate(wanted);
         }
         found.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.vertex.cmp(&b.vertex)));
-        found
+    }
+
+    /// The vertices of the points.
+    fn places(&self) -> &Places {
+        let places = || Arc::new(Places::of((0..self.len()).map(|vertex| self.point(vertex))));
+        self.places.get_or_init(places)
     }
 
     /// Walks for the query that stands in `memory`; what may be found is in `found`. Says how many of the vertices that

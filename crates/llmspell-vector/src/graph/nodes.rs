@@ -142,6 +142,13 @@ impl NodeLayout {
         prefetch(node, if self.batches == 0 { 8 } else { 24 });
     }
 
+    /// Asks for the links of a node.
+    #[inline]
+    pub(crate) fn prefetch_list(&self, node: &[u8]) {
+        let list = &node[self.record_bytes..self.record_bytes + self.link_bytes()];
+        prefetch(list, 1 + self.link_bytes().div_ceil(64));
+    }
+
     #[inline]
     pub(crate) fn prefetch_record(&self, node: &[u8]) {
         prefetch(self.record(node), 16);

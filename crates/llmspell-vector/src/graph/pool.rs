@@ -115,6 +115,11 @@ impl Visited {
         }
     }
 
+    /// How many were met.
+    pub(crate) fn count(&self) -> usize {
+        self.met.len()
+    }
+
     /// Whether a vertex was met before.
     #[inline]
     pub(crate) fn contains(&self, vertex: u32) -> bool {
@@ -132,6 +137,29 @@ impl Visited {
             self.met.push(vertex);
         }
         is_new
+    }
+
+    /// Keeps those of `vertices` that were met. Without branches, like the next.
+    #[inline]
+    pub(crate) fn keep_met(&self, vertices: &mut Vec<u32>) {
+        self.keep(vertices, true);
+    }
+
+    /// Keeps those of `vertices` that were not met.
+    #[inline]
+    pub(crate) fn keep_unmet(&self, vertices: &mut Vec<u32>) {
+        self.keep(vertices, false);
+    }
+
+    #[inline]
+    fn keep(&self, vertices: &mut Vec<u32>, met: bool) {
+        let mut kept = 0;
+        for place in 0..vertices.len() {
+            let vertex = vertices[place];
+            vertices[kept] = vertex;
+            kept += usize::from(self.contains(vertex) == met);
+        }
+        vertices.truncate(kept);
     }
 
     /// Meets all of `vertices`, and keeps those met for the first time. Without branches: which are new is chance.

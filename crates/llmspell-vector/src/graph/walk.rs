@@ -11,7 +11,7 @@ const ENTRIES_MAX: usize = 2_048;
 const VERTICES_PER_ENTRY: usize = 192;
 /// Entry points that a walk begins at, at least and at most. The estimates of signs are coarse: in a set of many clusters
 /// the nearest few may all lie in the wrong one, and a walk does not always find the way out.
-const BEGINNINGS_MIN: usize = 8;
+pub(crate) const BEGINNINGS_MIN: usize = 8;
 const BEGINNINGS_MAX: usize = 64;
 /// Places of the beam per entry point that a walk begins at.
 const EF_PER_BEGINNING: usize = 8;
@@ -38,7 +38,11 @@ pub(crate) struct Memory {
     pub(crate) visited: Visited,
     /// Vertices and their distances: those that a walk over blocks expanded.
     pub(crate) expanded: Vec<(f32, u32)>,
-    links: Vec<u32>,
+    pub(crate) links: Vec<u32>,
+    /// Of a walk with a filter: vertices that nothing is left to do for, those to be compared, those to go through.
+    pub(crate) done: Visited,
+    pub(crate) fresh: Vec<u32>,
+    pub(crate) through: Vec<u32>,
 }
 
 /// Where walks begin: sampled vertices, with the sign codes of them all, seen from the origin.
@@ -79,7 +83,7 @@ impl Entries {
 
     /// The entries probably nearest to a query, among the first `count`.
     #[inline]
-    fn nearest(&self, encoder: &Encoder, query: &WalkQuery, count: usize, ef: usize) -> Beginnings {
+    pub(crate) fn nearest(&self, encoder: &Encoder, query: &WalkQuery, count: usize, ef: usize) -> Beginnings {
         let wanted = (ef / EF_PER_BEGINNING).clamp(BEGINNINGS_MIN, BEGINNINGS_MAX);
         let mut found = Beginnings {
             wanted,
@@ -114,14 +118,14 @@ impl Entries {
 }
 
 /// Where a walk begins, nearest first.
-struct Beginnings {
+pub(crate) struct Beginnings {
     wanted: usize,
     nearest: [(f32, u32); BEGINNINGS_MAX],
 }
 
 impl Beginnings {
     /// Estimates and vertices.
-    fn iter(&self) -> impl Iterator<Item = (f32, u32)> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (f32, u32)> + '_ {
         let found = self.nearest[..self.wanted].iter().copied();
         found.take_while(|(_, vertex)| *vertex != u32::MAX)
     }

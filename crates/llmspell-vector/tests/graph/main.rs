@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for code")]
 
 mod data;
+mod filtered;
 mod repair;
 
 use std::collections::BTreeSet;

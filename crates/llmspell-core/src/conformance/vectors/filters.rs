@@ -30,6 +30,29 @@ pub async fn a_filter_decides_before_the_best_are_taken(store: &dyn VectorStorag
     assert!(store.search(&none).await.unwrap().is_empty());
 }
 
+/// A plan counts what is there and what matches, and the search that it tells of gives what a search gives.
+pub async fn a_plan_tells_what_is_there(store: &dyn VectorStorage) {
+    let batch = (0..60_u16).map(|number| {
+        entry(&format!("{number:02}"), [f32::from(number), 0.0, 0.0]).with_metadata(json!({"third": number % 3}))
+    });
+    store.insert(batch.collect()).await.unwrap();
+    let query = VectorQuery::new(vec![0.0; 3], 50);
+    for (filter, matching, results) in [(None, 60, 50), (Some(Filter::eq("third", 1)), 20, 20)] {
+        let mut query = query.clone();
+        query.filter = filter;
+        let plan = store.explain(&query).await.unwrap();
+        let counts = (plan.live, plan.matching, plan.k, plan.results);
+        assert_eq!(counts, (60, matching, 50, results), "{plan}");
+        assert!(
+            plan.distances >= results as u64 && !plan.paths.is_empty() && !plan.stages.is_empty(),
+            "{plan}"
+        );
+    }
+    let nothing = query.with_scope(llmspell_state_traits::StateScope::User("nobody".to_string()));
+    let plan = store.explain(&nothing).await.unwrap();
+    assert_eq!((plan.live, plan.matching, plan.results), (0, 0, 0), "{plan}");
+}
+
 /// Every filter lets through exactly the entries whose metadata it matches by its definition.
 pub async fn filters_match_like_their_definition(store: &dyn VectorStorage) {
     let values = [

@@ -113,6 +113,7 @@ pub async fn check_all_with(
         a_search_of_a_batch_answers_like_single_searches,
         an_acknowledged_entry_is_found_at_once,
         a_filter_decides_before_the_best_are_taken,
+        a_plan_tells_what_is_there,
         filters_match_like_their_definition,
         what_matches_is_counted_listed_and_deleted_alike,
         a_threshold_is_an_inclusive_lower_bound,

@@ -1,0 +1,200 @@
+//! How was a query answered, and why so?
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A way to find the nearest entries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SearchPath {
+    /// Every vector that matches is compared.
+    #[default]
+    Exact,
+    /// The codes of all that match are compared, and the vectors of the nearest.
+    CodeScan,
+    /// A walk through the graph that holds only what matches.
+    GraphInside,
+    /// A walk through the graph, from which what does not match is left out afterwards.
+    GraphAfter,
+    /// A walk through the graph, without a filter.
+    Graph,
+}
+
+impl SearchPath {
+    /// Its name for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::CodeScan => "scan of codes",
+            Self::GraphInside => "graph, filter inside the walk",
+            Self::GraphAfter => "graph, filter on the result",
+            Self::Graph => "graph",
+        }
+    }
+}
+
+/// What a way was estimated to cost.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PathCost {
+    /// The way.
+    pub path: SearchPath,
+    /// Microseconds, by figures that were measured once on one machine: they order the ways.
+    pub micros: f64,
+}
+
+impl PathCost {
+    /// What a way costs. For implementers.
+    #[must_use]
+    pub fn new(path: SearchPath, micros: f64) -> Self {
+        Self { path, micros }
+    }
+}
+
+/// What a part of a search took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SearchStage {
+    /// Its name: `filter`, `search`, `resolve`.
+    pub name: String,
+    /// Microseconds, measured.
+    pub micros: f64,
+}
+
+impl SearchStage {
+    /// What a part took. For implementers.
+    #[must_use]
+    pub fn new(name: impl Into<String>, micros: f64) -> Self {
+        Self {
+            name: name.into(),
+            micros,
+        }
+    }
+}
+
+/// How a query was answered: what [`VectorStorage::explain`](super::VectorStorage::explain) says. Counted, except the
+/// estimates.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SearchPlan {
+    /// Entries of the scope that could be seen.
+    pub live: u64,
+    /// Of them, those that match the filter; all without one.
+    pub matching: u64,
+    /// Of these, those that no graph holds: they are compared one by one, whatever the path.
+    pub tail: u64,
+    /// Results wanted.
+    pub k: usize,
+    /// Width of the beam that the query or the store asked for; 0 if there is no graph.
+    pub ef: usize,
+    /// The ways that were weighed; empty where there was no choice.
+    pub estimates: Vec<PathCost>,
+    /// The ways that were gone, in order: the last one gave the answer. More than one where a walk met too few entries
+    /// that match, or became more expensive than what came next.
+    pub paths: Vec<SearchPath>,
+    /// Codes compared.
+    pub codes: u64,
+    /// Lists of links read.
+    pub lists: u64,
+    /// Exact distances computed, those of `rescored` included.
+    pub distances: u64,
+    /// Of them, those of a shortlist that codes gave.
+    pub rescored: u64,
+    /// Results.
+    pub results: usize,
+    /// The parts of the search, in order.
+    pub stages: Vec<SearchStage>,
+}
+
+impl SearchPlan {
+    /// The way that gave the answer.
+    #[must_use]
+    pub fn path(&self) -> SearchPath {
+        self.paths.last().copied().unwrap_or_default()
+    }
+}
+
+/// A small table, one line per question.
+impl fmt::Display for SearchPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = 100.0 * self.matching as f64 / self.live.max(1) as f64;
+        writeln!(f, "entries    {} live", self.live)?;
+        writeln!(
+            f,
+            "matching   {} ({share:.2} %), {} not in the graph",
+            self.matching, self.tail
+        )?;
+        writeln!(f, "wanted     {} with a beam of {}", self.k, self.ef)?;
+        for (place, cost) in self.estimates.iter().enumerate() {
+            let head = if place == 0 { "estimated" } else { "" };
+            writeln!(f, "{head:<10} {:>9.1} µs  {}", cost.micros, cost.path.name())?;
+        }
+        for (place, path) in self.paths.iter().enumerate() {
+            let head = if place == 0 { "path" } else { "then" };
+            writeln!(f, "{head:<10} {}", path.name())?;
+        }
+        writeln!(f, "codes      {}", self.codes)?;
+        writeln!(f, "lists      {}", self.lists)?;
+        writeln!(f, "distances  {}, of them {} rescored", self.distances, self.rescored)?;
+        for (place, stage) in self.stages.iter().enumerate() {
+            let head = if place == 0 { "time" } else { "" };
+            writeln!(f, "{head:<10} {:>9.1} µs  {}", stage.micros, stage.name)?;
+        }
+        write!(f, "results    {}", self.results)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> SearchPlan {
+        SearchPlan {
+            live: 50_000,
+            matching: 2_500,
+            tail: 7,
+            k: 10,
+            ef: 100,
+            estimates: vec![
+                PathCost::new(SearchPath::Exact, 250.0),
+                PathCost::new(SearchPath::GraphInside, 71.25),
+            ],
+            paths: vec![SearchPath::GraphInside, SearchPath::CodeScan],
+            codes: 3_100,
+            lists: 400,
+            distances: 23,
+            rescored: 16,
+            results: 10,
+            stages: vec![SearchStage::new("filter", 12.0), SearchStage::new("search", 80.5)],
+        }
+    }
+
+    #[test]
+    fn a_plan_is_a_small_table() {
+        let expected = "\
+entries    50000 live
+matching   2500 (5.00 %), 7 not in the graph
+wanted     10 with a beam of 100
+estimated      250.0 µs  exact
+               71.2 µs  graph, filter inside the walk
+path       graph, filter inside the walk
+then       scan of codes
+codes      3100
+lists      400
+distances  23, of them 16 rescored
+time            12.0 µs  filter
+                80.5 µs  search
+results    10";
+        assert_eq!(plan().to_string(), expected);
+    }
+
+    #[test]
+    fn a_plan_comes_back_from_json() {
+        let json = serde_json::to_value(plan()).unwrap();
+        assert_eq!(json["paths"], serde_json::json!(["graph_inside", "code_scan"]));
+        assert_eq!(serde_json::from_value::<SearchPlan>(json).unwrap(), plan());
+    }
+}

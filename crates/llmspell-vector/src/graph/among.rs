@@ -1,0 +1,360 @@
+//! Which points are probably nearest, among those that a filter lets through?
+//!
+//! | way                       | looks at                                    | fits where…                |
+//! |---------------------------|---------------------------------------------|----------------------------|
+//! | [`Graph::scan`]           | the codes of all that pass                  | few pass                   |
+//! | [`Graph::shortlist_among`]| those that pass; it goes through the others | some pass                  |
+//! | [`Graph::shortlist_past`] | all; those that do not pass are left out    | most pass                  |
+//!
+//! Which of them a query takes is not decided here.
+
+use crate::graph::pool::Visited;
+use crate::graph::walk::{BEGINNINGS_MIN, Blocks, Memory, Nodes};
+use crate::graph::{Candidate, Graph, Scratch};
+use crate::neighbor::PointId;
+
+/// Records that a scan asks for before it needs them.
+const SCAN_AHEAD: usize = 16;
+/// Lists that a walk asks for before it needs them.
+const LISTS_AHEAD: usize = 6;
+/// Candidates that a scan has found before it first drops the farthest.
+const SCAN_ROOM: usize = 256;
+/// Candidates of a shortlist, at most, unless more are wanted.
+const SHORTLIST_MAX: usize = 4_096;
+/// A walk goes through others until it has found this share of the links of a vertex.
+const FRESH_SHARE: (usize, usize) = (3, 8);
+/// Codes cannot tell points apart whose estimates differ by less than this, times the distance, by the root of the number
+/// of components. An estimate deviates by 0.11 times twice the distance and the length of what the code stands for, which
+/// is a little less than one; the best of many estimates are too small by two to three such deviations, and the
+/// candidate that is sought may be too large by two.
+const MARGIN: f32 = 0.7;
+
+/// What a walk with a filter has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WalkReport {
+    /// Codes compared.
+    pub codes: u64,
+    /// Lists of links read.
+    pub lists: u64,
+    /// Vertices within the beam that pass.
+    pub passed: u64,
+    /// It came to its end. If not, it would have cost more than was allowed.
+    pub is_complete: bool,
+}
+
+/// How a walk among the points that pass may go.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "a function has nothing to show")]
+pub struct Among<'a> {
+    /// Who passes.
+    pub is_allowed: &'a dyn Fn(PointId) -> bool,
+    /// Some of those who pass, at random: the nearest of them are where the walk begins, beside the entry points. So it
+    /// begins in the right place when all that pass are far from the query.
+    pub sample: &'a [PointId],
+    /// Lists and codes that may be read before the walk gives up.
+    pub budget: u64,
+}
+
+impl Graph {
+    /// The points probably nearest to `query` among those that pass, best first: like [`shortlist`](Self::shortlist),
+    /// but the beam of `ef` holds only points that pass, and links of those that do not are followed one step further
+    /// (ACORN-1: Patel et al., arXiv 2403.04871, §5.2). Also says what it cost, and whether it came to its end: if not,
+    /// what it found is nothing to rely on, and a [`scan`](Self::scan) is cheaper.
+    ///
+    /// Each point that is met is asked about once. Fewer than `k` if no more were met.
+    ///
+    /// # Panics
+    ///
+    /// If `query` has not `dim` components.
+    pub fn shortlist_among<'s>(
+        &self,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        among: &Among<'_>,
+        scratch: &'s mut Scratch,
+    ) -> (&'s [Candidate], WalkReport) {
+        let ef = ef.max(k).clamp(1, self.len() as usize);
+        let equals_max = if ef < self.len() as usize { k.max(1) } else { usize::MAX };
+        let Scratch { memory, found } = scratch;
+        self.prepare(query, memory);
+        let mut report = self.walk_among(ef, equals_max, among, memory);
+        found.clear();
+        found.extend(memory.pool.held().map(|(estimate, vertex)| Candidate {
+            estimate,
+            vertex,
+            point: self.point(vertex),
+        }));
+        report.passed = found.len() as u64;
+        let farthest = found.last().map_or(f32::INFINITY, |last| last.estimate);
+        let is_full = found.len() == ef;
+        let bound = self.drop_farther(found, k);
+        // Beyond the beam there may be more of those that codes cannot tell apart.
+        report.is_complete &= !is_full || farthest > bound;
+        found.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.vertex.cmp(&b.vertex)));
+        (found, report)
+    }
+
+    /// The same by a walk over all points, with those left out that do not pass: `ef` counts them all. Fewer than `k` if
+    /// the walk met no more that pass.
+    ///
+    /// # Panics
+    ///
+    /// If `query` has not `dim` components.
+    pub fn shortlist_past<'s>(
+        &self,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        is_allowed: &dyn Fn(PointId) -> bool,
+        scratch: &'s mut Scratch,
+    ) -> (&'s [Candidate], WalkReport) {
+        let ef = ef.max(k).clamp(1, self.len() as usize);
+        let Scratch { memory, found } = scratch;
+        self.prepare(query, memory);
+        // Of equal points, all that would be wanted may be among those left out.
+        let left_out = self.walk(ef / 2, ef, &|point| !is_allowed(point), memory, found);
+        let report = WalkReport {
+            codes: memory.visited.count() as u64,
+            lists: (left_out + found.len()) as u64,
+            passed: found.len() as u64,
+            is_complete: true,
+        };
+        self.cut(found, k);
+        (found, report)
+    }
+
+    /// The points probably nearest to `query` among `points`, best first, by comparing the codes of them all: as many as
+    /// a shortlist of `k` has, or all that are in the graph, and more where codes cannot tell them apart. Fast where
+    /// `points` ascend: about 5 KiB of codes per microsecond.
+    ///
+    /// # Panics
+    ///
+    /// If `query` has not `dim` components.
+    pub fn scan<'s>(
+        &self,
+        query: &[f32],
+        k: usize,
+        points: impl Iterator<Item = PointId>,
+        scratch: &'s mut Scratch,
+    ) -> &'s [Candidate] {
+        let Scratch { memory, found } = scratch;
+        self.prepare(query, memory);
+        let codec = &self.base.head.encoder.codec;
+        found.clear();
+        let (mut bound, mut room) = (f32::INFINITY, SCAN_ROOM.max(2 * self.wanted(k)));
+        let mut vertices = self.places().vertices(points);
+        let mut ahead = [0; SCAN_AHEAD];
+        loop {
+            let mut count = 0;
+            for (place, vertex) in ahead.iter_mut().zip(&mut vertices) {
+                self.prefetch_record(vertex);
+                *place = vertex;
+                count += 1;
+            }
+            for vertex in &ahead[..count] {
+                let estimate = codec.distance(&mut memory.query.code, self.record(*vertex));
+                let is_beyond = estimate > bound;
+                if !is_beyond {
+                    found.push(Candidate {
+                        estimate,
+                        vertex: *vertex,
+                        point: PointId(0),
+                    });
+                    if found.len() >= room {
+                        bound = self.drop_farther(found, k);
+                        room = room.max(2 * found.len());
+                    }
+                }
+            }
+            if count < SCAN_AHEAD {
+                break;
+            }
+        }
+        self.drop_farther(found, k);
+        found.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.vertex.cmp(&b.vertex)));
+        for candidate in found.iter_mut() {
+            candidate.point = self.point(candidate.vertex);
+        }
+        found
+    }
+
+    /// Drops those that are farther than as many as a shortlist has, unless their codes cannot tell them from the `k`
+    /// nearest. Gives the estimate from which on they are.
+    fn drop_farther(&self, found: &mut Vec<Candidate>, k: usize) -> f32 {
+        let wanted = self.wanted(k);
+        if found.len() <= wanted {
+            return f32::INFINITY;
+        }
+        let by_estimate = |a: &Candidate, b: &Candidate| a.estimate.total_cmp(&b.estimate);
+        let nth = |found: &mut Vec<Candidate>, place| found.select_nth_unstable_by(place, by_estimate).1.estimate;
+        let padded = self.base.head.encoder.padded() as f32;
+        let kth = nth(found, k.saturating_sub(1));
+        let alike = kth + MARGIN * (kth.max(0.0) / padded).sqrt();
+        let bound = alike.max(nth(found, wanted - 1));
+        found.retain(|candidate| candidate.estimate.total_cmp(&bound).is_le());
+        let most = wanted.max(SHORTLIST_MAX);
+        if found.len() <= most {
+            return bound;
+        }
+        let bound = nth(found, most - 1);
+        found.truncate(most);
+        bound
+    }
+
+    /// The vertex of a point; none if the graph does not hold it. The first call reads all points once.
+    #[must_use]
+    pub fn vertex(&self, point: PointId) -> Option<u32> {
+        self.places().vertex(point)
+    }
+
+    /// Walks for the query that stands in `memory`; what was found is in its pool.
+    fn walk_among(&self, ef: usize, equals_max: usize, among: &Among<'_>, memory: &mut Memory) -> WalkReport {
+        let encoder = &self.base.head.encoder;
+        let mut report = WalkReport::default();
+        let entries = &*self.entries;
+        let beginnings = entries.nearest(encoder, &memory.query, entries.vertices.len(), ef);
+        let Memory {
+            query,
+            pool,
+            visited,
+            done,
+            links,
+            fresh,
+            through,
+            ..
+        } = memory;
+        pool.reset(ef);
+        visited.reset(self.len());
+        done.reset(self.len());
+        let mut front = Front {
+            graph: self,
+            first_point: self.places().only_run(),
+            is_allowed: among.is_allowed,
+            visited,
+            done,
+        };
+
+        // The sample first: only the nearest of it, or the walk would go through all of it.
+        fresh.clear();
+        fresh.extend(self.places().vertices(among.sample.iter().copied()));
+        fresh.iter().for_each(|vertex| self.prefetch_record(*vertex));
+        let mut nearest = [(f32::INFINITY, u32::MAX); BEGINNINGS_MIN];
+        for vertex in fresh.iter() {
+            let estimate = encoder.codec.distance(&mut query.code, self.record(*vertex));
+            let place = nearest.partition_point(|(other, _)| *other <= estimate);
+            if place < nearest.len() {
+                nearest[place..].rotate_right(1);
+                nearest[place] = (estimate, *vertex);
+            }
+        }
+        report.codes += fresh.len() as u64;
+        for (estimate, vertex) in nearest {
+            if vertex != u32::MAX && front.visited.insert(vertex) {
+                front.done.insert(vertex);
+                pool.offer_among_equals(estimate, vertex, equals_max);
+            }
+        }
+
+        links.clear();
+        links.extend(beginnings.iter().map(|(_, vertex)| vertex));
+        let fresh_max = (self.base.head.config.degree_max() * FRESH_SHARE.0).div_ceil(FRESH_SHARE.1);
+        loop {
+            fresh.clear();
+            through.clear();
+            front.step(links, fresh, through);
+            for vertex in through.iter().take(LISTS_AHEAD) {
+                self.prefetch_list(*vertex);
+            }
+            for (place, vertex) in through.iter().enumerate() {
+                if fresh.len() >= fresh_max {
+                    break;
+                }
+                if let Some(ahead) = through.get(place + LISTS_AHEAD) {
+                    self.prefetch_list(*ahead);
+                }
+                front.done.insert(*vertex);
+                links.clear();
+                self.links(*vertex, links);
+                report.lists += 1;
+                front.step_through(links, fresh);
+            }
+            for vertex in fresh.iter() {
+                self.prefetch_record(*vertex);
+            }
+            if let Some(next) = pool.peek() {
+                self.prefetch_list(next);
+            }
+            for vertex in fresh.iter() {
+                let distance = encoder.codec.distance(&mut query.code, self.record(*vertex));
+                pool.offer_among_equals(distance, *vertex, equals_max);
+            }
+            report.codes += fresh.len() as u64;
+            if report.codes + report.lists > among.budget {
+                return report;
+            }
+            let Some(vertex) = pool.expand() else {
+                report.is_complete = true;
+                return report;
+            };
+            links.clear();
+            self.links(vertex, links);
+            report.lists += 1;
+        }
+    }
+
+    #[inline]
+    fn prefetch_list(&self, vertex: u32) {
+        self.base.layout.prefetch_list(self.node(vertex));
+    }
+}
+/// What a walk among the points that pass knows of the vertices.
+struct Front<'a> {
+    graph: &'a Graph,
+    /// That of the first vertex, if those of the others follow it in order.
+    first_point: Option<u32>,
+    is_allowed: &'a dyn Fn(PointId) -> bool,
+    visited: &'a mut Visited,
+    /// Those of the visited that pass, and those whose links were followed: nothing is left to do for them.
+    done: &'a mut Visited,
+}
+
+impl Front<'_> {
+    #[inline]
+    fn passes(&self, vertex: u32) -> bool {
+        let point = match self.first_point {
+            Some(first) => PointId(first + vertex),
+            None => self.graph.point(vertex),
+        };
+        (self.is_allowed)(point)
+    }
+
+    /// Visits neighbors of a vertex that passes: `fresh` are those that pass and were not met before, `through` those
+    /// whose links are worth following.
+    fn step(&mut self, links: &mut Vec<u32>, fresh: &mut Vec<u32>, through: &mut Vec<u32>) {
+        // Those met already, by whom nobody went through.
+        through.extend_from_slice(links);
+        self.visited.keep_met(through);
+        self.done.keep_unmet(through);
+        self.visited.keep_new(links);
+        for link in links {
+            if self.passes(*link) {
+                self.done.insert(*link);
+                fresh.push(*link);
+            } else {
+                through.push(*link);
+            }
+        }
+    }
+
+    /// The same for neighbors of one that does not pass: it leads on to those that do, and no further.
+    fn step_through(&mut self, links: &mut Vec<u32>, fresh: &mut Vec<u32>) {
+        self.visited.keep_new(links);
+        for link in links {
+            if self.passes(*link) {
+                self.done.insert(*link);
+                fresh.push(*link);
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Is what passes a filter found, however few pass, and wherever they are?
+
+use std::collections::BTreeSet;
+
+use llmspell_vector::{Among, Candidate, ExactDistance, Graph, Metric, PointId, Rows, Scratch, TopK, scan};
+use proptest::collection::btree_set;
+use proptest::prelude::*;
+
+use super::data::{Noise, Set, Watch, clustered, config};
+use super::{LAYOUTS, build};
+
+const K: usize = 10;
+
+/// Distances of the nearest, best first.
+fn nearest(set: &Set, exact: &ExactDistance, points: impl Iterator<Item = PointId>, k: usize) -> Vec<f32> {
+    let mut top = TopK::new(k);
+    scan(exact, points.map(|point| (point, set.row(point))), None, &mut top);
+    top.into_sorted().0.iter().map(|neighbor| neighbor.distance).collect()
+}
+
+/// Of the `K` nearest that pass, how many a way finds; and that it finds nobody else.
+struct Tally {
+    hits: usize,
+    wanted: usize,
+}
+
+impl Tally {
+    fn add(&mut self, set: &Set, query: &[f32], passing: &[PointId], found: &[Candidate]) {
+        let exact = ExactDistance::new(Metric::Cosine, query);
+        let passes: BTreeSet<PointId> = passing.iter().copied().collect();
+        let names: BTreeSet<PointId> = found.iter().map(|candidate| candidate.point).collect();
+        assert!(names.is_subset(&passes), "who does not pass is found");
+        assert_eq!(names.len(), found.len(), "nobody is found twice");
+        let truth = nearest(set, &exact, passing.iter().copied(), K);
+        let near = nearest(set, &exact, names.into_iter(), K);
+        self.wanted += truth.len();
+        let farthest = truth.last().copied().unwrap_or_default();
+        self.hits += near.iter().filter(|distance| **distance <= farthest).count();
+    }
+
+    fn recall(&self) -> f64 {
+        self.hits as f64 / self.wanted as f64
+    }
+}
+
+fn sample(passing: &[PointId]) -> Vec<PointId> {
+    passing.iter().copied().step_by(passing.len() / 64 + 1).collect()
+}
+
+fn among(graph: &Graph, query: &[f32], passing: &[PointId], ef: usize, budget: u64) -> (Vec<Candidate>, bool) {
+    let passes: BTreeSet<PointId> = passing.iter().copied().collect();
+    let sample = sample(passing);
+    let among = Among {
+        is_allowed: &|point| passes.contains(&point),
+        sample: &sample,
+        budget,
+    };
+    let mut scratch = Scratch::default();
+    let (found, report) = graph.shortlist_among(query, K, ef, &among, &mut scratch);
+    (found.to_vec(), report.is_complete)
+}
+
+#[test]
+fn random_points_that_pass_are_found_at_every_share() {
+    let set = clustered(4_000, 96, 1);
+    let queries = clustered(40, 96, 1);
+    for layout in LAYOUTS {
+        let graph = build(&set, Metric::Cosine, layout);
+        for percent in [50, 20, 10, 5] {
+            let mut noise = Noise(percent);
+            let [mut scanned, mut inside, mut after] = [0; 3].map(|hits| Tally { hits, wanted: 0 });
+            for (_, query) in queries.rows() {
+                // About normally distributed: so `next` is below its quantile for this share.
+                let passing: Vec<PointId> = set
+                    .points()
+                    .into_iter()
+                    .filter(|_| (noise.next().to_bits() >> 3) % 100 < percent as u32)
+                    .collect();
+                let mut scratch = Scratch::default();
+                let points = passing.iter().copied();
+                scanned.add(&set, query, &passing, graph.scan(query, K, points, &mut scratch));
+                let (found, _) = among(&graph, query, &passing, 100, u64::MAX);
+                inside.add(&set, query, &passing, &found);
+                let passes: BTreeSet<PointId> = passing.iter().copied().collect();
+                let ef = 6_000 / percent as usize;
+                let is_allowed = |point: PointId| passes.contains(&point);
+                let (found, report) = graph.shortlist_past(query, K, ef, &is_allowed, &mut scratch);
+                assert!(report.passed as usize >= found.len() && report.lists >= report.passed);
+                after.add(&set, query, &passing, found);
+            }
+            let recalls = [scanned, inside, after].map(|tally| tally.recall());
+            assert!(recalls[0] >= 0.99, "{layout:?}, {percent} %: scan {recalls:?}");
+            assert!(recalls[1] >= 0.95, "{layout:?}, {percent} %: inside {recalls:?}");
+            assert!(recalls[2] >= 0.95, "{layout:?}, {percent} %: after {recalls:?}");
+        }
+    }
+}
+
+/// What passes lies in other clusters than the query, or beyond a border around it, where many are equally far.
+#[test]
+fn points_that_pass_far_from_the_query_are_found_by_a_walk_or_it_gives_up() {
+    let set = clustered(4_000, 96, 2);
+    for layout in LAYOUTS {
+        let graph = build(&set, Metric::Cosine, layout);
+        let [mut scanned, mut inside] = [0; 2].map(|hits| Tally { hits, wanted: 0 });
+        for number in 0..40 {
+            let query = set.row(PointId(number));
+            let exact = ExactDistance::new(Metric::Cosine, query);
+            let passing: Vec<PointId> = if number % 2 == 0 {
+                // A fifth of the clusters, not that of the query.
+                let is_far = |point: &PointId| (point.0 + 20 - number % 20) % 20 % 5 == 1;
+                set.points().into_iter().filter(is_far).collect()
+            } else {
+                let all = nearest(&set, &exact, set.points().into_iter(), 4_000);
+                let is_far = |point: &PointId| exact.distance(set.row(*point)) >= all[3_000];
+                set.points().into_iter().filter(is_far).collect()
+            };
+            let points = passing.iter().copied();
+            let mut scratch = Scratch::default();
+            scanned.add(&set, query, &passing, graph.scan(query, K, points, &mut scratch));
+            let (found, is_complete) = among(&graph, query, &passing, 100, u64::MAX);
+            if is_complete {
+                inside.add(&set, query, &passing, &found);
+            }
+        }
+        assert!(scanned.recall() >= 0.95, "{layout:?}: scan {}", scanned.recall());
+        assert!(inside.wanted >= 100, "{layout:?}: {} wanted of walks", inside.wanted);
+        assert!(inside.recall() >= 0.95, "{layout:?}: inside {}", inside.recall());
+    }
+}
+
+#[test]
+fn a_walk_that_becomes_expensive_stops_and_says_so() {
+    let set = clustered(2_000, 32, 3);
+    for layout in LAYOUTS {
+        let graph = build(&set, Metric::Cosine, layout);
+        let passing: Vec<PointId> = set.points().into_iter().step_by(20).collect();
+        let query = set.row(PointId(7));
+        assert!(among(&graph, query, &passing, 50, u64::MAX).1);
+        assert!(!among(&graph, query, &passing, 50, 200).1);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// However few pass, a scan finds as many as are wanted; points that came later, or are not there, included.
+    #[test]
+    fn a_scan_finds_as_many_as_there_are(
+        passing in btree_set(0_u32..700, 0..60),
+        k in 1_usize..40,
+        cut in 1_usize..600,
+    ) {
+        let set = clustered(600, 16, 4);
+        let points = set.points();
+        let first = config(Metric::Cosine, 16, LAYOUTS[cut % 2]);
+        let graph = Graph::build(&first, &points[cut..], &set, 1, &Watch::patient()).unwrap();
+        let mut scratch = Scratch::default();
+        let asked_before = cut % 3 == 0;
+        if asked_before {
+            prop_assert_eq!(graph.vertex(PointId(0)), None);
+        }
+        let graph = graph.extended(&points[..cut], &set, &Watch::patient()).unwrap();
+        for (place, point) in points[cut..].iter().chain(&points[..cut]).enumerate() {
+            prop_assert_eq!(graph.vertex(*point), Some(place as u32));
+        }
+        let there: BTreeSet<u32> = passing.iter().copied().filter(|point| *point < 600).collect();
+        let found = graph.scan(set.row(PointId(0)), k, passing.iter().copied().map(PointId), &mut scratch);
+        let names: BTreeSet<u32> = found.iter().map(|candidate| candidate.point.0).collect();
+        prop_assert!(names.is_subset(&there) && names.len() == found.len());
+        prop_assert!(found.len() >= k.min(there.len()));
+        for candidate in found {
+            prop_assert_eq!(graph.point(candidate.vertex), candidate.point);
+        }
+    }
+}
