@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use llmspell_storage::{
     Database, HNSWConfig, HNSWVectorStorage, KeyValueWrite, Quota, ScopedBackend, StateScope, StorageBackend,
@@ -390,6 +391,25 @@ fn given_two_spaces_when_a_scope_fills_them_then_they_share_its_quota_across_res
         large.insert(others.collect()).await.unwrap();
         let report = database.check().await.unwrap();
         assert!(report.is_ok(), "{report:#?}");
+    });
+}
+
+/// Expired entries are purged about a second later; their room is free at once.
+#[test]
+fn what_has_expired_does_not_count_before_it_is_purged_either() {
+    block_on(async {
+        let store = HNSWVectorStorage::new(DIM, HNSWConfig::fast());
+        let admin = store.database().unwrap();
+        admin.set_quota(&user(0), Quota::new().with_vectors(1)).await.unwrap();
+        let brief = entries(["brief".into()], DIM)
+            .remove(0)
+            .with_ttl(Duration::from_millis(20));
+        store.insert(vec![brief]).await.unwrap();
+        std::thread::sleep(Duration::from_millis(60));
+        assert_eq!(admin.quota(&user(0)).await.unwrap().unwrap().used.vectors, 0);
+        store.insert(entries(["a".into()], DIM)).await.unwrap();
+        assert!(store.insert(entries(["b".into()], DIM)).await.is_err());
+        assert_eq!(admin.quota(&user(0)).await.unwrap().unwrap().used.vectors, 1);
     });
 }
 

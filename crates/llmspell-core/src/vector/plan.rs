@@ -179,7 +179,7 @@ entries    50000 live
 matching   2500 (5.00 %), 7 not in the graph
 wanted     10 with a beam of 100
 estimated      250.0 µs  exact
-               71.2 µs  graph, filter inside the walk
+                71.2 µs  graph, filter inside the walk
 path       graph, filter inside the walk
 then       scan of codes
 codes      3100
