@@ -5,8 +5,11 @@
 //! recall@10 if the best `r` by estimate are compared exactly; and what the bounds make of the same, where nothing is
 //! chosen by hand.
 
+mod common;
+
 use std::time::Instant;
 
+use common::{Floats, words};
 use llmspell_vector::{
     BITS_RANGE, CodeStore, ExactDistance, Metric, PointId, QueryBits, RabitqCodec, RabitqQuery, Rotation, TopK,
 };
@@ -16,13 +19,9 @@ const RESCORED: [usize; 4] = [10, 20, 40, 100];
 /// The time of a query is the best of so many: what else runs on the machine only ever adds.
 const RUNS: usize = 5;
 
-fn words(path: &str) -> Vec<[u8; 4]> {
-    std::fs::read(path).expect("the file is there").as_chunks().0.to_vec()
-}
-
 /// Brings rows to length one, as codes and truth under cosine want them.
 fn unit_rows(path: &str, dim: usize) -> Vec<f32> {
-    let mut values: Vec<f32> = words(path).into_iter().map(f32::from_le_bytes).collect();
+    let mut values = Floats::read(path, dim).values;
     for row in values.chunks_mut(dim) {
         let length = row
             .iter()

@@ -5,47 +5,16 @@
 //! them: recall@10 and microseconds of shortlist and rescoring, mean and 99th percentile. The environment may set `EF`,
 //! the width of the beam; `KEEP`, a path to keep the graphs under and take them from again; `QUERIES`, how many.
 
+mod common;
+
 use std::time::Instant;
 
+use common::{Floats, Noise, kept_graph, number};
 use llmspell_vector::{
-    Among, BuildWatch, Candidate, ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, TopK,
-    scan,
+    Among, Candidate, ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, TopK, scan,
 };
 
 const K: usize = 10;
-
-struct Floats {
-    dim: usize,
-    values: Vec<f32>,
-}
-
-impl Rows for Floats {
-    fn row(&self, point: PointId) -> &[f32] {
-        &self.values[point.0 as usize * self.dim..][..self.dim]
-    }
-}
-
-struct Quiet;
-
-impl BuildWatch for Quiet {
-    fn advance(&self, _: u64) {}
-    fn is_cancelled(&self) -> bool {
-        false
-    }
-}
-
-/// Numbers that look random, the same in every run.
-struct Noise(u64);
-
-impl Noise {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize * bound) >> 31
-    }
-}
 
 /// Points that pass.
 struct Passing {
@@ -64,7 +33,7 @@ impl Passing {
                 points.push(PointId(point as u32));
             }
         }
-        let samples = std::env::var("SAMPLE").map_or(128, |text| text.parse().expect("a number"));
+        let samples = number("SAMPLE", 128);
         let mut sample: Vec<PointId> = (0..samples.min(points.len()))
             .map(|_| points[noise.below(points.len())])
             .collect();
@@ -77,25 +46,7 @@ impl Passing {
     }
 }
 
-fn floats(path: &str) -> Vec<f32> {
-    let bytes = std::fs::read(path).expect("the file is there");
-    bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|word| f32::from_le_bytes(*word))
-        .collect()
-}
-
-fn number(name: &str, default: usize) -> usize {
-    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-}
-
 fn graph(layout: GraphLayout, rows: &Floats) -> Graph {
-    let kept = std::env::var("KEEP").ok().map(|prefix| format!("{prefix}.{layout:?}"));
-    if let Some(bytes) = kept.as_ref().and_then(|path| std::fs::read(path).ok()) {
-        return Graph::open(std::sync::Arc::new(bytes)).expect("it was written by this program");
-    }
     let config = GraphConfig {
         metric: Metric::Cosine,
         dim: rows.dim,
@@ -104,13 +55,7 @@ fn graph(layout: GraphLayout, rows: &Floats) -> Graph {
         seed: 1,
         layout,
     };
-    let points: Vec<PointId> = (0..(rows.values.len() / rows.dim) as u32).map(PointId).collect();
-    let graph = Graph::build(&config, &points, rows, 2, &Quiet).expect("nobody cancels");
-    if let Some(path) = kept {
-        let mut file = std::fs::File::create(path).expect("a place to keep it");
-        graph.write_to(&mut file).expect("room to keep it");
-    }
-    graph
+    kept_graph(&config, rows, &format!("{layout:?}"))
 }
 
 /// Recall and times of one way.
@@ -161,15 +106,12 @@ fn main() {
         panic!("BASE QUERIES DIM")
     };
     let dim = dim.parse().expect("a number");
-    let rows = Floats {
-        dim,
-        values: floats(base),
-    };
-    let count = rows.values.len() / dim;
-    let queries: Vec<Vec<f32>> = floats(queries)
-        .chunks(dim)
+    let rows = Floats::read(base, dim);
+    let count = rows.len();
+    let queries: Vec<Vec<f32>> = Floats::read(queries, dim)
+        .rows()
+        .map(|(_, query)| query.to_vec())
         .take(number("QUERIES", 200))
-        .map(<[f32]>::to_vec)
         .collect();
     let ef = number("EF", 64);
     let distances: Vec<Vec<f32>> = queries

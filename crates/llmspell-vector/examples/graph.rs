@@ -4,35 +4,12 @@
 //! `DIM` may stand `euclidean`, and `blocks` or `compact` for one layout only. The environment may set `EFC`, the width
 //! while building; `EF`, the only width that is measured; `KEEP`, a path to keep the graph under and take it from again.
 
+mod common;
+
 use std::time::Instant;
 
-use llmspell_vector::{
-    BuildWatch, ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, TopK,
-};
-
-struct Floats {
-    dim: usize,
-    values: Vec<f32>,
-}
-
-impl Rows for Floats {
-    fn row(&self, point: PointId) -> &[f32] {
-        &self.values[point.0 as usize * self.dim..][..self.dim]
-    }
-}
-
-struct Quiet;
-
-impl BuildWatch for Quiet {
-    fn advance(&self, _: u64) {}
-    fn is_cancelled(&self) -> bool {
-        false
-    }
-}
-
-fn words(path: &str) -> Vec<[u8; 4]> {
-    std::fs::read(path).expect("the file is there").as_chunks().0.to_vec()
-}
+use common::{Floats, kept_graph, number, words};
+use llmspell_vector::{ExactDistance, GraphConfig, GraphLayout, Metric, Rows, Scratch, TopK};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -40,14 +17,9 @@ fn main() {
         panic!("BASE QUERIES TRUTH DIM [cosine|euclidean] [compact|blocks]")
     };
     let dim: usize = dim.parse().expect("a number");
-    let floats = |path: &str| words(path).into_iter().map(f32::from_le_bytes).collect::<Vec<f32>>();
-    let rows = Floats {
-        dim,
-        values: floats(base),
-    };
-    let queries = floats(queries);
+    let rows = Floats::read(base, dim);
+    let queries = Floats::read(queries, dim);
     let truth: Vec<u32> = words(truth).into_iter().map(u32::from_le_bytes).collect();
-    let points: Vec<PointId> = (0..(rows.values.len() / dim) as u32).map(PointId).collect();
     let metric = if rest.iter().any(|word| word == "euclidean") {
         Metric::Euclidean
     } else {
@@ -58,25 +30,16 @@ fn main() {
         if rest.iter().any(|word| word == "compact" || word == "blocks") && !rest.contains(&name) {
             continue;
         }
-        let ef_construction = std::env::var("EFC").map_or(100, |text| text.parse().expect("a number"));
         let config = GraphConfig {
             metric,
             dim,
             m: 16,
-            ef_construction,
+            ef_construction: number("EFC", 100),
             seed: 1,
             layout,
         };
         let start = Instant::now();
-        let kept = std::env::var("KEEP").ok().map(|prefix| format!("{prefix}.{name}"));
-        let graph = match kept.as_ref().and_then(|path| std::fs::read(path).ok()) {
-            Some(bytes) => Graph::open(std::sync::Arc::new(bytes)).expect("it was written by this program"),
-            None => Graph::build(&config, &points, &rows, 2, &Quiet).expect("nobody cancels"),
-        };
-        if let Some(path) = kept {
-            let mut file = std::fs::File::create(path).expect("a place to keep it");
-            graph.write_to(&mut file).expect("room to keep it");
-        }
+        let graph = kept_graph(&config, &rows, &name);
         println!(
             "{name}: built in {:.2} s; {:?}",
             start.elapsed().as_secs_f64(),
@@ -96,7 +59,7 @@ fn main() {
             for _ in 0..repeats {
                 hits = 0;
                 let start = Instant::now();
-                for (query, truth) in queries.chunks(dim).zip(truth.chunks(100)) {
+                for ((_, query), truth) in queries.rows().zip(truth.chunks(100)) {
                     let exact = ExactDistance::new(metric, query);
                     let mut top = TopK::new(10);
                     for candidate in graph.shortlist(query, 10, ef, &|_| false, &mut scratch) {
@@ -110,7 +73,7 @@ fn main() {
                 }
                 best = best.min(start.elapsed().as_secs_f64());
             }
-            let count = queries.len() / dim;
+            let count = queries.len();
             let recall = hits as f64 / (10 * count) as f64;
             println!(
                 "ef {ef:5}  recall {recall:.4}  {:8.0} QPS  {:6.1} µs",

@@ -5,64 +5,17 @@
 //! equal width; `crowded` are queries of whose ten nearest at least five were deleted. Behind the arguments may stand
 //! `blocks` or `compact` for one layout only.
 
+mod common;
+
 use std::time::Instant;
 
-use llmspell_vector::{
-    BuildWatch, ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, TopK, scan,
-};
+use common::{Floats, Noise, Quiet, number};
+use llmspell_vector::{ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, TopK, scan};
 
 /// Of a hundred points so many are deleted.
 const DELETED: usize = 15;
 const REGIONS: usize = 20;
 const REPEATS: usize = 5;
-
-struct Floats {
-    dim: usize,
-    values: Vec<f32>,
-}
-
-impl Floats {
-    fn len(&self) -> usize {
-        self.values.len() / self.dim
-    }
-
-    fn rows(&self) -> impl Iterator<Item = (PointId, &[f32])> {
-        (0..).map(PointId).zip(self.values.chunks_exact(self.dim))
-    }
-}
-
-impl Rows for Floats {
-    fn row(&self, point: PointId) -> &[f32] {
-        &self.values[point.0 as usize * self.dim..][..self.dim]
-    }
-}
-
-struct Quiet;
-
-impl BuildWatch for Quiet {
-    fn advance(&self, _: u64) {}
-    fn is_cancelled(&self) -> bool {
-        false
-    }
-}
-
-/// Numbers that look random, the same in every run; about normally distributed.
-struct Noise(u64);
-
-impl Noise {
-    fn bits(&mut self) -> u32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as u32
-    }
-
-    fn next(&mut self) -> f32 {
-        let sum: f32 = (0..6).map(|_| self.bits() as f32 / (1_u32 << 31) as f32).sum();
-        (sum - 3.0) * std::f32::consts::SQRT_2
-    }
-}
 
 /// Vectors around 200 centers, within a few directions: like embeddings.
 fn clustered(noise: &mut Noise, centers: &[Vec<f32>], directions: &[Vec<f32>], count: usize, dim: usize) -> Floats {
@@ -97,17 +50,7 @@ fn data(arguments: &[String]) -> (Floats, Floats) {
         let base = clustered(&mut noise, &centers, &directions, count, dim);
         return (base, clustered(&mut noise, &centers, &directions, 1_000, dim));
     }
-    let floats = |path: &str| Floats {
-        dim,
-        values: std::fs::read(path)
-            .expect("the file is there")
-            .as_chunks()
-            .0
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes))
-            .collect(),
-    };
-    (floats(base), floats(queries))
+    (Floats::read(base, dim), Floats::read(queries, dim))
 }
 
 fn random_deletes(rows: &Floats, percent: usize) -> Vec<bool> {
@@ -192,10 +135,10 @@ impl Measured<'_> {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (rows, queries) = data(&arguments);
-    let percent = std::env::var("DELETED").map_or(DELETED, |text| text.parse().expect("a number"));
+    let percent = number("DELETED", DELETED);
     let none_dead = vec![false; rows.len()];
     let all = nearest(&rows, &queries, &none_dead);
-    let points: Vec<PointId> = (0..rows.len() as u32).map(PointId).collect();
+    let points = rows.points();
     for layout in [GraphLayout::Blocks, GraphLayout::Compact] {
         let name = format!("{layout:?}").to_lowercase();
         if arguments.iter().any(|word| word == "compact" || word == "blocks") && !arguments.contains(&name) {
