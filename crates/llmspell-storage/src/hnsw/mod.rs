@@ -31,7 +31,7 @@ use crate::namespace::{Namespace, graph_config};
 use crate::registry::Space;
 use crate::search::{self, Answer, Snapshot, Trace};
 use crate::slots::Waiting;
-use crate::truth::SpaceRecord;
+use crate::truth::{SpaceRecord, Truth};
 
 /// Name of the space that [`HNSWVectorStorage::open`] opens.
 pub const DEFAULT_SPACE: &str = "default";
@@ -206,17 +206,7 @@ impl Handle {
         T: Send + 'static,
         F: FnOnce(&Snapshot<'_>, &Space) -> Result<T> + Send + 'static,
     {
-        let (shared, space, scope) = (Arc::clone(self.shared()), Arc::clone(&self.space), scope.clone());
-        self.database
-            .inner
-            .run(move || {
-                let Some(namespace) = space.load(&shared.truth, &scope)? else {
-                    return Ok(None);
-                };
-                let snapshot = Snapshot::take(&shared.truth, &space.slots, &namespace)?;
-                snapshot.map(|snapshot| read(&snapshot, &space)).transpose()
-            })
-            .await
+        self.read_after(scope, |_, _, _| Ok(()), read).await
     }
 
     /// [`read`](Self::read) for what asks a filter.
@@ -225,6 +215,21 @@ impl Handle {
         T: Send + 'static,
         F: FnOnce(&Snapshot<'_>) -> Result<T> + Send + 'static,
     {
+        self.read_after(scope, search::index_metadata, move |snapshot, _| read(snapshot))
+            .await
+    }
+
+    /// [`read`](Self::read) on a snapshot that is taken after `prepare`.
+    async fn read_after<T, F>(
+        &self,
+        scope: &StateScope,
+        prepare: fn(&Truth, &Space, &Namespace) -> Result<()>,
+        read: F,
+    ) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Snapshot<'_>, &Space) -> Result<T> + Send + 'static,
+    {
         let (shared, space, scope) = (Arc::clone(self.shared()), Arc::clone(&self.space), scope.clone());
         self.database
             .inner
@@ -232,9 +237,9 @@ impl Handle {
                 let Some(namespace) = space.load(&shared.truth, &scope)? else {
                     return Ok(None);
                 };
-                search::index_metadata(&shared.truth, &space, &namespace)?;
+                prepare(&shared.truth, &space, &namespace)?;
                 let snapshot = Snapshot::take(&shared.truth, &space.slots, &namespace)?;
-                snapshot.map(|snapshot| read(&snapshot)).transpose()
+                snapshot.map(|snapshot| read(&snapshot, &space)).transpose()
             })
             .await
     }
@@ -258,6 +263,23 @@ impl Handle {
             })
             .await?;
         answer.await.unwrap_or(Err(StorageError::Closed))
+    }
+}
+
+/// The answer to a valid query of its one scope, which is loaded if it must be. May wait for the disk.
+fn search_loaded(
+    shared: &Shared,
+    space: &Space,
+    query: &VectorQuery,
+    now: i64,
+    trace: &mut Trace<'_>,
+) -> Result<Vec<VectorResult>> {
+    let Some(namespace) = space.load(&shared.truth, &query.scope)? else {
+        return Ok(Vec::new());
+    };
+    match search::search(&shared.truth, space, &namespace, query, (now, Waiting::Allowed), trace)? {
+        Answer::Found(found) => Ok(found),
+        Answer::WouldWait => unreachable!("this search may wait"),
     }
 }
 
@@ -313,25 +335,16 @@ impl VectorStorage for HNSWVectorStorage {
         handle
             .database
             .inner
-            .run(move || {
-                let Some(namespace) = space.load(&shared.truth, &query.scope)? else {
-                    return Ok(Vec::new());
-                };
-                let at = (now, Waiting::Allowed);
-                match search::search(&shared.truth, &space, &namespace, &query, at, &mut Trace::quiet())? {
-                    Answer::Found(found) => Ok(found),
-                    Answer::WouldWait => unreachable!("this search may wait"),
-                }
-            })
+            .run(move || search_loaded(&shared, &space, &query, now, &mut Trace::quiet()))
             .await
     }
 
     async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
         let handle = self.handle()?;
         validate::query(query, self.dim, self.metric())?;
-        let scope = validate::explained_scope(query)?.clone();
+        let query = query.clone().with_scope(validate::explained_scope(query)?.clone());
         let now = handle.now();
-        let (shared, space, query) = (Arc::clone(handle.shared()), Arc::clone(&handle.space), query.clone());
+        let (shared, space) = (Arc::clone(handle.shared()), Arc::clone(&handle.space));
         handle
             .database
             .inner
@@ -339,13 +352,7 @@ impl VectorStorage for HNSWVectorStorage {
                 let start = Instant::now();
                 let clock = || start.elapsed();
                 let mut trace = Trace::timed(&clock);
-                if let Some(namespace) = space.load(&shared.truth, &scope)? {
-                    let at = (now, Waiting::Allowed);
-                    match search::search(&shared.truth, &space, &namespace, &query, at, &mut trace)? {
-                        Answer::Found(found) => trace.plan.results = found.len(),
-                        Answer::WouldWait => unreachable!("this search may wait"),
-                    }
-                }
+                trace.plan.results = search_loaded(&shared, &space, &query, now, &mut trace)?.len();
                 Ok(trace.plan)
             })
             .await

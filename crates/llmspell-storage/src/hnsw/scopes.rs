@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use llmspell_core::{Result, StateScope, VectorQuery, VectorResult};
 
-use super::Handle;
+use super::{Handle, search_loaded};
 use crate::namespace::Namespace;
 use crate::search::{self, Answer, Trace};
 use crate::slots::Waiting;
@@ -27,21 +27,8 @@ pub(super) async fn search(handle: &Handle, query: &VectorQuery, now: i64) -> Re
         .run(move || {
             let mut best = Best::new(&query);
             for scope in query.searched_scopes() {
-                let Some(namespace) = space.load(&shared.truth, scope)? else {
-                    continue;
-                };
-                let query = best.query_in(scope);
-                match search::search(
-                    &shared.truth,
-                    &space,
-                    &namespace,
-                    query,
-                    (now, Waiting::Allowed),
-                    &mut Trace::quiet(),
-                )? {
-                    Answer::Found(found) => best.add(scope, found),
-                    Answer::WouldWait => unreachable!("this search may wait"),
-                }
+                let found = search_loaded(&shared, &space, best.query_in(scope), now, &mut Trace::quiet())?;
+                best.add(scope, found);
             }
             Ok(best.found)
         })

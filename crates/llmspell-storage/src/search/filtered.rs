@@ -7,15 +7,14 @@
 //! resolve   ids and metadata from the truth
 //! ```
 
-use llmspell_core::{Result, SearchPath, VectorQuery, VectorResult};
+use llmspell_core::{Filter, Result, SearchPath, VectorQuery, VectorResult};
 use llmspell_vector::PointId;
 use roaring::RoaringBitmap;
 
 use super::indexed::Miss;
 use super::plan::Case;
 use super::trace::Trace;
-use super::{Snapshot, index_for, indexed};
-use crate::index_queue::Due;
+use super::{Snapshot, fall_back, index_for, indexed};
 use crate::namespace::{Index, State};
 use crate::registry::Space;
 use crate::slots::Waiting;
@@ -74,37 +73,27 @@ impl Chosen {
 }
 
 impl Snapshot<'_> {
-    /// The answer to a valid query with a filter at `now`, in milliseconds since 1970.
+    /// The answer to a valid query with this filter at `now`, in milliseconds since 1970. May wait for the disk.
     pub(super) fn search_filtered(
         &self,
         space: &Space,
         query: &VectorQuery,
+        filter: &Filter,
         now: i64,
-        waiting: Waiting,
         trace: &mut Trace<'_>,
-    ) -> Result<super::Answer> {
+    ) -> Result<Vec<VectorResult>> {
         let hidden = self.state.hidden(now);
-        let candidates = self.chosen_by(query, &hidden)?;
+        let candidates = self.candidates(filter, &hidden)?;
         trace.plan.live = self.state.visible_count(now);
-        trace.plan.matching = candidates.as_ref().map_or(trace.plan.live, RoaringBitmap::len);
+        trace.plan.matching = candidates.len();
         trace.stage("filter");
-        if let (Some(candidates), Some(index)) = (&candidates, index_for(query, &self.state)) {
-            match self.search_chosen(candidates, (space, index), query, now, waiting, trace) {
-                Ok(found) => return Ok(super::Answer::Found(found)),
-                Err(Miss::Error(error)) => return Err(error),
-                Err(Miss::WouldWait) => return Ok(super::Answer::WouldWait),
-                Err(Miss::Exhausted) => {}
-                Err(Miss::Unusable) => {
-                    index.set_damaged();
-                    space.queue.note(space.id, &query.scope, Due::Now);
-                }
+        if let Some(index) = index_for(query, &self.state) {
+            match self.search_chosen(&candidates, (space, index), query, now, trace) {
+                Ok(found) => return Ok(found),
+                Err(miss) => fall_back(miss, space, index, query)?,
             }
         }
-        if waiting == Waiting::Never {
-            return Ok(super::Answer::WouldWait);
-        }
-        self.scan(query, space.metric, &hidden, candidates.as_ref(), trace)
-            .map(super::Answer::Found)
+        self.scan(query, space.metric, &hidden, Some(&candidates), trace)
     }
 
     fn search_chosen(
@@ -113,7 +102,6 @@ impl Snapshot<'_> {
         (space, index): (&Space, &Index),
         query: &VectorQuery,
         now: i64,
-        waiting: Waiting,
         trace: &mut Trace<'_>,
     ) -> Result<Vec<VectorResult>, Miss> {
         let search = indexed(
@@ -122,7 +110,7 @@ impl Snapshot<'_> {
             (&self.state, index, &self.view),
             query,
             now,
-            waiting,
+            Waiting::Allowed,
         );
         let chosen = Chosen::new(candidates, &self.state, index, (query.k, search.ef(), space.dim));
         let ways = chosen.case.costs();

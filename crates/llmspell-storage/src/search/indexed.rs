@@ -14,9 +14,7 @@ use std::cmp::Ordering;
 use llmspell_core::{
     DistanceMetric, Memory, PathCost, Result, SearchPath, VectorQuery, VectorResult, limits::EF_SEARCH_MAX,
 };
-use llmspell_vector::{
-    Among, Candidate, ExactDistance, Neighbor, PointId, TiesDropped, TopK, WalkReport, prefetch_row,
-};
+use llmspell_vector::{Among, Candidate, ExactDistance, Neighbor, PointId, WalkReport, prefetch_row};
 use roaring::RoaringBitmap;
 
 use super::filtered::Chosen;
@@ -75,7 +73,9 @@ impl Indexed<'_> {
         let Self { state, query, .. } = self;
         let k = query.k;
         let expired = state.expiries.expired(self.now);
-        let wanted = (state.live_count() - expired.len()).min(k as u64);
+        let live = state.live_count() - expired.len();
+        let wanted = live.min(k as u64);
+        (trace.plan.live, trace.plan.matching) = (live, live);
         let distance = ExactDistance::new(kernel_metric(self.metric), &query.vector);
         let visible = &*state.tail - &expired;
         let mut hits = self.tail_hits(&distance, &visible)?;
@@ -358,14 +358,6 @@ impl Indexed<'_> {
             hidden: &state.dead,
             candidates: Some(visible),
         };
-        let mut top = TopK::new(self.query.k);
-        tail.scan(distance, &mut top);
-        let (mut neighbors, ties) = top.into_sorted();
-        if let TiesDropped::At(at) = ties {
-            neighbors.retain(|neighbor| neighbor.distance.total_cmp(&at) != Ordering::Equal);
-            let tied = tail.ties(distance, at);
-            neighbors.extend(tied.into_iter().map(|point| Neighbor { distance: at, point }));
-        }
         let hit = |Neighbor { distance, point }| {
             let slot = state.slot(point).ok_or(Miss::Unusable)?;
             Ok(Hit {
@@ -375,7 +367,7 @@ impl Indexed<'_> {
                 generation: view.stated_generation(slot),
             })
         };
-        neighbors.into_iter().map(hit).collect()
+        tail.nearest(distance, self.query.k).into_iter().map(hit).collect()
     }
 
     /// The vector of a point where it lies in memory, checked if it was not before.

@@ -20,13 +20,12 @@ mod plan;
 mod tail;
 mod trace;
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use llmspell_core::{
     DistanceMetric, Result, SearchPath, StateScope, StorageError, VectorEntry, VectorQuery, VectorResult,
 };
-use llmspell_vector::{ExactDistance, Neighbor, TiesDropped, TopK};
+use llmspell_vector::{ExactDistance, Neighbor};
 use roaring::RoaringBitmap;
 
 use crate::error::corrupted;
@@ -91,27 +90,23 @@ pub(crate) fn search(
     trace: &mut Trace<'_>,
 ) -> Result<Answer> {
     trace.plan.k = query.k;
-    if query.filter.is_some() {
+    if let Some(filter) = &query.filter {
         if waiting == Waiting::Never {
             return Ok(Answer::WouldWait);
         }
         index_metadata(truth, space, namespace)?;
-        return match Snapshot::take(truth, &space.slots, namespace)? {
-            Some(snapshot) => snapshot.search_filtered(space, query, now, waiting, trace),
-            None => Ok(Answer::Found(Vec::new())),
+        let found = match Snapshot::take(truth, &space.slots, namespace)? {
+            Some(snapshot) => snapshot.search_filtered(space, query, filter, now, trace)?,
+            None => Vec::new(),
         };
+        return Ok(Answer::Found(found));
     }
     let state = namespace.state();
     if let Some(index) = index_for(query, &state) {
         match search_index(truth, (space, namespace), &state, query, (now, waiting), trace) {
             Ok(found) => return Ok(Answer::Found(found)),
-            Err(Miss::Error(error)) => return Err(error),
             Err(Miss::WouldWait) => return Ok(Answer::WouldWait),
-            Err(Miss::Exhausted) => {}
-            Err(Miss::Unusable) => {
-                index.set_damaged();
-                space.queue.note(space.id, &query.scope, Due::Now);
-            }
+            Err(miss) => fall_back(miss, space, index, query)?,
         }
         if waiting == Waiting::Never {
             // What is left is a long scan.
@@ -131,6 +126,19 @@ pub(crate) fn search(
     }
 }
 
+/// After this everything is compared: an index that is of no use is made anew.
+fn fall_back(miss: Miss, space: &Space, index: &Index, query: &VectorQuery) -> Result<()> {
+    match miss {
+        Miss::Error(error) => return Err(error),
+        Miss::Exhausted | Miss::WouldWait => {}
+        Miss::Unusable => {
+            index.set_damaged();
+            space.queue.note(space.id, &query.scope, Due::Now);
+        }
+    }
+    Ok(())
+}
+
 fn search_index(
     truth: &Truth,
     (space, namespace): (&Space, &Namespace),
@@ -139,8 +147,6 @@ fn search_index(
     (now, waiting): (i64, Waiting),
     trace: &mut Trace<'_>,
 ) -> Result<Vec<VectorResult>, Miss> {
-    trace.plan.live = state.visible_count(now);
-    trace.plan.matching = trace.plan.live;
     let mut scratch = space.take_scratch();
     let found = (|| {
         if !query.include_metadata {
@@ -265,15 +271,7 @@ impl<'a> Snapshot<'a> {
             hidden,
             candidates,
         };
-        let mut top = TopK::new(query.k);
-        tail.scan(&distance, &mut top);
-        let (mut neighbors, ties) = top.into_sorted();
-        if let TiesDropped::At(at) = ties {
-            // Which of the equally near ones come in, their ids decide.
-            neighbors.retain(|neighbor| neighbor.distance.total_cmp(&at) != Ordering::Equal);
-            let tied = tail.ties(&distance, at);
-            neighbors.extend(tied.into_iter().map(|point| Neighbor { distance: at, point }));
-        }
+        let mut neighbors = tail.nearest(&distance, query.k);
         if let Some(threshold) = query.threshold {
             neighbors.retain(|neighbor| metric.score(neighbor.distance) >= threshold);
         }
@@ -281,12 +279,6 @@ impl<'a> Snapshot<'a> {
         let found = self.resolve(neighbors, query, metric);
         trace.stage("resolve");
         found
-    }
-
-    /// The living points that pass the filter of a query; none if it has no filter.
-    fn chosen_by(&self, query: &VectorQuery, hidden: &RoaringBitmap) -> Result<Option<RoaringBitmap>> {
-        let filter = query.filter.as_ref();
-        filter.map(|filter| self.candidates(filter, hidden)).transpose()
     }
 
     /// Ids, scores and fields of the best `k` of what was found; equal distances by id.

@@ -2,9 +2,10 @@
 //!
 //! Without a graph all of them; with one the newest points, which it does not hold yet, and all if a query asks for it.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
-use llmspell_vector::{ExactDistance, PointId, TopK, collect_ties, scan};
+use llmspell_vector::{ExactDistance, Neighbor, PointId, TiesDropped, TopK, collect_ties, scan};
 use roaring::RoaringBitmap;
 
 use crate::namespace::State;
@@ -21,16 +22,24 @@ pub(crate) struct Tail<'a> {
 }
 
 impl Tail<'_> {
-    /// Offers every point to `top`.
-    pub(crate) fn scan(&self, distance: &ExactDistance, top: &mut TopK) {
+    /// The nearest `k`, and all that are as far away as the last of them: which of these come in, their ids decide.
+    pub(crate) fn nearest(&self, distance: &ExactDistance, k: usize) -> Vec<Neighbor> {
+        let mut top = TopK::new(k);
         match self.candidates {
-            Some(candidates) => scan(distance, self.chosen_rows(candidates), None, top),
-            None => scan(distance, self.rows(), None, top),
+            Some(candidates) => scan(distance, self.chosen_rows(candidates), None, &mut top),
+            None => scan(distance, self.rows(), None, &mut top),
         }
+        let (mut neighbors, ties) = top.into_sorted();
+        if let TiesDropped::At(at) = ties {
+            neighbors.retain(|neighbor| neighbor.distance.total_cmp(&at) != Ordering::Equal);
+            let tied = self.ties(distance, at);
+            neighbors.extend(tied.into_iter().map(|point| Neighbor { distance: at, point }));
+        }
+        neighbors
     }
 
     /// Every point exactly `at` away.
-    pub(crate) fn ties(&self, distance: &ExactDistance, at: f32) -> Vec<PointId> {
+    fn ties(&self, distance: &ExactDistance, at: f32) -> Vec<PointId> {
         let points_max = usize::MAX;
         match self.candidates {
             Some(candidates) => collect_ties(distance, self.chosen_rows(candidates), at, points_max).0,
