@@ -7,7 +7,7 @@ use llmspell_state_traits::StateScope;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Metadata;
-use crate::filter::{Filter, Scalar};
+use crate::filter::{FieldPath, Filter, Scalar};
 
 /// The `k` entries that are nearest to a vector: of one scope, or of several together.
 ///
@@ -159,6 +159,17 @@ pub struct FacetValue {
 }
 
 impl FacetValue {
+    /// Counts one entry for each value that it has of a field: an array for each of its different elements. Objects, and
+    /// arrays within arrays, are no values. For implementers.
+    pub fn count(field: &FieldPath, metadata: &Metadata, counts: &mut HashMap<Scalar, u64>) {
+        let Some(value) = field.find(metadata) else { return };
+        let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        let scalars: HashSet<Scalar> = values.iter().filter_map(|value| Scalar::try_from(value).ok()).collect();
+        for scalar in scalars {
+            *counts.entry(scalar).or_default() += 1;
+        }
+    }
+
     /// The most frequent of these values. For implementers.
     #[must_use]
     pub fn most_frequent(counts: HashMap<Scalar, u64>, limit: usize) -> Vec<Self> {

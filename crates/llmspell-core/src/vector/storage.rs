@@ -1,6 +1,6 @@
 //! What does a vector store promise?
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Instant;
 
@@ -279,13 +279,8 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
         loop {
             let page = self.list_matching(scope, filter, after.as_deref(), PAGE_MAX).await?;
             for entry in &page {
-                let Some(value) = entry.metadata.as_object().and_then(|fields| field.find(fields)) else {
-                    continue;
-                };
-                let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-                let scalars: HashSet<Scalar> = values.iter().filter_map(|value| Scalar::try_from(value).ok()).collect();
-                for scalar in scalars {
-                    *counts.entry(scalar).or_default() += 1;
+                if let Some(metadata) = entry.metadata.as_object() {
+                    FacetValue::count(field, metadata, &mut counts);
                 }
             }
             match page.last() {

@@ -4,7 +4,7 @@ use llmspell_core::{
     CompiledFilter, DateFields, FacetValue, FieldPath, Filter, Result, Scalar, StateScope, VectorEntry,
 };
 use roaring::RoaringBitmap;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::Snapshot;
 use crate::ids::PointId;
@@ -176,14 +176,8 @@ impl Snapshot<'_> {
         }
         let mut counts: HashMap<Scalar, u64> = HashMap::new();
         for point in points.iter().map(PointId) {
-            let metadata = self.metadata_of(point)?;
-            let Some(value) = metadata.as_ref().and_then(|metadata| field.find(metadata)) else {
-                continue;
-            };
-            let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-            let scalars: HashSet<Scalar> = values.iter().filter_map(|value| Scalar::try_from(value).ok()).collect();
-            for scalar in scalars {
-                *counts.entry(scalar).or_default() += 1;
+            if let Some(metadata) = self.metadata_of(point)? {
+                FacetValue::count(field, &metadata, &mut counts);
             }
         }
         Ok(FacetValue::most_frequent(counts, limit))

@@ -2,7 +2,8 @@
 //!
 //! The heuristic of the HNSW paper (Malkov and Yashunin, arXiv 1603.09320, algorithm 4) with the slack of DiskANN
 //! (Subramanya et al., NeurIPS 2019, algorithm 2): a candidate is left out if one that was taken is nearer to it, by
-//! a little, than the point is; so of several equal ones only one is taken. What was left out fills the places that remain, nearest first.
+//! a little, than the point is; so of several equal ones only one is taken. What was left out fills the places that
+//! remain, nearest first.
 
 use crate::graph::Rows;
 use crate::graph::space::WalkSpace;
