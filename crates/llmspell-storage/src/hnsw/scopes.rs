@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use llmspell_core::{Result, StateScope, VectorQuery, VectorResult};
 
-use super::{Handle, search_loaded};
+use super::handle::{Handle, search_loaded};
 use crate::namespace::Namespace;
 use crate::search::{self, Answer, Trace};
 use crate::slots::Waiting;

@@ -1,0 +1,340 @@
+//! How is a call of the trait done by the database?
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+
+use llmspell_core::{
+    DateFields, FacetValue, FieldPath, Filter, Metadata, OnExisting, Result, ScopedStats, SearchPlan, StateScope,
+    StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
+    validate_vectors as validate,
+};
+
+use super::handle::{Handle, search_loaded};
+use super::prepare::prepare;
+use super::{HNSWVectorStorage, scopes, stats};
+use crate::database::{Request, quota_status};
+use crate::index_queue::Goal;
+use crate::search::{self, Answer, Trace};
+use crate::slots::Waiting;
+
+/// A batch of at most this many components is checked and encoded where it is called: about 100 µs, less than a change of
+/// threads is worth. Longer ones on the threads of the database.
+const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
+/// Entries that a deletion by filter removes in one batch.
+const DELETE_IDS_MAX: usize = 10_000;
+
+#[async_trait]
+impl VectorStorage for HNSWVectorStorage {
+    async fn write(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
+        let Handle { database, space } = self.handle()?;
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = self.handle()?.now();
+        let (dim, metric) = (space.dim, space.metric);
+        let prepared = if entries.len().saturating_mul(dim) <= PREPARE_IN_PLACE_COMPONENTS {
+            prepare(entries, dim, metric, now)?
+        } else {
+            database.inner.run(move || prepare(entries, dim, metric, now)).await?
+        };
+        let ids = prepared.iter().map(|entry| entry.id.clone()).collect();
+        let space = Arc::clone(space);
+        database
+            .inner
+            .request(|reply| Request::Entries {
+                space,
+                entries: prepared,
+                on_existing,
+                now,
+                reply,
+            })
+            .await?;
+        Ok(ids)
+    }
+
+    async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
+        let handle = self.handle()?;
+        validate::query(query, self.dim, self.metric())?;
+        let now = handle.now();
+        handle.database.inner.check_open()?;
+        if query.scopes.is_some() {
+            return scopes::search(handle, query, now).await;
+        }
+        let truth = &handle.shared().truth;
+        if let Some(namespace) = handle.space.loaded(&query.scope)
+            && search::is_cheap(query, &handle.space, &namespace, handle.shared().is_durable())
+        {
+            let space = &handle.space;
+            let at = (now, Waiting::Never);
+            let search = || search::search(truth, space, &namespace, query, at, &mut Trace::quiet());
+            if let Answer::Found(found) = truth.guard(search)? {
+                return Ok(found);
+            }
+        }
+        let (shared, space, query) = (Arc::clone(handle.shared()), Arc::clone(&handle.space), query.clone());
+        handle
+            .database
+            .inner
+            .run(move || search_loaded(&shared, &space, &query, now, &mut Trace::quiet()))
+            .await
+    }
+
+    async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
+        let handle = self.handle()?;
+        validate::query(query, self.dim, self.metric())?;
+        let query = query.clone().with_scope(validate::explained_scope(query)?.clone());
+        let now = handle.now();
+        let (shared, space) = (Arc::clone(handle.shared()), Arc::clone(&handle.space));
+        handle
+            .database
+            .inner
+            .run(move || {
+                let start = Instant::now();
+                let clock = || start.elapsed();
+                let mut trace = Trace::timed(&clock);
+                trace.plan.results = search_loaded(&shared, &space, &query, now, &mut trace)?.len();
+                Ok(trace.plan)
+            })
+            .await
+    }
+
+    async fn get(&self, scope: &StateScope, id: &str) -> Result<Option<VectorEntry>> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate::id(id)?;
+        let (owner, id, now) = (scope.clone(), id.to_string(), handle.now());
+        let found = handle
+            .read(scope, move |snapshot, _| snapshot.get(&owner, &id, now))
+            .await?;
+        Ok(found.flatten())
+    }
+
+    async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate::id(id)?;
+        validate::metadata_fields(id, &metadata)?;
+        let metadata = serde_json::to_vec(&metadata)?;
+        validate::metadata_bytes(id, metadata.len())?;
+        let (space, scope, id) = (Arc::clone(&handle.space), scope.clone(), id.to_string());
+        let now = handle.now();
+        handle
+            .database
+            .inner
+            .request(|reply| Request::Metadata {
+                space,
+                scope,
+                id,
+                metadata,
+                now,
+                reply,
+            })
+            .await
+    }
+
+    async fn delete(&self, scope: &StateScope, ids: &[String]) -> Result<u64> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate::ids(ids)?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let (space, scope, ids, now) = (Arc::clone(&handle.space), scope.clone(), ids.to_vec(), handle.now());
+        handle
+            .database
+            .inner
+            .request(|reply| Request::Delete {
+                space,
+                scope,
+                ids,
+                only: None,
+                now,
+                reply,
+            })
+            .await
+    }
+
+    async fn delete_scope(&self, scope: &StateScope) -> Result<u64> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        let (space, scope, now) = (Arc::clone(&handle.space), scope.clone(), handle.now());
+        handle
+            .database
+            .inner
+            .request(|reply| Request::DropScope {
+                space,
+                scope,
+                now,
+                reply,
+            })
+            .await
+    }
+
+    async fn list(&self, scope: &StateScope, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate_key_value::page(limit)?;
+        let (owner, after, now) = (scope.clone(), after.map(str::to_string), handle.now());
+        let page = handle
+            .read(scope, move |snapshot, _| {
+                snapshot.list(&owner, after.as_deref(), limit, now)
+            })
+            .await?;
+        Ok(page.unwrap_or_default())
+    }
+
+    async fn count_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
+        let handle = self.handle()?;
+        let (filter, now) = (checked(scope, filter)?, handle.now());
+        let count = handle
+            .read_filtered(scope, move |snapshot| snapshot.count_matching(&filter, now))
+            .await?;
+        Ok(count.unwrap_or(0))
+    }
+
+    async fn list_matching(
+        &self,
+        scope: &StateScope,
+        filter: &Filter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<VectorEntry>> {
+        let handle = self.handle()?;
+        validate_key_value::page(limit)?;
+        let (filter, now) = (checked(scope, filter)?, handle.now());
+        let (owner, after) = (scope.clone(), after.map(str::to_string));
+        let page = handle
+            .read_filtered(scope, move |snapshot| {
+                snapshot.list_matching(&owner, &filter, after.as_deref(), limit, now)
+            })
+            .await?;
+        Ok(page.unwrap_or_default())
+    }
+
+    async fn facet(
+        &self,
+        scope: &StateScope,
+        field: &FieldPath,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<FacetValue>> {
+        let handle = self.handle()?;
+        Filter::exists(field.clone()).validate()?;
+        validate_key_value::page(limit)?;
+        let (filter, now, field) = (checked(scope, filter)?, handle.now(), field.clone());
+        let values = handle
+            .read_filtered(scope, move |snapshot| snapshot.facet(&field, &filter, limit, now))
+            .await?;
+        Ok(values.unwrap_or_default())
+    }
+
+    async fn delete_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
+        let handle = self.handle()?;
+        let (filter, now) = (checked(scope, filter)?, handle.now());
+        let only = filter.compile(&DateFields::none())?;
+        let ids = handle
+            .read_filtered(scope, move |snapshot| snapshot.ids_matching(&filter, now))
+            .await?;
+        let mut count = 0;
+        for ids in ids.unwrap_or_default().chunks(DELETE_IDS_MAX) {
+            let (space, scope, ids) = (Arc::clone(&handle.space), scope.clone(), ids.to_vec());
+            count += handle
+                .database
+                .inner
+                .request(|reply| Request::Delete {
+                    space,
+                    scope,
+                    ids,
+                    only: Some(only.clone()),
+                    now,
+                    reply,
+                })
+                .await?;
+        }
+        Ok(count)
+    }
+
+    async fn scopes(&self) -> Result<Vec<StateScope>> {
+        let handle = self.handle()?;
+        let (shared, space) = (Arc::clone(handle.shared()), Arc::clone(&handle.space));
+        handle
+            .database
+            .inner
+            .run(move || {
+                let mut scopes: Vec<StateScope> = shared
+                    .truth
+                    .read()?
+                    .scopes(space.id)?
+                    .into_iter()
+                    .map(|(scope, _)| scope)
+                    .collect();
+                scopes.sort_unstable();
+                Ok(scopes)
+            })
+            .await
+    }
+
+    async fn stats(&self) -> Result<StorageStats> {
+        let handle = self.handle()?;
+        let (shared, space, now) = (Arc::clone(handle.shared()), Arc::clone(&handle.space), handle.now());
+        handle
+            .database
+            .inner
+            .run(move || stats::of_space(&shared, &space, now))
+            .await
+    }
+
+    async fn stats_for_scope(&self, scope: &StateScope) -> Result<ScopedStats> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        let namespace = handle.namespace(scope).await?;
+        let (shared, space) = (Arc::clone(handle.shared()), Arc::clone(&handle.space));
+        let (scope, now) = (scope.clone(), handle.now());
+        // Counting goes through the whole graph the first time.
+        handle
+            .database
+            .inner
+            .run(move || {
+                let mut stats = match namespace {
+                    Some(namespace) => stats::of_scope(&space, &scope, &namespace.state(), now),
+                    None => stats::of_unknown(&scope),
+                };
+                stats.quota = quota_status(&shared, &scope, now)?;
+                Ok(stats)
+            })
+            .await
+    }
+
+    /// Without looking at the index, as the statistics do.
+    async fn count(&self, scope: &StateScope) -> Result<u64> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        let namespace = handle.namespace(scope).await?;
+        Ok(namespace.map_or(0, |namespace| namespace.state().visible_count(handle.now())))
+    }
+
+    async fn build_index(&self) -> Result<()> {
+        self.handle()?.index(Goal::Complete).await
+    }
+
+    async fn optimize_index(&self) -> Result<()> {
+        self.handle()?.index(Goal::Rebuilt).await
+    }
+
+    async fn flush(&self) -> Result<()> {
+        self.handle()?
+            .database
+            .inner
+            .request(|reply| Request::Flush { reply })
+            .await
+    }
+}
+
+/// A filter on a scope, both of which are valid.
+fn checked(scope: &StateScope, filter: &Filter) -> Result<Filter> {
+    scope.validate()?;
+    filter.validate_with(&DateFields::none())?;
+    Ok(filter.clone())
+}

@@ -1,0 +1,146 @@
+//! How does a call reach the entries of a scope?
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use llmspell_core::{Result, StateScope, StorageError, VectorQuery, VectorResult};
+
+use crate::database::{Database, Shared};
+use crate::index_queue::{Goal, IndexJob};
+use crate::namespace::{Namespace, graph_config};
+use crate::registry::Space;
+use crate::search::{self, Answer, Snapshot, Trace};
+use crate::slots::Waiting;
+use crate::truth::Truth;
+
+/// An open space of an open database.
+#[derive(Debug, Clone)]
+pub(super) struct Handle {
+    pub(super) database: Database,
+    pub(super) space: Arc<Space>,
+}
+
+impl Handle {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.database.inner.shared
+    }
+
+    pub(super) fn now(&self) -> i64 {
+        self.shared().clock.now()
+    }
+
+    /// The namespace of a scope; none if there is no such scope.
+    pub(super) async fn namespace(&self, scope: &StateScope) -> Result<Option<Arc<Namespace>>> {
+        self.database.inner.check_open()?;
+        if let Some(namespace) = self.space.loaded(scope) {
+            return Ok(Some(namespace));
+        }
+        let (shared, space, scope) = (Arc::clone(self.shared()), Arc::clone(&self.space), scope.clone());
+        self.database.inner.run(move || space.load(&shared.truth, &scope)).await
+    }
+
+    /// Runs `read` on a snapshot of a scope, on a thread of the database; none if there is no such scope.
+    pub(super) async fn read<T, F>(&self, scope: &StateScope, read: F) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Snapshot<'_>, &Space) -> Result<T> + Send + 'static,
+    {
+        self.read_after(scope, |_, _, _| Ok(()), read).await
+    }
+
+    /// [`read`](Self::read) for what asks a filter.
+    pub(super) async fn read_filtered<T, F>(&self, scope: &StateScope, read: F) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Snapshot<'_>) -> Result<T> + Send + 'static,
+    {
+        self.read_after(scope, search::index_metadata, move |snapshot, _| read(snapshot))
+            .await
+    }
+
+    /// [`read`](Self::read) on a snapshot that is taken after `prepare`.
+    pub(super) async fn read_after<T, F>(
+        &self,
+        scope: &StateScope,
+        prepare: fn(&Truth, &Space, &Namespace) -> Result<()>,
+        read: F,
+    ) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Snapshot<'_>, &Space) -> Result<T> + Send + 'static,
+    {
+        let (shared, space, scope) = (Arc::clone(self.shared()), Arc::clone(&self.space), scope.clone());
+        self.database
+            .inner
+            .run(move || {
+                let Some(namespace) = space.load(&shared.truth, &scope)? else {
+                    return Ok(None);
+                };
+                prepare(&shared.truth, &space, &namespace)?;
+                let snapshot = Snapshot::take(&shared.truth, &space.slots, &namespace)?;
+                snapshot.map(|snapshot| read(&snapshot, &space)).transpose()
+            })
+            .await
+    }
+
+    /// Brings the indexes of all scopes that are large enough to a goal, and waits for it.
+    pub(super) async fn index(&self, goal: Goal) -> Result<()> {
+        let (shared, space) = (Arc::clone(self.shared()), Arc::clone(&self.space));
+        let answer = self
+            .database
+            .inner
+            .run(move || {
+                let (reply, answer) = oneshot::channel();
+                let job = IndexJob {
+                    space: space.id,
+                    scopes: large_scopes(&shared, &space)?,
+                    goal,
+                    reply,
+                };
+                shared.queue.submit(job).map_err(|_| StorageError::Closed)?;
+                Ok(answer)
+            })
+            .await?;
+        answer.await.unwrap_or(Err(StorageError::Closed))
+    }
+}
+
+/// The answer to a valid query of its one scope, which is loaded if it must be. May wait for the disk.
+pub(super) fn search_loaded(
+    shared: &Shared,
+    space: &Space,
+    query: &VectorQuery,
+    now: i64,
+    trace: &mut Trace<'_>,
+) -> Result<Vec<VectorResult>> {
+    let Some(namespace) = space.load(&shared.truth, &query.scope)? else {
+        return Ok(Vec::new());
+    };
+    match search::search(&shared.truth, space, &namespace, query, (now, Waiting::Allowed), trace)? {
+        Answer::Found(found) => Ok(found),
+        Answer::WouldWait => unreachable!("this search may wait"),
+    }
+}
+
+/// The scopes whose entries are worth a graph, or were.
+fn large_scopes(shared: &Shared, space: &Space) -> Result<Vec<StateScope>> {
+    if graph_config(space.dim, &space.config.read()).is_none() {
+        return Ok(Vec::new());
+    }
+    let read = shared.truth.read()?;
+    let mut large = Vec::new();
+    for (scope, scope_id) in read.scopes(space.id)? {
+        let is_large = match space.loaded(&scope) {
+            Some(namespace) => {
+                let state = namespace.state();
+                state.index.is_some() || state.live_count() >= space.graph_points_min()
+            }
+            None => read.state(scope_id)?.live_count() >= space.graph_points_min() || read.index(scope_id)?.is_some(),
+        };
+        if is_large {
+            large.push(scope);
+        }
+    }
+    Ok(large)
+}
