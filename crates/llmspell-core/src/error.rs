@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use llmspell_state_traits::{ScopeError, StateScope};
 
 use crate::filter::FilterError;
+use crate::timestamp::Timestamp;
 
 /// Result of every fallible call of the storage crates.
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
@@ -116,6 +117,17 @@ pub enum StorageError {
     /// A filter cannot be understood, or is too large.
     #[error("bad filter: {0}")]
     Filter(#[from] FilterError),
+
+    /// A range of times ends before it begins.
+    #[error("the {what} begins at {from} and ends before, at {to}; exchange them")]
+    ReversedTimes {
+        /// Which range: `event time range` or `ingested range`.
+        what: &'static str,
+        /// Where it begins.
+        from: Timestamp,
+        /// Where it ends.
+        to: Timestamp,
+    },
 
     /// A name (of a space, for example) is not allowed.
     #[error("{what} `{name}` is not allowed: {reason}")]
@@ -335,6 +347,7 @@ impl StorageError {
             | Self::DuplicateId { .. }
             | Self::MetadataNotObject { .. }
             | Self::Filter(_)
+            | Self::ReversedTimes { .. }
             | Self::InvalidName { .. }
             | Self::Json(_)
             | Self::Unsupported { .. } => ErrorKind::Invalid,

@@ -28,7 +28,7 @@ pub mod filter;
 pub mod limits;
 
 pub use error::{ErrorKind, Result, StorageError};
-pub use filter::{CompiledFilter, DateFields, FieldPath, Filter, FilterError, Scalar};
+pub use filter::{CompiledFilter, DateFields, EntryTimes, FieldPath, Filter, FilterError, OwnTime, Scalar};
 pub use key_value::validate as validate_key_value;
 pub use key_value::{
     BackendCharacteristics, BackendType, Durability, KeyValueWrite, ScopedBackend, StorageBackend, StorageBackendExt,
@@ -40,6 +40,6 @@ pub use timestamp::Timestamp;
 pub use vector::validate as validate_vectors;
 pub use vector::{
     DistanceMetric, FacetValue, HNSWConfig, IndexStats, IntoMetadata, Memory, Metadata, OnExisting, PathCost,
-    ScopedStats, ScopedVectors, SearchPath, SearchPlan, SearchStage, StorageStats, VectorEntry, VectorQuery,
-    VectorResult, VectorStorage, VectorStorageExt,
+    RecencyPlan, ScopedStats, ScopedVectors, SearchPath, SearchPlan, SearchStage, StorageStats, TimeRange, VectorEntry,
+    VectorQuery, VectorResult, VectorStorage, VectorStorageExt, recency_score,
 };

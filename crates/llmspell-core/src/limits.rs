@@ -54,6 +54,9 @@ pub const FILTER_VALUES_MAX: usize = 65_536;
 /// Longest string of a filter, and longest key of a field, in bytes of UTF-8; longer ones fit into no metadata.
 pub const FILTER_TEXT_BYTES_MAX: usize = METADATA_BYTES_MAX;
 
+/// Half-life of the scores of a search that looks at ages, in milliseconds: to 100 years.
+pub const HALF_LIFE_MS_RANGE: RangeInclusive<u64> = 1..=3_155_760_000_000;
+
 /// Longest name of a space, in bytes of UTF-8.
 pub const SPACE_NAME_BYTES_MAX: usize = 256;
 

@@ -15,7 +15,7 @@
 //!
 //! v1 (0.1.0): as above.
 
-use llmspell_core::{Metadata, Timestamp};
+use llmspell_core::{EntryTimes, Metadata, Timestamp};
 
 use crate::codec::{Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Generation, PointId, ScopeId, place};
@@ -97,6 +97,15 @@ impl Record {
     /// The metadata as an object.
     pub(crate) fn metadata(&self) -> Result<Metadata, Malformed> {
         serde_json::from_slice(&self.metadata).map_err(|_| Malformed("its metadata is no JSON object"))
+    }
+
+    /// The times that filters and ages look at.
+    pub(crate) fn times(&self) -> EntryTimes {
+        EntryTimes {
+            event_time: self.event_time,
+            created_at: Some(self.created_at),
+            updated_at: Some(self.updated_at),
+        }
     }
 
     /// Whether the entry does not exist any more at `now`.

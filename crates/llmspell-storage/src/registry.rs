@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use llmspell_core::{DistanceMetric, HNSWConfig, Result, StateScope};
+use llmspell_core::{DateFields, DistanceMetric, HNSWConfig, Result, StateScope};
 use llmspell_vector::Scratch as GraphScratch;
 
 use crate::disk::Disk;
@@ -113,6 +113,11 @@ impl Space {
             Need::Soon => self.queue.note(self.id, scope, Due::WhenQuiet),
             Need::Now => self.queue.note(self.id, scope, Due::Now),
         }
+    }
+
+    /// The fields of the metadata whose strings are dates.
+    pub(crate) fn dates(&self) -> DateFields {
+        self.config.read().date_fields().clone()
     }
 
     /// Living points from which on a namespace gets a graph.

@@ -38,7 +38,7 @@ async fn the_vector_store_on_disk_keeps_what_it_acknowledged() {
     .await;
 }
 
-/// Scopes have graphs from the first entries on, and the beam sees all of them.
+/// Scopes have graphs and indexes of the metadata from the first entries on, and the beam sees all of them.
 #[tokio::test]
 async fn the_vector_store_keeps_the_contract_with_graphs_in_every_tier() {
     for memory in [Memory::Speed, Memory::Balanced] {
@@ -51,7 +51,8 @@ async fn the_vector_store_keeps_the_contract_with_graphs_in_every_tier() {
                 .with_metric(metric)
                 .with_memory(memory)
                 .with_ef_search(10_000);
-            let database = DatabaseOptions::new().graph_points_min(2).open(path).await.unwrap();
+            let options = DatabaseOptions::new().graph_points_min(2).metadata_points_min(1);
+            let database = options.open(path).await.unwrap();
             Arc::new(database.vectors("s", dim, config).await.unwrap()) as _
         })
         .await;

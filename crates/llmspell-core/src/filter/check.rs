@@ -11,6 +11,7 @@ use super::error::{FilterError, FilterPlace, FilterProblem, shown};
 use super::path::FieldPath;
 use super::scalar::Scalar;
 use super::terms::terms;
+use super::times::{OwnTime, millis_of};
 use crate::limits::{FILTER_DEPTH_MAX, FILTER_NODES_MAX, FILTER_TEXT_BYTES_MAX, FILTER_VALUES_MAX, METADATA_DEPTH_MAX};
 
 /// Which part of a comparison is wrong.
@@ -148,6 +149,9 @@ pub(super) fn member(part: Part, operator: &str) -> &'static str {
 ///
 /// Without `dates` it is not known which fields hold them, and what depends on that is left for later.
 pub(super) fn comparison(filter: &Filter, dates: Option<&DateFields>) -> Checked {
+    if let Some(time) = filter.field().and_then(FieldPath::own_time) {
+        return self::time(filter, time);
+    }
     match filter {
         Filter::All | Filter::And(_) | Filter::Or(_) | Filter::Not(_) => Ok(()),
         Filter::Exists { field } | Filter::IsNull { field } => self::field(field),
@@ -185,6 +189,56 @@ pub(super) fn comparison(filter: &Filter, dates: Option<&DateFields>) -> Checked
                 text: shown(&text.into()),
             };
             if is_empty { Err((Part::Text, problem())) } else { Ok(()) }
+        }
+    }
+}
+
+/// Checks a comparison of a time of the entry.
+fn time(filter: &Filter, time: OwnTime) -> Checked {
+    let moment = |value: &Scalar, part: Part| {
+        if let Scalar::Number(number) = value
+            && !number.is_finite()
+        {
+            let value = number.to_string();
+            return Err((part, FilterProblem::NotFinite { value }));
+        }
+        if let Scalar::Text(text) = value {
+            self::text(text, part)?;
+        }
+        let problem = || FilterProblem::NoMoment {
+            time: time.name(),
+            value: shown(value),
+        };
+        millis_of(value).ok_or_else(|| (part, problem()))
+    };
+    match filter {
+        Filter::Exists { .. } => Ok(()),
+        Filter::Eq { value, .. }
+        | Filter::Ne { value, .. }
+        | Filter::Lt { value, .. }
+        | Filter::Le { value, .. }
+        | Filter::Gt { value, .. }
+        | Filter::Ge { value, .. } => moment(value, Part::Value).map(drop),
+        Filter::In { values, .. } => {
+            let mut places = values.iter().enumerate();
+            places.try_for_each(|(index, value)| moment(value, Part::ValueOf(index)).map(drop))
+        }
+        Filter::Between { low, high, .. } => {
+            if moment(low, Part::Low)? <= moment(high, Part::High)? {
+                return Ok(());
+            }
+            let problem = FilterProblem::ReversedBounds {
+                low: shown(low),
+                high: shown(high),
+            };
+            Err((Part::High, problem))
+        }
+        other => {
+            let problem = FilterProblem::NotOfTimes {
+                time: time.name(),
+                operator: other.operator(),
+            };
+            Err((Part::Field, problem))
         }
     }
 }
@@ -340,6 +394,35 @@ mod tests {
                 Filter::ge("when", 5),
                 "at /ge/value: 5 is no date, and `when` holds dates; write one such as \"2026-11-22T10:00:00Z\" or \
                  \"2026-11-22\""
+                    .into(),
+            ),
+            (
+                Filter::ge("@event_time", "yesterday"),
+                "at /ge/value: \"yesterday\" is no moment, and `@event_time` is one; write a date such as \
+                 \"2026-11-22T10:00:00Z\", or milliseconds since 1970"
+                    .into(),
+            ),
+            (
+                Filter::is_in("@created_at", [Scalar::from(1), Scalar::Null]),
+                "at /in/values/1: null is no moment, and `@created_at` is one; write a date such as \
+                 \"2026-11-22T10:00:00Z\", or milliseconds since 1970"
+                    .into(),
+            ),
+            (
+                Filter::between("@updated_at", "1970-01-01T00:00:01Z", 999),
+                "at /between/high: the lower bound \"1970-01-01T00:00:01Z\" lies above the upper bound 999; exchange them"
+                    .into(),
+            ),
+            (
+                Filter::is_null("@event_time"),
+                "at /is_null/field: `@event_time` is a moment or missing, so `is_null` cannot be asked of it; compare it, \
+                 or ask for `exists`"
+                    .into(),
+            ),
+            (
+                Filter::exists("@type"),
+                "at /exists/field: `@type` is no field: the times of entries are @event_time, @created_at and @updated_at; a \
+                 key of the metadata that begins with @ is quoted"
                     .into(),
             ),
             (

@@ -12,7 +12,8 @@ use super::number::Number;
 use super::path::FieldPath;
 use super::scalar::Scalar;
 use super::terms::terms;
-use crate::vector::Metadata;
+use super::times::{EntryTimes, OwnTime};
+use crate::vector::{Metadata, VectorEntry};
 
 /// A filter that was checked and made ready to decide about many entries.
 ///
@@ -31,15 +32,31 @@ impl Filter {
     /// The first thing wrong, as [`validate_with`](Self::validate_with) says it.
     pub fn compile(&self, dates: &DateFields) -> Result<CompiledFilter, FilterError> {
         self.validate_with(dates)?;
-        Ok(CompiledFilter(node(self, dates)))
+        Ok(CompiledFilter(node(&self.in_millis(), dates)))
     }
 }
 
 impl CompiledFilter {
-    /// Whether an entry with this metadata may be found. Never fails: what has another type does not match.
+    /// Whether an entry with this metadata, and without times, may be found. Never fails: what has another type does not
+    /// match.
     #[must_use]
     pub fn matches(&self, metadata: &Metadata) -> bool {
-        self.0.matches(metadata)
+        self.matches_with(metadata, &EntryTimes::default())
+    }
+
+    /// Whether an entry with this metadata and these times may be found.
+    #[must_use]
+    pub fn matches_with(&self, metadata: &Metadata, times: &EntryTimes) -> bool {
+        self.0.matches(metadata, times)
+    }
+
+    /// Whether this entry may be found.
+    #[must_use]
+    pub fn matches_entry(&self, entry: &VectorEntry) -> bool {
+        match entry.metadata.as_object() {
+            Some(metadata) => self.matches_with(metadata, &entry.times()),
+            None => self.matches_with(&Metadata::new(), &entry.times()),
+        }
     }
 }
 
@@ -47,6 +64,7 @@ impl CompiledFilter {
 enum Node {
     All,
     Test { field: FieldPath, test: Test },
+    Time { time: OwnTime, test: Test },
     And(Vec<Node>),
     Or(Vec<Node>),
     Not(Box<Node>),
@@ -82,9 +100,12 @@ struct OneOf {
 
 /// The filter is valid, so its depth is bounded and every date is one.
 fn node(filter: &Filter, dates: &DateFields) -> Node {
-    let test = |field: &FieldPath, test| Node::Test {
-        field: field.clone(),
-        test,
+    let test = |field: &FieldPath, test| match field.own_time() {
+        Some(time) => Node::Time { time, test },
+        None => Node::Test {
+            field: field.clone(),
+            test,
+        },
     };
     let range = |field: &FieldPath, low: Bound<&Scalar>, high: Bound<&Scalar>| {
         test(field, self::range(low, high, dates.contains(field)))
@@ -178,13 +199,14 @@ fn sorted_terms(text: &str) -> Vec<String> {
 }
 
 impl Node {
-    fn matches(&self, metadata: &Metadata) -> bool {
+    fn matches(&self, metadata: &Metadata, times: &EntryTimes) -> bool {
         match self {
             Self::All => true,
             Self::Test { field, test } => field.find(metadata).is_some_and(|value| test.passes(value)),
-            Self::And(nodes) => nodes.iter().all(|node| node.matches(metadata)),
-            Self::Or(nodes) => nodes.iter().any(|node| node.matches(metadata)),
-            Self::Not(node) => !node.matches(metadata),
+            Self::Time { time, test } => times.value(*time).is_some_and(|value| test.passes(&value)),
+            Self::And(nodes) => nodes.iter().all(|node| node.matches(metadata, times)),
+            Self::Or(nodes) => nodes.iter().any(|node| node.matches(metadata, times)),
+            Self::Not(node) => !node.matches(metadata, times),
         }
     }
 
@@ -193,6 +215,7 @@ impl Node {
         match self {
             Self::All => 0,
             Self::Test { field, test } => field.keys().len() + test.cost(),
+            Self::Time { test, .. } => test.cost(),
             Self::And(nodes) | Self::Or(nodes) => nodes.iter().map(Self::cost).sum(),
             Self::Not(node) => node.cost(),
         }

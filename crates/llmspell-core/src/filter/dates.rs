@@ -1,6 +1,9 @@
 //! Which fields hold dates, and which moment is a date?
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::{FilterError, FilterPlace, FilterProblem};
 use super::path::FieldPath;
@@ -15,39 +18,80 @@ use super::path::FieldPath;
 /// assert!(filter.matches(metadata.as_object().unwrap()));
 /// # Ok::<(), FilterError>(())
 /// ```
+///
+/// Written as an array of paths. A copy takes no time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DateFields(BTreeSet<FieldPath>);
+pub struct DateFields(Option<Arc<BTreeSet<FieldPath>>>);
 
 impl DateFields {
     /// No field holds dates.
     #[must_use]
     pub const fn none() -> Self {
-        Self(BTreeSet::new())
+        Self(None)
     }
 
     /// These fields hold dates.
     ///
     /// # Errors
     ///
-    /// [`FilterProblem::BadPath`] for text that is no path.
+    /// [`FilterProblem::BadPath`] for text that is no path, [`FilterProblem::NotAField`] for a time of the entry.
     pub fn of<P: Into<FieldPath>>(fields: impl IntoIterator<Item = P>) -> Result<Self, FilterError> {
-        let mut paths = BTreeSet::new();
-        for field in fields {
-            let path = field.into();
-            if let Some(reason) = path.problem() {
-                let problem = FilterProblem::bad_path(&path, reason);
-                return Err(FilterError::new(FilterPlace::Json(String::new()), problem));
-            }
-            paths.insert(path);
+        let fields = Self::unchecked(fields);
+        fields.validate()?;
+        Ok(fields)
+    }
+
+    /// These fields, which may be none.
+    pub(crate) fn unchecked<P: Into<FieldPath>>(fields: impl IntoIterator<Item = P>) -> Self {
+        let paths: BTreeSet<FieldPath> = fields.into_iter().map(Into::into).collect();
+        Self((!paths.is_empty()).then(|| Arc::new(paths)))
+    }
+
+    /// Checks that all are fields.
+    pub(crate) fn validate(&self) -> Result<(), FilterError> {
+        let problem_of = |path: &FieldPath| match (path.problem(), path.own_time()) {
+            (Some(reason), _) => Some(FilterProblem::bad_path(path, reason)),
+            (None, Some(time)) => Some(FilterProblem::NotAField { time: time.name() }),
+            (None, None) => None,
+        };
+        match self.iter().find_map(problem_of) {
+            Some(problem) => Err(FilterError::new(FilterPlace::Json(String::new()), problem)),
+            None => Ok(()),
         }
-        Ok(Self(paths))
+    }
+
+    /// The fields, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &FieldPath> {
+        self.0.iter().flat_map(|paths| paths.iter())
+    }
+
+    /// Whether no field holds dates.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Whether the field holds dates.
     #[must_use]
     pub fn contains(&self, field: &FieldPath) -> bool {
         // Most often there are none.
-        !self.0.is_empty() && self.0.contains(field)
+        self.0.as_ref().is_some_and(|paths| paths.contains(field))
+    }
+}
+
+impl Serialize for DateFields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(ToString::to_string))
+    }
+}
+
+impl<'de> Deserialize<'de> for DateFields {
+    /// # Errors
+    ///
+    /// As [`DateFields::of`].
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let paths = Vec::<String>::deserialize(deserializer)?;
+        Self::of(paths).map_err(serde::de::Error::custom)
     }
 }
 
@@ -129,5 +173,20 @@ mod tests {
                 .contains(&FieldPath::of_keys(["a", "b"]))
         );
         assert!(!DateFields::of(["a.b"]).unwrap().contains(&FieldPath::of_keys(["a.b"])));
+        let error = DateFields::of(["created", "@created_at"]).unwrap_err();
+        assert!(
+            error.to_string().contains("`@created_at` is a time of the entry"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn date_fields_are_written_as_their_paths() {
+        let fields = DateFields::of(["meta.when", "\"a.b\"", "meta.when"]).unwrap();
+        let json = serde_json::to_string(&fields).unwrap();
+        assert_eq!(json, r#"["\"a.b\"","meta.when"]"#);
+        assert_eq!(serde_json::from_str::<DateFields>(&json).unwrap(), fields);
+        assert!(serde_json::from_str::<DateFields>(r#"["a..b"]"#).is_err());
+        assert!(DateFields::of(Vec::<&str>::new()).unwrap().is_empty());
     }
 }

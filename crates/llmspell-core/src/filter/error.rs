@@ -179,6 +179,34 @@ pub enum FilterProblem {
         value: String,
     },
 
+    /// The value stands for no moment, and a time of the entry is compared with it.
+    #[error(
+        "{value} is no moment, and `{time}` is one; write a date such as \"2026-11-22T10:00:00Z\", or milliseconds \
+         since 1970"
+    )]
+    NoMoment {
+        /// Name of the time.
+        time: &'static str,
+        /// The value.
+        value: String,
+    },
+
+    /// No time of an entry ever meets such a condition.
+    #[error("`{time}` is a moment or missing, so `{operator}` cannot be asked of it; compare it, or ask for `exists`")]
+    NotOfTimes {
+        /// Name of the time.
+        time: &'static str,
+        /// The operator.
+        operator: &'static str,
+    },
+
+    /// A time of the entry stands where only a field of the metadata can.
+    #[error("`{time}` is a time of the entry; name a field of its metadata")]
+    NotAField {
+        /// Name of the time.
+        time: &'static str,
+    },
+
     /// The text to match has no letter and no digit.
     #[error("{text} has no term, neither a letter nor a digit; leave the condition out")]
     NoTerms {

@@ -23,6 +23,7 @@
 //! | `path.rs`      | which field is meant? [`FieldPath`]                                     |
 //! | `scalar.rs`    | what can a field be compared with? [`Scalar`]                           |
 //! | `number.rs`    | how do integers and floats compare exactly? [`Number`]                  |
+//! | `times.rs`     | which times of its own does an entry have? [`OwnTime`], [`EntryTimes`]  |
 //! | `dates.rs`     | which fields hold dates, and which moment is a date? [`DateFields`], [`instant_nanos`] |
 //! | `terms.rs`     | which words does a text have? [`terms`]                                 |
 //! | `check.rs`     | is a filter sound and small enough?                                     |
@@ -65,6 +66,11 @@
 //! `a.b` is the key `b` of the object under the key `a`. A key that holds a dot, a quote or nothing at all is quoted like
 //! a JSON string: `"a.b".c` is the key `c` under the key `a.b`. See [`FieldPath`].
 //!
+//! `@event_time`, `@created_at` and `@updated_at` are no fields of the metadata but [times](OwnTime) of the entry itself. They are
+//! compared as moments, to the millisecond, with RFC 3339 dates or with milliseconds since 1970: `=`, `!=`, `in`, `<`,
+//! `<=`, `>`, `>=`, `between`, and `exists`. What is no moment is refused, and so are conditions that no time meets.
+//! An entry without an event time meets no comparison of it. A key of the metadata that begins with `@` is quoted.
+//!
 //! # Text form
 //!
 //! ```text
@@ -76,8 +82,8 @@
 //!            | "between" value "and" value
 //!            | "is" "null" | "contains" value | "starts" "with" string | "matches" string
 //! value      = string | number | "true" | "false" | "null"             as in JSON
-//! field      = key { "." key }
-//! key        = string | letters, digits, "_", "-", "$", "@"            the first key begins with no digit and no "-"
+//! field      = key { "." key } | "@event_time" | "@created_at" | "@updated_at"
+//! key        = string | letters, digits, "_", "-", "$", "@"            the first key begins with no digit, "-" or "@"
 //! ```
 //!
 //! Keywords are read in any case. A field that is named `and`, `or`, `not`, `exists`, `true`, `false` or `null` is
@@ -124,6 +130,7 @@ mod path;
 mod scalar;
 mod terms;
 mod text;
+mod times;
 
 pub use compiled::CompiledFilter;
 pub use condition::Filter;
@@ -133,3 +140,4 @@ pub use number::Number;
 pub use path::FieldPath;
 pub use scalar::{NotScalar, Scalar};
 pub use terms::{Terms, terms};
+pub use times::{EntryTimes, OwnTime};

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::text::strings;
+use super::times::OwnTime;
 use crate::vector::Metadata;
 
 /// The way to a field: its key, or the keys of the objects around it and then its key.
@@ -12,6 +13,9 @@ use crate::vector::Metadata;
 /// Written with dots: `meta.author` is the key `author` in the object under the key `meta`. A key that holds a dot or a
 /// quote, or that is empty, is quoted like a JSON string: `"a.b".c`. The text is read when it becomes a path; text that
 /// is no path (`a..b`) is kept, names no field, and is refused when the filter is checked.
+///
+/// Unquoted, `@event_time`, `@created_at` and `@updated_at` are no keys but [times](OwnTime) of the entry; other names
+/// that begin with `@` are refused, so a key that begins so is quoted: `"@type"`.
 ///
 /// ```
 /// # use llmspell_core::filter::FieldPath;
@@ -25,6 +29,7 @@ pub struct FieldPath(Form);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Form {
     Keys(Vec<String>),
+    Time(OwnTime),
     Malformed { text: String, reason: &'static str },
 }
 
@@ -34,12 +39,21 @@ impl FieldPath {
         Self(Form::Keys(keys.into_iter().map(Into::into).collect()))
     }
 
-    /// The keys from the outermost to that of the field; none if the text was no path.
+    /// The keys from the outermost to that of the field; none of a time, or if the text was no path.
     #[must_use]
     pub fn keys(&self) -> &[String] {
         match &self.0 {
             Form::Keys(keys) => keys,
-            Form::Malformed { .. } => &[],
+            Form::Time(_) | Form::Malformed { .. } => &[],
+        }
+    }
+
+    /// The time of the entry that it names instead of a field.
+    #[must_use]
+    pub fn own_time(&self) -> Option<OwnTime> {
+        match self.0 {
+            Form::Time(time) => Some(time),
+            Form::Keys(_) | Form::Malformed { .. } => None,
         }
     }
 
@@ -56,7 +70,7 @@ impl FieldPath {
     pub(super) fn problem(&self) -> Option<&'static str> {
         match &self.0 {
             Form::Keys(keys) if keys.is_empty() => Some("it has no key"),
-            Form::Keys(_) => None,
+            Form::Keys(_) | Form::Time(_) => None,
             Form::Malformed { reason, .. } => Some(reason),
         }
     }
@@ -64,10 +78,17 @@ impl FieldPath {
 
 impl From<String> for FieldPath {
     fn from(text: String) -> Self {
-        Self(match read(&text) {
-            Ok(keys) => Form::Keys(keys),
-            Err(reason) => Form::Malformed { text, reason },
-        })
+        let form = match text.starts_with('@') {
+            true => OwnTime::named(&text).map(Form::Time),
+            false => read(&text).map(Form::Keys),
+        };
+        Self(form.unwrap_or_else(|reason| Form::Malformed { text, reason }))
+    }
+}
+
+impl From<OwnTime> for FieldPath {
+    fn from(time: OwnTime) -> Self {
+        Self(Form::Time(time))
     }
 }
 
@@ -115,13 +136,15 @@ impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = match &self.0 {
             Form::Keys(keys) => keys,
+            Form::Time(time) => return f.write_str(time.name()),
             Form::Malformed { text, .. } => return f.write_str(text),
         };
         for (place, key) in keys.iter().enumerate() {
             if place > 0 {
                 f.write_str(".")?;
             }
-            if key.is_empty() || key.contains(['.', '"']) {
+            let is_like_a_time = place == 0 && key.starts_with('@');
+            if key.is_empty() || key.contains(['.', '"']) || is_like_a_time {
                 strings::write_quoted(f, key)?;
             } else {
                 f.write_str(key)?;
@@ -140,19 +163,51 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_path_reads_back_from_its_text(keys in prop::collection::vec(r#"[a-z. "\\é\n]{0,4}"#, 1..4)) {
+        fn a_path_reads_back_from_its_text(keys in prop::collection::vec(r#"[@a-z. "\\é\n]{0,4}"#, 1..4)) {
             let path = FieldPath::of_keys(keys);
             prop_assert_eq!(FieldPath::from(path.to_string()), path);
         }
 
         #[test]
-        fn any_text_is_a_path_or_says_why_not(text in r#"[a."\\]{0,8}"#) {
+        fn any_text_is_a_path_or_says_why_not(text in r#"(@event_time|@created_at|@)?[a."\\]{0,8}"#) {
             let path = FieldPath::from(&text);
-            prop_assert_eq!(path.problem().is_some(), path.keys().is_empty());
+            let is_one = !path.keys().is_empty() || path.own_time().is_some();
+            prop_assert_eq!(path.problem().is_none(), is_one);
             if path.problem().is_some() {
                 prop_assert_eq!(path.to_string(), text);
             }
         }
+    }
+
+    #[test]
+    fn a_time_of_the_entry_is_no_key() {
+        for time in OwnTime::ALL {
+            let path = FieldPath::from(time.name());
+            assert_eq!(
+                (path.own_time(), path.keys().len(), path.problem()),
+                (Some(time), 0, None)
+            );
+            assert_eq!(path.to_string(), time.name());
+            let key = FieldPath::of_keys([time.name()]);
+            assert_eq!(
+                (key.own_time(), key.to_string()),
+                (None, format!("\"{}\"", time.name()))
+            );
+            let json = json!({time.name(): 1});
+            assert_eq!(path.find(json.as_object().unwrap()), None);
+            assert_eq!(key.find(json.as_object().unwrap()), Some(&json!(1)));
+        }
+        for unknown in [
+            "@",
+            "@type",
+            "@event_time.a",
+            "@event_time\"a\"",
+            "@Event_time",
+            "@event_time ",
+        ] {
+            assert!(FieldPath::from(unknown).problem().is_some(), "{unknown}");
+        }
+        assert_eq!(FieldPath::from("a.@type").keys(), ["a", "@type"]);
     }
 
     #[test]

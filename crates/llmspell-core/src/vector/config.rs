@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::metric::DistanceMetric;
 use super::validate::in_range;
 use crate::error::{Result, StorageError};
+use crate::filter::{DateFields, FieldPath};
 use crate::limits::{EF_CONSTRUCTION_RANGE, EF_SEARCH_MAX, M_RANGE};
 
 /// How the vectors of a space are compared, and how the graph of a large namespace is built and walked.
@@ -36,6 +37,9 @@ pub struct HNSWConfig {
     /// Spaces stored before there was a choice have none.
     #[serde(default)]
     memory: Memory,
+    /// Left out where there are none, as in spaces stored before there were any.
+    #[serde(default, skip_serializing_if = "DateFields::is_empty")]
+    date_fields: DateFields,
 }
 
 /// What of the index of a large namespace is kept in RAM: speed against bytes.
@@ -112,6 +116,7 @@ impl HNSWConfig {
             ef_search,
             seed: 0,
             memory: Memory::Balanced,
+            date_fields: DateFields::none(),
         }
     }
 
@@ -157,6 +162,17 @@ impl HNSWConfig {
         self
     }
 
+    /// Fields of the metadata whose strings are RFC 3339 dates, in place of those named before; none unless said otherwise.
+    ///
+    /// Filters compare them as moments, and the index of the metadata holds them as such. Values that are no dates may be
+    /// stored and match no comparison; a filter that compares such a field with something else than a date is refused.
+    /// When a space is opened again, the fields named then count from then on, for old entries as for new ones.
+    #[must_use]
+    pub fn with_date_fields<P: Into<FieldPath>>(mut self, fields: impl IntoIterator<Item = P>) -> Self {
+        self.date_fields = DateFields::unchecked(fields);
+        self
+    }
+
     /// How vectors are compared.
     #[must_use]
     pub fn metric(&self) -> DistanceMetric {
@@ -193,12 +209,19 @@ impl HNSWConfig {
         self.memory
     }
 
+    /// Fields of the metadata whose strings are dates.
+    #[must_use]
+    pub fn date_fields(&self) -> &DateFields {
+        &self.date_fields
+    }
+
     /// Checks every setting; stores do so when they are opened.
     ///
     /// # Errors
     ///
     /// [`OutOfRange`](StorageError::OutOfRange) for the first setting outside its range;
-    /// [`Unsupported`](StorageError::Unsupported) for [`Memory::Lean`].
+    /// [`Unsupported`](StorageError::Unsupported) for [`Memory::Lean`]; [`Filter`](StorageError::Filter) for a date field
+    /// that is no path or a time of the entry.
     pub fn validate(&self) -> Result<()> {
         if self.memory == Memory::Lean {
             return Err(StorageError::Unsupported {
@@ -208,7 +231,8 @@ impl HNSWConfig {
         }
         in_range("m", self.m, M_RANGE)?;
         in_range("ef_construction", self.ef_construction, EF_CONSTRUCTION_RANGE)?;
-        in_range("ef_search", self.ef_search, 1..=EF_SEARCH_MAX)
+        in_range("ef_search", self.ef_search, 1..=EF_SEARCH_MAX)?;
+        Ok(self.date_fields.validate()?)
     }
 }
 
@@ -235,6 +259,23 @@ mod tests {
         stored.as_object_mut().unwrap().remove("memory");
         let config: HNSWConfig = serde_json::from_value(stored).unwrap();
         assert_eq!(config.memory(), Memory::Balanced);
+    }
+
+    #[test]
+    fn date_fields_are_stored_where_there_are_any() {
+        let stored = |config: &HNSWConfig| serde_json::to_string(config).unwrap();
+        let plain = HNSWConfig::fast();
+        let old = r#"{"metric":"cosine","m":12,"ef_construction":64,"ef_search":40,"seed":0,"memory":"balanced"}"#;
+        assert_eq!(stored(&plain), old, "as before there were any");
+        let dated = plain.clone().with_date_fields(["when", "meta.day"]);
+        dated.validate().unwrap();
+        let with_fields = old.replace('}', r#","date_fields":["meta.day","when"]}"#);
+        assert_eq!(stored(&dated), with_fields);
+        assert_eq!(serde_json::from_str::<HNSWConfig>(&with_fields).unwrap(), dated);
+        for bad in ["a..b", "@created_at", "@type"] {
+            let error = plain.clone().with_date_fields(["when", bad]).validate().unwrap_err();
+            assert!(error.to_string().contains(bad), "{error}");
+        }
     }
 
     #[test]

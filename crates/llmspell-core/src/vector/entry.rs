@@ -7,6 +7,7 @@ use llmspell_state_traits::StateScope;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::filter::EntryTimes;
 use crate::timestamp::Timestamp;
 
 /// Fields of an entry: a JSON object.
@@ -108,6 +109,16 @@ impl VectorEntry {
     pub fn with_expires_at(mut self, moment: impl Into<Timestamp>) -> Self {
         self.expires_at = Some(moment.into());
         self
+    }
+
+    /// The times that filters and ages look at.
+    #[must_use]
+    pub fn times(&self) -> EntryTimes {
+        EntryTimes {
+            event_time: self.event_time,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
     }
 
     /// How long it lives from the moment it is stored; at least a millisecond.

@@ -6,6 +6,8 @@
 //! | `scoped.rs`   | how is a store confined to one scope? [`ScopedVectors`]     |
 //! | `entry.rs`    | what is stored? [`VectorEntry`]                             |
 //! | `query.rs`    | what is asked, what is answered? [`VectorQuery`], [`VectorResult`] |
+//! | `time_range.rs` | within which times? [`TimeRange`]                         |
+//! | `recency.rs`  | what does age take away from a score? [`recency_score`]     |
 //! | `plan.rs`     | how was a query answered, and why so? [`SearchPlan`]        |
 //! | `metric.rs`   | how near is near? [`DistanceMetric`]                        |
 //! | `config.rs`   | how is an index built? [`HNSWConfig`]                       |
@@ -17,9 +19,11 @@ mod entry;
 mod metric;
 mod plan;
 mod query;
+mod recency;
 mod scoped;
 mod stats;
 mod storage;
+mod time_range;
 pub mod validate;
 
 pub use config::{HNSWConfig, Memory};
@@ -27,6 +31,8 @@ pub use entry::{IntoMetadata, Metadata, VectorEntry};
 pub use metric::DistanceMetric;
 pub use plan::{PathCost, SearchPath, SearchPlan, SearchStage};
 pub use query::{FacetValue, VectorQuery, VectorResult};
+pub use recency::{RecencyPlan, recency_score};
 pub use scoped::{ScopedVectors, VectorStorageExt};
 pub use stats::{IndexStats, ScopedStats, StorageStats};
 pub use storage::{OnExisting, VectorStorage};
+pub use time_range::TimeRange;

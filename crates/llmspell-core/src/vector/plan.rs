@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::recency::RecencyPlan;
+
 /// A way to find the nearest entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -105,6 +107,9 @@ pub struct SearchPlan {
     pub rescored: u64,
     /// Results.
     pub results: usize,
+    /// How ages were looked at, if the query asked for recency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recency: Option<RecencyPlan>,
     /// The parts of the search, in order.
     pub stages: Vec<SearchStage>,
 }
@@ -139,12 +144,37 @@ impl fmt::Display for SearchPlan {
         writeln!(f, "codes      {}", self.codes)?;
         writeln!(f, "lists      {}", self.lists)?;
         writeln!(f, "distances  {}, of them {} rescored", self.distances, self.rescored)?;
+        if let Some(recency) = &self.recency {
+            writeln!(
+                f,
+                "recency    half-life of {}, {} ranked anew of a shortlist of {}",
+                duration(recency.half_life_ms),
+                recency.ranked,
+                recency.shortlist
+            )?;
+        }
         for (place, stage) in self.stages.iter().enumerate() {
             let head = if place == 0 { "time" } else { "" };
             writeln!(f, "{head:<10} {:>9.1} µs  {}", stage.micros, stage.name)?;
         }
         write!(f, "results    {}", self.results)
     }
+}
+
+/// In the largest unit that it is a whole number of.
+fn duration(millis: u64) -> String {
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "min"),
+        (1_000, "s"),
+        (1, "ms"),
+    ];
+    let whole = units
+        .into_iter()
+        .find(|(unit, _)| millis.is_multiple_of(*unit) && millis > 0);
+    let (unit, name) = whole.unwrap_or((1, "ms"));
+    format!("{} {name}", millis / unit)
 }
 
 #[cfg(test)]
@@ -168,6 +198,7 @@ mod tests {
             distances: 23,
             rescored: 16,
             results: 10,
+            recency: None,
             stages: vec![SearchStage::new("filter", 12.0), SearchStage::new("search", 80.5)],
         }
     }
@@ -189,6 +220,22 @@ time            12.0 µs  filter
                 80.5 µs  search
 results    10";
         assert_eq!(plan().to_string(), expected);
+        let recency = RecencyPlan::new(std::time::Duration::from_secs(7 * 86_400), 80, 16);
+        let with_recency = SearchPlan {
+            recency: Some(recency),
+            ..plan()
+        };
+        let line = "16 rescored\nrecency    half-life of 7 d, 16 ranked anew of a shortlist of 80\ntime";
+        assert_eq!(with_recency.to_string(), expected.replace("16 rescored\ntime", line));
+    }
+
+    #[test]
+    fn a_half_life_is_written_in_its_unit() {
+        let written = [0, 1, 1_500, 2_000, 90_000, 120_000, 5_400_000, 7_200_000, 86_400_000].map(duration);
+        let expected = [
+            "0 ms", "1 ms", "1500 ms", "2 s", "90 s", "2 min", "90 min", "2 h", "1 d",
+        ];
+        assert_eq!(written, expected);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! What is asked, and what is answered?
 
-use std::cmp::Reverse;
+use std::borrow::Cow;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use llmspell_state_traits::StateScope;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Metadata;
-use crate::filter::{FieldPath, Filter, Scalar};
+use super::time_range::TimeRange;
+use crate::filter::{FieldPath, Filter, OwnTime, Scalar};
 
 /// The `k` entries that are nearest to a vector: of one scope, or of several together.
 ///
@@ -41,6 +44,15 @@ pub struct VectorQuery {
     /// Which entries count; it decides before the best `k` are taken.
     #[serde(default)]
     pub filter: Option<Filter>,
+    /// Only entries whose event time lies within; see [`with_event_time_range`](Self::with_event_time_range).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_time: Option<TimeRange>,
+    /// Only entries that were created within; see [`with_ingested_range`](Self::with_ingested_range).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingested: Option<TimeRange>,
+    /// After this time half of a score is left; see [`with_recency`](Self::with_recency).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recency: Option<Duration>,
     /// Width of the beam for this search, `k` to [`EF_SEARCH_MAX`](crate::limits::EF_SEARCH_MAX); that of the
     /// [`HNSWConfig`](super::HNSWConfig) by default. Wider finds more of the true neighbors and takes longer.
     /// An exact search does not need it.
@@ -67,11 +79,21 @@ impl VectorQuery {
             scopes: None,
             threshold: None,
             filter: None,
+            event_time: None,
+            ingested: None,
+            recency: None,
             ef_search: None,
             exact: false,
             include_metadata: true,
             include_vectors: false,
         }
+    }
+
+    /// Most results wanted.
+    #[must_use]
+    pub fn with_k(mut self, k: usize) -> Self {
+        self.k = k;
+        self
     }
 
     /// Whose entries are searched: this scope's alone.
@@ -118,6 +140,62 @@ impl VectorQuery {
     pub fn with_filter(mut self, filter: Filter) -> Self {
         self.filter = Some(filter);
         self
+    }
+
+    /// Only entries whose [event time](super::VectorEntry::event_time) lies within `range`, that of its end excluded; those
+    /// without one do not. With a filter and the other range, all of them decide: they are one filter with `and`, and the
+    /// limits of filters hold for all together.
+    ///
+    /// ```
+    /// # use llmspell_core::{Timestamp, VectorQuery};
+    /// let since: Timestamp = "2026-11-01T00:00:00Z".parse()?;
+    /// let query = VectorQuery::new(vec![0.1, 0.2, 0.3], 10).with_event_time_range(since..);
+    /// # Ok::<(), llmspell_core::StorageError>(())
+    /// ```
+    ///
+    /// A range that ends where it begins finds nothing; one that ends before is refused with
+    /// [`ReversedTimes`](crate::StorageError::ReversedTimes). A full range, `..`, asks for an event time, whichever.
+    #[must_use]
+    pub fn with_event_time_range(mut self, range: impl Into<TimeRange>) -> Self {
+        self.event_time = Some(range.into());
+        self
+    }
+
+    /// Only entries that were [created](super::VectorEntry::created_at), which means first stored, within `range`, as
+    /// [`with_event_time_range`](Self::with_event_time_range) does by event times.
+    #[must_use]
+    pub fn with_ingested_range(mut self, range: impl Into<TimeRange>) -> Self {
+        self.ingested = Some(range.into());
+        self
+    }
+
+    /// Ranks by score and age: by the [`recency_score`](super::recency_score), of which half is left after each half-life,
+    /// within [`HALF_LIFE_MS_RANGE`](crate::limits::HALF_LIFE_MS_RANGE).
+    ///
+    /// The age is the time since the [event](super::VectorEntry::event_time), for an entry without an event time since it
+    /// was created; the future has age 0. Equal recency scores are ordered by distance, then as without. The threshold is
+    /// about the plain score. Several scopes share one top `k` by the recency score.
+    ///
+    /// Where everything is compared, in small scopes and with `exact`, these are the best `k` of all that match. Where a
+    /// graph is walked or codes are scanned, they are the best of a shortlist of the nearest, several times `k`: an entry
+    /// farther away is not found, however young.
+    #[must_use]
+    pub fn with_recency(mut self, half_life: Duration) -> Self {
+        self.recency = Some(half_life);
+        self
+    }
+
+    /// All conditions on what counts as one filter: that of the query, and its ranges of times. None if there are none.
+    #[must_use]
+    pub fn whole_filter(&self) -> Option<Cow<'_, Filter>> {
+        let event_time = self.event_time.map(|range| range.condition(OwnTime::Event));
+        let ingested = self.ingested.map(|range| range.condition(OwnTime::Created));
+        let ranges: Vec<Filter> = event_time.into_iter().chain(ingested).collect();
+        match &self.filter {
+            Some(filter) if ranges.is_empty() => Some(Cow::Borrowed(filter)),
+            None if ranges.is_empty() => None,
+            filter => Some(Cow::Owned(Filter::all_of(filter.iter().cloned().chain(ranges)))),
+        }
     }
 
     /// Width of the beam for this search.
@@ -180,7 +258,8 @@ impl FacetValue {
     }
 }
 
-/// One entry found. Results come best first; equal distances are ordered by id, with several scopes by scope first.
+/// One entry found. Results come best first; equal distances are ordered by id, with several scopes by scope first. With
+/// [recency](VectorQuery::with_recency) they come by its score, and only equal ones by distance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VectorResult {
@@ -193,6 +272,9 @@ pub struct VectorResult {
     pub score: f32,
     /// Smaller is nearer; see [`DistanceMetric`](super::DistanceMetric) for the range.
     pub distance: f32,
+    /// What age left of the score, if the query asked for [recency](VectorQuery::with_recency).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recency_score: Option<f32>,
     /// The fields of the entry, unless the query did without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
@@ -210,8 +292,19 @@ impl VectorResult {
             scope: None,
             score,
             distance,
+            recency_score: None,
             metadata: None,
             vector: None,
         }
+    }
+
+    /// Whether it comes before or after another one, as far as scores and distances tell. For implementers.
+    #[must_use]
+    pub fn rank(&self, other: &Self) -> Ordering {
+        let by_recency = match (self.recency_score, other.recency_score) {
+            (Some(own), Some(others)) => others.total_cmp(&own),
+            _ => Ordering::Equal,
+        };
+        by_recency.then_with(|| self.distance.total_cmp(&other.distance))
     }
 }

@@ -10,8 +10,9 @@ use llmspell_state_traits::StateScope;
 use super::entry::{Metadata, VectorEntry};
 use super::plan::{SearchPath, SearchPlan, SearchStage};
 use super::query::{FacetValue, VectorQuery, VectorResult};
+use super::recency::RecencyPlan;
 use super::stats::{ScopedStats, StorageStats};
-use super::validate::explained_scope;
+use super::validate::{explained_scope, facet_field};
 use crate::error::Result;
 use crate::filter::{DateFields, FieldPath, Filter, Scalar};
 use crate::limits::PAGE_MAX;
@@ -223,8 +224,7 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
             let page = self.list(scope, after.as_deref(), PAGE_MAX).await?;
             let is_last = page.len() < PAGE_MAX;
             after = page.last().map(|last| last.id.clone());
-            let nothing = Metadata::new();
-            let matches = |entry: &VectorEntry| filter.matches(entry.metadata.as_object().unwrap_or(&nothing));
+            let matches = |entry: &VectorEntry| filter.matches_entry(entry);
             found.extend(page.into_iter().filter(matches).take(limit - found.len()));
             if is_last || found.len() == limit {
                 return Ok(found);
@@ -260,7 +260,7 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     /// [`PAGE_MAX`](crate::limits::PAGE_MAX).
     ///
     /// An array counts for each of its different elements, once per entry. Entries without the field do not count, nor do
-    /// objects, or arrays within arrays.
+    /// objects, or arrays within arrays. Times of entries are no fields here.
     ///
     /// # Errors
     ///
@@ -272,7 +272,7 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
         filter: &Filter,
         limit: usize,
     ) -> Result<Vec<FacetValue>> {
-        Filter::exists(field.clone()).validate()?;
+        facet_field(field)?;
         validate_page(limit)?;
         let mut counts: HashMap<Scalar, u64> = HashMap::new();
         let mut after = None;
@@ -304,9 +304,9 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
         let results = self.search(query).await?.len();
         let micros = start.elapsed().as_secs_f64() * 1e6;
         let live = self.count(scope).await?;
-        let matching = match &query.filter {
+        let matching = match query.whole_filter() {
             None => live,
-            Some(filter) => self.count_matching(scope, filter).await?,
+            Some(filter) => self.count_matching(scope, &filter).await?,
         };
         Ok(SearchPlan {
             live,
@@ -316,6 +316,9 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
             paths: vec![SearchPath::Exact],
             distances: matching,
             results,
+            recency: query
+                .recency
+                .map(|half_life| RecencyPlan::new(half_life, matching, matching)),
             stages: vec![SearchStage::new("search", micros)],
             ..SearchPlan::default()
         })

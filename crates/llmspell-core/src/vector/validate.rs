@@ -11,7 +11,7 @@ use super::entry::{Metadata, VectorEntry};
 use super::metric::DistanceMetric;
 use super::query::VectorQuery;
 use crate::error::{Result, StorageError, shortened};
-use crate::filter::Filter;
+use crate::filter::{DateFields, FieldPath, Filter};
 use crate::key_value::validate::at_most;
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_ITEMS_MAX, DIM_RANGE, EF_SEARCH_MAX, ID_BYTES_MAX, K_MAX, METADATA_BYTES_MAX,
@@ -259,7 +259,32 @@ pub fn query(query: &VectorQuery, dim: usize, metric: DistanceMetric) -> Result<
             max: f64::INFINITY,
         });
     }
-    query.filter.as_ref().map_or(Ok(()), filter)
+    if let Some(range) = query.event_time {
+        range.check("event time range")?;
+    }
+    if let Some(range) = query.ingested {
+        range.check("ingested range")?;
+    }
+    if let Some(half_life) = query.recency {
+        super::recency::check(half_life)?;
+    }
+    // By itself first: so a problem of it has its place in it.
+    query.filter.as_ref().map_or(Ok(()), filter)?;
+    match query.event_time.or(query.ingested) {
+        Some(_) => query.whole_filter().map_or(Ok(()), |whole| filter(&whole)),
+        None => Ok(()),
+    }
+}
+
+/// Checks a field whose values are to be counted.
+///
+/// # Errors
+///
+/// [`StorageError::Filter`] if it is no path, or a time of entries.
+pub fn facet_field(field: &FieldPath) -> Result<()> {
+    Filter::exists(field.clone()).validate()?;
+    DateFields::of([field.clone()])?;
+    Ok(())
 }
 
 /// Checks a filter; what depends on which fields hold dates is checked by [`Filter::compile`].

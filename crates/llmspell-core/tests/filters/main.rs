@@ -6,7 +6,7 @@ mod naive;
 mod random;
 
 use llmspell_core::filter::terms;
-use llmspell_core::{DateFields, FieldPath, Filter};
+use llmspell_core::{DateFields, EntryTimes, FieldPath, Filter};
 use proptest::prelude::*;
 use random::{filter, metadata};
 use serde_json::json;
@@ -19,18 +19,29 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn a_compiled_filter_decides_like_its_definition(filter in filter(), entries in prop::collection::vec(metadata(), 8)) {
+    fn a_compiled_filter_decides_like_its_definition(
+        filter in filter(), entries in prop::collection::vec((metadata(), random::times()), 8),
+    ) {
         let compiled = filter.compile(&dates()).unwrap();
-        for entry in entries {
-            prop_assert_eq!(compiled.matches(&entry), naive::matches(&filter, &entry), "{} {:?}", filter, entry);
+        for (entry, times) in entries {
+            let expected = naive::matches(&filter, &entry, &times);
+            prop_assert_eq!(compiled.matches_with(&entry, &times), expected, "{} {:?} {:?}", filter, entry, times);
         }
+    }
+
+    #[test]
+    fn times_as_numbers_of_milliseconds_decide_alike(filter in filter(), entry in metadata(), times in random::times()) {
+        let matches = |filter: &Filter| filter.compile(&dates()).unwrap().matches_with(&entry, &times);
+        let in_millis = filter.in_millis();
+        prop_assert_eq!(matches(&in_millis), matches(&filter), "{} {}", filter, in_millis);
     }
 
     #[test]
     fn a_comparison_decides_like_its_definition((filter, entries) in random::comparison_and_entries()) {
         let compiled = filter.compile(&dates()).unwrap();
         for entry in entries {
-            prop_assert_eq!(compiled.matches(&entry), naive::matches(&filter, &entry), "{} {:?}", filter, entry);
+            let expected = naive::matches(&filter, &entry, &EntryTimes::default());
+            prop_assert_eq!(compiled.matches(&entry), expected, "{} {:?}", filter, entry);
         }
     }
 

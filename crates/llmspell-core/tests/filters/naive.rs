@@ -2,13 +2,19 @@
 
 use std::cmp::Ordering;
 
-use llmspell_core::{FieldPath, Filter, Metadata, Scalar};
+use llmspell_core::{EntryTimes, FieldPath, Filter, Metadata, OwnTime, Scalar};
 use serde_json::{Value, json};
 
 /// `when` is the only field that holds dates.
-pub(crate) fn matches(filter: &Filter, metadata: &Metadata) -> bool {
-    let value = |field: &FieldPath| find(field.keys(), &Value::Object(metadata.clone()));
-    let order = |field: &FieldPath, wanted: &Scalar| order(&value(field)?, wanted, is_date(field));
+pub(crate) fn matches(filter: &Filter, metadata: &Metadata, times: &EntryTimes) -> bool {
+    let value = |field: &FieldPath| match field.own_time() {
+        Some(time) => time_of(times, time).map(Value::from),
+        None => find(field.keys(), &Value::Object(metadata.clone())),
+    };
+    let order = |field: &FieldPath, wanted: &Scalar| match (field.own_time(), wanted) {
+        (Some(time), Scalar::Text(wanted)) => Some(time_of(times, time)?.cmp(&millis(wanted)?)),
+        _ => order(&value(field)?, wanted, is_date(field)),
+    };
     match filter {
         Filter::All => true,
         Filter::Eq { field, value } => order(field, value) == Some(Ordering::Equal),
@@ -41,11 +47,21 @@ pub(crate) fn matches(filter: &Filter, metadata: &Metadata) -> bool {
             Some(Value::String(found)) => words(text).iter().all(|word| words(&found).contains(word)),
             _ => false,
         },
-        Filter::And(conditions) => !conditions.iter().any(|condition| !matches(condition, metadata)),
-        Filter::Or(conditions) => conditions.iter().any(|condition| matches(condition, metadata)),
-        Filter::Not(condition) => !matches(condition, metadata),
+        Filter::And(conditions) => !conditions.iter().any(|condition| !matches(condition, metadata, times)),
+        Filter::Or(conditions) => conditions.iter().any(|condition| matches(condition, metadata, times)),
+        Filter::Not(condition) => !matches(condition, metadata, times),
         _ => panic!("a form that this evaluator does not know: {filter}"),
     }
+}
+
+fn time_of(times: &EntryTimes, time: OwnTime) -> Option<i64> {
+    let moment = match time {
+        OwnTime::Event => times.event_time,
+        OwnTime::Created => times.created_at,
+        OwnTime::Updated => times.updated_at,
+        _ => panic!("a time that this evaluator does not know: {time:?}"),
+    };
+    moment.map(|moment| moment.as_millis())
 }
 
 fn is_date(field: &FieldPath) -> bool {

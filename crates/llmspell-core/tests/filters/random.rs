@@ -1,14 +1,32 @@
 //! Random filters and entries that often meet, and texts that are almost filters.
 
-use llmspell_core::{DateFields, FieldPath, Filter, Metadata, Scalar};
+use llmspell_core::{DateFields, EntryTimes, FieldPath, Filter, Metadata, OwnTime, Scalar, Timestamp};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-/// Paths that are in entries, paths that never are, and keys that must be quoted.
 fn field() -> impl Strategy<Value = FieldPath> {
+    prop_oneof![6 => metadata_field(), 1 => select(OwnTime::ALL.to_vec()).prop_map(FieldPath::from)]
+}
+
+/// Paths that are in entries, paths that never are, and keys that must be quoted.
+fn metadata_field() -> impl Strategy<Value = FieldPath> {
     let met = select(vec![
-        "a", "a", "a", "a", "b", "b", "a.b", "a.b.a", "when", "when", "\"a.b\"", "\"\"", "a.when", "and",
+        "a",
+        "a",
+        "a",
+        "a",
+        "b",
+        "b",
+        "a.b",
+        "a.b.a",
+        "when",
+        "when",
+        "\"a.b\"",
+        "\"\"",
+        "a.when",
+        "and",
+        "\"@event_time\"",
     ]);
     let odd = prop::collection::vec(r#"[a-bNOT0-9_$@. "\\é\n-]{0,4}"#, 1..4);
     prop_oneof![9 => met.prop_map(FieldPath::from), 1 => odd.prop_map(FieldPath::of_keys)]
@@ -65,7 +83,7 @@ fn scalar_json() -> impl Strategy<Value = Value> {
 
 /// An entry with few keys, so that the paths above often find something.
 pub(crate) fn metadata() -> impl Strategy<Value = Metadata> {
-    let key = || select(vec!["a", "b", "when", "a.b", "", "and"]);
+    let key = || select(vec!["a", "b", "when", "a.b", "", "and", "@event_time"]);
     let value = scalar_json().prop_recursive(3, 24, 4, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
@@ -75,7 +93,7 @@ pub(crate) fn metadata() -> impl Strategy<Value = Metadata> {
                 .collect()),
         ]
     });
-    prop::collection::btree_map(key(), value, 0..6).prop_map(|fields| {
+    prop::collection::btree_map(key(), value, 0..7).prop_map(|fields| {
         fields
             .into_iter()
             .map(|(key, value)| (key.to_string(), value))
@@ -83,8 +101,35 @@ pub(crate) fn metadata() -> impl Strategy<Value = Metadata> {
     })
 }
 
+fn millis() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        3 => date().prop_map(|text| match text.parse::<Timestamp>() {
+            Ok(moment) => moment.as_millis(),
+            // A day alone.
+            Err(_) => 0,
+        }),
+        2 => -2..2_i64,
+        1 => select(vec![i64::MIN, i64::MAX, 1 << 53]),
+    ]
+}
+
+/// The times of an entry.
+pub(crate) fn times() -> impl Strategy<Value = EntryTimes> {
+    prop::array::uniform3(prop::option::of(millis().prop_map(Timestamp::from_millis))).prop_map(
+        |[event_time, created_at, updated_at]| EntryTimes {
+            event_time,
+            created_at,
+            updated_at,
+        },
+    )
+}
+
 /// A value that may be compared with the field.
 fn scalar(field: &FieldPath) -> BoxedStrategy<Scalar> {
+    if field.own_time().is_some() {
+        let halves = (-4..4_i8).prop_map(|halves| Scalar::from(f64::from(halves) / 2.0));
+        return prop_oneof![date().prop_map(Scalar::from), millis().prop_map(Scalar::from), halves].boxed();
+    }
     if *field.keys() == ["when"] {
         return prop_oneof![8 => date().prop_map(Scalar::from), 1 => Just(Scalar::Null)].boxed();
     }
@@ -95,7 +140,7 @@ fn scalar(field: &FieldPath) -> BoxedStrategy<Scalar> {
 
 /// A comparison, and entries that all have its field.
 pub(crate) fn comparison_and_entries() -> impl Strategy<Value = (Filter, Vec<Metadata>)> {
-    field().prop_flat_map(|field| {
+    metadata_field().prop_flat_map(|field| {
         let value =
             prop_oneof![3 => scalar_json(), 1 => prop::collection::vec(scalar_json(), 0..4).prop_map(Value::from)];
         let keys = field.keys().to_vec();
@@ -155,10 +200,13 @@ pub(crate) fn filter() -> impl Strategy<Value = Filter> {
     })
 }
 
-const SCRAPS: [&str; 44] = [
+const SCRAPS: [&str; 47] = [
     "a",
     "when",
     "a.b",
+    "@event_time",
+    "@created_at",
+    "@",
     "\"a b\"",
     ".",
     "=",

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use llmspell_core::{
     DateFields, DistanceMetric, Metadata, OnExisting, Result, ScopedStats, StateScope, StorageError, StorageStats,
-    Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value, validate_vectors as validate,
+    Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, recency_score, validate_key_value,
+    validate_vectors as validate,
 };
 use serde_json::Value;
 
@@ -60,13 +61,25 @@ pub(crate) enum Fault {
     ZeroPageIsTaken,
     LargeMetadataIsTaken,
     NanThresholdIsTaken,
+    TimesAreNotFiltered,
+    RangesOfTimesAreIgnored,
+    RangesOfTimesIncludeTheirEnd,
+    ReversedRangesAreEmpty,
+    RecencyIsIgnored,
+    RecencyIsOfTheTopK,
+    RecencyMultiplies,
+    RecencyIsOfCreation,
+    TheFutureRisesScores,
+    ThresholdIsOfTheRecencyScore,
+    EachScopeHasItsMostRecent,
+    RecencyScoreIsTheScore,
     NotYoursIsAnotherError,
     DroppedInsertIsHalf,
     BatchIsNotAtomicForReaders,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 48] = [
+    pub(crate) const ALL: [Self; 60] = [
         Self::ScopesAreOneInSearch,
         Self::ScopesAreOneInDeleteScope,
         Self::ScopesAreOneInUpdate,
@@ -112,6 +125,18 @@ impl Fault {
         Self::ZeroPageIsTaken,
         Self::LargeMetadataIsTaken,
         Self::NanThresholdIsTaken,
+        Self::TimesAreNotFiltered,
+        Self::RangesOfTimesAreIgnored,
+        Self::RangesOfTimesIncludeTheirEnd,
+        Self::ReversedRangesAreEmpty,
+        Self::RecencyIsIgnored,
+        Self::RecencyIsOfTheTopK,
+        Self::RecencyMultiplies,
+        Self::RecencyIsOfCreation,
+        Self::TheFutureRisesScores,
+        Self::ThresholdIsOfTheRecencyScore,
+        Self::EachScopeHasItsMostRecent,
+        Self::RecencyScoreIsTheScore,
         Self::NotYoursIsAnotherError,
         Self::DroppedInsertIsHalf,
         Self::BatchIsNotAtomicForReaders,
@@ -185,6 +210,22 @@ impl NaiveStore {
             DistanceMetric::Euclidean => pairs().map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt() as f32,
             DistanceMetric::InnerProduct => -dot as f32,
             DistanceMetric::Manhattan => pairs().map(|(a, b)| (a - b).abs()).sum::<f64>() as f32,
+        }
+    }
+
+    /// Of an entry at a distance.
+    fn recency_score(&self, distance: f32, stored: &Stored, half_life: Duration) -> f32 {
+        let mut times = stored.entry.times();
+        if self.has(Fault::RecencyIsOfCreation) {
+            times.event_time = None;
+        }
+        let score = self.metric.score(distance);
+        if self.has(Fault::RecencyMultiplies) {
+            return score * recency_score(1.0, times.age_ms(now()), half_life);
+        }
+        match times.event_time {
+            Some(event) if self.has(Fault::TheFutureRisesScores) && event > now() => score + score.abs(),
+            _ => recency_score(score, times.age_ms(now()), half_life),
         }
     }
 
@@ -353,6 +394,18 @@ impl VectorStorage for NaiveStore {
         if self.has(Fault::NanThresholdIsTaken) {
             query.threshold = query.threshold.filter(|threshold| !threshold.is_nan());
         }
+        if self.has(Fault::RangesOfTimesAreIgnored) {
+            (query.event_time, query.ingested) = (None, None);
+        }
+        for range in [&mut query.event_time, &mut query.ingested].into_iter().flatten() {
+            match (range.from, &mut range.to) {
+                (_, Some(to)) if self.has(Fault::RangesOfTimesIncludeTheirEnd) => {
+                    *to = Timestamp::from_millis(to.as_millis() + 1);
+                }
+                (Some(from), Some(to)) if self.has(Fault::ReversedRangesAreEmpty) => *to = from.max(*to),
+                _ => {}
+            }
+        }
         validate::query(&query, self.dim, self.metric)?;
         let mut state = self.state.lock().unwrap();
         if self.has(Fault::AskedScopesAreNamed) && !state.named.contains(&query.scope) {
@@ -371,14 +424,14 @@ impl VectorStorage for NaiveStore {
             scopes.iter().flat_map(of).collect()
         };
         let filter = query
-            .filter
-            .as_ref()
+            .whole_filter()
             .map(|filter| filter.compile(&DateFields::none()))
             .transpose()?;
         let matches = |stored: &&&Stored| {
-            filter
-                .as_ref()
-                .is_none_or(|filter| filter.matches(&fields(&stored.entry)))
+            filter.as_ref().is_none_or(|filter| match self.fault {
+                Some(Fault::TimesAreNotFiltered) => filter.matches(&fields(&stored.entry)),
+                _ => filter.matches_entry(&stored.entry),
+            })
         };
         let is_late_filter = self.has(Fault::FilterAfterTopK);
         let mut found: Vec<(f32, &Stored)> = stored
@@ -399,6 +452,24 @@ impl VectorStorage for NaiveStore {
             };
             a.total_cmp(b).then(tie)
         });
+        let half_life = query.recency.filter(|_| !self.has(Fault::RecencyIsIgnored));
+        if let (Some(half_life), false) = (half_life, self.has(Fault::RecencyIsOfTheTopK)) {
+            let is_late = self.has(Fault::ThresholdIsOfTheRecencyScore);
+            if let (Some(threshold), false) = (query.threshold, is_late) {
+                found.retain(|(distance, _)| self.metric.score(*distance) >= threshold);
+            }
+            let ranked = |of: &(f32, &Stored)| self.recency_score(of.0, of.1, half_life);
+            found.sort_by(|a, b| {
+                let by_scope = match self.has(Fault::EachScopeHasItsMostRecent) {
+                    true => place(a.1).cmp(&place(b.1)),
+                    false => std::cmp::Ordering::Equal,
+                };
+                by_scope.then(ranked(b).total_cmp(&ranked(a)))
+            });
+            if let (Some(threshold), true) = (query.threshold, is_late) {
+                found.retain(|of| ranked(of) >= threshold);
+            }
+        }
         if !(self.has(Fault::EachScopeHasItsTopK) && scopes.len() > 1) {
             found.truncate(query.k);
         }
@@ -412,6 +483,10 @@ impl VectorStorage for NaiveStore {
                     self.metric.score(distance)
                 };
                 let mut result = VectorResult::new(stored.entry.id.clone(), score, distance);
+                result.recency_score = half_life.map(|half_life| self.recency_score(distance, stored, half_life));
+                if let (Some(ranked), true) = (result.recency_score, self.has(Fault::RecencyScoreIsTheScore)) {
+                    result.score = ranked;
+                }
                 let with_metadata = query.include_metadata || self.has(Fault::MetadataIsAlwaysThere);
                 let names_scope = query.scopes.is_some() && !self.has(Fault::HitsForgetTheirScope);
                 result.scope = names_scope.then(|| stored.entry.scope.clone());

@@ -12,6 +12,9 @@ use llmspell_core::Timestamp;
 #[derive(Debug)]
 pub(crate) struct Clock {
     latest: AtomicI64,
+    /// How many milliseconds the tests have set the system's clock forward.
+    #[cfg(test)]
+    ahead: AtomicI64,
 }
 
 impl Clock {
@@ -19,12 +22,23 @@ impl Clock {
     pub(crate) fn new(earliest: i64) -> Self {
         Self {
             latest: AtomicI64::new(earliest),
+            #[cfg(test)]
+            ahead: AtomicI64::new(0),
         }
+    }
+
+    /// Sets the system's clock so many milliseconds ahead of what it is.
+    #[cfg(test)]
+    pub(crate) fn set_ahead(&self, millis: i64) {
+        self.ahead.store(millis, Ordering::SeqCst);
     }
 
     /// Now.
     pub(crate) fn now(&self) -> i64 {
-        self.advance_to(Timestamp::from(SystemTime::now()).as_millis())
+        let wall = Timestamp::from(SystemTime::now()).as_millis();
+        #[cfg(test)]
+        let wall = wall + self.ahead.load(Ordering::SeqCst);
+        self.advance_to(wall)
     }
 
     fn advance_to(&self, wall: i64) -> i64 {

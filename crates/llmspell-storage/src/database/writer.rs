@@ -218,6 +218,18 @@ impl Writer {
         admitted
     }
 
+    /// What was seen to expire and is not purged yet has expired after a restart too, whatever the clock says then.
+    fn keep_time(&mut self) -> Result<()> {
+        let now = self.shared.clock.now();
+        if self.first_expiry.is_none_or(|moment| moment > now) || self.shared.check_writable().is_err() {
+            return Ok(());
+        }
+        self.transact(|batch| {
+            batch.set_clock(now);
+            Ok(())
+        })
+    }
+
     /// The allocator of a space, from the rows if it is not in memory.
     pub(super) fn load_allocator<'a>(
         shared: &Shared,
@@ -285,6 +297,8 @@ impl CommitEngine for Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        // A failure shows when it is opened again, if at all.
+        let _ = self.keep_time();
         for space in self.shared.open_spaces() {
             if let Ok(allocator) = Self::load_allocator(&self.shared, &mut self.allocators, space.id) {
                 space.slots.trim(allocator.end());

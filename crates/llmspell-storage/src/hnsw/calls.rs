@@ -6,9 +6,8 @@ use std::time::Instant;
 use async_trait::async_trait;
 
 use llmspell_core::{
-    DateFields, FacetValue, FieldPath, Filter, Metadata, OnExisting, Result, ScopedStats, SearchPlan, StateScope,
-    StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
-    validate_vectors as validate,
+    FacetValue, FieldPath, Filter, Metadata, OnExisting, Result, ScopedStats, SearchPlan, StateScope, StorageStats,
+    VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value, validate_vectors as validate,
 };
 
 use super::handle::{Handle, search_loaded};
@@ -16,7 +15,7 @@ use super::prepare::prepare;
 use super::{HNSWVectorStorage, scopes, stats};
 use crate::database::{Request, quota_status};
 use crate::index_queue::Goal;
-use crate::search::{self, Answer, Trace};
+use crate::search::{self, Answer, Condition, Snapshot, Trace};
 use crate::slots::Waiting;
 
 /// A batch of at most this many components is checked and encoded where it is called: about 100 µs, less than a change of
@@ -56,7 +55,7 @@ impl VectorStorage for HNSWVectorStorage {
 
     async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
         let handle = self.handle()?;
-        validate::query(query, self.dim, self.metric())?;
+        check_query(handle, query)?;
         let now = handle.now();
         handle.database.inner.check_open()?;
         if query.scopes.is_some() {
@@ -83,7 +82,7 @@ impl VectorStorage for HNSWVectorStorage {
 
     async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
         let handle = self.handle()?;
-        validate::query(query, self.dim, self.metric())?;
+        check_query(handle, query)?;
         let query = query.clone().with_scope(validate::explained_scope(query)?.clone());
         let now = handle.now();
         let (shared, space) = (Arc::clone(handle.shared()), Arc::clone(&handle.space));
@@ -187,9 +186,11 @@ impl VectorStorage for HNSWVectorStorage {
 
     async fn count_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
         let handle = self.handle()?;
-        let (filter, now) = (checked(scope, filter)?, handle.now());
+        let (condition, now) = (checked(handle, scope, filter)?, handle.now());
         let count = handle
-            .read_filtered(scope, move |snapshot| snapshot.count_matching(&filter, now))
+            .read_filtered(scope, condition, move |snapshot, condition| {
+                snapshot.count_matching(condition, now)
+            })
             .await?;
         Ok(count.unwrap_or(0))
     }
@@ -203,11 +204,11 @@ impl VectorStorage for HNSWVectorStorage {
     ) -> Result<Vec<VectorEntry>> {
         let handle = self.handle()?;
         validate_key_value::page(limit)?;
-        let (filter, now) = (checked(scope, filter)?, handle.now());
+        let (condition, now) = (checked(handle, scope, filter)?, handle.now());
         let (owner, after) = (scope.clone(), after.map(str::to_string));
         let page = handle
-            .read_filtered(scope, move |snapshot| {
-                snapshot.list_matching(&owner, &filter, after.as_deref(), limit, now)
+            .read_filtered(scope, condition, move |snapshot, condition| {
+                snapshot.list_matching(&owner, condition, after.as_deref(), limit, now)
             })
             .await?;
         Ok(page.unwrap_or_default())
@@ -221,21 +222,25 @@ impl VectorStorage for HNSWVectorStorage {
         limit: usize,
     ) -> Result<Vec<FacetValue>> {
         let handle = self.handle()?;
-        Filter::exists(field.clone()).validate()?;
+        validate::facet_field(field)?;
         validate_key_value::page(limit)?;
-        let (filter, now, field) = (checked(scope, filter)?, handle.now(), field.clone());
+        let (condition, now, field) = (checked(handle, scope, filter)?, handle.now(), field.clone());
         let values = handle
-            .read_filtered(scope, move |snapshot| snapshot.facet(&field, &filter, limit, now))
+            .read_filtered(scope, condition, move |snapshot, condition| {
+                snapshot.facet(&field, condition, limit, now)
+            })
             .await?;
         Ok(values.unwrap_or_default())
     }
 
     async fn delete_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
         let handle = self.handle()?;
-        let (filter, now) = (checked(scope, filter)?, handle.now());
-        let only = filter.compile(&DateFields::none())?;
+        let (condition, now) = (checked(handle, scope, filter)?, handle.now());
+        let only = condition.compiled().clone();
         let ids = handle
-            .read_filtered(scope, move |snapshot| snapshot.ids_matching(&filter, now))
+            .read_filtered(scope, condition, move |snapshot, condition| {
+                snapshot.ids_matching(condition, now)
+            })
             .await?;
         let mut count = 0;
         for ids in ids.unwrap_or_default().chunks(DELETE_IDS_MAX) {
@@ -297,8 +302,12 @@ impl VectorStorage for HNSWVectorStorage {
             .database
             .inner
             .run(move || {
-                let mut stats = match namespace {
-                    Some(namespace) => stats::of_scope(&space, &scope, &namespace.state(), now),
+                let snapshot = match &namespace {
+                    Some(namespace) => Snapshot::take(&shared.truth, &space.slots, namespace)?,
+                    None => None,
+                };
+                let mut stats = match snapshot {
+                    Some(snapshot) => stats::of_scope(&space, &scope, snapshot, now)?,
                     None => stats::of_unknown(&scope),
                 };
                 stats.quota = quota_status(&shared, &scope, now)?;
@@ -333,8 +342,17 @@ impl VectorStorage for HNSWVectorStorage {
 }
 
 /// A filter on a scope, both of which are valid.
-fn checked(scope: &StateScope, filter: &Filter) -> Result<Filter> {
+fn checked(handle: &Handle, scope: &StateScope, filter: &Filter) -> Result<Condition> {
     scope.validate()?;
-    filter.validate_with(&DateFields::none())?;
-    Ok(filter.clone())
+    Condition::new(filter, handle.space.dates())
+}
+
+/// Checks a query of this space.
+fn check_query(handle: &Handle, query: &VectorQuery) -> Result<()> {
+    let Handle { space, .. } = handle;
+    validate::query(query, space.dim, space.metric)?;
+    match &query.filter {
+        Some(filter) => Ok(filter.validate_with(&space.dates())?),
+        None => Ok(()),
+    }
 }

@@ -10,7 +10,7 @@ use crate::database::{Database, Shared};
 use crate::index_queue::{Goal, IndexJob};
 use crate::namespace::{Namespace, graph_config};
 use crate::registry::Space;
-use crate::search::{self, Answer, Snapshot, Trace};
+use crate::search::{self, Answer, Condition, Snapshot, Trace};
 use crate::slots::Waiting;
 use crate::truth::Truth;
 
@@ -50,12 +50,22 @@ impl Handle {
     }
 
     /// [`read`](Self::read) for what asks a filter.
-    pub(super) async fn read_filtered<T, F>(&self, scope: &StateScope, read: F) -> Result<Option<T>>
+    pub(super) async fn read_filtered<T, F>(
+        &self,
+        scope: &StateScope,
+        condition: Condition,
+        read: F,
+    ) -> Result<Option<T>>
     where
         T: Send + 'static,
-        F: FnOnce(&Snapshot<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Snapshot<'_>, &Condition) -> Result<T> + Send + 'static,
     {
-        self.read_after(scope, search::index_metadata, move |snapshot, _| read(snapshot))
+        let condition = Arc::new(condition);
+        let asked = Arc::clone(&condition);
+        let prepare = move |truth: &Truth, space: &Space, namespace: &Namespace| {
+            search::index_metadata(truth, space, namespace, &asked)
+        };
+        self.read_after(scope, prepare, move |snapshot, _| read(snapshot, &condition))
             .await
     }
 
@@ -63,7 +73,7 @@ impl Handle {
     pub(super) async fn read_after<T, F>(
         &self,
         scope: &StateScope,
-        prepare: fn(&Truth, &Space, &Namespace) -> Result<()>,
+        prepare: impl FnOnce(&Truth, &Space, &Namespace) -> Result<()> + Send + 'static,
         read: F,
     ) -> Result<Option<T>>
     where

@@ -91,8 +91,9 @@ impl Best {
     fn query_in(&mut self, scope: &StateScope) -> &VectorQuery {
         self.query.scope = scope.clone();
         if let Some(last) = self.found.get(self.query.k - 1) {
-            // A score never rises with the distance, so nothing that could still come in is below this one.
-            self.query.threshold = Some(last.score);
+            // A score never rises with the distance, nor with age, so nothing that could still come in is below this one.
+            let lowest = last.recency_score.unwrap_or(last.score);
+            self.query.threshold = Some(self.query.threshold.map_or(lowest, |threshold| threshold.max(lowest)));
         }
         &self.query
     }
@@ -104,7 +105,7 @@ impl Best {
             result
         }));
         // Stable: of equals, those of the scope that came first stay first, in their order.
-        self.found.sort_by(|a, b| a.distance.total_cmp(&b.distance));
+        self.found.sort_by(VectorResult::rank);
         self.found.truncate(self.query.k);
     }
 }

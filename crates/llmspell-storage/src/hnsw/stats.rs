@@ -9,6 +9,7 @@ use crate::database::Shared;
 use crate::ids::ScopeId;
 use crate::namespace::State;
 use crate::registry::Space;
+use crate::search::Snapshot;
 use crate::slots::SlotStore;
 use crate::truth;
 
@@ -20,15 +21,21 @@ pub(super) fn of_unknown(scope: &StateScope) -> ScopedStats {
 }
 
 /// A scope, at `now` in milliseconds since 1970.
-pub(super) fn of_scope(space: &Space, scope: &StateScope, state: &State, now: i64) -> ScopedStats {
+///
+/// # Errors
+///
+/// `Data` or `Io` when entries that have expired cannot be read.
+pub(super) fn of_scope(space: &Space, scope: &StateScope, snapshot: Snapshot<'_>, now: i64) -> Result<ScopedStats> {
+    let expired_bytes = snapshot.expired_metadata_bytes(now)?;
+    let (state, ..) = snapshot.into_parts();
     let mut stats = of_unknown(scope);
     stats.vectors = state.visible_count(now);
     stats.vector_bytes = stats.vectors * 4 * space.dim as u64;
-    stats.metadata_bytes = state.metadata_bytes;
+    stats.metadata_bytes = state.metadata_bytes.saturating_sub(expired_bytes);
     stats.tail_vectors = state.counts().tail.min(stats.vectors);
     stats.reusable_bytes = (u64::from(state.capacity) - state.live_count()) * space.slots.stride();
-    stats.index = of_index(state);
-    stats
+    stats.index = of_index(&state);
+    Ok(stats)
 }
 
 fn of_index(state: &State) -> Option<IndexStats> {
@@ -68,6 +75,13 @@ pub(super) fn of_space(shared: &Shared, space: &Space, now: i64) -> Result<Stora
         stats.vectors += state.visible_count(now);
         live_slots += state.live_count();
         stats.metadata_bytes += state.metadata_bytes;
+        if !state.expiries.expired(now).is_empty()
+            && let Some(namespace) = space.load(&shared.truth, &scope)?
+            && let Some(snapshot) = Snapshot::take(&shared.truth, &space.slots, &namespace)?
+        {
+            let expired_bytes = snapshot.expired_metadata_bytes(now)?;
+            stats.metadata_bytes = stats.metadata_bytes.saturating_sub(expired_bytes);
+        }
         if let Some(index) = &state.index {
             let counts = state.counts();
             stats.indexed_vectors += counts.live - counts.tail;

@@ -18,7 +18,7 @@ impl MetadataIndex {
     /// time in proportion to the different values of the field.
     #[must_use]
     pub fn facet(&self, path: &FieldPath, points: Option<&RoaringBitmap>, limit: usize) -> Option<Vec<FacetValue>> {
-        if self.has_unknown_fields && self.field(path).is_none() || !self.distrusted.is_empty() {
+        if self.is_unknown(path) && self.field(path).is_none() || !self.distrusted.is_empty() {
             return None;
         }
         let Some(field) = self.field(path) else {

@@ -105,6 +105,17 @@ impl Field {
         field
     }
 
+    /// A time of the entries, of whose points nothing is known yet: numbers, or nothing.
+    pub(super) fn of_time(points: &PointSet) -> Self {
+        let mut field = Self::nothing();
+        for part in [Part::Exists, Part::Scalars] {
+            let coverage = &mut field.parts[part as usize];
+            coverage.is_indexed = true;
+            coverage.missing = points.clone();
+        }
+        field
+    }
+
     fn nothing() -> Self {
         Self {
             postings: Postings::default(),

@@ -14,10 +14,11 @@
 //! Numbers and moments are written exactly; different ones have different keys. A string that fills the space for first
 //! bytes may go on, so its key stands for all that begin with it.
 
+use std::borrow::Cow;
 use std::ops::Bound;
 
 use llmspell_core::filter::{Number, instant_nanos};
-use llmspell_core::{Metadata, Scalar};
+use llmspell_core::{FieldPath, Metadata, Scalar};
 use serde_json::Value;
 
 use super::postings::KeyRange;
@@ -198,16 +199,40 @@ fn number_of(rest: &[u8]) -> Number {
     }
 }
 
+/// A key of an entry in the tree of fields. The tree holds the times of entries too, as outermost keys by their names, and
+/// these begin with `@`; so an outermost key of the metadata that begins with `@` gets one more.
+fn in_tree(key: &str, is_outermost: bool) -> Cow<'_, str> {
+    match is_outermost && key.starts_with('@') {
+        true => format!("@{key}").into(),
+        false => key.into(),
+    }
+}
+
+/// The keys of a field in the tree.
+pub(super) fn keys_of(path: &FieldPath) -> Vec<Cow<'_, str>> {
+    match path.own_time() {
+        Some(time) => vec![time.name().into()],
+        None => {
+            let keys = path.keys().iter().enumerate();
+            keys.map(|(place, key)| in_tree(key, place == 0)).collect()
+        }
+    }
+}
+
 /// Every field of an entry with its keys from the outermost, and its value; what is around it comes first.
-pub(super) fn fields<'a>(metadata: &'a Metadata, visit: &mut impl FnMut(&[&'a str], &'a Value)) {
+pub(super) fn fields<'a>(metadata: &'a Metadata, visit: &mut impl FnMut(&[Cow<'a, str>], &'a Value)) {
     let mut path = Vec::new();
     fields_of(metadata, &mut path, visit);
 }
 
 /// As deep as metadata, whose depth is limited.
-fn fields_of<'a>(object: &'a Metadata, path: &mut Vec<&'a str>, visit: &mut impl FnMut(&[&'a str], &'a Value)) {
+fn fields_of<'a>(
+    object: &'a Metadata,
+    path: &mut Vec<Cow<'a, str>>,
+    visit: &mut impl FnMut(&[Cow<'a, str>], &'a Value),
+) {
     for (key, value) in object {
-        path.push(key);
+        path.push(in_tree(key, path.is_empty()));
         visit(path, value);
         if let Value::Object(inner) = value {
             fields_of(inner, path, visit);

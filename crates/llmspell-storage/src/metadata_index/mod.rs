@@ -30,7 +30,7 @@ use std::mem::size_of;
 use std::sync::Arc;
 
 use llmspell_core::filter::FilterError;
-use llmspell_core::{DateFields, FieldPath, Filter, Metadata};
+use llmspell_core::{DateFields, EntryTimes, FieldPath, Filter, Metadata, OwnTime};
 use roaring::RoaringBitmap;
 
 use field::{Field, Part};
@@ -114,6 +114,12 @@ pub struct Candidates {
 /// fields of objects by their path. Once a string of it has more than 5 terms or 64 bytes, its strings count as text:
 /// their words are indexed instead of the strings. At most [`LEARNED_FIELDS_MAX`] fields are learned.
 ///
+/// # Times of entries
+///
+/// Points may have the [times](EntryTimes) of entries beside their metadata. Those that filters name are indexed once
+/// [`index_time`](Self::index_time) has said so, and cost no memory before; until then filters on them are answered by
+/// looking. They are fields like others, of numbers, and may be given up like others.
+///
 /// # What is given up
 ///
 /// When an index outgrows its [`MetadataIndexConfig`], parts of fields (strings, words, elements, other values) are given
@@ -163,10 +169,12 @@ impl MetadataIndex {
     ///
     /// # Errors
     ///
-    /// [`FilterProblem::BadPath`](llmspell_core::filter::FilterProblem::BadPath) for text that is no path.
+    /// [`FilterProblem::BadPath`](llmspell_core::filter::FilterProblem::BadPath) for text that is no path,
+    /// [`FilterProblem::NotAField`](llmspell_core::filter::FilterProblem::NotAField) for a time of entries.
     pub fn configure_field(&mut self, field: impl Into<FieldPath>, index_type: IndexType) -> Result<(), FilterError> {
         let path = field.into();
         Filter::exists(path.clone()).validate()?;
+        DateFields::of([path.clone()])?;
         let types = self.types.entry(path.clone()).or_default();
         if !types.contains(&index_type) {
             types.push(index_type);
@@ -174,7 +182,7 @@ impl MetadataIndex {
         let field = Field::configured(types, &self.points);
         let of_dates = self.types.iter().filter(|(_, types)| types.contains(&IndexType::Date));
         self.dates = DateFields::of(of_dates.map(|(path, _)| path.clone()))?;
-        let keys: Vec<&str> = path.keys().iter().map(String::as_str).collect();
+        let keys = key::keys_of(&path);
         let points = &self.points;
         let node = node_mut(&mut self.fields, &keys, &mut |created: &mut Node| {
             // Not looked at yet, so nothing is known about the objects around it.
@@ -183,6 +191,50 @@ impl MetadataIndex {
         });
         node.field = Arc::new(field);
         Ok(())
+    }
+
+    /// Indexes a time of entries from now on. Points that are there already are looked at when it is asked for, until
+    /// [`fill_times`](Self::fill_times) says theirs.
+    pub fn index_time(&mut self, time: OwnTime) {
+        if self.has_time(time) {
+            return;
+        }
+        let node = Node {
+            field: Arc::new(Field::of_time(&self.points)),
+            inner: BTreeMap::new(),
+        };
+        self.fields.insert(time.name().into(), node);
+        self.field_count += 1;
+    }
+
+    /// Whether a time of entries is indexed, or was and was given up.
+    #[must_use]
+    pub fn has_time(&self, time: OwnTime) -> bool {
+        self.fields.contains_key(time.name())
+    }
+
+    /// Says the times of a point that is there already, and of which the index does not know them.
+    pub fn fill_times(&mut self, point: u32, times: &EntryTimes) {
+        for time in OwnTime::ALL {
+            if let Some(node) = self.fields.get_mut(time.name())
+                && node.field.is_missing(point)
+            {
+                let field = Arc::make_mut(&mut node.field);
+                field.forget_missing(point);
+                if let Some(value) = times.value(time) {
+                    field.insert(point, &value);
+                }
+            }
+        }
+        self.give_up_what_does_not_fit();
+    }
+
+    /// Whether filters on all times and dates are answered by the same fields as of another index.
+    pub(crate) fn has_fields_of(&self, other: &Self) -> bool {
+        self.dates == other.dates
+            && OwnTime::ALL
+                .iter()
+                .all(|time| self.has_time(*time) == other.has_time(*time))
     }
 
     /// The fields whose strings stand for moments: those configured as [`IndexType::Date`]. Filters that are evaluated on
@@ -203,6 +255,11 @@ impl MetadataIndex {
     ///
     /// Takes a microsecond or two per value and word; more when something is given up.
     pub fn insert(&mut self, point: u32, metadata: &Metadata) {
+        self.insert_with_times(point, metadata, &EntryTimes::default());
+    }
+
+    /// [`insert`](Self::insert) of a point that has times.
+    pub fn insert_with_times(&mut self, point: u32, metadata: &Metadata, times: &EntryTimes) {
         if !self.points.insert(point) {
             self.distrusted.insert(point);
         }
@@ -218,11 +275,17 @@ impl MetadataIndex {
             Arc::make_mut(&mut node.field).insert(point, value);
         });
         self.has_unknown_fields = has_unknown_fields;
+        self.change_times(point, times, Field::insert);
         self.give_up_what_does_not_fit();
     }
 
     /// Removes a point with the metadata that it was inserted with.
     pub fn remove(&mut self, point: u32, metadata: &Metadata) {
+        self.remove_with_times(point, metadata, &EntryTimes::default());
+    }
+
+    /// [`remove`](Self::remove) of a point with the times that it was inserted with.
+    pub fn remove_with_times(&mut self, point: u32, metadata: &Metadata, times: &EntryTimes) {
         self.points.remove(point);
         let fields = &mut self.fields;
         key::fields(metadata, &mut |path, value| {
@@ -231,7 +294,19 @@ impl MetadataIndex {
                 Arc::make_mut(&mut node.field).remove(point, value);
             }
         });
-        forget_missing(fields, point);
+        self.change_times(point, times, Field::remove);
+        forget_missing(&mut self.fields, point);
+    }
+
+    /// Puts each time of a point that is indexed in or takes it out.
+    fn change_times(&mut self, point: u32, times: &EntryTimes, change: fn(&mut Field, u32, &serde_json::Value)) {
+        for time in OwnTime::ALL {
+            if let Some(value) = times.value(time)
+                && let Some(node) = self.fields.get_mut(time.name())
+            {
+                change(Arc::make_mut(&mut node.field), point, &value);
+            }
+        }
     }
 
     /// From now on these points are looked at for every filter, as long as they are there: their metadata may be another
@@ -265,7 +340,7 @@ impl MetadataIndex {
     /// As [`Filter::validate_with`], with the [`dates`](Self::dates) of this index.
     pub fn candidates(&self, filter: &Filter) -> Result<Option<Candidates>, FilterError> {
         filter.validate_with(&self.dates)?;
-        let mut hits = self.select(filter);
+        let mut hits = self.select(&filter.in_millis());
         if !self.distrusted.is_empty() {
             let there = &self.distrusted & self.points.to_bitmap();
             hits.possible -= &self.distrusted;
@@ -305,7 +380,16 @@ impl MetadataIndex {
     }
 
     fn field(&self, path: &FieldPath) -> Option<&Field> {
-        find(&self.fields, path.keys())
+        let is_plain = path.keys().first().is_some_and(|key| !key.starts_with('@'));
+        match is_plain {
+            true => find(&self.fields, path.keys()),
+            false => find(&self.fields, &key::keys_of(path)),
+        }
+    }
+
+    /// Whether points may have it, though it is not in the tree.
+    fn is_unknown(&self, path: &FieldPath) -> bool {
+        self.has_unknown_fields || path.own_time().is_some()
     }
 
     fn bytes_max(&self) -> usize {

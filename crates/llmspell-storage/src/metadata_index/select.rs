@@ -115,9 +115,9 @@ impl MetadataIndex {
     /// At least as many as match. Takes no longer than finding the keys.
     fn count_max(&self, filter: &Filter) -> u64 {
         let all = self.points.len();
-        let count_of = |field: &FieldPath, part: Part, count: &dyn Fn(&Field) -> u64| match self.field(field) {
+        let count_of = |path: &FieldPath, part: Part, count: &dyn Fn(&Field) -> u64| match self.field(path) {
             Some(field) if field.part(part).is_indexed => count(field) + field.part(part).missing.len(),
-            None if !self.has_unknown_fields => 0,
+            None if !self.is_unknown(path) => 0,
             _ => all,
         };
         let equal = |field: &FieldPath, value: &Scalar| {
@@ -155,7 +155,7 @@ impl MetadataIndex {
 
     fn range_count(&self, path: &FieldPath, low: Bound<&Scalar>, high: Bound<&Scalar>) -> u64 {
         let Some(field) = self.field(path) else {
-            return if self.has_unknown_fields { self.points.len() } else { 0 };
+            return if self.is_unknown(path) { self.points.len() } else { 0 };
         };
         let part = part_of(bound_of(low, high));
         if !field.part(part).is_indexed {
@@ -187,7 +187,7 @@ impl MetadataIndex {
     fn of(&self, path: &FieldPath, find: impl FnOnce(&Field) -> Hits) -> Hits {
         match self.field(path) {
             Some(field) => find(field),
-            None if self.has_unknown_fields => Hits::unsure(self.points.to_bitmap()),
+            None if self.is_unknown(path) => Hits::unsure(self.points.to_bitmap()),
             None => Hits::default(),
         }
     }

@@ -92,9 +92,12 @@ impl Namespace {
             // The indexer published while the state was made.
             state = state.with_index(before.index.clone());
         }
-        if let (Some(index), None, false) = (&before.metadata, &state.metadata, state.is_dropped) {
+        if let (Some(index), false) = (&before.metadata, state.is_dropped)
+            && state.metadata.as_ref().is_none_or(|known| !known.has_fields_of(index))
+        {
             // Whoever built the index published while the state was made.
-            state = state.with_metadata((**index).clone(), changed);
+            let index = (**index).clone();
+            state = state.with_metadata(index, changed);
         }
         if let Some(watched) = &mut *self.watched.lock() {
             *watched |= changed;

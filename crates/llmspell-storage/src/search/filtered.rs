@@ -7,14 +7,14 @@
 //! resolve   ids and metadata from the truth
 //! ```
 
-use llmspell_core::{Filter, Result, SearchPath, VectorQuery, VectorResult};
+use llmspell_core::{Result, SearchPath, VectorQuery, VectorResult};
 use llmspell_vector::PointId;
 use roaring::RoaringBitmap;
 
 use super::indexed::Miss;
 use super::plan::Case;
 use super::trace::Trace;
-use super::{Snapshot, fall_back, index_for, indexed};
+use super::{Condition, Ranking, Snapshot, fall_back, index_for, indexed};
 use crate::namespace::{Index, State};
 use crate::registry::Space;
 use crate::slots::Waiting;
@@ -77,30 +77,30 @@ impl Snapshot<'_> {
     pub(super) fn search_filtered(
         &self,
         space: &Space,
-        query: &VectorQuery,
-        filter: &Filter,
+        (query, ranking): (&VectorQuery, Ranking),
+        condition: &Condition,
         now: i64,
         trace: &mut Trace<'_>,
     ) -> Result<Vec<VectorResult>> {
         let hidden = self.state.hidden(now);
-        let candidates = self.candidates(filter, &hidden)?;
+        let candidates = self.candidates(condition, &hidden)?;
         trace.plan.live = self.state.visible_count(now);
         trace.plan.matching = candidates.len();
         trace.stage("filter");
         if let Some(index) = index_for(query, &self.state) {
-            match self.search_chosen(&candidates, (space, index), query, now, trace) {
+            match self.search_chosen(&candidates, (space, index), (query, ranking), now, trace) {
                 Ok(found) => return Ok(found),
                 Err(miss) => fall_back(miss, space, index, query)?,
             }
         }
-        self.scan(query, space.metric, &hidden, Some(&candidates), trace)
+        self.scan((query, ranking), space.metric, &hidden, Some(&candidates), trace)
     }
 
     fn search_chosen(
         &self,
         candidates: &RoaringBitmap,
         (space, index): (&Space, &Index),
-        query: &VectorQuery,
+        (query, ranking): (&VectorQuery, Ranking),
         now: i64,
         trace: &mut Trace<'_>,
     ) -> Result<Vec<VectorResult>, Miss> {
@@ -108,7 +108,7 @@ impl Snapshot<'_> {
             space,
             self.namespace,
             (&self.state, index, &self.view),
-            query,
+            (query, ranking),
             now,
             Waiting::Allowed,
         );
@@ -123,6 +123,7 @@ impl Snapshot<'_> {
         let mut scratch = space.take_scratch();
         let found = (|| {
             let hits = search.find_among(&chosen, &ways, &mut scratch, trace)?;
+            ranking.note(trace, query.k, hits.len());
             trace.stage("search");
             let found = search.resolve_by(&self.read, &hits, &mut scratch)?;
             trace.stage("resolve");

@@ -18,11 +18,13 @@ use llmspell_vector::{Among, Candidate, ExactDistance, Neighbor, PointId, WalkRe
 use roaring::RoaringBitmap;
 
 use super::filtered::Chosen;
+use super::ranking::Ranking;
 use super::tail::Tail;
 use super::trace::Trace;
 use crate::error::{corrupted, io_error};
 use crate::ids::Generation;
 use crate::namespace::{Index, Namespace, State, damaged_slot, kernel_metric};
+use crate::record::Record;
 use crate::registry::{Scratch, Space};
 use crate::slots::{SlotView, Waiting, layout};
 use crate::truth::Read;
@@ -34,7 +36,9 @@ pub(super) struct Indexed<'a> {
     pub(super) state: &'a State,
     pub(super) index: &'a Index,
     pub(super) view: &'a std::sync::Arc<SlotView>,
+    /// Its `k` is the length of the shortlist.
     pub(super) query: &'a VectorQuery,
+    pub(super) ranking: Ranking,
     pub(super) metric: DistanceMetric,
     pub(super) now: i64,
     pub(super) waiting: Waiting,
@@ -232,7 +236,8 @@ impl Indexed<'_> {
             }
             found.push((self.result(id.to_string(), hit), *hit));
         }
-        self.finish(found, scratch)
+        self.ranking.keep_best(&mut found);
+        self.with_vectors(found, scratch)
     }
 
     /// The same with metadata, by the truth as of the same mutation.
@@ -258,25 +263,29 @@ impl Indexed<'_> {
             {
                 return Err(Miss::Unusable);
             }
+            let mut result = self.result(record.id.clone(), hit);
+            self.ranking.age(&mut result, &record.times());
+            found.push((result, (*hit, record)));
+        }
+        self.ranking.keep_best(&mut found);
+        let with_metadata = |(mut result, (hit, record)): (VectorResult, (Hit, Record))| {
             let metadata = self.query.include_metadata.then(|| record.metadata()).transpose();
-            let metadata = metadata.map_err(|malformed| {
+            result.metadata = metadata.map_err(|malformed| {
                 let place = format!("entry {} of scope {}", hit.point.0, scope.0);
                 corrupted(read.path(), format!("{place}: {}", malformed.0))
             })?;
-            let mut result = self.result(record.id, hit);
-            result.metadata = metadata;
-            found.push((result, *hit));
-        }
-        self.finish(found, scratch)
+            Ok((result, hit))
+        };
+        let found = found.into_iter().map(with_metadata).collect::<Result<Vec<_>>>()?;
+        self.with_vectors(found, scratch)
     }
 
     fn result(&self, id: String, hit: &Hit) -> VectorResult {
         VectorResult::new(id, self.metric.score(hit.distance), hit.distance)
     }
 
-    fn finish(&self, mut found: Vec<(VectorResult, Hit)>, scratch: &mut Scratch) -> Result<Vec<VectorResult>, Miss> {
-        found.sort_unstable_by(|(a, _), (b, _)| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
-        found.truncate(self.query.k);
+    /// With their vectors, if the query wants them.
+    fn with_vectors(&self, found: Vec<(VectorResult, Hit)>, scratch: &mut Scratch) -> Result<Vec<VectorResult>, Miss> {
         let mut results = Vec::with_capacity(found.len());
         for (mut result, hit) in found {
             if self.query.include_vectors {

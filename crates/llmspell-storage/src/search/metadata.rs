@@ -1,14 +1,15 @@
 //! Which living points match a filter?
 
 use llmspell_core::{
-    CompiledFilter, DateFields, FacetValue, FieldPath, Filter, Result, Scalar, StateScope, VectorEntry,
+    CompiledFilter, DateFields, EntryTimes, FacetValue, FieldPath, Filter, Metadata, Result, Scalar, StateScope,
+    VectorEntry,
 };
 use roaring::RoaringBitmap;
 use std::collections::HashMap;
 
 use super::Snapshot;
 use crate::ids::PointId;
-use crate::metadata_index::{MetadataIndex, MetadataIndexConfig};
+use crate::metadata_index::{IndexType, MetadataIndex, MetadataIndexConfig};
 use crate::namespace::Namespace;
 use crate::registry::Space;
 use crate::truth::Truth;
@@ -18,15 +19,53 @@ const CATCH_UPS_MAX: usize = 4;
 /// How often a snapshot is taken until nothing was committed in between.
 const SNAPSHOTS_MAX: usize = 1_000;
 
-/// Builds the metadata index of a namespace that is large enough and has none. Commits go on meanwhile.
+/// A filter that was checked, with the fields that hold dates in its space.
+#[derive(Debug, Clone)]
+pub(crate) struct Condition {
+    filter: Filter,
+    compiled: CompiledFilter,
+    dates: DateFields,
+}
+
+impl Condition {
+    /// # Errors
+    ///
+    /// The first thing wrong with the filter.
+    pub(crate) fn new(filter: &Filter, dates: DateFields) -> Result<Self> {
+        Ok(Self {
+            filter: filter.clone(),
+            compiled: filter.compile(&dates)?,
+            dates,
+        })
+    }
+
+    /// What decides about an entry.
+    pub(crate) fn compiled(&self) -> &CompiledFilter {
+        &self.compiled
+    }
+
+    /// Whether an index has the fields that the filter asks for, in their form.
+    fn is_answered_by(&self, index: &MetadataIndex) -> bool {
+        *index.dates() == self.dates && self.filter.own_times().iter().all(|time| index.has_time(*time))
+    }
+}
+
+/// Builds the metadata index of a namespace that is large enough and has none; or one anew, where a filter is the first to
+/// name a time of the entries, or other fields hold dates now. Commits go on meanwhile.
 ///
 /// # Errors
 ///
 /// `Data` or `Io` when the metadata cannot be read.
-pub(crate) fn index_metadata(truth: &Truth, space: &Space, namespace: &Namespace) -> Result<()> {
+pub(crate) fn index_metadata(truth: &Truth, space: &Space, namespace: &Namespace, condition: &Condition) -> Result<()> {
     let is_due = || {
         let state = namespace.state();
-        state.metadata.is_none() && !state.is_dropped && state.live_count() >= space.metadata_points_min()
+        let is_answered = state
+            .metadata
+            .as_ref()
+            .is_some_and(|index| condition.is_answered_by(index));
+        !is_answered
+            && !state.is_dropped
+            && (state.metadata.is_some() || state.live_count() >= space.metadata_points_min())
     };
     if !is_due() {
         return Ok(());
@@ -37,7 +76,7 @@ pub(crate) fn index_metadata(truth: &Truth, space: &Space, namespace: &Namespace
         return Ok(());
     }
     namespace.watch_points();
-    let built = build(truth, space, namespace);
+    let built = build(truth, space, namespace, condition);
     if let Ok(Some(index)) = built {
         namespace.publish_metadata(index);
         return Ok(());
@@ -47,14 +86,34 @@ pub(crate) fn index_metadata(truth: &Truth, space: &Space, namespace: &Namespace
 }
 
 /// An index of what is committed, but for the points that are watched when it returns; none if there is no peace.
-fn build(truth: &Truth, space: &Space, namespace: &Namespace) -> Result<Option<MetadataIndex>> {
-    let mut index = MetadataIndex::new(MetadataIndexConfig::default());
+fn build(truth: &Truth, space: &Space, namespace: &Namespace, condition: &Condition) -> Result<Option<MetadataIndex>> {
     let Some((mut snapshot, _)) = snapshot_and_changes(truth, space, namespace)? else {
         return Ok(None);
     };
+    let known = snapshot.state.metadata.as_ref();
+    let known = known.filter(|index| *index.dates() == condition.dates);
+    let mut index = match known {
+        // Only times are added to it.
+        Some(known) => (**known).clone(),
+        None => MetadataIndex::new(MetadataIndexConfig::default()),
+    };
+    if known.is_none() {
+        for path in condition.dates.iter() {
+            index.configure_field(path.clone(), IndexType::Date)?;
+        }
+    }
+    condition
+        .filter
+        .own_times()
+        .into_iter()
+        .for_each(|time| index.index_time(time));
     snapshot.read.records(namespace.scope_id)?.visit(|point, record| {
-        if snapshot.is_living(point) {
-            index.insert(point.0, &snapshot.metadata(point, &record)?);
+        if !snapshot.is_living(point) {
+            return Ok(());
+        }
+        match known {
+            Some(_) => index.fill_times(point.0, &record.times()),
+            None => index.insert_with_times(point.0, &snapshot.metadata(point, &record)?, &record.times()),
         }
         Ok(())
     })?;
@@ -66,11 +125,11 @@ fn build(truth: &Truth, space: &Space, namespace: &Namespace) -> Result<Option<M
             break;
         }
         for point in changed.iter().map(PointId) {
-            if let Some(metadata) = snapshot.metadata_of(point)? {
-                index.remove(point.0, &metadata);
+            if let Some((metadata, times)) = snapshot.described(point)? {
+                index.remove_with_times(point.0, &metadata, &times);
             }
-            if let Some(metadata) = newer.metadata_of(point)? {
-                index.insert(point.0, &metadata);
+            if let Some((metadata, times)) = newer.described(point)? {
+                index.insert_with_times(point.0, &metadata, &times);
             }
         }
         snapshot = newer;
@@ -100,21 +159,21 @@ fn snapshot_and_changes<'a>(
 
 impl Snapshot<'_> {
     /// The living points that are not hidden and whose metadata passes the filter.
-    pub(super) fn candidates(&self, filter: &Filter, hidden: &RoaringBitmap) -> Result<RoaringBitmap> {
-        let compiled = filter.compile(&DateFields::none())?;
+    pub(super) fn candidates(&self, condition: &Condition, hidden: &RoaringBitmap) -> Result<RoaringBitmap> {
         let found = match &self.state.metadata {
-            Some(index) => index.candidates(filter)?,
-            None => None,
+            // It may be of when other fields held dates.
+            Some(index) if *index.dates() == condition.dates => index.candidates(&condition.filter)?,
+            _ => None,
         };
         let Some(found) = found else {
-            return self.look_at_all(&compiled, hidden);
+            return self.look_at_all(&condition.compiled, hidden);
         };
         let mut points = found.points - hidden;
         let unsure = found.unsure & &points;
         for point in unsure.iter().map(PointId) {
             let matches = self
-                .metadata_of(point)?
-                .is_some_and(|metadata| compiled.matches(&metadata));
+                .described(point)?
+                .is_some_and(|(metadata, times)| condition.compiled.matches_with(&metadata, &times));
             if !matches {
                 points.remove(point.0);
             }
@@ -125,7 +184,7 @@ impl Snapshot<'_> {
     fn look_at_all(&self, filter: &CompiledFilter, hidden: &RoaringBitmap) -> Result<RoaringBitmap> {
         let mut points = RoaringBitmap::new();
         self.read.records(self.namespace.scope_id)?.visit(|point, record| {
-            if !hidden.contains(point.0) && filter.matches(&self.metadata(point, &record)?) {
+            if !hidden.contains(point.0) && filter.matches_with(&self.metadata(point, &record)?, &record.times()) {
                 points.insert(point.0);
             }
             Ok(())
@@ -134,20 +193,20 @@ impl Snapshot<'_> {
     }
 
     /// How many entries match at `now`, in milliseconds since 1970.
-    pub(crate) fn count_matching(&self, filter: &Filter, now: i64) -> Result<u64> {
-        Ok(self.candidates(filter, &self.state.hidden(now))?.len())
+    pub(crate) fn count_matching(&self, condition: &Condition, now: i64) -> Result<u64> {
+        Ok(self.candidates(condition, &self.state.hidden(now))?.len())
     }
 
     /// Entries that match, in the order of their ids.
     pub(crate) fn list_matching(
         &self,
         scope: &StateScope,
-        filter: &Filter,
+        condition: &Condition,
         after: Option<&str>,
         limit: usize,
         now: i64,
     ) -> Result<Vec<VectorEntry>> {
-        let points = self.candidates(filter, &self.state.hidden(now))?;
+        let points = self.candidates(condition, &self.state.hidden(now))?;
         let records = self.read.records(self.namespace.scope_id)?;
         let mut entries = Vec::new();
         self.read.visit_ids(self.namespace.scope_id, after, |id, point| {
@@ -160,23 +219,29 @@ impl Snapshot<'_> {
     }
 
     /// The ids of all entries that match, in the order of their points.
-    pub(crate) fn ids_matching(&self, filter: &Filter, now: i64) -> Result<Vec<String>> {
-        let points = self.candidates(filter, &self.state.hidden(now))?;
+    pub(crate) fn ids_matching(&self, condition: &Condition, now: i64) -> Result<Vec<String>> {
+        let points = self.candidates(condition, &self.state.hidden(now))?;
         let records = self.read.records(self.namespace.scope_id)?;
         points.iter().map(|point| Ok(records.get(PointId(point))?.id)).collect()
     }
 
     /// The values of a field among the entries that match, most frequent first.
-    pub(crate) fn facet(&self, field: &FieldPath, filter: &Filter, limit: usize, now: i64) -> Result<Vec<FacetValue>> {
+    pub(crate) fn facet(
+        &self,
+        field: &FieldPath,
+        condition: &Condition,
+        limit: usize,
+        now: i64,
+    ) -> Result<Vec<FacetValue>> {
         let hidden = self.state.hidden(now);
-        let points = self.candidates(filter, &hidden)?;
+        let points = self.candidates(condition, &hidden)?;
         let known = self.state.metadata.as_ref();
         if let Some(counts) = known.and_then(|index| index.facet(field, Some(&points), limit)) {
             return Ok(counts);
         }
         let mut counts: HashMap<Scalar, u64> = HashMap::new();
         for point in points.iter().map(PointId) {
-            if let Some(metadata) = self.metadata_of(point)? {
+            if let Some((metadata, _)) = self.described(point)? {
                 FacetValue::count(field, &metadata, &mut counts);
             }
         }
@@ -187,12 +252,20 @@ impl Snapshot<'_> {
         point.0 < self.state.next_point && !self.state.dead.contains(point.0)
     }
 
-    /// The metadata of a point, if it lives.
-    fn metadata_of(&self, point: PointId) -> Result<Option<llmspell_core::Metadata>> {
+    /// Metadata and times of a point, if it lives.
+    fn described(&self, point: PointId) -> Result<Option<(Metadata, EntryTimes)>> {
         if !self.is_living(point) {
             return Ok(None);
         }
         let record = self.read.records(self.namespace.scope_id)?.get(point)?;
-        self.metadata(point, &record).map(Some)
+        Ok(Some((self.metadata(point, &record)?, record.times())))
+    }
+
+    /// Bytes of the metadata of entries that have expired at `now`, in milliseconds since 1970, and are not purged yet.
+    pub(crate) fn expired_metadata_bytes(&self, now: i64) -> Result<u64> {
+        let records = self.read.records(self.namespace.scope_id)?;
+        let expired = self.state.expiries.expired(now);
+        let bytes = |point| Ok(records.get(PointId(point))?.metadata.len() as u64);
+        expired.iter().map(bytes).sum()
     }
 }

@@ -9,6 +9,7 @@
 //! | `indexed.rs` | which are, by the graph and a scan of the tail?          |
 //! | `filtered.rs` | which are, among those that a filter lets through?      |
 //! | `metadata.rs` | which match a filter?                                  |
+//! | `ranking.rs` | in which order do they come?                             |
 //! | `plan.rs` | … and by which way are they found?                          |
 //! | `trace.rs` | what was done by a search?                                 |
 //! | `tail.rs` | which vectors are compared by a scan?                       |
@@ -17,6 +18,7 @@ mod filtered;
 mod indexed;
 mod metadata;
 mod plan;
+mod ranking;
 mod tail;
 mod trace;
 
@@ -37,7 +39,8 @@ use crate::registry::Space;
 use crate::slots::{SlotStore, SlotView, Waiting};
 use crate::truth::{Read, Truth};
 use indexed::{Indexed, Miss};
-pub(crate) use metadata::index_metadata;
+pub(crate) use metadata::{Condition, index_metadata};
+use ranking::Ranking;
 use tail::Tail;
 pub(crate) use trace::Trace;
 
@@ -67,7 +70,8 @@ fn index_for<'s>(query: &VectorQuery, state: &'s State) -> Option<&'s Index> {
 
 /// Whether a search costs less than a change of threads or little more, and probably has nothing to read from the disk.
 pub(crate) fn is_cheap(query: &VectorQuery, space: &Space, namespace: &Namespace, is_durable: bool) -> bool {
-    if query.filter.is_some() {
+    let has_filter = query.filter.is_some() || query.event_time.is_some() || query.ingested.is_some();
+    if has_filter || query.recency.is_some() {
         return false;
     }
     let state = namespace.state();
@@ -89,21 +93,37 @@ pub(crate) fn search(
     (now, waiting): (i64, Waiting),
     trace: &mut Trace<'_>,
 ) -> Result<Answer> {
+    let ranking = Ranking::new(query, now);
     trace.plan.k = query.k;
-    if let Some(filter) = &query.filter {
+    let longer;
+    let query = if ranking.shortlist() == query.k {
+        query
+    } else {
+        longer = VectorQuery::clone(query).with_k(ranking.shortlist());
+        &longer
+    };
+    if let Some(filter) = query.whole_filter() {
         if waiting == Waiting::Never {
             return Ok(Answer::WouldWait);
         }
-        index_metadata(truth, space, namespace)?;
+        let condition = Condition::new(&filter, space.dates())?;
+        index_metadata(truth, space, namespace, &condition)?;
         let found = match Snapshot::take(truth, &space.slots, namespace)? {
-            Some(snapshot) => snapshot.search_filtered(space, query, filter, now, trace)?,
+            Some(snapshot) => snapshot.search_filtered(space, (query, ranking), &condition, now, trace)?,
             None => Vec::new(),
         };
         return Ok(Answer::Found(found));
     }
     let state = namespace.state();
     if let Some(index) = index_for(query, &state) {
-        match search_index(truth, (space, namespace), &state, query, (now, waiting), trace) {
+        match search_index(
+            truth,
+            (space, namespace),
+            &state,
+            (query, ranking),
+            (now, waiting),
+            trace,
+        ) {
             Ok(found) => return Ok(Answer::Found(found)),
             Err(Miss::WouldWait) => return Ok(Answer::WouldWait),
             Err(miss) => fall_back(miss, space, index, query)?,
@@ -119,7 +139,7 @@ pub(crate) fn search(
             let hidden = snapshot.state.hidden(now);
             trace.plan.live = snapshot.state.visible_count(now);
             trace.plan.matching = trace.plan.live;
-            let found = snapshot.scan(query, space.metric, &hidden, None, trace)?;
+            let found = snapshot.scan((query, ranking), space.metric, &hidden, None, trace)?;
             Ok(Answer::Found(found))
         }
         None => Ok(Answer::Found(Vec::new())),
@@ -143,17 +163,17 @@ fn search_index(
     truth: &Truth,
     (space, namespace): (&Space, &Namespace),
     state: &Arc<State>,
-    query: &VectorQuery,
+    (query, ranking): (&VectorQuery, Ranking),
     (now, waiting): (i64, Waiting),
     trace: &mut Trace<'_>,
 ) -> Result<Vec<VectorResult>, Miss> {
     let mut scratch = space.take_scratch();
     let found = (|| {
-        if !query.include_metadata {
+        if !query.include_metadata && !ranking.needs_times() {
             // After the state: it must reach every slot that the state names.
             let view = space.slots.view();
             let index = index_for(query, state).ok_or(Miss::Exhausted)?;
-            let search = indexed(space, namespace, (state, index, &view), query, now, waiting);
+            let search = indexed(space, namespace, (state, index, &view), (query, ranking), now, waiting);
             let hits = search.find(&mut scratch, trace)?;
             trace.stage("search");
             if search.knows_ids(&hits) {
@@ -168,8 +188,9 @@ fn search_index(
             return Ok(Vec::new());
         };
         let index = index_for(query, &state).ok_or(Miss::Exhausted)?;
-        let search = indexed(space, namespace, (&state, index, &view), query, now, waiting);
+        let search = indexed(space, namespace, (&state, index, &view), (query, ranking), now, waiting);
         let hits = search.find(&mut scratch, trace)?;
+        ranking.note(trace, query.k, hits.len());
         trace.stage("search");
         search.resolve_by(&read, &hits, &mut scratch)
     })();
@@ -182,7 +203,7 @@ fn indexed<'a>(
     space: &'a Space,
     namespace: &'a Namespace,
     (state, index, view): (&'a State, &'a Index, &'a Arc<SlotView>),
-    query: &'a VectorQuery,
+    (query, ranking): (&'a VectorQuery, Ranking),
     now: i64,
     waiting: Waiting,
 ) -> Indexed<'a> {
@@ -193,11 +214,15 @@ fn indexed<'a>(
         index,
         view,
         query,
+        ranking,
         metric: space.metric,
         now,
         waiting,
     }
 }
+
+/// A result, its point and its record.
+type Found = (VectorResult, (PointId, Record));
 
 /// One committed state of a namespace, with everything to read it.
 pub(crate) struct Snapshot<'a> {
@@ -244,7 +269,7 @@ impl<'a> Snapshot<'a> {
     /// The answer to a valid query, by comparing everything that may match: what is not hidden, or the candidates.
     fn scan(
         &self,
-        query: &VectorQuery,
+        (query, ranking): (&VectorQuery, Ranking),
         metric: DistanceMetric,
         hidden: &RoaringBitmap,
         candidates: Option<&RoaringBitmap>,
@@ -271,39 +296,53 @@ impl<'a> Snapshot<'a> {
             hidden,
             candidates,
         };
-        let mut neighbors = tail.nearest(&distance, query.k);
-        if let Some(threshold) = query.threshold {
-            neighbors.retain(|neighbor| metric.score(neighbor.distance) >= threshold);
-        }
-        trace.stage("search");
-        let found = self.resolve(neighbors, query, metric);
+        let mut shortlist = query.k;
+        let best = loop {
+            let mut neighbors = tail.nearest(&distance, shortlist);
+            let is_all = neighbors.len() < shortlist;
+            let farthest = neighbors.last().map_or(0.0, |last| metric.score(last.distance));
+            if let Some(threshold) = query.threshold {
+                neighbors.retain(|neighbor| metric.score(neighbor.distance) >= threshold);
+            }
+            trace.stage("search");
+            ranking.note(trace, shortlist, neighbors.len());
+            let best = self.best(&neighbors, ranking, metric)?;
+            let is_below = query.threshold.is_some_and(|threshold| farthest < threshold);
+            if is_all || is_below || ranking.is_settled(&best, farthest) {
+                break best;
+            }
+            shortlist = shortlist.saturating_mul(4);
+        };
+        let found = self.resolve(best, query);
         trace.stage("resolve");
         found
     }
 
-    /// Ids, scores and fields of the best `k` of what was found; equal distances by id.
-    fn resolve(
-        &self,
-        neighbors: Vec<Neighbor>,
-        query: &VectorQuery,
-        metric: DistanceMetric,
-    ) -> Result<Vec<VectorResult>> {
+    /// Ids and scores of the best of what was found, in their order.
+    fn best(&self, neighbors: &[Neighbor], ranking: Ranking, metric: DistanceMetric) -> Result<Vec<Found>> {
         let records = self.read.records(self.namespace.scope_id)?;
-        let mut found = neighbors
-            .into_iter()
-            .map(|neighbor| Ok((neighbor.distance, neighbor.point, records.get(neighbor.point)?)))
-            .collect::<Result<Vec<_>>>()?;
-        found.sort_by(|(a, _, a_record), (b, _, b_record)| a.total_cmp(b).then_with(|| a_record.id.cmp(&b_record.id)));
-        found.truncate(query.k);
+        let found = |neighbor: &Neighbor| {
+            let record = records.get(neighbor.point)?;
+            let score = metric.score(neighbor.distance);
+            let mut result = VectorResult::new(record.id.clone(), score, neighbor.distance);
+            ranking.age(&mut result, &record.times());
+            Ok((result, (neighbor.point, record)))
+        };
+        let mut found = neighbors.iter().map(found).collect::<Result<Vec<_>>>()?;
+        ranking.keep_best(&mut found);
+        Ok(found)
+    }
+
+    /// With what the query wants to know of them.
+    fn resolve(&self, found: Vec<Found>, query: &VectorQuery) -> Result<Vec<VectorResult>> {
         found
             .into_iter()
-            .map(|(distance, point, record)| {
+            .map(|(mut result, (point, record))| {
                 let vector = self.vector(point, &record)?;
                 let metadata = query
                     .include_metadata
                     .then(|| self.metadata(point, &record))
                     .transpose()?;
-                let mut result = VectorResult::new(record.id, metric.score(distance), distance);
                 result.metadata = metadata;
                 result.vector = query.include_vectors.then(|| vector.to_vec());
                 Ok(result)

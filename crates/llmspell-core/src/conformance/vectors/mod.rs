@@ -5,6 +5,7 @@
 //! | `writes.rs`     | is what was written there, once, with its times?          |
 //! | `search.rs`     | are the nearest found, in order, with the right scores?   |
 //! | `filters.rs`    | do filter and threshold decide before the best are taken? |
+//! | `times.rs`      | do the times of entries decide what is found, and recency in which order? |
 //! | `deletes.rs`    | is what was deleted gone?                                 |
 //! | `expiry.rs`     | does what has expired exist no more?                      |
 //! | `listing.rs`    | do lists, scopes and statistics tell the truth?           |
@@ -26,6 +27,7 @@ mod reopen;
 mod scopes;
 mod search;
 mod several_scopes;
+mod times;
 mod writes;
 
 use std::sync::Arc;
@@ -47,6 +49,7 @@ pub use reopen::*;
 pub use scopes::*;
 pub use search::*;
 pub use several_scopes::*;
+pub use times::*;
 pub use writes::*;
 
 /// Dimension of the stores that the promises take, unless they say otherwise.
@@ -116,6 +119,11 @@ pub async fn check_all_with(
         a_plan_tells_what_is_there,
         filters_match_like_their_definition,
         what_matches_is_counted_listed_and_deleted_alike,
+        times_are_filtered_like_their_definition,
+        ranges_of_times_include_their_beginning_and_not_their_end,
+        the_time_of_the_last_change_changes_with_the_metadata,
+        most_recent_of_several_scopes_share_one_top_k,
+        equal_recency_scores_are_ordered_by_distance_and_id,
         a_threshold_is_an_inclusive_lower_bound,
         a_deleted_entry_is_gone_and_its_id_free,
         a_delete_counts_what_was_there,
@@ -149,6 +157,7 @@ pub async fn check_all_with(
         an_exact_search_agrees_with_arithmetic,
         scores_follow_from_distances_and_stay_in_range,
         only_cosine_refuses_a_zero_vector,
+        recency_ranks_all_that_match_by_score_and_age,
     );
     {
         let _name = Promise("a handle for one scope touches no other");

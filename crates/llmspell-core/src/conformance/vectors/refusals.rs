@@ -92,6 +92,7 @@ pub async fn a_bad_query_is_refused(store: &dyn VectorStorage) {
     let with = |vector: Vec<f32>| VectorQuery::new(vector, 1);
     let fine = |k| exact([1.0; 3], k);
     let deep = (0..40).fold(Filter::eq("a", 1), |inner, _| Filter::not(inner));
+    let at = Timestamp::from_millis;
     let bad = [
         ("k = 0", fine(0)),
         ("k beyond the limit", fine(K_MAX + 1)),
@@ -105,6 +106,31 @@ pub async fn a_bad_query_is_refused(store: &dyn VectorStorage) {
         ("ef_search beyond the limit", fine(10).with_ef_search(EF_SEARCH_MAX + 1)),
         ("a threshold that is NaN", fine(10).with_threshold(f32::NAN)),
         ("a filter too deep", fine(10).with_filter(deep)),
+        (
+            "a time that is no moment",
+            fine(10).with_filter(Filter::gt("@event_time", "soon")),
+        ),
+        (
+            "a time that nobody has",
+            fine(10).with_filter(Filter::exists("@deleted_at")),
+        ),
+        (
+            "a range of event times that ends before it begins",
+            fine(10).with_event_time_range(at(2)..at(1)),
+        ),
+        (
+            "a range of creations that ends before it begins",
+            fine(10).with_ingested_range(at(2)..at(1)),
+        ),
+        ("no half-life", fine(10).with_recency(Duration::ZERO)),
+        (
+            "a half-life of less than a millisecond",
+            fine(10).with_recency(Duration::from_micros(999)),
+        ),
+        (
+            "a half-life beyond a century",
+            fine(10).with_recency(Duration::from_secs(101 * 366 * 86_400)),
+        ),
         ("a filter too wide", fine(10).with_filter(Filter::is_in("a", 0..70_000))),
         ("a filter without a field", fine(10).with_filter(Filter::eq("", 1))),
         ("a filter without conditions", fine(10).with_filter(Filter::all_of([]))),

@@ -6,6 +6,7 @@ use crate::filter::error::FilterProblem;
 use crate::filter::number::Number;
 use crate::filter::path::FieldPath;
 use crate::filter::scalar::Scalar;
+use crate::filter::times::OwnTime;
 
 /// Words that begin or join conditions or are values, and so name a field only in quotes.
 pub(super) fn is_reserved(word: &str) -> bool {
@@ -16,7 +17,7 @@ pub(super) fn is_reserved(word: &str) -> bool {
 
 /// Whether an unquoted field may begin with it.
 pub(super) fn is_key_start(character: char) -> bool {
-    character.is_alphabetic() || matches!(character, '_' | '$' | '@')
+    character.is_alphabetic() || matches!(character, '_' | '$')
 }
 
 /// Whether an unquoted key may go on with it.
@@ -47,6 +48,9 @@ impl<'a> Words<'a> {
     pub(super) fn field(&mut self) -> Result<(FieldPath, usize)> {
         self.skip_spaces();
         let start = self.at;
+        if self.rest().starts_with('@') {
+            return self.own_time().map(|path| (path, start));
+        }
         let is_quoted = self.rest().starts_with('"');
         if !is_quoted && (!self.rest().starts_with(is_key_start) || is_reserved(self.key_here())) {
             return Err(self.expected_with("a field", self.help_for_field()));
@@ -69,6 +73,19 @@ impl<'a> Words<'a> {
             }
             self.at += 1;
         }
+    }
+
+    /// The time of the entry that is named here.
+    fn own_time(&mut self) -> Result<FieldPath> {
+        let rest = self.rest();
+        let is_part = |character: char| is_key_character(character) || matches!(character, '.' | '"');
+        let name = &rest[..rest.find(|character| !is_part(character)).unwrap_or(rest.len())];
+        let time = OwnTime::named(name).map_err(|reason| {
+            let path = shortened(name);
+            self.problem(FilterProblem::BadPath { path, reason })
+        })?;
+        self.at += name.len();
+        Ok(time.into())
     }
 
     pub(super) fn value(&mut self) -> Result<(Scalar, usize)> {

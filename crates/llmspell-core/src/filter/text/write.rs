@@ -97,6 +97,9 @@ struct Field<'a>(&'a FieldPath);
 
 impl fmt::Display for Field<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.own_time().is_some() {
+            return write!(f, "{}", self.0);
+        }
         if self.0.keys().is_empty() {
             return write_quoted(f, &self.0.to_string());
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use llmspell_core::{CompiledFilter, OnExisting, StateScope, StorageError, Timestamp};
+use llmspell_core::{CompiledFilter, EntryTimes, OnExisting, StateScope, StorageError, Timestamp};
 use roaring::RoaringBitmap;
 
 use super::{Batch, Fail, changing, looking};
@@ -168,11 +168,15 @@ impl Batch<'_> {
         for (point, record) in &group.replaced {
             self.rows.remove_entry(scope_id, *point, record).map_err(changing)?;
         }
-        let removed = group.replaced.iter().map(|(point, record)| (*point, &*record.metadata));
-        let put = points
-            .iter()
-            .zip(&group.entries)
-            .map(|(point, (entry, _))| (*point, &*entry.metadata));
+        let removed = group.replaced.iter().map(|(point, record)| of_record(*point, record));
+        let put = points.iter().zip(&group.entries).map(|(point, (entry, created_at))| {
+            let times = EntryTimes {
+                event_time: entry.event_time,
+                created_at: Some(*created_at),
+                updated_at: Some(entry.updated_at),
+            };
+            (*point, &*entry.metadata, times)
+        });
         self.index_metadata(space, group.scope, removed, put);
         let generations = self.write_slots(space, group.scope, &points, &group.entries)?;
         for ((point, generation), (entry, created_at)) in points.iter().zip(generations).zip(&group.entries) {
@@ -275,8 +279,8 @@ impl Batch<'_> {
         &mut self,
         space: &Arc<Space>,
         scope: &StateScope,
-        removed: impl IntoIterator<Item = (PointId, &'m [u8])>,
-        put: impl IntoIterator<Item = (PointId, &'m [u8])>,
+        removed: impl IntoIterator<Item = Described<'m>>,
+        put: impl IntoIterator<Item = Described<'m>>,
     ) {
         let pending = self
             .pending
@@ -286,16 +290,16 @@ impl Batch<'_> {
             return;
         };
         let index = Arc::make_mut(index);
-        for (point, metadata) in removed {
+        for (point, metadata, times) in removed {
             match serde_json::from_slice(metadata) {
-                Ok(metadata) => index.remove(point.0, &metadata),
+                Ok(metadata) => index.remove_with_times(point.0, &metadata, &times),
                 // Damaged: what it had is not known.
                 Err(_) => index.remove_unknown(point.0),
             }
         }
-        for (point, metadata) in put {
+        for (point, metadata, times) in put {
             match serde_json::from_slice(metadata) {
-                Ok(metadata) => index.insert(point.0, &metadata),
+                Ok(metadata) => index.insert_with_times(point.0, &metadata, &times),
                 Err(_) => index.distrust(&[point.0].into_iter().collect()),
             }
         }
@@ -363,9 +367,10 @@ impl Batch<'_> {
             ..Op::default()
         };
         let scope_id = self.apply(space, scope, &op, now)?;
-        self.index_metadata(space, scope, [(point, &*record.metadata)], [(point, metadata)]);
+        let before = record.clone();
         record.metadata = metadata.to_vec();
         record.updated_at = Timestamp::from_millis(now);
+        self.index_metadata(space, scope, [of_record(point, &before)], [of_record(point, &record)]);
         self.rows
             .put_entry(space.id, scope_id, point, &record)
             .map_err(changing)
@@ -386,7 +391,8 @@ impl Batch<'_> {
             };
             if let Some(filter) = only {
                 let metadata = serde_json::from_slice(&record.metadata).map_err(|error| Fail::Request(error.into()))?;
-                if record.is_expired(Timestamp::from_millis(now)) || !filter.matches(&metadata) {
+                let matches = filter.matches_with(&metadata, &record.times());
+                if record.is_expired(Timestamp::from_millis(now)) || !matches {
                     continue;
                 }
             }
@@ -426,7 +432,7 @@ impl Batch<'_> {
             ..Op::default()
         };
         let scope_id = self.apply(space, scope, &op, now)?;
-        let removed = found.iter().map(|(point, record)| (*point, &*record.metadata));
+        let removed = found.iter().map(|(point, record)| of_record(*point, record));
         self.index_metadata(space, scope, removed, []);
         for (point, record) in found {
             self.rows.remove_entry(scope_id, *point, record).map_err(changing)?;
@@ -494,6 +500,13 @@ struct Group<'r> {
     scope: &'r StateScope,
     entries: Vec<(&'r PreparedEntry, Timestamp)>,
     replaced: Vec<(PointId, Record)>,
+}
+
+/// What the metadata index hears of a point: its metadata and its times.
+type Described<'r> = (PointId, &'r [u8], EntryTimes);
+
+fn of_record(point: PointId, record: &Record) -> Described<'_> {
+    (point, &record.metadata, record.times())
 }
 
 fn sum_bytes(lens: impl IntoIterator<Item = usize>) -> u32 {

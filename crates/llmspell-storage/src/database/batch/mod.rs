@@ -189,6 +189,12 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Records that it is `now`: after a restart it is no earlier.
+    pub(super) fn set_clock(&mut self, now: i64) {
+        self.head.clock_ms = self.head.clock_ms.max(now);
+        self.is_changed = true;
+    }
+
     /// Records that the transaction has something to make durable.
     pub(super) fn set_changed(&mut self) {
         self.is_changed = true;
