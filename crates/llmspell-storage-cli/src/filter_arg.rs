@@ -10,31 +10,46 @@ use crate::errors::{CliError, FILTER_HINT};
 #[derive(Debug, Args)]
 pub(crate) struct FilterArgs {
     /// Only entries whose metadata match: 'size > 100 and lang = "en"', FIELD=VALUE, or JSON; all of them, if several are
-    /// given
+    /// given; @event_time, @created_at and @updated_at are the times of entries
     #[arg(long = "filter", value_name = "FILTER")]
     filters: Vec<String>,
 }
 
 impl FilterArgs {
-    /// All conditions as one; none if there are none.
+    /// All conditions as one, before it is known which fields hold dates; none if there are none.
     pub(crate) fn filter(&self) -> Result<Option<Filter>, CliError> {
-        let filters = self.filters.iter().map(|text| parse(text));
+        let filters = self.filters.iter().map(|text| parse(text, None));
         let filters = filters.collect::<Result<Vec<_>, _>>()?;
         Ok((!filters.is_empty()).then(|| Filter::all_of(filters)))
+    }
+
+    /// That they are sound where these fields hold dates.
+    pub(crate) fn check(&self, dates: &DateFields) -> Result<(), CliError> {
+        self.filters
+            .iter()
+            .try_for_each(|text| parse(text, Some(dates)).map(drop))
     }
 }
 
 /// The JSON form, the text form, or `FIELD=VALUE` (the value as JSON if it is that, else as text) without spaces.
-fn parse(text: &str) -> Result<Filter, CliError> {
+fn parse(text: &str, dates: Option<&DateFields>) -> Result<Filter, CliError> {
+    let checked = |filter: Filter| match dates {
+        Some(dates) => filter.validate_with(dates).map(|()| filter),
+        None => Ok(filter),
+    };
     let invalid = |reason: String| CliError::Usage {
         message: format!("bad filter: {reason}"),
         hint: FILTER_HINT.into(),
     };
     if text.trim_start().starts_with('{') {
         let json = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
-        return Ok(Filter::from_json(&json).map_err(StorageError::from)?);
+        return Ok(Filter::from_json(&json).and_then(checked).map_err(StorageError::from)?);
     }
-    let error = match Filter::parse(text, &DateFields::none()) {
+    let read = match dates {
+        Some(dates) => Filter::parse(text, dates),
+        None => text.parse(),
+    };
+    let error = match read {
         Ok(filter) => return Ok(filter),
         Err(error) => error,
     };
@@ -47,7 +62,7 @@ fn parse(text: &str) -> Result<Filter, CliError> {
             };
             let filter = Filter::eq(field, value);
             filter.validate().map_err(StorageError::from)?;
-            Ok(filter)
+            Ok(checked(filter).map_err(StorageError::from)?)
         }
         _ => Err(StorageError::from(error).into()),
     }
@@ -58,7 +73,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_date_is_checked_once_the_fields_are_known() {
+        let dates = DateFields::of(["when"]).unwrap();
+        for text in [
+            "when > \"2026-01-01\"",
+            "when=2026-01-01",
+            r#"{"gt": {"field": "when", "value": "2026-01-01"}}"#,
+            "when between \"2026-01-01T05:00:00+06:00\" and \"2026-01-01\"",
+        ] {
+            parse(text, None).unwrap();
+            parse(text, Some(&dates)).unwrap();
+        }
+        for (text, place) in [
+            ("a = 1 and when > \"soon\"", "column 18"),
+            ("when=soon", "at /eq/value"),
+            (r#"{"gt": {"field": "when", "value": 5}}"#, "at /gt/value"),
+        ] {
+            parse(text, None).unwrap();
+            let error = parse(text, Some(&dates)).unwrap_err().to_string();
+            assert!(error.contains(place), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn a_filter_is_text_or_short_or_json() {
+        let parse = |text: &str| parse(text, None);
         assert_eq!(parse("lang=en").unwrap(), Filter::eq("lang", "en"));
         assert_eq!(parse("year=2026").unwrap(), Filter::eq("year", 2026));
         assert_eq!(parse("year=\"2026\"").unwrap(), Filter::eq("year", "2026"));

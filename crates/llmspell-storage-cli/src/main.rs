@@ -7,6 +7,7 @@
 //! | `args.rs`       | what can be asked, and with which words?                |
 //! | `scope_arg.rs`  | how is a scope written on a command line and in a file? |
 //! | `filter_arg.rs` | how is a filter written on a command line?               |
+//! | `time_arg.rs`   | how are moments and lengths of time written there?      |
 //! | `memory_arg.rs` | how is a memory tier written on a command line?          |
 //! | `session.rs`    | which database, space and scope is this call about?     |
 //! | `input/`        | how do vectors get in? JSONL, `.npy`, `.fvecs`          |
@@ -31,6 +32,7 @@ mod progress;
 mod random;
 mod scope_arg;
 mod session;
+mod time_arg;
 
 use std::process::ExitCode;
 

@@ -180,6 +180,100 @@ fn search_narrows_by_filter_and_threshold() {
 }
 
 #[test]
+fn search_narrows_by_times_and_ranks_by_age() {
+    let place = Workplace::new();
+    let rows = [
+        r#"{"id": "old", "vector": [1, 0], "event_time": "2020-01-01T00:00:00Z", "created_at": "2020-01-02T00:00:00Z"}"#,
+        r#"{"id": "new", "vector": [1, 0.5], "event_time": "2025-01-01T00:00:00Z", "created_at": "2025-01-02T00:00:00Z"}"#,
+        r#"{"id": "never", "vector": [1, 1], "created_at": "2022-01-01T00:00:00Z"}"#,
+    ];
+    let file = place.file("notes.jsonl", rows.join("\n"));
+    place.run(["import", path(&file)]).succeeds();
+    let search = |args: &[&'static str]| {
+        let all = ["--json", "search", "--vector", "-"].into_iter().chain(args.to_vec());
+        place.run_with_input(all, b"[1, 0]").succeeds().json()
+    };
+    let ids = |args: &[&'static str]| {
+        let found = search(args);
+        let ids = found.iter().map(|hit| hit["id"].as_str().unwrap().to_string());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&[]), ["old", "new", "never"]);
+    assert_eq!(ids(&["--event-from", "2020-01-01"]), ["old", "new"]);
+    assert_eq!(ids(&["--event-from", "2020-01-01T00:00:00.001Z"]), ["new"]);
+    assert_eq!(ids(&["--event-to", "1735689600000"]), ["old"]);
+    assert_eq!(
+        ids(&["--ingested-from", "2021-01-01", "--ingested-to", "2024-01-01"]),
+        ["never"]
+    );
+    assert_eq!(
+        ids(&["--filter", "not exists @event_time or @created_at < \"2021-01-01\""]),
+        ["old", "never"]
+    );
+    assert_eq!(ids(&["--recency", "365d"]), ["new", "never", "old"]);
+    let found = search(&["--recency", "365d", "-k", "1"]);
+    let (score, with_age) = (
+        found[0]["score"].as_f64().unwrap(),
+        found[0]["recency_score"].as_f64().unwrap(),
+    );
+    assert!(
+        (score - 0.894).abs() < 0.001 && with_age < score / 2.0 && with_age > 0.0,
+        "{found:?}"
+    );
+    let plan = search(&["--recency", "365d", "--explain"]);
+    assert_eq!(plan[0]["recency"]["half_life_ms"], 31_536_000_000_u64);
+    assert_eq!(plan[0]["recency"]["ranked"], 3);
+    let table = place
+        .run_with_input(["search", "--vector", "-", "--recency", "365d"], b"[1, 0]")
+        .succeeds();
+    assert!(table.stdout().contains("with age"), "{}", table.stdout());
+    for (bad, part) in [
+        (&["--recency", "0s"][..], "half-life in milliseconds is 0"),
+        (&["--recency", "soon"], "such as 7d"),
+        (&["--event-from", "yesterday"], "write a date such as"),
+        (&["--filter", "@deleted_at > 5"], "column 1: `@deleted_at` is no field"),
+        (&["--event-from", "2", "--event-to", "1"], "and ends before"),
+    ] {
+        let all = ["search", "--vector", "-"].into_iter().chain(bad.iter().copied());
+        place.run_with_input(all, b"[1, 0]").fails(64, part);
+    }
+}
+
+#[test]
+fn declared_dates_are_kept_and_used_by_filters() {
+    let place = Workplace::new();
+    let rows = [
+        r#"{"id": "a", "vector": [1, 0], "metadata": {"sent": "2026-01-01T05:00:00+06:00"}}"#,
+        r#"{"id": "b", "vector": [0, 1], "metadata": {"sent": "2026-01-01T00:30:00Z"}}"#,
+    ];
+    let file = place.file("mails.jsonl", rows.join("\n"));
+    place.run(["import", path(&file), "--date-field", "sent"]).succeeds();
+    let count = |filter: &'static str| {
+        let count = place.run(["--json", "count", "--filter", filter]).succeeds().json();
+        count[0]["count"].as_u64().unwrap()
+    };
+    assert_eq!(count("sent < \"2026-01-01\""), 1);
+    assert_eq!(count("sent=2025-12-31T23:00:00Z"), 1);
+    let more = place.file(
+        "more.jsonl",
+        r#"{"id": "c", "vector": [1, 1], "metadata": {"sent": "2025-12-31T23:30:00-01:00"}}"#,
+    );
+    place.run(["import", path(&more), "--preset", "fast"]).succeeds();
+    assert_eq!(
+        count("sent >= \"2026-01-01T00:30:00Z\""),
+        2,
+        "an import that says nothing changes nothing"
+    );
+    place
+        .run(["count", "--filter", "exists sent and sent < \"soon\""])
+        .fails(64, "column 24: \"soon\" is no date");
+    place
+        .run(["import", path(&more), "--upsert", "--date-field", "other"])
+        .succeeds();
+    assert_eq!(count("sent < \"2026-01-01\""), 1, "strings from now on");
+}
+
+#[test]
 fn count_list_facet_and_delete_narrow_by_filter() {
     let place = Workplace::with_notes();
     let run = |args: &[&str]| {

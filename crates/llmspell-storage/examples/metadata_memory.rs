@@ -6,7 +6,9 @@
 
 use std::time::Instant;
 
-use llmspell_storage::{Filter, IndexType, Metadata, MetadataIndex, MetadataIndexConfig};
+use llmspell_storage::{
+    EntryTimes, Filter, IndexType, Metadata, MetadataIndex, MetadataIndexConfig, OwnTime, Timestamp,
+};
 use serde_json::json;
 
 const FIELDS: [&str; 7] = ["section", "lang", "tags", "size", "created", "draft", "title"];
@@ -62,6 +64,18 @@ fn main() -> anyhow::Result<()> {
         println!("{took:>10.1?} for {expected:>7}: {text}");
     }
 
+    let start = Instant::now();
+    let times = [OwnTime::Event, OwnTime::Created];
+    let mut timed = index.clone();
+    times.into_iter().for_each(|time| timed.index_time(time));
+    (0..entries).for_each(|point| timed.fill_times(point, &times_of(point)));
+    let took = start.elapsed();
+    for time in times {
+        let bytes = timed.field_bytes(&time.into()).unwrap_or(0);
+        println!("{:>12} {:6.2} bytes per entry", time.name(), per_entry(bytes));
+    }
+    println!("{took:.1?} to index both times of all");
+
     let mut copy = index.clone();
     let start = Instant::now();
     for point in entries..entries + 1_000 {
@@ -71,6 +85,18 @@ fn main() -> anyhow::Result<()> {
     }
     println!("{:.1?} per insert into a shared index", start.elapsed() / 1_000);
     Ok(())
+}
+
+/// An event at some millisecond of a year; created in batches of 1,000.
+fn times_of(number: u32) -> EntryTimes {
+    let event = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) % (365 * 86_400_000);
+    EntryTimes {
+        event_time: Some(Timestamp::from_millis(1_735_689_600_000 + event as i64)),
+        created_at: Some(Timestamp::from_millis(
+            1_795_341_600_000 + i64::from(number / 1_000) * 137,
+        )),
+        updated_at: None,
+    }
 }
 
 /// Two strings of few values, tags, an integer, a date, a boolean, and a text of eight words of a natural distribution.

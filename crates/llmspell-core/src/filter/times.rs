@@ -91,11 +91,10 @@ impl EntryTimes {
     /// in the future has no age.
     #[must_use]
     pub fn age_ms(&self, now: Timestamp) -> u64 {
-        let Some(since) = self.event_time.or(self.created_at) else {
-            return 0;
-        };
-        let age = i128::from(now.as_millis()) - i128::from(since.as_millis());
-        u64::try_from(age.max(0)).expect("moments are at most 2^64 ms apart")
+        match self.event_time.or(self.created_at) {
+            Some(since) if since < now => now.as_millis().abs_diff(since.as_millis()),
+            _ => 0,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use llmspell_core::{EntryTimes, FieldPath, Filter, Metadata, OwnTime, Scalar};
+use llmspell_core::{EntryTimes, FieldPath, Filter, Metadata, OwnTime, Scalar, Timestamp};
 use serde_json::{Value, json};
 
 /// `when` is the only field that holds dates.
@@ -61,7 +61,7 @@ fn time_of(times: &EntryTimes, time: OwnTime) -> Option<i64> {
         OwnTime::Updated => times.updated_at,
         _ => panic!("a time that this evaluator does not know: {time:?}"),
     };
-    moment.map(|moment| moment.as_millis())
+    moment.map(Timestamp::as_millis)
 }
 
 fn is_date(field: &FieldPath) -> bool {

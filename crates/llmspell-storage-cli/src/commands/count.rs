@@ -21,6 +21,7 @@ pub(crate) async fn run(args: CountArgs, session: &Session<'_>, output: &mut Out
     let database = session.open_existing().await?;
     let scope = session.scope();
     let store = session.vectors(&database).await?;
+    args.filters.check(store.config().date_fields())?;
     let count = match &filter {
         Some(filter) => store.count_matching(&scope, filter).await?,
         None => store.count(&scope).await?,

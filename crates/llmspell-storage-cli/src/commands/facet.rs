@@ -29,6 +29,7 @@ pub(crate) async fn run(args: FacetArgs, session: &Session<'_>, output: &mut Out
     let filter = args.filters.filter()?.unwrap_or_else(Filter::all);
     let database = session.open_existing().await?;
     let store = session.vectors(&database).await?;
+    args.filters.check(store.config().date_fields())?;
     let field = FieldPath::from(args.field);
     let values = store.facet(&session.scope(), &field, &filter, args.limit).await?;
     let mut lines = table(["entries", "value"]);

@@ -38,6 +38,7 @@ Examples:
   llmspell-storage --db memory.db import dump.jsonl --field vector=emb --field metadata=payload
   llmspell-storage --db memory.db import vectors.npy --metadata rows.jsonl --metric euclidean
   llmspell-storage --db memory.db import big.jsonl --skip-invalid rejected.jsonl
+  llmspell-storage --db memory.db import mails.jsonl --date-field sent --date-field meta.read
   llmspell-storage --db memory.db import big.jsonl --resume"#;
 
 /// Load vectors from JSONL, .npy or .fvecs
@@ -91,6 +92,11 @@ pub(crate) struct ImportArgs {
     /// Settings of the index [default: those of the space, else balanced]
     #[arg(long, value_enum)]
     preset: Option<Preset>,
+
+    /// This field of the metadata holds RFC 3339 dates, and filters compare moments; may be given several times, and
+    /// replaces those that the space had [default: those of the space, else none]
+    #[arg(long = "date-field", value_name = "FIELD")]
+    date_fields: Vec<String>,
 
     /// What of the index is kept in RAM [default: that of the space, else balanced]
     #[arg(long, value_enum)]
@@ -296,6 +302,11 @@ impl Import<'_> {
             (None, None) => config.memory(),
         };
         let config = config.with_memory(memory);
+        let config = match (&*self.args.date_fields, &existing) {
+            ([], None) => config,
+            ([], Some(store)) => config.with_date_fields(store.config().date_fields().iter().cloned()),
+            (fields, _) => config.with_date_fields(fields),
+        };
         // A first row of another dimension than the space has is a bad row, not a reason to give up.
         let dim = existing.map_or(dim, |store| store.dim());
         Ok(self.database.vectors(self.space, dim, config).await?)

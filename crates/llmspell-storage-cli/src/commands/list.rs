@@ -42,6 +42,7 @@ pub(crate) async fn run(args: ListArgs, session: &Session<'_>, output: &mut Outp
     let filter = args.filters.filter()?;
     let database = session.open_existing().await?;
     let store = session.vectors(&database).await?;
+    args.filters.check(store.config().date_fields())?;
     let scope = session.scope();
     let mut left = if args.all { usize::MAX } else { args.limit };
     let mut after = args.after;

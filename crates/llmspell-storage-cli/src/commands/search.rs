@@ -1,10 +1,11 @@
 //! `search`: what is nearest?
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use llmspell_storage::limits::K_MAX;
-use llmspell_storage::{HNSWVectorStorage, StateScope, StorageError, VectorQuery, VectorStorage};
+use llmspell_storage::{HNSWVectorStorage, StateScope, StorageError, TimeRange, Timestamp, VectorQuery, VectorStorage};
 use serde_json::json;
 
 use super::entry_view::summary;
@@ -14,6 +15,7 @@ use crate::input::Source;
 use crate::input::npy::NpyReader;
 use crate::output::{Output, number_cell, one_line, row, table, text_cell};
 use crate::session::Session;
+use crate::time_arg::{parse_duration, parse_moment};
 
 const AFTER_HELP: &str = r#"Examples:
   llmspell-storage --db memory.db --scope user:ada search --vector question.npy -k 5
@@ -21,6 +23,7 @@ const AFTER_HELP: &str = r#"Examples:
   llmspell-storage --db memory.db search --like note-7 --filter lang=en --filter year=2026
   llmspell-storage --db memory.db search --vector question.npy --scope session:s-17 --scope user:ada --scope global
   llmspell-storage --db memory.db search --like note-7 --filter lang=en --explain
+  llmspell-storage --db memory.db search --like note-7 --recency 7d --event-from 2026-11-01
   llmspell-storage --db memory.db search --like note-7 \
     --filter '{"in": {"field": "lang", "values": ["en", "de"]}}'"#;
 
@@ -47,6 +50,26 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
     threshold: Option<f32>,
 
+    /// Rank by score and age: half of a score is left after this time, such as 7d, 12h or 30min
+    #[arg(long, value_name = "HALF-LIFE", value_parser = parse_duration)]
+    recency: Option<Duration>,
+
+    /// Only entries whose event time is this or later: a date, or milliseconds since 1970
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_negative_numbers = true)]
+    event_from: Option<Timestamp>,
+
+    /// Only entries whose event time is earlier than this
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_negative_numbers = true)]
+    event_to: Option<Timestamp>,
+
+    /// Only entries that were first stored then or later
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_negative_numbers = true)]
+    ingested_from: Option<Timestamp>,
+
+    /// Only entries that were first stored earlier than this
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_negative_numbers = true)]
+    ingested_to: Option<Timestamp>,
+
     /// Width of the beam; wider finds more of the true neighbors
     #[arg(long, value_name = "COUNT")]
     ef: Option<usize>,
@@ -69,6 +92,7 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     let given = args.vector.as_deref().map(read_vector).transpose()?;
     let database = session.open_existing().await?;
     let store = session.vectors(&database).await?;
+    args.filters.check(store.config().date_fields())?;
     let scopes = session.named_scopes();
     let has_several = scopes.len() > 1;
     let (vector, like, k) = match (given, &args.like) {
@@ -91,6 +115,9 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     query.threshold = args.threshold;
     query.ef_search = args.ef.map(|ef| if ef == args.k { k } else { ef });
     query.filter = filter;
+    query.recency = args.recency;
+    query.event_time = range(args.event_from, args.event_to);
+    query.ingested = range(args.ingested_from, args.ingested_to);
 
     if args.explain {
         let plan = store.explain(&query).await?;
@@ -104,6 +131,9 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     results.truncate(args.k);
 
     let mut titles = vec!["", "id", "score", "metadata"];
+    if args.recency.is_some() {
+        titles.insert(3, "with age");
+    }
     if has_several {
         titles.insert(1, "scope");
     }
@@ -119,11 +149,14 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
         output.object(&object)?;
         let fields = result.metadata.as_ref().map(summary).unwrap_or_default();
         let scope = scope.map(|scope| text_cell(one_line(&scope, 40)));
-        let cells = [number_cell(rank)].into_iter().chain(scope).chain([
-            text_cell(one_line(&result.id, 40)),
-            number_cell(format!("{:.4}", result.score)),
-            text_cell(one_line(&fields, 120)),
-        ]);
+        let score_cell = |score: f32| number_cell(format!("{score:.4}"));
+        let found = [text_cell(one_line(&result.id, 40)), score_cell(result.score)];
+        let cells = [number_cell(rank)]
+            .into_iter()
+            .chain(scope)
+            .chain(found)
+            .chain(result.recency_score.map(score_cell))
+            .chain([text_cell(one_line(&fields, 120))]);
         lines.add_row(row(cells));
     }
     if results.is_empty() {
@@ -132,6 +165,11 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
         output.table(lines)?;
     }
     Ok(())
+}
+
+/// A range that begins or ends, or does both; none if it does neither.
+fn range(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<TimeRange> {
+    (from.is_some() || to.is_some()).then_some(TimeRange { from, to })
 }
 
 /// The vector of an entry, and the scope that it is in: the first one of `--scope` that has the id.

@@ -270,6 +270,35 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_does_not_lose_the_times_that_were_indexed_meanwhile() {
+        use llmspell_core::OwnTime;
+        let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
+        namespace.publish(three_points(), RoaringBitmap::new(), &RoaringBitmap::new());
+        let mut index = MetadataIndex::new(crate::MetadataIndexConfig::default());
+        (0..3).for_each(|point| index.insert(point, &Default::default()));
+        namespace.publish_metadata(index.clone());
+
+        let mut pending = (*namespace.state()).clone();
+        let op = Op {
+            put: changes(&[3]),
+            ..Op::default()
+        };
+        pending.apply(Lsn(2), &op);
+        index.index_time(OwnTime::Event);
+        namespace.publish_metadata(index);
+        namespace.publish(pending, RoaringBitmap::new(), &RoaringBitmap::from([3]));
+
+        let state = namespace.state();
+        let known = state.metadata.as_ref().unwrap();
+        assert!(known.has_time(OwnTime::Event));
+        assert_eq!(
+            (known.points().len(), known.distrusted_count()),
+            (4, 1),
+            "3 is looked at"
+        );
+    }
+
+    #[test]
     fn a_dropped_scope_gets_no_index_any_more() {
         let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
         namespace.publish(three_points(), RoaringBitmap::new(), &RoaringBitmap::new());

@@ -99,7 +99,7 @@ pub(crate) fn search(
     let query = if ranking.shortlist() == query.k {
         query
     } else {
-        longer = VectorQuery::clone(query).with_k(ranking.shortlist());
+        longer = query.clone().with_k(ranking.shortlist());
         &longer
     };
     if let Some(filter) = query.whole_filter() {
