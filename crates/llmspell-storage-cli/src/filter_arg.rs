@@ -10,7 +10,7 @@ use crate::errors::{CliError, FILTER_HINT};
 #[derive(Debug, Args)]
 pub(crate) struct FilterArgs {
     /// Only entries whose metadata match: 'size > 100 and lang = "en"', FIELD=VALUE, or JSON; all of them, if several are
-    /// given; @event_time, @created_at and @updated_at are the times of entries
+    /// given; `@event_time`, `@created_at` and `@updated_at` are the times of entries
     #[arg(long = "filter", value_name = "FILTER")]
     filters: Vec<String>,
 }

@@ -35,10 +35,13 @@ async fn open(dir: &Path) -> (Database, HNSWVectorStorage) {
     (database, vectors)
 }
 
+/// A number, and when it happened, was created and changed, in milliseconds.
+type Row = (u8, Option<i64>, Option<i64>, Option<i64>);
+
 /// What happens to a scope.
 #[derive(Debug, Clone)]
 enum Step {
-    Upsert(Vec<(u8, Option<i64>, Option<i64>, Option<i64>)>),
+    Upsert(Vec<Row>),
     Update(u8),
     Delete(u8),
     Ask(String),
@@ -70,9 +73,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn entries(of: Vec<(u8, Option<i64>, Option<i64>, Option<i64>)>) -> Vec<VectorEntry> {
+fn entries(of: Vec<Row>) -> Vec<VectorEntry> {
     let mut seen = BTreeSet::new();
-    let entry = |(number, event, created, updated): (u8, Option<i64>, Option<i64>, Option<i64>)| {
+    let entry = |(number, event, created, updated): Row| {
         let mut entry = VectorEntry::new(format!("e{number:02}"), vec![1.0, f32::from(number)])
             .with_metadata(json!({"parity": number % 2}));
         entry.event_time = event.map(at);
