@@ -46,7 +46,7 @@ impl Handle {
         T: Send + 'static,
         F: FnOnce(&Snapshot<'_>, &Space) -> Result<T> + Send + 'static,
     {
-        self.read_after(scope, |_, _, _| Ok(()), read).await
+        self.read_after(scope, |_, _, _, _| Ok(()), read).await
     }
 
     /// [`read`](Self::read) for what asks a filter.
@@ -63,7 +63,7 @@ impl Handle {
     pub(super) async fn read_after<T, F>(
         &self,
         scope: &StateScope,
-        prepare: fn(&Truth, &Space, &Namespace) -> Result<()>,
+        prepare: fn(&Truth, &Space, &StateScope, &Namespace) -> Result<()>,
         read: F,
     ) -> Result<Option<T>>
     where
@@ -77,7 +77,7 @@ impl Handle {
                 let Some(namespace) = space.load(&shared.truth, &scope)? else {
                     return Ok(None);
                 };
-                prepare(&shared.truth, &space, &namespace)?;
+                prepare(&shared.truth, &space, &scope, &namespace)?;
                 let snapshot = Snapshot::take(&shared.truth, &space.slots, &namespace)?;
                 snapshot.map(|snapshot| read(&snapshot, &space)).transpose()
             })

@@ -9,35 +9,70 @@ use std::collections::HashMap;
 use super::Snapshot;
 use crate::ids::PointId;
 use crate::metadata_index::{MetadataIndex, MetadataIndexConfig};
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, State};
 use crate::registry::Space;
 use crate::truth::Truth;
 
 /// How often an index is brought up to what was committed while it was built. What is left then, filters look at.
 const CATCH_UPS_MAX: usize = 4;
+/// Living points from which on the indexer makes an index where there is no file of one: a filter would wait for it longer
+/// than for looking at all metadata itself.
+const BACKGROUND_POINTS_MIN: u64 = 16_384;
 /// How often a snapshot is taken until nothing was committed in between.
 const SNAPSHOTS_MAX: usize = 1_000;
 
-/// Builds the metadata index of a namespace that is large enough and has none. Commits go on meanwhile.
+/// Makes the metadata index of a namespace that a filter asks about, if it is large enough and has none. Where that takes
+/// long the indexer does it, and filters look at all metadata until then.
 ///
 /// # Errors
 ///
 /// `Data` or `Io` when the metadata cannot be read.
-pub(crate) fn index_metadata(truth: &Truth, space: &Space, namespace: &Namespace) -> Result<()> {
-    let is_due = || {
-        let state = namespace.state();
-        state.metadata.is_none() && !state.is_dropped && state.live_count() >= space.metadata_points_min()
-    };
-    if !is_due() {
+pub(crate) fn index_metadata(truth: &Truth, space: &Space, scope: &StateScope, namespace: &Namespace) -> Result<()> {
+    let state = namespace.state();
+    if !is_due(&state, space) {
+        return Ok(());
+    }
+    let is_saved = state.metadata_file.is_some() && !namespace.is_metadata_file_bad();
+    if !is_saved && state.live_count() >= BACKGROUND_POINTS_MIN {
+        space.queue.want_metadata((space.id, scope.clone()));
         return Ok(());
     }
     // Whoever comes second waits: looking at everything would take as long.
     let _turn = namespace.building_metadata.lock();
-    if !is_due() {
+    build_metadata(truth, space, namespace, &|| false)?;
+    // It may belong into a file.
+    space.note(scope, namespace);
+    Ok(())
+}
+
+/// Makes the metadata index of a namespace for the indexer, unless somebody is at it.
+///
+/// # Errors
+///
+/// `Data` or `Io` when the metadata cannot be read.
+pub(crate) fn index_metadata_in_background(
+    truth: &Truth,
+    space: &Space,
+    namespace: &Namespace,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<()> {
+    match namespace.building_metadata.try_lock() {
+        Some(_turn) => build_metadata(truth, space, namespace, is_cancelled),
+        None => Ok(()),
+    }
+}
+
+fn is_due(state: &State, space: &Space) -> bool {
+    state.metadata.is_none() && !state.is_dropped && state.live_count() >= space.metadata_points_min()
+}
+
+/// Commits go on meanwhile. The caller has the turn.
+fn build_metadata(truth: &Truth, space: &Space, namespace: &Namespace, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
+    if !is_due(&namespace.state(), space) {
         return Ok(());
     }
     namespace.watch_points();
-    let built = build(truth, space, namespace);
+    let built = build(truth, space, namespace, is_cancelled);
     if let Ok(Some(index)) = built {
         namespace.publish_metadata(index);
         return Ok(());
@@ -46,18 +81,24 @@ pub(crate) fn index_metadata(truth: &Truth, space: &Space, namespace: &Namespace
     built.map(drop)
 }
 
-/// An index of what is committed, but for the points that are watched when it returns; none if there is no peace.
-fn build(truth: &Truth, space: &Space, namespace: &Namespace) -> Result<Option<MetadataIndex>> {
-    let mut index = MetadataIndex::new(MetadataIndexConfig::default());
+/// An index of what is committed, but for the points that are watched when it returns; none if there is no peace, or it
+/// was cancelled.
+fn build(
+    truth: &Truth,
+    space: &Space,
+    namespace: &Namespace,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<Option<MetadataIndex>> {
     let Some((mut snapshot, _)) = snapshot_and_changes(truth, space, namespace)? else {
         return Ok(None);
     };
-    snapshot.read.records(namespace.scope_id)?.visit(|point, record| {
-        if snapshot.is_living(point) {
-            index.insert(point.0, &snapshot.metadata(point, &record)?);
-        }
-        Ok(())
-    })?;
+    let mut index = match snapshot.saved_index(space, is_cancelled)? {
+        Some(saved) => saved,
+        None => match snapshot.new_index(is_cancelled)? {
+            Some(index) => index,
+            None => return Ok(None),
+        },
+    };
     for _ in 0..CATCH_UPS_MAX {
         let Some((newer, changed)) = snapshot_and_changes(truth, space, namespace)? else {
             return Ok(None);
@@ -99,6 +140,50 @@ fn snapshot_and_changes<'a>(
 }
 
 impl Snapshot<'_> {
+    /// An index of all metadata; none if that was cancelled.
+    fn new_index(&self, is_cancelled: &dyn Fn() -> bool) -> Result<Option<MetadataIndex>> {
+        let mut index = MetadataIndex::new(MetadataIndexConfig::default());
+        let mut is_done = true;
+        self.read
+            .records(self.namespace.scope_id)?
+            .visit_while(|point, record| {
+                if self.is_living(point) {
+                    index.insert(point.0, &self.metadata(point, &record)?);
+                }
+                is_done = !is_cancelled();
+                Ok(is_done)
+            })?;
+        Ok(is_done.then_some(index))
+    }
+
+    /// The index that is in a file, with the metadata of the points that have changed since; none if there is none, or
+    /// at any doubt.
+    fn saved_index(&self, space: &Space, is_cancelled: &dyn Fn() -> bool) -> Result<Option<MetadataIndex>> {
+        let Some(file) = &self.state.metadata_file else {
+            return Ok(None);
+        };
+        let restored = match space.read_metadata(self.namespace.scope_id, file, is_cancelled) {
+            Ok(Some(restored)) => restored,
+            Ok(None) => return Ok(None),
+            Err(_) => {
+                self.namespace.set_metadata_file_bad(true);
+                return Ok(None);
+            }
+        };
+        let (mut index, living) = (restored.index, self.state.living());
+        let stale = restored.stale & &living;
+        let is_whole = index.points() | &stale == living && index.points().is_disjoint(&stale);
+        if !is_whole || !index.is_configured_as(&MetadataIndex::new(MetadataIndexConfig::default())) {
+            self.namespace.set_metadata_file_bad(true);
+            return Ok(None);
+        }
+        let records = self.read.records(self.namespace.scope_id)?;
+        for point in stale.iter().map(PointId) {
+            index.insert(point.0, &self.metadata(point, &records.get(point)?)?);
+        }
+        Ok(Some(index))
+    }
+
     /// The living points that are not hidden and whose metadata passes the filter.
     pub(super) fn candidates(&self, filter: &Filter, hidden: &RoaringBitmap) -> Result<RoaringBitmap> {
         let compiled = filter.compile(&DateFields::none())?;

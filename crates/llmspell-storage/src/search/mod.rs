@@ -37,7 +37,7 @@ use crate::registry::Space;
 use crate::slots::{SlotStore, SlotView, Waiting};
 use crate::truth::{Read, Truth};
 use indexed::{Indexed, Miss};
-pub(crate) use metadata::index_metadata;
+pub(crate) use metadata::{index_metadata, index_metadata_in_background};
 use tail::Tail;
 pub(crate) use trace::Trace;
 
@@ -94,7 +94,7 @@ pub(crate) fn search(
         if waiting == Waiting::Never {
             return Ok(Answer::WouldWait);
         }
-        index_metadata(truth, space, namespace)?;
+        index_metadata(truth, space, &query.scope, namespace)?;
         let found = match Snapshot::take(truth, &space.slots, namespace)? {
             Some(snapshot) => snapshot.search_filtered(space, query, filter, now, trace)?,
             None => Vec::new(),
