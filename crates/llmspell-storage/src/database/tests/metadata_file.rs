@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use llmspell_core::{Metadata, StateScope, VectorEntry, limits::PAGE_MAX};
 use proptest::prelude::*;
@@ -12,6 +13,9 @@ use crate::disk::sim::{Luck, SimDisk};
 use crate::disk::{Disk, DiskFile};
 use crate::index_files;
 use crate::truth::FIRST_SPACE;
+
+/// How long the indexer may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What happens to a database.
 #[derive(Debug, Clone)]
@@ -105,6 +109,15 @@ impl Run {
         names.iter().map(|name| format!("{dir}/{name}")).collect()
     }
 
+    /// The indexer may be writing one that nobody will name.
+    fn wait_for(&self, what: &str, is_so: impl Fn(&[String]) -> bool) {
+        let begun = Instant::now();
+        while !is_so(&self.files()) {
+            assert!(begun.elapsed() < PATIENCE, "{what}: {:?}", self.files());
+            std::thread::yield_now();
+        }
+    }
+
     fn run(&mut self, step: &Step) {
         match step {
             Step::Upsert(numbers, value) => self.upsert(numbers, *value),
@@ -126,7 +139,7 @@ impl Run {
             }
             Step::Replace(numbers) => {
                 block_on(self.store().vectors.delete_scope(&scope())).unwrap();
-                assert!(self.files().is_empty(), "the files of a dropped scope go with it");
+                self.wait_for("the files of a dropped scope go with it", <[String]>::is_empty);
                 self.model.clear();
                 self.upsert(numbers, 1);
             }
@@ -254,11 +267,7 @@ fn given_a_damaged_file_when_a_filter_asks_then_it_is_made_anew_at_the_next_chan
     );
 
     run.ask();
-    let begun = std::time::Instant::now();
-    while run.files().len() != 1 || run.files() == damaged {
-        assert!(begun.elapsed().as_secs() < 20, "{damaged:?} {:?}", run.files());
-        std::thread::yield_now();
-    }
+    run.wait_for("another file", |files| files.len() == 1 && files != damaged);
     run.run(&Step::Close);
     assert!(!namespace(run.store()).is_metadata_file_bad());
 }
