@@ -54,6 +54,7 @@ pub(crate) struct IndexQueue {
     /// Jobs that are queued or under way.
     urgent: AtomicUsize,
     is_stopping: AtomicBool,
+    is_metadata_wanted: AtomicBool,
     saves_when_stopped: AtomicBool,
 }
 
@@ -61,6 +62,8 @@ pub(crate) struct IndexQueue {
 struct State {
     noted: HashMap<Named, Instant>,
     jobs: VecDeque<IndexJob>,
+    /// Filters ask for an index of their metadata.
+    wanted: VecDeque<Named>,
     busy_with: Option<SpaceId>,
 }
 
@@ -68,6 +71,8 @@ struct State {
 #[derive(Debug)]
 pub(crate) enum Next {
     Job(IndexJob),
+    /// An index of the metadata is wanted.
+    Metadata(Named),
     Namespace(Named),
     Stop,
 }
@@ -78,11 +83,13 @@ impl Default for IndexQueue {
             state: Mutex::new(State {
                 noted: HashMap::new(),
                 jobs: VecDeque::new(),
+                wanted: VecDeque::new(),
                 busy_with: None,
             }),
             arrived: Condvar::new(),
             urgent: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
+            is_metadata_wanted: AtomicBool::new(false),
             saves_when_stopped: AtomicBool::new(false),
         }
     }
@@ -116,6 +123,31 @@ impl IndexQueue {
         self.arrived.notify_one();
     }
 
+    /// A filter asks for an index of the metadata of a namespace. It comes before everything else, in the midst of graphs
+    /// even: it takes less than they do, and filters look at all metadata until then.
+    pub(crate) fn want_metadata(&self, named: Named) {
+        let mut state = self.state.lock();
+        if self.is_stopping() || state.wanted.contains(&named) {
+            return;
+        }
+        state.wanted.push_back(named);
+        self.is_metadata_wanted.store(true, Ordering::Release);
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Which namespace [needs](Self::want_metadata) an index of its metadata next.
+    pub(crate) fn take_wanted_metadata(&self) -> Option<Named> {
+        if !self.is_metadata_wanted.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut state = self.state.lock();
+        let named = state.wanted.pop_front();
+        self.is_metadata_wanted
+            .store(!state.wanted.is_empty(), Ordering::Release);
+        named
+    }
+
     /// Queues work that somebody waits for. The job back if the queue has been stopped.
     pub(crate) fn submit(&self, job: IndexJob) -> Result<(), IndexJob> {
         let mut state = self.state.lock();
@@ -145,6 +177,7 @@ impl IndexQueue {
         self.is_stopping.store(true, Ordering::SeqCst);
         let jobs = std::mem::take(&mut state.jobs);
         state.noted.clear();
+        state.wanted.clear();
         drop(state);
         drop(jobs);
         self.arrived.notify_all();
@@ -183,6 +216,12 @@ impl IndexQueue {
             if self.is_stopping() {
                 return Next::Stop;
             }
+            if let Some(named) = state.wanted.pop_front() {
+                self.is_metadata_wanted
+                    .store(!state.wanted.is_empty(), Ordering::Release);
+                state.busy_with = Some(named.0);
+                return Next::Metadata(named);
+            }
             if let Some(job) = state.jobs.pop_front() {
                 return Next::Job(job);
             }
@@ -220,11 +259,18 @@ mod tests {
     }
 
     #[test]
-    fn jobs_come_before_namespaces_and_stopping_before_both() {
+    fn metadata_comes_before_jobs_jobs_before_namespaces_and_stopping_before_all() {
         let queue = IndexQueue::default();
         queue.note(SpaceId(1), &scope("a"), Due::Now);
         queue.submit(job(7)).unwrap();
         assert!(queue.is_urgent());
+        assert!(queue.take_wanted_metadata().is_none());
+        for name in ["b", "c", "b"] {
+            queue.want_metadata((SpaceId(2), scope(name)));
+        }
+        assert_eq!(queue.take_wanted_metadata(), Some((SpaceId(2), scope("b"))));
+        assert!(matches!(queue.next(), Next::Metadata((SpaceId(2), of)) if of == scope("c")));
+        assert!(queue.take_wanted_metadata().is_none(), "each once");
         assert!(matches!(queue.next(), Next::Job(job) if job.space == SpaceId(7)));
         queue.finished();
         assert!(!queue.is_urgent());

@@ -10,6 +10,9 @@ pub(crate) trait IndexEngine: Send + 'static {
     /// Looks at a namespace and does what it needs.
     fn tend(&mut self, named: &Named);
 
+    /// Makes an index of the metadata of a namespace.
+    fn index_metadata(&mut self, named: &Named);
+
     /// Does what somebody waits for, and answers.
     fn run(&mut self, job: IndexJob);
 
@@ -64,6 +67,7 @@ fn run<E: IndexEngine>(queue: &IndexQueue, engine: &mut E) {
                 guarded(&mut |engine| engine.run(job.take().expect("it runs once")));
                 queue.finished();
             }
+            Next::Metadata(named) => guarded(&mut |engine| engine.index_metadata(&named)),
             Next::Namespace(named) => guarded(&mut |engine| engine.tend(&named)),
             Next::Stop => {
                 guarded(&mut IndexEngine::stop);
@@ -89,6 +93,8 @@ mod tests {
 
     impl IndexEngine for Recorder {
         fn tend(&mut self, _: &Named) {}
+
+        fn index_metadata(&mut self, _: &Named) {}
 
         fn run(&mut self, job: IndexJob) {
             assert_ne!(job.space.0, 0, "a test panics on purpose");

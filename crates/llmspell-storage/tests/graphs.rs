@@ -99,6 +99,8 @@ fn index_files(dir: &Path) -> Vec<PathBuf> {
         return Vec::new();
     };
     let mut files: Vec<PathBuf> = found.map(|entry| entry.unwrap().path()).collect();
+    // Not those of metadata.
+    files.retain(|path| path.extension().is_some_and(|extension| extension != "meta"));
     files.sort();
     files
 }

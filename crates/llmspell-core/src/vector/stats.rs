@@ -41,6 +41,9 @@ pub struct StorageStats {
     pub indexing: bool,
     /// Bytes of RAM of the indexes of all loaded scopes, memory-mapped index files included.
     pub index_bytes: u64,
+    /// Bytes of RAM of the indexes of metadata of all loaded scopes.
+    #[serde(default)]
+    pub metadata_index_bytes: u64,
 }
 
 /// One scope of a store. An unknown scope has zeros.
@@ -65,6 +68,9 @@ pub struct ScopedStats {
     pub quota: Option<QuotaStatus>,
     /// Its graph; none while the scope is small enough to be scanned.
     pub index: Option<IndexStats>,
+    /// Bytes of RAM of the index of its metadata; 0 until one is made, and in stores that have none.
+    #[serde(default)]
+    pub metadata_index_bytes: u64,
 }
 
 /// The graph of one scope.

@@ -20,6 +20,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<()
             ("vectors", grouped(stats.vectors)),
             ("vector bytes", bytes_text(stats.vector_bytes)),
             ("metadata bytes", bytes_text(stats.metadata_bytes)),
+            ("metadata index", bytes_text(stats.metadata_index_bytes)),
             ("searched by scanning", grouped(stats.tail_vectors)),
             ("reusable bytes", bytes_text(stats.reusable_bytes)),
         ]
@@ -68,6 +69,7 @@ async fn whole_database(database: &llmspell_storage::Database, output: &mut Outp
         "index bytes",
         "vector bytes",
         "metadata bytes",
+        "metadata index",
         "reusable",
     ]);
     for space in database.spaces().await? {
@@ -89,6 +91,7 @@ async fn whole_database(database: &llmspell_storage::Database, output: &mut Outp
             number_cell(bytes_text(stats.index_bytes)),
             number_cell(bytes_text(stats.vector_bytes)),
             number_cell(bytes_text(stats.metadata_bytes)),
+            number_cell(bytes_text(stats.metadata_index_bytes)),
             number_cell(bytes_text(stats.reusable_bytes)),
         ]));
     }

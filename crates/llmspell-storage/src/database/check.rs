@@ -2,11 +2,13 @@
 
 use llmspell_core::{ErrorKind, Result};
 use llmspell_vector::Graph;
+use roaring::RoaringBitmap;
 
 use super::quotas;
 use super::shared::Shared;
 use crate::ids::ScopeId;
-use crate::index_files::{self, Ids};
+use crate::index_files::{self, Ids, Kind};
+use crate::metadata_index::MetadataIndex;
 use crate::namespace::{Namespace, State};
 use crate::registry::Space;
 use crate::report::{CheckReport, CheckSection};
@@ -41,6 +43,7 @@ fn check_space(shared: &Shared, space: &Space, section: &mut CheckSection) -> Re
             slot_use.add(&state.extents, &format!("scope {}", scope_id.0));
             truth_check::namespace(&shared.truth, &read, &space.slots, scope_id, &state, section)?;
             check_file(shared, space, &read, scope_id, &state, section)?;
+            check_metadata_file(space, &read, scope_id, &state, section)?;
         }
         if let Some(namespace) = space.loaded(&scope) {
             check_loaded(shared, space, &namespace, section)?;
@@ -82,13 +85,88 @@ fn check_file(
     match opened {
         Ok(opened) => check_vertices(read, scope, state, &opened.graph, &opened.ids, section),
         Err(unusable) => {
-            let name = row.name(scope);
+            let name = row.name(scope, Kind::Graph);
             section
                 .notes
                 .push(format!("index file {name}: {}; it is made anew", unusable.0));
             Ok(())
         }
     }
+}
+
+/// The file of the metadata index of a scope. What is damaged in it is derived and made anew; what it says of points that
+/// have not changed since must be true.
+fn check_metadata_file(
+    space: &Space,
+    read: &Read,
+    scope: ScopeId,
+    state: &State,
+    section: &mut CheckSection,
+) -> Result<()> {
+    let Some(file) = &state.metadata_file else {
+        return Ok(());
+    };
+    section.checked += 1;
+    let name = file.row.name(scope, Kind::Metadata);
+    let restored = match space.read_metadata(scope, file, &|| false) {
+        Ok(Some(restored)) => restored,
+        Ok(None) => return Ok(()),
+        Err(unusable) => {
+            let note = format!("index file {name}: {}; it is made anew", unusable.0);
+            section.notes.push(note);
+            return Ok(());
+        }
+    };
+    let stale = &restored.stale & &state.living();
+    check_metadata(
+        read,
+        scope,
+        state,
+        &restored.index,
+        &stale,
+        &format!("index file {name}"),
+        section,
+    )
+}
+
+/// That an index of metadata has each living point under what its record says, and under nothing else, but for those that
+/// it does not count.
+fn check_metadata(
+    read: &Read,
+    scope: ScopeId,
+    state: &State,
+    index: &MetadataIndex,
+    uncounted: &RoaringBitmap,
+    name: &str,
+    section: &mut CheckSection,
+) -> Result<()> {
+    let living = state.living();
+    // Of those that it does not count some may be dead.
+    if index.points() | (uncounted & &living) != living {
+        section
+            .problems
+            .push(format!("{name}: its points are not those of the scope"));
+    }
+    let (mut left, mut unread) = (index.clone(), uncounted.clone());
+    read.records(scope)?.visit_each(|point, record| {
+        // Damaged records are reported elsewhere.
+        match record
+            .ok()
+            .and_then(|record| Some((record.metadata().ok()?, record.times())))
+        {
+            Some((metadata, times)) => left.remove_with_times(point.0, &metadata, &times),
+            None => drop(unread.insert(point.0)),
+        }
+        Ok(())
+    })?;
+    let wrong = left.remains() - unread;
+    if let Some(point) = wrong.min() {
+        let count = wrong.len();
+        section.problems.push(format!(
+            "{name}: {count} entries have other metadata, entry {point} for one"
+        ));
+    }
+    Ok(())
 }
 
 /// A namespace in RAM, and its index.
@@ -100,6 +178,10 @@ fn check_loaded(shared: &Shared, space: &Space, namespace: &Namespace, section: 
     let scope = namespace.scope_id;
     if let Err(detail) = state.check() {
         section.problems.push(format!("scope {} in memory: {detail}", scope.0));
+    }
+    if let Some(index) = &state.metadata {
+        let name = format!("metadata index of scope {} in memory", scope.0);
+        check_metadata(&read, scope, &state, index, index.distrusted(), &name, section)?;
     }
     match &state.index {
         Some(index) if !index.is_damaged() => {

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::ids::{ScopeId, SpaceId};
 use crate::index_files::IndexRow;
+use crate::namespace::Namespace;
 use crate::registry::Space;
 use crate::truth::SpaceRecord;
 
@@ -69,6 +70,15 @@ pub(crate) enum Request {
         row: Option<IndexRow>,
         reply: Reply<bool>,
     },
+    /// The file that the metadata index of a scope has from now on. Points that changed since it was made have been
+    /// noted by the namespace.
+    NameMetadata {
+        space: Arc<Space>,
+        scope: StateScope,
+        namespace: Arc<Namespace>,
+        row: IndexRow,
+        reply: Reply<bool>,
+    },
     /// Another quota for a scope, or none.
     SetQuota {
         scope: StateScope,
@@ -108,6 +118,7 @@ impl Request {
             | Self::DropScope { .. }
             | Self::OpenSpace { .. }
             | Self::NameIndex { .. }
+            | Self::NameMetadata { .. }
             | Self::SetQuota { .. }
             | Self::Flush { .. } => 0,
         }
@@ -120,7 +131,11 @@ impl Request {
             Self::Swap { new, .. } => new.is_some(),
             Self::SetQuota { quota, .. } => quota.is_some(),
             Self::Entries { .. } | Self::Metadata { .. } | Self::OpenSpace { .. } => true,
-            Self::Delete { .. } | Self::DropScope { .. } | Self::NameIndex { .. } | Self::Flush { .. } => false,
+            Self::Delete { .. }
+            | Self::DropScope { .. }
+            | Self::NameIndex { .. }
+            | Self::NameMetadata { .. }
+            | Self::Flush { .. } => false,
         }
     }
 
@@ -129,7 +144,10 @@ impl Request {
         // Whoever dropped the future does not want to know, so a failed send is fine.
         match self {
             Self::Values { reply, .. } => drop(reply.send(result.map(Outcome::into_summary))),
-            Self::Swap { reply, .. } | Self::NameIndex { reply, .. } | Self::SetQuota { reply, .. } => {
+            Self::Swap { reply, .. }
+            | Self::NameIndex { reply, .. }
+            | Self::NameMetadata { reply, .. }
+            | Self::SetQuota { reply, .. } => {
                 drop(reply.send(result.map(|outcome| outcome.into_count() > 0)));
             }
             Self::Entries { reply, .. } | Self::Metadata { reply, .. } | Self::Flush { reply } => {

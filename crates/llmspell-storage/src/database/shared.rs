@@ -14,7 +14,7 @@ use super::clock::Clock;
 use crate::disk::Disk;
 use crate::error::io_error;
 use crate::ids::SpaceId;
-use crate::index_files;
+use crate::index_files::{self, Kind};
 use crate::index_queue::IndexQueue;
 use crate::options::DatabaseOptions;
 use crate::registry::Space;
@@ -122,10 +122,13 @@ impl Shared {
         };
         if let Some(disk) = &self.disk {
             let read = self.truth.read()?;
-            index_files::remove_unnamed(disk, id, |scope, lsn, number| {
+            index_files::remove_unnamed(disk, id, |kind, scope, lsn, number| {
+                let row = match kind {
+                    Kind::Graph => read.index(scope),
+                    Kind::Metadata => read.metadata_file(scope),
+                };
                 // What cannot be read is kept: it may be named.
-                read.index(scope)
-                    .is_ok_and(|row| row.is_none_or(|row| (row.lsn, row.number) != (lsn, number)))
+                row.is_ok_and(|row| row.is_none_or(|row| (row.lsn, row.number) != (lsn, number)))
             });
         }
         let (queue, min) = (

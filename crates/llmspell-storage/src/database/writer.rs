@@ -27,7 +27,7 @@ use super::shared::Shared;
 use crate::committer::CommitEngine;
 use crate::error::repeat;
 use crate::ids::{Extent, PointId, ScopeId, SpaceId};
-use crate::index_files;
+use crate::index_files::{self, Kind};
 use crate::namespace::{Namespace, State};
 use crate::registry::Space;
 use crate::slots::SlotAllocator;
@@ -165,12 +165,18 @@ impl Writer {
             namespace,
         } in dropped
         {
-            let all = (0..namespace.state().next_point).collect();
+            let last = namespace.state();
+            let all = (0..last.next_point).collect();
             namespace.publish(State::dropped(), all, &RoaringBitmap::new());
             space.remove(&scope);
-            if let (Some(disk), Some(row)) = (&self.shared.disk, namespace.named_file.lock().take()) {
-                index_files::remove(disk, space.id, namespace.scope_id, &row);
+            if let Some(disk) = &self.shared.disk {
+                let graph = namespace.named_file.lock().take().map(|row| (Kind::Graph, row));
+                let metadata = last.metadata_file.as_ref().map(|file| (Kind::Metadata, file.row));
+                for (kind, row) in graph.into_iter().chain(metadata) {
+                    index_files::remove(disk, space.id, namespace.scope_id, kind, &row);
+                }
             }
+            drop(last);
             self.purges.push(Purge {
                 scope: namespace.scope_id,
                 space: space.id,

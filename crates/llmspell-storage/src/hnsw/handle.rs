@@ -46,7 +46,7 @@ impl Handle {
         T: Send + 'static,
         F: FnOnce(&Snapshot<'_>, &Space) -> Result<T> + Send + 'static,
     {
-        self.read_after(scope, |_, _, _| Ok(()), read).await
+        self.read_after(scope, |_, _, _, _| Ok(()), read).await
     }
 
     /// [`read`](Self::read) for what asks a filter.
@@ -62,8 +62,8 @@ impl Handle {
     {
         let condition = Arc::new(condition);
         let asked = Arc::clone(&condition);
-        let prepare = move |truth: &Truth, space: &Space, namespace: &Namespace| {
-            search::index_metadata(truth, space, namespace, &asked)
+        let prepare = move |truth: &Truth, space: &Space, scope: &StateScope, namespace: &Namespace| {
+            search::index_metadata(truth, space, scope, namespace, &asked)
         };
         self.read_after(scope, prepare, move |snapshot, _| read(snapshot, &condition))
             .await
@@ -73,7 +73,7 @@ impl Handle {
     pub(super) async fn read_after<T, F>(
         &self,
         scope: &StateScope,
-        prepare: impl FnOnce(&Truth, &Space, &Namespace) -> Result<()> + Send + 'static,
+        prepare: impl FnOnce(&Truth, &Space, &StateScope, &Namespace) -> Result<()> + Send + 'static,
         read: F,
     ) -> Result<Option<T>>
     where
@@ -87,7 +87,7 @@ impl Handle {
                 let Some(namespace) = space.load(&shared.truth, &scope)? else {
                     return Ok(None);
                 };
-                prepare(&shared.truth, &space, &namespace)?;
+                prepare(&shared.truth, &space, &scope, &namespace)?;
                 let snapshot = Snapshot::take(&shared.truth, &space.slots, &namespace)?;
                 snapshot.map(|snapshot| read(&snapshot, &space)).transpose()
             })

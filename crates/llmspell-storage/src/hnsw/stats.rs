@@ -35,7 +35,12 @@ pub(super) fn of_scope(space: &Space, scope: &StateScope, snapshot: Snapshot<'_>
     stats.tail_vectors = state.counts().tail.min(stats.vectors);
     stats.reusable_bytes = (u64::from(state.capacity) - state.live_count()) * space.slots.stride();
     stats.index = of_index(&state);
+    stats.metadata_index_bytes = metadata_index_bytes(&state);
     Ok(stats)
+}
+
+fn metadata_index_bytes(state: &State) -> u64 {
+    state.metadata.as_ref().map_or(0, |index| index.memory_bytes() as u64)
 }
 
 fn of_index(state: &State) -> Option<IndexStats> {
@@ -75,6 +80,7 @@ pub(super) fn of_space(shared: &Shared, space: &Space, now: i64) -> Result<Stora
         stats.vectors += state.visible_count(now);
         live_slots += state.live_count();
         stats.metadata_bytes += state.metadata_bytes;
+        stats.metadata_index_bytes += metadata_index_bytes(&state);
         if !state.expiries.expired(now).is_empty()
             && let Some(namespace) = space.load(&shared.truth, &scope)?
             && let Some(snapshot) = Snapshot::take(&shared.truth, &space.slots, &namespace)?
@@ -99,8 +105,8 @@ pub(super) fn of_space(shared: &Shared, space: &Space, now: i64) -> Result<Stora
     stats.vector_bytes = stats.vectors * 4 * space.dim as u64;
     stats.disk_bytes = shared.occupied_bytes(&SlotStore::dir(space.id))? + shared.occupied_bytes(truth::FILE)?;
     stats.reusable_bytes = (read.slot_end(space.id)?.saturating_sub(live_slots)) * space.slots.stride();
-    stats.memory_bytes =
-        shared.truth.cached_bytes() + shared.values.bytes() + space.slots.memory_bytes() + index_ram_bytes;
+    let caches = shared.truth.cached_bytes() + shared.values.bytes();
+    stats.memory_bytes = caches + space.slots.memory_bytes() + index_ram_bytes + stats.metadata_index_bytes;
     stats.indexing = shared.queue.is_busy_with(space.id);
     stats.scopes_loaded = space.loaded_count() as u64;
     stats.durable = shared.is_durable();

@@ -18,7 +18,7 @@
 //! checksum of the header, so another file under the same name is not taken for this one.
 //!
 //! The file is `<scope_id>-<lsn>-<number>.idx` in `spaces/<space>/index`, all three decimal; `number` tells files of one
-//! Lsn apart. v1 (0.1.0): as above.
+//! Lsn apart. Those of metadata end with `.meta`: see `metadata.rs`. v1 (0.1.0): as above.
 
 use crate::codec::{CHECKSUM_BYTES, Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Lsn, ScopeId, SpaceId};
@@ -36,7 +36,27 @@ pub(super) const ALIGNMENT: u64 = 64;
 /// Ending of a name until the file is whole.
 pub(super) const NEW_SUFFIX: &str = ".new";
 
-/// What the manifest says of the index file of a scope.
+/// What is in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A graph, and the ids of its vertices.
+    Graph,
+    /// An index of metadata.
+    Metadata,
+}
+
+impl Kind {
+    const ALL: [Self; 2] = [Self::Graph, Self::Metadata];
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Graph => ".idx",
+            Self::Metadata => ".meta",
+        }
+    }
+}
+
+/// What the manifest says of an index file of a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IndexRow {
     pub(crate) lsn: Lsn,
@@ -53,14 +73,17 @@ pub(crate) fn dir(space: SpaceId) -> String {
 }
 
 /// The name of a file in its directory.
-pub(super) fn name(scope: ScopeId, lsn: Lsn, number: u32) -> String {
-    format!("{}-{}-{number}.idx", scope.0, lsn.0)
+pub(super) fn name(kind: Kind, scope: ScopeId, lsn: Lsn, number: u32) -> String {
+    format!("{}-{}-{number}{}", scope.0, lsn.0, kind.suffix())
 }
 
-/// The scope, Lsn and number that a name states; none if it is no name of ours.
-pub(super) fn parse_name(name: &str) -> Option<(ScopeId, Lsn, u32)> {
-    let mut parts = name.strip_suffix(".idx")?.split('-');
+/// What a name states; none if it is no name of ours.
+pub(super) fn parse_name(name: &str) -> Option<(Kind, ScopeId, Lsn, u32)> {
+    let of_kind = |kind: Kind| name.strip_suffix(kind.suffix()).map(|stem| (kind, stem));
+    let (kind, stem) = Kind::ALL.into_iter().find_map(of_kind)?;
+    let mut parts = stem.split('-');
     let parsed = (
+        kind,
         ScopeId(parts.next()?.parse().ok()?),
         Lsn(parts.next()?.parse().ok()?),
         parts.next()?.parse().ok()?,
@@ -99,8 +122,8 @@ impl IndexRow {
     }
 
     /// The name of the file in its directory.
-    pub(crate) fn name(&self, scope: ScopeId) -> String {
-        name(scope, self.lsn, self.number)
+    pub(crate) fn name(&self, scope: ScopeId, kind: Kind) -> String {
+        name(kind, scope, self.lsn, self.number)
     }
 }
 
@@ -246,8 +269,19 @@ mod tests {
 
     #[test]
     fn a_name_says_whose_file_it_is_and_other_names_are_not_ours() {
-        assert_eq!(parse_name(&name(ScopeId(7), Lsn(9), 1)), Some((ScopeId(7), Lsn(9), 1)));
-        for other in ["7-9-1.idx.new", "7-9.idx", "7-9-1-2.idx", "a-9-1.idx", "notes.txt"] {
+        for kind in Kind::ALL {
+            let parsed = parse_name(&name(kind, ScopeId(7), Lsn(9), 1));
+            assert_eq!(parsed, Some((kind, ScopeId(7), Lsn(9), 1)));
+        }
+        for other in [
+            "7-9-1.idx.new",
+            "7-9-1.meta.new",
+            "7-9-1",
+            "7-9.idx",
+            "7-9-1-2.idx",
+            "a-9-1.idx",
+            "notes.txt",
+        ] {
             assert_eq!(parse_name(other), None, "{other}");
         }
     }

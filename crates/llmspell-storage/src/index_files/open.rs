@@ -11,7 +11,7 @@ use llmspell_vector::{Graph, GraphDamage};
 use roaring::RoaringBitmap;
 
 use super::ids::{FileIds, Ids};
-use super::layout::{CHUNK_BYTES, HEADER_BYTES, Header, IndexRow, NEW_SUFFIX, START, Section, dir, parse_name};
+use super::layout::{CHUNK_BYTES, HEADER_BYTES, Header, IndexRow, Kind, NEW_SUFFIX, START, Section, dir, parse_name};
 use crate::disk::{Disk, DiskFile};
 use crate::ids::{Lsn, ScopeId, SpaceId};
 use crate::slots::{Memory, MemoryBytes};
@@ -52,7 +52,7 @@ pub(crate) struct Opened {
 ///
 /// Why it is of no use; whatever it is, the file is derived and can be made again.
 pub(crate) fn open(disk: &Arc<dyn Disk>, space: SpaceId, scope: ScopeId, row: IndexRow) -> Result<Opened, Unusable> {
-    let file = disk.open(&format!("{}/{}", dir(space), row.name(scope)))?;
+    let file = disk.open(&format!("{}/{}", dir(space), row.name(scope, Kind::Graph)))?;
     if file.len()? != row.bytes {
         return Err(Unusable(format!("it has {} bytes, not {}", file.len()?, row.bytes)));
     }
@@ -156,39 +156,52 @@ impl IndexFile {
         }
     }
 
-    /// Calls `visit` for every chunk, with its place in the file, once its checksum was found right.
-    fn read_chunks(
-        &self,
-        is_cancelled: &dyn Fn() -> bool,
-        mut visit: impl FnMut(u64, &[u8]),
-    ) -> Result<bool, Unusable> {
-        let Section { offset, len } = self.header.chunks;
-        let mut table = vec![0; usize::try_from(len)?];
-        self.file.read_at(offset, &mut table)?;
-        if crc32c::crc32c(&table) != self.header.chunks_checksum {
-            return Err(Unusable("the checksum of its checksums is wrong".to_string()));
+    fn read_chunks(&self, is_cancelled: &dyn Fn() -> bool, visit: impl FnMut(u64, &[u8])) -> Result<bool, Unusable> {
+        let Header {
+            chunks,
+            chunks_checksum,
+            ..
+        } = self.header;
+        let is_whole = read_chunks(&*self.file, (chunks, chunks_checksum), is_cancelled, visit)?;
+        if is_whole {
+            self.trust();
         }
-        let mut place = START;
-        let mut chunk = vec![0; CHUNK_BYTES];
-        for stored in table.as_chunks::<4>().0 {
-            if is_cancelled() {
-                return Ok(false);
-            }
-            let len = (offset.saturating_sub(place)).min(CHUNK_BYTES as u64);
-            chunk.truncate(usize::try_from(len)?);
-            self.file.read_at(place, &mut chunk)?;
-            if crc32c::crc32c(&chunk) != u32::from_le_bytes(*stored) {
-                return Err(Unusable(format!("bytes {place} to {} are damaged", place + len)));
-            }
-            visit(place, &chunk);
-            place += len;
-        }
-        if place != offset {
-            return Err(Unusable("not all of it has a checksum".to_string()));
-        }
-        self.trust();
-        Ok(true)
+        Ok(is_whole)
     }
+}
+
+/// Calls `visit` for every chunk before the table of their checksums, with its place in the file, once its checksum was
+/// found right. Says whether it came to the end, or was cancelled.
+pub(super) fn read_chunks(
+    file: &dyn DiskFile,
+    (Section { offset, len }, table_checksum): (Section, u32),
+    is_cancelled: &dyn Fn() -> bool,
+    mut visit: impl FnMut(u64, &[u8]),
+) -> Result<bool, Unusable> {
+    let mut table = vec![0; usize::try_from(len)?];
+    file.read_at(offset, &mut table)?;
+    if crc32c::crc32c(&table) != table_checksum {
+        return Err(Unusable("the checksum of its checksums is wrong".to_string()));
+    }
+    let mut place = START;
+    let mut chunk = vec![0; CHUNK_BYTES];
+    for stored in table.as_chunks::<4>().0 {
+        if is_cancelled() {
+            return Ok(false);
+        }
+        let len = (offset.saturating_sub(place)).min(CHUNK_BYTES as u64);
+        chunk.truncate(usize::try_from(len)?);
+        file.read_at(place, &mut chunk)?;
+        if crc32c::crc32c(&chunk) != u32::from_le_bytes(*stored) {
+            return Err(Unusable(format!("bytes {place} to {} are damaged", place + len)));
+        }
+        visit(place, &chunk);
+        place += len;
+    }
+    if place != offset {
+        return Err(Unusable("not all of it has a checksum".to_string()));
+    }
+    Ok(true)
 }
 
 /// Copies the bytes that two parts of a file have in common. Each begins at a place of the file.
@@ -208,12 +221,12 @@ fn copy_common((from_place, from): (u64, &[u8]), (to_place, to): (u64, &mut [u8]
 pub(crate) fn remove_unnamed(
     disk: &Arc<dyn Disk>,
     space: SpaceId,
-    mut is_unnamed: impl FnMut(ScopeId, Lsn, u32) -> bool,
+    mut is_unnamed: impl FnMut(Kind, ScopeId, Lsn, u32) -> bool,
 ) {
     let dir = dir(space);
     for name in disk.list(&dir).unwrap_or_default() {
         let is_left = match parse_name(&name) {
-            Some((scope, lsn, number)) => is_unnamed(scope, lsn, number),
+            Some((kind, scope, lsn, number)) => is_unnamed(kind, scope, lsn, number),
             None => name.ends_with(NEW_SUFFIX),
         };
         if is_left {

@@ -10,7 +10,7 @@ use llmspell_vector::Graph;
 use roaring::RoaringBitmap;
 
 use super::ids::{self, Ids};
-use super::layout::{ALIGNMENT, CHUNK_BYTES, Header, IndexRow, NEW_SUFFIX, START, Section, dir, name};
+use super::layout::{ALIGNMENT, CHUNK_BYTES, Header, IndexRow, Kind, NEW_SUFFIX, START, Section, dir, name};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{corrupted, io_error};
 use crate::ids::{Lsn, ScopeId, SpaceId};
@@ -39,12 +39,29 @@ pub(crate) fn write(
     content: &Content<'_>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Option<IndexRow>> {
+    write_new(
+        disk,
+        space,
+        (content.scope, content.lsn, Kind::Graph),
+        is_cancelled,
+        |output| write_sections(output, content).map(|header| header.encode()),
+    )
+}
+
+/// Writes a file: what `write` puts into the output, then the header that it returns at the beginning.
+pub(super) fn write_new(
+    disk: &Arc<dyn Disk>,
+    space: SpaceId,
+    (scope, lsn, kind): (ScopeId, Lsn, Kind),
+    is_cancelled: &dyn Fn() -> bool,
+    write: impl FnOnce(&mut Output<'_>) -> Result<Vec<u8>, WriteError>,
+) -> Result<Option<IndexRow>> {
     let dir = dir(space);
     let full_dir = disk.full_path(&dir);
     let mut number = 0;
     // Never over a file that somebody may have mapped.
     let path = loop {
-        let path = format!("{dir}/{}", name(content.scope, content.lsn, number));
+        let path = format!("{dir}/{}", name(kind, scope, lsn, number));
         if !disk
             .exists(&path)
             .map_err(|source| io_error("look for", &full_dir, source))?
@@ -61,19 +78,17 @@ pub(crate) fn write(
         make_dir(disk, space).map_err(failed)?;
         let file = disk.create(&new_path).map_err(failed)?;
         let mut output = Output::new(&*file, is_cancelled);
-        let header = write_sections(&mut output, content)
-            .map_err(|error| match error {
-                WriteError::Io(source) => failed(source),
-                WriteError::BadId(vertex) => corrupted(&full_path, format!("the id of vertex {vertex} is damaged")),
-            })?
-            .encode();
+        let header = write(&mut output).map_err(|error| match error {
+            WriteError::Io(source) => failed(source),
+            WriteError::BadId(vertex) => corrupted(&full_path, format!("the id of vertex {vertex} is damaged")),
+        })?;
         let bytes = output.len;
         file.write_at(0, &header).map_err(failed)?;
         file.sync().map_err(failed)?;
         disk.rename(&new_path, &path).map_err(failed)?;
         disk.sync_dir(&dir).map_err(failed)?;
         Ok(IndexRow {
-            lsn: content.lsn,
+            lsn,
             number,
             bytes,
             header_checksum: u32::from_le_bytes(header[..4].try_into().expect("a header has more")),
@@ -91,8 +106,8 @@ pub(crate) fn write(
 }
 
 /// Removes a file that nothing names any more. If the disk does not let us, the next opening of the space does it.
-pub(crate) fn remove(disk: &Arc<dyn Disk>, space: SpaceId, scope: ScopeId, row: &IndexRow) {
-    let _ = disk.remove(&format!("{}/{}", dir(space), row.name(scope)));
+pub(crate) fn remove(disk: &Arc<dyn Disk>, space: SpaceId, scope: ScopeId, kind: Kind, row: &IndexRow) {
+    let _ = disk.remove(&format!("{}/{}", dir(space), row.name(scope, kind)));
 }
 
 fn make_dir(disk: &Arc<dyn Disk>, space: SpaceId) -> io::Result<()> {
@@ -105,7 +120,8 @@ fn make_dir(disk: &Arc<dyn Disk>, space: SpaceId) -> io::Result<()> {
     Ok(())
 }
 
-enum WriteError {
+/// Why a file could not be written.
+pub(super) enum WriteError {
     Io(io::Error),
     BadId(u32),
 }
@@ -153,24 +169,13 @@ fn write_sections(output: &mut Output<'_>, content: &Content<'_>) -> Result<Head
     let mut bitmap = Vec::with_capacity(points.serialized_size());
     points.serialize_into(&mut bitmap)?;
     let points_section = output.section(|output| output.write_all(&bitmap))?;
-    output.finish_chunks()?;
-    let chunks = output
-        .checksums
-        .iter()
-        .flat_map(|sum| sum.to_le_bytes())
-        .collect::<Vec<_>>();
-    let chunks_section = Section {
-        offset: output.len,
-        len: chunks.len() as u64,
-    };
-    output.file.write_at(output.len, &chunks)?;
-    output.len += chunks.len() as u64;
+    let (chunks_section, chunks_checksum) = output.finish_chunks()?;
     Ok(Header {
         scope,
         lsn,
         vertices: graph.len(),
         points_checksum: crc32c::crc32c(&bitmap),
-        chunks_checksum: crc32c::crc32c(&chunks),
+        chunks_checksum,
         graph: graph_section,
         ids: ids_section,
         offsets: offsets_section,
@@ -180,7 +185,7 @@ fn write_sections(output: &mut Output<'_>, content: &Content<'_>) -> Result<Head
 }
 
 /// Writes from [`START`] on, and takes the checksum of every chunk on the way.
-struct Output<'a> {
+pub(super) struct Output<'a> {
     file: &'a dyn DiskFile,
     is_cancelled: &'a dyn Fn() -> bool,
     buffer: Vec<u8>,
@@ -200,9 +205,9 @@ impl<'a> Output<'a> {
         }
     }
 
-    fn section(&mut self, write: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<Section> {
-        let padding = self.len.next_multiple_of(ALIGNMENT) - self.len;
-        self.write_all(&[0; ALIGNMENT as usize][..usize::try_from(padding).expect("it is small")])?;
+    /// Where `write` writes is a section.
+    pub(super) fn section(&mut self, write: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<Section> {
+        self.pad()?;
         let offset = self.len;
         write(self)?;
         Ok(Section {
@@ -211,10 +216,23 @@ impl<'a> Output<'a> {
         })
     }
 
-    fn finish_chunks(&mut self) -> io::Result<()> {
+    /// Ends the file with the checksums of all chunks. Returns where they are, and their checksum.
+    pub(super) fn finish_chunks(&mut self) -> io::Result<(Section, u32)> {
+        self.pad()?;
+        self.write_buffer()?;
+        let chunks: Vec<u8> = self.checksums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
+        let section = Section {
+            offset: self.len,
+            len: chunks.len() as u64,
+        };
+        self.file.write_at(self.len, &chunks)?;
+        self.len += section.len;
+        Ok((section, crc32c::crc32c(&chunks)))
+    }
+
+    fn pad(&mut self) -> io::Result<()> {
         let padding = self.len.next_multiple_of(ALIGNMENT) - self.len;
-        self.write_all(&[0; ALIGNMENT as usize][..usize::try_from(padding).expect("it is small")])?;
-        self.write_buffer()
+        self.write_all(&[0; ALIGNMENT as usize][..usize::try_from(padding).expect("it is small")])
     }
 
     fn write_buffer(&mut self) -> io::Result<()> {

@@ -50,7 +50,7 @@ pub(super) struct Coverage {
     /// Points whose values are not in it, though it is indexed.
     pub(super) missing: PointSet,
     /// It was given up for want of memory.
-    was_dropped: bool,
+    pub(super) was_dropped: bool,
 }
 
 /// All values of one field.
@@ -58,8 +58,8 @@ pub(super) struct Coverage {
 pub(super) struct Field {
     pub(super) postings: Postings,
     pub(super) strings: Strings,
-    parts: [Coverage; 5],
-    is_configured: bool,
+    pub(super) parts: [Coverage; 5],
+    pub(super) is_configured: bool,
 }
 
 impl Field {

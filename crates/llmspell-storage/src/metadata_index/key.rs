@@ -38,7 +38,6 @@ pub(super) const TERM: u8 = 16;
 pub(super) const STRING_BYTES_MAX: usize = 64;
 pub(super) const RANGE_STRING_BYTES_MAX: usize = 16;
 /// Bytes of the longest key.
-#[cfg(test)]
 pub(super) const KEY_BYTES_MAX: usize = 1 + STRING_BYTES_MAX;
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;

@@ -12,7 +12,10 @@
 //! | `key.rs`       | how is a value written as bytes in order?                        |
 //! | `postings.rs`  | which points have which key?                                     |
 //! | `page.rs`      | how are neighboring keys and their points packed?                |
+//! | `packed.rs`    | how is a list of points packed?                                  |
 //! | `point_set.rs` | which points have a value that many have?                        |
+//! | `union.rs`     | which points are in any of some lists and sets?                  |
+//! | `stored.rs`    | how is an index written as bytes, and read back?                 |
 //!
 //! A copy of an index shares all pages with it until one of both changes, and then all but those that change. So a
 //! writer prepares the next version while readers keep theirs.
@@ -20,10 +23,13 @@
 mod facet;
 mod field;
 mod key;
+mod packed;
 mod page;
 mod point_set;
 mod postings;
 mod select;
+mod stored;
+mod union;
 
 use std::collections::BTreeMap;
 use std::mem::size_of;
@@ -35,6 +41,7 @@ use roaring::RoaringBitmap;
 
 use field::{Field, Part};
 use point_set::PointSet;
+pub(crate) use stored::Restored;
 
 /// RAM that an index may use in any case, unless the configuration says otherwise.
 pub const DEFAULT_INDEX_BYTES: usize = 1 << 20;
@@ -330,6 +337,18 @@ impl MetadataIndex {
         self.distrusted.len()
     }
 
+    /// The points that are looked at for every filter, some of which may not be there any more.
+    pub(crate) fn distrusted(&self) -> &RoaringBitmap {
+        &self.distrusted
+    }
+
+    /// All points that are known in any way: none after each was [removed](Self::remove) with its metadata.
+    pub(crate) fn remains(&self) -> RoaringBitmap {
+        let mut sum = self.points.to_bitmap();
+        add_points(&self.fields, &mut sum);
+        sum
+    }
+
     /// The points that may match; none if that is all of them, and all have to be looked at.
     ///
     /// Conjunctions begin with the condition that fewest points meet. Values, elements and words are looked up, each in
@@ -478,6 +497,16 @@ fn forget_missing(fields: &mut BTreeMap<Arc<str>, Node>, point: u32) {
             Arc::make_mut(&mut node.field).forget_missing(point);
         }
         forget_missing(&mut node.inner, point);
+    }
+}
+
+fn add_points(fields: &BTreeMap<Arc<str>, Node>, sum: &mut RoaringBitmap) {
+    for node in fields.values() {
+        *sum |= node.field.postings.collect(&key::all_of(0, u8::MAX - 1));
+        for part in Part::ALL {
+            *sum |= node.field.part(part).missing.to_bitmap();
+        }
+        add_points(&node.inner, sum);
     }
 }
 

@@ -1,4 +1,11 @@
 //! A run of neighboring keys, each with its points.
+//!
+//! ```text
+//! per key: how many bytes it shares with the key before (4 bits), how many others it has (4 bits); a byte more for each
+//!          that is 15 or greater; bytes of its list (1); its other bytes; its list: see `packed.rs`
+//! ```
+//!
+//! A key is found by going through the page from its start.
 
 use std::cmp::Ordering;
 use std::mem::size_of;
@@ -7,150 +14,302 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::packed;
 use super::point_set::PointSet;
+use super::union::Union;
 
 /// A page of more keys is cut in two.
-pub(super) const PAGE_KEYS_MAX: usize = 128;
-/// Keys of more points have a set of their own: beside fewer, its fixed cost outweighs what it saves.
-const LIGHT_POINTS_MAX: usize = 64;
+const PAGE_KEYS_MAX: usize = 128;
+/// And one of more bytes.
+const PAGE_BYTES_MAX: usize = 2_048;
+/// Keys whose list takes more bytes have a set of their own: beside shorter ones, its fixed cost outweighs what it saves.
+const LIST_BYTES_MAX: usize = 255;
+/// Such a set becomes a list again when it has so few points.
+const SET_POINTS_MIN: u64 = 32;
+/// A length that is written in a byte of its own.
+const LONG: usize = 15;
 
-/// Sorted keys without repetition, packed: what all keys begin with is held once, and so are the small lists of points.
-///
-/// Each key has a point at least. Lengths fit 16 bits: 129 keys of up to 65 bytes and 64 points.
+/// Sorted keys without repetition, each with a point at least.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Page {
-    prefix: Vec<u8>,
-    /// What comes after the prefix, key after key.
-    rests: Vec<u8>,
-    rest_ends: Vec<u16>,
-    /// Lists of the keys that have few points, key after key, each ascending.
-    points: Vec<u32>,
-    point_ends: Vec<u16>,
-    /// Sets of the keys that have many, by the number of the key; their lists above are empty.
+    bytes: Vec<u8>,
+    len: u16,
+    /// Sets of the keys that have many points, by the number of the key; their lists are empty.
     heavy: Vec<(u16, Arc<PointSet>)>,
     heavy_bytes: usize,
 }
 
 /// The points of one key.
+#[derive(Debug)]
 pub(super) enum Points<'a> {
-    Few(&'a [u32]),
+    /// A packed list.
+    Few(&'a [u8]),
     Many(&'a PointSet),
 }
 
 impl Points<'_> {
     pub(super) fn len(&self) -> u64 {
         match self {
-            Self::Few(points) => points.len() as u64,
+            Self::Few(list) => packed::count(list) as u64,
             Self::Many(points) => points.len(),
         }
     }
 
     pub(super) fn to_bitmap(&self) -> RoaringBitmap {
         match self {
-            Self::Few(points) => points.iter().copied().collect(),
+            Self::Few(list) => packed::points(list).collect(),
             Self::Many(points) => points.to_bitmap(),
+        }
+    }
+
+    /// Adds all of them to a union.
+    pub(super) fn add_to(&self, union: &mut Union) {
+        match self {
+            Self::Few(list) => union.add_list(list),
+            Self::Many(points) => points.add_to(union),
         }
     }
 
     /// How many of `within` they are.
     pub(super) fn intersection_len(&self, within: &RoaringBitmap) -> u64 {
         match self {
-            Self::Few(points) => points.iter().filter(|point| within.contains(**point)).count() as u64,
+            Self::Few(list) => packed::points(list).filter(|point| within.contains(*point)).count() as u64,
             Self::Many(points) => points.intersection_len(within),
         }
+    }
+
+    /// Ascending.
+    pub(super) fn iter(&self) -> Box<dyn Iterator<Item = u32> + '_> {
+        match self {
+            Self::Few(list) => Box::new(packed::points(list)),
+            Self::Many(points) => Box::new(points.iter()),
+        }
+    }
+}
+
+/// One key as it is written.
+#[derive(Debug, Clone, Copy)]
+struct Entry<'a> {
+    start: usize,
+    shared: usize,
+    rest: &'a [u8],
+    list: &'a [u8],
+    list_start: usize,
+}
+
+impl Entry<'_> {
+    fn end(&self) -> usize {
+        self.list_start + self.list.len()
+    }
+}
+
+/// Where a key is, or would be.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    number: usize,
+    start: usize,
+    /// Bytes that the key shares with the one before it.
+    shared: usize,
+    /// Bytes that it shares with the one that is there.
+    shared_by_next: usize,
+    is_there: bool,
+}
+
+/// Neighboring keys of a page.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Span {
+    numbers: Range<usize>,
+    start: usize,
+}
+
+impl Span {
+    /// How many keys.
+    pub(super) fn len(&self) -> usize {
+        self.numbers.len()
     }
 }
 
 impl Page {
     /// How many keys.
     pub(super) fn len(&self) -> usize {
-        self.rest_ends.len()
+        usize::from(self.len)
+    }
+
+    /// Whether it is to be cut in two.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.len() > PAGE_KEYS_MAX || self.bytes.len() > PAGE_BYTES_MAX && self.len() > 1
+    }
+
+    /// Whether little more has room in it.
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= PAGE_KEYS_MAX * 3 / 4 || self.bytes.len() >= PAGE_BYTES_MAX * 3 / 4
     }
 
     /// RAM of it, shared or not.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>()
-            + self.prefix.capacity()
-            + self.rests.capacity()
-            + size_of::<u16>() * (self.rest_ends.capacity() + self.point_ends.capacity())
-            + size_of::<u32>() * self.points.capacity()
+            + self.bytes.capacity()
             + size_of::<(u16, Arc<PointSet>)>() * self.heavy.capacity()
             + self.heavy_bytes
     }
 
+    #[inline]
+    fn entry(&self, start: usize) -> Entry<'_> {
+        let bytes = self.bytes.as_slice();
+        let mut next = start + 1;
+        let mut long = |short: u8| {
+            if usize::from(short) < LONG {
+                return usize::from(short);
+            }
+            next += 1;
+            usize::from(bytes[next - 1])
+        };
+        let shared = long(bytes[start] >> 4);
+        let rest_len = long(bytes[start] & 15);
+        let list_len = usize::from(bytes[next]);
+        let list_start = next + 1 + rest_len;
+        Entry {
+            start,
+            shared,
+            rest: &bytes[next + 1..list_start],
+            list: &bytes[list_start..list_start + list_len],
+            list_start,
+        }
+    }
+
+    fn entries(&self, start: usize) -> impl Iterator<Item = Entry<'_>> {
+        let mut next = start;
+        std::iter::from_fn(move || {
+            let entry = (next < self.bytes.len()).then(|| self.entry(next))?;
+            next = entry.end();
+            Some(entry)
+        })
+    }
+
     /// How the first key compares with `key`.
     pub(super) fn cmp_first(&self, key: &[u8]) -> Ordering {
-        self.prefix.iter().chain(self.rest(0)).cmp(key)
+        self.entry(0).rest.cmp(key)
     }
 
-    pub(super) fn key(&self, number: usize) -> Vec<u8> {
-        [self.prefix.as_slice(), self.rest(number)].concat()
-    }
-
-    fn rest(&self, number: usize) -> &[u8] {
-        &self.rests[span(&self.rest_ends, number)]
-    }
-
-    /// The number of a key, or of the first one after it.
-    fn find(&self, key: &[u8]) -> Result<usize, usize> {
-        let Some(rest) = key.strip_prefix(self.prefix.as_slice()) else {
-            // All keys begin with the prefix, so they all lie on one side.
-            return Err(if key < self.prefix.as_slice() { 0 } else { self.len() });
+    fn find(&self, key: &[u8]) -> Place {
+        let mut place = Place {
+            number: 0,
+            start: 0,
+            shared: 0,
+            shared_by_next: 0,
+            is_there: false,
         };
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = low.midpoint(high);
-            match self.rest(middle).cmp(rest) {
-                Ordering::Equal => return Ok(middle),
-                Ordering::Less => low = middle + 1,
-                Ordering::Greater => high = middle,
+        for entry in self.entries(0) {
+            match entry.shared.cmp(&place.shared) {
+                // It goes on like the one before where that is less than the key.
+                Ordering::Greater => {}
+                // It is greater than the one before where that is like the key.
+                Ordering::Less => {
+                    place.shared_by_next = entry.shared;
+                    return place;
+                }
+                Ordering::Equal => {
+                    let common = place.shared + common_len(entry.rest, &key[place.shared..]);
+                    let rest = &entry.rest[common - place.shared..];
+                    match rest.first().cmp(&key.get(common)) {
+                        Ordering::Less => place.shared = common,
+                        order => {
+                            place.shared_by_next = common;
+                            place.is_there = order == Ordering::Equal;
+                            return place;
+                        }
+                    }
+                }
             }
+            place.number += 1;
+            place.start = entry.end();
         }
-        Err(low)
+        place
     }
 
-    /// The numbers of the keys within the bounds.
-    pub(super) fn within(&self, low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) -> Range<usize> {
-        let start = match low {
-            Bound::Unbounded => 0,
-            Bound::Included(key) => self.find(key).unwrap_or_else(|next| next),
-            Bound::Excluded(key) => self.find(key).map_or_else(|next| next, |number| number + 1),
+    /// The keys within the bounds.
+    pub(super) fn within(&self, low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) -> Span {
+        let after = |key: &[u8], is_after_equal: bool| {
+            let place = self.find(key);
+            match place.is_there && is_after_equal {
+                true => (place.number + 1, self.entry(place.start).end()),
+                false => (place.number, place.start),
+            }
         };
-        let end = match high {
-            Bound::Unbounded => self.len(),
-            Bound::Included(key) => self.find(key).map_or_else(|next| next, |number| number + 1),
-            Bound::Excluded(key) => self.find(key).unwrap_or_else(|next| next),
+        let (first, start) = match low {
+            Bound::Unbounded => (0, 0),
+            Bound::Included(key) => after(key, false),
+            Bound::Excluded(key) => after(key, true),
         };
-        start..end.max(start)
+        let (end, _) = match high {
+            Bound::Unbounded => (self.len(), 0),
+            Bound::Included(key) => after(key, true),
+            Bound::Excluded(key) => after(key, false),
+        };
+        Span {
+            numbers: first..end.max(first),
+            start,
+        }
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Option<Points<'_>> {
-        self.find(key).ok().map(|number| self.points(number))
+        let place = self.find(key);
+        place
+            .is_there
+            .then(|| self.points_of(place.number, self.entry(place.start).list))
     }
 
-    pub(super) fn points(&self, number: usize) -> Points<'_> {
-        match self.heavy_place(number) {
-            Ok(place) => Points::Many(&self.heavy[place].1),
-            Err(_) => Points::Few(&self.points[span(&self.point_ends, number)]),
+    fn points_of<'a>(&'a self, number: usize, list: &'a [u8]) -> Points<'a> {
+        if !list.is_empty() {
+            return Points::Few(list);
+        }
+        let place = self.heavy_place(number).expect("a key without a list has a set");
+        Points::Many(&self.heavy[place].1)
+    }
+
+    /// The points of neighboring keys.
+    pub(super) fn points(&self, span: Span) -> impl Iterator<Item = Points<'_>> {
+        let entries = self.entries(span.start);
+        span.numbers
+            .zip(entries)
+            .map(|(number, entry)| self.points_of(number, entry.list))
+    }
+
+    /// Adds the points of neighboring keys to a union.
+    pub(super) fn add_to(&self, span: Span, union: &mut Union) {
+        let mut next = span.start;
+        for number in span.numbers {
+            // As `entry`, without the key.
+            let header = self.bytes[next];
+            next += 1 + usize::from(usize::from(header >> 4) >= LONG);
+            let mut rest_len = usize::from(header & 15);
+            if rest_len >= LONG {
+                rest_len = usize::from(self.bytes[next]);
+                next += 1;
+            }
+            let list_len = usize::from(self.bytes[next]);
+            next += 1 + rest_len;
+            let list = &self.bytes[next..next + list_len];
+            next += list_len;
+            if list_len == 0 {
+                self.points_of(number, list).add_to(union);
+            } else {
+                union.add_list(list);
+            }
         }
     }
 
-    /// The lists of the keys with these numbers, as one.
-    pub(super) fn lists(&self, numbers: Range<usize>) -> &[u32] {
-        let end = |number: usize| {
-            number
-                .checked_sub(1)
-                .map_or(0, |last| usize::from(self.point_ends[last]))
-        };
-        &self.points[end(numbers.start)..end(numbers.end)]
-    }
-
-    /// The sets of the keys with these numbers.
-    pub(super) fn sets(&self, numbers: &Range<usize>) -> impl Iterator<Item = &PointSet> {
-        let place = |number: usize| self.heavy.partition_point(|(key, _)| usize::from(*key) < number);
-        self.heavy[place(numbers.start)..place(numbers.end)]
-            .iter()
-            .map(|(_, set)| &**set)
+    /// Neighboring keys, and their points.
+    pub(super) fn keys<'a>(&'a self, span: &Span) -> impl Iterator<Item = (Vec<u8>, Points<'a>)> + use<'a> {
+        let mut key = Vec::new();
+        let all = self.entries(0).enumerate().map(move |(number, entry)| {
+            key.truncate(entry.shared);
+            key.extend_from_slice(entry.rest);
+            (number, key.clone(), entry.list)
+        });
+        all.skip(span.numbers.start)
+            .take(span.numbers.len())
+            .map(|(number, key, list)| (key, self.points_of(number, list)))
     }
 
     fn heavy_place(&self, number: usize) -> Result<usize, usize> {
@@ -158,59 +317,112 @@ impl Page {
     }
 
     pub(super) fn insert(&mut self, key: &[u8], point: u32) {
-        let number = match self.find(key) {
-            Ok(number) => number,
-            Err(number) => self.insert_key(number, key),
-        };
-        if let Ok(place) = self.heavy_place(number) {
-            self.change_set(place, |set| set.insert(point));
+        let place = self.find(key);
+        if !place.is_there {
+            self.insert_key(&place, key, point);
             return;
         }
-        let list = span(&self.point_ends, number);
-        let Err(offset) = self.points[list.clone()].binary_search(&point) else {
-            return;
-        };
-        if list.len() == LIGHT_POINTS_MAX {
-            let mut all: RoaringBitmap = self.points[list.clone()].iter().copied().collect();
-            all.insert(point);
-            self.replace_list(number, &[]);
-            self.push_set(number, PointSet::from(&all));
+        let entry = self.entry(place.start);
+        if entry.list.is_empty() {
+            let set = self.heavy_place(place.number).expect("a key without a list has a set");
+            self.change_set(set, |set| set.insert(point));
             return;
         }
-        reserve(&mut self.points, 1);
-        self.points.insert(list.start + offset, point);
-        shift(&mut self.point_ends[number..], 1);
+        let Some(edit) = packed::insert(entry.list, point) else {
+            return;
+        };
+        let (list_start, grown) = (
+            entry.list_start,
+            entry.list.len() + edit.bytes().len() - edit.place.len(),
+        );
+        if grown <= LIST_BYTES_MAX {
+            self.set_list_len(place.start, grown);
+            let at = list_start + edit.place.start..list_start + edit.place.end;
+            self.splice(at, edit.bytes());
+            return;
+        }
+        let mut set = PointSet::of_sorted(packed::points(entry.list));
+        set.insert(point);
+        let whole = list_start..entry.end();
+        self.set_list_len(place.start, 0);
+        self.splice(whole, &[]);
+        self.push_set(place.number, set);
     }
 
     /// Removes a point of a key, and the key with its last point.
     pub(super) fn remove(&mut self, key: &[u8], point: u32) {
-        let Ok(number) = self.find(key) else {
+        let place = self.find(key);
+        if !place.is_there {
             return;
-        };
-        if let Ok(place) = self.heavy_place(number) {
-            self.change_set(place, |set| set.remove(point));
-            let set = &self.heavy[place].1;
-            if set.len() <= LIGHT_POINTS_MAX as u64 / 2 {
-                let list: Vec<u32> = set.to_bitmap().iter().collect();
-                self.heavy_bytes -= set.bytes();
-                self.heavy.remove(place);
-                self.replace_list(number, &list);
+        }
+        let entry = self.entry(place.start);
+        if entry.list.is_empty() {
+            let list_start = entry.list_start;
+            let set_place = self.heavy_place(place.number).expect("a key without a list has a set");
+            self.change_set(set_place, |set| set.remove(point));
+            if self.heavy[set_place].1.len() <= SET_POINTS_MIN {
+                let (_, set) = self.heavy.remove(set_place);
+                self.heavy_bytes -= set.bytes() + 2 * size_of::<usize>();
+                let list = packed::pack(set.iter());
+                self.set_list_len(place.start, list.len());
+                self.splice(list_start..list_start, &list);
             }
             return;
         }
-        let list = span(&self.point_ends, number);
-        let Ok(offset) = self.points[list.clone()].binary_search(&point) else {
+        let Some(edit) = packed::remove(entry.list, point) else {
             return;
         };
-        self.points.remove(list.start + offset);
-        shift(&mut self.point_ends[number..], -1);
-        if list.len() == 1 {
-            self.remove_key(number);
+        let (list_start, left) = (
+            entry.list_start,
+            entry.list.len() + edit.bytes().len() - edit.place.len(),
+        );
+        if left == 0 {
+            self.remove_key(&place);
+            return;
         }
+        self.set_list_len(place.start, left);
+        let at = list_start + edit.place.start..list_start + edit.place.end;
+        self.splice(at, edit.bytes());
+    }
+
+    /// Adds a key after all others, with points that ascend.
+    pub(super) fn push(&mut self, last_key: &[u8], key: &[u8], list: &[u8]) {
+        let shared = if self.len == 0 { 0 } else { common_len(last_key, key) };
+        let number = self.len();
+        self.len += 1;
+        if list.len() <= LIST_BYTES_MAX {
+            push_entry(&mut self.bytes, shared, &key[shared..], list);
+        } else {
+            push_entry(&mut self.bytes, shared, &key[shared..], &[]);
+            self.push_set(number, PointSet::of_sorted(packed::points(list)));
+        }
+    }
+
+    /// Gives back room that is not used.
+    pub(super) fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.heavy.shrink_to_fit();
+    }
+
+    fn set_list_len(&mut self, start: usize, len: usize) {
+        let header = self.bytes[start];
+        let long = |short: u8| usize::from(usize::from(short) >= LONG);
+        let place = start + 1 + long(header >> 4) + long(header & 15);
+        self.bytes[place] = u8::try_from(len).expect("a list of more bytes is a set");
+    }
+
+    /// Puts `new` in the place of some bytes. Room is made for an eighth ahead instead of as much again.
+    fn splice(&mut self, place: Range<usize>, new: &[u8]) {
+        let more = new.len().saturating_sub(place.len());
+        if self.bytes.capacity() - self.bytes.len() < more {
+            self.bytes.reserve_exact(more + self.bytes.len() / 8);
+        }
+        self.bytes.splice(place, new.iter().copied());
     }
 
     fn change_set(&mut self, place: usize, change: impl FnOnce(&mut PointSet) -> bool) {
         let set = &mut self.heavy[place].1;
+        // Before it is copied: a copy has no room to spare.
         self.heavy_bytes -= set.bytes();
         change(Arc::make_mut(set));
         self.heavy_bytes += set.bytes();
@@ -218,74 +430,62 @@ impl Page {
 
     fn push_set(&mut self, number: usize, set: PointSet) {
         let place = self.heavy_place(number).unwrap_or_else(|place| place);
-        self.heavy_bytes += set.bytes();
-        reserve(&mut self.heavy, 1);
-        self.heavy.insert(place, (short(number), Arc::new(set)));
+        self.heavy_bytes += set.bytes() + 2 * size_of::<usize>();
+        self.heavy.reserve_exact(1);
+        let number = u16::try_from(number).expect("a page has few keys");
+        self.heavy.insert(place, (number, Arc::new(set)));
     }
 
-    fn replace_list(&mut self, number: usize, list: &[u32]) {
-        let span = span(&self.point_ends, number);
-        let grown = list.len() as i32 - span.len() as i32;
-        reserve(&mut self.points, list.len());
-        self.points.splice(span, list.iter().copied());
-        shift(&mut self.point_ends[number..], grown);
-    }
-
-    /// Adds a key without points, which the caller gives it at once.
-    fn insert_key(&mut self, number: usize, key: &[u8]) -> usize {
-        if self.len() == 0 {
-            self.prefix = key.to_vec();
+    fn insert_key(&mut self, place: &Place, key: &[u8], point: u32) {
+        let mut bytes = Vec::with_capacity(key.len() + 24);
+        let list = packed::pack([point]);
+        push_entry(&mut bytes, place.shared, &key[place.shared..], &list);
+        let mut end = place.start;
+        if place.start < self.bytes.len() {
+            let next = self.entry(place.start);
+            let more = place.shared_by_next - next.shared;
+            push_header(
+                &mut bytes,
+                place.shared_by_next,
+                next.rest.len() - more,
+                next.list.len(),
+            );
+            bytes.extend_from_slice(&next.rest[more..]);
+            end = next.list_start;
         }
-        let common = common_len(&self.prefix, key);
-        if common < self.prefix.len() {
-            self.shorten_prefix(common);
-        }
-        let rest = &key[common..];
-        let start = number
-            .checked_sub(1)
-            .map_or(0, |last| usize::from(self.rest_ends[last]));
-        reserve(&mut self.rests, rest.len());
-        self.rests.splice(start..start, rest.iter().copied());
-        reserve(&mut self.rest_ends, 1);
-        self.rest_ends.insert(number, short(start));
-        shift(&mut self.rest_ends[number..], rest.len() as i32);
-        let point_end = number.checked_sub(1).map_or(0, |last| self.point_ends[last]);
-        reserve(&mut self.point_ends, 1);
-        self.point_ends.insert(number, point_end);
+        self.splice(place.start..end, &bytes);
+        self.len += 1;
         for (heavy, _) in &mut self.heavy {
-            *heavy += u16::from(usize::from(*heavy) >= number);
+            *heavy += u16::from(usize::from(*heavy) >= place.number);
         }
-        number
     }
 
-    fn remove_key(&mut self, number: usize) {
-        let rest = span(&self.rest_ends, number);
-        shift(&mut self.rest_ends[number..], -(rest.len() as i32));
-        self.rests.drain(rest);
-        self.rest_ends.remove(number);
-        self.point_ends.remove(number);
+    fn remove_key(&mut self, place: &Place) {
+        let gone = self.entry(place.start);
+        let mut bytes = Vec::new();
+        let mut end = gone.end();
+        if end < self.bytes.len() {
+            let next = self.entry(end);
+            if next.shared > gone.shared {
+                let kept = &gone.rest[..next.shared - gone.shared];
+                push_header(&mut bytes, gone.shared, kept.len() + next.rest.len(), next.list.len());
+                bytes.extend_from_slice(kept);
+                bytes.extend_from_slice(next.rest);
+                end = next.list_start;
+            }
+        }
+        self.splice(place.start..end, &bytes);
+        self.len -= 1;
         for (heavy, _) in &mut self.heavy {
-            *heavy -= u16::from(usize::from(*heavy) > number);
+            *heavy -= u16::from(usize::from(*heavy) > place.number);
         }
     }
 
-    fn shorten_prefix(&mut self, len: usize) {
-        let moved = self.prefix.split_off(len);
-        let mut rests = Vec::with_capacity(self.rests.len() + self.len() * moved.len());
-        for number in 0..self.len() {
-            rests.extend_from_slice(&moved);
-            rests.extend_from_slice(self.rest(number));
-        }
-        for (number, end) in self.rest_ends.iter_mut().enumerate() {
-            *end += short((number + 1) * moved.len());
-        }
-        self.rests = rests;
-        self.prefix.shrink_to_fit();
-    }
-
-    /// Keeps the first half; the other is returned.
+    /// Keeps the first half; the other is returned. It has two keys at least.
     pub(super) fn split(&mut self) -> Self {
-        let middle = self.len() / 2;
+        let half = self.bytes.len() / 2;
+        let before = self.entries(0).take_while(|entry| entry.end() <= half).count();
+        let middle = before.clamp(1, self.len() - 1);
         let second = self.part(middle..self.len());
         *self = self.part(0..middle);
         second
@@ -293,52 +493,52 @@ impl Page {
 
     /// The keys with these numbers, at least one, in the least space.
     pub(super) fn part(&self, numbers: Range<usize>) -> Self {
-        let common = common_len(self.rest(numbers.start), self.rest(numbers.end - 1));
-        let mut part = Self {
-            prefix: [self.prefix.as_slice(), &self.rest(numbers.start)[..common]].concat(),
-            points: self.lists(numbers.clone()).to_vec(),
-            rest_ends: Vec::with_capacity(numbers.len()),
-            point_ends: Vec::with_capacity(numbers.len()),
-            ..Self::default()
-        };
-        let mut point_end = 0;
-        for number in numbers.clone() {
-            part.rests.extend_from_slice(&self.rest(number)[common..]);
-            part.rest_ends.push(short(part.rests.len()));
-            point_end += span(&self.point_ends, number).len();
-            part.point_ends.push(short(point_end));
-            if let Ok(place) = self.heavy_place(number) {
+        let mut part = Self::default();
+        let mut key = Vec::new();
+        for (number, entry) in self.entries(0).enumerate().take(numbers.end) {
+            key.truncate(entry.shared);
+            key.extend_from_slice(entry.rest);
+            if number == numbers.start {
+                push_entry(&mut part.bytes, 0, &key, entry.list);
+            } else if number > numbers.start {
+                part.bytes.extend_from_slice(&self.bytes[entry.start..entry.end()]);
+            }
+            if number >= numbers.start
+                && let Ok(place) = self.heavy_place(number)
+            {
                 let set = &self.heavy[place].1;
-                part.heavy_bytes += set.bytes();
-                part.heavy.push((short(number - numbers.start), Arc::clone(set)));
+                part.heavy_bytes += set.bytes() + 2 * size_of::<usize>();
+                let number = u16::try_from(number - numbers.start).expect("a page has few keys");
+                part.heavy.push((number, Arc::clone(set)));
             }
         }
-        part.rests.shrink_to_fit();
-        part.heavy.shrink_to_fit();
+        part.len = u16::try_from(numbers.len()).expect("a page has few keys");
+        part.shrink();
         part
     }
-}
 
-fn span(ends: &[u16], number: usize) -> Range<usize> {
-    let start = number.checked_sub(1).map_or(0, |last| ends[last]);
-    usize::from(start)..usize::from(ends[number])
-}
-
-fn shift(ends: &mut [u16], by: i32) {
-    for end in ends {
-        *end = short((i32::from(*end) + by) as usize);
+    /// The keys before some, and those after them; none where there are none.
+    pub(super) fn without(&self, gone: &Span) -> [Option<Self>; 2] {
+        [0..gone.numbers.start, gone.numbers.end..self.len()]
+            .map(|numbers| (!numbers.is_empty()).then(|| self.part(numbers)))
     }
 }
 
-fn short(len: usize) -> u16 {
-    u16::try_from(len).expect("a page holds at most 129 short keys and lists")
+fn push_header(bytes: &mut Vec<u8>, shared: usize, rest_len: usize, list_len: usize) {
+    let short = |len: usize| u8::try_from(len).expect("keys and lists are short");
+    bytes.push(short(shared.min(LONG)) << 4 | short(rest_len.min(LONG)));
+    for len in [shared, rest_len] {
+        if len >= LONG {
+            bytes.push(short(len));
+        }
+    }
+    bytes.push(short(list_len));
 }
 
-/// Room for `more`, and an eighth ahead instead of as much again.
-fn reserve<T>(vec: &mut Vec<T>, more: usize) {
-    if vec.capacity() - vec.len() < more {
-        vec.reserve_exact(more + vec.len() / 8);
-    }
+fn push_entry(bytes: &mut Vec<u8>, shared: usize, rest: &[u8], list: &[u8]) {
+    push_header(bytes, shared, rest.len(), list.len());
+    bytes.extend_from_slice(rest);
+    bytes.extend_from_slice(list);
 }
 
 fn common_len(a: &[u8], b: &[u8]) -> usize {

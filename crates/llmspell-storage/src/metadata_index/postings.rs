@@ -2,24 +2,22 @@
 
 use std::cmp::Ordering;
 use std::mem::size_of;
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::page::{PAGE_KEYS_MAX, Page, Points};
-use super::point_set::PointSet;
+use super::page::{Page, Points, Span};
+use super::union::Union;
 
 /// A branch of more pages is cut in two.
 const BRANCH_PAGES_MAX: usize = 128;
-/// So many points of a range, and more, are collected in a plain bit set: one store each, no sorting.
-const BIT_SET_POINTS_MIN: usize = 4_096;
 
 /// Bounds of keys.
 pub(super) type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 /// A tree of three levels: root, branches, pages of keys. Copies share all of it but the root; a change copies a page
-/// and its branch, about 6 KiB.
+/// and its branch, about 2 KiB.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Postings {
     branches: Vec<Arc<Branch>>,
@@ -65,10 +63,12 @@ impl Postings {
             (0, 0)
         });
         let branch = Arc::make_mut(&mut self.branches[branch_place]);
-        let page = Arc::make_mut(&mut branch.pages[page_place]);
+        let page = &mut branch.pages[page_place];
+        // Before it is copied: a copy has no room to spare.
         self.bytes -= page_bytes(page);
+        let page = Arc::make_mut(page);
         page.insert(key, point);
-        if page.len() <= PAGE_KEYS_MAX {
+        if !page.is_too_large() {
             self.bytes += page_bytes(page);
             return;
         }
@@ -89,8 +89,10 @@ impl Postings {
             return;
         }
         let branch = Arc::make_mut(&mut self.branches[branch_place]);
-        let page = Arc::make_mut(&mut branch.pages[page_place]);
+        let page = &mut branch.pages[page_place];
+        // Before it is copied: a copy has no room to spare.
         self.bytes -= page_bytes(page);
+        let page = Arc::make_mut(page);
         page.remove(key, point);
         if page.len() > 0 {
             self.bytes += page_bytes(page);
@@ -102,8 +104,8 @@ impl Postings {
         }
     }
 
-    /// The pages with keys within the range, and the numbers of these keys.
-    fn runs<'a>(&'a self, (low, high): &'a KeyRange) -> impl Iterator<Item = (&'a Page, Range<usize>)> {
+    /// The pages with keys within the range, and these keys.
+    fn runs<'a>(&'a self, (low, high): &'a KeyRange) -> impl Iterator<Item = (&'a Page, Span)> {
         let (branch, page) = match low {
             Bound::Unbounded => (0, 0),
             Bound::Included(key) | Bound::Excluded(key) => self.place(key).unwrap_or_default(),
@@ -125,44 +127,27 @@ impl Postings {
 
     /// The keys within the range, in order, and their points.
     pub(super) fn entries<'a>(&'a self, range: &'a KeyRange) -> impl Iterator<Item = (Vec<u8>, Points<'a>)> {
-        self.runs(range)
-            .flat_map(|(page, numbers)| numbers.map(move |number| (page.key(number), page.points(number))))
+        self.runs(range).flat_map(|(page, span)| page.keys(&span))
     }
 
     /// How many keys within the range.
     pub(super) fn key_count(&self, range: &KeyRange) -> u64 {
-        self.runs(range).map(|(_, numbers)| numbers.len() as u64).sum()
+        self.runs(range).map(|(_, span)| span.len() as u64).sum()
     }
 
     /// Sum of the points of the keys within the range: how many they are, if no point has two of the keys.
     pub(super) fn point_count(&self, range: &KeyRange) -> u64 {
-        self.runs(range)
-            .map(|(page, numbers)| {
-                page.lists(numbers.clone()).len() as u64 + page.sets(&numbers).map(PointSet::len).sum::<u64>()
-            })
-            .sum()
+        let points = self.runs(range).flat_map(|(page, span)| page.points(span));
+        points.map(|points| points.len()).sum()
     }
 
     /// The points of all keys within the range. Takes time in proportion to their number.
     pub(super) fn collect(&self, range: &KeyRange) -> RoaringBitmap {
-        let (mut sum, mut lists, mut count) = (RoaringBitmap::new(), Vec::new(), 0);
-        for (page, numbers) in self.runs(range) {
-            page.sets(&numbers).for_each(|set| set.add_to(&mut sum));
-            let list = page.lists(numbers);
-            count += list.len();
-            lists.push(list);
+        let mut union = Union::default();
+        for (page, span) in self.runs(range) {
+            page.add_to(span, &mut union);
         }
-        let points = lists.iter().flat_map(|list| list.iter().copied());
-        let max = points.clone().max().unwrap_or_default() as usize;
-        if count < BIT_SET_POINTS_MIN || max / 64 > count {
-            sum.extend(points);
-            return sum;
-        }
-        let mut bits = vec![0_u8; max / 8 + 1];
-        for point in points {
-            bits[point as usize / 8] |= 1 << (point % 8);
-        }
-        sum | RoaringBitmap::from_lsb0_bytes(0, &bits)
+        union.finish()
     }
 
     /// The keys within the range become unknown. Takes time in proportion to all of them.
@@ -170,25 +155,144 @@ impl Postings {
         let mut kept = Vec::new();
         for page in self.branches.iter().flat_map(|branch| &branch.pages) {
             let gone = page.within(&range.0, &range.1);
-            if gone.is_empty() {
+            if gone.len() == 0 {
                 kept.push(Arc::clone(page));
-                continue;
-            }
-            for numbers in [0..gone.start, gone.end..page.len()] {
-                if !numbers.is_empty() {
-                    kept.push(Arc::new(page.part(numbers)));
-                }
+            } else {
+                kept.extend(page.without(&gone).into_iter().flatten().map(Arc::new));
             }
         }
-        self.bytes = kept.iter().map(|page| page_bytes(page)).sum();
-        self.branches = kept
+        self.set_pages(&kept);
+    }
+
+    fn set_pages(&mut self, pages: &[Arc<Page>]) {
+        self.bytes = pages.iter().map(|page| page_bytes(page)).sum();
+        self.branches = pages
             .chunks(BRANCH_PAGES_MAX)
             .map(|pages| Arc::new(Branch { pages: pages.to_vec() }))
             .collect();
     }
 }
 
+/// Postings that are made of keys in order.
+#[derive(Debug, Default)]
+pub(super) struct PostingsBuilder {
+    pages: Vec<Arc<Page>>,
+    page: Page,
+    last_key: Vec<u8>,
+}
+
+impl PostingsBuilder {
+    /// Adds a key that is greater than all before, with its packed points, one at least.
+    pub(super) fn push(&mut self, key: &[u8], list: &[u8]) {
+        self.page.push(&self.last_key, key, list);
+        self.last_key.clear();
+        self.last_key.extend_from_slice(key);
+        if self.page.is_full() {
+            self.finish_page();
+        }
+    }
+
+    fn finish_page(&mut self) {
+        let mut page = std::mem::take(&mut self.page);
+        page.shrink();
+        self.pages.push(Arc::new(page));
+    }
+
+    pub(super) fn finish(mut self) -> Postings {
+        if self.page.len() > 0 {
+            self.finish_page();
+        }
+        let mut postings = Postings::default();
+        postings.set_pages(&self.pages);
+        postings
+    }
+}
+
 /// A page with its counts of references and its place in a branch.
 fn page_bytes(page: &Page) -> usize {
     page.bytes() + 3 * size_of::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        let long = (0..40_u8, 0..9_u8).prop_map(|(len, end)| [vec![7; usize::from(len)], vec![end]].concat());
+        let spread = (0..200_u8, 0..4_u8).prop_map(|(first, second)| vec![first, 5, second]);
+        prop_oneof![3 => spread, 1 => long]
+    }
+
+    /// Keys, and the first of some points that are added or taken out.
+    fn steps() -> impl Strategy<Value = Vec<(bool, Vec<u8>, u32, u32)>> {
+        let count = prop_oneof![6 => Just(1_u32), 1 => 200..900_u32];
+        prop::collection::vec((prop::bool::weighted(0.7), key(), 0..9_000_u32, count), 1..400)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn postings_are_an_ordered_map_of_sets(steps in steps(), bounds in (key(), key())) {
+            let mut postings = Postings::default();
+            let mut model = BTreeMap::<Vec<u8>, BTreeSet<u32>>::new();
+            let mut held = postings.clone();
+            for (number, (is_added, key, first, count)) in steps.into_iter().enumerate() {
+                if number % 10 == 0 {
+                    // From here on changes are made on copies.
+                    held = postings.clone();
+                }
+                for point in (0..count).map(|point| first + 7 * point) {
+                    if is_added {
+                        postings.insert(&key, point);
+                        model.entry(key.clone()).or_default().insert(point);
+                    } else {
+                        postings.remove(&key, point);
+                        model.entry(key.clone()).or_default().remove(&point);
+                    }
+                }
+                model.retain(|_, points| !points.is_empty());
+            }
+            let pages = || postings.branches.iter().flat_map(|branch| &branch.pages);
+            prop_assert!(pages().all(|page| page.len() > 0 && !page.is_too_large()));
+            prop_assert_eq!(postings.bytes, pages().map(|page| page_bytes(page)).sum::<usize>());
+            drop(held);
+
+            let (low, high) = if bounds.0 <= bounds.1 { bounds } else { (bounds.1, bounds.0) };
+            for range in [
+                (Bound::Unbounded, Bound::Unbounded),
+                (Bound::Included(low.clone()), Bound::Included(high.clone())),
+                (Bound::Excluded(low.clone()), Bound::Unbounded),
+                (Bound::Unbounded, Bound::Excluded(high)),
+            ] {
+                let got: Vec<_> = postings.entries(&range).map(|(key, points)| (key, points.iter().collect())).collect();
+                let expected: Vec<_> = model.range::<Vec<u8>, _>(range.clone()).map(|(k, v)| (k.clone(), v.clone())).collect();
+                prop_assert!(got == expected, "{:?}", range);
+                prop_assert_eq!(postings.key_count(&range), expected.len() as u64);
+                let points = expected.iter().map(|(_, points)| points.len() as u64).sum::<u64>();
+                prop_assert_eq!(postings.point_count(&range), points);
+                let union: BTreeSet<u32> = expected.iter().flat_map(|(_, points)| points).copied().collect();
+                prop_assert!(postings.collect(&range).iter().eq(union));
+            }
+            for (key, points) in &model {
+                prop_assert!(postings.get(key).is_some_and(|found| found.to_bitmap().iter().eq(points.iter().copied())));
+            }
+            let mut built = PostingsBuilder::default();
+            for (key, points) in &model {
+                built.push(key, &super::super::packed::pack(points.iter().copied()));
+            }
+            let (built, all) = (built.finish(), (Bound::Unbounded, Bound::Unbounded));
+            let keys = |postings: &Postings| postings.entries(&all).map(|(key, points)| (key, points.iter().collect::<Vec<_>>())).collect::<Vec<_>>();
+            prop_assert!(keys(&built) == keys(&postings));
+
+            let gone = (Bound::Included(low.clone()), Bound::Unbounded);
+            postings.drop_keys(&gone);
+            model.split_off(&low);
+            prop_assert!(keys(&postings).iter().map(|(key, _)| key).eq(model.keys()));
+        }
+    }
 }

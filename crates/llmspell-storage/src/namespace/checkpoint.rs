@@ -4,38 +4,47 @@
 //! byte 0        4       5   13         17             25
 //!      │checksum│version│lsn│next_point│metadata_bytes│ extents (as in op.rs) │ dead: len u32, roaring bytes │
 //!      │ u32    │ u8    │u64│ u32      │ u64          │ expiries: count u32, then point u32, expires_at i64 each
+//! in v2 then: file of metadata: lsn u64, number u32, bytes u64, header_checksum u32 │ changed: len u32, roaring bytes
 //! ```
 //!
-//! The checksum covers the key of the row (scope id) too. Dead points are in the portable roaring format. What is read
-//! is checked for consistency before it is used. v1 (0.1.0): as above.
+//! The checksum covers the key of the row (scope id) too. Bitmaps are in the portable roaring format. What is read
+//! is checked for consistency before it is used. v1 (0.1.0): as above, without a file of metadata. v2 (0.1.0): with one;
+//! who does not know of it must not change the namespace, because the points that have changed must go on being noted.
 
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
 use super::expiries::Expiries;
-use super::state::State;
+use super::state::{MetadataFile, State};
 use crate::codec::{Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Lsn, PointId, ScopeId};
+use crate::index_files::IndexRow;
 use crate::op::{read_extents, write_extents};
 
 const VERSION: u8 = 1;
+/// Of a state that names a file of metadata.
+const VERSION_WITH_FILE: u8 = 2;
 
 /// The bytes of the checkpoint of `scope`.
 pub(crate) fn encode(scope: ScopeId, state: &State) -> Vec<u8> {
     let mut body = Writer::default();
-    body.u8(VERSION)
+    body.u8(state.metadata_file.as_ref().map_or(VERSION, |_| VERSION_WITH_FILE))
         .u64(state.lsn.0)
         .u32(state.next_point)
         .u64(state.metadata_bytes);
     write_extents(&mut body, &state.extents);
-    let mut dead = Vec::with_capacity(state.dead.serialized_size());
-    state.dead.serialize_into(&mut dead).expect("a vector takes all bytes");
-    body.u32(u32::try_from(dead.len()).expect("points are u32"))
-        .bytes(&dead);
+    write_bitmap(&mut body, &state.dead);
     body.u32(u32::try_from(state.expiries.len()).expect("points are u32"));
     for (moment, point) in state.expiries.iter() {
         body.u32(point.0).i64(moment);
+    }
+    if let Some(MetadataFile { row, changed }) = &state.metadata_file {
+        body.u64(row.lsn.0)
+            .u32(row.number)
+            .u64(row.bytes)
+            .u32(row.header_checksum);
+        write_bitmap(&mut body, changed);
     }
     seal(&scope.0.to_le_bytes(), &body.finish())
 }
@@ -43,20 +52,23 @@ pub(crate) fn encode(scope: ScopeId, state: &State) -> Vec<u8> {
 /// Reads what [`encode`] wrote for the same scope.
 pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
     let mut body = Reader::new(unseal(&scope.0.to_le_bytes(), bytes)?);
-    if body.u8()? != VERSION {
+    let version = body.u8()?;
+    if ![VERSION, VERSION_WITH_FILE].contains(&version) {
         return Err(Malformed("its version is unknown"));
     }
     let lsn = Lsn(body.u64()?);
     let next_point = body.u32()?;
     let metadata_bytes = body.u64()?;
     let extents = read_extents(&mut body)?;
-    let dead_len = body.u32()? as usize;
-    let dead = RoaringBitmap::deserialize_from(body.bytes(dead_len)?).map_err(|_| Malformed("its bitmap is bad"))?;
+    let dead = read_bitmap(&mut body)?;
     let mut expiries = Expiries::default();
     for _ in 0..body.u32()? {
         let (point, moment) = (PointId(body.u32()?), body.i64()?);
         expiries.insert(moment, point);
     }
+    let metadata_file = (version == VERSION_WITH_FILE)
+        .then(|| read_metadata_file(&mut body))
+        .transpose()?;
     body.end()?;
     let capacity = extents
         .iter()
@@ -72,12 +84,36 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
         index: None,
         tail: Arc::default(),
         metadata: None,
+        metadata_file,
         metadata_bytes,
         ops_since_checkpoint: 0,
         is_dropped: false,
     };
     state.check().map_err(|_| Malformed("it contradicts itself"))?;
     Ok(state)
+}
+
+fn read_metadata_file(body: &mut Reader<'_>) -> Result<MetadataFile, Malformed> {
+    let row = IndexRow {
+        lsn: Lsn(body.u64()?),
+        number: body.u32()?,
+        bytes: body.u64()?,
+        header_checksum: body.u32()?,
+    };
+    let changed = Arc::new(read_bitmap(body)?);
+    Ok(MetadataFile { row, changed })
+}
+
+fn write_bitmap(body: &mut Writer, bitmap: &RoaringBitmap) {
+    let mut bytes = Vec::with_capacity(bitmap.serialized_size());
+    bitmap.serialize_into(&mut bytes).expect("a vector takes all bytes");
+    body.u32(u32::try_from(bytes.len()).expect("points are u32"))
+        .bytes(&bytes);
+}
+
+fn read_bitmap(body: &mut Reader<'_>) -> Result<RoaringBitmap, Malformed> {
+    let len = body.u32()? as usize;
+    RoaringBitmap::deserialize_from(body.bytes(len)?).map_err(|_| Malformed("its bitmap is bad"))
 }
 
 #[cfg(test)]
@@ -111,12 +147,100 @@ mod tests {
             },
         );
         state.ops_since_checkpoint = 0;
-        let bytes = encode(ScopeId(5), &state);
+        assert_reads_back(&state);
+        assert_eq!(
+            encode(ScopeId(5), &state)[4],
+            1,
+            "who knows no file of metadata can go on with it"
+        );
+
+        // The file of metadata, and what changes after it.
+        state.metadata_file = Some(MetadataFile {
+            row: IndexRow {
+                lsn: Lsn(3),
+                number: 1,
+                bytes: 2,
+                header_checksum: 3,
+            },
+            changed: Arc::new(RoaringBitmap::from([1])),
+        });
+        let change = |point| PointChange {
+            point: PointId(point),
+            expires_at: None,
+        };
+        state.apply(
+            Lsn(5),
+            &Op {
+                put: vec![change(6)],
+                removed: vec![change(2)],
+                updated: vec![PointId(5)],
+                ..Op::default()
+            },
+        );
+        state.ops_since_checkpoint = 0;
+        let changed = &state.metadata_file.as_ref().unwrap().changed;
+        assert_eq!(**changed, RoaringBitmap::from([1, 2, 5, 6]));
+        assert_reads_back(&state);
+        state.metadata_file.as_mut().unwrap().row.lsn = Lsn(6);
+        assert!(
+            decode(ScopeId(5), &encode(ScopeId(5), &state)).is_err(),
+            "from the future"
+        );
+    }
+
+    fn assert_reads_back(state: &State) {
+        let bytes = encode(ScopeId(5), state);
         let read = decode(ScopeId(5), &bytes).unwrap();
         assert_eq!(format!("{read:?}"), format!("{state:?}"));
         assert!(decode(ScopeId(6), &bytes).is_err());
         for len in 0..bytes.len() {
             assert!(decode(ScopeId(5), &bytes[..len]).is_err());
         }
+    }
+
+    #[test]
+    fn the_bytes_of_a_checkpoint_never_change() {
+        let mut state = State {
+            lsn: Lsn(9),
+            metadata_bytes: 7,
+            ..State::default()
+        };
+        let empty_bitmap = [8, 0, 0, 0, 58, 48, 0, 0, 0, 0, 0, 0];
+        let head = |version| [vec![version, 9], vec![0; 11], vec![7], vec![0; 7]].concat();
+        let bytes = encode(ScopeId(1), &state);
+        let body = [head(1), extents_of(&state), empty_bitmap.to_vec(), vec![0; 4]].concat();
+        assert_eq!(bytes[4..], body);
+        state.metadata_file = Some(MetadataFile {
+            row: IndexRow {
+                lsn: Lsn(2),
+                number: 3,
+                bytes: 4,
+                header_checksum: 5,
+            },
+            changed: Arc::default(),
+        });
+        #[rustfmt::skip]
+        let file = [
+            2, 0, 0, 0, 0, 0, 0, 0,
+            3, 0, 0, 0,
+            4, 0, 0, 0, 0, 0, 0, 0,
+            5, 0, 0, 0,
+        ];
+        let bytes = encode(ScopeId(1), &state);
+        let body = [
+            head(2),
+            extents_of(&state),
+            empty_bitmap.to_vec(),
+            vec![0; 4],
+            file.to_vec(),
+            empty_bitmap.to_vec(),
+        ];
+        assert_eq!(bytes[4..], body.concat());
+    }
+
+    fn extents_of(state: &State) -> Vec<u8> {
+        let mut extents = Writer::default();
+        write_extents(&mut extents, &state.extents);
+        extents.finish()
     }
 }

@@ -24,6 +24,7 @@ mod state;
 mod verify;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
@@ -31,9 +32,11 @@ use roaring::RoaringBitmap;
 pub(crate) use checkpoint::{decode as decode_checkpoint, encode as encode_checkpoint};
 pub(crate) use index::{Index, Need, Step, graph_config, kernel_metric};
 pub(crate) use reuse::{Filed, Reuse};
-pub(crate) use state::State;
+pub(crate) use state::{MetadataFile, State};
 use verify::Verified;
 pub(crate) use verify::damaged_slot;
+
+use llmspell_core::OwnTime;
 
 use crate::ids::{Lsn, ScopeId};
 use crate::index_files::IndexRow;
@@ -54,6 +57,12 @@ pub(crate) struct Namespace {
     pub(crate) building_metadata: Mutex<()>,
     /// Points that were changed since somebody began to watch.
     watched: Mutex<Option<RoaringBitmap>>,
+    /// Points that were changed since the state whose metadata index is being written to a file.
+    unsaved: Mutex<Option<RoaringBitmap>>,
+    /// The file of the metadata index that the state names is of no use.
+    is_metadata_file_bad: AtomicBool,
+    /// Which times of the entries filters have named: bits, in the order of [`OwnTime::ALL`].
+    wanted_times: AtomicU8,
     verified: Verified,
 }
 
@@ -69,6 +78,9 @@ impl Namespace {
             named_file: Mutex::new(named_file),
             building_metadata: Mutex::new(()),
             watched: Mutex::new(None),
+            unsaved: Mutex::new(None),
+            is_metadata_file_bad: AtomicBool::new(false),
+            wanted_times: AtomicU8::new(0),
             verified: Verified::default(),
         }
     }
@@ -99,8 +111,10 @@ impl Namespace {
             let index = (**index).clone();
             state = state.with_metadata(index, changed);
         }
-        if let Some(watched) = &mut *self.watched.lock() {
-            *watched |= changed;
+        for noted in [&self.watched, &self.unsaved] {
+            if let Some(points) = &mut *noted.lock() {
+                *points |= changed;
+            }
         }
         *self.current.write() = Arc::new(state);
         self.reuse.lock().retire(&before, freed);
@@ -153,6 +167,71 @@ impl Namespace {
             *self.current.write() = Arc::new((*before).clone().with_metadata(index, &changed));
             self.reuse.lock().retire(&before, RoaringBitmap::new());
         }
+    }
+
+    /// The next filter makes the metadata index again.
+    #[cfg(test)]
+    pub(crate) fn forget_metadata(&self) {
+        let _turn = self.publishing.lock();
+        let mut state = (*self.state()).clone();
+        state.metadata = None;
+        let before = self.state();
+        *self.current.write() = Arc::new(state);
+        self.reuse.lock().retire(&before, RoaringBitmap::new());
+    }
+
+    /// Notes that filters name these times of the entries.
+    pub(crate) fn want_times(&self, times: &[OwnTime]) {
+        for (bit, time) in OwnTime::ALL.iter().enumerate() {
+            if times.contains(time) {
+                self.wanted_times.fetch_or(1 << bit, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The times of the entries that filters have named.
+    pub(crate) fn wanted_times(&self) -> Vec<OwnTime> {
+        let wanted = self.wanted_times.load(Ordering::Relaxed);
+        let times = OwnTime::ALL.iter().enumerate();
+        times
+            .filter(|(bit, _)| wanted & (1 << bit) != 0)
+            .map(|(_, time)| *time)
+            .collect()
+    }
+
+    /// What is committed now, for writing its metadata index to a file; points that change from now on are noted.
+    pub(crate) fn begin_saving(&self) -> Arc<State> {
+        let _turn = self.publishing.lock();
+        *self.unsaved.lock() = Some(RoaringBitmap::new());
+        self.state()
+    }
+
+    /// The points that were changed in what is committed since [`begin_saving`](Self::begin_saving); none after
+    /// [`end_saving`](Self::end_saving). Only the committer can ask, between whose commits nothing changes.
+    pub(crate) fn unsaved(&self) -> Option<RoaringBitmap> {
+        self.unsaved.lock().clone()
+    }
+
+    /// Nothing is noted any more.
+    pub(crate) fn end_saving(&self) {
+        *self.unsaved.lock() = None;
+    }
+
+    /// Whether the metadata index belongs into a file anew.
+    pub(crate) fn is_metadata_file_due(&self, share: u64) -> bool {
+        let state = self.state();
+        let is_bad = state.metadata.is_some() && self.is_metadata_file_bad();
+        is_bad || state.is_metadata_file_due(share)
+    }
+
+    /// Whether the file of the metadata index was found to be of no use.
+    pub(crate) fn is_metadata_file_bad(&self) -> bool {
+        self.is_metadata_file_bad.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the file of the metadata index is of any use.
+    pub(crate) fn set_metadata_file_bad(&self, is_bad: bool) {
+        self.is_metadata_file_bad.store(is_bad, Ordering::Relaxed);
     }
 
     /// Whether the manifest names a file that is of no use.

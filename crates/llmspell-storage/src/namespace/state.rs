@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 use super::expiries::Expiries;
 use super::index::{Counts, Index};
 use crate::ids::{Extent, Lsn, PointId, Slot};
+use crate::index_files::IndexRow;
 use crate::metadata_index::MetadataIndex;
 use crate::op::Op;
 
@@ -32,12 +33,22 @@ pub(crate) struct State {
     pub(crate) tail: Arc<RoaringBitmap>,
     /// Which points have which metadata, once a filter asked.
     pub(crate) metadata: Option<Arc<MetadataIndex>>,
+    /// The file of an index of the metadata.
+    pub(crate) metadata_file: Option<MetadataFile>,
     /// Bytes of metadata of all living points.
     pub(crate) metadata_bytes: u64,
     /// Mutations that a checkpoint would save a reader from.
     pub(crate) ops_since_checkpoint: u32,
     /// The scope was dropped: whoever still holds the namespace finds nothing.
     pub(crate) is_dropped: bool,
+}
+
+/// The file of an index of metadata that a state names.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct MetadataFile {
+    pub(crate) row: IndexRow,
+    /// Points that were born, died or got other metadata since: what the file says of them does not count.
+    pub(crate) changed: Arc<RoaringBitmap>,
 }
 
 impl State {
@@ -140,6 +151,11 @@ impl State {
                 Arc::make_mut(&mut self.expiries).remove(moment, change.point);
             }
         }
+        if let Some(file) = &mut self.metadata_file {
+            let replaced = op.put.iter().chain(&op.removed).map(|change| change.point);
+            let changed = replaced.chain(op.updated.iter().copied());
+            Arc::make_mut(&mut file.changed).extend(changed.map(|point| point.0));
+        }
         self.metadata_bytes += u64::from(op.metadata_bytes_added);
         self.metadata_bytes = self.metadata_bytes.saturating_sub(u64::from(op.metadata_bytes_removed));
     }
@@ -152,6 +168,14 @@ impl State {
         (changed - &living).iter().for_each(|point| index.remove_unknown(point));
         self.metadata = Some(Arc::new(index));
         self
+    }
+
+    /// Whether an index of the metadata is there that too little of is in a file: a file is written anew when one in
+    /// `share` entries has changed since, and only for scopes with a graph.
+    pub(crate) fn is_metadata_file_due(&self, share: u64) -> bool {
+        let changed = self.metadata_file.as_ref().map(|file| file.changed.len());
+        let is_behind = changed.is_none_or(|changed| changed * share > self.live_count());
+        self.metadata.is_some() && self.index.is_some() && is_behind
     }
 
     /// Where the vector of a point is; none if the point has no slot.
@@ -233,6 +257,11 @@ impl State {
             && *self.tail != self.living() - &index.points
         {
             return Err("the tail is not what the graph leaves".to_string());
+        }
+        if let Some(file) = &self.metadata_file
+            && file.row.lsn > self.lsn
+        {
+            return Err("its file of metadata comes from the future".to_string());
         }
         match self.dead.max() {
             Some(last) if last >= self.next_point => Err(format!("point {last} is dead and was never given out")),

@@ -1,8 +1,8 @@
 //! Which living points match a filter?
 
 use llmspell_core::{
-    CompiledFilter, DateFields, EntryTimes, FacetValue, FieldPath, Filter, Metadata, Result, Scalar, StateScope,
-    VectorEntry,
+    CompiledFilter, DateFields, EntryTimes, FacetValue, FieldPath, Filter, Metadata, OwnTime, Result, Scalar,
+    StateScope, VectorEntry,
 };
 use roaring::RoaringBitmap;
 use std::collections::HashMap;
@@ -10,12 +10,16 @@ use std::collections::HashMap;
 use super::Snapshot;
 use crate::ids::PointId;
 use crate::metadata_index::{IndexType, MetadataIndex, MetadataIndexConfig};
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, State};
+use crate::record::Record;
 use crate::registry::Space;
 use crate::truth::Truth;
 
 /// How often an index is brought up to what was committed while it was built. What is left then, filters look at.
 const CATCH_UPS_MAX: usize = 4;
+/// Living points from which on the indexer makes an index where there is no file of one: a filter would wait for it longer
+/// than for looking at all metadata itself.
+const BACKGROUND_POINTS_MIN: u64 = 16_384;
 /// How often a snapshot is taken until nothing was committed in between.
 const SNAPSHOTS_MAX: usize = 1_000;
 
@@ -43,40 +47,74 @@ impl Condition {
     pub(crate) fn compiled(&self) -> &CompiledFilter {
         &self.compiled
     }
-
-    /// Whether an index has the fields that the filter asks for, in their form.
-    fn is_answered_by(&self, index: &MetadataIndex) -> bool {
-        *index.dates() == self.dates && self.filter.own_times().iter().all(|time| index.has_time(*time))
-    }
 }
 
-/// Builds the metadata index of a namespace that is large enough and has none; or one anew, where a filter is the first to
-/// name a time of the entries, or other fields hold dates now. Commits go on meanwhile.
+/// Makes the metadata index of a namespace that a filter asks about, if it is large enough and has none; or one anew, where
+/// a filter is the first to name a time of the entries, or other fields hold dates now. Where that takes long the indexer
+/// does it, and filters look at all metadata until then.
 ///
 /// # Errors
 ///
 /// `Data` or `Io` when the metadata cannot be read.
-pub(crate) fn index_metadata(truth: &Truth, space: &Space, namespace: &Namespace, condition: &Condition) -> Result<()> {
-    let is_due = || {
-        let state = namespace.state();
-        let is_answered = state
-            .metadata
-            .as_ref()
-            .is_some_and(|index| condition.is_answered_by(index));
-        !is_answered
-            && !state.is_dropped
-            && (state.metadata.is_some() || state.live_count() >= space.metadata_points_min())
-    };
-    if !is_due() {
+pub(crate) fn index_metadata(
+    truth: &Truth,
+    space: &Space,
+    scope: &StateScope,
+    namespace: &Namespace,
+    condition: &Condition,
+) -> Result<()> {
+    namespace.want_times(&condition.filter.own_times());
+    let state = namespace.state();
+    if !is_due(&state, space, namespace) {
+        return Ok(());
+    }
+    let is_saved = state.metadata.is_none() && state.metadata_file.is_some() && !namespace.is_metadata_file_bad();
+    if !is_saved && state.live_count() >= BACKGROUND_POINTS_MIN {
+        space.queue.want_metadata((space.id, scope.clone()));
         return Ok(());
     }
     // Whoever comes second waits: looking at everything would take as long.
     let _turn = namespace.building_metadata.lock();
-    if !is_due() {
+    build_metadata(truth, space, namespace, &|| false)?;
+    // It may belong into a file.
+    space.note(scope, namespace);
+    Ok(())
+}
+
+/// Makes the metadata index of a namespace for the indexer, unless somebody is at it.
+///
+/// # Errors
+///
+/// `Data` or `Io` when the metadata cannot be read.
+pub(crate) fn index_metadata_in_background(
+    truth: &Truth,
+    space: &Space,
+    namespace: &Namespace,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<()> {
+    match namespace.building_metadata.try_lock() {
+        Some(_turn) => build_metadata(truth, space, namespace, is_cancelled),
+        None => Ok(()),
+    }
+}
+
+fn is_due(state: &State, space: &Space, namespace: &Namespace) -> bool {
+    let is_wanted = match &state.metadata {
+        None => state.live_count() >= space.metadata_points_min(),
+        Some(index) => {
+            *index.dates() != space.dates() || namespace.wanted_times().iter().any(|time| !index.has_time(*time))
+        }
+    };
+    is_wanted && !state.is_dropped
+}
+
+/// Commits go on meanwhile. The caller has the turn.
+fn build_metadata(truth: &Truth, space: &Space, namespace: &Namespace, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
+    if !is_due(&namespace.state(), space, namespace) {
         return Ok(());
     }
     namespace.watch_points();
-    let built = build(truth, space, namespace, condition);
+    let built = build(truth, space, namespace, is_cancelled);
     if let Ok(Some(index)) = built {
         namespace.publish_metadata(index);
         return Ok(());
@@ -85,38 +123,28 @@ pub(crate) fn index_metadata(truth: &Truth, space: &Space, namespace: &Namespace
     built.map(drop)
 }
 
-/// An index of what is committed, but for the points that are watched when it returns; none if there is no peace.
-fn build(truth: &Truth, space: &Space, namespace: &Namespace, condition: &Condition) -> Result<Option<MetadataIndex>> {
+/// An index of what is committed, but for the points that are watched when it returns; none if there is no peace, or it
+/// was cancelled.
+fn build(
+    truth: &Truth,
+    space: &Space,
+    namespace: &Namespace,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<Option<MetadataIndex>> {
     let Some((mut snapshot, _)) = snapshot_and_changes(truth, space, namespace)? else {
         return Ok(None);
     };
-    let known = snapshot.state.metadata.as_ref();
-    let known = known.filter(|index| *index.dates() == condition.dates);
-    let mut index = match known {
-        // Only times are added to it.
-        Some(known) => (**known).clone(),
-        None => MetadataIndex::new(MetadataIndexConfig::default()),
+    let (dates, times) = (space.dates(), namespace.wanted_times());
+    let known = snapshot.state.metadata.as_ref().filter(|index| *index.dates() == dates);
+    let begun = match known {
+        Some(known) => Some((**known).clone()),
+        None => snapshot.saved_index(space, &dates, is_cancelled)?,
     };
-    if known.is_none() {
-        for path in condition.dates.iter() {
-            index.configure_field(path.clone(), IndexType::Date)?;
-        }
-    }
-    condition
-        .filter
-        .own_times()
-        .into_iter()
-        .for_each(|time| index.index_time(time));
-    snapshot.read.records(namespace.scope_id)?.visit(|point, record| {
-        if !snapshot.is_living(point) {
-            return Ok(());
-        }
-        match known {
-            Some(_) => index.fill_times(point.0, &record.times()),
-            None => index.insert_with_times(point.0, &snapshot.metadata(point, &record)?, &record.times()),
-        }
-        Ok(())
-    })?;
+    let index = match begun {
+        Some(index) => snapshot.with_times(index, &times, is_cancelled)?,
+        None => snapshot.new_index(&dates, &times, is_cancelled)?,
+    };
+    let Some(mut index) = index else { return Ok(None) };
     for _ in 0..CATCH_UPS_MAX {
         let Some((newer, changed)) = snapshot_and_changes(truth, space, namespace)? else {
             return Ok(None);
@@ -157,7 +185,103 @@ fn snapshot_and_changes<'a>(
     Ok(None)
 }
 
+/// An index without points in which these fields hold dates.
+fn empty_index(dates: &DateFields) -> Result<MetadataIndex> {
+    let mut index = MetadataIndex::new(MetadataIndexConfig::default());
+    for path in dates.iter() {
+        index.configure_field(path.clone(), IndexType::Date)?;
+    }
+    Ok(index)
+}
+
 impl Snapshot<'_> {
+    /// An index of all metadata, and of these times; none if that was cancelled.
+    fn new_index(
+        &self,
+        dates: &DateFields,
+        times: &[OwnTime],
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<MetadataIndex>> {
+        let mut index = empty_index(dates)?;
+        times.iter().for_each(|time| index.index_time(*time));
+        let is_done = self.visit_living(is_cancelled, &mut |point, record| {
+            index.insert_with_times(point.0, &self.metadata(point, record)?, &record.times());
+            Ok(())
+        })?;
+        Ok(is_done.then_some(index))
+    }
+
+    /// The same index with these times too; none if that was cancelled.
+    fn with_times(
+        &self,
+        mut index: MetadataIndex,
+        times: &[OwnTime],
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<MetadataIndex>> {
+        if times.iter().all(|time| index.has_time(*time)) {
+            return Ok(Some(index));
+        }
+        times.iter().for_each(|time| index.index_time(*time));
+        let is_done = self.visit_living(is_cancelled, &mut |point, record| {
+            index.fill_times(point.0, &record.times());
+            Ok(())
+        })?;
+        Ok(is_done.then_some(index))
+    }
+
+    /// Visits the records of all living points; false if that was cancelled.
+    fn visit_living(
+        &self,
+        is_cancelled: &dyn Fn() -> bool,
+        visit: &mut dyn FnMut(PointId, &Record) -> Result<()>,
+    ) -> Result<bool> {
+        let mut is_done = true;
+        self.read
+            .records(self.namespace.scope_id)?
+            .visit_while(|point, record| {
+                if self.is_living(point) {
+                    visit(point, &record)?;
+                }
+                is_done = !is_cancelled();
+                Ok(is_done)
+            })?;
+        Ok(is_done)
+    }
+
+    /// The index that is in a file, with the metadata of the points that have changed since; none if there is none, or
+    /// at any doubt.
+    fn saved_index(
+        &self,
+        space: &Space,
+        dates: &DateFields,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<MetadataIndex>> {
+        let Some(file) = &self.state.metadata_file else {
+            return Ok(None);
+        };
+        let restored = match space.read_metadata(self.namespace.scope_id, file, is_cancelled) {
+            Ok(Some(restored)) => restored,
+            Ok(None) => return Ok(None),
+            Err(_) => {
+                self.namespace.set_metadata_file_bad(true);
+                return Ok(None);
+            }
+        };
+        let (mut index, living) = (restored.index, self.state.living());
+        let stale = restored.stale & &living;
+        let is_whole = index.points() | &stale == living && index.points().is_disjoint(&stale);
+        if !is_whole || !index.is_configured_as(&empty_index(dates)?) {
+            self.namespace.set_metadata_file_bad(true);
+            return Ok(None);
+        }
+        let records = self.read.records(self.namespace.scope_id)?;
+        for point in stale.iter().map(PointId) {
+            let record = records.get(point)?;
+            index.insert_with_times(point.0, &self.metadata(point, &record)?, &record.times());
+        }
+        Ok(Some(index))
+    }
+
     /// The living points that are not hidden and whose metadata passes the filter.
     pub(super) fn candidates(&self, condition: &Condition, hidden: &RoaringBitmap) -> Result<RoaringBitmap> {
         let found = match &self.state.metadata {

@@ -39,7 +39,7 @@ use crate::registry::Space;
 use crate::slots::{SlotStore, SlotView, Waiting};
 use crate::truth::{Read, Truth};
 use indexed::{Indexed, Miss};
-pub(crate) use metadata::{Condition, index_metadata};
+pub(crate) use metadata::{Condition, index_metadata, index_metadata_in_background};
 use ranking::Ranking;
 use tail::Tail;
 pub(crate) use trace::Trace;
@@ -107,7 +107,7 @@ pub(crate) fn search(
             return Ok(Answer::WouldWait);
         }
         let condition = Condition::new(&filter, space.dates())?;
-        index_metadata(truth, space, namespace, &condition)?;
+        index_metadata(truth, space, &query.scope, namespace, &condition)?;
         let found = match Snapshot::take(truth, &space.slots, namespace)? {
             Some(snapshot) => snapshot.search_filtered(space, (query, ranking), &condition, now, trace)?,
             None => Vec::new(),

@@ -158,12 +158,7 @@ impl Read {
 
     /// The state of a scope: its checkpoint, and the log after it.
     pub(crate) fn state(&self, scope: ScopeId) -> Result<State> {
-        let place = || format!("checkpoint of scope {}", scope.0);
-        let row = self.table(tables::CHECKPOINTS)?.get(scope.0).map_err(self.failed())?;
-        let mut state = match row {
-            Some(row) => decode_checkpoint(scope, row.value()).map_err(self.malformed(place()))?,
-            None => State::default(),
-        };
+        let mut state = self.checkpoint(scope)?.unwrap_or_default();
         let log = self.table(tables::LOG)?;
         let after = (
             Bound::Excluded((scope.0, state.lsn.0)),
@@ -180,6 +175,31 @@ impl Read {
             .check()
             .map_err(|detail| corrupted(&self.path, format!("log of scope {}: {detail}", scope.0)))?;
         Ok(state)
+    }
+
+    fn checkpoint(&self, scope: ScopeId) -> Result<Option<State>> {
+        let place = format!("checkpoint of scope {}", scope.0);
+        let row = self.table(tables::CHECKPOINTS)?.get(scope.0).map_err(self.failed())?;
+        row.map(|row| decode_checkpoint(scope, row.value()).map_err(self.malformed(place)))
+            .transpose()
+    }
+
+    /// The file of the metadata index of a scope, if there is the scope and its checkpoint names one.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupted` if the checkpoint is damaged.
+    pub(crate) fn metadata_file(&self, scope: ScopeId) -> Result<Option<IndexRow>> {
+        if self
+            .table(tables::DROPPED)?
+            .get(scope.0)
+            .map_err(self.failed())?
+            .is_some()
+        {
+            return Ok(None);
+        }
+        let file = self.checkpoint(scope)?.and_then(|state| state.metadata_file);
+        Ok(file.map(|file| file.row))
     }
 
     /// The index file of a scope, if the manifest names one.
@@ -364,19 +384,34 @@ impl Records<'_> {
         self.visit_each(|point, record| visit(point, record?))
     }
 
+    /// Records in the order of their points, until `visit` says to stop.
+    pub(crate) fn visit_while(&self, mut visit: impl FnMut(PointId, Record) -> Result<bool>) -> Result<()> {
+        for row in self.rows()? {
+            let (key, value) = row.map_err(self.read.failed())?;
+            let point = PointId(key.value().1);
+            let record = Record::decode(self.scope, point, value.value());
+            if !visit(point, record.map_err(self.read.malformed(self.place(point)))?)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// All records in the order of their points, damaged ones too.
     pub(crate) fn visit_each(&self, mut visit: impl FnMut(PointId, Result<Record>) -> Result<()>) -> Result<()> {
-        let rows = self
-            .table
-            .range((self.scope.0, 0)..=(self.scope.0, u32::MAX))
-            .map_err(self.read.failed())?;
-        for row in rows {
+        for row in self.rows()? {
             let (key, value) = row.map_err(self.read.failed())?;
             let point = PointId(key.value().1);
             let record = Record::decode(self.scope, point, value.value());
             visit(point, record.map_err(self.read.malformed(self.place(point))))?;
         }
         Ok(())
+    }
+
+    fn rows(&self) -> Result<redb::Range<'_, (u64, u32), &'static [u8]>> {
+        self.table
+            .range((self.scope.0, 0)..=(self.scope.0, u32::MAX))
+            .map_err(self.read.failed())
     }
 
     fn place(&self, point: PointId) -> String {

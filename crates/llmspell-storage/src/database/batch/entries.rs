@@ -11,7 +11,8 @@ use crate::database::request::PreparedEntry;
 use crate::database::writer::{Dropped, Pending, Writer};
 use crate::error::corrupted;
 use crate::ids::{Extent, Generation, Lsn, PointId, ScopeId, Slot};
-use crate::namespace::{Filed, Namespace, State};
+use crate::index_files::IndexRow;
+use crate::namespace::{Filed, MetadataFile, Namespace, State};
 use crate::op::{Op, PointChange};
 use crate::record::Record;
 use crate::registry::Space;
@@ -477,6 +478,36 @@ impl Batch<'_> {
         });
         self.is_changed = true;
         Ok(count)
+    }
+
+    /// Names the file of the metadata index of a namespace in its checkpoint, with the points that have changed since.
+    /// False if the scope was dropped, or is another one by now.
+    pub(super) fn name_metadata(
+        &mut self,
+        space: &Arc<Space>,
+        scope: &StateScope,
+        namespace: &Arc<Namespace>,
+        row: &IndexRow,
+    ) -> Result<bool, Fail> {
+        let Some(pending) = self.pending(space, scope)? else {
+            return Ok(false);
+        };
+        let Some(unsaved) = namespace
+            .unsaved()
+            .filter(|_| Arc::ptr_eq(&pending.namespace, namespace))
+        else {
+            return Ok(false);
+        };
+        pending.state.metadata_file = Some(MetadataFile {
+            row: *row,
+            changed: Arc::new(unsaved | &pending.changed),
+        });
+        pending.state.ops_since_checkpoint = 0;
+        let state = pending.state.clone();
+        // Now, not in a while: the log before says nothing of this file.
+        self.rows.checkpoint(namespace.scope_id, &state).map_err(changing)?;
+        self.is_changed = true;
+        Ok(true)
     }
 
     /// Gives back the slots of a purged scope.

@@ -182,6 +182,15 @@ impl<'a> Batch<'a> {
                 self.is_changed |= done;
                 Ok(Outcome::Count(done.into()))
             }
+            Request::NameMetadata {
+                space,
+                scope,
+                namespace,
+                row,
+                ..
+            } => self
+                .name_metadata(space, scope, namespace, row)
+                .map(|done| Outcome::Count(done.into())),
             Request::SetQuota { scope, quota, .. } => self
                 .set_quota(scope, *quota)
                 .map(|had_one| Outcome::Count(had_one.into())),

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::Work;
 use crate::database::request::Request;
 use crate::error::corrupted;
-use crate::index_files::{self, Content, IndexRow};
+use crate::index_files::{self, Content, IndexRow, Kind};
 use crate::namespace::{Filed, Index};
 use crate::slots::MemoryBytes;
 
@@ -121,7 +121,7 @@ impl Work<'_> {
             return Ok(());
         };
         let opened = index_files::open(disk, self.space.id, content.scope, row)
-            .map_err(|unusable| corrupted(disk.full_path(&row.name(content.scope)), unusable.0))
+            .map_err(|unusable| corrupted(disk.full_path(&row.name(content.scope, Kind::Graph)), unusable.0))
             .inspect_err(|_| self.remove_file(&row))?;
         opened.file.trust();
         if !self.name_file(Some(row))? {
@@ -171,7 +171,7 @@ impl Work<'_> {
 
     fn remove_file(&self, row: &IndexRow) {
         if let Some(disk) = &self.indexing.shared.disk {
-            index_files::remove(disk, self.space.id, self.namespace.scope_id, row);
+            index_files::remove(disk, self.space.id, self.namespace.scope_id, Kind::Graph, row);
         }
     }
 }

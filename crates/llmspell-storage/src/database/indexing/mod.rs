@@ -15,11 +15,13 @@
 //! | `source.rs` | which points and ids are to be linked?                 |
 //! | `repair.rs` | how do links get around tombstones?                    |
 //! | `files.rs`  | how does an index get its file, and lose it?           |
+//! | `metadata.rs` | who makes the index of metadata, and its file?       |
 //!
 //! Nothing here holds a lock that a search or a commit waits for. Whatever fails leaves the namespace as it was: it is
 //! found by scanning, and tried again later.
 
 mod files;
+mod metadata;
 mod repair;
 mod source;
 
@@ -59,8 +61,8 @@ struct Failure {
 /// A namespace that is worked on, and how.
 struct Work<'a> {
     indexing: &'a Indexing,
-    space: &'a Space,
-    namespace: &'a Namespace,
+    space: &'a Arc<Space>,
+    namespace: &'a Arc<Namespace>,
     /// None in the background.
     goal: Option<Goal>,
 }
@@ -74,7 +76,14 @@ impl Indexing {
         }
     }
 
-    fn work(&self, space: &Space, namespace: &Namespace, goal: Option<Goal>) -> Result<()> {
+    /// A namespace by its name, if it is loaded.
+    fn loaded(&self, (space, scope): &Named) -> Option<(Arc<Space>, Arc<Namespace>)> {
+        let space = self.shared.open_spaces().into_iter().find(|open| open.id == *space)?;
+        let namespace = space.loaded(scope)?;
+        Some((space, namespace))
+    }
+
+    fn work(&self, space: &Arc<Space>, namespace: &Arc<Namespace>, goal: Option<Goal>) -> Result<()> {
         let work = Work {
             indexing: self,
             space,
@@ -102,18 +111,10 @@ impl Indexing {
 
 impl IndexEngine for Indexing {
     fn tend(&mut self, named: &Named) {
-        let (space_id, scope) = named;
-        let Some(space) = self
-            .shared
-            .open_spaces()
-            .into_iter()
-            .find(|space| space.id == *space_id)
-        else {
+        let Some((space, namespace)) = self.loaded(named) else {
             return;
         };
-        let Some(namespace) = space.loaded(scope) else {
-            return;
-        };
+        let scope = &named.1;
         if let Some(failure) = self.failures.get(named) {
             let rest = failure.until.saturating_duration_since(Instant::now());
             if !rest.is_zero() {
@@ -142,6 +143,10 @@ impl IndexEngine for Indexing {
         }
     }
 
+    fn index_metadata(&mut self, named: &Named) {
+        self.index_wanted_metadata(named);
+    }
+
     fn run(&mut self, job: IndexJob) {
         let done = self.run_job(&job);
         if done.is_ok() {
@@ -165,6 +170,7 @@ impl IndexEngine for Indexing {
                 };
                 // Without the file the next opening has a longer tail.
                 let _ = self.shared.truth.guard(|| work.write_file(&|| false));
+                let _ = self.shared.truth.guard(|| work.save_metadata_at_the_end());
             }
         }
     }
@@ -193,7 +199,8 @@ impl Work<'_> {
         let Some(config) = graph_config(self.space.dim, &self.space.config.read()) else {
             return Ok(());
         };
-        match self.step(&config) {
+        let step = self.step(&config);
+        match step {
             Step::Nothing => {}
             Step::Forget => self.forget_index()?,
             Step::Build => self.build(&config)?,
@@ -207,7 +214,14 @@ impl Work<'_> {
         if self.is_file_due() {
             self.write_file(&|| self.is_cancelled())?;
         }
-        self.hold_graph()
+        self.hold_graph()?;
+        if step != Step::Nothing || self.goal.is_some() {
+            self.index_metadata()?;
+        }
+        if self.space.is_metadata_file_due(self.namespace) {
+            self.save_metadata(&|| self.is_cancelled())?;
+        }
+        Ok(())
     }
 
     fn step(&self, config: &GraphConfig) -> Step {
@@ -278,7 +292,11 @@ impl Work<'_> {
 struct Watch<'a>(&'a Work<'a>);
 
 impl BuildWatch for Watch<'_> {
-    fn advance(&self, _points: u64) {}
+    fn advance(&self, _points: u64) {
+        if let Some(named) = self.0.indexing.shared.queue.take_wanted_metadata() {
+            self.0.indexing.index_wanted_metadata(&named);
+        }
+    }
 
     fn is_cancelled(&self) -> bool {
         self.0.is_cancelled()

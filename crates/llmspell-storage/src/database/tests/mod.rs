@@ -1,6 +1,9 @@
-//! What happens when the disk fails, or the power, or when the clock goes back?
+//! What happens when the disk fails, or the power, or when the clock goes back? And are derived files only ever what they
+//! should be?
 
 mod disk_failure;
 mod expiry;
+mod metadata_build;
+mod metadata_file;
 mod power_loss;
 mod workload;

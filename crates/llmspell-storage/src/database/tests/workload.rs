@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use llmspell_core::{
-    DistanceMetric, HNSWConfig, KeyValueWrite, Metadata, Result, StateScope, StorageBackend, VectorEntry, VectorQuery,
-    VectorStorage, limits::PAGE_MAX,
+    DateFields, DistanceMetric, Filter, HNSWConfig, KeyValueWrite, Metadata, Result, StateScope, StorageBackend,
+    VectorEntry, VectorQuery, VectorStorage, limits::PAGE_MAX,
 };
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use crate::options::DatabaseOptions;
 
 pub(super) const DIM: usize = 3;
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()
@@ -128,7 +128,8 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn open(disk: Arc<dyn Disk>) -> Result<Self> {
-        let database = Database::open_on(disk, &DatabaseOptions::new().graph_points_min(2))?;
+        let options = DatabaseOptions::new().graph_points_min(2).metadata_points_min(2);
+        let database = Database::open_on(disk, &options)?;
         let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
         let vectors = Arc::new(block_on(database.vectors("s", DIM, config))?);
         Ok(Self { database, vectors })
@@ -167,6 +168,7 @@ impl Store {
             for scope in self.vectors.scopes().await.unwrap() {
                 let entries = self.vectors.list(&scope, None, PAGE_MAX).await.unwrap();
                 assert_eq!(entries.len() as u64, self.vectors.count(&scope).await.unwrap());
+                self.assert_filtered(&scope, &entries).await;
                 for entry in entries {
                     let query = VectorQuery::new(entry.embedding.clone(), 10).with_scope(scope.clone());
                     let hits = self.vectors.search(&query).await.unwrap();
@@ -182,6 +184,28 @@ impl Store {
             }
             content
         })
+    }
+
+    /// Filters find what the metadata says.
+    pub(super) async fn assert_filtered(&self, scope: &StateScope, entries: &[VectorEntry]) {
+        let thresholds = (0..10).map(f64::from);
+        let filters = thresholds.flat_map(|x| [Filter::eq("x", x), Filter::ge("value", x), Filter::lt("x", x)]);
+        for filter in filters.chain([Filter::exists("value")]) {
+            let compiled = filter.compile(&DateFields::none()).unwrap();
+            let matches = |entry: &&VectorEntry| compiled.matches(entry.metadata.as_object().unwrap());
+            let expected: Vec<&str> = entries.iter().filter(matches).map(|entry| entry.id.as_str()).collect();
+            let found = self
+                .vectors
+                .list_matching(scope, &filter, None, PAGE_MAX)
+                .await
+                .unwrap();
+            let found: Vec<&str> = found.iter().map(|entry| entry.id.as_str()).collect();
+            assert_eq!(found, expected, "{filter} in {scope}");
+            assert_eq!(
+                self.vectors.count_matching(scope, &filter).await.unwrap(),
+                expected.len() as u64
+            );
+        }
     }
 
     pub(super) fn assert_sound(&self) {

@@ -1,0 +1,102 @@
+//! Who makes the index of metadata, and its file?
+//!
+//! The indexer makes it for a filter that asked, for whoever waits for indexes, and once the graph of a scope with metadata
+//! has caught up after a load: then it takes little beside the graph, and the first filter finds it there.
+
+use llmspell_core::{Result, StorageError};
+use tokio::sync::oneshot;
+
+use super::{Indexing, Work};
+use crate::database::request::Request;
+use crate::index_files::{self, IndexRow, Kind};
+use crate::index_queue::Named;
+use crate::search;
+
+/// At the end a file is written anew when one in so many entries has changed since.
+const CHANGED_SHARE_AT_THE_END: u64 = 100;
+/// Metadata without fields, as it is stored.
+const NO_METADATA_BYTES: u64 = 2;
+
+impl Indexing {
+    /// Makes the index that a filter asked for; perhaps in the midst of a graph.
+    pub(super) fn index_wanted_metadata(&self, named: &Named) {
+        let Some((space, namespace)) = self.loaded(named) else {
+            return;
+        };
+        let shared = &self.shared;
+        let is_cancelled = || shared.queue.is_stopping() || namespace.state().is_dropped;
+        let made = shared
+            .truth
+            .guard(|| search::index_metadata_in_background(&shared.truth, &space, &namespace, &is_cancelled));
+        if made.is_ok() {
+            space.note(&named.1, &namespace);
+        }
+        // Otherwise the filter meets the same, and says it.
+    }
+}
+
+impl Work<'_> {
+    /// Makes the index if there is none, there is metadata, and nothing joins the graph right now.
+    pub(super) fn index_metadata(&self) -> Result<()> {
+        let state = self.namespace.state();
+        let has_metadata = state.metadata_bytes > NO_METADATA_BYTES * state.live_count();
+        if !has_metadata || state.metadata.is_some() || state.index.is_none() || !state.tail.is_empty() {
+            return Ok(());
+        }
+        drop(state);
+        let truth = &self.indexing.shared.truth;
+        search::index_metadata_in_background(truth, self.space, self.namespace, &|| self.is_cancelled())
+    }
+
+    /// There is time for a last file.
+    pub(super) fn save_metadata_at_the_end(&self) -> Result<()> {
+        match self.namespace.is_metadata_file_due(CHANGED_SHARE_AT_THE_END) {
+            true => self.save_metadata(&|| false),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes the index to a file of its own, which the checkpoint of the namespace names from then on.
+    pub(super) fn save_metadata(&self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let saved = self.write_metadata(is_cancelled);
+        self.namespace.end_saving();
+        saved
+    }
+
+    fn write_metadata(&self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let shared = &self.indexing.shared;
+        let Some(disk) = &shared.disk else { return Ok(()) };
+        shared.check_writable()?;
+        shared.check_free_space()?;
+        let state = self.namespace.begin_saving();
+        let Some(index) = &state.metadata else { return Ok(()) };
+        let scope = self.namespace.scope_id;
+        let Some((_, name)) = shared.truth.read()?.scope_name(scope)? else {
+            return Ok(());
+        };
+        let content = (scope, state.lsn);
+        let Some(row) = index_files::write_metadata(disk, self.space.id, content, index, is_cancelled)? else {
+            return Ok(());
+        };
+        let (reply, answer) = oneshot::channel();
+        self.indexing.committer.submit(Request::NameMetadata {
+            space: self.space.clone(),
+            scope: name,
+            namespace: self.namespace.clone(),
+            row,
+            reply,
+        })?;
+        let is_named = answer.blocking_recv().unwrap_or(Err(StorageError::Closed))?;
+        self.namespace.set_metadata_file_bad(false);
+        // Who drops the scope in the batch that names the file does not know of it yet.
+        let is_kept = is_named && !self.namespace.state().is_dropped;
+        let other: Option<IndexRow> = match is_kept {
+            true => state.metadata_file.as_ref().map(|file| file.row),
+            false => Some(row),
+        };
+        if let Some(other) = other {
+            index_files::remove(disk, self.space.id, scope, Kind::Metadata, &other);
+        }
+        Ok(())
+    }
+}

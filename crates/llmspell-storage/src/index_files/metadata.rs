@@ -1,0 +1,236 @@
+//! How is an index of metadata kept in a file?
+//!
+//! ```text
+//! byte 0     header (64 bytes, then zeros)
+//!      4096  index       bytes of the index: see `metadata_index/stored.rs`
+//!            chunks      per 64 KiB from byte 4096 to here: CRC-32C u32
+//!
+//! header: 0        4     12      16       24  32         36   40         48       56         64
+//!         │checksum│magic│version│scope_id│lsn│chunks_crc│zero│index_len │chunks  │chunks_len│
+//!         │ u32    │ 8 B │ u32   │ u64    │u64│ u32      │u32 │ u64      │ u64    │ u64      │
+//! ```
+//!
+//! `lsn` is the mutation that it is the index of. The checkpoint of the namespace names the file, with the points that
+//! have changed since. v1 (0.1.0): as above.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use llmspell_core::Result as CoreResult;
+use roaring::RoaringBitmap;
+
+use super::layout::{IndexRow, Kind, START, Section, dir};
+use super::open::{Unusable, read_chunks};
+use super::write::write_new;
+use crate::codec::{CHECKSUM_BYTES, Malformed, Reader, Writer, seal, unseal};
+use crate::disk::Disk;
+use crate::ids::{Lsn, ScopeId, SpaceId};
+use crate::metadata_index::{MetadataIndex, Restored};
+
+const MAGIC: &[u8; 8] = b"llmsmet\0";
+const VERSION: u32 = 1;
+/// Bytes of the header.
+const HEADER_BYTES: usize = 64;
+
+/// What stands at the beginning of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Header {
+    scope: ScopeId,
+    lsn: Lsn,
+    chunks_checksum: u32,
+    index_len: u64,
+    chunks: Section,
+}
+
+impl Header {
+    fn encode(&self) -> Vec<u8> {
+        let mut body = Writer::with_capacity(HEADER_BYTES);
+        body.bytes(MAGIC).u32(VERSION).u64(self.scope.0).u64(self.lsn.0);
+        body.u32(self.chunks_checksum)
+            .u32(0)
+            .u64(self.index_len)
+            .u64(self.chunks.offset)
+            .u64(self.chunks.len);
+        let sealed = seal(&[], &body.finish());
+        debug_assert_eq!(sealed.len(), HEADER_BYTES, "the header has a fixed size");
+        sealed
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote, and its checksum.
+    fn decode(bytes: &[u8]) -> Result<(Self, u32), Malformed> {
+        let mut body = Reader::new(unseal(&[], bytes)?);
+        if body.bytes(MAGIC.len())? != MAGIC {
+            return Err(Malformed("it is no index of metadata"));
+        }
+        if body.u32()? != VERSION {
+            return Err(Malformed("its version is unknown"));
+        }
+        let (scope, lsn) = (ScopeId(body.u64()?), Lsn(body.u64()?));
+        let chunks_checksum = body.u32()?;
+        body.u32()?;
+        let header = Self {
+            scope,
+            lsn,
+            chunks_checksum,
+            index_len: body.u64()?,
+            chunks: Section {
+                offset: body.u64()?,
+                len: body.u64()?,
+            },
+        };
+        body.end()?;
+        let checksum = bytes[..CHECKSUM_BYTES].try_into().expect("it was just verified");
+        Ok((header, u32::from_le_bytes(checksum)))
+    }
+}
+
+/// Writes the index of a scope as of `lsn` to a file, which is durable then. None if `is_cancelled` said so; nothing is
+/// left of it.
+///
+/// # Errors
+///
+/// `NoSpace` or `Io`. Nothing is left of the file, if the disk lets us.
+pub(crate) fn write(
+    disk: &Arc<dyn Disk>,
+    space: SpaceId,
+    (scope, lsn): (ScopeId, Lsn),
+    index: &MetadataIndex,
+    is_cancelled: &dyn Fn() -> bool,
+) -> CoreResult<Option<IndexRow>> {
+    write_new(disk, space, (scope, lsn, Kind::Metadata), is_cancelled, |output| {
+        let section = output.section(|output| index.store(&mut |bytes| output.write_all(bytes)))?;
+        let (chunks, chunks_checksum) = output.finish_chunks()?;
+        let header = Header {
+            scope,
+            lsn,
+            chunks_checksum,
+            index_len: section.len,
+            chunks,
+        };
+        Ok(header.encode())
+    })
+}
+
+/// Reads the file of a scope that the manifest names, all of it, but for the points in `changed`. None if that was
+/// cancelled.
+///
+/// # Errors
+///
+/// Why it is of no use; whatever it is, the file is derived and can be made again.
+pub(crate) fn read(
+    disk: &Arc<dyn Disk>,
+    space: SpaceId,
+    scope: ScopeId,
+    row: &IndexRow,
+    changed: &RoaringBitmap,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<Option<Restored>, Unusable> {
+    let file = disk.open(&format!("{}/{}", dir(space), row.name(scope, Kind::Metadata)))?;
+    if file.len()? != row.bytes {
+        return Err(Unusable(format!("it has {} bytes, not {}", file.len()?, row.bytes)));
+    }
+    let mut header = [0; HEADER_BYTES];
+    file.read_at(0, &mut header)?;
+    let (header, checksum) = Header::decode(&header).map_err(|malformed| Unusable(malformed.0.to_string()))?;
+    if checksum != row.header_checksum || (header.scope, header.lsn) != (scope, row.lsn) {
+        return Err(Unusable("it is not the file that was written".to_string()));
+    }
+    let Section { offset, len } = header.chunks;
+    if offset.checked_add(len) != Some(row.bytes) || offset.checked_sub(START).is_none_or(|max| header.index_len > max)
+    {
+        return Err(Unusable("its parts do not fit".to_string()));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(offset - START)?);
+    let add = |_, chunk: &[u8]| bytes.extend_from_slice(chunk);
+    if !read_chunks(&*file, (header.chunks, header.chunks_checksum), is_cancelled, add)? {
+        return Ok(None);
+    }
+    let stored = bytes
+        .get(..usize::try_from(header.index_len)?)
+        .ok_or_else(|| Unusable("it ends early".to_string()))?;
+    MetadataIndex::restore(stored, changed)
+        .map(Some)
+        .map_err(|malformed| Unusable(malformed.0.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::disk::sim::SimDisk;
+    use crate::metadata_index::MetadataIndexConfig;
+
+    #[test]
+    fn the_bytes_of_a_header_never_change() {
+        let header = Header {
+            scope: ScopeId(7),
+            lsn: Lsn(9),
+            chunks_checksum: 0x0506_0708,
+            index_len: 100,
+            chunks: Section { offset: 4224, len: 4 },
+        };
+        let bytes = header.encode();
+        #[rustfmt::skip]
+        assert_eq!(bytes[4..], [
+            b'l', b'l', b'm', b's', b'm', b'e', b't', 0,
+            1, 0, 0, 0,                                 // version
+            7, 0, 0, 0, 0, 0, 0, 0,                     // scope
+            9, 0, 0, 0, 0, 0, 0, 0,                     // lsn
+            8, 7, 6, 5, 0, 0, 0, 0,                     // checksum, zero
+            100, 0, 0, 0, 0, 0, 0, 0,                   // length of the index
+            128, 16, 0, 0, 0, 0, 0, 0,                  // chunks
+            4, 0, 0, 0, 0, 0, 0, 0,
+        ]);
+        assert_eq!(Header::decode(&bytes).unwrap().0, header);
+        for bit in 0..8 * bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Header::decode(&damaged).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_file_reads_back_and_no_damaged_foreign_or_shortened_one_does() {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
+        disk.create_dir("spaces").unwrap();
+        disk.create_dir("spaces/00000001").unwrap();
+        let (space, scope, lsn) = (SpaceId(1), ScopeId(2), Lsn(3));
+        let mut index = MetadataIndex::new(MetadataIndexConfig::default());
+        for point in 0..200 {
+            index.insert(point, json!({"section": point % 3, "n": point}).as_object().unwrap());
+        }
+        let row = write(&disk, space, (scope, lsn), &index, &|| false).unwrap().unwrap();
+        let read = |scope, row: &IndexRow| read(&disk, space, scope, row, &RoaringBitmap::new(), &|| false);
+        let restored = read(scope, &row).unwrap().unwrap();
+        assert_eq!(restored.index.points(), index.points());
+        assert!(restored.stale.is_empty());
+
+        assert!(read(ScopeId(3), &row).is_err(), "of another scope");
+        let wrong = IndexRow {
+            header_checksum: row.header_checksum + 1,
+            ..row
+        };
+        assert!(read(scope, &wrong).is_err(), "another file");
+
+        let path = format!("{}/{}", dir(space), row.name(scope, Kind::Metadata));
+        let file = disk.open(&path).unwrap();
+        let mut whole = vec![0; usize::try_from(row.bytes).unwrap()];
+        file.read_at(0, &mut whole).unwrap();
+        // All that is covered: the header, and everything after the zeros.
+        for place in (0..HEADER_BYTES).chain(usize::try_from(START).unwrap()..whole.len()) {
+            file.write_at(place as u64, &[whole[place] ^ 4]).unwrap();
+            assert!(read(scope, &row).is_err(), "byte {place}");
+            file.write_at(place as u64, &whole[place..=place]).unwrap();
+        }
+        assert!(read(scope, &row).is_ok());
+        file.set_len(row.bytes - 1).unwrap();
+        assert!(read(scope, &row).is_err());
+        assert!(
+            write(&disk, space, (scope, Lsn(4)), &index, &|| true)
+                .unwrap()
+                .is_none(),
+            "cancelled"
+        );
+    }
+}
