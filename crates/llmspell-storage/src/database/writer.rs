@@ -83,7 +83,9 @@ impl Writer {
                 namespace: None,
             })
             .collect();
-        let first_expiry = read.first_expiry()?;
+        // What has expired by the time that was stored goes at once: a clock that is behind it stands still meanwhile.
+        let at_once = |moment| if moment <= head.clock_ms { i64::MIN } else { moment };
+        let first_expiry = read.first_expiry()?.map(at_once);
         drop(read);
         Ok(Self {
             shared,
