@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const LAYERS: [&str; 24] = [
+const LAYERS: [&str; 25] = [
     "error",
     "ids",
     "options",
@@ -19,6 +19,7 @@ const LAYERS: [&str; 24] = [
     "slots",
     "index_files",
     "index_queue",
+    "memory_budget",
     "metadata_index",
     "namespace",
     "truth",

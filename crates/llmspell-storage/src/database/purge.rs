@@ -55,7 +55,10 @@ impl Writer {
     }
 
     fn purge_scope(&mut self, index: usize) -> Result<()> {
-        let Purge { scope, space, .. } = self.purges[index];
+        if !self.purges[index].has_no_slots {
+            return self.purge_slots(index);
+        }
+        let scope = self.purges[index].scope;
         let has_more = self.transact(|batch| {
             batch.set_changed();
             batch.rows.purge_entries(scope, STEP_ROWS).map_err(Fail::Batch)
@@ -63,14 +66,27 @@ impl Writer {
         if has_more {
             return Ok(());
         }
+        self.transact(|batch| {
+            batch.set_changed();
+            batch.rows.finish_purge(scope).map_err(Fail::Batch)
+        })?;
+        self.purges.swap_remove(index);
+        Ok(())
+    }
+
+    /// First of all, so that new vectors need not wait until all rows are gone. The state goes with them: whoever begins
+    /// anew after a crash finds no slots to give back.
+    fn purge_slots(&mut self, index: usize) -> Result<()> {
+        let Purge { scope, space, .. } = self.purges[index];
         let state = self.shared.truth.read()?.state(scope)?;
         let space = self.shared.space(space)?;
         let runs: Vec<_> = slot_runs(&state.extents).collect();
         self.transact(|batch| {
             batch.give_back_slots(&space, &runs)?;
-            batch.rows.finish_purge(scope).map_err(Fail::Batch)
+            batch.rows.forget_state(scope).map_err(Fail::Batch)
         })?;
-        self.purges.swap_remove(index);
+        let purge = &mut self.purges[index];
+        (purge.has_no_slots, purge.namespace) = (true, None);
         for (first, len) in runs {
             if u64::from(len) * space.slots.stride() >= PUNCH_BYTES_MIN {
                 // The slots are free either way; only the disk is not told.

@@ -46,8 +46,10 @@ pub(crate) struct Writer {
 pub(super) struct Purge {
     pub(super) scope: ScopeId,
     pub(super) space: SpaceId,
-    /// The namespace that searches may still hold; none after a restart.
+    /// The namespace that searches may still hold; none after a restart, and once its slots were given back.
     pub(super) namespace: Option<Arc<Namespace>>,
+    /// Its slots were given back; its rows are left.
+    pub(super) has_no_slots: bool,
 }
 
 /// What a batch changes in memory once it is durable.
@@ -81,6 +83,7 @@ impl Writer {
                 scope,
                 space,
                 namespace: None,
+                has_no_slots: false,
             })
             .collect();
         let first_expiry = read.first_expiry()?;
@@ -165,7 +168,8 @@ impl Writer {
             namespace,
         } in dropped
         {
-            let all = (0..namespace.state().next_point).collect();
+            let mut all = RoaringBitmap::new();
+            all.insert_range(0..namespace.state().next_point);
             namespace.publish(State::dropped(), all, &RoaringBitmap::new());
             space.remove(&scope);
             if let (Some(disk), Some(row)) = (&self.shared.disk, namespace.named_file.lock().take()) {
@@ -175,6 +179,7 @@ impl Writer {
                 scope: namespace.scope_id,
                 space: space.id,
                 namespace: Some(namespace),
+                has_no_slots: false,
             });
         }
         for (scope, pending) in pending {
@@ -183,10 +188,13 @@ impl Writer {
                 .publish(pending.state, pending.freed, &pending.changed);
             if pending.is_new {
                 pending.namespace.trust(&pending.namespace.state());
-                pending.space.add(scope.clone(), Arc::clone(&pending.namespace));
+                pending.space.add(&scope, Arc::clone(&pending.namespace));
+            } else {
+                pending.space.weigh(&pending.namespace);
             }
             pending.space.note(&scope, &pending.namespace);
         }
+        self.shared.make_room();
     }
 
     fn roll_back(&mut self, txn: Write, pending: Vec<(StateScope, Pending)>) {

@@ -40,6 +40,7 @@ pub(crate) fn index_metadata(truth: &Truth, space: &Space, namespace: &Namespace
     let built = build(truth, space, namespace);
     if let Ok(Some(index)) = built {
         namespace.publish_metadata(index);
+        space.weigh(namespace);
         return Ok(());
     }
     namespace.unwatch_points();

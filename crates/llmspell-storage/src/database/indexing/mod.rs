@@ -95,6 +95,8 @@ impl Indexing {
                 return Err(StorageError::Closed);
             }
             self.work(&space, &namespace, Some(job.goal))?;
+            space.weigh(&namespace);
+            self.shared.make_room();
         }
         Ok(())
     }
@@ -121,7 +123,10 @@ impl IndexEngine for Indexing {
                 return;
             }
         }
-        match self.work(&space, &namespace, None) {
+        let done = self.work(&space, &namespace, None);
+        space.weigh(&namespace);
+        self.shared.make_room();
+        match done {
             Ok(()) => {
                 self.failures.remove(named);
                 // It may have grown, or the work may have been put off for something urgent.
