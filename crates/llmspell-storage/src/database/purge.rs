@@ -9,6 +9,7 @@ use llmspell_core::{Result, StateScope};
 use super::batch::Fail;
 use super::writer::{Purge, Writer, slot_runs};
 use crate::ids::{PointId, ScopeId, SpaceId};
+use crate::index_files;
 use crate::record::Record;
 use crate::truth::ExpiredRow;
 
@@ -27,7 +28,11 @@ impl Writer {
         if self.shared.check_writable().is_err() {
             return None;
         }
-        if self.purges.iter().any(Purge::is_quiet) {
+        if self
+            .purges
+            .iter()
+            .any(|purge| purge.remains.is_some() || purge.is_quiet())
+        {
             return Some(Duration::ZERO);
         }
         let expiry = self.first_expiry.map(|moment| {
@@ -42,6 +47,7 @@ impl Writer {
 
     /// One step.
     pub(super) fn purge_step(&mut self) -> Result<()> {
+        self.let_go();
         let done = match self.purges.iter().position(Purge::is_quiet) {
             Some(index) => self.purge_scope(index),
             None => self.purge_expired(),
@@ -52,6 +58,18 @@ impl Writer {
             self.first_expiry = None;
         }
         done
+    }
+
+    /// Of the graphs of dropped scopes, and their files. A file that is left over is removed when its space is opened.
+    fn let_go(&mut self) {
+        for Purge {
+            scope, space, remains, ..
+        } in &mut self.purges
+        {
+            if let (Some((_, Some(row))), Some(disk)) = (remains.take(), &self.shared.disk) {
+                index_files::remove(disk, *space, *scope, &row);
+            }
+        }
     }
 
     fn purge_scope(&mut self, index: usize) -> Result<()> {

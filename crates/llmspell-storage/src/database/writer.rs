@@ -27,7 +27,7 @@ use super::shared::Shared;
 use crate::committer::CommitEngine;
 use crate::error::repeat;
 use crate::ids::{Extent, PointId, ScopeId, SpaceId};
-use crate::index_files;
+use crate::index_files::IndexRow;
 use crate::namespace::{Namespace, State};
 use crate::registry::Space;
 use crate::slots::SlotAllocator;
@@ -48,6 +48,8 @@ pub(super) struct Purge {
     pub(super) space: SpaceId,
     /// The namespace that searches may still hold; none after a restart, and once its slots were given back.
     pub(super) namespace: Option<Arc<Namespace>>,
+    /// Its last state and its index file: letting go of a large graph takes longer than a caller should wait.
+    pub(super) remains: Option<(Arc<State>, Option<IndexRow>)>,
     /// Its slots were given back; its rows are left.
     pub(super) has_no_slots: bool,
 }
@@ -83,6 +85,7 @@ impl Writer {
                 scope,
                 space,
                 namespace: None,
+                remains: None,
                 has_no_slots: false,
             })
             .collect();
@@ -168,17 +171,17 @@ impl Writer {
             namespace,
         } in dropped
         {
+            let last = namespace.state();
             let mut all = RoaringBitmap::new();
-            all.insert_range(0..namespace.state().next_point);
+            all.insert_range(0..last.next_point);
             namespace.publish(State::dropped(), all, &RoaringBitmap::new());
             space.remove(&scope);
-            if let (Some(disk), Some(row)) = (&self.shared.disk, namespace.named_file.lock().take()) {
-                index_files::remove(disk, space.id, namespace.scope_id, &row);
-            }
+            let file = namespace.named_file.lock().take();
             self.purges.push(Purge {
                 scope: namespace.scope_id,
                 space: space.id,
                 namespace: Some(namespace),
+                remains: Some((last, file)),
                 has_no_slots: false,
             });
         }
