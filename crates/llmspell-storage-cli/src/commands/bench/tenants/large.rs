@@ -15,8 +15,8 @@ use crate::random::Random;
 
 /// Vectors per batch.
 const BATCH: u64 = 5_000;
-/// Searches of a round.
-const ROUND: u64 = 4_000;
+/// Searches of a round, at most.
+const ROUND_MAX: u64 = 4_000;
 /// Rounds alone and among, in turn; what counts is the best of each.
 const ROUNDS: usize = 5;
 /// Of this share of the searches by the graph the first hit must be the vector itself.
@@ -54,7 +54,7 @@ impl Bench<'_> {
         small.append(among.small.clone());
 
         let (p50, p99) = (small.p50_us(), small.p99_us());
-        let per_second = |round: &Round| ROUND as f64 / round.large.as_secs_f64();
+        let per_second = |round: &Round| self.round_searches() as f64 / round.large.as_secs_f64();
         let (alone, there, among) = (per_second(&alone), per_second(&there), per_second(&among));
         let line = json!({
             "phase": "large", "vectors": self.args.large, "dim": self.tenants.dim(), "small_scopes": self.args.beside,
@@ -90,12 +90,16 @@ impl Bench<'_> {
         Ok(())
     }
 
+    fn round_searches(&self) -> u64 {
+        self.args.searches.min(ROUND_MAX)
+    }
+
     /// Searches of the large scope; with small ones, one of a small scope after each.
     async fn round(&self, store: &HNSWVectorStorage, small_scopes: u64) -> Result<Round, CliError> {
         let mut random = Random::new(&[5]);
         let mut round = Round::default();
         let mut right = 0;
-        for _ in 0..ROUND {
+        for _ in 0..self.round_searches() {
             let vector = random.below(self.args.large);
             let query = self.tenants.query(LARGE, vector);
             let started = Instant::now();
@@ -107,7 +111,7 @@ impl Bench<'_> {
                 round.small.record(self.search_once(store, scope, vector).await?);
             }
         }
-        let share = right as f64 / ROUND as f64;
+        let share = right as f64 / self.round_searches() as f64;
         promise(share >= FOUND_MIN, || {
             format!("{FOUND_MIN} of the vectors found, not {share:.3}")
         })?;

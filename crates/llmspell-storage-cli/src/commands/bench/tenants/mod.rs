@@ -77,7 +77,8 @@ pub(crate) struct TenantsArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 2)]
     writers: usize,
 
-    /// Searches of `cold`, each of another scope, and for `warm` twenty times as many of the same scopes
+    /// Searches of `cold`, each of another scope, for `warm` twenty times as many of the same scopes, and of each round of
+    /// `large`, at most 4,000
     #[arg(long, value_name = "COUNT", default_value_t = 5_000)]
     searches: u64,
 
