@@ -292,3 +292,54 @@ fn bench_kv_prints_every_phase_with_its_fields() {
         assert_eq!(line["backend"], "memory");
     }
 }
+
+#[test]
+fn bench_tenants_prints_every_phase_with_its_fields() {
+    let place = Workplace::new();
+    let size = [
+        "--scopes",
+        "60",
+        "--vectors",
+        "3",
+        "--dim",
+        "8",
+        "--batch",
+        "20",
+        "--searches",
+        "30",
+    ];
+    let large = ["--large", "100", "--beside", "10", "--scope-cache", "20000", "--json"];
+    let lines = place
+        .run(["bench", "tenants"].into_iter().chain(size).chain(large))
+        .succeeds()
+        .json();
+    let phases: Vec<&str> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
+    let served = ["open", "cold", "warm", "touched"];
+    let expected = [&["machine", "create"][..], &served, &served, &["large", "delete"]].concat();
+    assert_eq!(phases, expected);
+    let fields: [(&str, &[&str]); 5] = [
+        (
+            "create",
+            &["scopes_per_second", "disk_per_raw", "disk_write_bytes_per_second"],
+        ),
+        ("open", &["seconds", "resident_bytes"]),
+        ("warm", &["p50_us", "p99_us"]),
+        ("large", &["qps_alone", "in_turn_per_alone", "small_p99_us"]),
+        ("delete", &["to_caller_ms", "reusable_seconds", "disk_bytes_again"]),
+    ];
+    for (phase, names) in fields {
+        let line = lines.iter().find(|line| line["phase"] == phase).unwrap();
+        for name in names {
+            assert!(
+                line[name].as_f64().is_some_and(|figure| figure >= 0.0),
+                "{phase}: {name}: {line}"
+            );
+        }
+    }
+    let touched: Vec<_> = lines.iter().filter(|line| line["phase"] == "touched").collect();
+    assert!(touched[0]["scopes_unloaded"].as_u64().unwrap() > 0, "{}", touched[0]);
+    assert_eq!(
+        (&touched[1]["scopes_unloaded"], &touched[1]["scopes_loaded"]),
+        (&0.into(), &60.into())
+    );
+}

@@ -500,3 +500,32 @@ fn completions_name_the_verbs() {
         assert!(script.contains("import") && script.contains("skip-invalid"), "{shell}");
     }
 }
+
+#[test]
+fn scopes_are_listed_by_name_by_size_and_by_count() {
+    let place = Workplace::new();
+    let rows = [
+        r#"{"id": "1", "vector": [1, 0], "scope": "user:ada", "metadata": {"text": "a long text that weighs something"}}"#,
+        r#"{"id": "1", "vector": [1, 0], "scope": "user:bob"}"#,
+        r#"{"id": "2", "vector": [0, 1], "scope": "user:bob"}"#,
+        r#"{"id": "1", "vector": [1, 0], "scope": "user:carol"}"#,
+    ];
+    place
+        .run_with_input(["import", "-"], rows.join("\n").as_bytes())
+        .succeeds();
+    let listed = |args: &[&str]| -> Vec<String> {
+        let lines = place
+            .run(["--json", "scope", "ls"].into_iter().chain(args.iter().copied()))
+            .succeeds()
+            .json();
+        lines
+            .iter()
+            .map(|line| line["scope"].as_str().unwrap().to_string())
+            .collect()
+    };
+    assert_eq!(listed(&[]), ["user:ada", "user:bob", "user:carol"]);
+    assert_eq!(listed(&["--sort", "vectors"]), ["user:bob", "user:ada", "user:carol"]);
+    assert_eq!(listed(&["--sort", "size"]), ["user:ada", "user:bob", "user:carol"]);
+    assert_eq!(listed(&["--sort", "size", "--limit", "1"]), ["user:ada"]);
+    place.run(["scope", "ls", "--sort", "age"]).fails(64, "age");
+}

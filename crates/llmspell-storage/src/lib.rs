@@ -83,6 +83,7 @@ mod ids;
 mod index_files;
 mod index_queue;
 mod indexer;
+mod memory_budget;
 mod metadata_index;
 mod namespace;
 mod op;
@@ -113,7 +114,7 @@ pub use metadata_index::{
 };
 pub use options::{
     DEFAULT_CACHE_BYTES, DEFAULT_FREE_BYTES_MIN, DEFAULT_GRAPH_POINTS_MIN, DEFAULT_METADATA_POINTS_MIN,
-    DEFAULT_VERIFY_BYTES_MAX, DatabaseOptions,
+    DEFAULT_SCOPE_CACHE_BYTES, DEFAULT_VERIFY_BYTES_MAX, DatabaseOptions,
 };
 pub use report::{CheckReport, CheckSection};
 

@@ -14,6 +14,9 @@ pub const DEFAULT_GRAPH_POINTS_MIN: u64 = 4_096;
 /// Default of [`DatabaseOptions::metadata_points_min`].
 pub const DEFAULT_METADATA_POINTS_MIN: u64 = 256;
 
+/// Default of [`DatabaseOptions::scope_cache_bytes`].
+pub const DEFAULT_SCOPE_CACHE_BYTES: u64 = 1 << 30;
+
 /// How a [`Database`](crate::Database) is opened.
 ///
 /// ```no_run
@@ -31,6 +34,7 @@ pub struct DatabaseOptions {
     pub(crate) verify_bytes_max: u64,
     pub(crate) graph_points_min: u64,
     pub(crate) metadata_points_min: u64,
+    pub(crate) scope_cache_bytes: u64,
     pub(crate) must_exist: bool,
 }
 
@@ -42,6 +46,7 @@ impl Default for DatabaseOptions {
             verify_bytes_max: DEFAULT_VERIFY_BYTES_MAX,
             graph_points_min: DEFAULT_GRAPH_POINTS_MIN,
             metadata_points_min: DEFAULT_METADATA_POINTS_MIN,
+            scope_cache_bytes: DEFAULT_SCOPE_CACHE_BYTES,
             must_exist: false,
         }
     }
@@ -106,6 +111,19 @@ impl DatabaseOptions {
     #[must_use]
     pub fn metadata_points_min(mut self, points: u64) -> Self {
         self.metadata_points_min = points;
+        self
+    }
+
+    /// RAM for what is kept of scopes that were used: where their vectors are, graphs, indexes of metadata; in bytes,
+    /// default [`DEFAULT_SCOPE_CACHE_BYTES`]. The scopes that were used longest ago are unloaded first. They are loaded
+    /// again when they are next named, which takes about 50 µs for small ones, and for those with a graph of the tier
+    /// [`Speed`](crate::Memory::Speed) the time to read it. Choose more than the largest such graph takes.
+    ///
+    /// More is used while searches and writes under way need it, and for graphs that are being built. Memory-mapped files
+    /// are not counted. [`DatabaseStats`](crate::DatabaseStats) tells how much there is.
+    #[must_use]
+    pub fn scope_cache_bytes(mut self, bytes: u64) -> Self {
+        self.scope_cache_bytes = bytes;
         self
     }
 

@@ -3,6 +3,7 @@
 //! A scope that nobody touches costs no RAM: it is read from the truth when it is first named.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,6 +17,7 @@ use crate::error::corrupted;
 use crate::ids::{ScopeId, SpaceId};
 use crate::index_files::{self, IndexRow, Unusable};
 use crate::index_queue::{Due, IndexQueue};
+use crate::memory_budget::MemoryBudget;
 use crate::metadata_index::Restored;
 use crate::namespace::{Filed, Index, MetadataFile, Namespace, Need, State, graph_config};
 use crate::slots::SlotStore;
@@ -26,6 +28,19 @@ use crate::truth::Truth;
 const METADATA_CHANGED_SHARE: u64 = 4;
 /// Memory of so many searches is kept for the next ones.
 const SCRATCH_MAX: usize = 64;
+
+/// So many namespaces are unloaded while searches wait: some ten microseconds.
+const UNLOADED_AT_ONCE: usize = 64;
+
+/// Whether a namespace may be unloaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Somebody uses it, or has something to do to it.
+    Busy,
+    /// Once its index is in a file.
+    Unsaved,
+    Ready,
+}
 
 /// What a search needs room for.
 #[derive(Debug, Default)]
@@ -47,7 +62,7 @@ pub(crate) struct Space {
     pub(crate) config: RwLock<HNSWConfig>,
     pub(crate) slots: SlotStore,
     loaded: RwLock<HashMap<StateScope, Arc<Namespace>>>,
-    /// Grows with each removal: what was read before one must not be added after it.
+    /// Grows with each removal, also to make room: what was read before one must not be added after it.
     removals: AtomicU64,
     /// Living points from which on a namespace gets a graph.
     graph_points_min: u64,
@@ -55,6 +70,8 @@ pub(crate) struct Space {
     metadata_points_min: u64,
     /// Who looks after the graphs.
     pub(crate) queue: Arc<IndexQueue>,
+    /// What loaded namespaces of all spaces may take.
+    budget: Arc<MemoryBudget>,
     /// Where index files are; none in RAM.
     disk: Option<Arc<dyn Disk>>,
     /// Memory of searches that have ended, for the next ones.
@@ -68,7 +85,7 @@ impl Space {
         (name, dim, config): (String, usize, HNSWConfig),
         slots: SlotStore,
         disk: Option<Arc<dyn Disk>>,
-        queue: Arc<IndexQueue>,
+        (queue, budget): (Arc<IndexQueue>, Arc<MemoryBudget>),
         (graph_points_min, metadata_points_min): (u64, u64),
     ) -> Self {
         Self {
@@ -83,6 +100,7 @@ impl Space {
             graph_points_min,
             metadata_points_min,
             queue,
+            budget,
             disk,
             scratch: Mutex::default(),
         }
@@ -106,6 +124,7 @@ impl Space {
             Some(index) if index.file.is_none() && self.disk.is_some() => Need::Now,
             Some(index) if index.is_damaged() || !index.is_in_ram() || !index.matches(&config) => Need::Now,
             Some(index) if index.is_to_be_held(memory) => Need::Now,
+            Some(index) if index.is_changed() && namespace.is_to_be_put_away() => Need::Now,
             _ => state.counts().need(self.graph_points_min),
         };
         match need {
@@ -175,9 +194,11 @@ impl Space {
         }
     }
 
-    /// The namespace of a scope, if it is loaded.
+    /// The namespace of a scope, if it is loaded, which is used now.
     pub(crate) fn loaded(&self, scope: &StateScope) -> Option<Arc<Namespace>> {
-        self.loaded.read().get(scope).cloned()
+        let namespace = self.loaded.read().get(scope).cloned()?;
+        self.budget.touch(&namespace.usage);
+        Some(namespace)
     }
 
     /// The namespace of a scope, read from the truth if need be; none if there is no such scope.
@@ -205,8 +226,7 @@ impl Space {
             let namespace = Arc::new(Namespace::new(scope_id, state, (row.ok().flatten(), filed)));
             let mut loaded = self.loaded.write();
             if self.removals.load(Ordering::SeqCst) == removals {
-                // Whoever came first has the one that the committer changes.
-                let namespace = Arc::clone(loaded.entry(scope.clone()).or_insert(namespace));
+                let namespace = self.insert(&mut loaded, scope, namespace);
                 drop(loaded);
                 self.note(scope, &namespace);
                 return Ok(Some(namespace));
@@ -241,15 +261,105 @@ impl Space {
     }
 
     /// Adds a namespace that the committer made.
-    pub(crate) fn add(&self, scope: StateScope, namespace: Arc<Namespace>) {
-        self.loaded.write().insert(scope, namespace);
+    pub(crate) fn add(&self, scope: &StateScope, namespace: Arc<Namespace>) {
+        self.insert(&mut self.loaded.write(), scope, namespace);
+    }
+
+    /// Whoever came first has the one that the committer changes. What a reader found of a new scope between the commit
+    /// and its publication is what the committer publishes.
+    fn insert(
+        &self,
+        loaded: &mut HashMap<StateScope, Arc<Namespace>>,
+        scope: &StateScope,
+        namespace: Arc<Namespace>,
+    ) -> Arc<Namespace> {
+        match loaded.entry(scope.clone()) {
+            Entry::Occupied(entry) => Arc::clone(entry.get()),
+            Entry::Vacant(entry) => {
+                self.budget.enter(&namespace.usage, namespace.resident_bytes());
+                Arc::clone(entry.insert(namespace))
+            }
+        }
+    }
+
+    /// Counts anew what a namespace takes, which has changed.
+    pub(crate) fn weigh(&self, namespace: &Namespace) {
+        self.budget.weigh(&namespace.usage, namespace.resident_bytes());
     }
 
     /// Forgets a namespace that was dropped.
     pub(crate) fn remove(&self, scope: &StateScope) {
         let mut loaded = self.loaded.write();
         self.removals.fetch_add(1, Ordering::SeqCst);
-        loaded.remove(scope);
+        if let Some(namespace) = loaded.remove(scope) {
+            self.budget.leave(&namespace.usage);
+        }
+    }
+
+    /// Of the loaded namespaces that may go: the turn in which each was used last, and its bytes.
+    pub(crate) fn resting(&self) -> Vec<(u64, u64)> {
+        let loaded = self.loaded.read();
+        let resting = loaded.values().filter(|namespace| self.rest(namespace) != Rest::Busy);
+        resting
+            .map(|namespace| (namespace.usage.turn(), namespace.usage.bytes()))
+            .collect()
+    }
+
+    /// Unloads namespaces that were not used since a turn, until `excess` bytes are free. Where something is to be put
+    /// into a file first, the indexer is told. Returns how much was, or will be, free.
+    pub(crate) fn unload(&self, last_turn: u64, excess: u64) -> u64 {
+        let mut freed = 0;
+        let is_old = |namespace: &Namespace| namespace.usage.turn() <= last_turn;
+        let old: Vec<StateScope> = {
+            let loaded = self.loaded.read();
+            let old = loaded
+                .iter()
+                .filter(|(_, namespace)| is_old(namespace) && self.rest(namespace) != Rest::Busy);
+            let enough = old.take_while(|(_, namespace)| {
+                let is_needed = freed < excess;
+                freed += namespace.usage.bytes();
+                is_needed
+            });
+            enough.map(|(scope, _)| scope.clone()).collect()
+        };
+        for scopes in old.chunks(UNLOADED_AT_ONCE) {
+            let mut unloaded = Vec::with_capacity(scopes.len());
+            let mut loaded = self.loaded.write();
+            for scope in scopes {
+                let Some(namespace) = loaded.get(scope).filter(|namespace| is_old(namespace)) else {
+                    continue;
+                };
+                match self.rest(namespace) {
+                    Rest::Busy => {}
+                    Rest::Unsaved => {
+                        namespace.set_to_be_put_away(true);
+                        self.note(scope, namespace);
+                    }
+                    Rest::Ready => {
+                        self.budget.unload(&namespace.usage);
+                        unloaded.extend(loaded.remove(scope));
+                    }
+                }
+            }
+            if !unloaded.is_empty() {
+                self.removals.fetch_add(1, Ordering::SeqCst);
+            }
+            drop(loaded);
+        }
+        freed
+    }
+
+    /// Whether a namespace of the loaded ones may go. Nobody can get at it while those are locked, and who got at it
+    /// before has a reference.
+    fn rest(&self, namespace: &Arc<Namespace>) -> Rest {
+        let is_busy =
+            Arc::strong_count(namespace) > 1 || !namespace.is_quiet() || self.need(namespace) != Need::Nothing;
+        match &namespace.state().index {
+            _ if is_busy => Rest::Busy,
+            Some(index) if index.is_changed() && self.disk.is_none() => Rest::Busy,
+            Some(index) if index.is_changed() => Rest::Unsaved,
+            _ => Rest::Ready,
+        }
     }
 
     /// All namespaces that are loaded.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const LAYERS: [&str; 24] = [
+const LAYERS: [&str; 25] = [
     "error",
     "ids",
     "options",
@@ -20,6 +20,7 @@ const LAYERS: [&str; 24] = [
     "metadata_index",
     "index_files",
     "index_queue",
+    "memory_budget",
     "namespace",
     "truth",
     "registry",

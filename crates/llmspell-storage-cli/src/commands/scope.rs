@@ -1,9 +1,10 @@
 //! `scope`: which scopes are there, and how does one go away?
 
+use std::cmp::Ordering;
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use clap::{Args, Subcommand};
-use llmspell_storage::{Database, QuotaStatus, ScopedBackend, StateScope, StorageBackend, VectorStorage};
+use clap::{Args, Subcommand, ValueEnum};
+use llmspell_storage::{Database, QuotaStatus, ScopedBackend, ScopedStats, StateScope, StorageBackend, VectorStorage};
 use serde_json::json;
 
 use crate::errors::CliError;
@@ -15,11 +16,47 @@ use crate::session::Session;
 #[derive(Debug, Subcommand)]
 pub(crate) enum ScopeCommand {
     /// List the scopes that hold vectors, in every space or in that of --space
-    Ls,
+    Ls(ListArgs),
     /// Show or change how much a scope may hold, in all spaces together; limits that are not named stay as they are
     Quota(QuotaArgs),
     /// Remove everything of a scope: its vectors in every space, and its key-value data
     Rm(RemoveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// What comes first: the name in the order of its letters, or what there is most of
+    #[arg(long, value_enum, default_value = "name")]
+    sort: Sort,
+
+    /// So many at most
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Sort {
+    /// By scope, then by space
+    Name,
+    /// Bytes of vectors and metadata, most first
+    Size,
+    /// Vectors, most first
+    Vectors,
+}
+
+impl Sort {
+    /// Equal ones in the order of their names.
+    fn sort(self, scopes: &mut [(String, String, ScopedStats)]) {
+        let size = |stats: &ScopedStats| stats.vector_bytes + stats.metadata_bytes;
+        scopes.sort_by(|(scope, space, stats), (other_scope, other_space, other_stats)| {
+            let by_amount = match self {
+                Self::Name => Ordering::Equal,
+                Self::Size => size(other_stats).cmp(&size(stats)),
+                Self::Vectors => other_stats.vectors.cmp(&stats.vectors),
+            };
+            by_amount.then_with(|| (scope, space).cmp(&(other_scope, other_space)))
+        });
+    }
 }
 
 #[derive(Debug, Args)]
@@ -57,7 +94,7 @@ pub(crate) struct RemoveArgs {
 pub(crate) async fn run(command: ScopeCommand, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
     let database = session.open_existing().await?;
     match command {
-        ScopeCommand::Ls => list(&database, session, output).await?,
+        ScopeCommand::Ls(args) => list(&args, &database, session, output).await?,
         ScopeCommand::Quota(args) => quota(&args, &database, output).await?,
         ScopeCommand::Rm(args) => remove(&args, &database, session, output).await?,
     }
@@ -72,7 +109,24 @@ async fn spaces(database: &Database, session: &Session<'_>) -> Result<Vec<String
     }
 }
 
-async fn list(database: &Database, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
+async fn list(
+    args: &ListArgs,
+    database: &Database,
+    session: &Session<'_>,
+    output: &mut Output,
+) -> Result<(), CliError> {
+    let mut scopes = Vec::new();
+    for space in spaces(database, session).await? {
+        let Some(store) = database.existing_vectors(&space).await? else {
+            continue;
+        };
+        for scope in store.scopes().await? {
+            let stats = store.stats_for_scope(&scope).await?;
+            scopes.push((scope.to_string(), space.clone(), stats));
+        }
+    }
+    args.sort.sort(&mut scopes);
+    scopes.truncate(args.limit.unwrap_or(usize::MAX));
     let mut lines = table([
         "scope",
         "space",
@@ -81,26 +135,19 @@ async fn list(database: &Database, session: &Session<'_>, output: &mut Output) -
         "metadata bytes",
         "of quota",
     ]);
-    for space in spaces(database, session).await? {
-        let Some(store) = database.existing_vectors(&space).await? else {
-            continue;
-        };
-        for scope in store.scopes().await? {
-            let stats = store.stats_for_scope(&scope).await?;
-            let scope = scope.to_string();
-            output.object(&json!({
-                "scope": scope, "space": space, "vectors": stats.vectors,
-                "vector_bytes": stats.vector_bytes, "metadata_bytes": stats.metadata_bytes, "quota": stats.quota,
-            }))?;
-            lines.add_row(row([
-                text_cell(scope),
-                text_cell(&space),
-                number_cell(grouped(stats.vectors)),
-                number_cell(bytes_text(stats.vector_bytes)),
-                number_cell(bytes_text(stats.metadata_bytes)),
-                number_cell(stats.quota.as_ref().map(fullest_text).unwrap_or_default()),
-            ]));
-        }
+    for (scope, space, stats) in scopes {
+        output.object(&json!({
+            "scope": scope, "space": space, "vectors": stats.vectors,
+            "vector_bytes": stats.vector_bytes, "metadata_bytes": stats.metadata_bytes, "quota": stats.quota,
+        }))?;
+        lines.add_row(row([
+            text_cell(scope),
+            text_cell(&space),
+            number_cell(grouped(stats.vectors)),
+            number_cell(bytes_text(stats.vector_bytes)),
+            number_cell(bytes_text(stats.metadata_bytes)),
+            number_cell(stats.quota.as_ref().map(fullest_text).unwrap_or_default()),
+        ]));
     }
     output.table(lines)
 }

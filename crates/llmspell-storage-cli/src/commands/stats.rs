@@ -45,6 +45,8 @@ async fn whole_database(database: &llmspell_storage::Database, output: &mut Outp
     output.object(&json!({
         "disk_bytes": stats.disk_bytes, "truth_bytes": stats.truth_bytes, "slot_bytes": stats.slot_bytes,
         "memory_bytes": stats.memory_bytes, "keys": stats.keys,
+        "scopes_loaded": stats.scopes_loaded, "scope_bytes": stats.scope_bytes,
+        "scope_bytes_max": stats.scope_bytes_max, "scopes_unloaded": stats.scopes_unloaded,
     }))?;
     let mut lines = table(["", ""]);
     for (name, value) in [
@@ -52,6 +54,7 @@ async fn whole_database(database: &llmspell_storage::Database, output: &mut Outp
         ("  ids, metadata, keys", bytes_text(stats.truth_bytes)),
         ("  vectors", bytes_text(stats.slot_bytes)),
         ("in memory", bytes_text(stats.memory_bytes)),
+        ("  loaded scopes, at most", bytes_text(stats.scope_bytes_max)),
         ("keys", grouped(stats.keys)),
     ] {
         lines.add_row(row([text_cell(name), number_cell(value)]));

@@ -28,6 +28,39 @@ pub(crate) fn disk_bytes(directory: &Path) -> Result<u64, CliError> {
     Ok(bytes)
 }
 
+/// Bytes a second that the disk under `directory` makes durable: a new file of `bytes` bytes, in pieces, each synced.
+pub(crate) fn write_bytes_per_second(directory: &Path, bytes: u64, piece: u64) -> Result<f64, CliError> {
+    let path = directory.join("write-probe.tmp");
+    let result = time_writes(&path, bytes, piece);
+    let removed = fs::remove_file(&path);
+    let seconds = result
+        .and_then(|seconds| removed.map(|()| seconds))
+        .map_err(|source| CliError::file("write", &path, source))?;
+    Ok(bytes as f64 / seconds)
+}
+
+fn time_writes(path: &Path, bytes: u64, piece: u64) -> io::Result<f64> {
+    use io::Write;
+    let mut file = File::create(path)?;
+    let content = vec![0x5a; usize::try_from(piece.min(bytes)).unwrap_or(usize::MAX)];
+    let started = Instant::now();
+    let mut rest = bytes;
+    while rest > 0 {
+        let here = usize::try_from(rest).map_or(content.len(), |rest| rest.min(content.len()));
+        file.write_all(&content[..here])?;
+        file.sync_data()?;
+        rest -= here as u64;
+    }
+    Ok(started.elapsed().as_secs_f64())
+}
+
+/// Bytes that this process has had read from a disk; none where the system does not say.
+pub(crate) fn read_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/io").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("read_bytes:"))?;
+    line.trim().parse().ok()
+}
+
 #[cfg(unix)]
 fn occupied_bytes(metadata: &Metadata) -> u64 {
     use std::os::unix::fs::MetadataExt;
@@ -86,6 +119,7 @@ mod tests {
         assert!((100_000..200_000).contains(&before), "{before}");
 
         assert!(fdatasync_p50_us(directory.path()).unwrap() > 0.0);
+        assert!(write_bytes_per_second(directory.path(), 100_000, 30_000).unwrap() > 0.0);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

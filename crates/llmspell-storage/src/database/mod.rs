@@ -117,9 +117,21 @@ pub struct DatabaseStats {
     /// Of those, bytes of the graphs of large scopes.
     #[serde(default)]
     pub index_bytes: u64,
-    /// Bytes of RAM that the database itself holds: cached pages and values, graphs that are not memory-mapped, and
-    /// vectors if it is in memory.
+    /// Bytes of RAM that the database itself holds: cached pages and values, loaded scopes, and vectors if it is in
+    /// memory. Not memory-mapped files.
     pub memory_bytes: u64,
+    /// Scopes that are loaded into RAM, counted once for each space that they have vectors in.
+    #[serde(default)]
+    pub scopes_loaded: u64,
+    /// Bytes of RAM that they take, graphs and indexes of metadata included; not memory-mapped files.
+    #[serde(default)]
+    pub scope_bytes: u64,
+    /// Bytes that they may take: [`DatabaseOptions::scope_cache_bytes`](crate::DatabaseOptions::scope_cache_bytes).
+    #[serde(default)]
+    pub scope_bytes_max: u64,
+    /// How often one was unloaded since the database was opened, to make room for another.
+    #[serde(default)]
+    pub scopes_unloaded: u64,
 }
 
 impl DatabaseOptions {
@@ -228,13 +240,6 @@ impl Database {
             .run(move || {
                 let spaces = shared.open_spaces();
                 let slots = spaces.iter().map(|space| space.slots.memory_bytes()).sum::<u64>();
-                let loaded = spaces.iter().flat_map(|space| space.all_loaded());
-                let indexes = loaded
-                    .filter_map(|(_, namespace)| {
-                        let state = namespace.state();
-                        state.index.as_ref().map(|index| index.own_bytes(&state.dead))
-                    })
-                    .sum::<u64>();
                 let index_bytes = shared
                     .space_records()
                     .iter()
@@ -247,7 +252,11 @@ impl Database {
                     truth_bytes: shared.occupied_bytes(truth::FILE)?,
                     slot_bytes: shared.occupied_bytes("spaces")?.saturating_sub(index_bytes),
                     index_bytes,
-                    memory_bytes: shared.truth.cached_bytes() + shared.values.bytes() + slots + indexes,
+                    scopes_loaded: spaces.iter().map(|space| space.loaded_count() as u64).sum(),
+                    scope_bytes: shared.budget.bytes(),
+                    scope_bytes_max: shared.budget.bytes_max(),
+                    scopes_unloaded: shared.budget.unloaded(),
+                    memory_bytes: shared.truth.cached_bytes() + shared.values.bytes() + slots + shared.budget.bytes(),
                 })
             })
             .await
@@ -322,7 +331,12 @@ impl Inner {
     {
         self.check_open()?;
         let shared = Arc::clone(&self.shared);
-        self.pool.run(move || shared.truth.guard(job)).await
+        let run = move || {
+            let done = shared.truth.guard(job);
+            shared.make_room();
+            done
+        };
+        self.pool.run(run).await
     }
 
     /// That nobody has closed the database.

@@ -9,6 +9,7 @@ use llmspell_core::{Result, StateScope};
 use super::batch::Fail;
 use super::writer::{Purge, Writer, slot_runs};
 use crate::ids::{PointId, ScopeId, SpaceId};
+use crate::index_files;
 use crate::record::Record;
 use crate::truth::ExpiredRow;
 
@@ -27,7 +28,11 @@ impl Writer {
         if self.shared.check_writable().is_err() {
             return None;
         }
-        if self.purges.iter().any(Purge::is_quiet) {
+        if self
+            .purges
+            .iter()
+            .any(|purge| purge.remains.is_some() || purge.is_quiet())
+        {
             return Some(Duration::ZERO);
         }
         let expiry = self.first_expiry.map(|moment| {
@@ -42,6 +47,7 @@ impl Writer {
 
     /// One step.
     pub(super) fn purge_step(&mut self) -> Result<()> {
+        self.let_go();
         let done = match self.purges.iter().position(Purge::is_quiet) {
             Some(index) => self.purge_scope(index),
             None => self.purge_expired(),
@@ -54,8 +60,25 @@ impl Writer {
         done
     }
 
+    /// Of the graphs of dropped scopes, and their files. A file that is left over is removed when its space is opened.
+    fn let_go(&mut self) {
+        for Purge {
+            scope, space, remains, ..
+        } in &mut self.purges
+        {
+            if let (Some((_, files)), Some(disk)) = (remains.take(), &self.shared.disk) {
+                for (kind, row) in files {
+                    index_files::remove(disk, *space, *scope, kind, &row);
+                }
+            }
+        }
+    }
+
     fn purge_scope(&mut self, index: usize) -> Result<()> {
-        let Purge { scope, space, .. } = self.purges[index];
+        if !self.purges[index].has_no_slots {
+            return self.purge_slots(index);
+        }
+        let scope = self.purges[index].scope;
         let has_more = self.transact(|batch| {
             batch.set_changed();
             batch.rows.purge_entries(scope, STEP_ROWS).map_err(Fail::Batch)
@@ -63,14 +86,27 @@ impl Writer {
         if has_more {
             return Ok(());
         }
+        self.transact(|batch| {
+            batch.set_changed();
+            batch.rows.finish_purge(scope).map_err(Fail::Batch)
+        })?;
+        self.purges.swap_remove(index);
+        Ok(())
+    }
+
+    /// First of all, so that new vectors need not wait until all rows are gone. The state goes with them: whoever begins
+    /// anew after a crash finds no slots to give back.
+    fn purge_slots(&mut self, index: usize) -> Result<()> {
+        let Purge { scope, space, .. } = self.purges[index];
         let state = self.shared.truth.read()?.state(scope)?;
         let space = self.shared.space(space)?;
         let runs: Vec<_> = slot_runs(&state.extents).collect();
         self.transact(|batch| {
             batch.give_back_slots(&space, &runs)?;
-            batch.rows.finish_purge(scope).map_err(Fail::Batch)
+            batch.rows.forget_state(scope).map_err(Fail::Batch)
         })?;
-        self.purges.swap_remove(index);
+        let purge = &mut self.purges[index];
+        (purge.has_no_slots, purge.namespace) = (true, None);
         for (first, len) in runs {
             if u64::from(len) * space.slots.stride() >= PUNCH_BYTES_MIN {
                 // The slots are free either way; only the disk is not told.

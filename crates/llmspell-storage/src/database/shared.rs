@@ -16,6 +16,7 @@ use crate::error::io_error;
 use crate::ids::SpaceId;
 use crate::index_files::{self, Kind};
 use crate::index_queue::IndexQueue;
+use crate::memory_budget::{MemoryBudget, last_turn_to_unload};
 use crate::options::DatabaseOptions;
 use crate::registry::Space;
 use crate::slots::SlotStore;
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(super) disk: Option<Arc<dyn Disk>>,
     pub(super) free_bytes_min: u64,
     pub(crate) queue: Arc<IndexQueue>,
+    /// What loaded namespaces may take.
+    pub(crate) budget: Arc<MemoryBudget>,
     graph_points_min: u64,
     /// Whether any scope has a quota. Only the committer changes it.
     pub(crate) has_quotas: AtomicBool,
@@ -69,6 +72,7 @@ impl Shared {
             disk,
             free_bytes_min: options.free_bytes_min,
             queue: Arc::default(),
+            budget: Arc::new(MemoryBudget::new(options.scope_cache_bytes)),
             graph_points_min: options.graph_points_min,
             has_quotas,
             metadata_points_min: options.metadata_points_min,
@@ -131,8 +135,8 @@ impl Shared {
                 row.is_ok_and(|row| row.is_none_or(|row| (row.lsn, row.number) != (lsn, number)))
             });
         }
-        let (queue, min) = (
-            Arc::clone(&self.queue),
+        let (watchers, min) = (
+            (Arc::clone(&self.queue), Arc::clone(&self.budget)),
             (self.graph_points_min, self.metadata_points_min),
         );
         let space = Arc::new(Space::new(
@@ -140,7 +144,7 @@ impl Shared {
             (name, dim, config),
             slots,
             self.disk.clone(),
-            queue,
+            watchers,
             min,
         ));
         known.open = Some(Arc::clone(&space));
@@ -171,6 +175,20 @@ impl Shared {
             .values()
             .filter_map(|space| space.open.clone())
             .collect()
+    }
+
+    /// Unloads what was used longest ago, if loaded namespaces take more than they may.
+    pub(crate) fn make_room(&self) {
+        let Some(look) = self.budget.look() else { return };
+        let spaces = self.open_spaces();
+        let resting = spaces.iter().flat_map(|space| space.resting()).collect();
+        let Some(last_turn) = last_turn_to_unload(resting, look.excess) else {
+            return;
+        };
+        let mut excess = look.excess;
+        for space in spaces {
+            excess = excess.saturating_sub(space.unload(last_turn, excess));
+        }
     }
 
     /// Makes the directory of a new space durable.

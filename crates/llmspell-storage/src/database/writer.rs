@@ -27,7 +27,7 @@ use super::shared::Shared;
 use crate::committer::CommitEngine;
 use crate::error::repeat;
 use crate::ids::{Extent, PointId, ScopeId, SpaceId};
-use crate::index_files::{self, Kind};
+use crate::index_files::{IndexRow, Kind};
 use crate::namespace::{Namespace, State};
 use crate::registry::Space;
 use crate::slots::SlotAllocator;
@@ -46,8 +46,12 @@ pub(crate) struct Writer {
 pub(super) struct Purge {
     pub(super) scope: ScopeId,
     pub(super) space: SpaceId,
-    /// The namespace that searches may still hold; none after a restart.
+    /// The namespace that searches may still hold; none after a restart, and once its slots were given back.
     pub(super) namespace: Option<Arc<Namespace>>,
+    /// Its last state and its index files: letting go of a large graph takes longer than a caller should wait.
+    pub(super) remains: Option<(Arc<State>, Vec<(Kind, IndexRow)>)>,
+    /// Its slots were given back; its rows are left.
+    pub(super) has_no_slots: bool,
 }
 
 /// What a batch changes in memory once it is durable.
@@ -81,6 +85,8 @@ impl Writer {
                 scope,
                 space,
                 namespace: None,
+                remains: None,
+                has_no_slots: false,
             })
             .collect();
         // What has expired by the time that was stored goes at once: a clock that is behind it stands still meanwhile.
@@ -168,21 +174,19 @@ impl Writer {
         } in dropped
         {
             let last = namespace.state();
-            let all = (0..last.next_point).collect();
+            let mut all = RoaringBitmap::new();
+            all.insert_range(0..last.next_point);
             namespace.publish(State::dropped(), all, &RoaringBitmap::new());
             space.remove(&scope);
-            if let Some(disk) = &self.shared.disk {
-                let graph = namespace.named_file.lock().take().map(|row| (Kind::Graph, row));
-                let metadata = last.metadata_file.as_ref().map(|file| (Kind::Metadata, file.row));
-                for (kind, row) in graph.into_iter().chain(metadata) {
-                    index_files::remove(disk, space.id, namespace.scope_id, kind, &row);
-                }
-            }
-            drop(last);
+            let graph = namespace.named_file.lock().take().map(|row| (Kind::Graph, row));
+            let metadata = last.metadata_file.as_ref().map(|file| (Kind::Metadata, file.row));
+            let files = graph.into_iter().chain(metadata).collect();
             self.purges.push(Purge {
                 scope: namespace.scope_id,
                 space: space.id,
                 namespace: Some(namespace),
+                remains: Some((last, files)),
+                has_no_slots: false,
             });
         }
         for (scope, pending) in pending {
@@ -191,10 +195,13 @@ impl Writer {
                 .publish(pending.state, pending.freed, &pending.changed);
             if pending.is_new {
                 pending.namespace.trust(&pending.namespace.state());
-                pending.space.add(scope.clone(), Arc::clone(&pending.namespace));
+                pending.space.add(&scope, Arc::clone(&pending.namespace));
+            } else {
+                pending.space.weigh(&pending.namespace);
             }
             pending.space.note(&scope, &pending.namespace);
         }
+        self.shared.make_room();
     }
 
     fn roll_back(&mut self, txn: Write, pending: Vec<(StateScope, Pending)>) {

@@ -17,11 +17,13 @@ const BUCKET_SHIFT: u32 = 16;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expiries {
     buckets: BTreeMap<i64, Arc<Vec<(i64, PointId)>>>,
+    points: usize,
 }
 
 impl Expiries {
     /// A point expires at `moment`.
     pub(crate) fn insert(&mut self, moment: i64, point: PointId) {
+        self.points += 1;
         Arc::make_mut(self.buckets.entry(moment >> BUCKET_SHIFT).or_default()).push((moment, point));
     }
 
@@ -34,6 +36,7 @@ impl Expiries {
         let bucket = Arc::make_mut(bucket);
         if let Some(place) = bucket.iter().position(|entry| *entry == (moment, point)) {
             bucket.swap_remove(place);
+            self.points -= 1;
         }
         if bucket.is_empty() {
             self.buckets.remove(&bucket_key);
@@ -57,7 +60,13 @@ impl Expiries {
 
     /// How many points expire.
     pub(crate) fn len(&self) -> usize {
-        self.buckets.values().map(|bucket| bucket.len()).sum()
+        self.points
+    }
+
+    /// Bytes of RAM, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let bucket = size_of::<(i64, Arc<Vec<(i64, PointId)>>, Vec<(i64, PointId)>)>() + 3 * size_of::<usize>();
+        size_of::<Self>() + self.buckets.len() * bucket + self.points * size_of::<(i64, PointId)>()
     }
 }
 

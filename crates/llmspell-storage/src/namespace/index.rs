@@ -193,6 +193,17 @@ impl Index {
         }
     }
 
+    /// As [`own_bytes`](Self::own_bytes), and what changed since the graph was read; without a walk through it.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let graph = self.graph.bytes() as u64;
+        let vertices = u64::from(self.graph.len()).max(1);
+        let changed = graph / vertices * self.graph.changed().min(vertices);
+        match self.place {
+            Place::Memory => graph + changed + self.small_bytes(),
+            Place::Mapped | Place::MappedForGood => changed + self.small_bytes(),
+        }
+    }
+
     fn small_bytes(&self) -> u64 {
         self.ids.memory_bytes() + self.points.serialized_size() as u64
     }

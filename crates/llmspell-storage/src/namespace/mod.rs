@@ -8,6 +8,8 @@
 //! | `checkpoint.rs` | how is a state stored, so that the log need not be kept?     |
 //! | `reuse.rs`   | which points may be given out again?                            |
 //! | `verify.rs`  | are the slots of the living points undamaged?                   |
+//! | `names.rs`   | which ids have the entries of a small namespace?                |
+//! | `weight.rs`  | how much RAM does a namespace take, and may it go?              |
 //!
 //! # Promises
 //!
@@ -19,9 +21,11 @@
 mod checkpoint;
 mod expiries;
 mod index;
+mod names;
 mod reuse;
 mod state;
 mod verify;
+mod weight;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -31,6 +35,8 @@ use roaring::RoaringBitmap;
 
 pub(crate) use checkpoint::{decode as decode_checkpoint, encode as encode_checkpoint};
 pub(crate) use index::{Index, Need, Step, graph_config, kernel_metric};
+use names::KnownNames;
+pub(crate) use names::{NAMED_POINTS_MAX, Names};
 pub(crate) use reuse::{Filed, Reuse};
 pub(crate) use state::{MetadataFile, State};
 use verify::Verified;
@@ -40,6 +46,7 @@ use llmspell_core::OwnTime;
 
 use crate::ids::{Lsn, ScopeId};
 use crate::index_files::IndexRow;
+use crate::memory_budget::Usage;
 use crate::metadata_index::MetadataIndex;
 
 /// A loaded namespace.
@@ -64,6 +71,10 @@ pub(crate) struct Namespace {
     /// Which times of the entries filters have named: bits, in the order of [`OwnTime::ALL`].
     wanted_times: AtomicU8,
     verified: Verified,
+    names: KnownNames,
+    /// When it was used last, and what was counted of it.
+    pub(crate) usage: Usage,
+    is_to_be_put_away: AtomicBool,
 }
 
 impl Namespace {
@@ -82,6 +93,9 @@ impl Namespace {
             is_metadata_file_bad: AtomicBool::new(false),
             wanted_times: AtomicU8::new(0),
             verified: Verified::default(),
+            names: KnownNames::default(),
+            usage: Usage::default(),
+            is_to_be_put_away: AtomicBool::new(false),
         }
     }
 
@@ -117,6 +131,7 @@ impl Namespace {
             }
         }
         *self.current.write() = Arc::new(state);
+        self.names.set(None);
         self.reuse.lock().retire(&before, freed);
     }
 
@@ -138,6 +153,21 @@ impl Namespace {
         let released = reuse.set_in_index(points);
         reuse.retire(&before, released);
         true
+    }
+
+    /// The ids of the living points as of a mutation, if they are kept.
+    pub(crate) fn names(&self, lsn: Lsn) -> Option<Arc<Names>> {
+        self.names.get(lsn)
+    }
+
+    /// Somebody reads ids from the truth as of a mutation. Whether somebody did so before.
+    pub(crate) fn ask_names(&self, lsn: Lsn) -> bool {
+        self.names.ask(lsn)
+    }
+
+    /// Keeps the ids of the living points.
+    pub(crate) fn set_names(&self, names: Names) {
+        self.names.set(Some(names));
     }
 
     /// From now on, changed points are noted.

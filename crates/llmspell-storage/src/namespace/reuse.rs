@@ -13,6 +13,7 @@ use std::sync::{Arc, Weak};
 use roaring::RoaringBitmap;
 
 use super::state::State;
+use super::weight::bitmap_bytes;
 use crate::ids::PointId;
 
 /// The dead points of one namespace, by whether somebody may still look at them.
@@ -51,6 +52,7 @@ impl Reuse {
 
     /// `state` is not the current one any more; `freed` lived in it and are dead now.
     pub(crate) fn retire(&mut self, state: &Arc<State>, freed: RoaringBitmap) {
+        self.let_go();
         let held = self.among_held(&freed);
         self.waiting.push_back((Arc::downgrade(state), freed - &held));
         self.held |= held;
@@ -94,6 +96,18 @@ impl Reuse {
     /// Gives back points that were taken for a write that did not happen.
     pub(crate) fn give_back(&mut self, points: impl IntoIterator<Item = PointId>) {
         self.free.extend(points.into_iter().map(|point| point.0));
+    }
+
+    /// Bytes of RAM, about.
+    pub(super) fn bytes(&self) -> u64 {
+        let waiting = self.waiting.iter().map(|(_, points)| bitmap_bytes(points)).sum::<u64>();
+        let room = self.waiting.capacity() * size_of::<(Weak<State>, RoaringBitmap)>();
+        let in_file = match &self.in_file {
+            Filed::Points(points) => bitmap_bytes(points),
+            Filed::Nothing | Filed::Unknown => 0,
+        };
+        let bitmaps = [&self.free, &self.held, &self.in_index].map(bitmap_bytes);
+        waiting + room as u64 + bitmaps.iter().sum::<u64>() + in_file
     }
 
     /// Whether nobody holds a state that was published before the current one.

@@ -13,6 +13,7 @@ use roaring::RoaringBitmap;
 
 use super::Namespace;
 use super::state::State;
+use super::weight::bitmap_bytes;
 use crate::error::corrupted;
 use crate::ids::{PointId, Slot};
 use crate::slots::{SlotStore, SlotView};
@@ -26,6 +27,13 @@ pub(super) struct Verified {
     points: PointSet,
     /// Chunks of points that a scan need not look at again.
     chunks: RwLock<RoaringBitmap>,
+}
+
+impl Verified {
+    /// Bytes of RAM, about.
+    pub(super) fn bytes(&self) -> u64 {
+        self.points.bytes() as u64 + bitmap_bytes(&self.chunks.read())
+    }
 }
 
 impl Namespace {
@@ -124,14 +132,13 @@ const FIRST_POINTS: u32 = u64::BITS;
 const PARTS: usize = 1 + (u32::BITS - FIRST_POINTS.ilog2()) as usize;
 
 /// A set of points that only grows, without locks. Parts double in size, so that few points take few bytes.
-#[derive(Debug)]
-struct PointSet([OnceLock<Box<[AtomicU64]>>; PARTS]);
-
-impl Default for PointSet {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| OnceLock::new()))
-    }
+#[derive(Debug, Default)]
+struct PointSet {
+    first: AtomicU64,
+    others: OnceLock<Box<[Part; PARTS - 1]>>,
 }
+
+type Part = OnceLock<Box<[AtomicU64]>>;
 
 impl PointSet {
     /// The part of a point, the word in it, and the bit.
@@ -144,17 +151,40 @@ impl PointSet {
 
     fn contains(&self, point: PointId) -> bool {
         let (part, word, bit) = Self::place(point);
-        let words = self.0[part].get();
-        words.is_some_and(|words| words[word].load(Ordering::Relaxed) & bit != 0)
+        let word = match part {
+            0 => Some(&self.first),
+            _ => {
+                let words = self.others.get().and_then(|others| others[part - 1].get());
+                words.map(|words| &words[word])
+            }
+        };
+        word.is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
     }
 
     fn insert(&self, point: PointId) {
         let (part, word, bit) = Self::place(point);
-        let words = self.0[part].get_or_init(|| {
-            let count = if part == 0 { 1 } else { 1 << (part - 1) };
-            (0..count).map(|_| AtomicU64::new(0)).collect()
-        });
-        words[word].fetch_or(bit, Ordering::Relaxed);
+        let word = match part {
+            0 => &self.first,
+            _ => {
+                let others = self
+                    .others
+                    .get_or_init(|| Box::new(std::array::from_fn(|_| Part::new())));
+                let words = || (0..1_usize << (part - 1)).map(|_| AtomicU64::new(0)).collect();
+                &others[part - 1].get_or_init(words)[word]
+            }
+        };
+        word.fetch_or(bit, Ordering::Relaxed);
+    }
+
+    /// Bytes of RAM beside its own.
+    fn bytes(&self) -> usize {
+        let others = self.others.get().map_or(&[][..], |others| &others[..]);
+        let words: usize = others
+            .iter()
+            .filter_map(|part| part.get())
+            .map(|words| words.len())
+            .sum();
+        size_of_val(others) + words * size_of::<AtomicU64>()
     }
 }
 

@@ -117,6 +117,7 @@ fn build_metadata(truth: &Truth, space: &Space, namespace: &Namespace, is_cancel
     let built = build(truth, space, namespace, is_cancelled);
     if let Ok(Some(index)) = built {
         namespace.publish_metadata(index);
+        space.weigh(namespace);
         return Ok(());
     }
     namespace.unwatch_points();

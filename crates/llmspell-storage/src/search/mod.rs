@@ -12,6 +12,7 @@
 //! | `ranking.rs` | in which order do they come?                             |
 //! | `plan.rs` | … and by which way are they found?                          |
 //! | `trace.rs` | what was done by a search?                                 |
+//! | `small.rs` | which are, in a small scope whose ids are known?           |
 //! | `tail.rs` | which vectors are compared by a scan?                       |
 
 mod filtered;
@@ -19,6 +20,7 @@ mod indexed;
 mod metadata;
 mod plan;
 mod ranking;
+mod small;
 mod tail;
 mod trace;
 
@@ -31,7 +33,7 @@ use llmspell_vector::{ExactDistance, Neighbor};
 use roaring::RoaringBitmap;
 
 use crate::error::corrupted;
-use crate::ids::{PointId, Slot};
+use crate::ids::{Generation, PointId, Slot};
 use crate::index_queue::Due;
 use crate::namespace::{Index, Namespace, State, damaged_slot, kernel_metric};
 use crate::record::Record;
@@ -133,6 +135,9 @@ pub(crate) fn search(
             return Ok(Answer::WouldWait);
         }
     }
+    if let Some(found) = small::search(space, namespace, &state, query, now, trace) {
+        return found.map(Answer::Found);
+    }
     drop(state);
     match Snapshot::take(truth, &space.slots, namespace)? {
         Some(snapshot) => {
@@ -140,6 +145,9 @@ pub(crate) fn search(
             trace.plan.live = snapshot.state.visible_count(now);
             trace.plan.matching = trace.plan.live;
             let found = snapshot.scan((query, ranking), space.metric, &hidden, None, trace)?;
+            if !query.include_metadata {
+                small::learn(space, &snapshot)?;
+            }
             Ok(Answer::Found(found))
         }
         None => Ok(Answer::Found(Vec::new())),
@@ -401,18 +409,8 @@ impl<'a> Snapshot<'a> {
 
     /// The vector of a point, checked now: what leaves the store is what was stored.
     fn vector(&self, point: PointId, record: &Record) -> Result<&[f32]> {
-        let damaged = |slot: Slot, problem: &str| damaged_slot(self.slots, point, slot, problem);
-        let Some(slot) = self.state.slot(point) else {
-            return Err(damaged(Slot(0), "the point has no slot"));
-        };
-        let generation = self
-            .view
-            .verify(slot, self.namespace.scope_id)
-            .map_err(|problem| damaged(slot, problem))?;
-        if generation != record.generation {
-            return Err(damaged(slot, "its generation is not that of the entry"));
-        }
-        Ok(self.view.vector(slot))
+        let place = (&*self.state, self.slots, &*self.view);
+        verified_vector(self.namespace, place, point, record.generation)
     }
 
     fn metadata(&self, point: PointId, record: &Record) -> Result<llmspell_core::Metadata> {
@@ -424,4 +422,24 @@ impl<'a> Snapshot<'a> {
             corrupted(self.read.path(), detail)
         })
     }
+}
+
+/// The vector of an entry, whose slot is checked now.
+fn verified_vector<'v>(
+    namespace: &Namespace,
+    (state, slots, view): (&State, &SlotStore, &'v SlotView),
+    point: PointId,
+    generation: Generation,
+) -> Result<&'v [f32]> {
+    let damaged = |slot: Slot, problem: &str| damaged_slot(slots, point, slot, problem);
+    let Some(slot) = state.slot(point) else {
+        return Err(damaged(Slot(0), "the point has no slot"));
+    };
+    let found = view
+        .verify(slot, namespace.scope_id)
+        .map_err(|problem| damaged(slot, problem))?;
+    if found != generation {
+        return Err(damaged(slot, "its generation is not that of the entry"));
+    }
+    Ok(view.vector(slot))
 }

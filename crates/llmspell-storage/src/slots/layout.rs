@@ -30,7 +30,11 @@ pub(crate) fn encode(slot: Slot, generation: Generation, scope: ScopeId, vector:
     bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(&generation.0.to_le_bytes());
     bytes.extend_from_slice(&scope.0.to_le_bytes());
-    bytes.extend(vector.iter().flat_map(|component| component.to_le_bytes()));
+    bytes.resize(start + stride(vector.len()), 0);
+    let words = bytes[start + HEADER_BYTES..].as_chunks_mut::<4>().0;
+    for (word, component) in words.iter_mut().zip(vector) {
+        *word = component.to_le_bytes();
+    }
     let checksum = checksum(&slot.0.to_le_bytes(), &bytes[start + 4..]);
     bytes[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
 }

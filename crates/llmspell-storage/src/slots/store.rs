@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -33,6 +34,8 @@ pub(crate) struct SlotStore {
     dim: usize,
     stride: u64,
     slots_per_file: u64,
+    /// Slots from here on were never written, since the space was opened, or before it and named by nobody.
+    fresh_from: AtomicU64,
     /// None: in RAM only.
     home: Option<Home>,
     view: RwLock<Arc<SlotView>>,
@@ -114,6 +117,7 @@ impl SlotStore {
             state.files.push(open);
         }
         *store.view.write() = Arc::new(SlotView::new(dim, segments));
+        store.fresh_from.store(end, Ordering::Relaxed);
         drop(state);
         Ok(store)
     }
@@ -124,6 +128,7 @@ impl SlotStore {
             dim,
             stride,
             slots_per_file: FILE_BYTES_MAX / stride,
+            fresh_from: AtomicU64::new(0),
             home,
             view: RwLock::new(Arc::new(SlotView::new(dim, Vec::new()))),
             writer: Mutex::default(),
@@ -156,6 +161,10 @@ impl SlotStore {
 
     /// The generation that the next use of a slot has. Only the committer asks.
     pub(crate) fn next_generation(&self, slot: Slot) -> Generation {
+        if slot.0 >= self.fresh_from.load(Ordering::Relaxed) {
+            // Looking would read a page that is about to be written as a whole.
+            return Generation(1);
+        }
         let view = self.view();
         let stated = if view.reaches(slot) {
             layout::stated_generation(view.bytes(slot)).0
@@ -193,6 +202,7 @@ impl SlotStore {
         debug_assert!(place + count <= self.slots_per_file, "a run of slots lies in one file");
         let mut state = self.writer.lock();
         self.reserve(&mut state, number, place + count)?;
+        self.fresh_from.fetch_max(first.0 + count, Ordering::Relaxed);
         let open = &mut state.files[usize::try_from(number).expect("few files")];
         if let Some(file) = &open.file {
             open.is_dirty = true;

@@ -84,13 +84,18 @@ impl Rows<'_> {
         Ok(ids.len() == limit || points.len() == limit)
     }
 
-    /// Removes what is left of a dropped scope after its entries.
-    pub(crate) fn finish_purge(&mut self, scope: ScopeId) -> Result<()> {
+    /// Removes the state of a dropped scope, whose slots are given back.
+    pub(crate) fn forget_state(&mut self, scope: ScopeId) -> Result<()> {
         let failed = self.failed();
         table!(self.checkpoints, CHECKPOINTS).remove(scope.0).map_err(&failed)?;
         table!(self.log, LOG)
             .retain_in((scope.0, 0)..=(scope.0, u64::MAX), |_, _| false)
-            .map_err(&failed)?;
+            .map_err(&failed)
+    }
+
+    /// Removes what is left of a dropped scope after its entries.
+    pub(crate) fn finish_purge(&mut self, scope: ScopeId) -> Result<()> {
+        let failed = self.failed();
         table!(self.scope_names, SCOPE_NAMES).remove(scope.0).map_err(&failed)?;
         table!(self.dropped, DROPPED).remove(scope.0).map_err(&failed)?;
         Ok(())

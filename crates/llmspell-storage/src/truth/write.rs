@@ -136,12 +136,16 @@ impl<'t> Rows<'t> {
         Ok(())
     }
 
-    /// Records what an allocation or release of slots changed.
-    pub(crate) fn change_slots(&mut self, space: SpaceId, end: u64, changes: &FreeChanges) -> Result<()> {
+    /// One past the last slot of a space that was ever used.
+    pub(crate) fn set_slot_end(&mut self, space: SpaceId, end: u64) -> Result<()> {
         let failed = self.failed();
-        table!(self.slot_ends, SLOT_ENDS)
-            .insert(space.0, end)
-            .map_err(&failed)?;
+        table!(self.slot_ends, SLOT_ENDS).insert(space.0, end).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Records what an allocation or release of slots changed.
+    pub(crate) fn change_free_slots(&mut self, space: SpaceId, changes: &FreeChanges) -> Result<()> {
+        let failed = self.failed();
         let free = table!(self.free_slots, FREE_SLOTS);
         for first in &changes.removed {
             free.remove((space.0, *first)).map_err(&failed)?;

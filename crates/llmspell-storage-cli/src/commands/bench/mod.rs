@@ -5,12 +5,14 @@
 //! | `ann/` | vectors: build, open, recall and latency, inserts, memory    |
 //! | `generate/` | vectors to measure with, and their true neighbors |
 //! | `kv.rs`  | keys: reads, durable writes alone and together, batches, scans |
+//! | `tenants/` | scopes: very many small ones, a large one among them, removing one |
 //!
 //! With `--json` each line has its `phase`. The fields are fixed; more may be added.
 
 mod ann;
 mod generate;
 mod kv;
+mod tenants;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,6 +33,8 @@ pub(crate) enum BenchCommand {
     Generate(generate::GenerateArgs),
     /// Keys: reads, durable writes alone and together, batches, scans
     Kv(kv::KvArgs),
+    /// Scopes: very many small ones, a large one among them, removing one
+    Tenants(tenants::TenantsArgs),
 }
 
 pub(crate) async fn run(command: BenchCommand, output: &mut Output) -> Result<(), CliError> {
@@ -38,6 +42,7 @@ pub(crate) async fn run(command: BenchCommand, output: &mut Output) -> Result<()
         BenchCommand::Ann(args) => ann::run(args, output).await,
         BenchCommand::Generate(args) => tokio::task::block_in_place(|| generate::run(&args, output)),
         BenchCommand::Kv(args) => kv::run(args, output).await,
+        BenchCommand::Tenants(args) => tenants::run(args, output).await,
     }
 }
 

@@ -80,16 +80,25 @@ impl Batch<'_> {
         let mut groups: Vec<Group<'_>> = Vec::new();
         let mut group_of: HashMap<&StateScope, usize> = HashMap::new();
         for entry in entries {
-            let index = *group_of.entry(&entry.scope).or_insert_with(|| {
-                groups.push(Group {
-                    scope: &entry.scope,
-                    entries: Vec::new(),
-                    replaced: Vec::new(),
-                });
-                groups.len() - 1
-            });
+            let index = match group_of.get(&entry.scope) {
+                Some(index) => *index,
+                None => {
+                    groups.push(Group {
+                        scope: &entry.scope,
+                        is_new: self.pending(space, &entry.scope)?.is_none(),
+                        entries: Vec::new(),
+                        replaced: Vec::new(),
+                    });
+                    group_of.insert(&entry.scope, groups.len() - 1);
+                    groups.len() - 1
+                }
+            };
             let group = &mut groups[index];
-            let replaced = self.existing(space, &entry.scope, &entry.id)?;
+            let replaced = if group.is_new {
+                None
+            } else {
+                self.existing(space, &entry.scope, &entry.id)?
+            };
             let mut created_at = entry.created_at.unwrap_or(entry.updated_at);
             if let Some((point, record)) = replaced {
                 if !record.is_expired(Timestamp::from_millis(now)) {
@@ -138,7 +147,7 @@ impl Batch<'_> {
     }
 
     fn write_group(&mut self, space: &Arc<Space>, group: &Group<'_>, now: i64) -> Result<(), Fail> {
-        if self.pending(space, group.scope)?.is_none() {
+        if group.is_new {
             self.create_scope(space, group.scope)?;
         }
         let (points, extents) = self.allocate(space, group.scope, group.entries.len())?;
@@ -238,7 +247,8 @@ impl Batch<'_> {
         let (pieces, changes) = allocator.take(wanted, space.slots.slots_per_file());
         let slot_end = allocator.end();
         space.slots.extend(slot_end).map_err(changing)?;
-        self.rows.change_slots(space.id, slot_end, &changes).map_err(changing)?;
+        self.rows.change_free_slots(space.id, &changes).map_err(changing)?;
+        self.slot_ends.insert(space.id, slot_end);
         let mut next = capacity;
         let extents = pieces
             .into_iter()
@@ -513,13 +523,10 @@ impl Batch<'_> {
     /// Gives back the slots of a purged scope.
     pub(in crate::database) fn give_back_slots(&mut self, space: &Space, runs: &[(Slot, u32)]) -> Result<(), Fail> {
         let allocator = Writer::load_allocator(self.shared, self.allocators, space.id).map_err(looking)?;
-        let mut changes: Vec<(u64, FreeChanges)> = Vec::new();
-        for (first, len) in runs {
-            let change = allocator.give(*first, *len, space.slots.slots_per_file());
-            changes.push((allocator.end(), change));
-        }
-        for (end, change) in changes {
-            self.rows.change_slots(space.id, end, &change).map_err(changing)?;
+        let give = |(first, len): &(Slot, u32)| allocator.give(*first, *len, space.slots.slots_per_file());
+        let changes: Vec<FreeChanges> = runs.iter().map(give).collect();
+        for change in changes {
+            self.rows.change_free_slots(space.id, &change).map_err(changing)?;
         }
         self.is_changed = true;
         Ok(())
@@ -529,6 +536,8 @@ impl Batch<'_> {
 /// The entries of a batch that belong to one scope.
 struct Group<'r> {
     scope: &'r StateScope,
+    /// There is no such scope yet.
+    is_new: bool,
     entries: Vec<(&'r PreparedEntry, Timestamp)>,
     replaced: Vec<(PointId, Record)>,
 }

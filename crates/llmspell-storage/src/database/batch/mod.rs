@@ -11,7 +11,7 @@ mod entries;
 mod quotas;
 mod values;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -65,6 +65,8 @@ pub(super) struct Batch<'a> {
     dropped: Vec<Dropped>,
     values: HashMap<Vec<u8>, Cached>,
     written_spaces: Vec<Arc<Space>>,
+    /// One past the last slot, of spaces where that changed.
+    slot_ends: BTreeMap<SpaceId, u64>,
     spaces: Vec<(SpaceId, SpaceRecord)>,
     /// Whether any scope has a quota.
     has_quotas: bool,
@@ -102,6 +104,7 @@ impl<'a> Batch<'a> {
             dropped: Vec::new(),
             values: HashMap::new(),
             written_spaces: Vec::new(),
+            slot_ends: BTreeMap::new(),
             spaces: Vec::new(),
             has_quotas: shared.has_quotas.load(Ordering::SeqCst),
             quotas: HashMap::new(),
@@ -120,6 +123,9 @@ impl<'a> Batch<'a> {
                 pending.state.ops_since_checkpoint = 0;
                 self.rows.checkpoint(pending.namespace.scope_id, &pending.state)?;
             }
+        }
+        for (space, end) in &self.slot_ends {
+            self.rows.set_slot_end(*space, *end)?;
         }
         if self.head != self.head_before {
             self.rows.set_head(&self.head)?;

@@ -91,7 +91,9 @@ impl Work<'_> {
         let Some(index) = &state.index else { return false };
         let is_urgent = self.goal.is_some() && self.indexing.shared.is_durable();
         let changed = index.graph.changed() * FILE_CHANGED_SHARE > u64::from(index.graph.len());
-        index.is_changed() && (is_urgent || changed || (index.file.is_none() && self.indexing.shared.is_durable()))
+        let is_wanted = self.namespace.is_to_be_put_away();
+        index.is_changed()
+            && (is_urgent || changed || is_wanted || (index.file.is_none() && self.indexing.shared.is_durable()))
     }
 
     /// Writes the index to a file of its own, and goes on with what is in that.
@@ -135,6 +137,8 @@ impl Work<'_> {
         // What was built in RAM need not stay there.
         self.namespace
             .publish_index(Some(Arc::new(Index::opened(opened).in_place_of(index))));
+        self.namespace.set_to_be_put_away(false);
+        shared.budget.look_again();
         self.forget_pages();
         Ok(())
     }

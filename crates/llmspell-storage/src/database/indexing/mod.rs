@@ -104,6 +104,8 @@ impl Indexing {
                 return Err(StorageError::Closed);
             }
             self.work(&space, &namespace, Some(job.goal))?;
+            space.weigh(&namespace);
+            self.shared.make_room();
         }
         Ok(())
     }
@@ -122,7 +124,10 @@ impl IndexEngine for Indexing {
                 return;
             }
         }
-        match self.work(&space, &namespace, None) {
+        let done = self.work(&space, &namespace, None);
+        space.weigh(&namespace);
+        self.shared.make_room();
+        match done {
             Ok(()) => {
                 self.failures.remove(named);
                 // It may have grown, or the work may have been put off for something urgent.

@@ -1,0 +1,110 @@
+//! Which entries of a small scope are nearest, when their ids are known?
+//!
+//! The same comparison as of any scope without an index, but nothing is read from the truth: as with an index, each
+//! result is held against its slot by the generation.
+
+use llmspell_core::{Result, SearchPath, VectorQuery, VectorResult};
+use llmspell_vector::ExactDistance;
+
+use super::{Snapshot, Tail, Trace, verified_vector};
+use crate::ids::PointId;
+use crate::namespace::{NAMED_POINTS_MAX, Names, Namespace, State, kernel_metric};
+use crate::registry::Space;
+
+/// Names lie beside the metadata, so a search that reads all of them must not have much of it to read.
+const METADATA_BYTES_MAX: u64 = 64 << 10;
+
+/// The answer to a query without filter, recency and metadata, if the names of the namespace are known; none if they are not.
+pub(super) fn search(
+    space: &Space,
+    namespace: &Namespace,
+    state: &State,
+    query: &VectorQuery,
+    now: i64,
+    trace: &mut Trace<'_>,
+) -> Option<Result<Vec<VectorResult>>> {
+    if query.include_metadata || query.recency.is_some() || state.index.is_some() || state.is_dropped {
+        return None;
+    }
+    let names = namespace.names(state.lsn)?;
+    Some(search_named(space, namespace, (state, &names), query, now, trace))
+}
+
+fn search_named(
+    space: &Space,
+    namespace: &Namespace,
+    (state, names): (&State, &Names),
+    query: &VectorQuery,
+    now: i64,
+    trace: &mut Trace<'_>,
+) -> Result<Vec<VectorResult>> {
+    // After the state: it must reach every slot that the state names.
+    let view = space.slots.view();
+    let hidden = state.hidden(now);
+    trace.plan.live = state.visible_count(now);
+    trace.plan.matching = trace.plan.live;
+    trace.plan.distances += trace.plan.live;
+    trace.plan.tail = trace.plan.live;
+    trace.go(SearchPath::Exact);
+    namespace.verify(state, &space.slots, &view)?;
+
+    let metric = space.metric;
+    let distance = ExactDistance::new(kernel_metric(metric), &query.vector);
+    let tail = Tail {
+        state,
+        view: &view,
+        hidden: &hidden,
+        candidates: None,
+    };
+    let mut found = Vec::with_capacity(query.k);
+    for neighbor in tail.nearest(&distance, query.k) {
+        if query
+            .threshold
+            .is_some_and(|threshold| metric.score(neighbor.distance) < threshold)
+        {
+            continue;
+        }
+        let (generation, id) = names.get(neighbor.point).expect("living points have names");
+        let vector = verified_vector(namespace, (state, &space.slots, &view), neighbor.point, generation)?;
+        found.push((neighbor.distance, id, vector));
+    }
+    trace.stage("search");
+    found.sort_by(|(a, a_id, _), (b, b_id, _)| a.total_cmp(b).then_with(|| a_id.cmp(b_id)));
+    found.truncate(query.k);
+    let results = found.into_iter().map(|(distance, id, vector)| {
+        let mut result = VectorResult::new(id.to_string(), metric.score(distance), distance);
+        result.vector = query.include_vectors.then(|| vector.to_vec());
+        result
+    });
+    let results = results.collect();
+    trace.stage("resolve");
+    Ok(results)
+}
+
+/// Keeps the names of a small namespace that is searched for the second time since it changed.
+///
+/// # Errors
+///
+/// `Data` or `Io` when they cannot be read.
+pub(super) fn learn(space: &Space, snapshot: &Snapshot<'_>) -> Result<()> {
+    let Snapshot { state, namespace, .. } = snapshot;
+    let is_small = state.live_count() <= NAMED_POINTS_MAX && state.metadata_bytes <= METADATA_BYTES_MAX;
+    if state.index.is_some() || !is_small || !namespace.ask_names(state.lsn) {
+        return Ok(());
+    }
+    let mut names = Vec::with_capacity(usize::try_from(state.live_count()).expect("few points"));
+    snapshot
+        .read
+        .records(namespace.scope_id)?
+        .visit(|point: PointId, record| {
+            names.push((point, record.generation, record.id.into_boxed_str()));
+            Ok(())
+        })?;
+    // Rows that are missing or too many are damage, which those who read them report.
+    let living = state.living();
+    if names.len() as u64 == living.len() && names.iter().all(|(point, ..)| living.contains(point.0)) {
+        namespace.set_names(Names::new(state.lsn, names));
+        space.weigh(namespace);
+    }
+    Ok(())
+}
