@@ -3,7 +3,9 @@
 //! `LLMSPELL_MODEL_CASES` programs of up to `LLMSPELL_MODEL_STEPS` calls, with reopening; `cargo xtask soak` runs more.
 
 use crate::block_on;
-use crate::program::{Model, Step, Store, setting, step};
+use crate::plain::Model;
+use crate::program::{Step, setting, step};
+use crate::store::Store;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

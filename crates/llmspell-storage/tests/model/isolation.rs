@@ -3,7 +3,8 @@
 //! `LLMSPELL_ISOLATION_CASES` pairs of programs; `cargo xtask soak` runs more.
 
 use crate::block_on;
-use crate::program::{Entry, Seen, Step, Store, setting, step};
+use crate::program::{Entry, Seen, Step, setting, step};
+use crate::store::Store;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

@@ -5,7 +5,9 @@
 mod answers;
 mod canaries;
 mod isolation;
+mod plain;
 mod program;
+mod store;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
