@@ -4,27 +4,28 @@
 //! before, and what the database last stored.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::SystemTime;
 
-use llmspell_core::Timestamp;
+use crate::options::TimeSource;
 
 /// The clock of a database, in milliseconds since 1970.
 #[derive(Debug)]
 pub(crate) struct Clock {
+    source: TimeSource,
     latest: AtomicI64,
 }
 
 impl Clock {
     /// A clock that does not go back behind `earliest`.
-    pub(crate) fn new(earliest: i64) -> Self {
+    pub(crate) fn new(source: TimeSource, earliest: i64) -> Self {
         Self {
+            source,
             latest: AtomicI64::new(earliest),
         }
     }
 
     /// Now.
     pub(crate) fn now(&self) -> i64 {
-        self.advance_to(Timestamp::from(SystemTime::now()).as_millis())
+        self.advance_to(self.source.now().as_millis())
     }
 
     fn advance_to(&self, wall: i64) -> i64 {
@@ -43,7 +44,7 @@ mod tests {
 
     #[test]
     fn time_does_not_go_back_when_the_wall_clock_does() {
-        let clock = Clock::new(1_000);
+        let clock = Clock::new(TimeSource::system(), 1_000);
         assert_eq!(clock.advance_to(500), 1_000);
         assert_eq!(clock.advance_to(2_000), 2_000);
         assert_eq!(clock.advance_to(1_500), 2_000);

@@ -21,7 +21,7 @@ fn run(cases: usize, steps: usize) {
         block_on(async {
             let dir = tempfile::tempdir().unwrap();
             let mut store = Store::open(&dir.path().join("db")).await;
-            let mut model = Model::default();
+            let mut model = Model::new();
             for (number, step) in steps.iter().enumerate() {
                 prop_assert_eq!(store.run(step).await, model.run(step), "step {}: {:?}", number, step);
             }

@@ -1,85 +1,61 @@
 //! What can be called, and what can be seen of a call? Random programs of small numbers, so that calls meet.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use llmspell_storage::{Filter, StateScope};
+use llmspell_storage::{
+    Filter, Metadata, Quota, QuotaStatus, StateScope, Timestamp, VectorEntry, VectorQuery, VectorResult,
+};
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::json;
+
+use crate::random;
 
 pub(crate) const DIM: usize = 4;
 
-/// Everything that is there: vectors by scope and id, and values by key.
-pub(crate) type Content = (BTreeMap<(StateScope, String), Vec<f32>>, BTreeMap<String, Vec<u8>>);
+/// Wider than any scope, so that a walk through a graph may miss nothing.
+const EF_SEARCH: usize = 1_000;
 
-/// One call. Scopes, ids and keys are small numbers.
+/// Everything that is there: entries and values by scope and name.
+pub(crate) type Content = (
+    BTreeMap<(StateScope, String), VectorEntry>,
+    BTreeMap<(StateScope, String), Vec<u8>>,
+);
+
+/// What happens to a store. Scopes, ids and keys are small numbers.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    Insert(Vec<Entry>),
-    Upsert(Vec<Entry>),
-    Delete {
+    /// Entries of any scopes.
+    Write(Write),
+    /// A call for one scope, of the store or of the handle of the scope.
+    Of {
         scope: u8,
-        ids: Vec<u8>,
+        by_handle: bool,
+        call: Call,
     },
-    UpdateMetadata {
+    /// A scope is deleted, and written to before that is done.
+    Rewrite {
         scope: u8,
-        id: u8,
-        color: u8,
-    },
-    DropScope {
-        scope: u8,
-    },
-    Search {
-        scope: u8,
-        query: [i8; DIM],
-        k: usize,
-        color: Option<u8>,
-        threshold: Option<u8>,
+        write: Write,
     },
     SearchScopes {
         scopes: Vec<u8>,
-        query: [i8; DIM],
-        k: usize,
+        search: Search,
     },
-    Count {
+    Keys {
         scope: u8,
-        colors: Colors,
+        call: KeyCall,
     },
-    PageMatching {
-        scope: u8,
-        colors: Colors,
-        after: Option<u8>,
-        limit: usize,
-    },
-    DeleteMatching {
-        scope: u8,
-        colors: Colors,
-    },
-    Facet {
-        scope: u8,
-        colors: Colors,
-    },
-    Page {
-        scope: u8,
-        after: Option<u8>,
-        limit: usize,
-    },
-    Set {
-        key: u8,
-        value: u8,
-    },
-    Remove {
-        key: u8,
-    },
-    Swap {
-        key: u8,
-        expected: Option<u8>,
-        new: Option<u8>,
-    },
-    /// How many entries the scope may hold; none: as many as it likes.
+    /// How much the scope may hold; none: as much as it likes.
     SetQuota {
         scope: u8,
-        vectors: Option<u8>,
+        quota: Option<Quota>,
     },
+    /// So many milliseconds pass.
+    Pass(u16),
     Reopen,
     BuildIndex,
     OptimizeIndex,
@@ -87,33 +63,86 @@ pub(crate) enum Step {
     DamageIndexes(Damage),
 }
 
-/// Which entries a filter lets through.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Colors {
-    Only(u8),
-    Not(u8),
-    From(u8),
-    Any,
+/// What can be asked of one scope.
+#[derive(Debug, Clone)]
+pub(crate) enum Call {
+    /// Entries that may name other scopes: a handle refuses them.
+    Write(Write),
+    Get(u8),
+    Delete(Vec<u8>),
+    UpdateMetadata {
+        id: u8,
+        fields: Metadata,
+    },
+    Clear,
+    Search(Search),
+    Explain(Search),
+    Page {
+        after: Option<u8>,
+        limit: usize,
+    },
+    Count(Filter),
+    PageMatching {
+        filter: Filter,
+        after: Option<u8>,
+        limit: usize,
+    },
+    DeleteMatching(Filter),
+    Facet {
+        field: &'static str,
+        filter: Filter,
+    },
+    Stats,
 }
 
-impl Colors {
-    pub(crate) fn filter(self) -> Filter {
-        match self {
-            Self::Only(color) => Filter::eq("color", color),
-            Self::Not(color) => Filter::ne("color", color),
-            Self::From(color) => Filter::ge("color", color),
-            Self::Any => Filter::all(),
-        }
-    }
+#[derive(Debug, Clone)]
+pub(crate) struct Write {
+    pub(crate) entries: Vec<Entry>,
+    /// Whether an id that exists refuses the batch.
+    pub(crate) refuses: bool,
+}
 
-    pub(crate) fn pass(self, color: u8) -> bool {
-        match self {
-            Self::Only(only) => color == only,
-            Self::Not(not) => color != not,
-            Self::From(first) => color >= first,
-            Self::Any => true,
-        }
-    }
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) scope: u8,
+    pub(crate) id: u8,
+    pub(crate) vector: [i8; DIM],
+    pub(crate) fields: Metadata,
+    pub(crate) life: Life,
+}
+
+/// How long an entry lives, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Life {
+    Forever,
+    /// It had ended before it was stored.
+    Ended,
+    For(u16),
+    Until(u16),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Search {
+    pub(crate) query: [i8; DIM],
+    pub(crate) k: usize,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) threshold: Option<u8>,
+    pub(crate) exact: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum KeyCall {
+    Set {
+        key: u8,
+        len: u8,
+    },
+    Remove(u8),
+    Swap {
+        key: u8,
+        expected: Option<u8>,
+        len: Option<u8>,
+    },
+    Scan,
 }
 
 /// What can happen to every index file.
@@ -126,27 +155,22 @@ pub(crate) enum Damage {
     Flipped(u16),
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    pub(crate) scope: u8,
-    pub(crate) id: u8,
-    pub(crate) vector: [i8; DIM],
-    pub(crate) color: u8,
-    /// Expired before it is stored, or not for a long time, or never.
-    pub(crate) expires: Option<bool>,
-}
-
 /// What a call returned, as far as it must not depend on anything else.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Seen {
     Ids(Vec<String>),
     Count(u64),
-    Hits(Vec<(String, f32, f32, u64)>),
-    HitsOfScopes(Vec<(StateScope, String, f32)>),
-    Entries(Vec<(String, Vec<f32>, u64)>),
+    Hits(Vec<VectorResult>),
+    Entries(Vec<VectorEntry>),
     Counts(BTreeMap<String, u64>),
+    /// Living, matching, results.
+    Plan(u64, u64, usize),
+    /// Vectors, their bytes, and the quota.
+    Held(u64, u64, Option<QuotaStatus>),
+    Pairs(Vec<(String, Vec<u8>)>),
     Done(bool),
     Refused(String),
+    Both(Box<(Seen, Seen)>),
 }
 
 pub(crate) fn scope(number: u8) -> StateScope {
@@ -162,52 +186,61 @@ pub(crate) fn id(number: u8) -> String {
     format!("id-{number:02}")
 }
 
+/// Keys inside a scope, some of which look like the way into another.
+pub(crate) fn key(number: u8) -> &'static str {
+    ["k", "5:user:ab/k", "../k", "/", "11:custom:user:a/k", "6:global/k"][usize::from(number) % 6]
+}
+
+pub(crate) fn value(len: u8) -> Vec<u8> {
+    vec![len; usize::from(len)]
+}
+
 pub(crate) fn floats(vector: [i8; DIM]) -> Vec<f32> {
     vector.map(f32::from).to_vec()
 }
 
-/// Calls that concern the scopes in `scopes`.
+impl Entry {
+    /// As it is handed in at `now`, in milliseconds since 1970.
+    pub(crate) fn build(&self, now: i64) -> VectorEntry {
+        let entry = VectorEntry::new(id(self.id), floats(self.vector))
+            .with_scope(scope(self.scope))
+            .with_metadata(self.fields.clone());
+        match self.life {
+            Life::Forever => entry,
+            Life::Ended => entry.with_expires_at(Timestamp::from_millis(now)),
+            Life::For(millis) => entry.with_ttl(Duration::from_millis(millis.into())),
+            Life::Until(millis) => entry.with_expires_at(Timestamp::from_millis(now + i64::from(millis))),
+        }
+    }
+}
+
+impl Search {
+    pub(crate) fn build(&self) -> VectorQuery {
+        let mut query = VectorQuery::new(floats(self.query), self.k)
+            .with_exact(self.exact)
+            .with_ef_search(EF_SEARCH);
+        query.filter.clone_from(&self.filter);
+        query.threshold = self.threshold.map(score);
+        query
+    }
+}
+
+/// Thresholds between the scores of near and far vectors.
+pub(crate) fn score(threshold: u8) -> f32 {
+    1.0 / (1.0 + f32::from(threshold))
+}
+
+// ---- chance ----
+
+/// Anything that can happen to a store with these scopes.
 pub(crate) fn step(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
-    let entry = (
-        scopes.clone(),
-        0..12_u8,
-        any::<[i8; DIM]>(),
-        0..3_u8,
-        prop_oneof![4 => Just(None), 1 => any::<bool>().prop_map(Some)],
-    )
-        .prop_map(|(scope, id, vector, color, expires)| Entry {
-            scope,
-            id,
-            vector,
-            color,
-            expires,
-        });
-    let any_scope = scopes.clone();
-    let quota_scopes = scopes.clone();
+    prop_oneof![7 => call(scopes), 2 => event()]
+}
+
+/// What whoever runs the store does, and time.
+pub(crate) fn event() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => vec(entry.clone(), 1..4).prop_map(Step::Insert),
-        5 => vec(entry, 1..6).prop_map(Step::Upsert),
-        3 => (scopes.clone(), vec(0..12_u8, 1..5)).prop_map(|(scope, ids)| Step::Delete { scope, ids }),
-        3 => (scopes.clone(), 0..12_u8, 0..3_u8)
-            .prop_map(|(scope, id, color)| Step::UpdateMetadata { scope, id, color }),
-        1 => scopes.clone().prop_map(|scope| Step::DropScope { scope }),
-        4 => (any_scope, any::<[i8; DIM]>(), 1..15_usize, prop::option::of(0..3_u8), prop::option::of(any::<u8>()))
-            .prop_map(|(scope, query, k, color, threshold)| Step::Search { scope, query, k, color, threshold }),
-        3 => (vec(scopes.clone(), 1..6), any::<[i8; DIM]>(), 1..15_usize)
-            .prop_map(|(scopes, query, k)| Step::SearchScopes { scopes, query, k }),
-        2 => (scopes.clone(), prop::option::of(0..12_u8), 1..8_usize)
-            .prop_map(|(scope, after, limit)| Step::Page { scope, after, limit }),
-        2 => (scopes.clone(), colors()).prop_map(|(scope, colors)| Step::Count { scope, colors }),
-        1 => (scopes.clone(), colors(), prop::option::of(0..12_u8), 1..8_usize)
-            .prop_map(|(scope, colors, after, limit)| Step::PageMatching { scope, colors, after, limit }),
-        1 => (scopes.clone(), colors()).prop_map(|(scope, colors)| Step::DeleteMatching { scope, colors }),
-        1 => (scopes, colors()).prop_map(|(scope, colors)| Step::Facet { scope, colors }),
-        1 => (0..6_u8, any::<u8>()).prop_map(|(key, value)| Step::Set { key, value }),
-        1 => (0..6_u8).prop_map(|key| Step::Remove { key }),
-        1 => (0..6_u8, prop::option::of(0..2_u8), prop::option::of(0..2_u8))
-            .prop_map(|(key, expected, new)| Step::Swap { key, expected, new }),
-        1 => (quota_scopes, prop::option::of(0..9_u8))
-            .prop_map(|(scope, vectors)| Step::SetQuota { scope, vectors }),
+        2 => (1..2_500_u16).prop_map(Step::Pass),
         1 => Just(Step::Reopen),
         2 => Just(Step::BuildIndex),
         1 => Just(Step::OptimizeIndex),
@@ -215,13 +248,149 @@ pub(crate) fn step(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
     ]
 }
 
-fn colors() -> impl Strategy<Value = Colors> {
+/// Calls that concern the scopes in `scopes`.
+pub(crate) fn call(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
+    let calls = (scopes.clone(), any::<bool>()).prop_flat_map({
+        let scopes = scopes.clone();
+        move |(scope, by_handle)| {
+            call_of(scope, scopes.clone()).prop_map(move |call| Step::Of { scope, by_handle, call })
+        }
+    });
     prop_oneof![
-        3 => (0..3_u8).prop_map(Colors::Only),
-        2 => (0..3_u8).prop_map(Colors::Not),
-        2 => (0..3_u8).prop_map(Colors::From),
-        1 => Just(Colors::Any),
+        6 => write(scopes.clone(), 1..6).prop_map(Step::Write),
+        1 => many(scopes.clone(), 20..60).prop_map(Step::Write),
+        20 => calls,
+        1 => scopes.clone().prop_flat_map(|scope| {
+            write(scope..scope + 1, 1..5).prop_map(move |write| Step::Rewrite { scope, write })
+        }),
+        3 => (vec(scopes.clone(), 1..6), search()).prop_map(|(scopes, search)| Step::SearchScopes { scopes, search }),
+        3 => (scopes.clone(), key_call()).prop_map(|(scope, call)| Step::Keys { scope, call }),
+        2 => (scopes, option::weighted(0.7, quota())).prop_map(|(scope, quota)| Step::SetQuota { scope, quota }),
     ]
+}
+
+fn call_of(scope: u8, scopes: std::ops::Range<u8>) -> impl Strategy<Value = Call> {
+    let batch = prop_oneof![3 => write(scope..scope + 1, 1..6), 1 => write(scopes, 1..3)];
+    let after = || option::of(0..12_u8);
+    prop_oneof![
+        6 => batch.prop_map(Call::Write),
+        1 => (0..12_u8).prop_map(Call::Get),
+        3 => vec(0..12_u8, 1..5).prop_map(Call::Delete),
+        4 => (0..12_u8, fields()).prop_map(|(id, fields)| Call::UpdateMetadata { id, fields }),
+        1 => Just(Call::Clear),
+        5 => search().prop_map(Call::Search),
+        2 => search().prop_map(Call::Explain),
+        1 => (after(), 1..8_usize).prop_map(|(after, limit)| Call::Page { after, limit }),
+        2 => filter().prop_map(Call::Count),
+        2 => (filter(), after(), 1..8_usize)
+            .prop_map(|(filter, after, limit)| Call::PageMatching { filter, after, limit }),
+        1 => filter().prop_map(Call::DeleteMatching),
+        2 => (select(vec!["color", "tags"]), filter()).prop_map(|(field, filter)| Call::Facet { field, filter }),
+        2 => Just(Call::Stats),
+    ]
+}
+
+fn entry(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Entry> {
+    let life = prop_oneof![
+        8 => Just(Life::Forever),
+        1 => Just(Life::Ended),
+        2 => (1..3_000_u16).prop_map(Life::For),
+        1 => (1..3_000_u16).prop_map(Life::Until),
+    ];
+    (scopes, 0..12_u8, any::<[i8; DIM]>(), fields(), life).prop_map(|(scope, id, vector, fields, life)| Entry {
+        scope,
+        id,
+        vector,
+        fields,
+        life,
+    })
+}
+
+fn write(scopes: std::ops::Range<u8>, len: std::ops::Range<usize>) -> impl Strategy<Value = Write> {
+    let refuses = prop::bool::weighted(0.35);
+    (vec(entry(scopes), len), refuses).prop_map(|(entries, refuses)| Write { entries, refuses })
+}
+
+/// A larger batch of one scope, so that there is a graph.
+pub(crate) fn many(scopes: std::ops::Range<u8>, len: std::ops::Range<usize>) -> impl Strategy<Value = Write> {
+    scopes.prop_flat_map(move |scope| {
+        vec(entry(scope..scope + 1), len.clone()).prop_map(|mut entries| {
+            for (number, entry) in (12..).zip(&mut entries) {
+                entry.id = number;
+            }
+            Write {
+                entries,
+                refuses: false,
+            }
+        })
+    })
+}
+
+fn search() -> impl Strategy<Value = Search> {
+    let threshold = option::weighted(0.3, any::<u8>());
+    let parts = (
+        any::<[i8; DIM]>(),
+        1..15_usize,
+        option::of(filter()),
+        threshold,
+        any::<bool>(),
+    );
+    parts.prop_map(|(query, k, filter, threshold, exact)| Search {
+        query,
+        k,
+        filter,
+        threshold,
+        exact,
+    })
+}
+
+/// Fields that filters often meet, and any that there can be.
+fn fields() -> impl Strategy<Value = Metadata> {
+    let words = vec(select(vec!["red", "green", "blue"]), 0..3);
+    let few = (0..3_u8, words).prop_map(|(color, words)| {
+        let fields = json!({ "color": color, "tags": words, "note": words.join(" ") });
+        fields.as_object().cloned().unwrap()
+    });
+    prop_oneof![4 => few, 1 => random::metadata()]
+}
+
+fn filter() -> impl Strategy<Value = Filter> {
+    let few = (0..3_u8, 0..9_u8, select(vec!["red", "green", "blue"])).prop_map(|(color, form, word)| match form {
+        0 | 1 => Filter::eq("color", color),
+        2 => Filter::ne("color", color),
+        3 => Filter::ge("color", color),
+        4 => Filter::is_in("color", [color, 0]),
+        5 => Filter::contains("tags", word),
+        6 => Filter::matches_text("note", word),
+        7 => Filter::starts_with("note", word),
+        _ => Filter::all(),
+    });
+    let leaf = prop_oneof![3 => few, 1 => random::filter()];
+    leaf.prop_recursive(2, 6, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 1..3).prop_map(Filter::all_of),
+            vec(inner.clone(), 1..3).prop_map(Filter::any_of),
+            inner.prop_map(Filter::not),
+        ]
+    })
+}
+
+fn key_call() -> impl Strategy<Value = KeyCall> {
+    prop_oneof![
+        3 => (0..6_u8, 0..40_u8).prop_map(|(key, len)| KeyCall::Set { key, len }),
+        1 => (0..6_u8).prop_map(KeyCall::Remove),
+        1 => (0..6_u8, option::of(0..3_u8), option::of(0..3_u8))
+            .prop_map(|(key, expected, len)| KeyCall::Swap { key, expected, len }),
+        1 => Just(KeyCall::Scan),
+    ]
+}
+
+fn quota() -> impl Strategy<Value = Quota> {
+    (option::of(0..12_u64), option::of(0..200_u64), option::of(0..90_u64)).prop_map(|(vectors, bytes, kv_bytes)| {
+        let mut quota = Quota::new();
+        (quota.vectors, quota.vector_bytes, quota.kv_bytes) = (vectors, bytes, kv_bytes);
+        quota
+    })
 }
 
 fn damage() -> impl Strategy<Value = Damage> {
