@@ -23,14 +23,14 @@ type Foreign = (Step, bool);
 
 /// A is `user:a`.
 fn program_of_a() -> impl Strategy<Value = Vec<Step>> {
-    let steps = vec(prop_oneof![6 => call(1..2), 1 => event()], 1..20);
+    let steps = vec(prop_oneof![6 => call(1..2), 1 => event()], 1..40);
     (large(1..2), steps).prop_map(|(large, steps)| large.into_iter().chain(steps).collect())
 }
 
 /// B is everybody else, the likes of `user:ab` and `custom:user:a` among them.
 fn program_of_b() -> impl Strategy<Value = Vec<Foreign>> {
     let calls = prop_oneof![call(2..4), call(0..1)];
-    let steps = vec((calls, any::<bool>()), 1..20);
+    let steps = vec((calls, any::<bool>()), 1..40);
     (large(2..4), steps).prop_map(|(large, mut steps)| {
         steps.splice(0..0, large.map(|step| (step, true)));
         for (step, _) in &mut steps {
@@ -42,7 +42,7 @@ fn program_of_b() -> impl Strategy<Value = Vec<Foreign>> {
 
 /// Now and then a large scope to begin with.
 fn large(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Option<Step>> {
-    prop::option::weighted(0.2, many(scopes, 100..200).prop_map(Step::Write))
+    prop::option::weighted(0.3, many(scopes, 100..200).prop_map(Step::Write))
 }
 
 fn mark(step: &mut Step) {
