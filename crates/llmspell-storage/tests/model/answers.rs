@@ -5,7 +5,7 @@
 use crate::block_on;
 use crate::plain::Model;
 use crate::program::{Step, setting, step};
-use crate::store::Store;
+use crate::store::{Store, directory};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -19,7 +19,7 @@ fn run(cases: usize, steps: usize) {
     let programs = vec(step(0..4), 1..=steps);
     let result = TestRunner::new(config).run(&programs, |steps: Vec<Step>| {
         block_on(async {
-            let dir = tempfile::tempdir().unwrap();
+            let dir = directory();
             let mut store = Store::open(&dir.path().join("db")).await;
             let mut model = Model::new();
             for (number, step) in steps.iter().enumerate() {
@@ -36,5 +36,5 @@ fn run(cases: usize, steps: usize) {
 
 #[test]
 fn a_store_answers_like_a_map_and_a_sort_whatever_happened_before() {
-    run(setting("LLMSPELL_MODEL_CASES", 8), setting("LLMSPELL_MODEL_STEPS", 80));
+    run(setting("LLMSPELL_MODEL_CASES", 48), setting("LLMSPELL_MODEL_STEPS", 80));
 }

@@ -21,6 +21,7 @@ use serde_json::json;
 
 use crate::block_on;
 use crate::program::{DIM, id, key, scope, setting};
+use crate::store::directory;
 
 /// In every text of B.
 const CANARY: &str = "canary-5f1e";
@@ -292,7 +293,7 @@ fn has_canary(seen: &str) -> bool {
 
 #[test]
 fn nothing_that_one_scope_is_told_holds_a_word_of_another() {
-    let cases = setting("LLMSPELL_CANARY_CASES", 24);
+    let cases = setting("LLMSPELL_CANARY_CASES", 64);
     let config = Config {
         cases: u32::try_from(cases).unwrap(),
         failure_persistence: None,
@@ -301,7 +302,7 @@ fn nothing_that_one_scope_is_told_holds_a_word_of_another() {
     let programs = vec((deeds(), attempts()), 1..60);
     let result = TestRunner::new(config).run(&programs, |steps| {
         block_on(async {
-            let dir = tempfile::tempdir().unwrap();
+            let dir = directory();
             let place = Place::new(&dir.path().join("db")).await;
             for (deed, attempt) in &steps {
                 place.happen(deed).await;
@@ -318,7 +319,7 @@ fn nothing_that_one_scope_is_told_holds_a_word_of_another() {
 #[test]
 fn a_canary_is_seen_by_whoever_is_given_the_other_scope() {
     block_on(async {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = directory();
         let mut place = Place::new(&dir.path().join("db")).await;
         place.happen(&Deed { of: 2, id: 0, verb: 0 }).await;
         place.happen(&Deed { of: 2, id: 0, verb: 7 }).await;

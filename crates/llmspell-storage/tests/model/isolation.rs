@@ -4,16 +4,13 @@
 //! B, whose calls come before those of A or share a commit with them. Whatever A can see is compared: ids, scores,
 //! order, entries, counts, facets, plans, quotas and errors. B marks all that it stores, and no answer to A has the mark.
 
-use std::path::Path;
-
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use tempfile::TempDir;
 
 use crate::block_on;
 use crate::program::{Call, Seen, Step, Write, call, event, many, setting};
-use crate::store::Store;
+use crate::store::{Store, directory};
 
 /// In all metadata of B.
 const MARK: &str = "mark-of-b";
@@ -65,16 +62,6 @@ fn mark(step: &mut Step) {
         }
         _ => {}
     }
-}
-
-/// Where syncing costs nothing, if there is such a place: this is not about durability.
-fn directory() -> TempDir {
-    let in_memory = Path::new("/dev/shm");
-    match in_memory.is_dir() {
-        true => tempfile::tempdir_in(in_memory),
-        false => tempfile::tempdir(),
-    }
-    .unwrap()
 }
 
 /// What the calls of A return; those of B run in between if there is a B.

@@ -351,7 +351,16 @@ fn fields() -> impl Strategy<Value = Metadata> {
         let fields = json!({ "color": color, "tags": words, "note": words.join(" ") });
         fields.as_object().cloned().unwrap()
     });
-    prop_oneof![4 => few, 1 => random::metadata()]
+    let long = (long_text(), 0..3_u8).prop_map(|(text, color)| {
+        let fields = json!({ "color": color, "note": text });
+        fields.as_object().cloned().unwrap()
+    });
+    prop_oneof![4 => few, 1 => long, 1 => random::metadata()]
+}
+
+/// Texts that differ only where an index may not look any more.
+fn long_text() -> impl Strategy<Value = String> {
+    (60..68_usize, select(vec!["x", "y", ""])).prop_map(|(len, end)| format!("{}{end}", "a".repeat(len)))
 }
 
 fn filter() -> impl Strategy<Value = Filter> {
@@ -365,7 +374,13 @@ fn filter() -> impl Strategy<Value = Filter> {
         7 => Filter::starts_with("note", word),
         _ => Filter::all(),
     });
-    let leaf = prop_oneof![3 => few, 1 => random::filter()];
+    let long = (long_text(), 0..4_u8).prop_map(|(text, form)| match form {
+        0 => Filter::eq("note", text),
+        1 => Filter::ne("note", text),
+        2 => Filter::starts_with("note", text),
+        _ => Filter::lt("note", text),
+    });
+    let leaf = prop_oneof![6 => few, 1 => long, 2 => random::filter()];
     leaf.prop_recursive(2, 6, 3, |inner| {
         prop_oneof![
             vec(inner.clone(), 1..3).prop_map(Filter::all_of),

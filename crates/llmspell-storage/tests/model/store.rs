@@ -10,6 +10,7 @@ use llmspell_storage::{
     Database, DatabaseOptions, DistanceMetric, FacetValue, HNSWConfig, HNSWVectorStorage, OnExisting, Result,
     ScopedBackend, ScopedVectors, SearchPlan, StorageBackend, Timestamp, VectorEntry, VectorStorage, VectorStorageExt,
 };
+use tempfile::TempDir;
 
 use crate::program::{Call, Content, DIM, Damage, KeyCall, Seen, Step, Write, id, key, scope, value};
 
@@ -22,6 +23,16 @@ pub(crate) struct Store {
     database: Database,
     vectors: HNSWVectorStorage,
     time: Arc<AtomicI64>,
+}
+
+/// Where syncing costs nothing, if there is such a place: what survives a loss of power is tested elsewhere.
+pub(crate) fn directory() -> TempDir {
+    let in_memory = Path::new("/dev/shm");
+    match in_memory.is_dir() {
+        true => tempfile::tempdir_in(in_memory),
+        false => tempfile::tempdir(),
+    }
+    .unwrap()
 }
 
 impl Store {
@@ -63,8 +74,9 @@ impl Store {
 
     /// Two steps at once: they are asked for in this order, before either is answered.
     pub(crate) async fn run_both(&mut self, first: &Step, second: &Step) -> (Seen, Seen) {
-        let reopens = |step: &Step| matches!(step, Step::Reopen | Step::DamageIndexes(_));
-        if reopens(first) || reopens(second) {
+        // A reopening needs all handles, and time passes between calls.
+        let is_alone = |step: &Step| matches!(step, Step::Reopen | Step::DamageIndexes(_) | Step::Pass(_));
+        if is_alone(first) || is_alone(second) {
             return (self.run(first).await, self.run(second).await);
         }
         tokio::join!(self.call(first), self.call(second))
