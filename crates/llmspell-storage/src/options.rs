@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use llmspell_core::Timestamp;
 
@@ -38,7 +37,8 @@ pub struct DatabaseOptions {
     pub(crate) graph_points_min: u64,
     pub(crate) metadata_points_min: u64,
     pub(crate) must_exist: bool,
-    pub(crate) time: TimeSource,
+    /// None: the clock of the system.
+    pub(crate) time: Option<TimeSource>,
 }
 
 impl Default for DatabaseOptions {
@@ -50,7 +50,7 @@ impl Default for DatabaseOptions {
             graph_points_min: DEFAULT_GRAPH_POINTS_MIN,
             metadata_points_min: DEFAULT_METADATA_POINTS_MIN,
             must_exist: false,
-            time: TimeSource::system(),
+            time: None,
         }
     }
 }
@@ -130,7 +130,7 @@ impl DatabaseOptions {
     /// before, or than what a commit has stored, time stands still.
     #[must_use]
     pub fn clock(mut self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        self.time = TimeSource::new(now);
+        self.time = Some(TimeSource(Arc::new(now)));
         self
     }
 }
@@ -140,17 +140,8 @@ impl DatabaseOptions {
 pub(crate) struct TimeSource(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl TimeSource {
-    pub(crate) fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
-    }
-
     pub(crate) fn now(&self) -> Timestamp {
         (self.0)()
-    }
-
-    /// The clock of the system.
-    pub(crate) fn system() -> Self {
-        Self::new(|| Timestamp::from(SystemTime::now()))
     }
 }
 

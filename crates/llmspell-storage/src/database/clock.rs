@@ -4,19 +4,23 @@
 //! before, and what the database last stored.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::SystemTime;
+
+use llmspell_core::Timestamp;
 
 use crate::options::TimeSource;
 
 /// The clock of a database, in milliseconds since 1970.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    source: TimeSource,
+    /// None: the clock of the system.
+    source: Option<TimeSource>,
     latest: AtomicI64,
 }
 
 impl Clock {
     /// A clock that does not go back behind `earliest`.
-    pub(crate) fn new(source: TimeSource, earliest: i64) -> Self {
+    pub(crate) fn new(source: Option<TimeSource>, earliest: i64) -> Self {
         Self {
             source,
             latest: AtomicI64::new(earliest),
@@ -25,7 +29,11 @@ impl Clock {
 
     /// Now.
     pub(crate) fn now(&self) -> i64 {
-        self.advance_to(self.source.now().as_millis())
+        let now = match &self.source {
+            Some(source) => source.now(),
+            None => Timestamp::from(SystemTime::now()),
+        };
+        self.advance_to(now.as_millis())
     }
 
     fn advance_to(&self, wall: i64) -> i64 {
@@ -44,7 +52,7 @@ mod tests {
 
     #[test]
     fn time_does_not_go_back_when_the_wall_clock_does() {
-        let clock = Clock::new(TimeSource::system(), 1_000);
+        let clock = Clock::new(None, 1_000);
         assert_eq!(clock.advance_to(500), 1_000);
         assert_eq!(clock.advance_to(2_000), 2_000);
         assert_eq!(clock.advance_to(1_500), 2_000);

@@ -4,6 +4,7 @@
 
 mod answers;
 mod canaries;
+mod drops;
 mod isolation;
 mod plain;
 mod program;
@@ -17,6 +18,7 @@ mod store;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .unwrap()
         .block_on(future)

@@ -234,7 +234,7 @@ pub(crate) fn score(threshold: u8) -> f32 {
 
 /// Anything that can happen to a store with these scopes.
 pub(crate) fn step(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
-    prop_oneof![7 => call(scopes), 2 => event()]
+    prop_oneof![6 => call(scopes), 1 => event()]
 }
 
 /// What whoever runs the store does, and time.
@@ -290,14 +290,19 @@ fn call_of(scope: u8, scopes: std::ops::Range<u8>) -> impl Strategy<Value = Call
     ]
 }
 
-fn entry(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Entry> {
+/// Anywhere, or where many are, at equal distances.
+fn vector() -> impl Strategy<Value = [i8; DIM]> {
+    prop_oneof![3 => any::<[i8; DIM]>(), 2 => prop::array::uniform4(0..2_i8)]
+}
+
+fn entry(scopes: std::ops::Range<u8>, vectors: impl Strategy<Value = [i8; DIM]>) -> impl Strategy<Value = Entry> {
     let life = prop_oneof![
         8 => Just(Life::Forever),
         1 => Just(Life::Ended),
         2 => (1..3_000_u16).prop_map(Life::For),
         1 => (1..3_000_u16).prop_map(Life::Until),
     ];
-    (scopes, 0..12_u8, any::<[i8; DIM]>(), fields(), life).prop_map(|(scope, id, vector, fields, life)| Entry {
+    (scopes, 0..12_u8, vectors, fields(), life).prop_map(|(scope, id, vector, fields, life)| Entry {
         scope,
         id,
         vector,
@@ -308,13 +313,13 @@ fn entry(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Entry> {
 
 fn write(scopes: std::ops::Range<u8>, len: std::ops::Range<usize>) -> impl Strategy<Value = Write> {
     let refuses = prop::bool::weighted(0.35);
-    (vec(entry(scopes), len), refuses).prop_map(|(entries, refuses)| Write { entries, refuses })
+    (vec(entry(scopes, vector()), len), refuses).prop_map(|(entries, refuses)| Write { entries, refuses })
 }
 
 /// A larger batch of one scope, so that there is a graph.
 pub(crate) fn many(scopes: std::ops::Range<u8>, len: std::ops::Range<usize>) -> impl Strategy<Value = Write> {
     scopes.prop_flat_map(move |scope| {
-        vec(entry(scope..scope + 1), len.clone()).prop_map(|mut entries| {
+        vec(entry(scope..scope + 1, any::<[i8; DIM]>()), len.clone()).prop_map(|mut entries| {
             for (number, entry) in (12..).zip(&mut entries) {
                 entry.id = number;
             }
@@ -328,13 +333,7 @@ pub(crate) fn many(scopes: std::ops::Range<u8>, len: std::ops::Range<usize>) -> 
 
 fn search() -> impl Strategy<Value = Search> {
     let threshold = option::weighted(0.3, any::<u8>());
-    let parts = (
-        any::<[i8; DIM]>(),
-        1..15_usize,
-        option::of(filter()),
-        threshold,
-        any::<bool>(),
-    );
+    let parts = (vector(), 1..15_usize, option::of(filter()), threshold, any::<bool>());
     parts.prop_map(|(query, k, filter, threshold, exact)| Search {
         query,
         k,

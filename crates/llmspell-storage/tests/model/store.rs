@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use llmspell_storage::{
     Database, DatabaseOptions, DistanceMetric, FacetValue, HNSWConfig, HNSWVectorStorage, OnExisting, Result,
@@ -16,6 +17,9 @@ use crate::program::{Call, Content, DIM, Damage, KeyCall, Seen, Step, Write, id,
 
 /// When every program begins, in milliseconds since 1970.
 pub(crate) const BEGIN: i64 = 1_900_000_000_000;
+
+/// Nobody holds a dropped scope for longer.
+const PURGED_WITHIN: Duration = Duration::from_secs(20);
 
 /// A database on the disk, and the time that it is told.
 pub(crate) struct Store {
@@ -259,6 +263,12 @@ impl Store {
             let page = keys.scan("", None, 10_000).await.unwrap();
             values.extend(page.into_iter().map(|(key, value)| ((owner.clone(), key), value)));
         }
+        let begun = Instant::now();
+        while self.vectors.stats().await.unwrap().scopes_to_purge > 0 {
+            assert!(begun.elapsed() < PURGED_WITHIN, "dropped scopes are not purged");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // Says also that every slot belongs to one scope or is free.
         let report = self.database.check().await.unwrap();
         assert!(report.is_ok(), "{report:#?}");
         (entries, values)

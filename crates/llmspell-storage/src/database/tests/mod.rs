@@ -2,4 +2,5 @@
 
 mod disk_failure;
 mod power_loss;
+mod purge;
 mod workload;

@@ -16,7 +16,7 @@ use crate::options::DatabaseOptions;
 
 pub(super) const DIM: usize = 3;
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()
