@@ -13,6 +13,9 @@ pub(crate) struct Arguments {
     /// Cases of each model.
     #[arg(long, default_value_t = 4)]
     cases: u64,
+    /// Pairs of programs of which one must not see what the other does.
+    #[arg(long, default_value_t = 10_000)]
+    isolation_cases: u64,
     /// Start of the chance of the models; another one each time by default.
     #[arg(long)]
     seed: Option<u64>,
@@ -41,8 +44,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             "{line}cargo test --release -p llmspell-storage {}",
             tests.arguments.join(" ")
         );
+        let begun = Instant::now();
         let status = command.status().context("start cargo")?;
         ensure!(status.success(), "it failed");
+        println!("passed in {:.0} s", begun.elapsed().as_secs_f64());
     }
     println!("all passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
@@ -52,19 +57,33 @@ fn long_tests(arguments: &Arguments) -> Vec<LongTests> {
     let mut model = vec![
         ("LLMSPELL_MODEL_STEPS", arguments.steps),
         ("LLMSPELL_MODEL_CASES", arguments.cases),
-        ("LLMSPELL_ISOLATION_CASES", 50 * arguments.cases),
     ];
-    model.extend(arguments.seed.map(|seed| ("PROPTEST_RNG_SEED", seed)));
+    let mut isolation = vec![("LLMSPELL_ISOLATION_CASES", arguments.isolation_cases)];
+    let mut canaries = vec![("LLMSPELL_CANARY_CASES", arguments.isolation_cases / 10)];
     let mut key_values = vec![
         // Their values are large, and a program is made before it runs.
         ("LLMSPELL_KEY_VALUE_STEPS", arguments.steps / 10),
         ("LLMSPELL_KEY_VALUE_CASES", 10 * arguments.cases),
     ];
-    key_values.extend(arguments.seed.map(|seed| ("PROPTEST_RNG_SEED", seed)));
+    for environment in [&mut model, &mut isolation, &mut canaries, &mut key_values] {
+        environment.extend(arguments.seed.map(|seed| ("PROPTEST_RNG_SEED", seed)));
+    }
     vec![
         LongTests {
-            arguments: &["--test", "model"],
+            arguments: &["--test", "model", "answers::"],
             environment: model,
+        },
+        LongTests {
+            arguments: &["--test", "model", "isolation::"],
+            environment: isolation,
+        },
+        LongTests {
+            arguments: &["--test", "model", "canaries::"],
+            environment: canaries,
+        },
+        LongTests {
+            arguments: &["--test", "quotas"],
+            environment: vec![("LLMSPELL_MODEL_CASES", 50 * arguments.cases)],
         },
         LongTests {
             arguments: &["--test", "key_value_model"],

@@ -1,5 +1,10 @@
 //! What can be set when a database is opened?
 
+use std::fmt;
+use std::sync::Arc;
+
+use llmspell_core::Timestamp;
+
 /// Default of [`DatabaseOptions::cache_bytes`].
 pub const DEFAULT_CACHE_BYTES: usize = 96 << 20;
 /// Default of [`DatabaseOptions::free_bytes_min`].
@@ -36,6 +41,8 @@ pub struct DatabaseOptions {
     pub(crate) metadata_points_min: u64,
     pub(crate) scope_cache_bytes: u64,
     pub(crate) must_exist: bool,
+    /// None: the clock of the system.
+    pub(crate) time: Option<TimeSource>,
 }
 
 impl Default for DatabaseOptions {
@@ -48,6 +55,7 @@ impl Default for DatabaseOptions {
             metadata_points_min: DEFAULT_METADATA_POINTS_MIN,
             scope_cache_bytes: DEFAULT_SCOPE_CACHE_BYTES,
             must_exist: false,
+            time: None,
         }
     }
 }
@@ -132,5 +140,31 @@ impl DatabaseOptions {
     pub fn must_exist(mut self, must_exist: bool) -> Self {
         self.must_exist = must_exist;
         self
+    }
+
+    /// Whom to ask for the time, in place of the clock of the system: for tests of what expires.
+    ///
+    /// Asked by every call, from any thread. Time never goes back for a database: while the answer is earlier than one
+    /// before, or than what a commit has stored, time stands still.
+    #[must_use]
+    pub fn clock(mut self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        self.time = Some(TimeSource(Arc::new(now)));
+        self
+    }
+}
+
+/// What is asked for the time; it may go back.
+#[derive(Clone)]
+pub(crate) struct TimeSource(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl TimeSource {
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for TimeSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TimeSource").field(&self.now()).finish()
     }
 }

@@ -8,18 +8,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use llmspell_storage::limits::PAGE_MAX;
-use llmspell_storage::{StateScope, VectorEntry, VectorQuery, VectorStorage};
+use llmspell_storage::{
+    Database, Filter, HNSWVectorStorage, StateScope, StorageError, VectorEntry, VectorQuery, VectorStorage,
+};
 
-use super::content::{Value, metadata_seed, vector_seed};
+use super::content::{TAGS, Value, metadata_seed, tag, vector, vector_seed};
 use super::operation::{Line, Operation, StoredEntry, now};
 use super::random::Random;
 use super::store::{Engine, Store};
-use super::workload::{Subject, WRITERS, Workload};
+use super::workload::{SPACES, Subject, WRITERS, Workload, private_scopes, space_of};
 
 /// Nobody has killed us for so long that nobody will.
 const LIFE_MAX: Duration = Duration::from_secs(60);
 /// Entries of a scope that are searched for and read one by one.
 const SAMPLE: usize = 12;
+/// Of a hundred operations, those after which a writer asks for something by a filter.
+const ASK_PERCENT: u64 = 25;
+/// Dropped scopes are purged within this time.
+const PURGED_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ChildArguments {
@@ -80,6 +86,13 @@ async fn keep_writing(store: Arc<Store>, writer: usize, mut workload: Workload) 
             at: now(),
             outcome,
         });
+        if workload.percent(ASK_PERCENT)
+            && let Err(error) = store.ask_by_filter(&operation).await
+        {
+            tell(&Line::Problem(format!(
+                "asked by a filter after {operation:?}: {error:#}"
+            )));
+        }
     }
 }
 
@@ -91,6 +104,7 @@ pub(crate) fn check(arguments: &ChildArguments) -> Result<()> {
         let started = Instant::now();
         let store = Store::open(arguments.subject, &arguments.dir).await.context("open")?;
         tell_ready(started);
+        tell(&Line::Purging(purging(&store).await?));
         check_keys(&store).await.context("key-value data")?;
         for space in 0..store.spaces.len() {
             check_space(&store, space)
@@ -99,6 +113,17 @@ pub(crate) fn check(arguments: &ChildArguments) -> Result<()> {
         }
         match &store.engine {
             Engine::Database(database) => {
+                for writer in 0..WRITERS {
+                    if let Some(space) = space_of(arguments.subject, writer) {
+                        check_quotas(database, &store.spaces[space], SPACES[space].1, writer)
+                            .await
+                            .context("quotas")?;
+                    }
+                }
+                if !arguments.idle {
+                    wait_until_purged(&store).await?;
+                }
+                // Says also that every slot belongs to one scope or is free: what was dropped is written again.
                 let report = database.check().await.context("check")?;
                 let problems: Vec<_> = report.sections.iter().flat_map(|section| &section.problems).collect();
                 ensure!(problems.is_empty(), "check: {problems:?}");
@@ -187,6 +212,70 @@ async fn check_space(store: &Store, space: usize) -> Result<()> {
     Ok(())
 }
 
+/// Dropped scopes whose space is not given back yet.
+async fn purging(store: &Store) -> Result<u64> {
+    let mut count = 0;
+    for space in &store.spaces {
+        count += space.stats().await?.scopes_to_purge;
+    }
+    Ok(count)
+}
+
+async fn wait_until_purged(store: &Store) -> Result<()> {
+    let started = Instant::now();
+    while purging(store).await? > 0 {
+        ensure!(started.elapsed() < PURGED_WITHIN, "dropped scopes are not purged");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// That the quotas of a writer's scopes count what is there, let in what fits and refuse what does not. Leaves the
+/// entries as they were.
+async fn check_quotas(database: &Database, storage: &HNSWVectorStorage, dim: usize, writer: usize) -> Result<()> {
+    let existing = storage.scopes().await?;
+    for scope in private_scopes(writer) {
+        let Some(status) = database.quota(&scope).await? else {
+            continue;
+        };
+        let limit = status.quota.vectors.context("a quota without a limit of vectors")?;
+        tell(&Line::Quota {
+            scope: scope.clone(),
+            vectors: limit,
+        });
+        let entries = list(storage, &scope).await?;
+        if entries.iter().any(|entry| entry.expires_at.is_some()) {
+            // Not the same count for long.
+            continue;
+        }
+        let used = entries.len() as u64;
+        ensure!(
+            status.used.vectors == used && status.used.vector_bytes == used * 4 * dim as u64,
+            "scope {scope} holds {used} entries, its quota says {:?}",
+            status.used
+        );
+        let trial = |count: u64| {
+            let entry = |number: u64| {
+                let seed = u32::try_from(number).expect("quotas are small");
+                VectorEntry::new(format!("{writer}:trial-{number}"), vector(seed, dim)).with_scope(scope.clone())
+            };
+            (0..count).map(entry).collect::<Vec<_>>()
+        };
+        let room = limit.saturating_sub(used);
+        let refused = storage.insert(trial(room + 1)).await;
+        ensure!(
+            matches!(refused, Err(StorageError::QuotaExceeded { .. })),
+            "scope {scope} has room for {room}, and takes one more: {refused:?}"
+        );
+        if room > 0 && existing.contains(&scope) {
+            let ids = storage.insert(trial(room)).await.context("what fits")?;
+            let gone = storage.delete(&scope, &ids).await?;
+            ensure!(gone == room, "{gone} of {room} entries that fit were there");
+        }
+    }
+    Ok(())
+}
+
 async fn list(storage: &dyn VectorStorage, scope: &StateScope) -> Result<Vec<VectorEntry>> {
     let mut entries: Vec<VectorEntry> = Vec::new();
     let page_len = 50;
@@ -226,6 +315,7 @@ async fn check_scope(storage: &dyn VectorStorage, scope: &StateScope, entries: &
     for entry in &lasting {
         ensure!(found.contains(&entry.id), "`{}` is listed but not found", entry.id);
     }
+    check_filters(storage, scope, entries).await?;
     for entry in lasting.iter().step_by(lasting.len().div_ceil(SAMPLE).max(1)) {
         let query = VectorQuery::new(entry.embedding.clone(), 3)
             .with_scope(scope.clone())
@@ -236,6 +326,43 @@ async fn check_scope(storage: &dyn VectorStorage, scope: &StateScope, entries: &
         let got = storage.get(scope, &entry.id).await?;
         let is_same = got.as_ref().map(stored) == Some(stored(entry)) || is_ending(entry);
         ensure!(is_same, "get and list differ on `{}`", entry.id);
+    }
+    Ok(())
+}
+
+/// That what is counted, found and listed by a filter is what matches of the list.
+async fn check_filters(storage: &dyn VectorStorage, scope: &StateScope, entries: &[VectorEntry]) -> Result<()> {
+    for number in 0..TAGS {
+        let filter = Filter::eq("tag", tag(number));
+        let has_tag = |entry: &&VectorEntry| entry.metadata["tag"] == tag(number).as_str();
+        let matching: Vec<&VectorEntry> = entries.iter().filter(has_tag).collect();
+        let count = storage.count_matching(scope, &filter).await?;
+        let mut found: Vec<BTreeSet<String>> = Vec::new();
+        let page = storage.list_matching(scope, &filter, None, PAGE_MAX).await?;
+        found.push(page.into_iter().map(|entry| entry.id).collect());
+        if let Some(first) = matching.first() {
+            let query = VectorQuery::new(first.embedding.clone(), matching.len())
+                .with_scope(scope.clone())
+                .with_filter(filter);
+            for query in [query.clone().with_exact(true), query] {
+                let hits = storage.search(&query).await?;
+                found.push(hits.into_iter().map(|hit| hit.id).collect());
+            }
+        }
+        let lasting = || matching.iter().filter(|entry| !is_ending(entry));
+        let (least, most) = (lasting().count() as u64, matching.len() as u64);
+        ensure!(
+            (least..=most).contains(&count),
+            "{count} entries have tag {number} by count, {least} to {most} by list"
+        );
+        for found in &found {
+            let is_all = lasting().all(|entry| found.contains(&entry.id));
+            let is_only = found.iter().all(|id| matching.iter().any(|entry| entry.id == *id));
+            ensure!(
+                is_all && is_only,
+                "{found:?} are found by tag {number}, {matching:?} are listed"
+            );
+        }
     }
     Ok(())
 }

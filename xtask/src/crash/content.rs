@@ -87,11 +87,24 @@ pub(super) fn vector_seed(found: &[f32]) -> Option<u32> {
     is_same.then_some(seed)
 }
 
+/// Tags that metadata have.
+pub(super) const TAGS: u32 = 7;
+
+/// The tag of metadata made from a number, by its own.
+pub(super) fn tag_number(seed: u32) -> u32 {
+    seed % TAGS
+}
+
+/// The tag of a number.
+pub(super) fn tag(number: u32) -> String {
+    format!("tag-{number}")
+}
+
 /// Metadata made from a number.
 pub(super) fn metadata(seed: u32) -> Metadata {
     let mut metadata = Metadata::new();
     metadata.insert("seed".to_string(), seed.into());
-    metadata.insert("tag".to_string(), format!("tag-{}", seed % 7).into());
+    metadata.insert("tag".to_string(), tag(tag_number(seed)).into());
     metadata.insert("text".to_string(), "é".repeat(seed as usize % 150).into());
     metadata
 }

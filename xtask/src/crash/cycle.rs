@@ -45,6 +45,8 @@ pub(super) struct Tally {
     pub(super) checked: u64,
     pub(super) reopen_max: Duration,
     pub(super) panics: u64,
+    /// Checkers that found a dropped scope that was not purged yet.
+    pub(super) purges_cut: u64,
 }
 
 /// The last call of a writer, if it had not returned.
@@ -125,7 +127,9 @@ impl Generation<'_> {
                 }
                 Line::Problem(problem) => bail!("the writer: {problem}"),
                 Line::Ready { .. } | Line::Panic(_) => {}
-                Line::Pair { .. } | Line::Scope { .. } | Line::Complete => bail!("a writer talks like a checker"),
+                Line::Pair { .. } | Line::Scope { .. } | Line::Quota { .. } | Line::Purging(_) | Line::Complete => {
+                    bail!("a writer talks like a checker")
+                }
             }
         }
         tally.in_flight += pending.iter().flatten().count() as u64;
@@ -194,6 +198,11 @@ impl Generation<'_> {
                         found[writer].scopes.insert(place, FoundScope { when, entries });
                     }
                 }
+                Line::Quota { scope, vectors } => match scope_owner(&scope) {
+                    Owner::Writer(writer) => drop(found[writer].quotas.insert(scope, vectors)),
+                    Owner::All | Owner::Nobody => bail!("nobody ever gave scope {scope} a quota"),
+                },
+                Line::Purging(count) => tally.purges_cut += u64::from(count > 0),
                 Line::Start { .. } | Line::Ack { .. } => bail!("a checker talks like a writer"),
                 Line::Complete | Line::Panic(_) | Line::Problem(_) => {}
             }

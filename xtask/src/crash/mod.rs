@@ -93,10 +93,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     println!("seed {seed}, {} cycles for each backend", arguments.cycles);
     println!(
-        "| backend | cycles | kills | while opening | acknowledged | in flight | of which happened | compared | \
+        "| backend | cycles | kills | while opening | acknowledged | in flight | of which happened | purges cut | compared | \
          max reopen ms | ms per cycle | violations |"
     );
-    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     for subject in subjects {
         let started = Instant::now();
         let tally = run_subject(arguments, subject, seed)?;
@@ -162,7 +162,7 @@ fn keep_journal(dir: &Path, journal: &[operation::Line]) -> Result<()> {
 
 fn print_row(subject: Subject, tally: &Tally, elapsed_ms: u128) {
     println!(
-        "| {} | {} | {} | {} | {} | {} | {} | {} | {:.1} | {} | 0 |",
+        "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.1} | {} | 0 |",
         subject.name(),
         tally.cycles,
         tally.kills,
@@ -170,6 +170,7 @@ fn print_row(subject: Subject, tally: &Tally, elapsed_ms: u128) {
         tally.acknowledged,
         tally.in_flight,
         tally.happened,
+        tally.purges_cut,
         tally.checked,
         tally.reopen_max.as_secs_f64() * 1_000.0,
         elapsed_ms / u128::from(tally.cycles.max(1)),

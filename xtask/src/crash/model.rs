@@ -7,10 +7,11 @@
 //! Times are known to the interval between the start of a call and its return.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use llmspell_storage::StateScope;
 
-use super::content::Value;
+use super::content::{Value, tag_number};
 use super::operation::{EntriesKind, KeyChange, Life, NewEntry, Operation, Outcome, StoredEntry};
 use super::workload::{Owner, scope_owner};
 
@@ -30,6 +31,8 @@ pub(super) struct Territory {
     pairs: BTreeMap<String, Value>,
     /// Without those that were never written to or were dropped.
     scopes: BTreeMap<Place, BTreeMap<String, Entry>>,
+    /// How many entries a scope may hold. It outlives the scope.
+    quotas: BTreeMap<StateScope, u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -47,6 +50,7 @@ struct Entry {
 pub(super) struct Found {
     pub(super) pairs: BTreeMap<String, Value>,
     pub(super) scopes: BTreeMap<Place, FoundScope>,
+    pub(super) quotas: BTreeMap<StateScope, u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -79,12 +83,40 @@ impl Span {
 
 impl Entry {
     fn sight(&self, when: Span) -> Sight {
-        match self.expires_at {
-            Some(end) if when.from >= end.to => Sight::Gone,
-            Some(end) if when.to >= end.from => Sight::Unknown,
-            Some(_) | None => Sight::Seen,
+        sight(self.expires_at, when)
+    }
+}
+
+impl Life {
+    /// When something ends that is written at `when`.
+    fn expires_at(self, when: Span) -> Option<Span> {
+        match self {
+            Self::Forever => None,
+            Self::For(millis) => Some(when.later_by(millis.into())),
+            Self::Until(moment) => Some(Span {
+                from: moment,
+                to: moment,
+            }),
         }
     }
+}
+
+fn sight(expires_at: Option<Span>, when: Span) -> Sight {
+    match expires_at {
+        Some(end) if when.from >= end.to => Sight::Gone,
+        Some(end) if when.to >= end.from => Sight::Unknown,
+        Some(_) | None => Sight::Seen,
+    }
+}
+
+/// How many of so many can be seen: at least, and at most.
+fn span_of(sights: impl Iterator<Item = Sight>) -> RangeInclusive<u64> {
+    let (mut least, mut most) = (0, 0);
+    for sight in sights {
+        least += u64::from(sight == Sight::Seen);
+        most += u64::from(sight != Sight::Gone);
+    }
+    least..=most
 }
 
 impl Territory {
@@ -110,8 +142,16 @@ impl Territory {
                 if *kind == EntriesKind::Insert && entries.iter().any(|new| self.has(*space, new, when)) {
                     vec![Outcome::Exists]
                 } else {
-                    entries.iter().for_each(|new| self.put(*space, new, when));
-                    vec![Outcome::Done]
+                    let possible = self.admissions(*space, entries, when);
+                    // Where both are possible it is as it is said; unsaid, it may have been written.
+                    let is_written = match outcome {
+                        Some(outcome) => *outcome == Outcome::Done,
+                        None => possible.contains(&Outcome::Done),
+                    };
+                    if is_written {
+                        entries.iter().for_each(|new| self.put(*space, new, when));
+                    }
+                    possible
                 }
             }
             Operation::Metadata {
@@ -137,6 +177,21 @@ impl Territory {
                     removed.extend(ids.iter().filter_map(|id| scope.remove(id)));
                 }
                 counts(&removed, when)
+            }
+            Operation::RemoveMatching { space, scope, tag } => {
+                let mut removed: Vec<Entry> = Vec::new();
+                if let Some(scope) = self.scopes.get_mut(&(*space, scope.clone())) {
+                    let matching = scope.extract_if(.., |_, entry| tag_number(entry.metadata) == *tag);
+                    removed.extend(matching.map(|(_, entry)| entry));
+                }
+                counts(&removed, when)
+            }
+            Operation::Quota { scope, vectors } => {
+                match vectors {
+                    Some(count) => drop(self.quotas.insert(scope.clone(), *count)),
+                    None => drop(self.quotas.remove(scope)),
+                }
+                vec![Outcome::Done]
             }
             Operation::DropScope { space, scope } => {
                 let dropped = self.scopes.remove(&(*space, scope.clone())).unwrap_or_default();
@@ -174,6 +229,44 @@ impl Territory {
         entry.is_some_and(|entry| entry.sight(when) == Sight::Seen)
     }
 
+    /// What may come of writing entries, by the quotas of their scopes: what expires about now counts, or does not.
+    fn admissions(&self, space: usize, entries: &[NewEntry], when: Span) -> Vec<Outcome> {
+        let (mut is_admitted, mut is_refused) = (true, false);
+        for (scope, limit) in &self.quotas {
+            let new: Vec<&NewEntry> = entries.iter().filter(|new| new.scope == *scope).collect();
+            if new.is_empty() {
+                continue;
+            }
+            let nothing = BTreeMap::new();
+            let old = self.scopes.get(&(space, scope.clone())).unwrap_or(&nothing);
+            let is_new = |id: &String| new.iter().any(|new| new.id == *id);
+            let sights = |replaced: bool| {
+                let those = old.iter().filter(move |(id, _)| is_new(id) == replaced);
+                span_of(those.map(|(_, entry)| entry.sight(when)))
+            };
+            let (others, replaced) = (sights(false), sights(true));
+            let came = span_of(
+                new.iter()
+                    .map(|new| new.life.expires_at(when))
+                    .map(|end| sight(end, when)),
+            );
+            let mut verdicts = (false, false);
+            for others in others.clone() {
+                for (replaced, came) in replaced.clone().flat_map(|r| came.clone().map(move |c| (r, c))) {
+                    let is_over = others + came > *limit && came > replaced;
+                    verdicts = (verdicts.0 || !is_over, verdicts.1 || is_over);
+                }
+            }
+            is_admitted &= verdicts.0;
+            is_refused |= verdicts.1;
+        }
+        let possible = [(is_admitted, Outcome::Done), (is_refused, Outcome::Exceeded)];
+        possible
+            .into_iter()
+            .filter_map(|(is_possible, outcome)| is_possible.then_some(outcome))
+            .collect()
+    }
+
     fn put(&mut self, space: usize, new: &NewEntry, when: Span) {
         let scope = self.scopes.entry((space, new.scope.clone())).or_default();
         let created_at = match scope.get(&new.id) {
@@ -193,14 +286,7 @@ impl Territory {
             created_at,
             updated_at: when,
             event_time: new.event_time,
-            expires_at: match new.life {
-                Life::Forever => None,
-                Life::For(millis) => Some(when.later_by(millis.into())),
-                Life::Until(moment) => Some(Span {
-                    from: moment,
-                    to: moment,
-                }),
-            },
+            expires_at: new.life.expires_at(when),
         };
         scope.insert(new.id.clone(), entry);
     }
@@ -212,6 +298,9 @@ impl Territory {
             if owed != got {
                 return Some(format!("key `{key}`: owed {owed:?}, found {got:?}"));
             }
+        }
+        if self.quotas != found.quotas {
+            return Some(format!("quotas: owed {:?}, found {:?}", self.quotas, found.quotas));
         }
         for place in self.scopes.keys().chain(found.scopes.keys()) {
             let (space, scope) = place;
@@ -349,6 +438,7 @@ mod tests {
         Found {
             pairs: territory.pairs.clone(),
             scopes: scopes.collect(),
+            quotas: territory.quotas.clone(),
         }
     }
 
@@ -439,6 +529,44 @@ mod tests {
         );
         owed.apply(&delete, WHEN, Some(&Outcome::Count(1))).unwrap();
         assert_eq!(owed.len(), 0);
+    }
+
+    #[test]
+    fn a_quota_refuses_what_is_too_much_and_what_expires_about_now_may_count_or_not() {
+        let quota = Operation::Quota {
+            scope: scope(),
+            vectors: Some(2),
+        };
+        let mut owed = territory(&[
+            quota,
+            upsert(&["0:1"], Life::Forever),
+            upsert(&["0:m"], Life::For(3_995)),
+        ]);
+        let possible = |ids: &[&str], when| {
+            let Operation::Entries { entries, .. } = upsert(ids, Life::Forever) else {
+                unreachable!()
+            };
+            owed.admissions(0, &entries, when)
+        };
+        let early = Span { from: 2_000, to: 2_001 };
+        assert_eq!(possible(&["0:1"], early), [Outcome::Done]);
+        assert_eq!(possible(&["0:2"], early), [Outcome::Exceeded]);
+        let about = Span { from: 4_999, to: 5_001 };
+        assert_eq!(possible(&["0:2"], about), [Outcome::Done, Outcome::Exceeded]);
+        let late = Span { from: 6_000, to: 6_001 };
+        assert_eq!(possible(&["0:2"], late), [Outcome::Done]);
+        assert_eq!(possible(&["0:2", "0:3"], late), [Outcome::Exceeded]);
+
+        let new = upsert(&["0:2"], Life::Forever);
+        assert!(owed.clone().apply(&new, early, Some(&Outcome::Done)).is_err());
+        owed.apply(&new, early, Some(&Outcome::Exceeded)).unwrap();
+        assert!(owed.clone().apply(&new, late, Some(&Outcome::Exceeded)).is_err());
+        assert_eq!(owed.len(), 2, "what was refused is not owed");
+        let lost = Found {
+            quotas: BTreeMap::new(),
+            ..kept(&owed, early)
+        };
+        assert!(owed.difference(&lost).unwrap().contains("quotas"));
     }
 
     #[test]

@@ -37,8 +37,12 @@ pub(super) enum Operation {
         scope: StateScope,
         ids: Vec<String>,
     },
+    /// Entries to delete by their tag.
+    RemoveMatching { space: usize, scope: StateScope, tag: u32 },
     /// A scope to delete.
     DropScope { space: usize, scope: StateScope },
+    /// How many entries a scope may hold; none: as many as it likes.
+    Quota { scope: StateScope, vectors: Option<u64> },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -83,6 +87,8 @@ pub(super) enum Outcome {
     /// An insert was refused because an id exists.
     Exists,
     NotFound,
+    /// A write was refused by a quota.
+    Exceeded,
     /// Any other error. There is no reason for one.
     Failed(String),
 }
@@ -110,6 +116,10 @@ pub(super) enum Line {
         from: i64,
         to: i64,
     },
+    /// The checker found a quota.
+    Quota { scope: StateScope, vectors: u64 },
+    /// The checker found so many dropped scopes that were not purged yet.
+    Purging(u64),
     /// The checker has told everything.
     Complete,
     /// A process found something that must not be.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use llmspell_storage::{
-    Database, DatabaseOptions, DistanceMetric, HNSWConfig, HNSWVectorStorage, KeyValueWrite, RedbBackend, SledBackend,
-    StorageBackend, StorageError, Timestamp, VectorEntry, VectorStorage,
+    Database, DatabaseOptions, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, KeyValueWrite, Quota,
+    RedbBackend, SledBackend, StateScope, StorageBackend, StorageError, Timestamp, VectorEntry, VectorStorage,
 };
 use std::time::Duration;
 
-use super::content::{Value, metadata, vector};
+use super::content::{Value, metadata, tag, vector};
 use super::operation::{EntriesKind, KeyChange, Life, NewEntry, Operation, Outcome};
 use super::workload::{SPACES, Subject};
 
@@ -51,7 +51,7 @@ impl Store {
             }
             Subject::Vectors => {
                 // So low that kills meet graphs being built, extended and written.
-                let options = DatabaseOptions::new().graph_points_min(8);
+                let options = DatabaseOptions::new().graph_points_min(8).metadata_points_min(8);
                 let database = options.open(dir).await?;
                 let mut spaces = Vec::new();
                 for ((name, dim), metric) in SPACES
@@ -115,14 +115,44 @@ impl Store {
                 updated.map(|()| Outcome::Done)
             }
             Operation::Remove { space, scope, ids } => self.spaces[*space].delete(scope, ids).await.map(Outcome::Count),
+            Operation::RemoveMatching {
+                space,
+                scope,
+                tag: number,
+            } => {
+                let filter = Filter::eq("tag", tag(*number));
+                let removed = self.spaces[*space].delete_matching(scope, &filter).await;
+                removed.map(Outcome::Count)
+            }
+            Operation::Quota { scope, vectors } => self.set_quota(scope, *vectors).await.map(|()| Outcome::Done),
             Operation::DropScope { space, scope } => self.spaces[*space].delete_scope(scope).await.map(Outcome::Count),
         };
         match result {
             Ok(outcome) => outcome,
             Err(StorageError::IdExists { .. }) => Outcome::Exists,
             Err(StorageError::NotFound { .. }) => Outcome::NotFound,
+            Err(StorageError::QuotaExceeded { .. }) => Outcome::Exceeded,
             Err(error) => Outcome::Failed(error.to_string()),
         }
+    }
+
+    async fn set_quota(&self, scope: &StateScope, vectors: Option<u64>) -> llmspell_storage::Result<()> {
+        let Engine::Database(database) = &self.engine else {
+            unreachable!("sled has no scopes")
+        };
+        match vectors {
+            Some(count) => database.set_quota(scope, Quota::new().with_vectors(count)).await,
+            None => database.remove_quota(scope).await.map(drop),
+        }
+    }
+
+    /// Asks for something by a filter where an operation wrote, so that there is an index of metadata to be kept.
+    pub(super) async fn ask_by_filter(&self, operation: &Operation) -> llmspell_storage::Result<()> {
+        if let Operation::Metadata { space, scope, .. } | Operation::Remove { space, scope, .. } = operation {
+            let filter = Filter::eq("tag", tag(0));
+            self.spaces[*space].count_matching(scope, &filter).await?;
+        }
+        Ok(())
     }
 
     async fn write(&self, changes: &[KeyChange]) -> llmspell_storage::Result<Outcome> {

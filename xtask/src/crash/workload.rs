@@ -7,7 +7,7 @@
 use clap::ValueEnum;
 use llmspell_storage::StateScope;
 
-use super::content::Value;
+use super::content::{TAGS, Value};
 use super::operation::{EntriesKind, KeyChange, Life, NewEntry, Operation, now};
 use super::random::Random;
 
@@ -19,6 +19,8 @@ const KEY_GROUPS: usize = 4;
 const KEYS_PER_GROUP: usize = 16;
 const IDS: usize = 120;
 const MORTAL_IDS: usize = 12;
+/// Below what a scope comes to hold, so that quotas refuse.
+const QUOTA_END: u64 = 150;
 
 /// What is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,6 +72,25 @@ pub(super) fn scope_owner(scope: &StateScope) -> Owner {
     scope.id().map_or(Owner::All, owner)
 }
 
+/// The scopes that only one writer writes to.
+pub(super) fn private_scopes(writer: usize) -> [StateScope; 3] {
+    [
+        StateScope::Custom(format!("{writer}/tenant: %\u{1f980}")),
+        StateScope::User(format!("{writer}/a")),
+        // Differs from the one before by its kind only.
+        StateScope::Session(format!("{writer}/a")),
+    ]
+}
+
+/// The space that a writer writes to; none if it writes keys.
+pub(super) fn space_of(subject: Subject, writer: usize) -> Option<usize> {
+    match (subject, writer) {
+        (Subject::Redb | Subject::Sled, _) | (Subject::Vectors, 0) => None,
+        (Subject::Vectors, 1) => Some(1),
+        (Subject::Vectors, _) => Some(0),
+    }
+}
+
 /// The operations of one writer.
 pub(super) struct Workload {
     writer: usize,
@@ -80,11 +101,7 @@ pub(super) struct Workload {
 
 impl Workload {
     pub(super) fn new(subject: Subject, writer: usize, random: Random) -> Self {
-        let field = match (subject, writer) {
-            (Subject::Redb | Subject::Sled, _) | (Subject::Vectors, 0) => Field::Keys,
-            (Subject::Vectors, 1) => Field::Space(1),
-            (Subject::Vectors, _) => Field::Space(0),
-        };
+        let field = space_of(subject, writer).map_or(Field::Keys, Field::Space);
         Self {
             writer,
             field,
@@ -174,16 +191,25 @@ impl Workload {
             }
             58..60 => self.entries(space, EntriesKind::Upsert, 250),
             60..70 => self.mortal_entries(space),
-            70..80 => Operation::Metadata {
+            70..79 => Operation::Metadata {
                 space,
                 scope: self.scope(),
                 id: self.id(),
                 metadata: self.random.u32(),
             },
-            80..94 => Operation::Remove {
+            79..89 => Operation::Remove {
                 space,
                 scope: self.scope(),
                 ids: (0..self.random.between(1, 6)).map(|_| self.any_id()).collect(),
+            },
+            89..92 => Operation::RemoveMatching {
+                space,
+                scope: self.private_scope(),
+                tag: self.random.u32() % TAGS,
+            },
+            92..94 => Operation::Quota {
+                scope: self.private_scope(),
+                vectors: self.random.percent(60).then(|| self.random.below(QUOTA_END)),
             },
             _ => {
                 let scope = self.private_scope();
@@ -256,12 +282,11 @@ impl Workload {
     }
 
     fn private_scope(&mut self) -> StateScope {
-        let writer = self.writer;
+        let [first, second, third] = private_scopes(self.writer);
         match self.random.below(3) {
-            0 => StateScope::Custom(format!("{writer}/tenant: %\u{1f980}")),
-            1 => StateScope::User(format!("{writer}/a")),
-            // Differs from the one before by its kind only.
-            _ => StateScope::Session(format!("{writer}/a")),
+            0 => first,
+            1 => second,
+            _ => third,
         }
     }
 

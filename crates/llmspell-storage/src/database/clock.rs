@@ -8,37 +8,32 @@ use std::time::SystemTime;
 
 use llmspell_core::Timestamp;
 
+use crate::options::TimeSource;
+
 /// The clock of a database, in milliseconds since 1970.
 #[derive(Debug)]
 pub(crate) struct Clock {
+    /// None: the clock of the system.
+    source: Option<TimeSource>,
     latest: AtomicI64,
-    /// How many milliseconds the tests have set the system's clock forward.
-    #[cfg(test)]
-    ahead: AtomicI64,
 }
 
 impl Clock {
     /// A clock that does not go back behind `earliest`.
-    pub(crate) fn new(earliest: i64) -> Self {
+    pub(crate) fn new(source: Option<TimeSource>, earliest: i64) -> Self {
         Self {
+            source,
             latest: AtomicI64::new(earliest),
-            #[cfg(test)]
-            ahead: AtomicI64::new(0),
         }
-    }
-
-    /// Sets the system's clock so many milliseconds ahead of what it is.
-    #[cfg(test)]
-    pub(crate) fn set_ahead(&self, millis: i64) {
-        self.ahead.store(millis, Ordering::SeqCst);
     }
 
     /// Now.
     pub(crate) fn now(&self) -> i64 {
-        let wall = Timestamp::from(SystemTime::now()).as_millis();
-        #[cfg(test)]
-        let wall = wall + self.ahead.load(Ordering::SeqCst);
-        self.advance_to(wall)
+        let now = match &self.source {
+            Some(source) => source.now(),
+            None => Timestamp::from(SystemTime::now()),
+        };
+        self.advance_to(now.as_millis())
     }
 
     fn advance_to(&self, wall: i64) -> i64 {
@@ -57,7 +52,7 @@ mod tests {
 
     #[test]
     fn time_does_not_go_back_when_the_wall_clock_does() {
-        let clock = Clock::new(1_000);
+        let clock = Clock::new(None, 1_000);
         assert_eq!(clock.advance_to(500), 1_000);
         assert_eq!(clock.advance_to(2_000), 2_000);
         assert_eq!(clock.advance_to(1_500), 2_000);

@@ -68,7 +68,7 @@ impl Shared {
             truth,
             // Reading a truth in RAM never blocks, so there is nothing to cache.
             values: ValueCache::new(if disk.is_some() { options.value_cache_bytes() } else { 0 }),
-            clock: Clock::new(head.clock_ms),
+            clock: Clock::new(options.time.clone(), head.clock_ms),
             disk,
             free_bytes_min: options.free_bytes_min,
             queue: Arc::default(),

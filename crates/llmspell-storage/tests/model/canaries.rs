@@ -1,15 +1,18 @@
 //! Does anything that a handle for one scope returns hold a word of another scope?
 //!
 //! Whoever holds A's handles (vectors and keys) tries ids, scopes, filters and keys of B, and input that is refused. Each
-//! of B's records has a canary: in its id, its metadata, its vector, its keys and values. No answer to A and no error has
-//! one. `LLMSPELL_ISOLATION_CASES` programs; `cargo xtask soak` runs more.
+//! of B's records has a canary: in its id, its metadata, its vector, its keys and values, and in the name of a scope that
+//! A does not know. No answer to A has one: no result, plan, count, statistic, error or `{:?}`.
+//! `LLMSPELL_CANARY_CASES` programs; `cargo xtask soak` runs more.
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use llmspell_storage::{
-    Database, DatabaseOptions, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, Result, ScopedBackend,
-    ScopedVectors, StateScope, StorageBackend, VectorEntry, VectorQuery, VectorStorage, VectorStorageExt,
+    Database, DatabaseOptions, DistanceMetric, FieldPath, Filter, HNSWConfig, HNSWVectorStorage, Quota, Result,
+    ScopedBackend, ScopedVectors, StateScope, StorageBackend, VectorEntry, VectorQuery, VectorStorage,
+    VectorStorageExt,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -17,7 +20,8 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
 use crate::block_on;
-use crate::program::{DIM, scope, setting};
+use crate::program::{DIM, id, key, scope, setting};
+use crate::store::directory;
 
 /// In every text of B.
 const CANARY: &str = "canary-5f1e";
@@ -40,6 +44,12 @@ enum Try {
         near_b: bool,
         filter: Option<u8>,
     },
+    Matching {
+        verb: u8,
+        filter: u8,
+    },
+    /// It may hold no more than this.
+    Limited(u8),
     Get(u8),
     Update(u8),
     Delete(u8),
@@ -53,7 +63,7 @@ enum Try {
     Text,
 }
 
-/// What B does meanwhile, in any scope but A's.
+/// What B does meanwhile, in any scope but A's; the last one has a canary for its name.
 #[derive(Debug, Clone)]
 struct Deed {
     of: u8,
@@ -67,6 +77,8 @@ fn attempts() -> impl Strategy<Value = Try> {
             .prop_map(|(id, of, width, replace)| Try::Write { id, of, width, replace }),
         6 => (vec(0..4_u8, 0..4), any::<bool>(), 0..20_usize, any::<bool>(), prop::option::of(0..4_u8))
             .prop_map(|(of, is_list, k, near_b, filter)| Try::Search { of, is_list, k, near_b, filter }),
+        4 => (0..5_u8, 0..6_u8).prop_map(|(verb, filter)| Try::Matching { verb, filter }),
+        1 => (0..9_u8).prop_map(Try::Limited),
         2 => (0..12_u8).prop_map(Try::Get),
         2 => (0..12_u8).prop_map(Try::Update),
         2 => (0..12_u8).prop_map(Try::Delete),
@@ -79,18 +91,27 @@ fn attempts() -> impl Strategy<Value = Try> {
 }
 
 fn deeds() -> impl Strategy<Value = Deed> {
-    let of = prop_oneof![Just(0_u8), 2..4_u8];
-    (of, 0..12_u8, 0..8_u8).prop_map(|(of, id, verb)| Deed { of, id, verb })
+    let of = prop_oneof![Just(0_u8), 2..5_u8];
+    (of, 0..12_u8, 0..12_u8).prop_map(|(of, id, verb)| Deed { of, id, verb })
 }
 
-/// Ids that both have, and some that only B has.
-fn id(number: u8) -> String {
-    format!("id-{number:02}")
+fn scope_of_b(number: u8) -> StateScope {
+    match number {
+        4 => StateScope::Custom(format!("{CANARY}-tenant")),
+        number => scope(number),
+    }
 }
 
-/// Keys inside a scope, some of which look like the way into another.
-fn key(number: u8) -> &'static str {
-    ["k", "5:user:ab/k", "../k", "/", "11:custom:user:a/k", "6:global/k"][usize::from(number) % 6]
+fn filter(kind: u8) -> Filter {
+    match kind {
+        0 => Filter::eq("color", 1),
+        1 => Filter::exists("note"),
+        2 => Filter::starts_with("note", "can"),
+        3 => Filter::matches_text("note", "5f1e"),
+        // Refused.
+        4 => Filter::any_of([]),
+        _ => Filter::not(Filter::eq("color", 7)),
+    }
 }
 
 struct Place {
@@ -102,7 +123,12 @@ struct Place {
 
 impl Place {
     async fn new(dir: &std::path::Path) -> Self {
-        let database = DatabaseOptions::new().graph_points_min(3).open(dir).await.unwrap();
+        let database = DatabaseOptions::new()
+            .graph_points_min(3)
+            .metadata_points_min(2)
+            .open(dir)
+            .await
+            .unwrap();
         let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
         let vectors = database.vectors("model", DIM, config).await.unwrap();
         Self {
@@ -115,23 +141,33 @@ impl Place {
 
     async fn happen(&self, deed: &Deed) {
         let Deed { of, id: number, verb } = deed;
+        let owner = scope_of_b(*of);
         let text = format!("{CANARY} {number}");
         let names = [id(*number), format!("{CANARY}-{number}")];
         let entries = names.iter().map(|name| {
             VectorEntry::new(name, vec![CANARY_COMPONENT, f32::from(*number), 1.0, 1.0])
-                .with_scope(scope(*of))
+                .with_scope(owner.clone())
                 .with_metadata(json!({ "color": number % 3, "note": text, CANARY: text }))
         });
-        let keys = keys_of(&self.database, scope(*of));
+        let keys = keys_of(&self.database, owner.clone());
         match verb {
-            0..4 => drop(self.vectors.upsert(entries.collect()).await.unwrap()),
-            4 => drop(self.vectors.delete(&scope(*of), &names).await.unwrap()),
+            // Refused where the scope is full.
+            0..4 => drop(self.vectors.upsert(entries.collect()).await),
+            4 => drop(self.vectors.delete(&owner, &names).await.unwrap()),
             5 => self.vectors.build_index().await.unwrap(),
+            8 => drop(self.vectors.delete_scope(&owner).await.unwrap()),
+            9 => drop(self.vectors.delete_matching(&owner, &filter(0)).await.unwrap()),
+            10 => {
+                let brief = entries.map(|entry| entry.with_ttl(Duration::from_millis(1)));
+                drop(self.vectors.upsert(brief.collect()).await);
+            }
+            11 => {
+                let quota = Quota::new().with_vectors(u64::from(*number)).with_kv_bytes(60);
+                self.database.set_quota(&owner, quota).await.unwrap();
+            }
             _ => {
-                keys.set(key(*number), text.clone().into_bytes()).await.unwrap();
-                keys.set(&format!("{CANARY}/{number}"), text.into_bytes())
-                    .await
-                    .unwrap();
+                drop(keys.set(key(*number), text.clone().into_bytes()).await);
+                drop(keys.set(&format!("{CANARY}/{number}"), text.into_bytes()).await);
             }
         }
     }
@@ -162,22 +198,38 @@ impl Place {
                 is_list,
                 k,
                 near_b,
-                filter,
+                filter: kind,
             } => {
                 let first = if *near_b { CANARY_COMPONENT - 1.0 } else { 1.0 };
                 let mut query = VectorQuery::new(vec![first, 1.0, 1.0, 1.0], *k).with_vectors(true);
-                query.filter = filter.map(|kind| match kind {
-                    0 => Filter::eq("color", 1),
-                    1 => Filter::exists("note"),
-                    2 => Filter::starts_with("note", "can"),
-                    _ => Filter::not(Filter::eq("color", 7)),
-                });
+                query.filter = kind.map(filter);
                 query = match of.first() {
                     Some(first) if !is_list => query.with_scope(scope(*first)),
                     _ => query.with_scopes(of.iter().map(|number| scope(*number))),
                 };
                 note(&mut seen, self.handle.search(&query).await);
+                let plan = self.handle.explain(&query).await;
+                if let Ok(plan) = &plan {
+                    write!(seen, "{plan}").unwrap();
+                }
+                note(&mut seen, plan);
                 note(&mut seen, self.handle.search_batch(&[query]).await);
+            }
+            Try::Matching { verb, filter: kind } => {
+                let (handle, filter) = (&self.handle, &filter(*kind));
+                match verb {
+                    0 => note(&mut seen, handle.count_matching(filter).await),
+                    1 => note(&mut seen, handle.list_matching(filter, None, 5).await),
+                    2 => note(&mut seen, handle.delete_matching(filter).await),
+                    _ => {
+                        let field = FieldPath::from(if *verb == 3 { "note" } else { CANARY });
+                        note(&mut seen, handle.facet(&field, filter, 5).await);
+                    }
+                }
+            }
+            Try::Limited(count) => {
+                let quota = Quota::new().with_vectors(u64::from(*count)).with_kv_bytes(2);
+                self.database.set_quota(self.handle.scope(), quota).await.unwrap();
             }
             Try::Get(number) => note(&mut seen, self.handle.get(&id(*number)).await),
             Try::Update(number) => {
@@ -241,7 +293,7 @@ fn has_canary(seen: &str) -> bool {
 
 #[test]
 fn nothing_that_one_scope_is_told_holds_a_word_of_another() {
-    let cases = setting("LLMSPELL_ISOLATION_CASES", 12);
+    let cases = setting("LLMSPELL_CANARY_CASES", 64);
     let config = Config {
         cases: u32::try_from(cases).unwrap(),
         failure_persistence: None,
@@ -250,7 +302,7 @@ fn nothing_that_one_scope_is_told_holds_a_word_of_another() {
     let programs = vec((deeds(), attempts()), 1..60);
     let result = TestRunner::new(config).run(&programs, |steps| {
         block_on(async {
-            let dir = tempfile::tempdir().unwrap();
+            let dir = directory();
             let place = Place::new(&dir.path().join("db")).await;
             for (deed, attempt) in &steps {
                 place.happen(deed).await;
@@ -267,7 +319,7 @@ fn nothing_that_one_scope_is_told_holds_a_word_of_another() {
 #[test]
 fn a_canary_is_seen_by_whoever_is_given_the_other_scope() {
     block_on(async {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = directory();
         let mut place = Place::new(&dir.path().join("db")).await;
         place.happen(&Deed { of: 2, id: 0, verb: 0 }).await;
         place.happen(&Deed { of: 2, id: 0, verb: 7 }).await;
@@ -284,7 +336,9 @@ fn a_canary_is_seen_by_whoever_is_given_the_other_scope() {
         };
         let list_keys = Try::Key { key: 0, verb: 3 };
         let get_value = Try::Key { key: 0, verb: 1 };
-        for attempt in [search, Try::Get(0), Try::Page(5), list_keys, get_value] {
+        let page = Try::Matching { verb: 1, filter: 3 };
+        let facet = Try::Matching { verb: 3, filter: 1 };
+        for attempt in [search, Try::Get(0), Try::Page(5), page, facet, list_keys, get_value] {
             let seen = place.answer(&attempt).await;
             assert!(has_canary(&seen), "{attempt:?} was told {seen}");
         }

@@ -4,11 +4,21 @@
 
 mod answers;
 mod canaries;
+mod drops;
 mod isolation;
+mod plain;
 mod program;
+#[expect(
+    dead_code,
+    reason = "shared with the tests of filters, which also read and write them"
+)]
+#[path = "../../../llmspell-core/tests/filters/random.rs"]
+mod random;
+mod store;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .unwrap()
         .block_on(future)

@@ -65,11 +65,12 @@ fn given_a_disk_that_fails_from_any_operation_on_then_errors_are_typed_and_nothi
                     "operation {number}, {kind:?}: a disk that fails acknowledges nothing"
                 );
             }
+            let now = store.now();
             drop(store);
 
             // And a reopened database has it, with a new disk under the same bytes.
             let image = disk.image_at(disk.now(), Luck::Everything);
-            let store = Store::open(Arc::new(SimDisk::from_image(&image))).unwrap();
+            let store = Store::open_at(Arc::new(SimDisk::from_image(&image)), now).unwrap();
             let found = store.content();
             assert!(
                 contents.contains(&found),
@@ -122,9 +123,10 @@ fn given_an_operation_that_fails_once_then_writing_goes_on_only_where_nothing_is
             }
         };
         assert!(possible.contains(&store.content()), "operation {number}");
+        let now = store.now();
         drop(store);
         let image = disk.image_at(disk.now(), Luck::Everything);
-        let store = Store::open(Arc::new(SimDisk::from_image(&image))).unwrap();
+        let store = Store::open_at(Arc::new(SimDisk::from_image(&image)), now).unwrap();
         let found = store.content();
         assert!(
             possible.contains(&found),

@@ -1,6 +1,7 @@
 //! Time passes, and goes back: what has expired is seen by no call, and does not return.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use llmspell_core::{Filter, HNSWConfig, StateScope, Timestamp, VectorEntry, VectorQuery, VectorStorage};
@@ -13,14 +14,28 @@ use crate::options::DatabaseOptions;
 
 const SCOPE: StateScope = StateScope::Global;
 const HOUR_MS: i64 = 3_600_000;
+const BEGIN: i64 = 1_750_000_000_000;
 const COUNT: u32 = 60;
 
+/// What the clock of the system says.
+#[derive(Default, Clone)]
+struct Wall(Arc<AtomicI64>);
+
+impl Wall {
+    /// So many milliseconds after the beginning.
+    fn set(&self, millis: i64) {
+        self.0.store(BEGIN + millis, Ordering::SeqCst);
+    }
+}
+
 /// Large enough for a graph and an index of the metadata, if it is to be.
-async fn open(disk: &SimDisk, is_large: bool) -> (Database, HNSWVectorStorage) {
+async fn open(disk: &SimDisk, wall: &Wall, is_large: bool) -> (Database, HNSWVectorStorage) {
+    let Wall(now) = wall.clone();
     let points_min = if is_large { 2 } else { 10_000 };
     let options = DatabaseOptions::new()
         .graph_points_min(points_min)
-        .metadata_points_min(points_min);
+        .metadata_points_min(points_min)
+        .clock(move || Timestamp::from_millis(now.load(Ordering::SeqCst)));
     let database = Database::open_on(Arc::new(disk.clone()), &options).unwrap();
     let config = HNSWConfig::fast().with_ef_search(1_000);
     let vectors = database.vectors("s", 2, config).await.unwrap();
@@ -117,22 +132,21 @@ async fn assert_purged(database: &Database, what: &str) {
 async fn given_lifetimes_when_they_end_then_no_call_sees_them_and_a_clock_that_goes_back_does_not_either() {
     for is_large in [false, true] {
         // Given: nothing wakes the purge, whose next turn is in half an hour.
-        let disk = SimDisk::default();
-        let (database, vectors) = open(&disk, is_large).await;
+        let (disk, wall) = (SimDisk::default(), Wall::default());
+        wall.set(0);
+        let (database, vectors) = open(&disk, &wall, is_large).await;
         fill(&vectors).await;
-        let clock = &database.inner.shared.clock;
 
         // When time passes, and when it goes back: so shortly after the end that nothing is purged yet.
-        clock.set_ahead(HOUR_MS / 2);
+        wall.set(HOUR_MS / 2);
         assert_only_a_third_exists(&vectors, "when they end").await;
-        clock.set_ahead(-HOUR_MS);
+        wall.set(-HOUR_MS);
         assert_only_a_third_exists(&vectors, "when the clock went back").await;
 
         // Then: nothing returns, not after opening again with the clock an hour behind either.
         drop(vectors);
         database.close().await.unwrap();
-        let (database, vectors) = open(&disk, is_large).await;
-        database.inner.shared.clock.set_ahead(-HOUR_MS);
+        let (database, vectors) = open(&disk, &wall, is_large).await;
         assert_only_a_third_exists(&vectors, "opened with the clock behind").await;
         assert_purged(&database, "opened").await;
         assert_only_a_third_exists(&vectors, "purged").await;
@@ -144,14 +158,16 @@ async fn given_lifetimes_when_they_end_then_no_call_sees_them_and_a_clock_that_g
 /// once it has, nothing does.
 #[tokio::test]
 async fn given_a_purge_when_the_power_fails_and_the_clock_goes_back_then_nothing_returns() {
-    let disk = SimDisk::default();
-    let (database, vectors) = open(&disk, true).await;
+    let (disk, wall) = (SimDisk::default(), Wall::default());
+    wall.set(0);
+    let (database, vectors) = open(&disk, &wall, true).await;
     fill(&vectors).await;
-    database.inner.shared.clock.set_ahead(HOUR_MS);
+    wall.set(HOUR_MS);
     // A write wakes the committer, which then purges.
     vectors.delete(&SCOPE, &["none".to_string()]).await.unwrap();
     assert_purged(&database, "an hour later").await;
     let image = disk.image_at(disk.now(), Luck::Nothing);
-    let (_lost, vectors) = open(&SimDisk::from_image(&image), true).await;
+    wall.set(0);
+    let (_lost, vectors) = open(&SimDisk::from_image(&image), &wall, true).await;
     assert_only_a_third_exists(&vectors, "after the loss").await;
 }

@@ -6,4 +6,5 @@ mod expiry;
 mod metadata_build;
 mod metadata_file;
 mod power_loss;
+mod purge;
 mod workload;

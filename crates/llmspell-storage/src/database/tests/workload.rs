@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use llmspell_core::{
-    DateFields, DistanceMetric, Filter, HNSWConfig, KeyValueWrite, Metadata, Result, StateScope, StorageBackend,
-    VectorEntry, VectorQuery, VectorStorage, limits::PAGE_MAX,
+    DateFields, DistanceMetric, Filter, HNSWConfig, KeyValueWrite, Metadata, Quota, Result, StateScope, StorageBackend,
+    Timestamp, VectorEntry, VectorQuery, VectorStorage, limits::PAGE_MAX,
 };
 use serde_json::json;
 
@@ -28,18 +29,33 @@ pub(super) struct Content {
     pub(super) values: BTreeMap<String, Vec<u8>>,
     /// Scope, id → vector, metadata.
     pub(super) entries: BTreeMap<(StateScope, String), (Vec<f32>, Metadata)>,
+    /// Most entries that a scope may hold.
+    pub(super) quotas: BTreeMap<StateScope, u64>,
 }
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Values(Vec<KeyValueWrite>),
     Upsert(Vec<(StateScope, &'static str, f32)>),
+    /// Entries that end at [`END`].
+    Mortal(Vec<(StateScope, &'static str, f32)>),
     Metadata(StateScope, &'static str, u32),
     Delete(StateScope, Vec<&'static str>),
+    /// Those whose `value` this is.
+    DeleteMatching(StateScope, u32),
+    /// Most entries of a scope; none: as many as it likes.
+    Quota(StateScope, Option<u64>),
+    /// Everything that has an end has ended, and is purged by and by.
+    Pass,
     DropScope(StateScope),
     /// Every scope of two entries or more has a graph then, and a file of it.
     BuildIndex,
 }
+
+/// When a database is made, in milliseconds since 1970; when mortal entries end; and long after.
+const BEGIN: i64 = 2_000_000_000_000;
+const END: i64 = BEGIN + 1_000;
+const LATER: i64 = BEGIN + 1_000_000;
 
 fn ada() -> StateScope {
     StateScope::User("ada".to_string())
@@ -69,6 +85,17 @@ pub(super) fn steps() -> Vec<Step> {
         Step::Upsert(vec![(ada(), "w", 7.0), (bob(), "v", 8.0)]),
         Step::BuildIndex,
         Step::Upsert(vec![(bob(), "u", 9.0)]),
+        Step::Quota(bob(), Some(5)),
+        Step::Metadata(bob(), "u", 9),
+        Step::Mortal(vec![(bob(), "m", 10.0), (bob(), "n", 11.0)]),
+        Step::DeleteMatching(bob(), 9),
+        Step::Pass,
+        Step::Upsert(vec![(bob(), "m", 12.0), (bob(), "p", 13.0), (bob(), "q", 14.0)]),
+        Step::Quota(bob(), Some(2)),
+        Step::Metadata(bob(), "q", 9),
+        Step::DropScope(bob()),
+        Step::Upsert(vec![(bob(), "m", 15.0)]),
+        Step::Quota(bob(), None),
         Step::Values(vec![
             KeyValueWrite::DeletePrefix { prefix: String::new() },
             set("d", b"4"),
@@ -92,7 +119,7 @@ impl Content {
                     }
                 }
             }
-            Step::Upsert(entries) => {
+            Step::Upsert(entries) | Step::Mortal(entries) => {
                 for (scope, id, x) in entries {
                     let metadata = json!({ "x": x }).as_object().unwrap().clone();
                     content
@@ -109,6 +136,12 @@ impl Content {
                     .entries
                     .retain(|(of, id), _| of != scope || !ids.contains(&id.as_str()));
             }
+            Step::DeleteMatching(scope, value) => content
+                .entries
+                .retain(|(of, _), (_, metadata)| of != scope || metadata.get("value") != Some(&json!(value))),
+            Step::Quota(scope, Some(count)) => drop(content.quotas.insert(scope.clone(), *count)),
+            Step::Quota(scope, None) => drop(content.quotas.remove(scope)),
+            Step::Pass => content.entries.retain(|(_, id), _| id != "m" && id != "n"),
             Step::BuildIndex => {}
             Step::DropScope(scope) => content.entries.retain(|(of, _), _| of != scope),
         }
@@ -124,27 +157,56 @@ fn vector(x: f32) -> Vec<f32> {
 pub(super) struct Store {
     pub(super) database: Database,
     pub(super) vectors: Arc<dyn VectorStorage>,
+    time: Arc<AtomicI64>,
 }
 
 impl Store {
     pub(super) fn open(disk: Arc<dyn Disk>) -> Result<Self> {
-        let options = DatabaseOptions::new().graph_points_min(2).metadata_points_min(2);
+        Self::open_at(disk, BEGIN)
+    }
+
+    /// Opens a database whose clock says `now`.
+    pub(super) fn open_at(disk: Arc<dyn Disk>, now: i64) -> Result<Self> {
+        let time = Arc::new(AtomicI64::new(now));
+        let source = Arc::clone(&time);
+        let options = DatabaseOptions::new()
+            .graph_points_min(2)
+            .metadata_points_min(1)
+            .clock(move || Timestamp::from_millis(source.load(Ordering::SeqCst)));
         let database = Database::open_on(disk, &options)?;
         let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
         let vectors = Arc::new(block_on(database.vectors("s", DIM, config))?);
-        Ok(Self { database, vectors })
+        Ok(Self {
+            database,
+            vectors,
+            time,
+        })
+    }
+
+    /// What the clock says, in milliseconds since 1970.
+    pub(super) fn now(&self) -> i64 {
+        self.time.load(Ordering::SeqCst)
     }
 
     pub(super) fn run(&self, step: &Step) -> Result<()> {
         match step {
             Step::Values(writes) => block_on(self.database.kv().write(writes.clone())).map(drop),
-            Step::Upsert(entries) => {
-                let entries = entries.iter().map(|(scope, id, x)| {
-                    VectorEntry::new(*id, vector(*x))
-                        .with_scope(scope.clone())
-                        .with_metadata(json!({ "x": x }))
-                });
-                block_on(self.vectors.upsert(entries.collect())).map(drop)
+            Step::Upsert(entries) => self.upsert(entries, |entry| entry),
+            Step::Mortal(entries) => {
+                let end = Timestamp::from_millis(END);
+                self.upsert(entries, |entry| entry.with_expires_at(end))
+            }
+            Step::DeleteMatching(scope, value) => {
+                let filter = Filter::eq("value", *value);
+                block_on(self.vectors.delete_matching(scope, &filter)).map(drop)
+            }
+            Step::Quota(scope, Some(count)) => {
+                block_on(self.database.set_quota(scope, Quota::new().with_vectors(*count)))
+            }
+            Step::Quota(scope, None) => block_on(self.database.remove_quota(scope)).map(drop),
+            Step::Pass => {
+                self.time.store(LATER, Ordering::SeqCst);
+                Ok(())
             }
             Step::Metadata(scope, id, value) => {
                 let metadata = json!({ "value": value }).as_object().unwrap().clone();
@@ -157,6 +219,18 @@ impl Store {
             Step::BuildIndex => block_on(self.vectors.build_index()),
             Step::DropScope(scope) => block_on(self.vectors.delete_scope(scope)).map(drop),
         }
+    }
+
+    fn upsert(
+        &self,
+        entries: &[(StateScope, &'static str, f32)],
+        change: impl Fn(VectorEntry) -> VectorEntry,
+    ) -> Result<()> {
+        let entries = entries.iter().map(|(scope, id, x)| {
+            let entry = VectorEntry::new(*id, vector(*x)).with_scope(scope.clone());
+            change(entry.with_metadata(json!({ "x": x })))
+        });
+        block_on(self.vectors.upsert(entries.collect())).map(drop)
     }
 
     /// Everything, read in every way there is; the ways must agree.
@@ -176,10 +250,21 @@ impl Store {
                         hits.iter().any(|hit| hit.id == entry.id && hit.distance == 0.0),
                         "{entry:?} in {hits:?}"
                     );
+                    let (key, value) = entry.metadata.as_object().unwrap().iter().next().unwrap();
+                    let filter = Filter::eq(key.as_str(), value.as_f64().unwrap());
+                    let page = self.vectors.list_matching(&scope, &filter, None, PAGE_MAX).await;
+                    assert!(page.unwrap().iter().any(|other| other.id == entry.id), "{filter}");
                     let metadata = entry.metadata.as_object().unwrap().clone();
                     content
                         .entries
                         .insert((scope.clone(), entry.id), (entry.embedding, metadata));
+                }
+            }
+            for scope in [ada(), bob()] {
+                if let Some(status) = self.database.quota(&scope).await.unwrap() {
+                    let held = self.vectors.count(&scope).await.unwrap();
+                    assert_eq!(status.used.vectors, held, "{scope}");
+                    content.quotas.insert(scope, status.quota.vectors.unwrap());
                 }
             }
             content

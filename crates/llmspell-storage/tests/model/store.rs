@@ -1,0 +1,314 @@
+//! How is a call done, through the public API, by a database on the disk?
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use llmspell_storage::{
+    Database, DatabaseOptions, DistanceMetric, FacetValue, HNSWConfig, HNSWVectorStorage, OnExisting, Result,
+    ScopedBackend, ScopedVectors, SearchPlan, StorageBackend, Timestamp, VectorEntry, VectorStorage, VectorStorageExt,
+};
+use tempfile::TempDir;
+
+use crate::program::{Call, Content, DIM, Damage, KeyCall, Seen, Step, Write, id, key, scope, value};
+
+/// When every program begins, in milliseconds since 1970.
+pub(crate) const BEGIN: i64 = 1_900_000_000_000;
+
+/// Nobody holds a dropped scope for longer.
+const PURGED_WITHIN: Duration = Duration::from_secs(20);
+
+/// A database on the disk, and the time that it is told.
+pub(crate) struct Store {
+    path: PathBuf,
+    database: Database,
+    vectors: HNSWVectorStorage,
+    time: Arc<AtomicI64>,
+}
+
+/// Where syncing costs nothing, if there is such a place: what survives a loss of power is tested elsewhere.
+pub(crate) fn directory() -> TempDir {
+    let in_memory = Path::new("/dev/shm");
+    match in_memory.is_dir() {
+        true => tempfile::tempdir_in(in_memory),
+        false => tempfile::tempdir(),
+    }
+    .unwrap()
+}
+
+impl Store {
+    pub(crate) async fn open(path: &Path) -> Self {
+        Self::open_at(path, Arc::new(AtomicI64::new(BEGIN))).await
+    }
+
+    async fn open_at(path: &Path, time: Arc<AtomicI64>) -> Self {
+        let source = Arc::clone(&time);
+        // Graphs and indexes of metadata from the first entries on.
+        let options = DatabaseOptions::new()
+            .graph_points_min(3)
+            .metadata_points_min(2)
+            .clock(move || Timestamp::from_millis(source.load(Ordering::SeqCst)));
+        let database = options.open(path).await.unwrap();
+        let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
+        let vectors = database.vectors("model", DIM, config).await.unwrap();
+        Self {
+            path: path.to_path_buf(),
+            database,
+            vectors,
+            time,
+        }
+    }
+
+    pub(crate) async fn run(&mut self, step: &Step) -> Seen {
+        match step {
+            Step::Reopen => {
+                self.reopen(|_| ()).await.unwrap();
+                Seen::Done(true)
+            }
+            Step::DamageIndexes(damage) => {
+                self.reopen(|path| damage.happen(path)).await.unwrap();
+                Seen::Done(true)
+            }
+            step => self.call(step).await,
+        }
+    }
+
+    /// Two steps at once: they are asked for in this order, before either is answered.
+    pub(crate) async fn run_both(&mut self, first: &Step, second: &Step) -> (Seen, Seen) {
+        // A reopening needs all handles, and time passes between calls.
+        let is_alone = |step: &Step| matches!(step, Step::Reopen | Step::DamageIndexes(_) | Step::Pass(_));
+        if is_alone(first) || is_alone(second) {
+            return (self.run(first).await, self.run(second).await);
+        }
+        tokio::join!(self.call(first), self.call(second))
+    }
+
+    async fn call(&self, step: &Step) -> Seen {
+        match self.try_call(step).await {
+            Ok(seen) => seen,
+            Err(error) => Seen::Refused(error.to_string()),
+        }
+    }
+
+    async fn try_call(&self, step: &Step) -> Result<Seen> {
+        Ok(match step {
+            Step::Write(write) => Seen::Ids(self.write(write).await?),
+            Step::Of {
+                scope: of,
+                by_handle,
+                call,
+            } => match by_handle {
+                true => self.by_handle(&self.vectors.scoped(scope(*of))?, call).await?,
+                false => self.by_store(*of, call).await?,
+            },
+            Step::Rewrite { scope: of, write } => {
+                let owner = scope(*of);
+                let (dropped, written) = tokio::join!(self.vectors.delete_scope(&owner), self.write(write));
+                let written = match written {
+                    Ok(ids) => Seen::Ids(ids),
+                    Err(error) => Seen::Refused(error.to_string()),
+                };
+                Seen::Both(Box::new((Seen::Count(dropped?), written)))
+            }
+            Step::SearchScopes { scopes, search } => {
+                let query = search.build().with_scopes(scopes.iter().map(|of| scope(*of)));
+                Seen::Hits(self.vectors.search(&query).await?)
+            }
+            Step::Keys { scope: of, call } => self.keys(*of, call).await?,
+            Step::SetQuota { scope: of, quota } => match quota {
+                Some(quota) => {
+                    self.database.set_quota(&scope(*of), *quota).await?;
+                    Seen::Done(true)
+                }
+                None => Seen::Done(self.database.remove_quota(&scope(*of)).await?),
+            },
+            Step::Pass(millis) => {
+                self.time.fetch_add((*millis).into(), Ordering::SeqCst);
+                Seen::Done(true)
+            }
+            Step::BuildIndex => {
+                self.vectors.build_index().await?;
+                Seen::Done(true)
+            }
+            Step::OptimizeIndex => {
+                self.vectors.optimize_index().await?;
+                Seen::Done(true)
+            }
+            Step::Reopen | Step::DamageIndexes(_) => unreachable!("`run` does them"),
+        })
+    }
+
+    fn built(&self, write: &Write) -> (Vec<VectorEntry>, OnExisting) {
+        let now = self.time.load(Ordering::SeqCst);
+        let entries = write.entries.iter().map(|entry| entry.build(now)).collect();
+        let on_existing = match write.refuses {
+            true => OnExisting::Refuse,
+            false => OnExisting::Replace,
+        };
+        (entries, on_existing)
+    }
+
+    async fn write(&self, write: &Write) -> Result<Vec<String>> {
+        let (entries, on_existing) = self.built(write);
+        self.vectors.write(entries, on_existing).await
+    }
+
+    async fn by_store(&self, of: u8, call: &Call) -> Result<Seen> {
+        let (store, owner) = (&self.vectors, &scope(of));
+        Ok(match call {
+            Call::Write(write) => Seen::Ids(self.write(write).await?),
+            Call::Get(number) => Seen::Entries(store.get(owner, &id(*number)).await?.into_iter().collect()),
+            Call::Delete(numbers) => Seen::Count(store.delete(owner, &ids(numbers)).await?),
+            Call::UpdateMetadata { id: number, fields } => {
+                store.update_metadata(owner, &id(*number), fields.clone()).await?;
+                Seen::Done(true)
+            }
+            Call::Clear => Seen::Count(store.delete_scope(owner).await?),
+            Call::Search(search) => Seen::Hits(store.search_scoped(&search.build(), owner).await?),
+            Call::Explain(search) => plan(&store.explain(&search.build().with_scope(owner.clone())).await?),
+            Call::Page { after, limit } => Seen::Entries(store.list(owner, after.map(id).as_deref(), *limit).await?),
+            Call::Count(filter) => Seen::Count(store.count_matching(owner, filter).await?),
+            Call::PageMatching { filter, after, limit } => {
+                let after = after.map(id);
+                let page = store.list_matching(owner, filter, after.as_deref(), *limit);
+                Seen::Entries(page.await?)
+            }
+            Call::DeleteMatching(filter) => Seen::Count(store.delete_matching(owner, filter).await?),
+            Call::Facet { field, filter } => counts(store.facet(owner, &(*field).into(), filter, 100).await?),
+            Call::Stats => {
+                let stats = store.stats_for_scope(owner).await?;
+                assert_eq!(store.count(owner).await?, stats.vectors);
+                Seen::Held(stats.vectors, stats.vector_bytes, stats.quota)
+            }
+        })
+    }
+
+    async fn by_handle(&self, handle: &ScopedVectors, call: &Call) -> Result<Seen> {
+        Ok(match call {
+            Call::Write(write) => {
+                let (entries, on_existing) = self.built(write);
+                Seen::Ids(handle.write(entries, on_existing).await?)
+            }
+            Call::Get(number) => Seen::Entries(handle.get(&id(*number)).await?.into_iter().collect()),
+            Call::Delete(numbers) => Seen::Count(handle.delete(&ids(numbers)).await?),
+            Call::UpdateMetadata { id: number, fields } => {
+                handle.update_metadata(&id(*number), fields.clone()).await?;
+                Seen::Done(true)
+            }
+            Call::Clear => Seen::Count(handle.clear().await?),
+            Call::Search(search) => Seen::Hits(handle.search(&search.build()).await?),
+            Call::Explain(search) => plan(&handle.explain(&search.build()).await?),
+            Call::Page { after, limit } => Seen::Entries(handle.list(after.map(id).as_deref(), *limit).await?),
+            Call::Count(filter) => Seen::Count(handle.count_matching(filter).await?),
+            Call::PageMatching { filter, after, limit } => {
+                let after = after.map(id);
+                Seen::Entries(handle.list_matching(filter, after.as_deref(), *limit).await?)
+            }
+            Call::DeleteMatching(filter) => Seen::Count(handle.delete_matching(filter).await?),
+            Call::Facet { field, filter } => counts(handle.facet(&(*field).into(), filter, 100).await?),
+            Call::Stats => {
+                let stats = handle.stats().await?;
+                assert_eq!((handle.count().await?, &stats.scope), (stats.vectors, handle.scope()));
+                Seen::Held(stats.vectors, stats.vector_bytes, stats.quota)
+            }
+        })
+    }
+
+    async fn keys(&self, of: u8, call: &KeyCall) -> Result<Seen> {
+        let keys = ScopedBackend::new(Arc::new(self.database.kv()), scope(of))?;
+        Ok(match call {
+            KeyCall::Set { key: number, len } => {
+                keys.set(key(*number), value(*len)).await?;
+                Seen::Done(true)
+            }
+            KeyCall::Remove(number) => Seen::Done(keys.delete(key(*number)).await?),
+            KeyCall::Swap {
+                key: number,
+                expected,
+                len,
+            } => {
+                let (expected, new) = (expected.map(value), len.map(value));
+                let swapped = keys.compare_and_swap(key(*number), expected.as_deref(), new);
+                Seen::Done(swapped.await?)
+            }
+            KeyCall::Scan => Seen::Pairs(keys.scan("", None, 100).await?),
+        })
+    }
+
+    async fn reopen(&mut self, meanwhile: impl FnOnce(&Path)) -> Result<()> {
+        let (path, time) = (self.path.clone(), Arc::clone(&self.time));
+        // All handles go before the directory is opened again.
+        let parking = HNSWVectorStorage::new(DIM, HNSWConfig::fast());
+        let parked = parking.database()?.clone();
+        drop(std::mem::replace(&mut self.vectors, parking));
+        std::mem::replace(&mut self.database, parked).close().await?;
+        meanwhile(&path);
+        *self = Self::open_at(&path, time).await;
+        Ok(())
+    }
+
+    /// Everything that is there, and that it is sound.
+    pub(crate) async fn content(&self) -> Content {
+        let (mut entries, mut values) = (BTreeMap::new(), BTreeMap::new());
+        for owner in self.vectors.scopes().await.unwrap() {
+            let page = self.vectors.list(&owner, None, 10_000).await.unwrap();
+            assert_eq!(self.vectors.count(&owner).await.unwrap(), page.len() as u64);
+            entries.extend(page.into_iter().map(|entry| ((owner.clone(), entry.id.clone()), entry)));
+        }
+        for owner in (0..4).map(scope) {
+            let keys = ScopedBackend::new(Arc::new(self.database.kv()), owner.clone()).unwrap();
+            let page = keys.scan("", None, 10_000).await.unwrap();
+            values.extend(page.into_iter().map(|(key, value)| ((owner.clone(), key), value)));
+        }
+        let begun = Instant::now();
+        while self.vectors.stats().await.unwrap().scopes_to_purge > 0 {
+            assert!(begun.elapsed() < PURGED_WITHIN, "dropped scopes are not purged");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // Says also that every slot belongs to one scope or is free.
+        let report = self.database.check().await.unwrap();
+        assert!(report.is_ok(), "{report:#?}");
+        (entries, values)
+    }
+}
+
+fn ids(numbers: &[u8]) -> Vec<String> {
+    numbers.iter().map(|number| id(*number)).collect()
+}
+
+fn plan(plan: &SearchPlan) -> Seen {
+    Seen::Plan(plan.live, plan.matching, plan.results)
+}
+
+/// Equal counts come in no particular order.
+fn counts(values: Vec<FacetValue>) -> Seen {
+    let counts = values.into_iter().map(|facet| (facet.value.to_string(), facet.count));
+    Seen::Counts(counts.collect())
+}
+
+impl Damage {
+    fn happen(self, database: &Path) {
+        let Ok(files) = fs::read_dir(database.join("spaces/00000001/index")) else {
+            return;
+        };
+        for path in files.map(|file| file.unwrap().path()) {
+            let mut bytes = fs::read(&path).unwrap();
+            let place = |share: u16| bytes.len() * usize::from(share) / 1000;
+            match self {
+                Self::Lost => {
+                    fs::remove_file(&path).unwrap();
+                    continue;
+                }
+                Self::Cut(share) => bytes.truncate(place(share)),
+                Self::Flipped(share) => {
+                    let place = place(share);
+                    bytes[place] ^= 1 << (share % 8);
+                }
+            }
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+}
