@@ -7,7 +7,7 @@ use std::time::Duration;
 use llmspell_core::{Result, StateScope};
 
 use super::batch::Fail;
-use super::writer::{Purge, Writer, slot_runs};
+use super::writer::{Purge, Remains, Writer, slot_runs};
 use crate::ids::{PointId, ScopeId, SpaceId};
 use crate::index_files;
 use crate::record::Record;
@@ -66,7 +66,11 @@ impl Writer {
             scope, space, remains, ..
         } in &mut self.purges
         {
-            if let (Some((_, files)), Some(disk)) = (remains.take(), &self.shared.disk) {
+            let Some(Remains { last, files }) = remains.take() else {
+                continue;
+            };
+            drop(last);
+            if let Some(disk) = &self.shared.disk {
                 for (kind, row) in files {
                     index_files::remove(disk, *space, *scope, kind, &row);
                 }

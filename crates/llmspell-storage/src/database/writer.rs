@@ -48,10 +48,17 @@ pub(super) struct Purge {
     pub(super) space: SpaceId,
     /// The namespace that searches may still hold; none after a restart, and once its slots were given back.
     pub(super) namespace: Option<Arc<Namespace>>,
-    /// Its last state and its index files: letting go of a large graph takes longer than a caller should wait.
-    pub(super) remains: Option<(Arc<State>, Vec<(Kind, IndexRow)>)>,
+    /// What is left to let go of: with a large graph that takes longer than a caller should wait.
+    pub(super) remains: Option<Remains>,
     /// Its slots were given back; its rows are left.
     pub(super) has_no_slots: bool,
+}
+
+/// What a dropped scope leaves in memory and beside the truth.
+pub(super) struct Remains {
+    /// Its last state, which holds its indexes.
+    pub(super) last: Arc<State>,
+    pub(super) files: Vec<(Kind, IndexRow)>,
 }
 
 /// What a batch changes in memory once it is durable.
@@ -185,7 +192,7 @@ impl Writer {
                 scope: namespace.scope_id,
                 space: space.id,
                 namespace: Some(namespace),
-                remains: Some((last, files)),
+                remains: Some(Remains { last, files }),
                 has_no_slots: false,
             });
         }
