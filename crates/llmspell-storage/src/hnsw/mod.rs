@@ -35,8 +35,9 @@ pub const DEFAULT_SPACE: &str = "default";
 /// namespace of its own: nothing is shared between two of them, so no filter can be forgotten.
 ///
 /// Scopes with fewer entries than [`DEFAULT_GRAPH_POINTS_MIN`](crate::DEFAULT_GRAPH_POINTS_MIN) are searched exactly:
-/// [`VectorQuery::exact`] and [`VectorQuery::ef_search`] make no difference to the answer then. Larger ones get a graph
-/// in the background; entries that it does not hold yet are compared one by one.
+/// [`VectorQuery::exact`](crate::VectorQuery::exact) and [`VectorQuery::ef_search`](crate::VectorQuery::ef_search) make no
+/// difference to the answer then. Larger ones get a graph in the background; entries that it does not hold yet are compared
+/// one by one.
 ///
 /// ```
 /// # use llmspell_storage::{HNSWConfig, HNSWVectorStorage, Result, StateScope, VectorEntry, VectorQuery, VectorStorage};
@@ -129,7 +130,7 @@ impl HNSWVectorStorage {
     ///
     /// # Errors
     ///
-    /// [`OutOfRange`](StorageError::OutOfRange) if the storage was made with a bad dimension or configuration.
+    /// [`OutOfRange`](crate::StorageError::OutOfRange) if the storage was made with a bad dimension or configuration.
     pub fn database(&self) -> Result<&Database> {
         self.handle().map(|handle| &handle.database)
     }
