@@ -18,6 +18,7 @@ use super::state::State;
 use crate::codec::{Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Lsn, PointId, ScopeId};
 use crate::op::{read_extents, write_extents};
+use crate::search::PassingCache;
 
 const VERSION: u8 = 1;
 
@@ -63,6 +64,7 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
         .try_fold(0_u32, |sum, extent| sum.checked_add(extent.len))
         .ok_or(Malformed("its extents are too long"))?;
     let state = State {
+        known_filters: PassingCache::default(),
         lsn,
         next_point,
         capacity,

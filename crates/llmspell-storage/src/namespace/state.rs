@@ -10,6 +10,7 @@ use super::index::{Counts, Index};
 use crate::ids::{Extent, Lsn, PointId, Slot};
 use crate::metadata_index::MetadataIndex;
 use crate::op::Op;
+use crate::search::PassingCache;
 
 /// A namespace as of one `Lsn`. Cheap to clone: the large parts are shared until they change.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +33,8 @@ pub(crate) struct State {
     pub(crate) tail: Arc<RoaringBitmap>,
     /// Which points have which metadata, once a filter asked.
     pub(crate) metadata: Option<Arc<MetadataIndex>>,
+    /// Who passes which filters, as far as somebody asked.
+    pub(crate) known_filters: PassingCache,
     /// Bytes of metadata of all living points.
     pub(crate) metadata_bytes: u64,
     /// Mutations that a checkpoint would save a reader from.

@@ -9,6 +9,7 @@
 //! | `indexed.rs` | which are, by the graph and a scan of the tail?          |
 //! | `filtered.rs` | which are, among those that a filter lets through?      |
 //! | `metadata.rs` | which match a filter?                                  |
+//! | `passing.rs` | … and is it known already?                            |
 //! | `plan.rs` | … and by which way are they found?                          |
 //! | `trace.rs` | what was done by a search?                                 |
 //! | `tail.rs` | which vectors are compared by a scan?                       |
@@ -16,6 +17,7 @@
 mod filtered;
 mod indexed;
 mod metadata;
+mod passing;
 mod plan;
 mod tail;
 mod trace;
@@ -38,6 +40,7 @@ use crate::slots::{SlotStore, SlotView, Waiting};
 use crate::truth::{Read, Truth};
 use indexed::{Indexed, Miss};
 pub(crate) use metadata::index_metadata;
+pub(crate) use passing::PassingCache;
 use tail::Tail;
 pub(crate) use trace::Trace;
 
@@ -58,6 +61,8 @@ pub(crate) enum Answer {
 const CHEAP_EF: usize = 512;
 /// Nor are those that compare more bytes one by one: about 100 µs.
 const CHEAP_BYTES: u64 = 1 << 20;
+/// Nor those with a filter that are estimated to take longer.
+const CHEAP_MICROS: f64 = 200.0;
 
 /// The index that a query is answered by; none if everything is compared.
 fn index_for<'s>(query: &VectorQuery, state: &'s State) -> Option<&'s Index> {
@@ -67,10 +72,12 @@ fn index_for<'s>(query: &VectorQuery, state: &'s State) -> Option<&'s Index> {
 
 /// Whether a search costs less than a change of threads or little more, and probably has nothing to read from the disk.
 pub(crate) fn is_cheap(query: &VectorQuery, space: &Space, namespace: &Namespace, is_durable: bool) -> bool {
-    if query.filter.is_some() {
+    let state = namespace.state();
+    if let Some(filter) = &query.filter
+        && !state.knows_quickly(filter)
+    {
         return false;
     }
-    let state = namespace.state();
     if let Some(index) = index_for(query, &state) {
         let ef = query.ef_search.unwrap_or_else(|| space.config.read().ef_search());
         return ef.max(query.k) <= CHEAP_EF
@@ -91,15 +98,7 @@ pub(crate) fn search(
 ) -> Result<Answer> {
     trace.plan.k = query.k;
     if let Some(filter) = &query.filter {
-        if waiting == Waiting::Never {
-            return Ok(Answer::WouldWait);
-        }
-        index_metadata(truth, space, namespace)?;
-        let found = match Snapshot::take(truth, &space.slots, namespace)? {
-            Some(snapshot) => snapshot.search_filtered(space, query, filter, now, trace)?,
-            None => Vec::new(),
-        };
-        return Ok(Answer::Found(found));
+        return filtered::search(truth, (space, namespace), query, filter, (now, waiting), trace);
     }
     let state = namespace.state();
     if let Some(index) = index_for(query, &state) {

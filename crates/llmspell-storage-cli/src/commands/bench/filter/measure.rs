@@ -28,6 +28,8 @@ pub(super) struct FilterReport {
     /// Of the middle repetition, as the next one.
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
+    /// The first call of all with this filter, or the median of those with one of them.
+    pub(super) first_us: f64,
     /// p99 as a multiple of that without a filter, in the same run.
     pub(super) p99_ratio: f64,
     /// Which ways were gone, and how often.
@@ -73,8 +75,13 @@ impl Asked<'_> {
             .map(|query| self.prepared(query, settings))
             .collect();
         let mut answers = Vec::with_capacity(prepared.len());
-        for query in &prepared {
+        let mut firsts = Vec::new();
+        for (number, query) in prepared.iter().enumerate() {
+            let started = Instant::now();
             answers.push(store.search(query).await?);
+            if number < self.case.filters.len() {
+                firsts.push(started.elapsed().as_secs_f64() * 1e6);
+            }
         }
         let (mut qps, mut p50, mut p99): (Vec<f64>, Vec<f64>, Vec<f64>) = Default::default();
         for _ in 0..settings.reps {
@@ -109,6 +116,7 @@ impl Asked<'_> {
             qps: rounded(qps.into_iter().fold(0.0, f64::max)),
             p50_us: rounded(median(p50)),
             p99_us: rounded(p99_us),
+            first_us: rounded(median(firsts)),
             p99_ratio: rounded(p99_us / unfiltered_p99_us.unwrap_or(p99_us)),
             paths: paths(&plans),
             codes: mean(|plan| plan.codes),

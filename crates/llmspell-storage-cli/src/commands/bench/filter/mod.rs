@@ -52,7 +52,7 @@ these shares. What should be found is computed by comparing everything. A result
 
 Phases, each a JSON line: machine, build, metadata (the first filtered search, which builds the index of the metadata),
 filter (without a filter first, then one per filter and share). `found` are the results as a share of what there must
-be. `p99_ratio` is p99 as a multiple of that without a filter. Times are those of the calls, with ids and scores.
+be. `first_us` is the first call with a filter, when nobody knows yet who passes. `p99_ratio` is p99 as a multiple of that without a filter. Times are those of the calls, with ids and scores.
 
 Example:
   llmspell-storage bench filter --base base.npy --queries queries.npy --metric cosine --json";
@@ -364,6 +364,7 @@ async fn measure(
         "p50 µs",
         "p99 µs",
         "p99 ratio",
+        "first µs",
         "codes",
         "distances",
         "way",
@@ -456,6 +457,7 @@ fn line_of(measured: &FilterReport) -> comfy_table::Row {
         number_cell(format!("{:.1}", measured.p50_us)),
         number_cell(format!("{:.1}", measured.p99_us)),
         number_cell(format!("{:.2}", measured.p99_ratio)),
+        number_cell(format!("{:.1}", measured.first_us)),
         number_cell(grouped(measured.codes as u64)),
         number_cell(grouped(measured.distances as u64)),
         text_cell(way),

@@ -54,9 +54,9 @@ pub(super) fn nearest(
         std::thread::scope(|scope| {
             for searches in searches.chunks_mut(share) {
                 scope.spawn(|| {
-                    searches
-                        .iter_mut()
-                        .for_each(|search| search.compare(first, rows, &masks))
+                    for search in searches {
+                        search.compare(first, rows, &masks);
+                    }
                 });
             }
         });
