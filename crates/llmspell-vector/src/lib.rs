@@ -44,8 +44,8 @@ mod top_k;
 
 pub use distance::{ExactDistance, Metric};
 pub use graph::{
-    Among, BuildWatch, Candidate, Graph, GraphConfig, GraphDamage, GraphLayout, GraphStats, IndexBytes, Rows, Scratch,
-    WalkReport,
+    Among, BuildWatch, Candidate, Graph, GraphConfig, GraphDamage, GraphLayout, GraphStats, Grouped, IndexBytes, Rows,
+    Scratch, WalkReport,
 };
 pub use kernels::{Kernels, prefetch_row};
 pub use neighbor::{Neighbor, PointId};

@@ -153,6 +153,15 @@ impl MetadataIndex {
         }
     }
 
+    /// At least as many points as are put together to find those that match. Takes no longer than finding the keys.
+    pub(crate) fn effort_max(&self, filter: &Filter) -> u64 {
+        match filter {
+            Filter::And(conditions) | Filter::Or(conditions) => conditions.iter().map(|one| self.effort_max(one)).sum(),
+            Filter::Not(condition) => self.points.len() + self.effort_max(condition),
+            _ => self.count_max(filter),
+        }
+    }
+
     fn range_count(&self, path: &FieldPath, low: Bound<&Scalar>, high: Bound<&Scalar>) -> u64 {
         let Some(field) = self.field(path) else {
             return if self.is_unknown(path) { self.points.len() } else { 0 };

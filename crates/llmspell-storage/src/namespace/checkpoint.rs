@@ -16,6 +16,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::expiries::Expiries;
+use super::passing::PassingCache;
 use super::state::{MetadataFile, State};
 use crate::codec::{Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Lsn, PointId, ScopeId};
@@ -75,6 +76,7 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
         .try_fold(0_u32, |sum, extent| sum.checked_add(extent.len))
         .ok_or(Malformed("its extents are too long"))?;
     let state = State {
+        known_filters: PassingCache::default(),
         lsn,
         next_point,
         capacity,

@@ -5,6 +5,7 @@
 //! | `state.rs`   | what does a namespace know, and how does an `Op` change it?     |
 //! | `expiries.rs`| which points have expired by now?                               |
 //! | `index.rs`   | what is the index of a namespace, and when does it change?      |
+//! | `passing.rs` | who passes a filter, and is it known already?                   |
 //! | `checkpoint.rs` | how is a state stored, so that the log need not be kept?     |
 //! | `reuse.rs`   | which points may be given out again?                            |
 //! | `verify.rs`  | are the slots of the living points undamaged?                   |
@@ -22,6 +23,7 @@ mod checkpoint;
 mod expiries;
 mod index;
 mod names;
+mod passing;
 mod reuse;
 mod state;
 mod verify;
@@ -37,6 +39,7 @@ pub(crate) use checkpoint::{decode as decode_checkpoint, encode as encode_checkp
 pub(crate) use index::{Index, Need, Step, graph_config, kernel_metric};
 use names::KnownNames;
 pub(crate) use names::{NAMED_POINTS_MAX, Names};
+pub(crate) use passing::Passing;
 pub(crate) use reuse::{Filed, Reuse};
 pub(crate) use state::{MetadataFile, State};
 use verify::Verified;

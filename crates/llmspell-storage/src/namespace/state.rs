@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 
 use super::expiries::Expiries;
 use super::index::{Counts, Index};
+use super::passing::PassingCache;
 use crate::ids::{Extent, Lsn, PointId, Slot};
 use crate::index_files::IndexRow;
 use crate::metadata_index::MetadataIndex;
@@ -35,6 +36,8 @@ pub(crate) struct State {
     pub(crate) metadata: Option<Arc<MetadataIndex>>,
     /// The file of an index of the metadata.
     pub(crate) metadata_file: Option<MetadataFile>,
+    /// Who passes which filters, as far as somebody asked.
+    pub(crate) known_filters: PassingCache,
     /// Bytes of metadata of all living points.
     pub(crate) metadata_bytes: u64,
     /// Mutations that a checkpoint would save a reader from.

@@ -1,58 +1,59 @@
 //! Which entries are nearest among those that a filter lets through, where there is a graph?
 //!
 //! ```text
-//! filter    the points that pass, from the metadata
+//! filter    the points that pass: known from the last time, by the index of the metadata, or by the metadata itself
 //! plan      the way that is the cheapest for so many, in `plan.rs`
 //! search    by it: or by the next, where it falls short
-//! resolve   ids and metadata from the truth
+//! resolve   ids by the index, or ids and metadata from the truth
 //! ```
+//!
+//! Where nothing of this needs the truth, none is read, and the call may not even change its thread.
 
-use llmspell_core::{Result, SearchPath, VectorQuery, VectorResult};
+use std::sync::Arc;
+
+use llmspell_core::{DateFields, Filter, Result, SearchPath, VectorQuery, VectorResult};
 use llmspell_vector::PointId;
-use roaring::RoaringBitmap;
 
 use super::indexed::Miss;
 use super::plan::Case;
 use super::trace::Trace;
-use super::{Condition, Ranking, Snapshot, fall_back, index_for, indexed};
-use crate::namespace::{Index, State};
-use crate::registry::Space;
+use super::{Answer, CHEAP_MICROS, Condition, Ranking, Snapshot, fall_back, index_for, index_metadata, indexed};
+use crate::metadata_index::MetadataIndex;
+use crate::namespace::{Index, Namespace, Passing, State};
+use crate::registry::{Scratch, Space};
 use crate::slots::Waiting;
+use crate::truth::{Read, Truth};
 
 /// Points among which a walk looks for where to begin, at most.
 const SAMPLE_POINTS: u32 = 128;
 
-/// The living points that pass a filter.
-pub(super) struct Chosen {
+/// The living points that pass a filter, and what is known before they are searched.
+pub(super) struct Chosen<'a> {
     pub(super) case: Case,
-    /// Those that the graph holds.
-    pub(super) vertices: RoaringBitmap,
-    /// The others, which are compared one by one.
-    pub(super) tail: RoaringBitmap,
+    pub(super) passing: &'a Passing,
 }
 
-impl Chosen {
-    fn new(candidates: &RoaringBitmap, state: &State, index: &Index, (k, ef, dim): (usize, usize, usize)) -> Self {
-        let tail = candidates & &*state.tail;
-        let vertices = candidates - &tail;
+impl<'a> Chosen<'a> {
+    fn new(passing: &'a Passing, index: &Index, (k, ef, dim): (usize, usize, usize)) -> Self {
         let case = Case {
             vertices: u64::from(index.graph.len()),
-            matching: vertices.len(),
+            matching: passing.vertices.len(),
             k,
             ef,
             dim,
             layout: index.graph.config().layout,
         };
-        Self { case, vertices, tail }
+        Self { case, passing }
     }
 
     /// Some of those that the graph holds, from everywhere.
     pub(super) fn sample(&self) -> Vec<PointId> {
-        let (Some(first), Some(last)) = (self.vertices.min(), self.vertices.max()) else {
+        let vertices = &self.passing.vertices;
+        let (Some(first), Some(last)) = (vertices.min(), vertices.max()) else {
             return Vec::new();
         };
         let step = (last - first) / SAMPLE_POINTS + 1;
-        let mut points = self.vertices.iter();
+        let mut points = vertices.iter();
         let mut sample = Vec::with_capacity(SAMPLE_POINTS as usize);
         let mut from = first;
         loop {
@@ -72,9 +73,164 @@ impl Chosen {
     }
 }
 
+/// The answer to a valid query with this filter at `now`, in milliseconds since 1970.
+pub(super) fn search(
+    truth: &Truth,
+    (space, namespace): (&Space, &Namespace),
+    (query, ranking): (&VectorQuery, Ranking),
+    condition: &Condition,
+    (now, waiting): (i64, Waiting),
+    trace: &mut Trace<'_>,
+) -> Result<Answer> {
+    if waiting == Waiting::Allowed {
+        index_metadata(truth, space, &query.scope, namespace, condition)?;
+    }
+    let state = namespace.state();
+    if let Some(index) = index_for(query, &state)
+        && !state.is_dropped
+        && let Some(passing) = state.passing(condition, now)?
+    {
+        count(&state, &passing, now, trace);
+        let search = Search {
+            space,
+            namespace,
+            state: &state,
+            index,
+            query: (query, ranking),
+            at: (now, waiting),
+        };
+        match search.by_index(truth, &passing, trace) {
+            Ok(found) => return Ok(Answer::Found(found)),
+            Err(Miss::WouldWait) if waiting == Waiting::Never => return Ok(Answer::WouldWait),
+            // The truth has gone on: what follows takes a state that belongs to it.
+            Err(Miss::WouldWait) => {}
+            Err(miss) => fall_back(miss, space, index, query)?,
+        }
+    }
+    if waiting == Waiting::Never && state.index.is_some() {
+        return Ok(Answer::WouldWait);
+    }
+    drop(state);
+    Ok(Answer::Found(match Snapshot::take(truth, &space.slots, namespace)? {
+        Some(snapshot) => snapshot.search_filtered(space, (query, ranking), condition, now, trace)?,
+        None => Vec::new(),
+    }))
+}
+
+/// Says how many there are.
+fn count(state: &State, passing: &Passing, now: i64, trace: &mut Trace<'_>) {
+    trace.plan.live = state.visible_count(now);
+    trace.plan.matching = passing.len();
+    trace.stage("filter");
+}
+
+/// A search of one state by its graph.
+struct Search<'a> {
+    space: &'a Space,
+    namespace: &'a Namespace,
+    state: &'a Arc<State>,
+    index: &'a Index,
+    query: (&'a VectorQuery, Ranking),
+    at: (i64, Waiting),
+}
+
+impl Search<'_> {
+    /// Without the truth, unless ids or metadata are only there: then as of the same mutation, or not at all.
+    fn by_index(&self, truth: &Truth, passing: &Passing, trace: &mut Trace<'_>) -> Result<Vec<VectorResult>, Miss> {
+        let Self {
+            space,
+            namespace,
+            state,
+            index,
+            query: (query, ranking),
+            at: (now, waiting),
+        } = *self;
+        // After the state: it must reach every slot that the state names.
+        let view = space.slots.view();
+        let search = indexed(space, namespace, (state, index, &view), (query, ranking), now, waiting);
+        let chosen = Chosen::new(passing, index, (query.k, search.ef(), space.dim));
+        self.with_scratch(|scratch| {
+            let hits = self.hits(&search, &chosen, scratch, trace)?;
+            let found = if !query.include_metadata && !ranking.needs_times() && search.knows_ids(&hits) {
+                search.resolve(&hits, scratch)
+            } else {
+                let read = truth.read()?;
+                if read.scope_lsn(namespace.scope_id)? != Some(state.lsn) {
+                    return Err(Miss::WouldWait);
+                }
+                search.resolve_by(&read, &hits, scratch)
+            };
+            trace.stage("resolve");
+            found
+        })
+    }
+
+    /// With the truth as of the same mutation.
+    fn by_truth(
+        &self,
+        (read, view): (&Read, &Arc<crate::slots::SlotView>),
+        passing: &Passing,
+        trace: &mut Trace<'_>,
+    ) -> Result<Vec<VectorResult>, Miss> {
+        let Self {
+            space,
+            namespace,
+            state,
+            index,
+            query: (query, ranking),
+            at: (now, waiting),
+        } = *self;
+        let search = indexed(space, namespace, (state, index, view), (query, ranking), now, waiting);
+        let chosen = Chosen::new(passing, index, (query.k, search.ef(), space.dim));
+        self.with_scratch(|scratch| {
+            let hits = self.hits(&search, &chosen, scratch, trace)?;
+            let found = search.resolve_by(read, &hits, scratch);
+            trace.stage("resolve");
+            found
+        })
+    }
+
+    fn hits(
+        &self,
+        search: &super::Indexed<'_>,
+        chosen: &Chosen<'_>,
+        scratch: &mut Scratch,
+        trace: &mut Trace<'_>,
+    ) -> Result<Vec<super::indexed::Hit>, Miss> {
+        let ways = chosen.case.costs();
+        trace.plan.tail = chosen.passing.tail.len();
+        trace.plan.ef = search.ef();
+        trace.plan.estimates.clone_from(&ways);
+        let (query, ranking) = self.query;
+        if ways[0].path == SearchPath::Exact && ranking.needs_times() {
+            // Where everything is compared, the shortlist grows until no other entry can rank higher.
+            return Err(Miss::Exhausted);
+        }
+        if self.at.1 == Waiting::Never && ways[0].micros > CHEAP_MICROS {
+            return Err(Miss::WouldWait);
+        }
+        let was_grouped = chosen.passing.is_grouped();
+        let hits = search.find_among(chosen, &ways, scratch, trace)?;
+        ranking.note(trace, query.k, hits.len());
+        if !was_grouped && chosen.passing.is_grouped() {
+            // It takes more room now.
+            self.state.known_filters.measure_again(self.state.live_count());
+        }
+        trace.stage("search");
+        Ok(hits)
+    }
+
+    fn with_scratch<T>(&self, search: impl FnOnce(&mut Scratch) -> Result<T, Miss>) -> Result<T, Miss> {
+        let mut scratch = self.space.take_scratch();
+        let found = search(&mut scratch);
+        self.space.give_scratch(scratch);
+        found
+    }
+}
+
 impl Snapshot<'_> {
-    /// The answer to a valid query with this filter at `now`, in milliseconds since 1970. May wait for the disk.
-    pub(super) fn search_filtered(
+    /// The answer with everything at hand. May wait for the disk.
+    fn search_filtered(
         &self,
         space: &Space,
         (query, ranking): (&VectorQuery, Ranking),
@@ -83,61 +239,79 @@ impl Snapshot<'_> {
         trace: &mut Trace<'_>,
     ) -> Result<Vec<VectorResult>> {
         let hidden = self.state.hidden(now);
-        let candidates = self.candidates(condition, &hidden)?;
-        trace.plan.live = self.state.visible_count(now);
-        trace.plan.matching = candidates.len();
-        trace.stage("filter");
+        let passing = match self.state.passing(condition, now)? {
+            Some(passing) => passing,
+            None => {
+                let points = self.candidates(condition, &hidden)?;
+                let passing = Arc::new(Passing::new(&points, &self.state.tail));
+                self.state.keep_passing(condition, &passing, now);
+                passing
+            }
+        };
+        count(&self.state, &passing, now, trace);
         if let Some(index) = index_for(query, &self.state) {
-            match self.search_chosen(&candidates, (space, index), (query, ranking), now, trace) {
+            let search = Search {
+                space,
+                namespace: self.namespace,
+                state: &self.state,
+                index,
+                query: (query, ranking),
+                at: (now, Waiting::Allowed),
+            };
+            match search.by_truth((&self.read, &self.view), &passing, trace) {
                 Ok(found) => return Ok(found),
                 Err(miss) => fall_back(miss, space, index, query)?,
             }
         }
-        self.scan((query, ranking), space.metric, &hidden, Some(&candidates), trace)
-    }
-
-    fn search_chosen(
-        &self,
-        candidates: &RoaringBitmap,
-        (space, index): (&Space, &Index),
-        (query, ranking): (&VectorQuery, Ranking),
-        now: i64,
-        trace: &mut Trace<'_>,
-    ) -> Result<Vec<VectorResult>, Miss> {
-        let search = indexed(
-            space,
-            self.namespace,
-            (&self.state, index, &self.view),
-            (query, ranking),
-            now,
-            Waiting::Allowed,
-        );
-        let chosen = Chosen::new(candidates, &self.state, index, (query.k, search.ef(), space.dim));
-        let ways = chosen.case.costs();
-        trace.plan.tail = chosen.tail.len();
-        trace.plan.ef = search.ef();
-        trace.plan.estimates.clone_from(&ways);
-        if ways[0].path == SearchPath::Exact {
-            return Err(Miss::Exhausted);
-        }
-        let mut scratch = space.take_scratch();
-        let found = (|| {
-            let hits = search.find_among(&chosen, &ways, &mut scratch, trace)?;
-            ranking.note(trace, query.k, hits.len());
-            trace.stage("search");
-            let found = search.resolve_by(&self.read, &hits, &mut scratch)?;
-            trace.stage("resolve");
-            Ok(found)
-        })();
-        space.give_scratch(scratch);
-        found
+        self.scan((query, ranking), space.metric, &hidden, Some(&passing.points()), trace)
     }
 }
+
+impl State {
+    /// Who passes a filter at `now`; none if the metadata has to be looked at for that.
+    fn passing(&self, condition: &Condition, now: i64) -> Result<Option<Arc<Passing>>> {
+        let expired = self.expiries.expired(now);
+        if let Some(passing) = self.known_filters.get(condition.key(), &expired) {
+            return Ok(Some(passing));
+        }
+        let Some(metadata) = self.metadata.as_ref().filter(|index| condition.is_read_by(index)) else {
+            return Ok(None);
+        };
+        let Some(found) = metadata
+            .candidates(condition.filter())?
+            .filter(|found| found.unsure.is_empty())
+        else {
+            return Ok(None);
+        };
+        let passing = Arc::new(Passing::new(&(found.points - &self.hidden(now)), &self.tail));
+        self.keep_passing(condition, &passing, now);
+        Ok(Some(passing))
+    }
+
+    /// Keeps it for the next query with the same filter, unless somebody is left out that may be there at another time.
+    fn keep_passing(&self, condition: &Condition, passing: &Arc<Passing>, now: i64) {
+        if self.index.is_some() && self.expiries.expired(now).is_empty() {
+            self.known_filters.put(condition.key(), passing, self.live_count());
+        }
+    }
+
+    /// Whether it takes no longer than some tens of microseconds to find who passes.
+    pub(super) fn knows_quickly(&self, filter: &Filter, dates: &DateFields) -> bool {
+        let is_quick =
+            |metadata: &Arc<MetadataIndex>| metadata.dates() == dates && metadata.effort_max(filter) <= CHEAP_EFFORT;
+        self.known_filters.has((filter, dates)) || self.metadata.as_ref().is_some_and(is_quick)
+    }
+}
+
+/// Points that are put together to find who passes, at most, where that must be quick.
+const CHEAP_EFFORT: u64 = 32_768;
 
 #[cfg(test)]
 mod tests {
     use proptest::collection::btree_set;
     use proptest::prelude::*;
+
+    use roaring::RoaringBitmap;
 
     use super::*;
     use llmspell_vector::GraphLayout;
@@ -149,7 +323,8 @@ mod tests {
             let mut vertices: RoaringBitmap = points.into_iter().collect();
             vertices.insert_range(500..500 + dense);
             let case = Case { vertices: 0, matching: 0, k: 1, ef: 1, dim: 1, layout: GraphLayout::Compact };
-            let chosen = Chosen { case, vertices: vertices.clone(), tail: RoaringBitmap::new() };
+            let passing = Passing::new(&vertices, &RoaringBitmap::new());
+            let chosen = Chosen { case, passing: &passing };
             let sample = chosen.sample();
             prop_assert!(sample.len() <= SAMPLE_POINTS as usize + 1);
             prop_assert!(sample.windows(2).all(|pair| pair[0] < pair[1]));

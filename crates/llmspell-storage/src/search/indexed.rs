@@ -29,6 +29,9 @@ use crate::registry::{Scratch, Space};
 use crate::slots::{SlotView, Waiting, layout};
 use crate::truth::Read;
 
+/// Fewer than one in so many of the points that should pass did: what passes is far from the query.
+const FAR_SHARE: u64 = 4;
+
 /// One search by an index.
 pub(super) struct Indexed<'a> {
     pub(super) space: &'a Space,
@@ -53,6 +56,16 @@ pub(super) enum Miss {
     /// The index is damaged, or not of this namespace.
     Unusable,
     Error(llmspell_core::StorageError),
+}
+
+/// What came of one way among the points that pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Enough,
+    /// Not enough to rely on it.
+    Short,
+    /// Hardly anything near the query passes.
+    Far,
 }
 
 impl From<llmspell_core::StorageError> for Miss {
@@ -133,25 +146,30 @@ impl Indexed<'_> {
     /// one falls short.
     pub(super) fn find_among(
         &self,
-        chosen: &Chosen,
+        chosen: &Chosen<'_>,
         ways: &[PathCost],
         scratch: &mut Scratch,
         trace: &mut Trace<'_>,
     ) -> Result<Vec<Hit>, Miss> {
         let distance = ExactDistance::new(kernel_metric(self.metric), &self.query.vector);
-        let mut hits = self.tail_hits(&distance, &chosen.tail)?;
-        trace.plan.distances += chosen.tail.len();
+        let mut hits = self.tail_hits(&distance, &chosen.passing.tail)?;
+        trace.plan.distances += chosen.passing.tail.len();
         let in_tail = hits.len();
-        let wanted = (self.query.k as u64).min(chosen.vertices.len() + chosen.tail.len());
-        let ways = ways.iter().map(|way| way.path);
-        for path in ways.filter(|path| *path != SearchPath::Exact) {
+        let wanted = (self.query.k as u64).min(chosen.passing.len());
+        let mut is_far = false;
+        for path in ways.iter().map(|way| way.path) {
+            // Where nothing near the query passes, a walk among those that pass ends at the border as well.
+            if is_far && path == SearchPath::GraphInside {
+                continue;
+            }
             trace.go(path);
             hits.truncate(in_tail);
-            let is_enough = self.hits_by(path, chosen, &distance, scratch, &mut hits, trace)?;
-            if is_enough && hits.len() as u64 >= wanted {
+            let outcome = self.hits_by(path, chosen, &distance, scratch, &mut hits, trace)?;
+            if outcome == Outcome::Enough && hits.len() as u64 >= wanted {
                 return Ok(self.best(hits));
             }
-            if path == SearchPath::CodeScan {
+            is_far |= outcome == Outcome::Far;
+            if matches!(path, SearchPath::CodeScan | SearchPath::Exact) {
                 // It looked at all of them.
                 break;
             }
@@ -159,19 +177,20 @@ impl Indexed<'_> {
         Err(Miss::Exhausted)
     }
 
-    /// What one way finds among the points that pass. Says whether that is all that is wanted of it.
+    /// What one way finds among the points that pass.
     fn hits_by(
         &self,
         path: SearchPath,
-        chosen: &Chosen,
+        chosen: &Chosen<'_>,
         distance: &ExactDistance,
         scratch: &mut Scratch,
         hits: &mut Vec<Hit>,
         trace: &mut Trace<'_>,
-    ) -> Result<bool, Miss> {
+    ) -> Result<Outcome, Miss> {
         let Self { index, query, .. } = self;
         let (vector, k, case) = (&query.vector, query.k, &chosen.case);
-        let is_allowed = |point: PointId| chosen.vertices.contains(point.0);
+        let vertices = &chosen.passing.vertices;
+        let is_allowed = |point: PointId| vertices.contains(point.0);
         let mut graph = std::mem::take(&mut scratch.graph);
         let (candidates, report, passed_min) = match path {
             SearchPath::GraphInside => {
@@ -191,11 +210,20 @@ impl Indexed<'_> {
                 let (found, report) = index.graph.shortlist_past(vector, k, ef, &is_allowed, &mut graph);
                 (found, report, case.passed_after())
             }
-            SearchPath::CodeScan | SearchPath::Exact | SearchPath::Graph | _ => {
-                let points = chosen.vertices.iter().map(PointId);
-                let found = index.graph.scan(vector, k, points, &mut graph);
+            SearchPath::Exact => {
+                scratch.graph = graph;
+                return self.compare_all(vertices, distance, scratch, hits, trace);
+            }
+            SearchPath::CodeScan | SearchPath::Graph | _ => {
+                let (found, codes) = if case.is_grouped() {
+                    let grouped = chosen.passing.grouped(&index.graph);
+                    index.graph.scan_grouped(vector, k, &grouped, &mut graph)
+                } else {
+                    let found = index.graph.scan(vector, k, vertices.iter().map(PointId), &mut graph);
+                    (found, case.matching)
+                };
                 let report = WalkReport {
-                    codes: case.matching,
+                    codes,
                     is_complete: true,
                     ..WalkReport::default()
                 };
@@ -214,7 +242,34 @@ impl Indexed<'_> {
         };
         scratch.graph = graph;
         rescored?;
-        Ok(is_enough)
+        Ok(match is_enough {
+            true => Outcome::Enough,
+            false if path == SearchPath::GraphAfter && report.passed * FAR_SHARE < passed_min => Outcome::Far,
+            false => Outcome::Short,
+        })
+    }
+
+    /// The exact distances of all these vertices.
+    fn compare_all(
+        &self,
+        vertices: &RoaringBitmap,
+        distance: &ExactDistance,
+        scratch: &mut Scratch,
+        hits: &mut Vec<Hit>,
+        trace: &mut Trace<'_>,
+    ) -> Result<Outcome, Miss> {
+        let candidate = |point: PointId| {
+            let vertex = self.index.graph.vertex(point)?;
+            Some(Candidate {
+                estimate: 0.0,
+                vertex,
+                point,
+            })
+        };
+        let candidates: Vec<Candidate> = vertices.iter().map(PointId).filter_map(candidate).collect();
+        trace.plan.distances += candidates.len() as u64;
+        self.rescore(&candidates, distance, scratch, hits)?;
+        Ok(Outcome::Enough)
     }
 
     /// Whether all of these can be resolved without the truth.

@@ -43,6 +43,21 @@ impl Condition {
         })
     }
 
+    /// The filter.
+    pub(super) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// What is the same for all conditions that the same entries pass.
+    pub(super) fn key(&self) -> (&Filter, &DateFields) {
+        (&self.filter, &self.dates)
+    }
+
+    /// Whether an index reads the same fields as dates. It may be of when others were declared.
+    pub(super) fn is_read_by(&self, index: &MetadataIndex) -> bool {
+        *index.dates() == self.dates
+    }
+
     /// What decides about an entry.
     pub(crate) fn compiled(&self) -> &CompiledFilter {
         &self.compiled
@@ -286,8 +301,7 @@ impl Snapshot<'_> {
     /// The living points that are not hidden and whose metadata passes the filter.
     pub(super) fn candidates(&self, condition: &Condition, hidden: &RoaringBitmap) -> Result<RoaringBitmap> {
         let found = match &self.state.metadata {
-            // It may be of when other fields held dates.
-            Some(index) if *index.dates() == condition.dates => index.candidates(&condition.filter)?,
+            Some(index) if condition.is_read_by(index) => index.candidates(&condition.filter)?,
             _ => None,
         };
         let Some(found) = found else {

@@ -63,6 +63,8 @@ pub(crate) enum Answer {
 const CHEAP_EF: usize = 512;
 /// Nor are those that compare more bytes one by one: about 100 µs.
 const CHEAP_BYTES: u64 = 1 << 20;
+/// Nor those with a filter that are estimated to take longer.
+const CHEAP_MICROS: f64 = 200.0;
 
 /// The index that a query is answered by; none if everything is compared.
 fn index_for<'s>(query: &VectorQuery, state: &'s State) -> Option<&'s Index> {
@@ -72,11 +74,15 @@ fn index_for<'s>(query: &VectorQuery, state: &'s State) -> Option<&'s Index> {
 
 /// Whether a search costs less than a change of threads or little more, and probably has nothing to read from the disk.
 pub(crate) fn is_cheap(query: &VectorQuery, space: &Space, namespace: &Namespace, is_durable: bool) -> bool {
-    let has_filter = query.filter.is_some() || query.event_time.is_some() || query.ingested.is_some();
-    if has_filter || query.recency.is_some() {
+    if query.recency.is_some() {
         return false;
     }
     let state = namespace.state();
+    if let Some(filter) = query.whole_filter()
+        && !state.knows_quickly(&filter, &space.dates())
+    {
+        return false;
+    }
     if let Some(index) = index_for(query, &state) {
         let ef = query.ef_search.unwrap_or_else(|| space.config.read().ef_search());
         return ef.max(query.k) <= CHEAP_EF
@@ -105,16 +111,15 @@ pub(crate) fn search(
         &longer
     };
     if let Some(filter) = query.whole_filter() {
-        if waiting == Waiting::Never {
-            return Ok(Answer::WouldWait);
-        }
         let condition = Condition::new(&filter, space.dates())?;
-        index_metadata(truth, space, &query.scope, namespace, &condition)?;
-        let found = match Snapshot::take(truth, &space.slots, namespace)? {
-            Some(snapshot) => snapshot.search_filtered(space, (query, ranking), &condition, now, trace)?,
-            None => Vec::new(),
-        };
-        return Ok(Answer::Found(found));
+        return filtered::search(
+            truth,
+            (space, namespace),
+            (query, ranking),
+            &condition,
+            (now, waiting),
+            trace,
+        );
     }
     let state = namespace.state();
     if let Some(index) = index_for(query, &state) {

@@ -28,6 +28,8 @@ pub(crate) struct Costs {
     exact: (f64, f64),
     /// Comparing one code that lies anywhere: for itself, and per component.
     code: (f64, f64),
+    /// Putting a point that passes into its group, which is kept for the next time.
+    group: f64,
     /// What a shortlist of codes costs besides, per candidate: reading and comparing the vector.
     rescore: f64,
     /// A walk over all points, per place of its beam: for itself, and per component.
@@ -43,9 +45,10 @@ pub(crate) struct Costs {
 /// With codes beside the links.
 const COMPACT: Costs = Costs {
     exact: (15.0, 0.5),
-    code: (8.0, 0.08),
+    code: (8.0, 0.065),
+    group: 0.5,
     rescore: 200.0,
-    step: (200.0, 1.0),
+    step: (250.0, 1.2),
     inside: (600.0, 3.25),
     through: 120.0,
     prepare: (1_000.0, 3.0),
@@ -57,6 +60,10 @@ const BLOCKS: Costs = Costs {
     ..COMPACT
 };
 
+/// Codes that a scan of groups compares: at least, and of those that pass the root of so many by the number of vertices.
+const GROUPED_CODES: (f64, f64) = (1_000.0, 10_000.0);
+/// Where fewer pass, a scan of them all takes little longer and misses nobody.
+const GROUPED_MIN: u64 = 8_192;
 /// Who leaves out afterwards what does not pass wants to meet so many times `k` that do.
 const AFTER_PER_K: usize = 2;
 /// And this share of the beam that was asked for.
@@ -157,7 +164,16 @@ impl Case {
     }
 
     fn scan_nanos(&self, costs: &Costs) -> f64 {
-        self.per_dim(costs.code) * self.matching as f64
+        let all = self.matching as f64;
+        let (own, vertices) = GROUPED_CODES;
+        let share = (vertices / self.vertices.max(1) as f64).sqrt();
+        let grouped = self.per_dim(costs.code) * (own + share * all) + costs.group * all;
+        grouped.min(self.per_dim(costs.code) * all)
+    }
+
+    /// Whether a scan is of groups, the nearest first.
+    pub(crate) fn is_grouped(&self) -> bool {
+        self.matching >= GROUPED_MIN
     }
 
     /// Per place of the beam of a walk among the points that pass.
@@ -205,7 +221,7 @@ mod tests {
             (1_000_000, 20, SearchPath::Exact),
             (1_000_000, 1_000, SearchPath::CodeScan),
             (1_000_000, 10_000, SearchPath::CodeScan),
-            (1_000_000, 20_000, SearchPath::GraphInside),
+            (1_000_000, 20_000, SearchPath::CodeScan),
             (1_000_000, 100_000, SearchPath::GraphAfter),
             (1_000_000, 900_000, SearchPath::GraphAfter),
             (10_000, 20, SearchPath::Exact),

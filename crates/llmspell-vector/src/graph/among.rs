@@ -3,6 +3,7 @@
 //! | way                       | looks at                                    | fits where…                |
 //! |---------------------------|---------------------------------------------|----------------------------|
 //! | [`Graph::scan`]           | the codes of all that pass                  | few pass                   |
+//! | [`Graph::scan_grouped`]   | the same, where the query is first          | some pass                  |
 //! | [`Graph::shortlist_among`]| those that pass; it goes through the others | some pass                  |
 //! | [`Graph::shortlist_past`] | all; those that do not pass are left out    | most pass                  |
 //!
@@ -12,6 +13,7 @@ use crate::graph::pool::Visited;
 use crate::graph::walk::{BEGINNINGS_MIN, Blocks, Memory, Nodes};
 use crate::graph::{Candidate, Graph, Scratch};
 use crate::neighbor::PointId;
+use crate::quantize::QueryCode;
 
 /// Records that a scan asks for before it needs them.
 const SCAN_AHEAD: usize = 16;
@@ -140,43 +142,22 @@ impl Graph {
     ) -> &'s [Candidate] {
         let Scratch { memory, found } = scratch;
         self.prepare(query, memory);
-        let codec = &self.base.head.encoder.codec;
-        found.clear();
-        let (mut bound, mut room) = (f32::INFINITY, SCAN_ROOM.max(2 * self.wanted(k)));
-        let mut vertices = self.places().vertices(points);
-        let mut ahead = [0; SCAN_AHEAD];
-        loop {
-            let mut count = 0;
-            for (place, vertex) in ahead.iter_mut().zip(&mut vertices) {
-                self.prefetch_record(vertex);
-                *place = vertex;
-                count += 1;
-            }
-            for vertex in &ahead[..count] {
-                let estimate = codec.distance(&mut memory.query.code, self.record(*vertex));
-                let is_beyond = estimate > bound;
-                if !is_beyond {
-                    found.push(Candidate {
-                        estimate,
-                        vertex: *vertex,
-                        point: PointId(0),
-                    });
-                    if found.len() >= room {
-                        bound = self.drop_farther(found, k);
-                        room = room.max(2 * found.len());
-                    }
-                }
-            }
-            if count < SCAN_AHEAD {
-                break;
-            }
-        }
-        self.drop_farther(found, k);
-        found.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.vertex.cmp(&b.vertex)));
-        for candidate in found.iter_mut() {
-            candidate.point = self.point(candidate.vertex);
-        }
+        let mut scan = self.begin_scan(k, found);
+        scan.compare(&mut memory.query.code, self.places().vertices(points), |_, _| {});
+        scan.end();
         found
+    }
+
+    /// A scan that has compared nothing yet.
+    pub(crate) fn begin_scan<'a>(&'a self, k: usize, found: &'a mut Vec<Candidate>) -> Scan<'a> {
+        found.clear();
+        Scan {
+            graph: self,
+            k,
+            bound: f32::INFINITY,
+            room: SCAN_ROOM.max(2 * self.wanted(k)),
+            found,
+        }
     }
 
     /// Drops those that are farther than as many as a shortlist has, unless their codes cannot tell them from the `k`
@@ -308,6 +289,75 @@ impl Graph {
         self.base.layout.prefetch_list(self.node(vertex));
     }
 }
+
+/// Codes that are compared one after the other.
+pub(crate) struct Scan<'a> {
+    graph: &'a Graph,
+    k: usize,
+    /// What is farther is not among those that may be wanted.
+    bound: f32,
+    /// Candidates that are found before the farthest are dropped.
+    room: usize,
+    found: &'a mut Vec<Candidate>,
+}
+
+impl Scan<'_> {
+    /// Compares the codes of some vertices; `see` is shown each estimate.
+    pub(crate) fn compare(
+        &mut self,
+        query: &mut QueryCode,
+        mut vertices: impl Iterator<Item = u32>,
+        mut see: impl FnMut(f32, u32),
+    ) {
+        let graph = self.graph;
+        let codec = &graph.base.head.encoder.codec;
+        // A ring: as one is compared, another one is asked for.
+        let mut ahead = [0; SCAN_AHEAD];
+        let (mut asked, mut compared) = (0, 0);
+        loop {
+            if asked < compared + SCAN_AHEAD
+                && let Some(vertex) = vertices.next()
+            {
+                graph.prefetch_record(vertex);
+                ahead[asked % SCAN_AHEAD] = vertex;
+                asked += 1;
+                if asked < SCAN_AHEAD {
+                    continue;
+                }
+            }
+            if compared == asked {
+                return;
+            }
+            let vertex = ahead[compared % SCAN_AHEAD];
+            compared += 1;
+            let estimate = codec.distance(query, graph.record(vertex));
+            see(estimate, vertex);
+            let is_beyond = estimate > self.bound;
+            if !is_beyond {
+                self.found.push(Candidate {
+                    estimate,
+                    vertex,
+                    point: PointId(0),
+                });
+                if self.found.len() >= self.room {
+                    self.bound = graph.drop_farther(self.found, self.k);
+                    self.room = self.room.max(2 * self.found.len());
+                }
+            }
+        }
+    }
+
+    /// Leaves what a shortlist has, best first.
+    pub(crate) fn end(self) {
+        self.graph.drop_farther(self.found, self.k);
+        self.found
+            .sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.vertex.cmp(&b.vertex)));
+        for candidate in self.found.iter_mut() {
+            candidate.point = self.graph.point(candidate.vertex);
+        }
+    }
+}
+
 /// What a walk among the points that pass knows of the vertices.
 struct Front<'a> {
     graph: &'a Graph,

@@ -66,7 +66,8 @@ impl Graph {
                 + 4 * appended
                 + changed
                 + self.changes.own_bytes()
-                + self.places.get().map_or(0, |places| places.bytes()),
+                + self.places.get().map_or(0, |places| places.bytes())
+                + self.memberships.get().map_or(0, |centroids| centroids.bytes()),
         }
     }
 

@@ -40,6 +40,11 @@ impl Graph {
         graph.places = places.map_or_else(OnceLock::new, |places| {
             OnceLock::from(Arc::new(places.and(self.len(), points.iter().copied())))
         });
+        if let Some(known) = self.memberships.get() {
+            let count = self.base.head.encoder.codec.centroids.len();
+            let all = known.and(&graph.centroids_from(self.len()), count);
+            graph.memberships = OnceLock::from(Arc::new(all));
+        }
         Some(graph)
     }
 

@@ -9,6 +9,7 @@
 //! | `walk.rs`    | which vertices does a walk meet?                                                 |
 //! | `among.rs`   | which points are near among those that a filter lets through? [`Among`]          |
 //! | `places.rs`  | which vertex is a point?                                                         |
+//! | `groups.rs`  | which points that pass a filter lie together?                                    |
 //! | `pool.rs`    | which does it look at next, and which are the nearest so far?                    |
 //! | `nodes.rs`   | where is what of a vertex?                                                       |
 //! | `prune.rs`   | which of the candidates become neighbors?                                        |
@@ -38,6 +39,7 @@ mod check;
 mod config;
 mod encoder;
 mod extend;
+mod groups;
 mod image;
 mod lists;
 mod nodes;
@@ -56,8 +58,11 @@ use std::sync::{Arc, OnceLock};
 pub use among::{Among, WalkReport};
 pub use config::{BuildWatch, Candidate, GraphConfig, GraphDamage, GraphLayout, GraphStats, IndexBytes, Rows};
 
+pub use groups::Grouped;
+
 use crate::distance::Metric;
 use crate::neighbor::PointId;
+use groups::Memberships;
 use image::{AlignedBytes, Head, Sections};
 use nodes::{Changes, NONE, NodeLayout};
 use places::Places;
@@ -94,6 +99,8 @@ pub struct Graph {
     changes: Arc<Changes>,
     /// Made when a filter first asks.
     places: OnceLock<Arc<Places>>,
+    /// Made when a filter first asks.
+    memberships: OnceLock<Arc<Memberships>>,
 }
 
 /// What a graph was built or opened as.
@@ -165,6 +172,7 @@ impl Graph {
             appended: Arc::default(),
             changes: Arc::default(),
             places: OnceLock::new(),
+            memberships: OnceLock::new(),
         }
     }
 

@@ -139,8 +139,16 @@ impl Codec {
         self.to_centroid(query, centroid) + add + factor * product
     }
 
+    /// Place of the centroid of a record; the last one where a damaged record names none.
+    pub(crate) fn centroid_of(&self, record: &[u8]) -> u8 {
+        let at = self.padded / 2 + 8;
+        let named = u16::from_le_bytes([record[at], record[at + 1]]);
+        usize::from(named).min(self.centroids.len() - 1) as u8
+    }
+
+    /// Squared distance of a query to a centroid; infinite if there is none.
     #[inline]
-    fn to_centroid(&self, query: &mut QueryCode, centroid: usize) -> f32 {
+    pub(crate) fn to_centroid(&self, query: &mut QueryCode, centroid: usize) -> f32 {
         match query.to_centroids.get(centroid) {
             Some(distance) if !distance.is_nan() => *distance,
             Some(_) => {

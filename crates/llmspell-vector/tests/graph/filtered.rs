@@ -68,7 +68,7 @@ fn random_points_that_pass_are_found_at_every_share() {
         let graph = build(&set, Metric::Cosine, layout);
         for percent in [50, 20, 10, 5] {
             let mut noise = Noise(percent);
-            let [mut scanned, mut inside, mut after] = [0; 3].map(|hits| Tally { hits, wanted: 0 });
+            let [mut scanned, mut grouped, mut inside, mut after] = [0; 4].map(|hits| Tally { hits, wanted: 0 });
             for (_, query) in queries.rows() {
                 // About normally distributed: so `next` is below its quantile for this share.
                 let passing: Vec<PointId> = set
@@ -79,6 +79,10 @@ fn random_points_that_pass_are_found_at_every_share() {
                 let mut scratch = Scratch::default();
                 let points = passing.iter().copied();
                 scanned.add(&set, query, &passing, graph.scan(query, K, points, &mut scratch));
+                let groups = graph.grouped(passing.iter().copied());
+                let (found, codes) = graph.scan_grouped(query, K, &groups, &mut scratch);
+                grouped.add(&set, query, &passing, found);
+                assert!(codes <= passing.len() as u64);
                 let (found, _) = among(&graph, query, &passing, 100, u64::MAX);
                 inside.add(&set, query, &passing, &found);
                 let passes: BTreeSet<PointId> = passing.iter().copied().collect();
@@ -88,11 +92,68 @@ fn random_points_that_pass_are_found_at_every_share() {
                 assert!(report.passed as usize >= found.len() && report.lists >= report.passed);
                 after.add(&set, query, &passing, found);
             }
-            let recalls = [scanned, inside, after].map(|tally| tally.recall());
+            let recalls = [scanned, inside, after, grouped].map(|tally| tally.recall());
             assert!(recalls[0] >= 0.99, "{layout:?}, {percent} %: scan {recalls:?}");
             assert!(recalls[1] >= 0.95, "{layout:?}, {percent} %: inside {recalls:?}");
             assert!(recalls[2] >= 0.95, "{layout:?}, {percent} %: after {recalls:?}");
+            assert!(recalls[3] >= 0.98, "{layout:?}, {percent} %: groups {recalls:?}");
         }
+    }
+}
+
+/// The groups near the query come first, and the others are left out: but who is far from the query is found too.
+#[test]
+fn a_scan_of_groups_ends_early_and_finds_what_passes_far_from_the_query() {
+    let mut set = clustered(16_000, 64, 7);
+    // Clusters that do not overlap.
+    for (row, vector) in set.values.chunks_exact_mut(64).enumerate() {
+        let center = Noise(row as u64 % 20 * 7 + 1).vector(64, 1.0);
+        vector.iter_mut().zip(center).for_each(|(x, c)| *x += c);
+    }
+    for layout in LAYOUTS {
+        let graph = build(&set, Metric::Cosine, layout);
+        let groups = graph.grouped(set.points().into_iter());
+        assert_eq!(groups.len(), 16_000);
+        let [mut all, mut far] = [0; 2].map(|hits| Tally { hits, wanted: 0 });
+        let (mut scratch, mut codes) = (Scratch::default(), 0);
+        for number in 0..30 {
+            let query = set.row(PointId(number));
+            let (found, compared) = graph.scan_grouped(query, K, &groups, &mut scratch);
+            codes += compared;
+            all.add(&set, query, &set.points(), found);
+
+            let exact = ExactDistance::new(Metric::Cosine, query);
+            let distances = nearest(&set, &exact, set.points().into_iter(), 16_000);
+            let is_far = |point: &PointId| exact.distance(set.row(*point)) >= distances[8_000];
+            let passing: Vec<PointId> = set.points().into_iter().filter(is_far).collect();
+            let groups = graph.grouped(passing.iter().copied());
+            far.add(
+                &set,
+                query,
+                &passing,
+                graph.scan_grouped(query, K, &groups, &mut scratch).0,
+            );
+        }
+        assert!(codes < 30 * 16_000 / 2, "{layout:?}: {codes} codes of {}", 30 * 16_000);
+        assert!(all.recall() >= 0.98, "{layout:?}: {}", all.recall());
+        assert!(far.recall() >= 0.95, "{layout:?}: far {}", far.recall());
+    }
+}
+
+/// Groups that were made once know the points that join later.
+#[test]
+fn groups_of_a_graph_that_grew_hold_the_newcomers() {
+    let set = clustered(1_500, 32, 5);
+    let points = set.points();
+    let config = config(Metric::Cosine, 32, LAYOUTS[0]);
+    let graph = Graph::build(&config, &points[..1_000], &set, 1, &Watch::patient()).unwrap();
+    assert_eq!(graph.grouped(points.iter().copied()).len(), 1_000);
+    let grown = graph.extended(&points[1_000..], &set, &Watch::patient()).unwrap();
+    let groups = grown.grouped(points.iter().copied());
+    let mut scratch = Scratch::default();
+    for point in [0, 1_000, 1_499].map(PointId) {
+        let (found, _) = grown.scan_grouped(set.row(point), 1, &groups, &mut scratch);
+        assert_eq!(found[0].point, point);
     }
 }
 

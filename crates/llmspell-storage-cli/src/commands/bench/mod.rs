@@ -3,6 +3,7 @@
 //! | file     | question                                                    |
 //! |----------|-------------------------------------------------------------|
 //! | `ann/` | vectors: build, open, recall and latency, inserts, memory    |
+//! | `filter/` | filters: recall and latency at each share that matches |
 //! | `generate/` | vectors to measure with, and their true neighbors |
 //! | `kv.rs`  | keys: reads, durable writes alone and together, batches, scans |
 //! | `tenants/` | scopes: very many small ones, a large one among them, removing one |
@@ -10,6 +11,7 @@
 //! With `--json` each line has its `phase`. The fields are fixed; more may be added.
 
 mod ann;
+mod filter;
 mod generate;
 mod kv;
 mod tenants;
@@ -29,6 +31,8 @@ use crate::output::Output;
 pub(crate) enum BenchCommand {
     /// Vectors: build, open, search (recall, latency), durable inserts, memory
     Ann(ann::AnnArgs),
+    /// Filters: recall and latency at each share of entries that match
+    Filter(filter::FilterArgs),
     /// A seeded set of clustered vectors, with queries and their true neighbors
     Generate(generate::GenerateArgs),
     /// Keys: reads, durable writes alone and together, batches, scans
@@ -40,6 +44,7 @@ pub(crate) enum BenchCommand {
 pub(crate) async fn run(command: BenchCommand, output: &mut Output) -> Result<(), CliError> {
     match command {
         BenchCommand::Ann(args) => ann::run(args, output).await,
+        BenchCommand::Filter(args) => filter::run(args, output).await,
         BenchCommand::Generate(args) => tokio::task::block_in_place(|| generate::run(&args, output)),
         BenchCommand::Kv(args) => kv::run(args, output).await,
         BenchCommand::Tenants(args) => tenants::run(args, output).await,

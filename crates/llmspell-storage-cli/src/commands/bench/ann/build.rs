@@ -24,7 +24,11 @@ use crate::progress::Progress;
 
 /// Runs this program again, with the same arguments, so that it builds the store in `directory` and ends. It says itself
 /// what machine that was, how long it took, and what went wrong.
-pub(super) fn build_elsewhere(directory: &Path, is_named: bool, output: &mut Output) -> Result<(), CliError> {
+pub(in crate::commands::bench) fn build_elsewhere(
+    directory: &Path,
+    is_named: bool,
+    output: &mut Output,
+) -> Result<(), CliError> {
     output.flush()?;
     let failed = |source| CliError::system("cannot start the process that builds", source);
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);

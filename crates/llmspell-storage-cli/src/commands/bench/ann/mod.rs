@@ -26,6 +26,7 @@ use llmspell_storage::{DistanceMetric, HNSWConfig, StateScope, VectorStorage};
 use serde::Serialize;
 use serde_json::json;
 
+pub(super) use self::build::build_elsewhere;
 use self::data::Queries;
 use super::{BenchDirectory, announce, parse_seconds};
 use crate::commands::import::Preset;
@@ -216,7 +217,7 @@ fn config(args: &AnnArgs) -> Result<HNSWConfig, CliError> {
 }
 
 /// A JSON line, at once; or a sentence for people.
-fn report(output: &mut Output, line: &impl Serialize, sentence: String) -> Result<(), CliError> {
+pub(super) fn report(output: &mut Output, line: &impl Serialize, sentence: String) -> Result<(), CliError> {
     output.object(line)?;
     if !sentence.is_empty() {
         output.text(sentence)?;

@@ -20,7 +20,8 @@ use llmspell_storage::limits::DIM_RANGE;
 use serde_json::json;
 
 use self::mixture::{Kind, Mixture, Shape};
-use self::npy_file::{NpyFile, refuse_existing};
+pub(super) use self::npy_file::NpyFile;
+use self::npy_file::refuse_existing;
 pub(super) use self::truth::kernel_metric;
 use crate::errors::CliError;
 use crate::output::{Output, bytes_text, grouped};

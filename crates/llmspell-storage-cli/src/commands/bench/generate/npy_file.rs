@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::errors::CliError;
 
 /// A version 1 `.npy` file that has its name only when it is whole.
-pub(super) struct NpyFile {
+pub(in crate::commands::bench) struct NpyFile {
     path: PathBuf,
     part: PathBuf,
     writer: BufWriter<File>,
@@ -15,7 +15,12 @@ pub(super) struct NpyFile {
 
 impl NpyFile {
     /// `descr` as NumPy writes it, little-endian: `<f4`.
-    pub(super) fn create(path: PathBuf, descr: &str, rows: u64, columns: usize) -> Result<Self, CliError> {
+    pub(in crate::commands::bench) fn create(
+        path: PathBuf,
+        descr: &str,
+        rows: u64,
+        columns: usize,
+    ) -> Result<Self, CliError> {
         let part = path.with_extension("npy.part");
         let file = File::create(&part).map_err(|source| CliError::file("create", &part, source))?;
         let mut npy = Self {
@@ -27,13 +32,13 @@ impl NpyFile {
         Ok(npy)
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+    pub(in crate::commands::bench) fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         self.writer
             .write_all(bytes)
             .map_err(|source| CliError::file("write", &self.part, source))
     }
 
-    pub(super) fn finish(self) -> Result<(), CliError> {
+    pub(in crate::commands::bench) fn finish(self) -> Result<(), CliError> {
         let Self { path, part, writer } = self;
         let written = writer.into_inner().map_err(std::io::IntoInnerError::into_error);
         written
