@@ -14,11 +14,11 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::expiries::Expiries;
+use super::passing::PassingCache;
 use super::state::State;
 use crate::codec::{Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Lsn, PointId, ScopeId};
 use crate::op::{read_extents, write_extents};
-use crate::search::PassingCache;
 
 const VERSION: u8 = 1;
 

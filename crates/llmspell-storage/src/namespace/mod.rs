@@ -5,6 +5,7 @@
 //! | `state.rs`   | what does a namespace know, and how does an `Op` change it?     |
 //! | `expiries.rs`| which points have expired by now?                               |
 //! | `index.rs`   | what is the index of a namespace, and when does it change?      |
+//! | `passing.rs` | who passes a filter, and is it known already?                   |
 //! | `checkpoint.rs` | how is a state stored, so that the log need not be kept?     |
 //! | `reuse.rs`   | which points may be given out again?                            |
 //! | `verify.rs`  | are the slots of the living points undamaged?                   |
@@ -19,6 +20,7 @@
 mod checkpoint;
 mod expiries;
 mod index;
+mod passing;
 mod reuse;
 mod state;
 mod verify;
@@ -30,6 +32,7 @@ use roaring::RoaringBitmap;
 
 pub(crate) use checkpoint::{decode as decode_checkpoint, encode as encode_checkpoint};
 pub(crate) use index::{Index, Need, Step, graph_config, kernel_metric};
+pub(crate) use passing::Passing;
 pub(crate) use reuse::{Filed, Reuse};
 pub(crate) use state::State;
 use verify::Verified;

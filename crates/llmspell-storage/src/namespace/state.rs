@@ -7,10 +7,10 @@ use roaring::RoaringBitmap;
 
 use super::expiries::Expiries;
 use super::index::{Counts, Index};
+use super::passing::PassingCache;
 use crate::ids::{Extent, Lsn, PointId, Slot};
 use crate::metadata_index::MetadataIndex;
 use crate::op::Op;
-use crate::search::PassingCache;
 
 /// A namespace as of one `Lsn`. Cheap to clone: the large parts are shared until they change.
 #[derive(Debug, Clone, Default)]

@@ -15,11 +15,10 @@ use llmspell_core::{Filter, Result, VectorQuery, VectorResult};
 use llmspell_vector::PointId;
 
 use super::indexed::Miss;
-use super::passing::Passing;
 use super::plan::Case;
 use super::trace::Trace;
 use super::{Answer, CHEAP_MICROS, Snapshot, fall_back, index_for, index_metadata, indexed};
-use crate::namespace::{Index, Namespace, State};
+use crate::namespace::{Index, Namespace, Passing, State};
 use crate::registry::{Scratch, Space};
 use crate::slots::Waiting;
 use crate::truth::{Read, Truth};

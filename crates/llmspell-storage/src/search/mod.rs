@@ -9,7 +9,6 @@
 //! | `indexed.rs` | which are, by the graph and a scan of the tail?          |
 //! | `filtered.rs` | which are, among those that a filter lets through?      |
 //! | `metadata.rs` | which match a filter?                                  |
-//! | `passing.rs` | … and is it known already?                            |
 //! | `plan.rs` | … and by which way are they found?                          |
 //! | `trace.rs` | what was done by a search?                                 |
 //! | `tail.rs` | which vectors are compared by a scan?                       |
@@ -17,7 +16,6 @@
 mod filtered;
 mod indexed;
 mod metadata;
-mod passing;
 mod plan;
 mod tail;
 mod trace;
@@ -40,7 +38,6 @@ use crate::slots::{SlotStore, SlotView, Waiting};
 use crate::truth::{Read, Truth};
 use indexed::{Indexed, Miss};
 pub(crate) use metadata::index_metadata;
-pub(crate) use passing::PassingCache;
 use tail::Tail;
 pub(crate) use trace::Trace;
 
