@@ -56,7 +56,7 @@ const COMPACT: Costs = Costs {
 
 /// With the sign codes of the neighbors in between.
 const BLOCKS: Costs = Costs {
-    step: (150.0, 0.4),
+    step: (350.0, 0.4),
     ..COMPACT
 };
 
