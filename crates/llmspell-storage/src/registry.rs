@@ -203,9 +203,10 @@ impl Space {
         (state.with_index(Some(Arc::new(index))), filed)
     }
 
-    /// Adds a namespace that the committer made.
+    /// Adds a namespace that the committer made. If a reader found the new scope in the truth between the commit and its
+    /// publication, that one stays: readers hold it, and must be told of what comes.
     pub(crate) fn add(&self, scope: StateScope, namespace: Arc<Namespace>) {
-        self.loaded.write().insert(scope, namespace);
+        self.loaded.write().entry(scope).or_insert(namespace);
     }
 
     /// Forgets a namespace that was dropped.
