@@ -235,7 +235,8 @@ mod tests {
     }
 
     proptest! {
-        /// One point less that passes never means more of the graph, by whatever layout, dimension and width.
+        /// One point less that passes never means more of the graph, by whatever layout, dimension and width: but for scans of
+        /// groups, which gain with the number of points.
         #[test]
         fn fewer_points_never_lead_from_a_scan_into_the_graph(
             vertices in 1_u64..20_000_000,
@@ -251,7 +252,8 @@ mod tests {
             let matching = (vertices as f64 * share.powi(4)) as u64;
             let more = Case { vertices, matching, k, ef: k + wider, dim, layout };
             let fewer = Case { matching: (matching as f64 * less) as u64, ..more };
-            prop_assert!(rank(path(fewer)) <= rank(path(more)), "{:?} {:?}", fewer.costs(), more.costs());
+            let is_less = rank(path(fewer)) <= rank(path(more));
+            prop_assert!(is_less || more.is_grouped(), "{:?} {:?}", fewer.costs(), more.costs());
             for case in [fewer, more] {
                 prop_assert!(case.costs().iter().all(|cost| cost.micros.is_finite() && cost.micros >= 0.0));
                 prop_assert!(case.matching == 0 || (case.ef_inside() >= case.ef && case.ef_after() >= case.ef));

@@ -7,7 +7,7 @@ use llmspell_storage::{Filter, Metadata};
 use crate::block_on;
 use crate::plain::Model;
 use crate::program::{Call, Step, setting, step};
-use crate::store::{Store, directory};
+use crate::store::{Graphs, Store, directory};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -56,11 +56,15 @@ fn run(cases: usize, steps: usize) {
         failure_persistence: None,
         ..Config::default()
     };
-    let programs = (any::<bool>(), vec(step(0..4), 1..=steps));
-    let result = TestRunner::new(config).run(&programs, |(asks, steps): (bool, Vec<Step>)| {
+    let programs = (any::<bool>(), any::<bool>(), vec(step(0..4), 1..=steps));
+    let result = TestRunner::new(config).run(&programs, |(asks, has_graphs, steps): (bool, bool, Vec<Step>)| {
         block_on(async {
             let dir = directory();
-            let mut store = Store::open(&dir.path().join("db")).await;
+            let graphs = match has_graphs {
+                true => Graphs::FromTheFirstEntries,
+                false => Graphs::None,
+            };
+            let mut store = Store::open(&dir.path().join("db"), graphs).await;
             let mut model = Model::new();
             for (number, step) in steps.iter().enumerate() {
                 prop_assert_eq!(store.run(step).await, model.run(step), "step {}: {:?}", number, step);

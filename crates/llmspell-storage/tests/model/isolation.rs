@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use crate::block_on;
 use crate::program::{Call, Seen, Step, Write, call, event, many, setting};
-use crate::store::{Store, directory};
+use crate::store::{Graphs, Store, directory};
 
 /// In all metadata of B.
 const MARK: &str = "mark-of-b";
@@ -67,7 +67,7 @@ fn mark(step: &mut Step) {
 /// What the calls of A return; those of B run in between if there is a B.
 async fn seen_by_a(a: &[Step], b: &[Foreign]) -> Vec<Seen> {
     let dir = directory();
-    let mut store = Store::open(&dir.path().join("db")).await;
+    let mut store = Store::open(&dir.path().join("db"), Graphs::FromTheFirstEntries).await;
     let mut seen = Vec::new();
     for (number, step) in a.iter().enumerate() {
         seen.push(match b.get(number) {

@@ -246,7 +246,7 @@ impl Model {
     /// In the order of their ids.
     fn matching(&self, owner: &StateScope, filter: &Filter) -> Result<Vec<&VectorEntry>> {
         let filter = filter.compile(&DateFields::none())?;
-        Ok(self.of(owner).filter(|entry| filter.matches(&fields(entry))).collect())
+        Ok(self.of(owner).filter(|entry| filter.matches_entry(entry)).collect())
     }
 
     fn of(&self, owner: &StateScope) -> impl Iterator<Item = &VectorEntry> {

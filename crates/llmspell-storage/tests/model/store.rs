@@ -27,6 +27,14 @@ pub(crate) struct Store {
     database: Database,
     vectors: HNSWVectorStorage,
     time: Arc<AtomicI64>,
+    graphs: Graphs,
+}
+
+/// Which scopes have a graph. The points of one are given out again only when it is built anew; without, at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Graphs {
+    FromTheFirstEntries,
+    None,
 }
 
 /// Where syncing costs nothing, if there is such a place: what survives a loss of power is tested elsewhere.
@@ -40,15 +48,18 @@ pub(crate) fn directory() -> TempDir {
 }
 
 impl Store {
-    pub(crate) async fn open(path: &Path) -> Self {
-        Self::open_at(path, Arc::new(AtomicI64::new(BEGIN))).await
+    pub(crate) async fn open(path: &Path, graphs: Graphs) -> Self {
+        Self::open_at(path, Arc::new(AtomicI64::new(BEGIN)), graphs).await
     }
 
-    async fn open_at(path: &Path, time: Arc<AtomicI64>) -> Self {
+    async fn open_at(path: &Path, time: Arc<AtomicI64>, graphs: Graphs) -> Self {
         let source = Arc::clone(&time);
-        // Graphs and indexes of metadata from the first entries on.
+        let graph_points_min = match graphs {
+            Graphs::FromTheFirstEntries => 3,
+            Graphs::None => u64::MAX,
+        };
         let options = DatabaseOptions::new()
-            .graph_points_min(3)
+            .graph_points_min(graph_points_min)
             .metadata_points_min(2)
             .clock(move || Timestamp::from_millis(source.load(Ordering::SeqCst)));
         let database = options.open(path).await.unwrap();
@@ -59,6 +70,7 @@ impl Store {
             database,
             vectors,
             time,
+            graphs,
         }
     }
 
@@ -246,7 +258,7 @@ impl Store {
         drop(std::mem::replace(&mut self.vectors, parking));
         std::mem::replace(&mut self.database, parked).close().await?;
         meanwhile(&path);
-        *self = Self::open_at(&path, time).await;
+        *self = Self::open_at(&path, time, self.graphs).await;
         Ok(())
     }
 
