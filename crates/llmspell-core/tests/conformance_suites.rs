@@ -13,7 +13,7 @@ fn check_key_value(fault: Option<naive::key_value::Fault>) {
     block_on(key_value::check_all(async || Arc::new(NaiveBackend::new(fault)) as _));
 }
 
-fn check_vectors(fault: Option<naive::vectors::Fault>) {
+fn check_vectors(fault: Option<naive::faults::Fault>) {
     block_on(vectors::check_all(async |dim, metric| {
         Arc::new(NaiveStore::new(dim, metric, fault)) as _
     }));
@@ -39,7 +39,7 @@ fn a_backend_that_breaks_one_promise_is_caught() {
 
 #[test]
 fn a_vector_store_that_breaks_one_promise_is_caught() {
-    for fault in naive::vectors::Fault::ALL {
+    for fault in naive::faults::Fault::ALL {
         let result = catch_unwind(AssertUnwindSafe(|| check_vectors(Some(fault))));
         assert!(result.is_err(), "{fault:?} was not caught");
     }

@@ -2,5 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a poisoned lock is a failed test")]
 
+pub(crate) mod faults;
 pub(crate) mod key_value;
 pub(crate) mod vectors;

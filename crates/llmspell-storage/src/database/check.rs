@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 use super::quotas;
 use super::shared::Shared;
 use crate::ids::ScopeId;
-use crate::index_files::{self, Ids, Kind};
+use crate::index_files::{self, Ids, Kind, Unusable};
 use crate::metadata_index::MetadataIndex;
 use crate::namespace::{Namespace, State};
 use crate::registry::Space;
@@ -85,13 +85,14 @@ fn check_file(
     match opened {
         Ok(opened) => check_vertices(read, scope, state, &opened.graph, &opened.ids, section),
         Err(unusable) => {
-            let name = row.name(scope, Kind::Graph);
-            section
-                .notes
-                .push(format!("index file {name}: {}; it is made anew", unusable.0));
+            section.notes.push(made_anew(&row.name(scope, Kind::Graph), &unusable));
             Ok(())
         }
     }
+}
+
+fn made_anew(name: &str, unusable: &Unusable) -> String {
+    format!("index file {name}: {}; it is made anew", unusable.0)
 }
 
 /// The file of the metadata index of a scope. What is damaged in it is derived and made anew; what it says of points that
@@ -112,8 +113,7 @@ fn check_metadata_file(
         Ok(Some(restored)) => restored,
         Ok(None) => return Ok(()),
         Err(unusable) => {
-            let note = format!("index file {name}: {}; it is made anew", unusable.0);
-            section.notes.push(note);
+            section.notes.push(made_anew(&name, &unusable));
             return Ok(());
         }
     };

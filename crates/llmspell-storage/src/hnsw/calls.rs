@@ -140,19 +140,7 @@ impl VectorStorage for HNSWVectorStorage {
         if ids.is_empty() {
             return Ok(0);
         }
-        let (space, scope, ids, now) = (Arc::clone(&handle.space), scope.clone(), ids.to_vec(), handle.now());
-        handle
-            .database
-            .inner
-            .request(|reply| Request::Delete {
-                space,
-                scope,
-                ids,
-                only: None,
-                now,
-                reply,
-            })
-            .await
+        handle.delete(scope, ids, None, handle.now()).await
     }
 
     async fn delete_scope(&self, scope: &StateScope) -> Result<u64> {
@@ -244,19 +232,7 @@ impl VectorStorage for HNSWVectorStorage {
             .await?;
         let mut count = 0;
         for ids in ids.unwrap_or_default().chunks(DELETE_IDS_MAX) {
-            let (space, scope, ids) = (Arc::clone(&handle.space), scope.clone(), ids.to_vec());
-            count += handle
-                .database
-                .inner
-                .request(|reply| Request::Delete {
-                    space,
-                    scope,
-                    ids,
-                    only: Some(only.clone()),
-                    now,
-                    reply,
-                })
-                .await?;
+            count += handle.delete(scope, ids, Some(only.clone()), now).await?;
         }
         Ok(count)
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use llmspell_core::{Result, StateScope, StorageError, VectorQuery, VectorResult};
+use llmspell_core::{CompiledFilter, Result, StateScope, StorageError, VectorQuery, VectorResult};
 
-use crate::database::{Database, Shared};
+use crate::database::{Database, Request, Shared};
 use crate::index_queue::{Goal, IndexJob};
 use crate::namespace::{Namespace, graph_config};
 use crate::registry::Space;
@@ -92,6 +92,26 @@ impl Handle {
                 snapshot.map(|snapshot| read(&snapshot, &space)).transpose()
             })
             .await
+    }
+
+    /// Removes entries; of those that match, where `only` says so.
+    pub(super) async fn delete(
+        &self,
+        scope: &StateScope,
+        ids: &[String],
+        only: Option<CompiledFilter>,
+        now: i64,
+    ) -> Result<u64> {
+        let (space, scope, ids) = (Arc::clone(&self.space), scope.clone(), ids.to_vec());
+        let request = |reply| Request::Delete {
+            space,
+            scope,
+            ids,
+            only,
+            now,
+            reply,
+        };
+        self.database.inner.request(request).await
     }
 
     /// Brings the indexes of all scopes that are large enough to a goal, and waits for it.

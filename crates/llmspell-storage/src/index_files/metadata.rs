@@ -19,8 +19,8 @@ use std::sync::Arc;
 use llmspell_core::Result as CoreResult;
 use roaring::RoaringBitmap;
 
-use super::layout::{IndexRow, Kind, START, Section, dir};
-use super::open::{Unusable, read_chunks};
+use super::layout::{IndexRow, Kind, START, Section};
+use super::open::{Unusable, open_named, read_chunks};
 use super::write::write_new;
 use crate::codec::{CHECKSUM_BYTES, Malformed, Reader, Writer, seal, unseal};
 use crate::disk::Disk;
@@ -125,16 +125,16 @@ pub(crate) fn read(
     changed: &RoaringBitmap,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Option<Restored>, Unusable> {
-    let file = disk.open(&format!("{}/{}", dir(space), row.name(scope, Kind::Metadata)))?;
-    if file.len()? != row.bytes {
-        return Err(Unusable(format!("it has {} bytes, not {}", file.len()?, row.bytes)));
-    }
-    let mut header = [0; HEADER_BYTES];
-    file.read_at(0, &mut header)?;
-    let (header, checksum) = Header::decode(&header).map_err(|malformed| Unusable(malformed.0.to_string()))?;
-    if checksum != row.header_checksum || (header.scope, header.lsn) != (scope, row.lsn) {
-        return Err(Unusable("it is not the file that was written".to_string()));
-    }
+    let (file, header) = open_named(
+        disk,
+        space,
+        (scope, Kind::Metadata),
+        row,
+        |bytes: &[u8; HEADER_BYTES]| {
+            let (header, checksum) = Header::decode(bytes)?;
+            Ok((header, (header.scope, header.lsn, checksum)))
+        },
+    )?;
     let Section { offset, len } = header.chunks;
     if offset.checked_add(len) != Some(row.bytes) || offset.checked_sub(START).is_none_or(|max| header.index_len > max)
     {
@@ -157,6 +157,7 @@ pub(crate) fn read(
 mod tests {
     use serde_json::json;
 
+    use super::super::layout::dir;
     use super::*;
     use crate::disk::sim::SimDisk;
     use crate::metadata_index::MetadataIndexConfig;

@@ -12,6 +12,7 @@ use roaring::RoaringBitmap;
 
 use super::ids::{FileIds, Ids};
 use super::layout::{CHUNK_BYTES, HEADER_BYTES, Header, IndexRow, Kind, NEW_SUFFIX, START, Section, dir, parse_name};
+use crate::codec::Malformed;
 use crate::disk::{Disk, DiskFile};
 use crate::ids::{Lsn, ScopeId, SpaceId};
 use crate::slots::{Memory, MemoryBytes};
@@ -46,22 +47,38 @@ pub(crate) struct Opened {
     pub(crate) lsn: Lsn,
 }
 
+/// The file that a row names, of its size, and its header, which `decode` reads: with the scope, the Lsn and the checksum that
+/// it states, which must be those of the row.
+pub(super) fn open_named<const BYTES: usize, Header>(
+    disk: &Arc<dyn Disk>,
+    space: SpaceId,
+    (scope, kind): (ScopeId, Kind),
+    row: &IndexRow,
+    decode: impl FnOnce(&[u8; BYTES]) -> Result<(Header, (ScopeId, Lsn, u32)), Malformed>,
+) -> Result<(Arc<dyn DiskFile>, Header), Unusable> {
+    let file = disk.open(&format!("{}/{}", dir(space), row.name(scope, kind)))?;
+    if file.len()? != row.bytes {
+        return Err(Unusable(format!("it has {} bytes, not {}", file.len()?, row.bytes)));
+    }
+    let mut bytes = [0; BYTES];
+    file.read_at(0, &mut bytes)?;
+    let (header, stated) = decode(&bytes).map_err(|malformed| Unusable(malformed.0.to_string()))?;
+    if stated != (scope, row.lsn, row.header_checksum) {
+        return Err(Unusable("it is not the file that was written".to_string()));
+    }
+    Ok((file, header))
+}
+
 /// Opens the file of a scope that the manifest names. Costs what the bitmap of points costs.
 ///
 /// # Errors
 ///
 /// Why it is of no use; whatever it is, the file is derived and can be made again.
 pub(crate) fn open(disk: &Arc<dyn Disk>, space: SpaceId, scope: ScopeId, row: IndexRow) -> Result<Opened, Unusable> {
-    let file = disk.open(&format!("{}/{}", dir(space), row.name(scope, Kind::Graph)))?;
-    if file.len()? != row.bytes {
-        return Err(Unusable(format!("it has {} bytes, not {}", file.len()?, row.bytes)));
-    }
-    let mut header = [0; HEADER_BYTES];
-    file.read_at(0, &mut header)?;
-    let (header, checksum) = Header::decode(&header).map_err(|malformed| Unusable(malformed.0.to_string()))?;
-    if checksum != row.header_checksum || (header.scope, header.lsn) != (scope, row.lsn) {
-        return Err(Unusable("it is not the file that was written".to_string()));
-    }
+    let (file, header) = open_named(disk, space, (scope, Kind::Graph), &row, |bytes: &[u8; HEADER_BYTES]| {
+        let (header, checksum) = Header::decode(bytes)?;
+        Ok((header, (header.scope, header.lsn, checksum)))
+    })?;
     let memory = Arc::new(match file.mappable() {
         Some(mappable) => Memory::map(mappable, usize::try_from(row.bytes)?)?,
         None => {

@@ -14,14 +14,14 @@ use std::sync::Arc;
 use llmspell_core::{DateFields, Filter, Result, SearchPath, VectorQuery, VectorResult};
 use llmspell_vector::PointId;
 
-use super::indexed::Miss;
+use super::indexed::{Hit, Indexed, Miss};
 use super::plan::Case;
 use super::trace::Trace;
 use super::{Answer, CHEAP_MICROS, Condition, Ranking, Snapshot, fall_back, index_for, index_metadata, indexed};
 use crate::metadata_index::MetadataIndex;
 use crate::namespace::{Index, Namespace, Passing, State};
 use crate::registry::{Scratch, Space};
-use crate::slots::Waiting;
+use crate::slots::{SlotView, Waiting};
 use crate::truth::{Read, Truth};
 
 /// Points among which a walk looks for where to begin, at most.
@@ -137,66 +137,69 @@ struct Search<'a> {
 impl Search<'_> {
     /// Without the truth, unless ids or metadata are only there: then as of the same mutation, or not at all.
     fn by_index(&self, truth: &Truth, passing: &Passing, trace: &mut Trace<'_>) -> Result<Vec<VectorResult>, Miss> {
-        let Self {
-            space,
-            namespace,
-            state,
-            index,
-            query: (query, ranking),
-            at: (now, waiting),
-        } = *self;
         // After the state: it must reach every slot that the state names.
-        let view = space.slots.view();
-        let search = indexed(space, namespace, (state, index, &view), (query, ranking), now, waiting);
-        let chosen = Chosen::new(passing, index, (query.k, search.ef(), space.dim));
-        self.with_scratch(|scratch| {
-            let hits = self.hits(&search, &chosen, scratch, trace)?;
-            let found = if !query.include_metadata && !ranking.needs_times() && search.knows_ids(&hits) {
-                search.resolve(&hits, scratch)
-            } else {
-                let read = truth.read()?;
-                if read.scope_lsn(namespace.scope_id)? != Some(state.lsn) {
-                    return Err(Miss::WouldWait);
-                }
-                search.resolve_by(&read, &hits, scratch)
-            };
-            trace.stage("resolve");
-            found
+        let view = self.space.slots.view();
+        self.answer(&view, passing, trace, |search, hits, scratch| {
+            let (query, ranking) = self.query;
+            if !query.include_metadata && !ranking.needs_times() && search.knows_ids(hits) {
+                return search.resolve(hits, scratch);
+            }
+            let read = truth.read()?;
+            if read.scope_lsn(self.namespace.scope_id)? != Some(self.state.lsn) {
+                return Err(Miss::WouldWait);
+            }
+            search.resolve_by(&read, hits, scratch)
         })
     }
 
     /// With the truth as of the same mutation.
     fn by_truth(
         &self,
-        (read, view): (&Read, &Arc<crate::slots::SlotView>),
+        (read, view): (&Read, &Arc<SlotView>),
         passing: &Passing,
         trace: &mut Trace<'_>,
+    ) -> Result<Vec<VectorResult>, Miss> {
+        self.answer(view, passing, trace, |search, hits, scratch| {
+            search.resolve_by(read, hits, scratch)
+        })
+    }
+
+    /// What is nearest among those that pass, with what `resolve` says of it.
+    fn answer(
+        &self,
+        view: &Arc<SlotView>,
+        passing: &Passing,
+        trace: &mut Trace<'_>,
+        resolve: impl FnOnce(&Indexed<'_>, &[Hit], &mut Scratch) -> Result<Vec<VectorResult>, Miss>,
     ) -> Result<Vec<VectorResult>, Miss> {
         let Self {
             space,
             namespace,
             state,
             index,
-            query: (query, ranking),
+            query,
             at: (now, waiting),
         } = *self;
-        let search = indexed(space, namespace, (state, index, view), (query, ranking), now, waiting);
-        let chosen = Chosen::new(passing, index, (query.k, search.ef(), space.dim));
-        self.with_scratch(|scratch| {
-            let hits = self.hits(&search, &chosen, scratch, trace)?;
-            let found = search.resolve_by(read, &hits, scratch);
+        let search = indexed(space, namespace, (state, index, view), query, now, waiting);
+        let chosen = Chosen::new(passing, index, (query.0.k, search.ef(), space.dim));
+        let mut scratch = space.take_scratch();
+        let hits = self.hits(&search, &chosen, &mut scratch, trace);
+        let found = hits.and_then(|hits| {
+            let found = resolve(&search, &hits, &mut scratch);
             trace.stage("resolve");
             found
-        })
+        });
+        space.give_scratch(scratch);
+        found
     }
 
     fn hits(
         &self,
-        search: &super::Indexed<'_>,
+        search: &Indexed<'_>,
         chosen: &Chosen<'_>,
         scratch: &mut Scratch,
         trace: &mut Trace<'_>,
-    ) -> Result<Vec<super::indexed::Hit>, Miss> {
+    ) -> Result<Vec<Hit>, Miss> {
         let ways = chosen.case.costs();
         trace.plan.tail = chosen.passing.tail.len();
         trace.plan.ef = search.ef();
@@ -219,13 +222,6 @@ impl Search<'_> {
         trace.stage("search");
         Ok(hits)
     }
-
-    fn with_scratch<T>(&self, search: impl FnOnce(&mut Scratch) -> Result<T, Miss>) -> Result<T, Miss> {
-        let mut scratch = self.space.take_scratch();
-        let found = search(&mut scratch);
-        self.space.give_scratch(scratch);
-        found
-    }
 }
 
 impl Snapshot<'_> {
@@ -239,7 +235,7 @@ impl Snapshot<'_> {
         trace: &mut Trace<'_>,
     ) -> Result<Vec<VectorResult>> {
         let hidden = self.state.hidden(now);
-        let passing = match self.state.passing(condition, now)? {
+        let passing = match self.state.known_passing(condition, now) {
             Some(passing) => passing,
             None => {
                 let points = self.candidates(condition, &hidden)?;
@@ -268,10 +264,14 @@ impl Snapshot<'_> {
 }
 
 impl State {
+    /// Who passes a filter at `now`, if that was found out before.
+    fn known_passing(&self, condition: &Condition, now: i64) -> Option<Arc<Passing>> {
+        self.known_filters.get(condition.key(), &self.expiries.expired(now))
+    }
+
     /// Who passes a filter at `now`; none if the metadata has to be looked at for that.
     fn passing(&self, condition: &Condition, now: i64) -> Result<Option<Arc<Passing>>> {
-        let expired = self.expiries.expired(now);
-        if let Some(passing) = self.known_filters.get(condition.key(), &expired) {
+        if let Some(passing) = self.known_passing(condition, now) {
             return Ok(Some(passing));
         }
         let Some(metadata) = self.metadata.as_ref().filter(|index| condition.is_read_by(index)) else {

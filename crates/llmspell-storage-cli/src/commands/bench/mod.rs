@@ -2,24 +2,29 @@
 //!
 //! | file     | question                                                    |
 //! |----------|-------------------------------------------------------------|
+//! | `again.rs` | how is a step measured in a process of its own?           |
 //! | `ann/` | vectors: build, open, recall and latency, inserts, memory    |
 //! | `filter/` | filters: recall and latency at each share that matches |
 //! | `generate/` | vectors to measure with, and their true neighbors |
 //! | `kv.rs`  | keys: reads, durable writes alone and together, batches, scans |
+//! | `load.rs` | how long does a load take?                                 |
 //! | `tenants/` | scopes: very many small ones, a large one among them, removing one |
 //!
 //! With `--json` each line has its `phase`. The fields are fixed; more may be added.
 
+mod again;
 mod ann;
 mod filter;
 mod generate;
 mod kv;
+mod load;
 mod tenants;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Subcommand;
+use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::errors::CliError;
@@ -65,6 +70,15 @@ fn announce(output: &mut Output) -> Result<(), CliError> {
         eprintln!("note: this is a debug build; measure with `cargo run --release`");
     }
     Ok(())
+}
+
+/// A JSON line, at once; or a sentence for people.
+fn report(output: &mut Output, line: &impl Serialize, sentence: String) -> Result<(), CliError> {
+    output.object(line)?;
+    if !sentence.is_empty() {
+        output.text(sentence)?;
+    }
+    output.flush()
 }
 
 /// The directory named, or a temporary one that goes away in the end.

@@ -378,10 +378,10 @@ impl Batch<'_> {
             ..Op::default()
         };
         let scope_id = self.apply(space, scope, &op, now)?;
-        let before = record.clone();
-        record.metadata = metadata.to_vec();
+        let times = record.times();
+        let before = std::mem::replace(&mut record.metadata, metadata.to_vec());
         record.updated_at = Timestamp::from_millis(now);
-        self.index_metadata(space, scope, [of_record(point, &before)], [of_record(point, &record)]);
+        self.index_metadata(space, scope, [(point, &*before, times)], [of_record(point, &record)]);
         self.rows
             .put_entry(space.id, scope_id, point, &record)
             .map_err(changing)

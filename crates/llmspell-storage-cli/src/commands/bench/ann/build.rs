@@ -3,16 +3,16 @@
 //! A process that has built something holds memory that its allocator keeps, and that nobody who opens the database
 //! later needs. So another process builds, and this one has only opened.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use llmspell_storage::{HNSWVectorStorage, StateScope, VectorQuery, VectorStorage};
 use serde_json::json;
 
+use super::Bench;
 use super::data::{Queries, next_batch};
 use super::insert::remove_leftovers;
-use super::{Bench, report};
+use crate::commands::bench::load::{Load, load};
+use crate::commands::bench::report;
 use crate::commands::index_view::{index_sentence, ram_bytes};
 use crate::errors::CliError;
 use crate::input::npy::NpyReader;
@@ -21,33 +21,6 @@ use crate::measure::latency::rounded;
 use crate::measure::memory::ProcessMemory;
 use crate::output::{Output, bytes_text, grouped};
 use crate::progress::Progress;
-
-/// Runs this program again, with the same arguments, so that it builds the store in `directory` and ends. It says itself
-/// what machine that was, how long it took, and what went wrong.
-pub(in crate::commands::bench) fn build_elsewhere(
-    directory: &Path,
-    is_named: bool,
-    output: &mut Output,
-) -> Result<(), CliError> {
-    output.flush()?;
-    let failed = |source| CliError::system("cannot start the process that builds", source);
-    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-    command.args(std::env::args_os().skip(1)).arg("--build-only");
-    if !is_named {
-        command.arg("--dir").arg(directory);
-    }
-    let status = command.status().map_err(failed)?;
-    match status.code() {
-        Some(0) => Ok(()),
-        Some(code) => Err(CliError::Reported {
-            exit_code: u8::try_from(code).unwrap_or(1),
-        }),
-        None => {
-            let ended = std::io::Error::other(format!("it ended by {status}"));
-            Err(CliError::system("the process that builds was stopped", ended))
-        }
-    }
-}
 
 impl Bench<'_> {
     async fn open_store(&self) -> Result<HNSWVectorStorage, CliError> {
@@ -58,30 +31,19 @@ impl Bench<'_> {
     /// the time.
     pub(super) async fn build(&self, mut base: NpyReader, output: &mut Output) -> Result<(), CliError> {
         let store = self.open_store().await?;
-        if store.stats().await?.vectors > 0 {
-            return Err(CliError::usage(
-                format!("{} has vectors already", self.directory.display()),
-                "name another --dir, or measure those with --reuse",
-            ));
-        }
         let before = ProcessMemory::now().unwrap_or_default();
         let progress = Progress::new(Some(base.header().rows), "rows", output.is_json());
-        let started = Instant::now();
-        let mut vectors = 0;
-        loop {
-            let batch = next_batch(&mut base, self.args.batch)?;
-            if batch.is_empty() {
-                break;
-            }
-            vectors += store.insert(batch).await?.len();
-            progress.set(vectors as u64);
-        }
-        store.flush().await?;
-        let insert_seconds = started.elapsed().as_secs_f64();
-        progress.say("building the index".into());
-        store.build_index().await?;
-        let seconds = started.elapsed().as_secs_f64();
-        drop(progress);
+        let Load {
+            vectors,
+            insert_seconds,
+            seconds,
+        } = load(
+            &store,
+            self.directory,
+            || next_batch(&mut base, self.args.batch),
+            progress,
+        )
+        .await?;
         let memory = ProcessMemory::now().unwrap_or_default();
         let stats = store.stats_for_scope(&StateScope::Global).await?;
         store.close().await?;
@@ -99,7 +61,7 @@ impl Bench<'_> {
         let sentence = format!(
             "build   {} vectors of {} components in {seconds:.2} s, {} a second: durable after {insert_seconds:.2} s, \
              indexed {:.2} s later",
-            grouped(vectors as u64),
+            grouped(vectors),
             self.dim,
             grouped(per_second as u64),
             seconds - insert_seconds

@@ -9,9 +9,10 @@ use llmspell_vector::ExactDistance;
 use serde_json::json;
 use tokio::runtime::Builder;
 
+use super::Bench;
 use super::data::Queries;
-use super::{Bench, report};
 use crate::commands::bench::generate::kernel_metric;
+use crate::commands::bench::report;
 use crate::errors::CliError;
 use crate::measure::disk::fdatasync_p50_us;
 use crate::measure::latency::{Latencies, rounded};

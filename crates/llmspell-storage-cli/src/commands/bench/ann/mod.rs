@@ -23,12 +23,11 @@ use std::time::Duration;
 use clap::Args;
 use llmspell_storage::limits::{BATCH_ITEMS_MAX, K_MAX};
 use llmspell_storage::{DistanceMetric, HNSWConfig, StateScope, VectorStorage};
-use serde::Serialize;
 use serde_json::json;
 
-pub(super) use self::build::build_elsewhere;
 use self::data::Queries;
-use super::{BenchDirectory, announce, parse_seconds};
+use super::again::build_elsewhere;
+use super::{BenchDirectory, announce, parse_seconds, report};
 use crate::commands::import::Preset;
 use crate::errors::CliError;
 use crate::input::npy::NpyReader;
@@ -160,7 +159,7 @@ pub(crate) async fn run(args: AnnArgs, output: &mut Output) -> Result<(), CliErr
     }
     drop(base);
     if !args.reuse {
-        tokio::task::block_in_place(|| build::build_elsewhere(bench.directory, args.dir.is_some(), output))?;
+        tokio::task::block_in_place(|| build_elsewhere((bench.directory, args.dir.is_some()), output))?;
     }
 
     // Queries and truth are in memory already; the base never is, so what comes on top belongs to the store.
@@ -214,15 +213,6 @@ fn config(args: &AnnArgs) -> Result<HNSWConfig, CliError> {
     }
     config.validate()?;
     Ok(config)
-}
-
-/// A JSON line, at once; or a sentence for people.
-pub(super) fn report(output: &mut Output, line: &impl Serialize, sentence: String) -> Result<(), CliError> {
-    output.object(line)?;
-    if !sentence.is_empty() {
-        output.text(sentence)?;
-    }
-    output.flush()
 }
 
 struct Bench<'a> {

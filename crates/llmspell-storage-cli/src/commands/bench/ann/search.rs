@@ -7,7 +7,8 @@ use llmspell_storage::HNSWVectorStorage;
 use super::at::{AtRecall, TARGETS};
 use super::data::Queries;
 use super::rounds::{SearchReport, SearchSettings, measure};
-use super::{Bench, SWEEP, report};
+use super::{Bench, SWEEP};
+use crate::commands::bench::report;
 use crate::errors::CliError;
 use crate::output::{Output, grouped, number_cell, row, table};
 

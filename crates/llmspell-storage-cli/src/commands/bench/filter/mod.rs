@@ -28,8 +28,9 @@ use self::fields::{Fields, Kind, PIVOTS, SHARES, near_pivot};
 use self::given::Given;
 use self::measure::{Asked, FilterReport, Settings};
 use self::truth::Nearest;
-use super::ann::{build_elsewhere, report};
-use super::{BenchDirectory, announce, parse_seconds};
+use super::again::build_elsewhere;
+use super::load::{Load, load};
+use super::{BenchDirectory, announce, parse_seconds, report};
 use crate::errors::CliError;
 use crate::input::npy::NpyReader;
 use crate::measure::latency::rounded;
@@ -144,7 +145,7 @@ pub(crate) async fn run(args: FilterArgs, output: &mut Output) -> Result<(), Cli
     drop(base);
     let directory = BenchDirectory::new(args.dir.clone())?;
     if !(args.build_only || args.reuse) {
-        tokio::task::block_in_place(|| build_elsewhere(directory.path(), args.dir.is_some(), output))?;
+        tokio::task::block_in_place(|| build_elsewhere((directory.path(), args.dir.is_some()), output))?;
     } else {
         announce(output)?;
         let machine = json!({"phase": "machine", "machine": Machine::detect()});
@@ -271,21 +272,10 @@ async fn build(
     rows: u64,
     output: &mut Output,
 ) -> Result<(), CliError> {
-    if store.stats().await?.vectors > 0 {
-        let message = format!(
-            "{} has vectors already",
-            args.dir.as_deref().unwrap_or(Path::new("--dir")).display()
-        );
-        return Err(CliError::usage(
-            message,
-            "name another --dir, or measure those with --reuse",
-        ));
-    }
     let mut base = NpyReader::open(&args.base)?;
     let progress = Progress::new(Some(rows), "rows", output.is_json());
-    let started = Instant::now();
     let mut metadata_bytes = 0;
-    loop {
+    let next_batch = || {
         let mut batch = Vec::with_capacity(BATCH_ROWS);
         while batch.len() < BATCH_ROWS {
             let row = base.rows_read();
@@ -294,25 +284,21 @@ async fn build(
             metadata_bytes += metadata.to_string().len() as u64;
             batch.push(VectorEntry::new(row.to_string(), vector).with_metadata(metadata));
         }
-        if batch.is_empty() {
-            break;
-        }
-        store.insert(batch).await?;
-        progress.set(base.rows_read());
-    }
-    store.flush().await?;
-    let insert_seconds = started.elapsed().as_secs_f64();
-    progress.say("building the index".into());
-    store.build_index().await?;
-    let seconds = started.elapsed().as_secs_f64();
-    drop(progress);
+        Ok(batch)
+    };
+    let directory = args.dir.as_deref().unwrap_or(Path::new("--dir"));
+    let Load {
+        vectors,
+        insert_seconds,
+        seconds,
+    } = load(store, directory, next_batch, progress).await?;
     let line = json!({
-        "phase": "build", "vectors": rows, "seconds": rounded(seconds), "insert_seconds": rounded(insert_seconds),
+        "phase": "build", "vectors": vectors, "seconds": rounded(seconds), "insert_seconds": rounded(insert_seconds),
         "metadata_bytes": metadata_bytes,
     });
     let sentence = format!(
         "build   {} vectors with {} of metadata in {seconds:.2} s: durable after {insert_seconds:.2} s",
-        grouped(rows),
+        grouped(vectors),
         bytes_text(metadata_bytes)
     );
     report(output, &line, sentence)

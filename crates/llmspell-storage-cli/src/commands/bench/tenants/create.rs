@@ -6,7 +6,8 @@ use llmspell_storage::{HNSWVectorStorage, VectorEntry, VectorStorage};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{Bench, promise, report};
+use super::{Bench, promise};
+use crate::commands::bench::report;
 use crate::errors::CliError;
 use crate::measure::disk::{disk_bytes, write_bytes_per_second};
 use crate::measure::latency::rounded;

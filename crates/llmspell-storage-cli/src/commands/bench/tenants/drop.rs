@@ -7,7 +7,8 @@ use llmspell_storage::{Database, HNSWVectorStorage, VectorStorage};
 use serde_json::json;
 
 use super::data::LARGE;
-use super::{Bench, promise, report};
+use super::{Bench, promise};
+use crate::commands::bench::report;
 use crate::errors::CliError;
 use crate::measure::disk::disk_bytes;
 use crate::measure::latency::rounded;

@@ -6,7 +6,8 @@ use llmspell_storage::{HNSWVectorStorage, VectorEntry, VectorStorage};
 use serde_json::json;
 
 use super::data::LARGE;
-use super::{Bench, promise, report};
+use super::{Bench, promise};
+use crate::commands::bench::report;
 use crate::errors::CliError;
 use crate::measure::latency::{Latencies, rounded};
 use crate::output::{Output, grouped};

@@ -16,16 +16,16 @@ mod drop;
 mod large;
 mod serve;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use clap::{Args, ValueEnum};
 use llmspell_storage::{DEFAULT_SCOPE_CACHE_BYTES, Database, DatabaseOptions, HNSWConfig, HNSWVectorStorage, Memory};
-use serde::Serialize;
 use serde_json::json;
 
 use self::data::Tenants;
-use super::{BenchDirectory, announce};
+use super::again::run_again;
+use super::{BenchDirectory, announce, report};
 use crate::errors::CliError;
 use crate::measure::machine::Machine;
 use crate::output::Output;
@@ -173,44 +173,21 @@ fn all_steps(args: &TenantsArgs, directory: &Path, output: &mut Output) -> Resul
     Ok(())
 }
 
-/// Runs this program again, with the same arguments, for one step. It says itself what it found, and what went wrong.
+/// Measures one step in a process of its own, with the same arguments.
 fn elsewhere(step: &str, cache: u64, directory: &Path, is_named: bool, output: &mut Output) -> Result<(), CliError> {
-    output.flush()?;
-    let failed = |source| CliError::system("cannot start the process that measures", source);
-    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+    let mut arguments = Vec::new();
     // What is said twice counts the last time.
     let mut own = std::env::args_os().skip(1);
     while let Some(argument) = own.next() {
         match argument.to_str() {
             Some("--scope-cache") => drop(own.next()),
             Some(text) if text.starts_with("--scope-cache=") => {}
-            _ => drop(command.arg(argument)),
+            _ => arguments.push(argument),
         }
     }
-    command.args(["--only", step, "--scope-cache", &cache.to_string()]);
-    if !is_named {
-        command.arg("--dir").arg(directory);
-    }
-    let status = command.status().map_err(failed)?;
-    match status.code() {
-        Some(0) => Ok(()),
-        Some(code) => Err(CliError::Reported {
-            exit_code: u8::try_from(code).unwrap_or(1),
-        }),
-        None => {
-            let ended = std::io::Error::other(format!("it ended by {status}"));
-            Err(CliError::system("the process that measures was stopped", ended))
-        }
-    }
-}
-
-/// A JSON line, at once; or a sentence for people.
-fn report(output: &mut Output, line: &impl Serialize, sentence: String) -> Result<(), CliError> {
-    output.object(line)?;
-    if !sentence.is_empty() {
-        output.text(sentence)?;
-    }
-    output.flush()
+    let cache = cache.to_string();
+    arguments.extend(["--only", step, "--scope-cache", &cache].map(OsString::from));
+    run_again(arguments, (directory, is_named), output)
 }
 
 /// That an answer was as it must be.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use llmspell_storage::{HNSWVectorStorage, VectorStorage};
 use serde_json::json;
 
-use super::{Bench, promise, report};
+use super::{Bench, promise};
+use crate::commands::bench::report;
 use crate::errors::CliError;
 use crate::measure::disk::read_bytes;
 use crate::measure::latency::{Latencies, rounded};
