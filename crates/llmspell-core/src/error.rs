@@ -140,6 +140,19 @@ pub enum StorageError {
         reason: &'static str,
     },
 
+    /// A cut point of a model is out of order, or not shorter than a whole vector.
+    #[error("model `{model}`: a cut point is {got}; it must be within {min}..={}", dim - 1)]
+    CutPoint {
+        /// Name of the model, shortened.
+        model: String,
+        /// The cut point.
+        got: usize,
+        /// One more than the cut point before it.
+        min: usize,
+        /// Components of a whole vector.
+        dim: usize,
+    },
+
     /// A value could not be turned into JSON, or JSON into a value.
     #[error("JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -349,6 +362,7 @@ impl StorageError {
             | Self::Filter(_)
             | Self::ReversedTimes { .. }
             | Self::InvalidName { .. }
+            | Self::CutPoint { .. }
             | Self::Json(_)
             | Self::Unsupported { .. } => ErrorKind::Invalid,
             Self::NotFound { .. } => ErrorKind::NotFound,

@@ -65,3 +65,6 @@ pub const M_RANGE: RangeInclusive<usize> = 4..=128;
 
 /// Width of the beam while building, in candidates.
 pub const EF_CONSTRUCTION_RANGE: RangeInclusive<usize> = 8..=4096;
+
+/// Most lengths at which the vectors of one model may be cut.
+pub const CUT_POINTS_MAX: usize = 64;
