@@ -153,6 +153,57 @@ pub enum StorageError {
         dim: usize,
     },
 
+    /// A vector is not one of its model, neither whole nor cut.
+    #[error(
+        "vector `{id}`: model `{model}` makes vectors of {dim} components{}; got {got}",
+        or_cut_at(cut_points)
+    )]
+    ModelDimension {
+        /// Id of the entry, or `query`.
+        id: String,
+        /// Name of the model, shortened.
+        model: String,
+        /// Components of a whole vector.
+        dim: usize,
+        /// Lengths at which it may be cut.
+        cut_points: Vec<usize>,
+        /// Number of components given.
+        got: usize,
+    },
+
+    /// The model was not trained so that its vectors can be cut at this length: neighbors would be lost. Measure how many,
+    /// and force it if they are few enough.
+    #[error(
+        "vectors of model `{model}` are not made to be cut at {got}{}",
+        may_be_cut_at(cut_points)
+    )]
+    NotMatryoshka {
+        /// Name of the model, shortened.
+        model: String,
+        /// The length asked for.
+        got: usize,
+        /// Lengths at which they may be cut.
+        cut_points: Vec<usize>,
+    },
+
+    /// No space holds vectors of this length, and none may be made.
+    #[error("no space holds vectors of {dim} components; there are: {}", listed(known))]
+    UnknownDimension {
+        /// Number of components given.
+        dim: usize,
+        /// The spaces there are, each with its dimension.
+        known: Vec<String>,
+    },
+
+    /// Vectors of this length belong to several models: name one.
+    #[error("vectors of {dim} components belong to several models; name one: {}", listed(models))]
+    AmbiguousDimension {
+        /// Number of components given.
+        dim: usize,
+        /// The models.
+        models: Vec<String>,
+    },
+
     /// A value could not be turned into JSON, or JSON into a value.
     #[error("JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -167,11 +218,29 @@ pub enum StorageError {
     },
 
     // ---- NotFound ----
+    /// The store does not know the model.
+    #[error("no space for the model `{model}`; there are: {}", listed(known))]
+    UnknownModel {
+        /// The name asked for, shortened.
+        model: String,
+        /// The spaces there are, each with its dimension.
+        known: Vec<String>,
+    },
+
     /// There is no such entry in this scope.
     #[error("no entry `{id}` in this scope")]
     NotFound {
         /// The id asked for.
         id: String,
+    },
+
+    /// There is no space of this name.
+    #[error("no space `{name}`; there are: {}", listed(known))]
+    UnknownSpace {
+        /// The name asked for, shortened.
+        name: String,
+        /// The spaces there are, each with its dimension.
+        known: Vec<String>,
     },
 
     // ---- Conflict: the state is not what the call supposes ----
@@ -278,6 +347,14 @@ pub enum StorageError {
         source: serde_json::Error,
     },
 
+    /// A function of the application that makes vectors failed, or made other than was asked. Nothing of that page was
+    /// stored; what was before stays.
+    #[error("vectors could not be made")]
+    Embedding {
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
     // ---- Io ----
     /// The disk is full, or fuller than the reserve allows. Nothing was stored; reads go on.
     #[error("no space left at {}: {available_bytes} bytes free, {needed_bytes} needed", path.display())]
@@ -363,9 +440,13 @@ impl StorageError {
             | Self::ReversedTimes { .. }
             | Self::InvalidName { .. }
             | Self::CutPoint { .. }
+            | Self::ModelDimension { .. }
+            | Self::NotMatryoshka { .. }
+            | Self::UnknownDimension { .. }
+            | Self::AmbiguousDimension { .. }
             | Self::Json(_)
             | Self::Unsupported { .. } => ErrorKind::Invalid,
-            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::UnknownModel { .. } | Self::UnknownSpace { .. } => ErrorKind::NotFound,
             Self::IdExists { .. } | Self::QuotaExceeded { .. } | Self::SpaceMismatch { .. } | Self::NotEmpty { .. } => {
                 ErrorKind::Conflict
             }
@@ -373,10 +454,40 @@ impl StorageError {
             Self::Corrupted { .. }
             | Self::UnsupportedVersion { .. }
             | Self::ForeignDirectory { .. }
-            | Self::Undecodable { .. } => ErrorKind::Data,
+            | Self::Undecodable { .. }
+            | Self::Embedding { .. } => ErrorKind::Data,
             Self::NoSpace { .. } | Self::ReadOnly { .. } | Self::Io { .. } => ErrorKind::Io,
             Self::Poisoned { .. } | Self::Closed => ErrorKind::Closed,
         }
+    }
+}
+
+fn numbers(values: &[usize]) -> String {
+    let texts: Vec<String> = values.iter().map(usize::to_string).collect();
+    texts.join(", ")
+}
+
+fn or_cut_at(cut_points: &[usize]) -> String {
+    match cut_points {
+        [] => String::new(),
+        cuts => format!(", cut at {}", numbers(cuts)),
+    }
+}
+
+fn may_be_cut_at(cut_points: &[usize]) -> String {
+    match cut_points {
+        [] => String::new(),
+        cuts => format!(", but at {}", numbers(cuts)),
+    }
+}
+
+/// At most sixteen names, for an error text.
+fn listed(names: &[String]) -> String {
+    const NAMES_MAX: usize = 16;
+    match names {
+        [] => "none".to_string(),
+        [names @ .., _] if names.len() >= NAMES_MAX => format!("{}, …", names[..NAMES_MAX].join(", ")),
+        names => names.join(", "),
     }
 }
 

@@ -7,7 +7,7 @@
 //! |-------------------|----------------------------------------------------------------------|
 //! | `key_value/`      | what does a key-value backend do? [`StorageBackend`], [`ScopedBackend`] |
 //! | `vector/`         | what does a vector store do? [`VectorStorage`], [`ScopedVectors`]     |
-//! | `model/`          | which model made a vector, how may it be cut? [`EmbeddingModel`]      |
+//! | `model/`          | which model made a vector, and how may it be cut? [`EmbeddingModel`] |
 //! | `filter/`         | which entries may be found? [`Filter`]                                |
 //! | `quota.rs`        | how much may a scope hold? [`Quota`]                                  |
 //! | `error.rs`        | what can go wrong, and what should the caller do? [`StorageError`]    |
@@ -37,7 +37,7 @@ pub use key_value::{
     WriteSummary,
 };
 pub use llmspell_state_traits::{SCOPE_ID_BYTES_MAX, ScopeError, ScopeKind, StateScope};
-pub use model::EmbeddingModel;
+pub use model::{EmbeddingModel, ModelRef, cut};
 pub use quota::{Quota, QuotaStatus, QuotaUsage};
 pub use timestamp::Timestamp;
 pub use vector::validate as validate_vectors;

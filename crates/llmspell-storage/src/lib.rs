@@ -78,6 +78,7 @@ mod committer;
 mod database;
 mod disk;
 mod error;
+mod gate;
 mod hnsw;
 mod ids;
 mod index_files;
@@ -92,6 +93,7 @@ mod pool;
 mod record;
 mod registry;
 mod report;
+mod router;
 mod search;
 mod slots;
 mod truth;
@@ -104,7 +106,7 @@ pub use backends::{MemoryBackend, RedbBackend};
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use backends::{SledBackend, SledOptions, SledReport};
-pub use database::{Database, DatabaseStats, SpaceInfo};
+pub use database::{Database, DatabaseStats, SpaceInfo, SpaceRole};
 pub use export::{export, export_with};
 pub use hnsw::{DEFAULT_SPACE, HNSWVectorStorage};
 pub use llmspell_core::*;
@@ -117,6 +119,7 @@ pub use options::{
     DEFAULT_SCOPE_CACHE_BYTES, DEFAULT_VERIFY_BYTES_MAX, DatabaseOptions,
 };
 pub use report::{CheckReport, CheckSection};
+pub use router::{DimensionRouter, MigrationProgress, MigrationReport, ModelSpace, RouterConfig, SpaceUsage};
 
 #[cfg(all(doctest, feature = "sled"))]
 #[doc = include_str!("../../../README.md")]

@@ -5,15 +5,16 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use llmspell_core::{DateFields, DistanceMetric, HNSWConfig, Result, StateScope};
+use llmspell_core::{DateFields, DistanceMetric, EmbeddingModel, HNSWConfig, Result, StateScope};
 use llmspell_vector::Scratch as GraphScratch;
 
 use crate::disk::Disk;
 use crate::error::corrupted;
+use crate::gate::Gate;
 use crate::ids::{ScopeId, SpaceId};
 use crate::index_files::{self, IndexRow, Unusable};
 use crate::index_queue::{Due, IndexQueue};
@@ -21,7 +22,7 @@ use crate::memory_budget::MemoryBudget;
 use crate::metadata_index::Restored;
 use crate::namespace::{Filed, Index, MetadataFile, Namespace, Need, State, graph_config};
 use crate::slots::SlotStore;
-use crate::truth::Truth;
+use crate::truth::{Role, SpaceRecord, Truth};
 
 /// The metadata index of a scope is written to a file anew when one in so many entries has changed since: reading these
 /// again takes a filter after a restart a quarter of what it takes without a file.
@@ -60,6 +61,12 @@ pub(crate) struct Space {
     pub(crate) dim: usize,
     pub(crate) metric: DistanceMetric,
     pub(crate) config: RwLock<HNSWConfig>,
+    /// Whose vectors these are, as far as known.
+    model: RwLock<Option<Arc<EmbeddingModel>>>,
+    /// Another space has taken its place.
+    is_retired: AtomicBool,
+    /// Closed for writes of applications while the last entries are copied elsewhere.
+    pub(crate) gate: Gate,
     pub(crate) slots: SlotStore,
     loaded: RwLock<HashMap<StateScope, Arc<Namespace>>>,
     /// Grows with each removal, also to make room: what was read before one must not be added after it.
@@ -82,7 +89,7 @@ impl Space {
     /// A space without loaded namespaces.
     pub(crate) fn new(
         id: SpaceId,
-        (name, dim, config): (String, usize, HNSWConfig),
+        record: SpaceRecord,
         slots: SlotStore,
         disk: Option<Arc<dyn Disk>>,
         (queue, budget): (Arc<IndexQueue>, Arc<MemoryBudget>),
@@ -90,10 +97,13 @@ impl Space {
     ) -> Self {
         Self {
             id,
-            name,
-            dim,
-            metric: config.metric(),
-            config: RwLock::new(config),
+            name: record.name,
+            dim: record.dim,
+            metric: record.config.metric(),
+            config: RwLock::new(record.config),
+            model: RwLock::new(record.model.map(Arc::new)),
+            gate: Gate::default(),
+            is_retired: AtomicBool::new(record.role == Role::Retired),
             slots,
             loaded: RwLock::default(),
             removals: AtomicU64::new(0),
@@ -104,6 +114,23 @@ impl Space {
             disk,
             scratch: Mutex::default(),
         }
+    }
+
+    /// What the space is from now on.
+    pub(crate) fn set_record(&self, record: &SpaceRecord) {
+        *self.config.write() = record.config.clone();
+        *self.model.write() = record.model.clone().map(Arc::new);
+        self.is_retired.store(record.role == Role::Retired, Ordering::SeqCst);
+    }
+
+    /// Whose vectors these are, as far as known.
+    pub(crate) fn model(&self) -> Option<Arc<EmbeddingModel>> {
+        self.model.read().clone()
+    }
+
+    /// Whether another space has taken its place: what was asked of this one is to be asked of that.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::SeqCst)
     }
 
     /// How soon the indexer should look at a namespace.

@@ -7,8 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const LAYERS: [&str; 25] = [
+const LAYERS: [&str; 27] = [
     "error",
+    "gate",
     "ids",
     "options",
     "report",
@@ -31,6 +32,7 @@ const LAYERS: [&str; 25] = [
     "value_cache",
     "database",
     "hnsw",
+    "router",
     "backends",
     "export",
 ];
@@ -67,6 +69,7 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 5] = [
         &[
             "database/clock.rs",
             "hnsw/",
+            "router/",
             "committer.rs",
             "index_queue.rs",
             "database/indexing/mod.rs",

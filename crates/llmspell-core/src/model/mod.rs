@@ -3,8 +3,12 @@
 //! | file         | question                                       |
 //! |--------------|------------------------------------------------|
 //! | `mod.rs`     | what is an embedding model to a store?         |
+//! | `cut.rs`     | what is left of a vector that is cut?          |
+//! | `named.rs`   | how does an entry name its model?              |
 //! | `presets.rs` | what is known of the models that people use?   |
 
+mod cut;
+mod named;
 mod presets;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +17,9 @@ use crate::error::{Result, StorageError, shortened};
 use crate::limits::{CUT_POINTS_MAX, SPACE_NAME_BYTES_MAX};
 use crate::validate_vectors as validate;
 use crate::vector::DistanceMetric;
+
+pub use cut::cut;
+pub use named::ModelRef;
 
 /// A model whose vectors are compared with each other, and with those of no other model.
 ///
@@ -80,6 +87,49 @@ impl EmbeddingModel {
     #[must_use]
     pub fn accepts(&self, dim: usize) -> bool {
         dim == self.dim || self.cut_points().contains(&dim)
+    }
+
+    /// That a vector of so many components is one of this model, whole or cut; `id` is for the error text.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelDimension`](StorageError::ModelDimension).
+    pub fn check_dim(&self, id: &str, got: usize) -> Result<()> {
+        if self.accepts(got) {
+            return Ok(());
+        }
+        Err(StorageError::ModelDimension {
+            id: shortened(id),
+            model: shortened(&self.name),
+            dim: self.dim,
+            cut_points: self.cut_points().to_vec(),
+            got,
+        })
+    }
+
+    /// That its vectors may be cut at a length. `is_forced`: also where its maker does not say so.
+    ///
+    /// # Errors
+    ///
+    /// [`NotMatryoshka`](StorageError::NotMatryoshka), [`CutPoint`](StorageError::CutPoint) for a length that no cut of
+    /// its vectors has.
+    pub fn check_cut(&self, dim: usize, is_forced: bool) -> Result<()> {
+        if dim == 0 || dim > self.dim {
+            return Err(StorageError::CutPoint {
+                model: shortened(&self.name),
+                got: dim,
+                min: 1,
+                dim: self.dim + 1,
+            });
+        }
+        if is_forced || self.accepts(dim) {
+            return Ok(());
+        }
+        Err(StorageError::NotMatryoshka {
+            model: shortened(&self.name),
+            got: dim,
+            cut_points: self.cut_points().to_vec(),
+        })
     }
 
     /// Checks name, dimension and cut points.

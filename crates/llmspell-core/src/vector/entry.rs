@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::filter::EntryTimes;
+use crate::model::ModelRef;
 use crate::timestamp::Timestamp;
 
 /// Fields of an entry: a JSON object.
@@ -36,6 +37,10 @@ pub struct VectorEntry {
     /// Whose entry it is; [`StateScope::Global`] unless said otherwise.
     #[serde(default)]
     pub scope: StateScope,
+    /// The model that made the vector. Stores of several models route by it; a store of one vector space refuses another
+    /// than its own. Entries that are read name the model of their space, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelRef>,
     /// When it was first stored. The store fills it in if it is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
@@ -61,6 +66,7 @@ impl VectorEntry {
             embedding,
             metadata: Value::Object(Map::new()),
             scope: StateScope::Global,
+            model: None,
             created_at: None,
             updated_at: None,
             event_time: None,
@@ -73,6 +79,14 @@ impl VectorEntry {
     #[must_use]
     pub fn with_scope(mut self, scope: StateScope) -> Self {
         self.scope = scope;
+        self
+    }
+
+    /// The model that made the vector: its name, or an [`EmbeddingModel`](crate::EmbeddingModel), which a store of
+    /// several models then knows.
+    #[must_use]
+    pub fn with_model(mut self, model: impl Into<ModelRef>) -> Self {
+        self.model = Some(model.into());
         self
     }
 

@@ -82,6 +82,9 @@ impl SearchStage {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SearchPlan {
+    /// The space that was searched, if the store has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space: Option<String>,
     /// Entries of the scope that could be seen.
     pub live: u64,
     /// Of them, those that match the filter; all without one.
@@ -126,6 +129,9 @@ impl SearchPlan {
 impl fmt::Display for SearchPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let share = 100.0 * self.matching as f64 / self.live.max(1) as f64;
+        if let Some(space) = &self.space {
+            writeln!(f, "space      {space}")?;
+        }
         writeln!(f, "entries    {} live", self.live)?;
         writeln!(
             f,
@@ -183,6 +189,7 @@ mod tests {
 
     fn plan() -> SearchPlan {
         SearchPlan {
+            space: None,
             live: 50_000,
             matching: 2_500,
             tail: 7,

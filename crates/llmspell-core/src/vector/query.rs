@@ -38,6 +38,9 @@ pub struct VectorQuery {
     /// Several scopes to search instead, and `scope` is not looked at; see [`with_scopes`](Self::with_scopes).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<StateScope>>,
+    /// Name of the model that made the vector; see [`with_model`](Self::with_model).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Lowest score of a result, none by default; see [`DistanceMetric`](super::DistanceMetric) for its range.
     #[serde(default)]
     pub threshold: Option<f32>,
@@ -77,6 +80,7 @@ impl VectorQuery {
             k,
             scope: StateScope::Global,
             scopes: None,
+            model: None,
             threshold: None,
             filter: None,
             event_time: None,
@@ -126,6 +130,14 @@ impl VectorQuery {
         };
         let mut seen = HashSet::with_capacity(scopes.len());
         scopes.iter().filter(|scope| seen.insert(*scope)).collect()
+    }
+
+    /// The model that made the vector, in a store of several models: its entries are searched. A store of one vector space
+    /// refuses another than its own.
+    #[must_use]
+    pub fn with_model(mut self, name: impl Into<String>) -> Self {
+        self.model = Some(name.into());
+        self
     }
 
     /// Lowest score of a result.
@@ -268,6 +280,9 @@ pub struct VectorResult {
     /// Its scope, if the query named several by [`with_scopes`](VectorQuery::with_scopes); else it is that of the query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<StateScope>,
+    /// The space that holds it, if the store has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space: Option<String>,
     /// Larger is better; see [`DistanceMetric`](super::DistanceMetric) for the range.
     pub score: f32,
     /// Smaller is nearer; see [`DistanceMetric`](super::DistanceMetric) for the range.
@@ -290,6 +305,7 @@ impl VectorResult {
         Self {
             id,
             scope: None,
+            space: None,
             score,
             distance,
             recency_score: None,

@@ -195,10 +195,17 @@ pub fn entry(entry: &VectorEntry, dim: usize, metric: DistanceMetric) -> Result<
 ///
 /// The first thing wrong.
 pub fn batch(entries: &[VectorEntry], dim: usize, metric: DistanceMetric) -> Result<()> {
+    batch_by(entries, |entry| self::entry(entry, dim, metric))
+}
+
+/// Checks a batch whose entries are checked by `check_entry`: how many there are, and that no id stands twice in one scope.
+///
+/// # Errors
+///
+/// The first thing wrong.
+pub fn batch_by(entries: &[VectorEntry], mut check_entry: impl FnMut(&VectorEntry) -> Result<()>) -> Result<()> {
     at_most("batch", "write", entries.len(), BATCH_ITEMS_MAX, "items")?;
-    for entry in entries {
-        self::entry(entry, dim, metric)?;
-    }
+    entries.iter().try_for_each(&mut check_entry)?;
     let mut seen = HashMap::with_capacity(entries.len());
     for (second, entry) in entries.iter().enumerate().filter(|(_, entry)| !entry.id.is_empty()) {
         if let Some(first) = seen.insert((&entry.scope, entry.id.as_str()), second) {

@@ -11,6 +11,7 @@
 //! | `batch/`     | what do requests change?                            |
 //! | `indexing/`  | what does an index need, and how does it get it?    |
 //! | `purge.rs`   | how is space given back?                            |
+//! | `routing.rs` | which spaces know of each other?                    |
 //! | `quotas.rs`  | how much may a scope hold, and how much does it?    |
 //! | `check.rs`   | is everything as it should be?                      |
 
@@ -22,6 +23,7 @@ mod open;
 mod purge;
 mod quotas;
 mod request;
+mod routing;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -30,26 +32,33 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use llmspell_core::{DistanceMetric, HNSWConfig, Result, StorageError};
+use llmspell_core::{DistanceMetric, EmbeddingModel, HNSWConfig, Result, StorageError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub(crate) use batch::KV_SCOPE;
 pub(crate) use quotas::status as quota_status;
-pub(crate) use request::{PreparedEntry, Reply, Request};
+pub(crate) use request::{Copied, Opening, Part, PreparedEntry, Reply, Request, Spaces};
 pub(crate) use shared::Shared;
 
 use crate::committer::Committer;
+use crate::ids::SpaceId;
 use crate::index_files;
 use crate::indexer::Indexer;
 use crate::options::DatabaseOptions;
 use crate::pool::Pool;
 use crate::registry::Space;
 use crate::report::CheckReport;
-use crate::truth::{self, FIRST_SPACE, SpaceRecord, Truth};
+use crate::truth::{self, FIRST_SPACE, Role, SpaceRecord, Truth};
 use indexing::Indexing;
 use writer::Writer;
+
+/// Writes wait no longer for a space that is about to be replaced.
+const GATE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+const IN_MEMORY: &str = "a database in memory needs nothing but memory";
 
 /// A directory that holds an application's key-value state and its vector memory.
 ///
@@ -98,6 +107,32 @@ pub struct SpaceInfo {
     pub metric: DistanceMetric,
     /// How its index is built.
     pub config: HNSWConfig,
+    /// The model whose vectors these are, as far as known. `dim` is fewer than its components where only the leading ones
+    /// are stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<EmbeddingModel>,
+    /// Who uses it.
+    #[serde(default)]
+    pub role: SpaceRole,
+}
+
+/// Who uses a vector space.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SpaceRole {
+    /// Whoever names it.
+    #[default]
+    Plain,
+    /// A [`DimensionRouter`](crate::DimensionRouter) too.
+    Routed,
+    /// Nobody yet: the entries of another space are being copied to it.
+    Successor {
+        /// Name of that space.
+        of: String,
+    },
+    /// Nobody any more: another has taken its place, and what is left of it is being removed.
+    Replaced,
 }
 
 /// How much a database holds.
@@ -173,21 +208,35 @@ impl Database {
         Ok(Self::start(pool, shared, writer))
     }
 
+    /// A database in RAM without spaces.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no memory or threads left.
+    pub(crate) fn in_memory() -> Self {
+        Self::make_in_memory(None).expect(IN_MEMORY)
+    }
+
     /// A database in RAM with one space, which is returned with it.
     ///
     /// # Panics
     ///
     /// When the system has no memory or threads left.
-    pub(crate) fn in_memory(space: &SpaceRecord) -> (Self, Arc<Space>) {
+    pub(crate) fn in_memory_with(space: &SpaceRecord) -> (Self, Arc<Space>) {
         let make = || {
-            let truth = Truth::in_memory(space)?;
-            let shared = Arc::new(Shared::new(truth, None, None, &DatabaseOptions::new())?);
-            let writer = Writer::new(Arc::clone(&shared))?;
-            let space = shared.space(FIRST_SPACE)?;
-            Ok((Self::start(Pool::new(), shared, writer), space))
+            let database = Self::make_in_memory(Some(space))?;
+            let space = database.inner.shared.space(FIRST_SPACE)?;
+            Ok((database, space))
         };
         let made: Result<_> = make();
-        made.expect("a database in memory needs nothing but memory")
+        made.expect(IN_MEMORY)
+    }
+
+    fn make_in_memory(space: Option<&SpaceRecord>) -> Result<Self> {
+        let truth = Truth::in_memory(space)?;
+        let shared = Arc::new(Shared::new(truth, None, None, &DatabaseOptions::new())?);
+        let writer = Writer::new(Arc::clone(&shared))?;
+        Ok(Self::start(Pool::new(), shared, writer))
     }
 
     /// The database on a disk of the tests.
@@ -220,13 +269,26 @@ impl Database {
     /// [`Closed`](StorageError::Closed).
     pub async fn spaces(&self) -> Result<Vec<SpaceInfo>> {
         self.inner.check_open()?;
-        let info = |(_, record): (_, SpaceRecord)| SpaceInfo {
+        let records = self.inner.shared.space_records();
+        let info = |(_, record): &(SpaceId, SpaceRecord)| SpaceInfo {
             metric: record.config.metric(),
-            name: record.name,
+            name: record.name.clone(),
             dim: record.dim,
-            config: record.config,
+            config: record.config.clone(),
+            model: record.model.clone(),
+            role: match record.role {
+                Role::Plain => SpaceRole::Plain,
+                Role::Routed => SpaceRole::Routed,
+                Role::Staging { of } => SpaceRole::Successor {
+                    of: records
+                        .iter()
+                        .find(|(id, _)| id.0 == of)
+                        .map_or_else(String::new, |(_, of)| of.name.clone()),
+                },
+                Role::Retired => SpaceRole::Replaced,
+            },
         };
-        Ok(self.inner.shared.space_records().into_iter().map(info).collect())
+        Ok(records.iter().map(info).collect())
     }
 
     /// How much there is.
@@ -321,6 +383,25 @@ impl Inner {
         let (reply, answer) = oneshot::channel();
         self.committer.submit(request(reply))?;
         answer.await.unwrap_or(Err(StorageError::Closed))
+    }
+
+    /// [`request`](Self::request) for what an application writes to some spaces.
+    pub(crate) async fn write<T>(
+        &self,
+        spaces: impl IntoIterator<Item = &Arc<Space>>,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Result<T> {
+        for space in spaces {
+            if space.gate.is_closed() {
+                let space = Arc::clone(space);
+                let wait = move || {
+                    space.gate.wait(GATE_WAIT_MAX);
+                    Ok(())
+                };
+                self.run(wait).await?;
+            }
+        }
+        self.request(request).await
     }
 
     /// Runs what may block.

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::ids::{ScopeId, SpaceId};
 use crate::index_files::IndexRow;
 use crate::namespace::Namespace;
+use crate::record::Record;
 use crate::registry::Space;
 use crate::truth::SpaceRecord;
 
@@ -28,26 +29,25 @@ pub(crate) enum Request {
         new: Option<Vec<u8>>,
         reply: Reply<bool>,
     },
-    /// Entries of a space, of one or several scopes.
+    /// Entries of one or several spaces and scopes.
     Entries {
-        space: Arc<Space>,
-        entries: Vec<PreparedEntry>,
+        parts: Vec<Part>,
         on_existing: OnExisting,
         now: i64,
         reply: Reply<()>,
     },
-    /// Other metadata for an entry.
+    /// Other metadata for an entry, in the first of the spaces that has it.
     Metadata {
-        space: Arc<Space>,
+        spaces: Spaces,
         scope: StateScope,
         id: String,
         metadata: Vec<u8>,
         now: i64,
         reply: Reply<()>,
     },
-    /// Entries to remove.
+    /// Entries to remove, from all of the spaces.
     Delete {
-        space: Arc<Space>,
+        spaces: Spaces,
         scope: StateScope,
         ids: Vec<String>,
         /// Those that do not match by then stay.
@@ -55,15 +55,35 @@ pub(crate) enum Request {
         now: i64,
         reply: Reply<u64>,
     },
-    /// A scope to remove.
+    /// A scope to remove, from all of the spaces.
     DropScope {
-        space: Arc<Space>,
+        spaces: Spaces,
         scope: StateScope,
         now: i64,
         reply: Reply<u64>,
     },
     /// A space to create, or to open with a changed configuration.
-    OpenSpace { record: SpaceRecord, reply: Reply<SpaceId> },
+    OpenSpace {
+        record: SpaceRecord,
+        opening: Opening,
+        reply: Reply<SpaceId>,
+    },
+    /// Copies of entries with other vectors, for a space that will take the place of another. Those whose original is not
+    /// what was copied any more are left out.
+    Copies {
+        from: Arc<Space>,
+        to: Arc<Space>,
+        copies: Vec<Copied>,
+        now: i64,
+        reply: Reply<u64>,
+    },
+    /// A space takes the place of the one whose entries were copied to it, if all of them were.
+    Switch {
+        from: SpaceId,
+        to: SpaceId,
+        now: i64,
+        reply: Reply<bool>,
+    },
     /// The index file that a scope has from now on, or none.
     NameIndex {
         scope: ScopeId,
@@ -79,6 +99,13 @@ pub(crate) enum Request {
         row: IndexRow,
         reply: Reply<bool>,
     },
+    /// Scopes of a space that another has replaced, to remove: so many at most.
+    Empty {
+        space: Arc<Space>,
+        limit: usize,
+        now: i64,
+        reply: Reply<u64>,
+    },
     /// Another quota for a scope, or none.
     SetQuota {
         scope: StateScope,
@@ -87,6 +114,36 @@ pub(crate) enum Request {
     },
     /// Nothing; the answer comes when everything before is durable.
     Flush { reply: Reply<()> },
+}
+
+/// Spaces that a write is about: one, or all that the router knows.
+pub(crate) type Spaces = Arc<[Arc<Space>]>;
+
+/// The entries of a batch that belong to one space.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) space: Arc<Space>,
+    pub(crate) entries: Vec<PreparedEntry>,
+}
+
+/// A copy of an entry, and what was copied.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    pub(crate) entry: PreparedEntry,
+    pub(crate) original: Record,
+}
+
+/// What a space is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// Its name, whatever it is.
+    Plain,
+    /// To be one of those that the router knows.
+    Routed,
+    /// As before, also if it was a plain one until now.
+    Adopted,
+    /// To take the place of another one.
+    StagingOf(SpaceId),
 }
 
 /// An entry as it will be stored.
@@ -103,20 +160,29 @@ pub(crate) struct PreparedEntry {
     pub(crate) expires_at: Option<Timestamp>,
 }
 
+impl PreparedEntry {
+    fn bytes(&self) -> usize {
+        4 * self.vector.len() + self.metadata.len() + self.id.len()
+    }
+}
+
 impl Request {
     /// About how many bytes it brings.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Values { writes, .. } => writes.iter().map(KeyValueWrite::len_bytes).sum(),
             Self::Swap { new, .. } => new.as_ref().map_or(0, Vec::len),
-            Self::Entries { entries, .. } => entries
-                .iter()
-                .map(|entry| 4 * entry.vector.len() + entry.metadata.len() + entry.id.len())
-                .sum(),
+            Self::Entries { parts, .. } => {
+                let entries = parts.iter().flat_map(|part| &part.entries);
+                entries.map(PreparedEntry::bytes).sum()
+            }
+            Self::Copies { copies, .. } => copies.iter().map(|copied| copied.entry.bytes()).sum(),
             Self::Metadata { metadata, .. } => metadata.len(),
             Self::Delete { .. }
             | Self::DropScope { .. }
             | Self::OpenSpace { .. }
+            | Self::Switch { .. }
+            | Self::Empty { .. }
             | Self::NameIndex { .. }
             | Self::NameMetadata { .. }
             | Self::SetQuota { .. }
@@ -130,8 +196,10 @@ impl Request {
             Self::Values { writes, .. } => writes.iter().any(|write| matches!(write, KeyValueWrite::Set { .. })),
             Self::Swap { new, .. } => new.is_some(),
             Self::SetQuota { quota, .. } => quota.is_some(),
-            Self::Entries { .. } | Self::Metadata { .. } | Self::OpenSpace { .. } => true,
+            Self::Entries { .. } | Self::Metadata { .. } | Self::OpenSpace { .. } | Self::Copies { .. } => true,
             Self::Delete { .. }
+            | Self::Switch { .. }
+            | Self::Empty { .. }
             | Self::DropScope { .. }
             | Self::NameIndex { .. }
             | Self::NameMetadata { .. }
@@ -145,6 +213,7 @@ impl Request {
         match self {
             Self::Values { reply, .. } => drop(reply.send(result.map(Outcome::into_summary))),
             Self::Swap { reply, .. }
+            | Self::Switch { reply, .. }
             | Self::NameIndex { reply, .. }
             | Self::NameMetadata { reply, .. }
             | Self::SetQuota { reply, .. } => {
@@ -153,7 +222,10 @@ impl Request {
             Self::Entries { reply, .. } | Self::Metadata { reply, .. } | Self::Flush { reply } => {
                 drop(reply.send(result.map(drop)));
             }
-            Self::Delete { reply, .. } | Self::DropScope { reply, .. } => {
+            Self::Delete { reply, .. }
+            | Self::DropScope { reply, .. }
+            | Self::Copies { reply, .. }
+            | Self::Empty { reply, .. } => {
                 drop(reply.send(result.map(Outcome::into_count)));
             }
             Self::OpenSpace { reply, .. } => drop(reply.send(result.map(Outcome::into_space))),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 use llmspell_core::{Result, StorageError};
 
 use super::clock::Clock;
+use super::routing::Routing;
 use crate::disk::Disk;
 use crate::error::io_error;
 use crate::ids::SpaceId;
@@ -39,6 +40,11 @@ pub(crate) struct Shared {
     pub(crate) has_quotas: AtomicBool,
     metadata_points_min: u64,
     spaces: RwLock<BTreeMap<SpaceId, KnownSpace>>,
+    /// Grows by one before and after each commit that moves entries from one space to another: who reads several spaces
+    /// and finds it odd or grown reads again.
+    pub(crate) moves: AtomicU64,
+    /// Grows with each space that is created or becomes something else.
+    spaces_version: AtomicU64,
     poisoned: OnceLock<String>,
     /// Held until the last of us is gone.
     _lock: Option<File>,
@@ -77,6 +83,8 @@ impl Shared {
             has_quotas,
             metadata_points_min: options.metadata_points_min,
             spaces: RwLock::new(spaces.into_iter().map(known).collect()),
+            moves: AtomicU64::new(0),
+            spaces_version: AtomicU64::new(0),
             poisoned: OnceLock::new(),
             _lock: lock,
         })
@@ -105,6 +113,11 @@ impl Shared {
         found.map(|(id, space)| (*id, space.record.clone()))
     }
 
+    /// The roles of all spaces.
+    pub(super) fn routing(&self) -> Routing {
+        Routing::of(self.spaces.read().iter().map(|(id, space)| (*id, &space.record)))
+    }
+
     /// A space that the truth has.
     ///
     /// # Errors
@@ -119,7 +132,8 @@ impl Shared {
         if let Some(space) = &known.open {
             return Ok(Arc::clone(space));
         }
-        let SpaceRecord { name, dim, config } = known.record.clone();
+        let record = known.record.clone();
+        let dim = record.dim;
         let slots = match &self.disk {
             Some(disk) => SlotStore::open(disk, id, dim, self.truth.read()?.slot_end(id)?)?,
             None => SlotStore::in_memory(dim),
@@ -139,14 +153,7 @@ impl Shared {
             (Arc::clone(&self.queue), Arc::clone(&self.budget)),
             (self.graph_points_min, self.metadata_points_min),
         );
-        let space = Arc::new(Space::new(
-            id,
-            (name, dim, config),
-            slots,
-            self.disk.clone(),
-            watchers,
-            min,
-        ));
+        let space = Arc::new(Space::new(id, record, slots, self.disk.clone(), watchers, min));
         known.open = Some(Arc::clone(&space));
         Ok(space)
     }
@@ -159,13 +166,20 @@ impl Shared {
             open: None,
         });
         if let Some(space) = &known.open {
-            *space.config.write() = record.config.clone();
+            space.set_record(&record);
             // Other settings may ask for other graphs.
             for (scope, namespace) in space.all_loaded() {
                 space.note(&scope, &namespace);
             }
         }
         known.record = record;
+        drop(spaces);
+        self.spaces_version.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Grows with each change of a space: what was read before it is worth another look.
+    pub(crate) fn spaces_version(&self) -> u64 {
+        self.spaces_version.load(Ordering::SeqCst)
     }
 
     /// The spaces that are open.

@@ -165,10 +165,16 @@ impl Writer {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        if changes.is_moving {
+            self.shared.moves.fetch_add(1, Ordering::SeqCst);
+        }
         for (id, record) in changes.spaces {
             self.shared.set_space(id, record);
         }
         self.publish(changes.dropped, changes.pending);
+        if changes.is_moving {
+            self.shared.moves.fetch_add(1, Ordering::SeqCst);
+        }
         Ok(value)
     }
 

@@ -6,15 +6,18 @@ use std::time::Instant;
 use async_trait::async_trait;
 
 use llmspell_core::{
-    FacetValue, FieldPath, Filter, Metadata, OnExisting, Result, ScopedStats, SearchPlan, StateScope, StorageStats,
-    VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value, validate_vectors as validate,
+    FacetValue, FieldPath, Filter, Metadata, ModelRef, OnExisting, Result, ScopedStats, SearchPlan, StateScope,
+    StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
+    validate_vectors as validate,
 };
 
 use super::handle::{Handle, search_loaded};
 use super::prepare::prepare;
+use super::shape::{Shape, checked_query};
 use super::{HNSWVectorStorage, scopes, stats};
-use crate::database::{Request, quota_status};
+use crate::database::{Part, Request, quota_status};
 use crate::index_queue::Goal;
+use crate::registry::Space;
 use crate::search::{self, Answer, Condition, Snapshot, Trace};
 use crate::slots::Waiting;
 
@@ -32,19 +35,21 @@ impl VectorStorage for HNSWVectorStorage {
             return Ok(Vec::new());
         }
         let now = self.handle()?.now();
-        let (dim, metric) = (space.dim, space.metric);
-        let prepared = if entries.len().saturating_mul(dim) <= PREPARE_IN_PLACE_COMPONENTS {
-            prepare(entries, dim, metric, now)?
+        let shape = Shape::of(space);
+        let prepared = if entries.len().saturating_mul(shape.dim) <= PREPARE_IN_PLACE_COMPONENTS {
+            prepare(entries, &shape, now)?
         } else {
-            database.inner.run(move || prepare(entries, dim, metric, now)).await?
+            database.inner.run(move || prepare(entries, &shape, now)).await?
         };
         let ids = prepared.iter().map(|entry| entry.id.clone()).collect();
-        let space = Arc::clone(space);
+        let part = Part {
+            space: Arc::clone(space),
+            entries: prepared,
+        };
         database
             .inner
-            .request(|reply| Request::Entries {
-                space,
-                entries: prepared,
+            .write([space], |reply| Request::Entries {
+                parts: vec![part],
                 on_existing,
                 now,
                 reply,
@@ -55,48 +60,12 @@ impl VectorStorage for HNSWVectorStorage {
 
     async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
         let handle = self.handle()?;
-        check_query(handle, query)?;
-        let now = handle.now();
-        handle.database.inner.check_open()?;
-        if query.scopes.is_some() {
-            return scopes::search(handle, query, now).await;
-        }
-        let truth = &handle.shared().truth;
-        if let Some(namespace) = handle.space.loaded(&query.scope)
-            && search::is_cheap(query, &handle.space, &namespace, handle.shared().is_durable())
-        {
-            let space = &handle.space;
-            let at = (now, Waiting::Never);
-            let search = || search::search(truth, space, &namespace, query, at, &mut Trace::quiet());
-            if let Answer::Found(found) = truth.guard(search)? {
-                return Ok(found);
-            }
-        }
-        let (shared, space, query) = (Arc::clone(handle.shared()), Arc::clone(&handle.space), query.clone());
-        handle
-            .database
-            .inner
-            .run(move || search_loaded(&shared, &space, &query, now, &mut Trace::quiet()))
-            .await
+        handle.search(&*checked_query(&handle.space, query, false)?).await
     }
 
     async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
         let handle = self.handle()?;
-        check_query(handle, query)?;
-        let query = query.clone().with_scope(validate::explained_scope(query)?.clone());
-        let now = handle.now();
-        let (shared, space) = (Arc::clone(handle.shared()), Arc::clone(&handle.space));
-        handle
-            .database
-            .inner
-            .run(move || {
-                let start = Instant::now();
-                let clock = || start.elapsed();
-                let mut trace = Trace::timed(&clock);
-                trace.plan.results = search_loaded(&shared, &space, &query, now, &mut trace)?.len();
-                Ok(trace.plan)
-            })
-            .await
+        handle.explain(&*checked_query(&handle.space, query, false)?).await
     }
 
     async fn get(&self, scope: &StateScope, id: &str) -> Result<Option<VectorEntry>> {
@@ -105,9 +74,11 @@ impl VectorStorage for HNSWVectorStorage {
         validate::id(id)?;
         let (owner, id, now) = (scope.clone(), id.to_string(), handle.now());
         let found = handle
-            .read(scope, move |snapshot, _| snapshot.get(&owner, &id, now))
+            .read(scope, move |snapshot, space| {
+                Ok(snapshot.get(&owner, &id, now)?.map(|entry| of_model(space, [entry])))
+            })
             .await?;
-        Ok(found.flatten())
+        Ok(found.flatten().and_then(|mut entry| entry.pop()))
     }
 
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
@@ -117,13 +88,13 @@ impl VectorStorage for HNSWVectorStorage {
         validate::metadata_fields(id, &metadata)?;
         let metadata = serde_json::to_vec(&metadata)?;
         validate::metadata_bytes(id, metadata.len())?;
-        let (space, scope, id) = (Arc::clone(&handle.space), scope.clone(), id.to_string());
+        let (spaces, scope, id) = (handle.spaces(), scope.clone(), id.to_string());
         let now = handle.now();
         handle
             .database
             .inner
-            .request(|reply| Request::Metadata {
-                space,
+            .write([&handle.space], |reply| Request::Metadata {
+                spaces,
                 scope,
                 id,
                 metadata,
@@ -146,12 +117,12 @@ impl VectorStorage for HNSWVectorStorage {
     async fn delete_scope(&self, scope: &StateScope) -> Result<u64> {
         let handle = self.handle()?;
         scope.validate()?;
-        let (space, scope, now) = (Arc::clone(&handle.space), scope.clone(), handle.now());
+        let (spaces, scope, now) = (handle.spaces(), scope.clone(), handle.now());
         handle
             .database
             .inner
-            .request(|reply| Request::DropScope {
-                space,
+            .write([&handle.space], |reply| Request::DropScope {
+                spaces,
                 scope,
                 now,
                 reply,
@@ -165,8 +136,9 @@ impl VectorStorage for HNSWVectorStorage {
         validate_key_value::page(limit)?;
         let (owner, after, now) = (scope.clone(), after.map(str::to_string), handle.now());
         let page = handle
-            .read(scope, move |snapshot, _| {
-                snapshot.list(&owner, after.as_deref(), limit, now)
+            .read(scope, move |snapshot, space| {
+                let page = snapshot.list(&owner, after.as_deref(), limit, now)?;
+                Ok(of_model(space, page))
             })
             .await?;
         Ok(page.unwrap_or_default())
@@ -199,7 +171,7 @@ impl VectorStorage for HNSWVectorStorage {
                 snapshot.list_matching(&owner, condition, after.as_deref(), limit, now)
             })
             .await?;
-        Ok(page.unwrap_or_default())
+        Ok(of_model(&handle.space, page.unwrap_or_default()))
     }
 
     async fn facet(
@@ -209,16 +181,9 @@ impl VectorStorage for HNSWVectorStorage {
         filter: &Filter,
         limit: usize,
     ) -> Result<Vec<FacetValue>> {
-        let handle = self.handle()?;
         validate::facet_field(field)?;
         validate_key_value::page(limit)?;
-        let (condition, now, field) = (checked(handle, scope, filter)?, handle.now(), field.clone());
-        let values = handle
-            .read_filtered(scope, condition, move |snapshot, condition| {
-                snapshot.facet(&field, condition, limit, now)
-            })
-            .await?;
-        Ok(values.unwrap_or_default())
+        self.handle()?.facet(scope, field, filter, limit).await
     }
 
     async fn delete_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
@@ -263,7 +228,7 @@ impl VectorStorage for HNSWVectorStorage {
         handle
             .database
             .inner
-            .run(move || stats::of_space(&shared, &space, now))
+            .run(move || stats::of_spaces(&shared, &[space], now))
             .await
     }
 
@@ -317,18 +282,79 @@ impl VectorStorage for HNSWVectorStorage {
     }
 }
 
+impl Handle {
+    /// The answer to a valid query of this space.
+    pub(crate) async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
+        let now = self.now();
+        self.database.inner.check_open()?;
+        if query.scopes.is_some() {
+            return scopes::search(self, query, now).await;
+        }
+        let truth = &self.shared().truth;
+        if let Some(namespace) = self.space.loaded(&query.scope)
+            && search::is_cheap(query, &self.space, &namespace, self.shared().is_durable())
+        {
+            let space = &self.space;
+            let at = (now, Waiting::Never);
+            let search = || search::search(truth, space, &namespace, query, at, &mut Trace::quiet());
+            if let Answer::Found(found) = truth.guard(search)? {
+                return Ok(found);
+            }
+        }
+        let (shared, space, query) = (Arc::clone(self.shared()), Arc::clone(&self.space), query.clone());
+        self.database
+            .inner
+            .run(move || search_loaded(&shared, &space, &query, now, &mut Trace::quiet()))
+            .await
+    }
+
+    /// How a valid query of this space is answered.
+    pub(crate) async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
+        let query = query.clone().with_scope(validate::explained_scope(query)?.clone());
+        let now = self.now();
+        let (shared, space) = (Arc::clone(self.shared()), Arc::clone(&self.space));
+        self.database
+            .inner
+            .run(move || {
+                let start = Instant::now();
+                let clock = || start.elapsed();
+                let mut trace = Trace::timed(&clock);
+                trace.plan.results = search_loaded(&shared, &space, &query, now, &mut trace)?.len();
+                Ok(trace.plan)
+            })
+            .await
+    }
+
+    /// The most frequent values of a valid field.
+    pub(crate) async fn facet(
+        &self,
+        scope: &StateScope,
+        field: &FieldPath,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<FacetValue>> {
+        let (condition, now, field) = (checked(self, scope, filter)?, self.now(), field.clone());
+        let values = self
+            .read_filtered(scope, condition, move |snapshot, condition| {
+                snapshot.facet(&field, condition, limit, now)
+            })
+            .await?;
+        Ok(values.unwrap_or_default())
+    }
+}
+
 /// A filter on a scope, both of which are valid.
 fn checked(handle: &Handle, scope: &StateScope, filter: &Filter) -> Result<Condition> {
     scope.validate()?;
     Condition::new(filter, handle.space.dates())
 }
 
-/// Checks a query of this space.
-fn check_query(handle: &Handle, query: &VectorQuery) -> Result<()> {
-    let Handle { space, .. } = handle;
-    validate::query(query, space.dim, space.metric)?;
-    match &query.filter {
-        Some(filter) => Ok(filter.validate_with(&space.dates())?),
-        None => Ok(()),
-    }
+/// Entries that name the model of their space, if it has one.
+fn of_model(space: &Space, entries: impl IntoIterator<Item = VectorEntry>) -> Vec<VectorEntry> {
+    let model = space.model();
+    let named = |mut entry: VectorEntry| {
+        entry.model = model.as_ref().map(|model| ModelRef::from(model.name.as_str()));
+        entry
+    };
+    entries.into_iter().map(named).collect()
 }

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use llmspell_core::{CompiledFilter, Result, StateScope, StorageError, VectorQuery, VectorResult};
 
-use crate::database::{Database, Request, Shared};
+use crate::database::{Database, Request, Shared, Spaces};
 use crate::index_queue::{Goal, IndexJob};
 use crate::namespace::{Namespace, graph_config};
 use crate::registry::Space;
@@ -16,12 +16,17 @@ use crate::truth::Truth;
 
 /// An open space of an open database.
 #[derive(Debug, Clone)]
-pub(super) struct Handle {
-    pub(super) database: Database,
-    pub(super) space: Arc<Space>,
+pub(crate) struct Handle {
+    pub(crate) database: Database,
+    pub(crate) space: Arc<Space>,
 }
 
 impl Handle {
+    /// The space, as writes name it.
+    pub(super) fn spaces(&self) -> Spaces {
+        Arc::new([Arc::clone(&self.space)])
+    }
+
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.database.inner.shared
     }
@@ -41,7 +46,7 @@ impl Handle {
     }
 
     /// Runs `read` on a snapshot of a scope, on a thread of the database; none if there is no such scope.
-    pub(super) async fn read<T, F>(&self, scope: &StateScope, read: F) -> Result<Option<T>>
+    pub(crate) async fn read<T, F>(&self, scope: &StateScope, read: F) -> Result<Option<T>>
     where
         T: Send + 'static,
         F: FnOnce(&Snapshot<'_>, &Space) -> Result<T> + Send + 'static,
@@ -102,16 +107,16 @@ impl Handle {
         only: Option<CompiledFilter>,
         now: i64,
     ) -> Result<u64> {
-        let (space, scope, ids) = (Arc::clone(&self.space), scope.clone(), ids.to_vec());
+        let (spaces, scope, ids) = (self.spaces(), scope.clone(), ids.to_vec());
         let request = |reply| Request::Delete {
-            space,
+            spaces,
             scope,
             ids,
             only,
             now,
             reply,
         };
-        self.database.inner.request(request).await
+        self.database.inner.write([&self.space], request).await
     }
 
     /// Brings the indexes of all scopes that are large enough to a goal, and waits for it.

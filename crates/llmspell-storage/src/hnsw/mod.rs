@@ -6,6 +6,7 @@
 //! | `handle.rs`  | how does a call reach the entries of a scope?    |
 //! | `prepare.rs` | what of a batch is stored?                       |
 //! | `spaces.rs`  | how is a space of a database opened, or made?    |
+//! | `shape.rs`   | which vectors does a space take, and what of them does it keep? |
 //! | `scopes.rs`  | how are several scopes searched at once?         |
 //! | `stats.rs`   | how much is there?                               |
 
@@ -13,6 +14,7 @@ mod calls;
 mod handle;
 mod prepare;
 mod scopes;
+mod shape;
 mod spaces;
 mod stats;
 
@@ -21,7 +23,10 @@ use std::sync::Arc;
 
 use llmspell_core::{DistanceMetric, HNSWConfig, Result, validate_vectors as validate};
 
-use self::handle::Handle;
+pub(crate) use self::handle::Handle;
+pub(crate) use self::prepare::prepare_routed;
+pub(crate) use self::shape::{Shape, checked_query};
+pub(crate) use self::stats::{of_spaces, visible_counts};
 use crate::database::Database;
 use crate::registry::Space;
 use crate::truth::SpaceRecord;
@@ -70,12 +75,8 @@ impl HNSWVectorStorage {
     pub fn new(dim: usize, config: HNSWConfig) -> Self {
         let is_valid = validate::dim(dim).and_then(|()| config.validate()).is_ok();
         let handle = is_valid.then(|| {
-            let record = SpaceRecord {
-                name: DEFAULT_SPACE.to_string(),
-                dim,
-                config: config.clone(),
-            };
-            let (database, space) = Database::in_memory(&record);
+            let record = SpaceRecord::plain(DEFAULT_SPACE, dim, config.clone());
+            let (database, space) = Database::in_memory_with(&record);
             Handle { database, space }
         });
         Self { dim, config, handle }
@@ -93,13 +94,22 @@ impl HNSWVectorStorage {
         Database::open(dir).await?.vectors(DEFAULT_SPACE, dim, config).await
     }
 
-    fn of(database: Database, space: Arc<Space>) -> Self {
+    pub(crate) fn of(database: Database, space: Arc<Space>) -> Self {
         let config = space.config.read().clone();
         Self {
             dim: space.dim,
             config,
             handle: Some(Handle { database, space }),
         }
+    }
+
+    pub(crate) fn of_handle(handle: &Handle) -> Self {
+        Self::of(handle.database.clone(), Arc::clone(&handle.space))
+    }
+
+    /// An open space of a database.
+    pub(crate) fn into_handle(self) -> Handle {
+        self.handle.expect("a space of a database has a valid configuration")
     }
 
     /// Components per vector.
@@ -151,7 +161,7 @@ impl HNSWVectorStorage {
         }
     }
 
-    fn handle(&self) -> Result<&Handle> {
+    pub(crate) fn handle(&self) -> Result<&Handle> {
         match &self.handle {
             Some(handle) => Ok(handle),
             None => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use llmspell_core::{HNSWConfig, Result, StorageError, limits, validate_vectors as validate};
 
 use super::HNSWVectorStorage;
-use crate::database::{Database, Request};
+use crate::database::{Database, Opening, Request};
 use crate::ids::SpaceId;
 use crate::truth::SpaceRecord;
 
@@ -23,13 +23,8 @@ impl Database {
         check_space_name(name)?;
         validate::dim(dim)?;
         config.validate()?;
-        let record = SpaceRecord {
-            name: name.to_string(),
-            dim,
-            config,
-        };
-        let id = self.inner.request(|reply| Request::OpenSpace { record, reply }).await?;
-        self.open_space(id).await
+        self.open_space_as(SpaceRecord::plain(name, dim, config), Opening::Plain)
+            .await
     }
 
     /// A vector space by its name, if there is one.
@@ -45,7 +40,14 @@ impl Database {
         }
     }
 
-    async fn open_space(&self, id: SpaceId) -> Result<HNSWVectorStorage> {
+    /// A space that is opened for something.
+    pub(crate) async fn open_space_as(&self, record: SpaceRecord, opening: Opening) -> Result<HNSWVectorStorage> {
+        let request = |reply| Request::OpenSpace { record, opening, reply };
+        let id = self.inner.request(request).await?;
+        self.open_space(id).await
+    }
+
+    pub(crate) async fn open_space(&self, id: SpaceId) -> Result<HNSWVectorStorage> {
         let shared = Arc::clone(&self.inner.shared);
         let space = self.inner.run(move || shared.space(id)).await?;
         Ok(HNSWVectorStorage::of(self.clone(), space))

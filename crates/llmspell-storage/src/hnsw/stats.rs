@@ -1,17 +1,18 @@
 //! How much is there?
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use llmspell_core::{IndexStats, Memory, Result, ScopedStats, StateScope, StorageStats};
 use llmspell_vector::GraphLayout;
 
 use crate::database::Shared;
-use crate::ids::ScopeId;
+use crate::ids::SpaceId;
 use crate::namespace::State;
 use crate::registry::Space;
 use crate::search::Snapshot;
 use crate::slots::SlotStore;
-use crate::truth;
+use crate::truth::{self, Read};
 
 /// A scope that is not there.
 pub(super) fn of_unknown(scope: &StateScope) -> ScopedStats {
@@ -63,21 +64,74 @@ fn of_index(state: &State) -> Option<IndexStats> {
     Some(stats)
 }
 
-/// All scopes of a space.
-pub(super) fn of_space(shared: &Shared, space: &Space, now: i64) -> Result<StorageStats> {
+/// Live entries of each scope of a space.
+///
+/// # Errors
+///
+/// `Data` or `Io` when states cannot be read.
+pub(crate) fn visible_counts(shared: &Shared, space: &Space, now: i64) -> Result<Vec<(StateScope, u64)>> {
+    let read = shared.truth.read()?;
+    let count = |(scope, scope_id)| {
+        let count = match space.loaded(&scope) {
+            Some(namespace) if namespace.scope_id == scope_id => namespace.state().visible_count(now),
+            _ => read.state(scope_id)?.visible_count(now),
+        };
+        Ok((scope, count))
+    };
+    read.scopes(space.id)?.into_iter().map(count).collect()
+}
+
+/// All scopes of some spaces together; what they share is counted once.
+///
+/// # Errors
+///
+/// `Data` or `Io` when it cannot be read.
+pub(crate) fn of_spaces(shared: &Shared, spaces: &[Arc<Space>], now: i64) -> Result<StorageStats> {
     let read = shared.truth.read()?;
     let mut stats = StorageStats::default();
-    stats.dim = space.dim;
-    stats.metric = space.metric;
+    let mut names = HashSet::new();
+    let mut holding: Vec<&Arc<Space>> = Vec::new();
+    for space in spaces {
+        let before = stats.vectors;
+        add_space(&mut stats, shared, &read, space, now)?;
+        if stats.vectors > before {
+            holding.push(space);
+        }
+        for (scope, _) in read.scopes(space.id)?.into_iter().filter(|_| spaces.len() > 1) {
+            names.insert(scope);
+        }
+    }
+    if holding.is_empty() {
+        holding = spaces.iter().collect();
+    }
+    if let [first, others @ ..] = holding.as_slice() {
+        let is_one = others.iter().all(|other| other.dim == first.dim);
+        stats.dim = if is_one { first.dim } else { 0 };
+        stats.metric = first.metric;
+    }
+    if spaces.len() > 1 {
+        stats.scopes = names.len() as u64;
+    }
+    let is_theirs = |id: SpaceId| spaces.iter().any(|space| space.id == id);
+    let dropped = read.dropped_scopes()?;
+    stats.scopes_to_purge = dropped.into_iter().filter(|(_, of)| is_theirs(*of)).count() as u64;
+    stats.disk_bytes += shared.occupied_bytes(truth::FILE)?;
+    stats.memory_bytes += shared.truth.cached_bytes() + shared.values.bytes() + stats.metadata_index_bytes;
+    stats.durable = shared.is_durable();
+    Ok(stats)
+}
+
+fn add_space(stats: &mut StorageStats, shared: &Shared, read: &Read, space: &Space, now: i64) -> Result<()> {
     let mut live_slots = 0;
-    let mut index_ram_bytes = 0;
     for (scope, scope_id) in read.scopes(space.id)? {
         let state: Arc<State> = match space.loaded(&scope) {
             Some(namespace) if namespace.scope_id == scope_id => namespace.state(),
             _ => Arc::new(read.state(scope_id)?),
         };
+        let visible = state.visible_count(now);
         stats.scopes += 1;
-        stats.vectors += state.visible_count(now);
+        stats.vectors += visible;
+        stats.vector_bytes += visible * 4 * space.dim as u64;
         live_slots += state.live_count();
         stats.metadata_bytes += state.metadata_bytes;
         stats.metadata_index_bytes += metadata_index_bytes(&state);
@@ -92,23 +146,13 @@ pub(super) fn of_space(shared: &Shared, space: &Space, now: i64) -> Result<Stora
             let counts = state.counts();
             stats.indexed_vectors += counts.live - counts.tail;
             stats.index_bytes += index.bytes(&state.dead);
-            index_ram_bytes += index.own_bytes(&state.dead);
+            stats.memory_bytes += index.own_bytes(&state.dead);
         }
     }
-    let dropped: Vec<ScopeId> = read
-        .dropped_scopes()?
-        .into_iter()
-        .filter(|(_, of)| *of == space.id)
-        .map(|(scope, _)| scope)
-        .collect();
-    stats.scopes_to_purge = dropped.len() as u64;
-    stats.vector_bytes = stats.vectors * 4 * space.dim as u64;
-    stats.disk_bytes = shared.occupied_bytes(&SlotStore::dir(space.id))? + shared.occupied_bytes(truth::FILE)?;
-    stats.reusable_bytes = (read.slot_end(space.id)?.saturating_sub(live_slots)) * space.slots.stride();
-    let caches = shared.truth.cached_bytes() + shared.values.bytes();
-    stats.memory_bytes = caches + space.slots.memory_bytes() + index_ram_bytes + stats.metadata_index_bytes;
-    stats.indexing = shared.queue.is_busy_with(space.id);
-    stats.scopes_loaded = space.loaded_count() as u64;
-    stats.durable = shared.is_durable();
-    Ok(stats)
+    stats.disk_bytes += shared.occupied_bytes(&SlotStore::dir(space.id))?;
+    stats.reusable_bytes += (read.slot_end(space.id)?.saturating_sub(live_slots)) * space.slots.stride();
+    stats.memory_bytes += space.slots.memory_bytes();
+    stats.indexing |= shared.queue.is_busy_with(space.id);
+    stats.scopes_loaded += space.loaded_count() as u64;
+    Ok(())
 }

@@ -13,8 +13,10 @@
 //! | `plan.rs` | … and by which way are they found?                          |
 //! | `trace.rs` | what was done by a search?                                 |
 //! | `small.rs` | which are, in a small scope whose ids are known?           |
+//! | `copies.rs` | which entries have no copy in another space yet?     |
 //! | `tail.rs` | which vectors are compared by a scan?                       |
 
+mod copies;
 mod filtered;
 mod indexed;
 mod metadata;
@@ -40,6 +42,7 @@ use crate::record::Record;
 use crate::registry::Space;
 use crate::slots::{SlotStore, SlotView, Waiting};
 use crate::truth::{Read, Truth};
+pub(crate) use copies::Uncopied;
 use indexed::{Indexed, Miss};
 pub(crate) use metadata::{Condition, index_metadata, index_metadata_in_background};
 use ranking::Ranking;

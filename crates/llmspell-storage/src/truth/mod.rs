@@ -19,10 +19,11 @@ mod read;
 mod tables;
 mod write;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use llmspell_core::{HNSWConfig, Result};
+use llmspell_core::{EmbeddingModel, HNSWConfig, Result};
 use redb::{ReadableDatabase, TableHandle};
 use serde::{Deserialize, Serialize};
 
@@ -51,8 +52,64 @@ const VERIFY_CACHE_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SpaceRecord {
     pub(crate) name: String,
+    /// Components that are stored: all of those of its model, or the leading ones.
     pub(crate) dim: usize,
     pub(crate) config: HNSWConfig,
+    /// Whose vectors these are, as far as known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<EmbeddingModel>,
+    #[serde(default, skip_serializing_if = "Role::is_plain")]
+    pub(crate) role: Role,
+}
+
+/// Who reads and writes a space.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// Whoever names it. It knows nothing of others.
+    #[default]
+    Plain,
+    /// The router too: an id stands in one of these spaces only.
+    Routed,
+    /// The entries of a routed space are copied to it, with vectors of another model. Nobody sees it until it takes the
+    /// place of that one.
+    Staging {
+        /// Number of that space.
+        of: u32,
+    },
+    /// Another has taken its place. What is left is to be removed.
+    Retired,
+}
+
+impl Role {
+    fn is_plain(&self) -> bool {
+        *self == Self::Plain
+    }
+}
+
+/// Its name and dimension, as errors list them.
+impl fmt::Display for SpaceRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.model {
+            Some(model) if model.dim != self.dim => {
+                write!(f, "`{}` ({} of {} components)", self.name, self.dim, model.dim)
+            }
+            _ => write!(f, "`{}` ({} components)", self.name, self.dim),
+        }
+    }
+}
+
+impl SpaceRecord {
+    /// A space that whoever opens it names.
+    pub(crate) fn plain(name: impl Into<String>, dim: usize, config: HNSWConfig) -> Self {
+        Self {
+            name: name.into(),
+            dim,
+            config,
+            model: None,
+            role: Role::Plain,
+        }
+    }
 }
 
 /// The open file.
@@ -63,8 +120,8 @@ pub(crate) struct Truth {
 }
 
 impl Truth {
-    /// A truth in RAM with one space, which is [`FIRST_SPACE`].
-    pub(crate) fn in_memory(space: &SpaceRecord) -> Result<Self> {
+    /// A truth in RAM, empty or with one space, which is [`FIRST_SPACE`].
+    pub(crate) fn in_memory(space: Option<&SpaceRecord>) -> Result<Self> {
         let path = PathBuf::from("memory");
         let redb = redb::Builder::new()
             .set_cache_size(IN_MEMORY_CACHE_BYTES)
@@ -72,6 +129,9 @@ impl Truth {
             .map_err(|error| redb_error(&path, error))?;
         let truth = Self { redb, path };
         truth.initialize()?;
+        let Some(space) = space else {
+            return Ok(truth);
+        };
         let txn = truth.write()?;
         let mut rows = txn.rows();
         rows.put_space(FIRST_SPACE, space)?;

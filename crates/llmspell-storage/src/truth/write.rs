@@ -187,6 +187,21 @@ impl<'t> Rows<'t> {
         Ok(row.map(|point| PointId(point.value())))
     }
 
+    /// An id that stands in both of two scopes.
+    pub(crate) fn common_id(&mut self, one: ScopeId, other: ScopeId) -> Result<Option<String>> {
+        let failed = self.failed();
+        let ids = table!(self.ids, IDS);
+        let rows = ids.range::<(u64, &[u8])>((one.0, &[][..])..(one.0 + 1, &[][..]));
+        for row in rows.map_err(&failed)? {
+            let (key, _) = row.map_err(&failed)?;
+            let id = key.value().1;
+            if ids.get((other.0, id)).map_err(&failed)?.is_some() {
+                return Ok(Some(String::from_utf8_lossy(id).into_owned()));
+            }
+        }
+        Ok(None)
+    }
+
     /// The record of a point.
     pub(crate) fn record(&mut self, scope: ScopeId, point: PointId) -> Result<Record> {
         let failed = self.failed();

@@ -7,10 +7,10 @@ use llmspell_core::{CompiledFilter, EntryTimes, OnExisting, StateScope, StorageE
 use roaring::RoaringBitmap;
 
 use super::{Batch, Fail, changing, looking};
-use crate::database::request::PreparedEntry;
+use crate::database::request::{Part, PreparedEntry};
 use crate::database::writer::{Dropped, Pending, Writer};
 use crate::error::corrupted;
-use crate::ids::{Extent, Generation, Lsn, PointId, ScopeId, Slot};
+use crate::ids::{Extent, Generation, Lsn, PointId, ScopeId, Slot, SpaceId};
 use crate::index_files::IndexRow;
 use crate::namespace::{Filed, MetadataFile, Namespace, State};
 use crate::op::{Op, PointChange};
@@ -69,60 +69,99 @@ impl Batch<'_> {
         Ok(())
     }
 
-    pub(super) fn write_entries(
-        &mut self,
-        space: &Arc<Space>,
-        entries: &[PreparedEntry],
-        on_existing: OnExisting,
-        now: i64,
-    ) -> Result<(), Fail> {
+    pub(super) fn write_entries(&mut self, parts: &[Part], on_existing: OnExisting, now: i64) -> Result<(), Fail> {
         // Look at all of them before anything is changed.
         let mut groups: Vec<Group<'_>> = Vec::new();
-        let mut group_of: HashMap<&StateScope, usize> = HashMap::new();
-        for entry in entries {
-            let index = match group_of.get(&entry.scope) {
-                Some(index) => *index,
-                None => {
-                    groups.push(Group {
-                        scope: &entry.scope,
-                        is_new: self.pending(space, &entry.scope)?.is_none(),
-                        entries: Vec::new(),
-                        replaced: Vec::new(),
-                    });
-                    group_of.insert(&entry.scope, groups.len() - 1);
-                    groups.len() - 1
-                }
-            };
-            let group = &mut groups[index];
-            let replaced = if group.is_new {
-                None
-            } else {
-                self.existing(space, &entry.scope, &entry.id)?
-            };
-            let mut created_at = entry.created_at.unwrap_or(entry.updated_at);
-            if let Some((point, record)) = replaced {
-                if !record.is_expired(Timestamp::from_millis(now)) {
-                    if on_existing == OnExisting::Refuse {
-                        return Err(Fail::Request(StorageError::IdExists { id: entry.id.clone() }));
+        for Part { space, entries } in parts {
+            self.check_takes_entries(space)?;
+            let mut group_of: HashMap<&StateScope, usize> = HashMap::new();
+            for entry in entries {
+                let index = match group_of.get(&entry.scope) {
+                    Some(index) => *index,
+                    None => {
+                        groups.push(self.group(space, &entry.scope)?);
+                        group_of.insert(&entry.scope, groups.len() - 1);
+                        groups.len() - 1
                     }
-                    created_at = entry.created_at.unwrap_or(record.created_at);
-                }
-                group.replaced.push((point, record));
+                };
+                self.add_to(&mut groups[index], entry, on_existing, now)?;
             }
-            group.entries.push((entry, created_at));
         }
-        for group in &groups {
-            self.admit_entries(space, group.scope, &group.entries, &group.replaced, now)?;
+        self.admit_entries(&groups, now)?;
+        for (other, scope, gone) in groups.iter_mut().flat_map(Group::take_moved) {
+            self.is_moving = true;
+            self.remove(&other, scope, &gone, now)?;
         }
         for group in groups {
-            self.write_group(space, &group, now)?;
-            self.count_entries(space, group.scope, group.entries.len(), group.replaced.len());
+            self.write_group(&group, now)?;
+            self.count_entries(group.space, group.scope, group.entries.len(), group.replaced.len());
+            let replaced = group.replaced.iter().map(|(_, record)| record.id.as_str());
+            self.remove_copies(group.space, group.scope, replaced, now)?;
         }
         Ok(())
     }
 
+    pub(super) fn group<'r>(&mut self, space: &'r Arc<Space>, scope: &'r StateScope) -> Result<Group<'r>, Fail> {
+        let mut others = Vec::new();
+        for other in self.routing.others(space.id) {
+            if let Some(scope_id) = self.rows.scope_id(other, scope).map_err(looking)? {
+                others.push((other, scope_id));
+            }
+        }
+        Ok(Group {
+            space,
+            scope,
+            is_new: self.pending(space, scope)?.is_none(),
+            entries: Vec::new(),
+            replaced: Vec::new(),
+            others,
+            moved: Vec::new(),
+        })
+    }
+
+    fn add_to<'r>(
+        &mut self,
+        group: &mut Group<'r>,
+        entry: &'r PreparedEntry,
+        on_existing: OnExisting,
+        now: i64,
+    ) -> Result<(), Fail> {
+        let mut created_at = entry.created_at.unwrap_or(entry.updated_at);
+        let mut meet = |record: &Record| {
+            if record.is_expired(Timestamp::from_millis(now)) {
+                return Ok(());
+            }
+            if on_existing == OnExisting::Refuse {
+                return Err(Fail::Request(StorageError::IdExists { id: entry.id.clone() }));
+            }
+            created_at = entry.created_at.unwrap_or(record.created_at);
+            Ok(())
+        };
+        if !group.is_new
+            && let Some((point, record)) = self.existing(group.space, group.scope, &entry.id)?
+        {
+            meet(&record)?;
+            group.replaced.push((point, record));
+        }
+        for (other, scope_id) in &group.others {
+            if self.rows.point(*scope_id, &entry.id).map_err(looking)?.is_none() {
+                continue;
+            }
+            let other = self.shared.space(*other).map_err(looking)?;
+            if let Some((point, record)) = self.existing(&other, group.scope, &entry.id)? {
+                meet(&record)?;
+                match group.moved.iter_mut().find(|(space, _)| space.id == other.id) {
+                    Some((_, gone)) => gone.push((point, record)),
+                    None => group.moved.push((other, vec![(point, record)])),
+                }
+            }
+        }
+        group.entries.push((entry, created_at));
+        Ok(())
+    }
+
     /// The point that has an id now, and its record.
-    fn existing(
+    pub(super) fn existing(
         &mut self,
         space: &Arc<Space>,
         scope: &StateScope,
@@ -146,7 +185,8 @@ impl Batch<'_> {
         Ok(Some((point, record)))
     }
 
-    fn write_group(&mut self, space: &Arc<Space>, group: &Group<'_>, now: i64) -> Result<(), Fail> {
+    pub(super) fn write_group(&mut self, group: &Group<'_>, now: i64) -> Result<(), Fail> {
+        let space = group.space;
         if group.is_new {
             self.create_scope(space, group.scope)?;
         }
@@ -360,17 +400,24 @@ impl Batch<'_> {
 
     pub(super) fn update_metadata(
         &mut self,
-        space: &Arc<Space>,
+        spaces: &[Arc<Space>],
         scope: &StateScope,
         id: &str,
         metadata: &[u8],
         now: i64,
     ) -> Result<(), Fail> {
-        let not_found = || Fail::Request(StorageError::NotFound { id: id.to_string() });
-        let (point, mut record) = self.existing(space, scope, id)?.ok_or_else(not_found)?;
-        if record.is_expired(Timestamp::from_millis(now)) {
-            return Err(not_found());
+        let mut found = None;
+        for space in spaces {
+            let visible = |(_, record): &(_, Record)| !record.is_expired(Timestamp::from_millis(now));
+            if let Some((point, record)) = self.existing(space, scope, id)?.filter(visible) {
+                self.check_takes_entries(space)?;
+                found = Some((space, point, record));
+                break;
+            }
         }
+        let Some((space, point, mut record)) = found else {
+            return Err(Fail::Request(StorageError::NotFound { id: id.to_string() }));
+        };
         let op = Op {
             updated: vec![point],
             metadata_bytes_added: sum_bytes([metadata.len()]),
@@ -384,17 +431,43 @@ impl Batch<'_> {
         self.index_metadata(space, scope, [(point, &*before, times)], [of_record(point, &record)]);
         self.rows
             .put_entry(space.id, scope_id, point, &record)
-            .map_err(changing)
+            .map_err(changing)?;
+        self.remove_copies(space, scope, [id], now)
     }
 
     pub(super) fn delete(
+        &mut self,
+        spaces: &[Arc<Space>],
+        scope: &StateScope,
+        ids: &[String],
+        only: Option<&CompiledFilter>,
+        now: i64,
+    ) -> Result<u64, Fail> {
+        let mut found = Vec::new();
+        for space in spaces {
+            let of_space = self.matching(space, scope, ids, only, now)?;
+            if !of_space.is_empty() {
+                self.check_takes_entries(space)?;
+                found.push((space, of_space));
+            }
+        }
+        let is_visible = |(_, record): &&(_, Record)| !record.is_expired(Timestamp::from_millis(now));
+        let visible = found.iter().flat_map(|(_, found)| found).filter(is_visible).count();
+        for (space, found) in found {
+            self.remove(space, scope, &found, now)?;
+        }
+        Ok(visible as u64)
+    }
+
+    /// The entries of a space that have these ids, and match.
+    fn matching(
         &mut self,
         space: &Arc<Space>,
         scope: &StateScope,
         ids: &[String],
         only: Option<&CompiledFilter>,
         now: i64,
-    ) -> Result<u64, Fail> {
+    ) -> Result<Vec<(PointId, Record)>, Fail> {
         let mut found: HashMap<PointId, Record> = HashMap::new();
         for id in ids {
             let Some((point, record)) = self.existing(space, scope, id)? else {
@@ -409,14 +482,9 @@ impl Batch<'_> {
             }
             found.insert(point, record);
         }
-        let visible = found
-            .values()
-            .filter(|record| !record.is_expired(Timestamp::from_millis(now)))
-            .count() as u64;
         let mut found: Vec<(PointId, Record)> = found.into_iter().collect();
         found.sort_by_key(|(point, _)| *point);
-        self.remove(space, scope, &found, now)?;
-        Ok(visible)
+        Ok(found)
     }
 
     /// Removes entries that were found in this scope.
@@ -449,7 +517,7 @@ impl Batch<'_> {
             self.rows.remove_entry(scope_id, *point, record).map_err(changing)?;
         }
         self.count_entries(space, scope, 0, found.len());
-        Ok(())
+        self.remove_copies(space, scope, found.iter().map(|(_, record)| record.id.as_str()), now)
     }
 
     /// The record of a point of a scope; none if the scope is not there any more.
@@ -466,6 +534,19 @@ impl Batch<'_> {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Removes everything of a scope from these spaces. Says how many entries could be seen.
+    pub(super) fn drop_scopes(&mut self, spaces: &[Arc<Space>], scope: &StateScope, now: i64) -> Result<u64, Fail> {
+        let mut count = 0;
+        for space in spaces {
+            count += self.drop_scope(space, scope, now)?;
+            if let Some(staging) = self.routing.staging_of(space.id) {
+                let staging = self.shared.space(staging).map_err(changing)?;
+                self.drop_scope(&staging, scope, now)?;
+            }
+        }
+        Ok(count)
     }
 
     pub(super) fn drop_scope(&mut self, space: &Arc<Space>, scope: &StateScope, now: i64) -> Result<u64, Fail> {
@@ -533,13 +614,33 @@ impl Batch<'_> {
     }
 }
 
-/// The entries of a batch that belong to one scope.
-struct Group<'r> {
-    scope: &'r StateScope,
+/// Entries that were found.
+type Stored = Vec<(PointId, Record)>;
+
+/// The entries of a batch that belong to one scope of one space.
+pub(super) struct Group<'r> {
+    pub(super) space: &'r Arc<Space>,
+    pub(super) scope: &'r StateScope,
     /// There is no such scope yet.
-    is_new: bool,
-    entries: Vec<(&'r PreparedEntry, Timestamp)>,
-    replaced: Vec<(PointId, Record)>,
+    pub(super) is_new: bool,
+    pub(super) entries: Vec<(&'r PreparedEntry, Timestamp)>,
+    pub(super) replaced: Stored,
+    /// Other spaces of the router that have this scope.
+    others: Vec<(SpaceId, ScopeId)>,
+    /// Entries of those that have one of the ids.
+    pub(super) moved: Vec<(Arc<Space>, Stored)>,
+}
+
+impl<'r> Group<'r> {
+    /// What goes from other spaces.
+    fn take_moved(&mut self) -> impl Iterator<Item = (Arc<Space>, &'r StateScope, Stored)> + use<'r> {
+        let scope = self.scope;
+        let in_order = move |(space, mut gone): (Arc<Space>, Stored)| {
+            gone.sort_by_key(|(point, _)| *point);
+            (space, scope, gone)
+        };
+        std::mem::take(&mut self.moved).into_iter().map(in_order)
+    }
 }
 
 /// What the metadata index hears of a point: its metadata and its times.

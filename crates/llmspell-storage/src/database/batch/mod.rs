@@ -6,9 +6,11 @@
 //! | `values.rs`  | which rows does key-value data change?                  |
 //! | `quotas.rs`  | what does a quota refuse?                               |
 //! | `entries.rs` | which rows and slots do entries and scopes change?      |
+//! | `spaces.rs`  | what does a space become, and whose place does it take? |
 
 mod entries;
 mod quotas;
+mod spaces;
 mod values;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,6 +22,7 @@ use llmspell_core::{ErrorKind, Result, StateScope, StorageError};
 use quotas::ScopeQuota;
 
 use super::request::{Outcome, Request};
+use super::routing::Routing;
 use super::shared::Shared;
 use super::writer::{Dropped, Pending};
 use crate::ids::{ScopeId, SpaceId};
@@ -39,6 +42,15 @@ pub(crate) enum Fail {
     Request(StorageError),
     /// It failed half-way: the transaction must not go on.
     Batch(StorageError),
+}
+
+impl Fail {
+    /// Found while rows were being changed.
+    fn of_batch(self) -> Self {
+        match self {
+            Self::Request(error) | Self::Batch(error) => Self::Batch(error),
+        }
+    }
 }
 
 /// While a request only looks: what it finds wrong concerns it alone, unless the disk itself fails.
@@ -68,6 +80,9 @@ pub(super) struct Batch<'a> {
     /// One past the last slot, of spaces where that changed.
     slot_ends: BTreeMap<SpaceId, u64>,
     spaces: Vec<(SpaceId, SpaceRecord)>,
+    routing: Routing,
+    /// Whether an entry moves from one space to another, or a whole space is replaced.
+    is_moving: bool,
     /// Whether any scope has a quota.
     has_quotas: bool,
     quotas: HashMap<StateScope, ScopeQuota>,
@@ -83,6 +98,7 @@ pub(super) struct Changes {
     pub(super) values: HashMap<Vec<u8>, Cached>,
     pub(super) written_spaces: Vec<Arc<Space>>,
     pub(super) spaces: Vec<(SpaceId, SpaceRecord)>,
+    pub(super) is_moving: bool,
     pub(super) has_quotas: bool,
     pub(super) first_expiry: Option<i64>,
 }
@@ -106,6 +122,8 @@ impl<'a> Batch<'a> {
             written_spaces: Vec::new(),
             slot_ends: BTreeMap::new(),
             spaces: Vec::new(),
+            routing: shared.routing(),
+            is_moving: false,
             has_quotas: shared.has_quotas.load(Ordering::SeqCst),
             quotas: HashMap::new(),
             first_expiry: None,
@@ -142,6 +160,7 @@ impl<'a> Batch<'a> {
             values: self.values,
             written_spaces: self.written_spaces,
             spaces: self.spaces,
+            is_moving: self.is_moving,
             has_quotas,
             first_expiry: self.first_expiry,
         }))
@@ -155,34 +174,38 @@ impl<'a> Batch<'a> {
                 .swap_value(key, expected.as_deref(), new.as_deref())
                 .map(|done| Outcome::Count(done.into())),
             Request::Entries {
-                space,
-                entries,
+                parts,
                 on_existing,
                 now,
                 ..
-            } => self
-                .write_entries(space, entries, *on_existing, *now)
-                .map(|()| Outcome::Done),
+            } => self.write_entries(parts, *on_existing, *now).map(|()| Outcome::Done),
             Request::Metadata {
-                space,
+                spaces,
                 scope,
                 id,
                 metadata,
                 now,
                 ..
             } => self
-                .update_metadata(space, scope, id, metadata, *now)
+                .update_metadata(spaces, scope, id, metadata, *now)
                 .map(|()| Outcome::Done),
             Request::Delete {
-                space,
+                spaces,
                 scope,
                 ids,
                 only,
                 now,
                 ..
-            } => self.delete(space, scope, ids, only.as_ref(), *now).map(Outcome::Count),
-            Request::DropScope { space, scope, now, .. } => self.drop_scope(space, scope, *now).map(Outcome::Count),
-            Request::OpenSpace { record, .. } => self.open_space(record).map(Outcome::Space),
+            } => self.delete(spaces, scope, ids, only.as_ref(), *now).map(Outcome::Count),
+            Request::DropScope { spaces, scope, now, .. } => self.drop_scopes(spaces, scope, *now).map(Outcome::Count),
+            Request::OpenSpace { record, opening, .. } => self.open_space(record, *opening).map(Outcome::Space),
+            Request::Copies {
+                from, to, copies, now, ..
+            } => self.write_copies(from, to, copies, *now).map(Outcome::Count),
+            Request::Empty { space, limit, now, .. } => self.empty(space, *limit, *now).map(Outcome::Count),
+            Request::Switch { from, to, now, .. } => {
+                self.switch(*from, *to, *now).map(|done| Outcome::Count(done.into()))
+            }
             Request::NameIndex { scope, row, .. } => {
                 let done = self.rows.set_index(*scope, row.as_ref()).map_err(changing)?;
                 self.is_changed |= done;
@@ -213,34 +236,5 @@ impl<'a> Batch<'a> {
     /// Records that the transaction has something to make durable.
     pub(super) fn set_changed(&mut self) {
         self.is_changed = true;
-    }
-
-    fn open_space(&mut self, record: &SpaceRecord) -> Result<SpaceId, Fail> {
-        // This batch may have made or changed it already.
-        let in_batch = self
-            .spaces
-            .iter()
-            .rev()
-            .find(|(_, space)| space.name == record.name)
-            .cloned();
-        let id = match in_batch.or_else(|| self.shared.space_record(&record.name)) {
-            Some((id, stored)) => {
-                stored.check_matches(record).map_err(looking)?;
-                if stored.config == record.config {
-                    return Ok(id);
-                }
-                id
-            }
-            None => {
-                let id = SpaceId(self.head.next_space_id);
-                self.shared.create_space_dir(id).map_err(looking)?;
-                self.head.next_space_id += 1;
-                id
-            }
-        };
-        self.rows.put_space(id, record).map_err(changing)?;
-        self.spaces.push((id, record.clone()));
-        self.is_changed = true;
-        Ok(id)
     }
 }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use llmspell_core::{KeyValueWrite, Quota, QuotaStatus, QuotaUsage, ScopedBackend, StateScope, Timestamp};
 
+use super::entries::Group;
 use super::{Batch, Fail, KV_SCOPE, looking};
 use crate::database::request::PreparedEntry;
-use crate::ids::PointId;
+use crate::ids::{PointId, SpaceId};
 use crate::record::Record;
 use crate::registry::Space;
 
@@ -109,7 +110,9 @@ impl Batch<'_> {
     /// How many entries of a scope live in each space, and how many of them have expired at `now`.
     fn live_and_expired(&mut self, scope: &StateScope, now: i64) -> Result<Vec<(Arc<Space>, u64, u64)>, Fail> {
         let mut counts = Vec::new();
-        for (id, _) in self.shared.space_records() {
+        let counted = |(id, _): &(SpaceId, _)| self.routing.counts(*id);
+        let spaces: Vec<_> = self.shared.space_records().into_iter().filter(counted).collect();
+        for (id, _) in spaces {
             let space = self.shared.space(id).map_err(looking)?;
             if let Some(pending) = self.pending(&space, scope)? {
                 let live = pending.state.live_count();
@@ -122,37 +125,34 @@ impl Batch<'_> {
 
     // ---- entries ----
 
-    /// That a scope may take in these entries, for those that they replace.
-    pub(super) fn admit_entries(
-        &mut self,
-        space: &Space,
-        scope: &StateScope,
-        came: &[(&PreparedEntry, Timestamp)],
-        gone: &[(PointId, Record)],
-        now: i64,
-    ) -> Result<(), Fail> {
-        let Some(status) = self.quota(scope)? else {
-            return Ok(());
-        };
-        // What has expired counts as long as there is room: then nothing else must be looked at.
-        if status
-            .quota
-            .allows(&changed(status.used, space, came.len(), gone.len()))
-        {
+    /// That the scopes of a batch may take in its entries, for those that go.
+    pub(super) fn admit_entries(&mut self, groups: &[Group<'_>], now: i64) -> Result<(), Fail> {
+        if !self.has_quotas {
             return Ok(());
         }
-        let mut used = status.used;
-        for (other, _, expired) in self.live_and_expired(scope, now)? {
-            used.vectors = used.vectors.saturating_sub(expired);
-            used.vector_bytes = used.vector_bytes.saturating_sub(expired * 4 * other.dim as u64);
+        let mut scopes: Vec<&StateScope> = groups.iter().map(|group| group.scope).collect();
+        // In order, so that the same batch is always refused with the same words.
+        scopes.sort_unstable();
+        scopes.dedup();
+        for scope in scopes {
+            let Some(status) = self.quota(scope)? else { continue };
+            let of_scope = || groups.iter().filter(|group| group.scope == scope);
+            // What has expired counts as long as there is room: then nothing else must be looked at.
+            let after = of_scope().fold(status.used, |used, group| group.counted(used, i64::MIN));
+            if status.quota.allows(&after) {
+                continue;
+            }
+            let mut used = status.used;
+            for (other, _, expired) in self.live_and_expired(scope, now)? {
+                used.vectors = used.vectors.saturating_sub(expired);
+                used.vector_bytes = used.vector_bytes.saturating_sub(expired * 4 * other.dim as u64);
+            }
+            let after = of_scope().fold(used, |used, group| group.counted(used, now));
+            QuotaStatus::new(status.quota, used)
+                .admit(scope, &after)
+                .map_err(Fail::Request)?;
         }
-        let now = Timestamp::from_millis(now);
-        let is_visible = |entry: &PreparedEntry| entry.expires_at.is_none_or(|moment| moment > now);
-        let came = came.iter().filter(|(entry, _)| is_visible(entry)).count();
-        let gone = gone.iter().filter(|(_, record)| !record.is_expired(now)).count();
-        QuotaStatus::new(status.quota, used)
-            .admit(scope, &changed(used, space, came, gone))
-            .map_err(Fail::Request)
+        Ok(())
     }
 
     /// Looks up the quota of a scope of which entries will be removed.
@@ -162,6 +162,9 @@ impl Batch<'_> {
 
     /// Counts entries that came and went, in a scope whose quota was looked up.
     pub(super) fn count_entries(&mut self, space: &Space, scope: &StateScope, came: usize, gone: usize) {
+        if !self.routing.counts(space.id) {
+            return;
+        }
         if let Some(ScopeQuota {
             status: Some(status), ..
         }) = self.quotas.get(scope)
@@ -169,6 +172,15 @@ impl Batch<'_> {
             let used = changed(status.used, space, came, gone);
             self.set_used(scope, used);
         }
+    }
+
+    /// Counts anew what a scope holds, after a space took the place of another.
+    pub(super) fn recount(&mut self, scope: &StateScope) -> Result<(), Fail> {
+        if self.quota(scope)?.is_some() {
+            let used = self.count_all(scope)?;
+            self.set_used(scope, used);
+        }
+        Ok(())
     }
 
     // ---- key-value data ----
@@ -256,6 +268,19 @@ struct KeyBytes {
     now: HashMap<String, u64>,
     /// Bytes that came and went, by scope.
     changed: BTreeMap<StateScope, (u64, u64)>,
+}
+
+impl Group<'_> {
+    /// What a scope with `used` holds after the group; what has expired by `now` does not count.
+    fn counted(&self, used: QuotaUsage, now: i64) -> QuotaUsage {
+        let now = Timestamp::from_millis(now);
+        let is_visible = |entry: &PreparedEntry| entry.expires_at.is_none_or(|moment| moment > now);
+        let count = |gone: &[(PointId, Record)]| gone.iter().filter(|(_, record)| !record.is_expired(now)).count();
+        let came = self.entries.iter().filter(|(entry, _)| is_visible(entry)).count();
+        let used = changed(used, self.space, came, count(&self.replaced));
+        let moved = self.moved.iter();
+        moved.fold(used, |used, (other, gone)| changed(used, other, 0, count(gone)))
+    }
 }
 
 fn changed(used: QuotaUsage, space: &Space, came: usize, gone: usize) -> QuotaUsage {

@@ -1,0 +1,486 @@
+//! How is a call of the trait done by several spaces?
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use async_trait::async_trait;
+
+use llmspell_core::{
+    FacetValue, FieldPath, Filter, Metadata, ModelRef, OnExisting, Result, ScopedStats, SearchPlan, StateScope,
+    StorageError, StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
+    validate_vectors as validate,
+};
+
+use super::routes::{Route, Routes};
+use super::{DimensionRouter, merge};
+use crate::database::{Opening, Part, PreparedEntry, Request, Spaces};
+use crate::hnsw::{HNSWVectorStorage, Shape, checked_query, of_spaces, prepare_routed};
+use crate::registry::Space;
+use crate::truth::SpaceRecord;
+
+/// A batch of at most this many components is checked where it is called: about 100 µs.
+const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
+/// So often several spaces are read again because an entry moved from one to another meanwhile. The last reading counts
+/// anyway: then entries move without end.
+const READS_MAX: u32 = 16;
+/// So often a call is sent again because its space was replaced meanwhile.
+const SENT_MAX: u32 = 4;
+
+/// What is found in all spaces while no entry moves from one to another.
+macro_rules! reading {
+    ($router:ident, $spaces:ident => $read:block) => {{
+        let mut readings = 1;
+        loop {
+            let before = $router.moves();
+            let $spaces = $router.storages().await?;
+            let found: Result<_> = async { $read }.await;
+            let is_still = before.is_multiple_of(2) && $router.moves() == before;
+            if is_still || readings == READS_MAX {
+                break found;
+            }
+            readings += 1;
+        }
+    }};
+}
+
+#[async_trait]
+impl VectorStorage for DimensionRouter {
+    async fn write(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
+        if entries.is_empty() {
+            self.inner.database.inner.check_open()?;
+            return Ok(Vec::new());
+        }
+        for _ in 1..SENT_MAX {
+            let routes = self.routes();
+            if !routes.is_migrating {
+                return self.write_by(&routes, entries, on_existing).await;
+            }
+            match self.write_by(&routes, entries.clone(), on_existing).await {
+                // It was replaced between two looks.
+                Err(StorageError::UnknownSpace { .. }) => {}
+                done => return done,
+            }
+        }
+        let routes = self.routes();
+        self.write_by(&routes, entries, on_existing).await
+    }
+
+    async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
+        for sent in 1.. {
+            let routes = self.routes();
+            let route = routes.of_query(query.model.as_deref(), query.vector.len())?;
+            let handle = route.handle(&self.inner.database).await?;
+            let checked = checked_query(&handle.space, query, true)?;
+            let start = Instant::now();
+            let mut found = handle.search(&checked).await?;
+            route.meter.record(start.elapsed());
+            if handle.space.is_retired() && sent < SENT_MAX {
+                continue;
+            }
+            for result in &mut found {
+                result.space = Some(route.name().to_string());
+            }
+            return Ok(found);
+        }
+        unreachable!("the loop has no end")
+    }
+
+    async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
+        let routes = self.routes();
+        let route = routes.of_query(query.model.as_deref(), query.vector.len())?;
+        let handle = route.handle(&self.inner.database).await?;
+        let mut plan = handle.explain(&*checked_query(&handle.space, query, true)?).await?;
+        plan.space = Some(route.name().to_string());
+        Ok(plan)
+    }
+
+    async fn get(&self, scope: &StateScope, id: &str) -> Result<Option<VectorEntry>> {
+        scope.validate()?;
+        validate::id(id)?;
+        reading!(self, spaces => {
+            for space in &spaces {
+                if let Some(entry) = space.get(scope, id).await? {
+                    return Ok(Some(entry));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
+        scope.validate()?;
+        validate::id(id)?;
+        validate::metadata_fields(id, &metadata)?;
+        let metadata = serde_json::to_vec(&metadata)?;
+        validate::metadata_bytes(id, metadata.len())?;
+        let (spaces, scope, id) = (self.spaces().await?, scope.clone(), id.to_string());
+        let (now, asked) = (self.now(), Arc::clone(&spaces));
+        self.write_to(&asked, |reply| Request::Metadata {
+            spaces,
+            scope,
+            id,
+            metadata,
+            now,
+            reply,
+        })
+        .await
+    }
+
+    async fn delete(&self, scope: &StateScope, ids: &[String]) -> Result<u64> {
+        scope.validate()?;
+        validate::ids(ids)?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let (spaces, scope, ids, now) = (self.spaces().await?, scope.clone(), ids.to_vec(), self.now());
+        let asked = Arc::clone(&spaces);
+        self.write_to(&asked, |reply| Request::Delete {
+            spaces,
+            scope,
+            ids,
+            only: None,
+            now,
+            reply,
+        })
+        .await
+    }
+
+    async fn delete_scope(&self, scope: &StateScope) -> Result<u64> {
+        scope.validate()?;
+        let (spaces, scope, now) = (self.spaces().await?, scope.clone(), self.now());
+        let asked = Arc::clone(&spaces);
+        self.write_to(&asked, |reply| Request::DropScope {
+            spaces,
+            scope,
+            now,
+            reply,
+        })
+        .await
+    }
+
+    async fn list(&self, scope: &StateScope, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
+        scope.validate()?;
+        validate_key_value::page(limit)?;
+        reading!(self, spaces => {
+            let mut pages = Vec::with_capacity(spaces.len());
+            for space in &spaces {
+                pages.push(space.list(scope, after, limit).await?);
+            }
+            Ok(merge::pages(pages, limit))
+        })
+    }
+
+    async fn count(&self, scope: &StateScope) -> Result<u64> {
+        scope.validate()?;
+        reading!(self, spaces => {
+            let mut count = 0;
+            for space in &spaces {
+                count += space.count(scope).await?;
+            }
+            Ok(count)
+        })
+    }
+
+    async fn count_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
+        self.check_filter(scope, filter)?;
+        reading!(self, spaces => {
+            let mut count = 0;
+            for space in &spaces {
+                count += space.count_matching(scope, filter).await?;
+            }
+            Ok(count)
+        })
+    }
+
+    async fn list_matching(
+        &self,
+        scope: &StateScope,
+        filter: &Filter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<VectorEntry>> {
+        validate_key_value::page(limit)?;
+        self.check_filter(scope, filter)?;
+        reading!(self, spaces => {
+            let mut pages = Vec::with_capacity(spaces.len());
+            for space in &spaces {
+                pages.push(space.list_matching(scope, filter, after, limit).await?);
+            }
+            Ok(merge::pages(pages, limit))
+        })
+    }
+
+    async fn facet(
+        &self,
+        scope: &StateScope,
+        field: &FieldPath,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<FacetValue>> {
+        validate::facet_field(field)?;
+        validate_key_value::page(limit)?;
+        self.check_filter(scope, filter)?;
+        reading!(self, spaces => {
+            let mut all = Vec::new();
+            for space in &spaces {
+                all.extend(space.handle()?.facet(scope, field, filter, usize::MAX).await?);
+            }
+            Ok(merge::facets(all, limit))
+        })
+    }
+
+    async fn delete_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
+        self.check_filter(scope, filter)?;
+        let mut count = 0;
+        for space in self.storages().await? {
+            count += space.delete_matching(scope, filter).await?;
+        }
+        Ok(count)
+    }
+
+    async fn scopes(&self) -> Result<Vec<StateScope>> {
+        let mut scopes = Vec::new();
+        for space in self.storages().await? {
+            scopes.extend(space.scopes().await?);
+        }
+        scopes.sort_unstable();
+        scopes.dedup();
+        Ok(scopes)
+    }
+
+    async fn stats(&self) -> Result<StorageStats> {
+        reading!(self, spaces => {
+            let spaces: Vec<_> = spaces.into_iter().map(|space| space.into_handle().space).collect();
+            let shared = Arc::clone(&self.inner.database.inner.shared);
+            let (now, metric) = (self.now(), self.inner.config.index().metric());
+            self.inner
+                .database
+                .inner
+                .run(move || {
+                    let mut stats = of_spaces(&shared, &spaces, now)?;
+                    if spaces.is_empty() {
+                        stats.metric = metric;
+                    }
+                    Ok(stats)
+                })
+                .await
+        })
+    }
+
+    async fn stats_for_scope(&self, scope: &StateScope) -> Result<ScopedStats> {
+        scope.validate()?;
+        reading!(self, spaces => {
+            let mut sum = ScopedStats::default();
+            sum.scope = scope.clone();
+            for space in &spaces {
+                merge::add_stats(&mut sum, space.stats_for_scope(scope).await?);
+            }
+            Ok(sum)
+        })
+    }
+
+    async fn build_index(&self) -> Result<()> {
+        for space in self.storages().await? {
+            space.build_index().await?;
+        }
+        Ok(())
+    }
+
+    async fn optimize_index(&self) -> Result<()> {
+        for space in self.storages().await? {
+            space.optimize_index().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&self) -> Result<()> {
+        self.request(|reply| Request::Flush { reply }).await
+    }
+}
+
+impl DimensionRouter {
+    pub(super) fn now(&self) -> i64 {
+        self.inner.database.inner.shared.clock.now()
+    }
+
+    pub(super) async fn request<T>(
+        &self,
+        request: impl FnOnce(tokio::sync::oneshot::Sender<Result<T>>) -> Request,
+    ) -> Result<T> {
+        self.inner.database.inner.request(request).await
+    }
+
+    async fn write_to<T>(
+        &self,
+        spaces: &[Arc<Space>],
+        request: impl FnOnce(tokio::sync::oneshot::Sender<Result<T>>) -> Request,
+    ) -> Result<T> {
+        self.inner.database.inner.write(spaces, request).await
+    }
+
+    fn check_filter(&self, scope: &StateScope, filter: &Filter) -> Result<()> {
+        scope.validate()?;
+        self.inner.database.inner.check_open()?;
+        Ok(filter.validate_with(self.inner.config.index().date_fields())?)
+    }
+
+    /// All spaces, opened.
+    async fn storages(&self) -> Result<Vec<HNSWVectorStorage>> {
+        self.inner.database.inner.check_open()?;
+        let mut storages = Vec::new();
+        for route in &self.routes().all {
+            let handle = route.handle(&self.inner.database).await?;
+            storages.push(HNSWVectorStorage::of_handle(handle));
+        }
+        Ok(storages)
+    }
+
+    /// All spaces, as writes name them.
+    async fn spaces(&self) -> Result<Spaces> {
+        let mut spaces = Vec::new();
+        for route in &self.routes().all {
+            let handle = route.handle(&self.inner.database).await?;
+            spaces.push(Arc::clone(&handle.space));
+        }
+        Ok(spaces.into())
+    }
+
+    /// How often entries began or ended to move from one space to another.
+    fn moves(&self) -> u64 {
+        self.inner.database.inner.shared.moves.load(Ordering::SeqCst)
+    }
+
+    async fn write_by(
+        &self,
+        routes: &Routes,
+        entries: Vec<VectorEntry>,
+        on_existing: OnExisting,
+    ) -> Result<Vec<String>> {
+        let now = self.now();
+        let batch = self.sorted(routes, &entries)?;
+        let Sorted { routes, new, space_of } = batch;
+        let known = routes.iter().map(|route| route.shape());
+        let shapes: Vec<Shape> = known.chain(new.iter().map(Shape::of_record)).collect();
+        let components: usize = entries.iter().map(|entry| entry.embedding.len()).sum();
+        let prepare = move || {
+            let prepared = prepare_routed(entries, |place| &shapes[space_of[place]], now)?;
+            Ok((prepared, space_of))
+        };
+        let (prepared, space_of) = if components <= PREPARE_IN_PLACE_COMPONENTS {
+            prepare()?
+        } else {
+            self.inner.database.inner.run(prepare).await?
+        };
+        // All of it is fine: now there may be new spaces.
+        let mut spaces = Vec::with_capacity(routes.len() + new.len());
+        for route in &routes {
+            spaces.push(Arc::clone(&route.handle(&self.inner.database).await?.space));
+        }
+        for record in new {
+            let storage = self.inner.database.open_space_as(record, Opening::Routed).await?;
+            spaces.push(storage.into_handle().space);
+        }
+        let ids = prepared.iter().map(|entry| entry.id.clone()).collect();
+        let mut of_space: BTreeMap<usize, Vec<PreparedEntry>> = BTreeMap::new();
+        for (entry, place) in prepared.into_iter().zip(space_of) {
+            of_space.entry(place).or_default().push(entry);
+        }
+        let parts = of_space
+            .into_iter()
+            .map(|(place, entries)| Part {
+                space: Arc::clone(&spaces[place]),
+                entries,
+            })
+            .collect();
+        // A batch may take an entry away from any other space.
+        let asked = self.spaces().await?;
+        self.write_to(&asked, |reply| Request::Entries {
+            parts,
+            on_existing,
+            now,
+            reply,
+        })
+        .await?;
+        Ok(ids)
+    }
+
+    /// Which space each entry of a batch goes to.
+    fn sorted(&self, routes: &Routes, entries: &[VectorEntry]) -> Result<Sorted> {
+        let mut sorted = Sorted {
+            routes: Vec::new(),
+            new: Vec::new(),
+            space_of: Vec::with_capacity(entries.len()),
+        };
+        let mut known: Vec<Arc<Route>> = Vec::new();
+        let mut new: HashMap<String, usize> = HashMap::new();
+        // Places of known spaces count from the front, of new ones as they come; the new ones follow the known ones.
+        let mut places: Vec<Result<usize, usize>> = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let dim = entry.embedding.len();
+            let route = match &entry.model {
+                Some(model) => routes.of_model(model.name()),
+                None => routes.of_dim(dim)?,
+            };
+            if let Some(route) = route {
+                check_same(route, entry.model.as_ref())?;
+                let place = known.iter().position(|other| other.id == route.id);
+                places.push(Ok(place.unwrap_or_else(|| {
+                    known.push(Arc::clone(route));
+                    known.len() - 1
+                })));
+                continue;
+            }
+            let record = self.new_space(routes, entry.model.as_ref(), dim)?;
+            let place = match new.get(&record.name) {
+                Some(place) => {
+                    sorted.new[*place].check_matches(&record)?;
+                    *place
+                }
+                None => {
+                    new.insert(record.name.clone(), sorted.new.len());
+                    sorted.new.push(record);
+                    sorted.new.len() - 1
+                }
+            };
+            places.push(Err(place));
+        }
+        sorted.routes = known;
+        let first_new = sorted.routes.len();
+        let place = |place: Result<usize, usize>| place.unwrap_or_else(|new| first_new + new);
+        sorted.space_of = places.into_iter().map(place).collect();
+        Ok(sorted)
+    }
+}
+
+/// A batch by its spaces.
+struct Sorted {
+    routes: Vec<Arc<Route>>,
+    /// Spaces that are not there yet.
+    new: Vec<SpaceRecord>,
+    /// For each entry, a place in `routes` and then in `new`.
+    space_of: Vec<usize>,
+}
+
+/// That a model that is given whole is the one that is known.
+fn check_same(route: &Route, given: Option<&ModelRef>) -> Result<()> {
+    let (Some(ModelRef::Model(given)), Some(known)) = (given, route.model()) else {
+        return Ok(());
+    };
+    let mismatch = |what, stored: String, requested: String| {
+        Err(StorageError::SpaceMismatch {
+            space: route.name().to_string(),
+            what,
+            stored,
+            requested,
+        })
+    };
+    if given.dim != known.dim {
+        return mismatch("dimension", known.dim.to_string(), given.dim.to_string());
+    }
+    if given.metric != known.metric {
+        return mismatch("metric", known.metric.to_string(), given.metric.to_string());
+    }
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! How do the entries of one model become those of another?
+//!
+//! ```text
+//! stage     a space for the new model, which nobody sees
+//! copy      a page of entries that have no copy -> embed -> copies, unless the original has changed meanwhile
+//! switch    once all have one, in one transaction: the new space is the router's, the old one is not any more
+//! remove    what the old space holds
+//! ```
+//!
+//! Each step is durable, and what is left to do is what has no copy: a migration that was cut short goes on where it was.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::future::Future;
+use std::sync::Arc;
+
+use llmspell_core::{Result, StateScope, StorageError, VectorEntry};
+use serde::{Deserialize, Serialize};
+
+use super::{DimensionRouter, ModelSpace};
+use crate::database::{Copied, Opening, PreparedEntry, Request};
+use crate::hnsw::{Handle, Shape, visible_counts};
+use crate::ids::SpaceId;
+use crate::search::Uncopied;
+use crate::truth::{Role, SpaceRecord};
+
+/// Entries that are embedded by one call.
+const PAGE: usize = 64;
+/// Scopes of a replaced space that are removed by one transaction.
+const SCOPES_AT_ONCE: usize = 1_000;
+
+/// What a migration did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MigrationReport {
+    /// Entries that were embedded, those that changed meanwhile once more.
+    pub embedded: u64,
+    /// Entries that the new space got from this call; more were there if an earlier one was cut short.
+    pub copied: u64,
+    /// How often all scopes were gone through, until nothing was left to copy.
+    pub rounds: u32,
+}
+
+/// How far a migration is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MigrationProgress {
+    /// The space whose entries are copied.
+    pub from: String,
+    /// The one that will take its place.
+    pub to: String,
+    /// Entries that have a copy.
+    pub copied: u64,
+    /// Entries there are.
+    pub vectors: u64,
+}
+
+impl DimensionRouter {
+    /// Puts a space of another model in the place of `from`, which is the name of a space or of its model: `embed` makes
+    /// the new vectors, one for each entry that it is given, in their order, of the length of `to`'s model or cut.
+    ///
+    /// Until the end everything goes on with the old space: searches, writes, deletions. Then, in one transaction, the new
+    /// space takes its place, and the old model is not known any more. Ids, scopes, metadata, times and expiry stay as
+    /// they are. The old vectors are removed afterwards.
+    ///
+    /// It runs as long as it is polled: spawn it, to have it in the background. If it is dropped, `embed` fails, or the
+    /// process dies, call it again with the same models: what was copied is not embedded again. Entries that change
+    /// meanwhile are embedded again. Needs room on the disk for both spaces; copies do not count for quotas.
+    ///
+    /// ```
+    /// # use llmspell_storage::{DimensionRouter, EmbeddingModel, HNSWConfig, Result, VectorEntry, VectorQuery, VectorStorage};
+    /// # async fn example() -> Result<()> {
+    /// # async fn embed_with_new_model(_texts: Vec<String>) -> std::io::Result<Vec<Vec<f32>>> { Ok(vec![vec![0.1, 0.2, 0.3]]) }
+    /// let storage = DimensionRouter::new(HNSWConfig::balanced());
+    /// let entry = VectorEntry::new("doc-1", vec![0.6, 0.8]).with_model(EmbeddingModel::new("old", 2));
+    /// storage.insert(vec![entry.with_metadata(serde_json::json!({"text": "hello"}))]).await?;
+    ///
+    /// let embed = async |entries: Vec<VectorEntry>| {
+    ///     let text = |entry: &VectorEntry| entry.metadata["text"].as_str().unwrap_or_default().to_string();
+    ///     embed_with_new_model(entries.iter().map(text).collect()).await
+    /// };
+    /// storage.migrate_space("old", EmbeddingModel::new("new", 3), embed).await?;
+    /// assert_eq!(storage.search(&VectorQuery::new(vec![0.1, 0.2, 0.3], 1)).await?[0].id, "doc-1");
+    /// # Ok(())
+    /// # }
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownSpace`](StorageError::UnknownSpace); [`SpaceMismatch`](StorageError::SpaceMismatch) if `to` is in use, or
+    /// `from` is being migrated to another model; [`Embedding`](StorageError::Embedding) if `embed` fails or gives another
+    /// number of vectors; what is wrong with one of them; as a write.
+    pub async fn migrate_space<F, Fut, E>(
+        &self,
+        from: &str,
+        to: impl Into<ModelSpace>,
+        mut embed: F,
+    ) -> Result<MigrationReport>
+    where
+        F: FnMut(Vec<VectorEntry>) -> Fut,
+        Fut: Future<Output = Result<Vec<Vec<f32>>, E>>,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let record = self.record(to.into())?;
+        let (from, to) = match self.staged(from, record).await? {
+            Some(spaces) => spaces,
+            None => {
+                self.remove_replaced().await?;
+                return Ok(MigrationReport::default());
+            }
+        };
+        let mut report = MigrationReport::default();
+        let mut last = u64::MAX;
+        loop {
+            report.rounds += 1;
+            // Little is left: writes wait until it is done, else there would always be a little more.
+            let closed = (last <= PAGE as u64).then(|| from.space.gate.close());
+            let before = report.embedded;
+            for scope in self.incomplete_scopes(&from, &to).await? {
+                self.copy_scope(&from, &to, &scope, &mut embed, &mut report).await?;
+            }
+            last = report.embedded - before;
+            let now = self.now();
+            let is_done = self
+                .request(|reply| Request::Switch {
+                    from: from.space.id,
+                    to: to.space.id,
+                    now,
+                    reply,
+                })
+                .await?;
+            drop(closed);
+            if is_done {
+                break;
+            }
+        }
+        self.remove_replaced().await?;
+        Ok(report)
+    }
+
+    /// The migrations that are under way or were cut short.
+    ///
+    /// # Errors
+    ///
+    /// `Data` or `Io` when it cannot be counted.
+    pub async fn migrations(&self) -> Result<Vec<MigrationProgress>> {
+        let database = &self.inner.database;
+        let records = database.inner.shared.space_records();
+        let mut migrations = Vec::new();
+        for (id, record) in &records {
+            let Role::Staging { of } = record.role else { continue };
+            let Some((from, of)) = records.iter().find(|(id, _)| id.0 == of) else {
+                continue;
+            };
+            migrations.push(MigrationProgress {
+                from: of.name.clone(),
+                to: record.name.clone(),
+                copied: self.vector_count(*id).await?,
+                vectors: self.vector_count(*from).await?,
+            });
+        }
+        Ok(migrations)
+    }
+
+    async fn vector_count(&self, of: SpaceId) -> Result<u64> {
+        let (shared, now) = (Arc::clone(&self.inner.database.inner.shared), self.now());
+        let space = self.inner.database.open_space(of).await?.into_handle().space;
+        let count = move || {
+            let counts = visible_counts(&shared, &space, now)?;
+            Ok(counts.into_iter().map(|(_, count)| count).sum())
+        };
+        self.inner.database.inner.run(count).await
+    }
+
+    /// The two spaces of a migration; none if it was done before and only what is replaced must go.
+    async fn staged(&self, from: &str, to: SpaceRecord) -> Result<Option<(Handle, Handle)>> {
+        let database = &self.inner.database;
+        let routes = self.routes();
+        let of_name = routes.all.iter().find(|route| route.name() == from);
+        let Some(route) = of_name.or_else(|| routes.of_model(from)) else {
+            let stored = database.inner.shared.space_record(from);
+            let was_replaced = stored.is_some_and(|(_, record)| record.role == Role::Retired);
+            return match routes.of_model(&to.name) {
+                Some(_) if was_replaced => Ok(None),
+                _ => Err(routes.unknown_space(from)),
+            };
+        };
+        // A failed removal must not keep its name.
+        self.remove_replaced().await?;
+        let from = route.handle(database).await?.clone();
+        let to = database.open_space_as(to, Opening::StagingOf(from.space.id)).await?;
+        Ok(Some((from, to.into_handle())))
+    }
+
+    /// The scopes of which something has no copy.
+    async fn incomplete_scopes(&self, from: &Handle, to: &Handle) -> Result<Vec<StateScope>> {
+        let (shared, now) = (Arc::clone(&self.inner.database.inner.shared), self.now());
+        let (from, to) = (Arc::clone(&from.space), Arc::clone(&to.space));
+        let find = move || {
+            let copied: HashMap<StateScope, u64> = visible_counts(&shared, &to, now)?.into_iter().collect();
+            let mut scopes = visible_counts(&shared, &from, now)?;
+            scopes.retain(|(scope, count)| copied.get(scope).copied().unwrap_or(0) != *count);
+            Ok(scopes.into_iter().map(|(scope, _)| scope).collect())
+        };
+        self.inner.database.inner.run(find).await
+    }
+
+    /// Copies what of a scope has no copy yet.
+    async fn copy_scope<F, Fut, E>(
+        &self,
+        from: &Handle,
+        to: &Handle,
+        scope: &StateScope,
+        embed: &mut F,
+        report: &mut MigrationReport,
+    ) -> Result<()>
+    where
+        F: FnMut(Vec<VectorEntry>) -> Fut,
+        Fut: Future<Output = Result<Vec<Vec<f32>>, E>>,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let shape = Shape::of(&to.space);
+        let mut after: Option<String> = None;
+        loop {
+            let (copies, now, begin) = (Arc::clone(&to.space), self.now(), after.clone());
+            let (shared, owner) = (Arc::clone(&self.inner.database.inner.shared), scope.clone());
+            let page = from
+                .read(scope, move |snapshot, space| {
+                    let copied = shared.truth.read()?.scope_id(copies.id, &owner)?;
+                    snapshot.uncopied((space, &owner), copied, begin.as_deref(), PAGE, now)
+                })
+                .await?;
+            let Some(Uncopied { entries, records, last }) = page else {
+                return Ok(());
+            };
+            if !entries.is_empty() {
+                let count = entries.len();
+                let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
+                let failed = |source| StorageError::Embedding { source };
+                let vectors = embed(entries).await.map_err(|error| failed(error.into()))?;
+                if vectors.len() != count {
+                    return Err(failed(
+                        format!("{} vectors were made of {count} entries", vectors.len()).into(),
+                    ));
+                }
+                let mut copies = Vec::with_capacity(count);
+                for ((id, vector), original) in ids.iter().zip(vectors).zip(records) {
+                    let mut checked = VectorEntry::new(id.as_str(), vector);
+                    shape.check(&checked)?;
+                    let vector = shape.kept(id, std::mem::take(&mut checked.embedding))?;
+                    copies.push(Copied {
+                        entry: PreparedEntry {
+                            scope: scope.clone(),
+                            id: original.id.clone(),
+                            vector,
+                            metadata: original.metadata.clone(),
+                            created_at: Some(original.created_at),
+                            updated_at: original.updated_at,
+                            event_time: original.event_time,
+                            expires_at: original.expires_at,
+                        },
+                        original,
+                    });
+                }
+                report.embedded += count as u64;
+                let (from, to) = (Arc::clone(&from.space), Arc::clone(&to.space));
+                report.copied += self
+                    .request(|reply| Request::Copies {
+                        from,
+                        to,
+                        copies,
+                        now,
+                        reply,
+                    })
+                    .await?;
+            }
+            match last {
+                Some(last) => after = Some(last),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Removes what replaced spaces hold.
+    pub(super) async fn remove_replaced(&self) -> Result<()> {
+        let records = self.inner.database.inner.shared.space_records();
+        let replaced = records.into_iter().filter(|(_, record)| record.role == Role::Retired);
+        for (id, _) in replaced {
+            let shared = Arc::clone(&self.inner.database.inner.shared);
+            let is_empty = move || Ok(shared.truth.read()?.scopes(id)?.is_empty());
+            if self.inner.database.inner.run(is_empty).await? {
+                continue;
+            }
+            let space = self.inner.database.open_space(id).await?.into_handle().space;
+            loop {
+                let (space, now) = (Arc::clone(&space), self.now());
+                let limit = SCOPES_AT_ONCE;
+                let removed = self
+                    .request(|reply| Request::Empty {
+                        space,
+                        limit,
+                        now,
+                        reply,
+                    })
+                    .await?;
+                if removed < SCOPES_AT_ONCE as u64 {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
