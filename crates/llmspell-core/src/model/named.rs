@@ -17,7 +17,7 @@ pub enum ModelRef {
     /// A model that the store knows, or that is a [preset](EmbeddingModel::preset).
     Name(String),
     /// A model that the store may not know yet.
-    Model(EmbeddingModel),
+    Model(Box<EmbeddingModel>),
 }
 
 impl ModelRef {
@@ -45,7 +45,7 @@ impl From<String> for ModelRef {
 
 impl From<EmbeddingModel> for ModelRef {
     fn from(model: EmbeddingModel) -> Self {
-        Self::Model(model)
+        Self::Model(Box::new(model))
     }
 }
 

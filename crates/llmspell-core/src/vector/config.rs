@@ -6,7 +6,7 @@ use super::metric::DistanceMetric;
 use super::validate::in_range;
 use crate::error::{Result, StorageError};
 use crate::filter::{DateFields, FieldPath};
-use crate::limits::{EF_CONSTRUCTION_RANGE, EF_SEARCH_MAX, M_RANGE};
+use crate::limits::{DIM_RANGE, EF_CONSTRUCTION_RANGE, EF_SEARCH_MAX, M_RANGE};
 
 /// How the vectors of a space are compared, and how the graph of a large namespace is built and walked.
 ///
@@ -40,6 +40,9 @@ pub struct HNSWConfig {
     /// Left out where there are none, as in spaces stored before there were any.
     #[serde(default, skip_serializing_if = "DateFields::is_empty")]
     date_fields: DateFields,
+    /// Left out where there is none, as in spaces stored before there was any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    index_dim: Option<usize>,
 }
 
 /// What of the index of a large namespace is kept in RAM: speed against bytes.
@@ -117,6 +120,7 @@ impl HNSWConfig {
             seed: 0,
             memory: Memory::Balanced,
             date_fields: DateFields::none(),
+            index_dim: None,
         }
     }
 
@@ -171,6 +175,26 @@ impl HNSWConfig {
     pub fn with_date_fields<P: Into<FieldPath>>(mut self, fields: impl IntoIterator<Item = P>) -> Self {
         self.date_fields = DateFields::unchecked(fields);
         self
+    }
+
+    /// Leading components that the graph and its codes look at, at most all of them, which it is unless said otherwise:
+    /// for vectors of Matryoshka models, whose leading components are a vector as well. The nearest by these are compared
+    /// by all components that are stored, four times as many as are asked for, or two fifths of `ef_search` if that is
+    /// more: scores are those of the whole. Codes, links and the walk take that much less; of vectors that were not made
+    /// so, more neighbors are missed (`llmspell-storage model check-matryoshka` tells how many). Changing it later
+    /// rebuilds the index in the background.
+    ///
+    /// "Funnel search" of Matryoshka vectors: Kusupati et al., arXiv 2205.13147, section 4.3.1 ("adaptive retrieval").
+    #[must_use]
+    pub fn with_index_dim(mut self, dim: impl Into<Option<usize>>) -> Self {
+        self.index_dim = dim.into();
+        self
+    }
+
+    /// Leading components that the graph and its codes look at; none for all.
+    #[must_use]
+    pub fn index_dim(&self) -> Option<usize> {
+        self.index_dim
     }
 
     /// How vectors are compared.
@@ -232,6 +256,9 @@ impl HNSWConfig {
         in_range("m", self.m, M_RANGE)?;
         in_range("ef_construction", self.ef_construction, EF_CONSTRUCTION_RANGE)?;
         in_range("ef_search", self.ef_search, 1..=EF_SEARCH_MAX)?;
+        if let Some(dim) = self.index_dim {
+            in_range("index dimension", dim, DIM_RANGE)?;
+        }
         Ok(self.date_fields.validate()?)
     }
 }

@@ -87,6 +87,9 @@ pub struct IndexStats {
     pub links: u64,
     /// Living points that no walk from the entry points reaches.
     pub unreachable: u64,
+    /// Leading components that the graph looks at.
+    #[serde(default)]
+    pub dim: usize,
     /// The codes that searches walk on, for example `4-bit`.
     pub code: String,
     /// Bytes of RAM of the codes of the points.

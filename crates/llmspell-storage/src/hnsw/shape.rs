@@ -71,7 +71,8 @@ impl Shape {
     }
 }
 
-/// A query as a space answers it: cut as its entries are. `is_routed`: it is known whose vector it is.
+/// A query as a space answers it: cut as its entries are, or shorter, if the model says that its vectors may be cut there:
+/// then only so many leading components are compared. `is_routed`: it is known whose vector it is.
 ///
 /// # Errors
 ///
@@ -89,14 +90,14 @@ pub(crate) fn checked_query<'q>(
         check_model(model.as_deref(), named, &space.name)?;
         if let Some(model) = model.filter(|_| given != space.dim) {
             model.check_dim("query", given)?;
-            taken = given.max(space.dim);
+            taken = given;
         }
     }
     validate::query(query, taken, space.metric)?;
     if let Some(filter) = &query.filter {
         filter.validate_with(&space.dates())?;
     }
-    if taken == space.dim {
+    if taken <= space.dim {
         return Ok(Cow::Borrowed(query));
     }
     let mut query = query.clone();

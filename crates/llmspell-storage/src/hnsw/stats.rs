@@ -53,6 +53,7 @@ fn of_index(state: &State) -> Option<IndexStats> {
         GraphLayout::Blocks => (Memory::Speed, "1-bit".to_string()),
     };
     stats.points = graph.vertices;
+    stats.dim = index.graph.config().dim;
     stats.tombstones = state.counts().tombstones;
     stats.links = graph.links;
     stats.unreachable = graph.unreachable;

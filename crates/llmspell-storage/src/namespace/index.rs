@@ -295,7 +295,7 @@ pub(crate) fn graph_config(dim: usize, config: &HNSWConfig) -> Option<GraphConfi
     };
     (config.metric() != DistanceMetric::Manhattan).then(|| GraphConfig {
         metric: kernel_metric(config.metric()),
-        dim,
+        dim: config.index_dim().map_or(dim, |index_dim| index_dim.min(dim)),
         m: config.m(),
         ef_construction: config.ef_construction(),
         seed: config.seed(),

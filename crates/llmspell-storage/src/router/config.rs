@@ -17,7 +17,7 @@ pub struct RouterConfig {
 
 impl RouterConfig {
     /// `index` is how the index of each space is built. Its metric is that of spaces without a model; a model brings its
-    /// own.
+    /// own. Its [`index_dim`](HNSWConfig::index_dim) does not count: each [`ModelSpace`] has its own.
     #[must_use]
     pub fn new(index: HNSWConfig) -> Self {
         Self {
@@ -69,6 +69,7 @@ impl From<HNSWConfig> for RouterConfig {
 pub struct ModelSpace {
     pub(super) model: EmbeddingModel,
     pub(super) store_dim: Option<usize>,
+    pub(super) index_dim: Option<usize>,
     pub(super) index: Option<HNSWConfig>,
     pub(super) is_forced: bool,
 }
@@ -80,6 +81,7 @@ impl ModelSpace {
         Self {
             model,
             store_dim: None,
+            index_dim: None,
             index: None,
             is_forced: false,
         }
@@ -91,6 +93,14 @@ impl ModelSpace {
     #[must_use]
     pub fn with_store_dim(mut self, dim: usize) -> Self {
         self.store_dim = Some(dim);
+        self
+    }
+
+    /// Looks at the leading components only in the graph and its codes, and compares the nearest by all that are stored;
+    /// see [`HNSWConfig::with_index_dim`].
+    #[must_use]
+    pub fn with_index_dim(mut self, dim: usize) -> Self {
+        self.index_dim = Some(dim);
         self
     }
 
@@ -123,6 +133,10 @@ impl ModelSpace {
     pub fn validate(&self) -> Result<()> {
         self.model.validate()?;
         self.model.check_cut(self.store_dim(), self.is_forced)?;
+        let of_config = self.index.as_ref().and_then(HNSWConfig::index_dim);
+        if let Some(dim) = self.index_dim.or(of_config) {
+            self.model.check_cut(dim, self.is_forced)?;
+        }
         if let Some(index) = &self.index {
             index.validate()?;
         }

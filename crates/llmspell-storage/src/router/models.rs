@@ -1,6 +1,6 @@
 //! How does a model become known?
 
-use llmspell_core::{EmbeddingModel, HNSWConfig, ModelRef, Result, StorageError, validate_vectors as validate};
+use llmspell_core::{EmbeddingModel, ModelRef, Result, StorageError, validate_vectors as validate};
 
 use super::routes::Routes;
 use super::{DimensionRouter, ModelSpace};
@@ -82,8 +82,17 @@ impl DimensionRouter {
     pub(super) fn record(&self, space: ModelSpace) -> Result<SpaceRecord> {
         space.validate()?;
         let dim = space.store_dim();
-        let ModelSpace { model, index, .. } = space;
-        let config = index.unwrap_or_else(|| self.inner.config.index().clone());
+        let ModelSpace {
+            model,
+            index,
+            index_dim,
+            ..
+        } = space;
+        // What of its vectors may be looked at alone, each model says for itself.
+        let mut config = index.unwrap_or_else(|| self.inner.config.index().clone().with_index_dim(None));
+        if index_dim.is_some() {
+            config = config.with_index_dim(index_dim);
+        }
         config.validate()?;
         Ok(SpaceRecord {
             name: model.name.clone(),
@@ -95,7 +104,7 @@ impl DimensionRouter {
     }
 
     fn plain_record(&self, dim: usize) -> SpaceRecord {
-        let config: HNSWConfig = self.inner.config.index().clone();
+        let config = self.inner.config.index().clone().with_index_dim(None);
         SpaceRecord {
             role: Role::Routed,
             ..SpaceRecord::plain(format!("dimension-{dim}"), dim, config)
@@ -110,7 +119,7 @@ impl DimensionRouter {
     pub(super) fn new_space(&self, routes: &Routes, model: Option<&ModelRef>, dim: usize) -> Result<SpaceRecord> {
         let config = &self.inner.config;
         match model {
-            Some(ModelRef::Model(model)) => self.record(ModelSpace::new(model.clone())),
+            Some(ModelRef::Model(model)) => self.record(ModelSpace::new(EmbeddingModel::clone(model))),
             Some(ModelRef::Name(name)) => match EmbeddingModel::preset(name) {
                 Some(preset) => self.record(ModelSpace::new(preset)),
                 None if config.new_spaces() => {

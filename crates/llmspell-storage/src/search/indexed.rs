@@ -9,7 +9,9 @@
 //! Everything is as of one state. Where the shortlist turns out too short, it is made longer, until at last everything
 //! is compared: `k` means `k`.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::iter::repeat;
 
 use llmspell_core::{
     DistanceMetric, Memory, PathCost, Result, SearchPath, VectorQuery, VectorResult, limits::EF_SEARCH_MAX,
@@ -29,6 +31,8 @@ use crate::registry::{Scratch, Space};
 use crate::slots::{SlotView, Waiting, layout};
 use crate::truth::Read;
 
+/// So many times `k` are compared by all components, where the graph looks at fewer.
+const FUNNEL: usize = 4;
 /// Fewer than one in so many of the points that should pass did: what passes is far from the query.
 const FAR_SHARE: u64 = 4;
 
@@ -124,6 +128,26 @@ impl Indexed<'_> {
             .max(self.query.k)
     }
 
+    /// The vector that the graph is asked for: as many components as it looks at. A query that is shorter looks the same
+    /// way with zeros for the others.
+    fn walked(&self) -> Cow<'_, [f32]> {
+        let (vector, dim) = (&self.query.vector, self.index.graph.config().dim);
+        match vector.get(..dim) {
+            Some(leading) => Cow::Borrowed(leading),
+            None => Cow::Owned(vector.iter().copied().chain(repeat(0.0)).take(dim).collect()),
+        }
+    }
+
+    /// How many of the nearest that the graph finds are compared exactly: more than are wanted where it looks at other
+    /// components than those that are compared.
+    fn compared(&self, k: usize, ef: usize) -> usize {
+        if self.index.graph.config().dim == self.query.vector.len() {
+            return k;
+        }
+        let share = (2 * ef / 5).max(k);
+        (FUNNEL * k).max(share).min(ef.max(k))
+    }
+
     /// Those of `hits` that are within the threshold and among the best `k`, and all that are as far away as the last.
     fn best(&self, mut hits: Vec<Hit>) -> Vec<Hit> {
         let k = self.query.k;
@@ -188,7 +212,8 @@ impl Indexed<'_> {
         trace: &mut Trace<'_>,
     ) -> Result<Outcome, Miss> {
         let Self { index, query, .. } = self;
-        let (vector, k, case) = (&query.vector, query.k, &chosen.case);
+        let (vector, case) = (&*self.walked(), &chosen.case);
+        let k = self.compared(query.k, case.ef_inside());
         let vertices = &chosen.passing.vertices;
         let is_allowed = |point: PointId| vertices.contains(point.0);
         let mut graph = std::mem::take(&mut scratch.graph);
@@ -366,8 +391,8 @@ impl Indexed<'_> {
         let hides_nothing = self.state.counts().tombstones == 0 && expired.is_empty();
         let is_hidden: &dyn Fn(PointId) -> bool = if hides_nothing { &|_| false } else { &is_hidden };
         let mut graph = std::mem::take(&mut scratch.graph);
-        let (query, k) = (&self.query.vector, self.query.k);
-        let candidates = self.index.graph.shortlist(query, k, ef, is_hidden, &mut graph);
+        let k = self.compared(self.query.k, ef);
+        let candidates = self.index.graph.shortlist(&self.walked(), k, ef, is_hidden, &mut graph);
         let rescored = self.rescore(candidates, distance, scratch, hits);
         scratch.graph = graph;
         rescored
@@ -393,10 +418,10 @@ impl Indexed<'_> {
             let point = candidate.point;
             let (exact, generation) = if by_file {
                 let generation = self.read_slot(point, scratch)?;
-                (distance.distance(&scratch.vector), generation)
+                (distance.distance(&scratch.vector[..distance.dim()]), generation)
             } else {
                 let (vector, generation) = self.slot_in_place(point)?;
-                (distance.distance(vector), generation)
+                (distance.distance(&vector[..distance.dim()]), generation)
             };
             hits.push(Hit {
                 distance: exact,
@@ -417,6 +442,7 @@ impl Indexed<'_> {
         // The tail is new, or was read when the index was verified: it is in RAM.
         self.namespace.verify_points(visible, state, &self.space.slots, view)?;
         let tail = Tail {
+            dim: distance.dim(),
             state,
             view,
             hidden: &state.dead,

@@ -307,6 +307,7 @@ impl<'a> Snapshot<'a> {
 
         let distance = ExactDistance::new(kernel_metric(metric), &query.vector);
         let tail = Tail {
+            dim: distance.dim(),
             state: &self.state,
             view: &self.view,
             hidden,

@@ -51,6 +51,7 @@ fn search_named(
     let metric = space.metric;
     let distance = ExactDistance::new(kernel_metric(metric), &query.vector);
     let tail = Tail {
+        dim: distance.dim(),
         state,
         view: &view,
         hidden: &hidden,

@@ -15,6 +15,8 @@ use crate::slots::SlotView;
 pub(crate) struct Tail<'a> {
     pub(crate) state: &'a State,
     pub(crate) view: &'a Arc<SlotView>,
+    /// Leading components that are compared.
+    pub(crate) dim: usize,
     /// Points that must not be found.
     pub(crate) hidden: &'a RoaringBitmap,
     /// The only points that may be found, if a filter has chosen.
@@ -51,12 +53,13 @@ impl Tail<'_> {
         self.state
             .runs(0..u32::MAX, self.hidden)
             .flat_map(|run| (run.first_point.0..).map(PointId).zip(self.view.vectors(run)))
+            .map(|(point, vector)| (point, &vector[..self.dim]))
     }
 
     fn chosen_rows<'b>(&'b self, candidates: &'b RoaringBitmap) -> impl Iterator<Item = (PointId, &'b [f32])> {
         candidates.iter().map(|point| {
             let slot = self.state.slot(PointId(point)).expect("candidates are living points");
-            (PointId(point), self.view.vector(slot))
+            (PointId(point), &self.view.vector(slot)[..self.dim])
         })
     }
 }

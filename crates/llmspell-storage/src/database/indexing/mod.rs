@@ -246,9 +246,10 @@ impl Work<'_> {
     }
 
     fn build(&self, config: &GraphConfig) -> Result<()> {
-        let Some(source) = Source::take(self, State::living)? else {
+        let Some(mut source) = Source::take(self, State::living)? else {
             return Ok(());
         };
+        source.dim = config.dim;
         if source.points.is_empty() {
             return Ok(());
         }

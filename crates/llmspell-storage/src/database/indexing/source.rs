@@ -21,6 +21,8 @@ pub(super) struct Source {
     pub(super) points: RoaringBitmap,
     /// In the order of the points.
     ids: IdList,
+    /// Leading components that are linked: those that the graph there is looks at.
+    pub(super) dim: usize,
 }
 
 impl Source {
@@ -43,11 +45,13 @@ impl Source {
                 return Err(damaged_slot(&space.slots, PointId(point), slot, problem));
             }
         }
+        let dim = state.index.as_ref().map(|index| index.graph.config().dim);
         Ok(Some(Self {
             state,
             view,
             points,
             ids,
+            dim: dim.unwrap_or(space.dim),
         }))
     }
 
@@ -73,7 +77,7 @@ impl Source {
 impl Rows for Source {
     fn row(&self, point: PointId) -> &[f32] {
         let slot = self.state.slot(point).expect("vertices have slots");
-        self.view.vector(slot)
+        &self.view.vector(slot)[..self.dim]
     }
 }
 
