@@ -203,6 +203,15 @@ async fn a_migration_that_was_cut_short_goes_on_where_it_was() {
     router.close().await.unwrap();
 
     let router = open().await;
+    // Neither copies nor what expires among them count for a quota, nor for who checks it.
+    let ada = user("ada");
+    router
+        .database()
+        .set_quota(&ada, Quota::new().with_vectors(100))
+        .await
+        .unwrap();
+    assert_eq!(router.database().quota(&ada).await.unwrap().unwrap().used.vectors, 100);
+    assert!(router.database().check().await.unwrap().is_ok());
     let progress = &router.migrations().await.unwrap()[0];
     assert_eq!((progress.copied, progress.vectors), (128, 300));
     assert_eq!(

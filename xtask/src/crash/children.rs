@@ -1,6 +1,6 @@
 //! What do the processes do that are started, and killed?
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use llmspell_storage::limits::PAGE_MAX;
 use llmspell_storage::{
-    Database, Filter, HNSWVectorStorage, StateScope, StorageError, VectorEntry, VectorQuery, VectorStorage,
+    Database, Filter, ModelRef, OnExisting, StateScope, StorageError, VectorEntry, VectorQuery, VectorStorage,
 };
 
 use super::content::{TAGS, Value, metadata_seed, tag, vector, vector_seed};
 use super::operation::{Line, Operation, StoredEntry, now};
 use super::random::Random;
+use super::router::keep_migrating;
 use super::store::{Engine, Store};
-use super::workload::{SPACES, Subject, WRITERS, Workload, private_scopes, space_of};
+use super::workload::{Subject, WRITERS, Workload, private_scopes, space_of};
 
 /// Nobody has killed us for so long that nobody will.
 const LIFE_MAX: Duration = Duration::from_secs(60);
@@ -53,6 +54,9 @@ pub(crate) fn write(arguments: &ChildArguments) -> Result<()> {
                 let random = Random::new(&[arguments.seed, writer as u64]);
                 let workload = Workload::new(arguments.subject, writer, random);
                 tokio::spawn(keep_writing(Arc::clone(&store), writer, workload));
+            }
+            if let Some(router) = store.router.clone() {
+                tokio::spawn(keep_migrating(router, |problem| tell(&Line::Problem(problem))));
             }
         }
         std::thread::sleep(LIFE_MAX);
@@ -115,9 +119,7 @@ pub(crate) fn check(arguments: &ChildArguments) -> Result<()> {
             Engine::Database(database) => {
                 for writer in 0..WRITERS {
                     if let Some(space) = space_of(arguments.subject, writer) {
-                        check_quotas(database, &store.spaces[space], SPACES[space].1, writer)
-                            .await
-                            .context("quotas")?;
+                        check_quotas(database, &store, space, writer).await.context("quotas")?;
                     }
                 }
                 if !arguments.idle {
@@ -184,7 +186,7 @@ async fn check_keys(store: &Store) -> Result<()> {
 }
 
 async fn check_space(store: &Store, space: usize) -> Result<()> {
-    let storage = &store.spaces[space];
+    let storage = &*store.spaces[space];
     let mut all: Vec<VectorEntry> = Vec::new();
     for scope in storage.scopes().await? {
         let from = now();
@@ -232,7 +234,8 @@ async fn wait_until_purged(store: &Store) -> Result<()> {
 
 /// That the quotas of a writer's scopes count what is there, let in what fits and refuse what does not. Leaves the
 /// entries as they were.
-async fn check_quotas(database: &Database, storage: &HNSWVectorStorage, dim: usize, writer: usize) -> Result<()> {
+async fn check_quotas(database: &Database, store: &Store, space: usize, writer: usize) -> Result<()> {
+    let storage = &*store.spaces[space];
     let existing = storage.scopes().await?;
     for scope in private_scopes(writer) {
         let Some(status) = database.quota(&scope).await? else {
@@ -249,26 +252,29 @@ async fn check_quotas(database: &Database, storage: &HNSWVectorStorage, dim: usi
             continue;
         }
         let used = entries.len() as u64;
+        let bytes: usize = entries.iter().map(|entry| 4 * entry.embedding.len()).sum();
         ensure!(
-            status.used.vectors == used && status.used.vector_bytes == used * 4 * dim as u64,
+            status.used.vectors == used && status.used.vector_bytes == bytes as u64,
             "scope {scope} holds {used} entries, its quota says {:?}",
             status.used
         );
         let trial = |count: u64| {
             let entry = |number: u64| {
                 let seed = u32::try_from(number).expect("quotas are small");
-                VectorEntry::new(format!("{writer}:trial-{number}"), vector(seed, dim)).with_scope(scope.clone())
+                let entry = VectorEntry::new(format!("{writer}:trial-{number}"), vector(seed, store.dim(space, seed)));
+                (seed, entry.with_scope(scope.clone()))
             };
             (0..count).map(entry).collect::<Vec<_>>()
         };
         let room = limit.saturating_sub(used);
-        let refused = storage.insert(trial(room + 1)).await;
+        let refused = store.write_entries(space, trial(room + 1), OnExisting::Refuse).await;
         ensure!(
             matches!(refused, Err(StorageError::QuotaExceeded { .. })),
             "scope {scope} has room for {room}, and takes one more: {refused:?}"
         );
         if room > 0 && existing.contains(&scope) {
-            let ids = storage.insert(trial(room)).await.context("what fits")?;
+            let ids = store.write_entries(space, trial(room), OnExisting::Refuse).await;
+            let ids = ids.context("what fits")?;
             let gone = storage.delete(&scope, &ids).await?;
             ensure!(gone == room, "{gone} of {room} entries that fit were there");
         }
@@ -296,10 +302,8 @@ async fn list(storage: &dyn VectorStorage, scope: &StateScope) -> Result<Vec<Vec
 async fn check_scope(storage: &dyn VectorStorage, scope: &StateScope, entries: &[VectorEntry]) -> Result<()> {
     let count = storage.count(scope).await?;
     let mut found = BTreeSet::new();
-    if let Some(first) = entries.first() {
-        let all = VectorQuery::new(first.embedding.clone(), PAGE_MAX)
-            .with_scope(scope.clone())
-            .with_exact(true);
+    for (_, of_model) in by_model(entries) {
+        let all = query(of_model[0], PAGE_MAX).with_scope(scope.clone()).with_exact(true);
         found.extend(storage.search(&all).await?.into_iter().map(|hit| hit.id));
     }
     let listed: BTreeSet<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
@@ -317,9 +321,7 @@ async fn check_scope(storage: &dyn VectorStorage, scope: &StateScope, entries: &
     }
     check_filters(storage, scope, entries).await?;
     for entry in lasting.iter().step_by(lasting.len().div_ceil(SAMPLE).max(1)) {
-        let query = VectorQuery::new(entry.embedding.clone(), 3)
-            .with_scope(scope.clone())
-            .with_exact(true);
+        let query = query(entry, 3).with_scope(scope.clone()).with_exact(true);
         let hits = storage.search(&query).await?;
         let is_found = hits.iter().any(|hit| hit.id == entry.id) || is_ending(entry);
         ensure!(is_found, "`{}` is not among the nearest to itself", entry.id);
@@ -340,15 +342,21 @@ async fn check_filters(storage: &dyn VectorStorage, scope: &StateScope, entries:
         let mut found: Vec<BTreeSet<String>> = Vec::new();
         let page = storage.list_matching(scope, &filter, None, PAGE_MAX).await?;
         found.push(page.into_iter().map(|entry| entry.id).collect());
-        if let Some(first) = matching.first() {
-            let query = VectorQuery::new(first.embedding.clone(), matching.len())
+        let (mut exact, mut usual) = (BTreeSet::new(), BTreeSet::new());
+        for (_, of_model) in by_model(matching.iter().copied()) {
+            let query = query(of_model[0], matching.len())
                 .with_scope(scope.clone())
-                .with_filter(filter);
-            for query in [query.clone().with_exact(true), query] {
-                let hits = storage.search(&query).await?;
-                found.push(hits.into_iter().map(|hit| hit.id).collect());
-            }
+                .with_filter(filter.clone());
+            usual.extend(storage.search(&query).await?.into_iter().map(|hit| hit.id));
+            exact.extend(
+                storage
+                    .search(&query.with_exact(true))
+                    .await?
+                    .into_iter()
+                    .map(|hit| hit.id),
+            );
         }
+        found.extend([exact, usual]);
         let lasting = || matching.iter().filter(|entry| !is_ending(entry));
         let (least, most) = (lasting().count() as u64, matching.len() as u64);
         ensure!(
@@ -365,6 +373,27 @@ async fn check_filters(storage: &dyn VectorStorage, scope: &StateScope, entries:
         }
     }
     Ok(())
+}
+
+/// Entries by the model whose space they are in.
+fn by_model<'e>(entries: impl IntoIterator<Item = &'e VectorEntry>) -> BTreeMap<Option<&'e str>, Vec<&'e VectorEntry>> {
+    let mut by_model: BTreeMap<Option<&str>, Vec<&VectorEntry>> = BTreeMap::new();
+    for entry in entries {
+        by_model
+            .entry(entry.model.as_ref().map(ModelRef::name))
+            .or_default()
+            .push(entry);
+    }
+    by_model
+}
+
+/// A query for what is near an entry, in its space.
+fn query(entry: &VectorEntry, k: usize) -> VectorQuery {
+    let query = VectorQuery::new(entry.embedding.clone(), k);
+    match &entry.model {
+        Some(model) => query.with_model(model.name()),
+        None => query,
+    }
 }
 
 fn is_ending(entry: &VectorEntry) -> bool {

@@ -1,7 +1,7 @@
 //! Is everything acknowledged still there after the process was killed?
 //!
 //! ```text
-//! cargo xtask crash --backend redb|sled|vectors|all --cycles 1000
+//! cargo xtask crash --backend redb|sled|vectors|router|all --cycles 1000
 //! ```
 //!
 //! A writing process says on a pipe what it is about to do and, when the call has returned, that it is done. At a random
@@ -15,6 +15,7 @@
 //! | `process.rs`   | how is a process started, listened to and killed?          |
 //! | `children.rs`  | what do the processes do?                                  |
 //! | `store.rs`     | how are operations done, through the public API?           |
+//! | `router.rs`    | how are entries moved, and spaces replaced?                |
 //! | `workload.rs`  | which operations does a writer do?                         |
 //! | `operation.rs` | what do the processes tell each other?                     |
 //! | `content.rs`   | what is stored?                                            |
@@ -30,6 +31,7 @@ mod model;
 mod operation;
 mod process;
 mod random;
+mod router;
 mod store;
 mod workload;
 
@@ -76,6 +78,7 @@ enum Backend {
     Redb,
     Sled,
     Vectors,
+    Router,
     All,
 }
 
@@ -89,7 +92,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Backend::Redb => vec![Subject::Redb],
         Backend::Sled => vec![Subject::Sled],
         Backend::Vectors => vec![Subject::Vectors],
-        Backend::All => vec![Subject::Redb, Subject::Sled, Subject::Vectors],
+        Backend::Router => vec![Subject::Router],
+        Backend::All => vec![Subject::Redb, Subject::Sled, Subject::Vectors, Subject::Router],
     };
     println!("seed {seed}, {} cycles for each backend", arguments.cycles);
     println!(

@@ -5,20 +5,23 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use llmspell_storage::{
-    Database, DatabaseOptions, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, KeyValueWrite, Quota,
+    Database, DatabaseOptions, DimensionRouter, DistanceMetric, Filter, HNSWConfig, KeyValueWrite, OnExisting, Quota,
     RedbBackend, SledBackend, StateScope, StorageBackend, StorageError, Timestamp, VectorEntry, VectorStorage,
 };
 use std::time::Duration;
 
 use super::content::{Value, metadata, tag, vector};
 use super::operation::{EntriesKind, KeyChange, Life, NewEntry, Operation, Outcome};
+use super::router;
 use super::workload::{SPACES, Subject};
 
 /// An open store.
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) keys: Arc<dyn StorageBackend>,
-    pub(super) spaces: Vec<HNSWVectorStorage>,
+    pub(super) spaces: Vec<Arc<dyn VectorStorage>>,
+    /// What `spaces` has, if it is one.
+    pub(super) router: Option<DimensionRouter>,
     pub(super) engine: Engine,
 }
 
@@ -37,6 +40,7 @@ impl Store {
                 Self {
                     keys: Arc::clone(&sled) as _,
                     spaces: Vec::new(),
+                    router: None,
                     engine: Engine::Sled(sled),
                 }
             }
@@ -46,24 +50,34 @@ impl Store {
                 Self {
                     keys: Arc::new(redb),
                     spaces: Vec::new(),
+                    router: None,
+                    engine: Engine::Database(database),
+                }
+            }
+            Subject::Router => {
+                let database = options().open(dir).await?;
+                let router = router::open(&database).await?;
+                Self {
+                    keys: Arc::new(database.kv()),
+                    spaces: vec![Arc::new(router.clone())],
+                    router: Some(router),
                     engine: Engine::Database(database),
                 }
             }
             Subject::Vectors => {
-                // So low that kills meet graphs being built, extended and written.
-                let options = DatabaseOptions::new().graph_points_min(8).metadata_points_min(8);
-                let database = options.open(dir).await?;
-                let mut spaces = Vec::new();
+                let database = options().open(dir).await?;
+                let mut spaces: Vec<Arc<dyn VectorStorage>> = Vec::new();
                 for ((name, dim), metric) in SPACES
                     .into_iter()
                     .zip([DistanceMetric::Euclidean, DistanceMetric::Cosine])
                 {
                     let config = HNSWConfig::fast().with_metric(metric);
-                    spaces.push(database.vectors(name, dim, config).await?);
+                    spaces.push(Arc::new(database.vectors(name, dim, config).await?));
                 }
                 Self {
                     keys: Arc::new(database.kv()),
                     spaces,
+                    router: None,
                     engine: Engine::Database(database),
                 }
             }
@@ -72,8 +86,13 @@ impl Store {
 
     /// Closes the files; what else holds the store must be gone.
     pub(super) async fn close(self) -> Result<()> {
-        let Self { keys, spaces, engine } = self;
-        drop((keys, spaces));
+        let Self {
+            keys,
+            spaces,
+            router,
+            engine,
+        } = self;
+        drop((keys, spaces, router));
         match engine {
             Engine::Database(database) => database.close().await?,
             Engine::Sled(sled) => drop(sled),
@@ -96,14 +115,16 @@ impl Store {
                 swapped.map(Outcome::Swapped)
             }
             Operation::Entries { space, kind, entries } => {
-                let (_, dim) = SPACES[*space];
-                let space = &self.spaces[*space];
-                let entries = entries.iter().map(|entry| made(entry, dim)).collect();
-                let written = match kind {
-                    EntriesKind::Insert => space.insert(entries).await,
-                    EntriesKind::Upsert => space.upsert(entries).await,
+                let on_existing = match kind {
+                    EntriesKind::Insert => OnExisting::Refuse,
+                    EntriesKind::Upsert => OnExisting::Replace,
                 };
-                written.map(|_| Outcome::Done)
+                let entries = entries
+                    .iter()
+                    .map(|entry| (entry.vector, made(entry, self.dim(*space, entry.vector))));
+                self.write_entries(*space, entries.collect(), on_existing)
+                    .await
+                    .map(|_| Outcome::Done)
             }
             Operation::Metadata {
                 space,
@@ -133,6 +154,30 @@ impl Store {
             Err(StorageError::NotFound { .. }) => Outcome::NotFound,
             Err(StorageError::QuotaExceeded { .. }) => Outcome::Exceeded,
             Err(error) => Outcome::Failed(error.to_string()),
+        }
+    }
+
+    /// Components of a vector that is made from a number.
+    pub(super) fn dim(&self, space: usize, seed: u32) -> usize {
+        match &self.router {
+            Some(_) => router::dim(seed),
+            None => SPACES[space].1,
+        }
+    }
+
+    /// Writes entries, each with the number that its vector is made from.
+    pub(super) async fn write_entries(
+        &self,
+        space: usize,
+        entries: Vec<(u32, VectorEntry)>,
+        on_existing: OnExisting,
+    ) -> llmspell_storage::Result<Vec<String>> {
+        match &self.router {
+            Some(router) => router::write(router, entries, on_existing).await,
+            None => {
+                let entries = entries.into_iter().map(|(_, entry)| entry).collect();
+                self.spaces[space].write(entries, on_existing).await
+            }
         }
     }
 
@@ -176,6 +221,11 @@ impl Store {
         };
         Ok(Outcome::Count(deleted))
     }
+}
+
+/// So low that kills meet graphs being built, extended and written.
+fn options() -> DatabaseOptions {
+    DatabaseOptions::new().graph_points_min(8).metadata_points_min(8)
 }
 
 fn made(entry: &NewEntry, dim: usize) -> VectorEntry {

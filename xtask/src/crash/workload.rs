@@ -31,6 +31,8 @@ pub(super) enum Subject {
     Sled,
     /// Two vector spaces and key-value data in one database.
     Vectors,
+    /// A router of three models, one of which is migrated all the time.
+    Router,
 }
 
 impl Subject {
@@ -39,6 +41,7 @@ impl Subject {
             Self::Redb => "redb",
             Self::Sled => "sled",
             Self::Vectors => "vectors",
+            Self::Router => "router",
         }
     }
 }
@@ -85,9 +88,9 @@ pub(super) fn private_scopes(writer: usize) -> [StateScope; 3] {
 /// The space that a writer writes to; none if it writes keys.
 pub(super) fn space_of(subject: Subject, writer: usize) -> Option<usize> {
     match (subject, writer) {
-        (Subject::Redb | Subject::Sled, _) | (Subject::Vectors, 0) => None,
+        (Subject::Redb | Subject::Sled, _) | (Subject::Vectors | Subject::Router, 0) => None,
         (Subject::Vectors, 1) => Some(1),
-        (Subject::Vectors, _) => Some(0),
+        (Subject::Vectors | Subject::Router, _) => Some(0),
     }
 }
 

@@ -9,8 +9,9 @@ use super::Database;
 use super::batch::KV_SCOPE;
 use super::request::Request;
 use super::shared::Shared;
+use crate::ids::SpaceId;
 use crate::report::CheckSection;
-use crate::truth::Read;
+use crate::truth::{Read, SpaceRecord};
 
 impl Database {
     /// Limits what a scope may hold, in all vector spaces and in its key-value data, in place of the quota it had.
@@ -69,7 +70,7 @@ pub(crate) fn status(shared: &Shared, scope: &StateScope, now: i64) -> Result<Op
     let Some(mut status) = read.quota(scope)? else {
         return Ok(None);
     };
-    for (space, record) in shared.space_records() {
+    for (space, record) in counted_spaces(shared) {
         if let Some(scope_id) = read.scope_id(space, scope)? {
             let state = read.state(scope_id)?;
             let expired = state.live_count() - state.visible_count(now);
@@ -104,9 +105,14 @@ pub(super) fn check(shared: &Shared, read: &Read) -> Result<Option<CheckSection>
     Ok(Some(section))
 }
 
+fn counted_spaces(shared: &Shared) -> impl Iterator<Item = (SpaceId, SpaceRecord)> {
+    let records = shared.space_records().into_iter();
+    records.filter(|(_, record)| record.role.counts())
+}
+
 fn count(shared: &Shared, read: &Read, scope: &StateScope) -> Result<QuotaUsage> {
     let mut held = QuotaUsage::default();
-    for (space, record) in shared.space_records() {
+    for (space, record) in counted_spaces(shared) {
         if let Some(scope_id) = read.scope_id(space, scope)? {
             let live = read.state(scope_id)?.live_count();
             held.vectors += live;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use llmspell_core::{CompiledFilter, KeyValueWrite, OnExisting, Quota, Result, StateScope, Timestamp, WriteSummary};
+use llmspell_core::{Filter, KeyValueWrite, OnExisting, Quota, Result, StateScope, Timestamp, WriteSummary};
 use tokio::sync::oneshot;
 
 use crate::ids::{ScopeId, SpaceId};
@@ -51,7 +51,7 @@ pub(crate) enum Request {
         scope: StateScope,
         ids: Vec<String>,
         /// Those that do not match by then stay.
-        only: Option<CompiledFilter>,
+        only: Option<Filter>,
         now: i64,
         reply: Reply<u64>,
     },

@@ -50,8 +50,8 @@ impl Routing {
         self.roles.iter().find(is_its).map(|(staging, _)| *staging)
     }
 
-    /// Whether entries in it count for the quota of their scope: copies do not, nor what is left of a retired space.
+    /// Whether entries in it count for the quota of their scope.
     pub(super) fn counts(&self, id: SpaceId) -> bool {
-        matches!(self.role(id), Role::Plain | Role::Routed)
+        self.role(id).counts()
     }
 }

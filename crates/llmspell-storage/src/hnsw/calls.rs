@@ -25,7 +25,7 @@ use crate::slots::Waiting;
 /// threads is worth. Longer ones on the threads of the database.
 const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
 /// Entries that a deletion by filter removes in one batch.
-const DELETE_IDS_MAX: usize = 10_000;
+pub(crate) const DELETE_IDS_MAX: usize = 10_000;
 
 #[async_trait]
 impl VectorStorage for HNSWVectorStorage {
@@ -189,15 +189,10 @@ impl VectorStorage for HNSWVectorStorage {
     async fn delete_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
         let handle = self.handle()?;
         let (condition, now) = (checked(handle, scope, filter)?, handle.now());
-        let only = condition.compiled().clone();
-        let ids = handle
-            .read_filtered(scope, condition, move |snapshot, condition| {
-                snapshot.ids_matching(condition, now)
-            })
-            .await?;
+        let ids = handle.ids_matching(scope, condition, now).await?;
         let mut count = 0;
-        for ids in ids.unwrap_or_default().chunks(DELETE_IDS_MAX) {
-            count += handle.delete(scope, ids, Some(only.clone()), now).await?;
+        for ids in ids.chunks(DELETE_IDS_MAX) {
+            count += handle.delete(scope, ids, Some(filter.clone()), now).await?;
         }
         Ok(count)
     }
@@ -322,6 +317,19 @@ impl Handle {
                 trace.plan.results = search_loaded(&shared, &space, &query, now, &mut trace)?.len();
                 Ok(trace.plan)
             })
+            .await
+    }
+
+    async fn ids_matching(&self, scope: &StateScope, condition: Condition, now: i64) -> Result<Vec<String>> {
+        let ids = self.read_filtered(scope, condition, move |snapshot, condition| {
+            snapshot.ids_matching(condition, now)
+        });
+        Ok(ids.await?.unwrap_or_default())
+    }
+
+    /// Ids of the entries that match a filter.
+    pub(crate) async fn ids_of(&self, scope: &StateScope, filter: &Filter) -> Result<Vec<String>> {
+        self.ids_matching(scope, checked(self, scope, filter)?, self.now())
             .await
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use llmspell_core::{CompiledFilter, Result, StateScope, StorageError, VectorQuery, VectorResult};
+use llmspell_core::{Filter, Result, StateScope, StorageError, VectorQuery, VectorResult};
 
 use crate::database::{Database, Request, Shared, Spaces};
 use crate::index_queue::{Goal, IndexJob};
@@ -104,7 +104,7 @@ impl Handle {
         &self,
         scope: &StateScope,
         ids: &[String],
-        only: Option<CompiledFilter>,
+        only: Option<Filter>,
         now: i64,
     ) -> Result<u64> {
         let (spaces, scope, ids) = (self.spaces(), scope.clone(), ids.to_vec());

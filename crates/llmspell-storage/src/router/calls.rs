@@ -16,7 +16,7 @@ use llmspell_core::{
 use super::routes::{Route, Routes};
 use super::{DimensionRouter, merge};
 use crate::database::{Opening, Part, PreparedEntry, Request, Spaces};
-use crate::hnsw::{HNSWVectorStorage, Shape, checked_query, of_spaces, prepare_routed};
+use crate::hnsw::{DELETE_IDS_MAX, HNSWVectorStorage, Shape, checked_query, of_spaces, prepare_routed};
 use crate::registry::Space;
 use crate::truth::SpaceRecord;
 
@@ -134,17 +134,7 @@ impl VectorStorage for DimensionRouter {
         if ids.is_empty() {
             return Ok(0);
         }
-        let (spaces, scope, ids, now) = (self.spaces().await?, scope.clone(), ids.to_vec(), self.now());
-        let asked = Arc::clone(&spaces);
-        self.write_to(&asked, |reply| Request::Delete {
-            spaces,
-            scope,
-            ids,
-            only: None,
-            now,
-            reply,
-        })
-        .await
+        self.delete_all(scope, ids, None).await
     }
 
     async fn delete_scope(&self, scope: &StateScope) -> Result<u64> {
@@ -233,9 +223,16 @@ impl VectorStorage for DimensionRouter {
 
     async fn delete_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
         self.check_filter(scope, filter)?;
+        let ids = reading!(self, spaces => {
+            let mut ids = Vec::new();
+            for space in &spaces {
+                ids.extend(space.handle()?.ids_of(scope, filter).await?);
+            }
+            Ok(ids)
+        })?;
         let mut count = 0;
-        for space in self.storages().await? {
-            count += space.delete_matching(scope, filter).await?;
+        for ids in ids.chunks(DELETE_IDS_MAX) {
+            count += self.delete_all(scope, ids, Some(filter.clone())).await?;
         }
         Ok(count)
     }
@@ -318,6 +315,21 @@ impl DimensionRouter {
         request: impl FnOnce(tokio::sync::oneshot::Sender<Result<T>>) -> Request,
     ) -> Result<T> {
         self.inner.database.inner.write(spaces, request).await
+    }
+
+    /// Removes entries from whichever spaces they are in; of those that match, where `only` says so.
+    async fn delete_all(&self, scope: &StateScope, ids: &[String], only: Option<Filter>) -> Result<u64> {
+        let (spaces, scope, ids, now) = (self.spaces().await?, scope.clone(), ids.to_vec(), self.now());
+        let asked = Arc::clone(&spaces);
+        self.write_to(&asked, |reply| Request::Delete {
+            spaces,
+            scope,
+            ids,
+            only,
+            now,
+            reply,
+        })
+        .await
     }
 
     fn check_filter(&self, scope: &StateScope, filter: &Filter) -> Result<()> {

@@ -57,11 +57,6 @@ impl Condition {
     pub(super) fn is_read_by(&self, index: &MetadataIndex) -> bool {
         *index.dates() == self.dates
     }
-
-    /// What decides about an entry.
-    pub(crate) fn compiled(&self) -> &CompiledFilter {
-        &self.compiled
-    }
 }
 
 /// Makes the metadata index of a namespace that a filter asks about, if it is large enough and has none; or one anew, where

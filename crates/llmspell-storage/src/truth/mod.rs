@@ -85,6 +85,11 @@ impl Role {
     fn is_plain(&self) -> bool {
         *self == Self::Plain
     }
+
+    /// Whether entries in it count for the quota of their scope: copies do not, nor what is left of a retired space.
+    pub(crate) fn counts(self) -> bool {
+        matches!(self, Self::Plain | Self::Routed)
+    }
 }
 
 /// Its name and dimension, as errors list them.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use llmspell_core::{CompiledFilter, EntryTimes, OnExisting, StateScope, StorageError, Timestamp};
+use llmspell_core::{CompiledFilter, EntryTimes, Filter, OnExisting, StateScope, StorageError, Timestamp};
 use roaring::RoaringBitmap;
 
 use super::{Batch, Fail, changing, looking};
@@ -440,12 +440,17 @@ impl Batch<'_> {
         spaces: &[Arc<Space>],
         scope: &StateScope,
         ids: &[String],
-        only: Option<&CompiledFilter>,
+        only: Option<&Filter>,
         now: i64,
     ) -> Result<u64, Fail> {
         let mut found = Vec::new();
         for space in spaces {
-            let of_space = self.matching(space, scope, ids, only, now)?;
+            let only = only.map(|filter| {
+                filter
+                    .compile(&space.dates())
+                    .map_err(|error| Fail::Request(error.into()))
+            });
+            let of_space = self.matching(space, scope, ids, only.transpose()?.as_ref(), now)?;
             if !of_space.is_empty() {
                 self.check_takes_entries(space)?;
                 found.push((space, of_space));

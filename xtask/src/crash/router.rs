@@ -1,0 +1,88 @@
+//! How does a router fare that is killed while entries move between its spaces, and while spaces are replaced?
+//!
+//! Which model an entry is of, its vector says: an upsert with another vector may move it. One of the models is migrated
+//! to a successor all the time, which makes the same vectors, and back.
+
+use std::time::Duration;
+
+use llmspell_storage::{
+    DimensionRouter, EmbeddingModel, HNSWConfig, OnExisting, Result, StorageError, VectorEntry, VectorStorage,
+};
+
+/// Models that stay, and their dimensions.
+const STAYING: [(&str, usize); 2] = [("small", 16), ("other of 16", 16)];
+/// Two names of the model that is migrated from one to the other.
+const WANDERING: [&str; 2] = ["wandering", "wandering back"];
+const WANDERING_DIM: usize = 96;
+/// How long a migration waits for the next.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Components of the vector that is made from a number.
+pub(super) fn dim(seed: u32) -> usize {
+    STAYING.get(place(seed)).map_or(WANDERING_DIM, |(_, dim)| *dim)
+}
+
+fn place(seed: u32) -> usize {
+    seed as usize % (STAYING.len() + 1)
+}
+
+/// The router of a database, which knows its models.
+pub(super) async fn open(database: &llmspell_storage::Database) -> Result<DimensionRouter> {
+    let router = database.router(HNSWConfig::fast()).await?;
+    for (name, dim) in STAYING {
+        router.register_model(EmbeddingModel::new(name, dim)).await?;
+    }
+    if wandering(&router).is_none() {
+        router
+            .register_model(EmbeddingModel::new(WANDERING[0], WANDERING_DIM))
+            .await?;
+    }
+    Ok(router)
+}
+
+/// Under which name the model that is migrated is known now.
+fn wandering(router: &DimensionRouter) -> Option<&'static str> {
+    let models = router.models();
+    let is_known = |name: &&str| models.iter().any(|model| model.name == *name);
+    WANDERING.into_iter().find(is_known)
+}
+
+/// Writes entries made of numbers, each to the space of its model.
+pub(super) async fn write(
+    router: &DimensionRouter,
+    entries: Vec<(u32, VectorEntry)>,
+    on_existing: OnExisting,
+) -> Result<Vec<String>> {
+    loop {
+        let last = wandering(router).unwrap_or(WANDERING[0]);
+        let named = |(seed, entry): (u32, VectorEntry)| {
+            let model = STAYING.get(place(seed)).map_or(last, |(name, _)| *name);
+            entry.with_model(model)
+        };
+        match router
+            .write(entries.iter().cloned().map(named).collect(), on_existing)
+            .await
+        {
+            // It was replaced just now.
+            Err(StorageError::UnknownModel { .. }) => {}
+            done => return done,
+        }
+    }
+}
+
+/// Migrates without end.
+pub(super) async fn keep_migrating(router: DimensionRouter, tell: impl Fn(String)) {
+    loop {
+        let from = wandering(&router).unwrap_or(WANDERING[0]);
+        let to = WANDERING.into_iter().find(|name| *name != from).unwrap_or(WANDERING[1]);
+        let same = async |entries: Vec<VectorEntry>| {
+            Ok::<_, StorageError>(entries.into_iter().map(|entry| entry.embedding).collect())
+        };
+        let model = EmbeddingModel::new(to, WANDERING_DIM);
+        if let Err(error) = router.migrate_space(from, model, same).await {
+            tell(format!("migration from {from}: {error:#}"));
+            return;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
