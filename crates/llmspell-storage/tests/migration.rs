@@ -86,6 +86,7 @@ async fn ids_scopes_metadata_times_and_expiry_stay_as_they_are() {
         .with_ttl(Duration::from_secs(3_600));
     router.insert(vec![special]).await.unwrap();
     let before = router.get(&SCOPE, "0900").await.unwrap().unwrap();
+    let of_old = router.database().existing_vectors("old").await.unwrap().unwrap();
     let report = router.migrate_space("old", new(), embed).await.unwrap();
     assert_eq!((report.embedded, report.copied, report.rounds), (201, 201, 1));
 
@@ -101,6 +102,14 @@ async fn ids_scopes_metadata_times_and_expiry_stay_as_they_are() {
         Err(StorageError::UnknownModel { .. })
     ));
     assert_eq!(router.models(), [new()]);
+    // A handle of the old space says that there is none, not that it is empty.
+    let unknown = |error: StorageError| matches!(error, StorageError::UnknownSpace { .. });
+    assert!(unknown(
+        of_old.search(&VectorQuery::new(old_vector(1), 1)).await.unwrap_err()
+    ));
+    assert!(unknown(of_old.count(&SCOPE).await.unwrap_err()));
+    assert!(unknown(of_old.delete(&SCOPE, &["0001".to_string()]).await.unwrap_err()));
+    assert!(unknown(of_old.insert(vec![text_entry(1, 1)]).await.unwrap_err()));
     assert_eq!(router.stats().await.unwrap().vectors, 201);
     let old_space = &router.database().spaces().await.unwrap()[0];
     assert_eq!(

@@ -116,8 +116,13 @@ pub(crate) enum Request {
     Flush { reply: Reply<()> },
 }
 
-/// Spaces that a write is about: one, or all that the router knows.
-pub(crate) type Spaces = Arc<[Arc<Space>]>;
+/// Spaces that a write is about.
+#[derive(Debug, Clone)]
+pub(crate) enum Spaces {
+    One(Arc<Space>),
+    /// All that the router knows when it is done.
+    Routed,
+}
 
 /// The entries of a batch that belong to one space.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ pub(crate) struct Handle {
 impl Handle {
     /// The space, as writes name it.
     pub(super) fn spaces(&self) -> Spaces {
-        Arc::new([Arc::clone(&self.space)])
+        Spaces::One(Arc::clone(&self.space))
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {

@@ -21,7 +21,7 @@ mod stats;
 use std::path::Path;
 use std::sync::Arc;
 
-use llmspell_core::{DistanceMetric, HNSWConfig, Result, validate_vectors as validate};
+use llmspell_core::{DistanceMetric, HNSWConfig, Result, StorageError, validate_vectors as validate};
 
 pub(crate) use self::calls::DELETE_IDS_MAX;
 pub(crate) use self::handle::Handle;
@@ -164,6 +164,14 @@ impl HNSWVectorStorage {
 
     pub(crate) fn handle(&self) -> Result<&Handle> {
         match &self.handle {
+            // What is left of it must not pass for all there is.
+            Some(handle) if handle.space.is_retired() => {
+                let records = handle.database.inner.shared.space_records();
+                Err(StorageError::UnknownSpace {
+                    name: handle.space.name.clone(),
+                    known: records.iter().map(|(_, record)| record.to_string()).collect(),
+                })
+            }
             Some(handle) => Ok(handle),
             None => {
                 validate::dim(self.dim)?;

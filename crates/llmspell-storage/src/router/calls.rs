@@ -115,10 +115,9 @@ impl VectorStorage for DimensionRouter {
         validate::metadata_fields(id, &metadata)?;
         let metadata = serde_json::to_vec(&metadata)?;
         validate::metadata_bytes(id, metadata.len())?;
-        let (spaces, scope, id) = (self.spaces().await?, scope.clone(), id.to_string());
-        let (now, asked) = (self.now(), Arc::clone(&spaces));
-        self.write_to(&asked, |reply| Request::Metadata {
-            spaces,
+        let (now, scope, id) = (self.now(), scope.clone(), id.to_string());
+        self.change(|reply| Request::Metadata {
+            spaces: Spaces::Routed,
             scope,
             id,
             metadata,
@@ -139,10 +138,9 @@ impl VectorStorage for DimensionRouter {
 
     async fn delete_scope(&self, scope: &StateScope) -> Result<u64> {
         scope.validate()?;
-        let (spaces, scope, now) = (self.spaces().await?, scope.clone(), self.now());
-        let asked = Arc::clone(&spaces);
-        self.write_to(&asked, |reply| Request::DropScope {
-            spaces,
+        let (scope, now) = (scope.clone(), self.now());
+        self.change(|reply| Request::DropScope {
+            spaces: Spaces::Routed,
             scope,
             now,
             reply,
@@ -309,20 +307,19 @@ impl DimensionRouter {
         self.inner.database.inner.request(request).await
     }
 
-    async fn write_to<T>(
-        &self,
-        spaces: &[Arc<Space>],
-        request: impl FnOnce(tokio::sync::oneshot::Sender<Result<T>>) -> Request,
-    ) -> Result<T> {
-        self.inner.database.inner.write(spaces, request).await
+    /// A write of an application, which may concern any of the spaces.
+    async fn change<T>(&self, request: impl FnOnce(tokio::sync::oneshot::Sender<Result<T>>) -> Request) -> Result<T> {
+        let routes = self.routes();
+        let open = routes.all.iter().filter_map(|route| route.opened());
+        let spaces: Vec<Arc<Space>> = open.map(|handle| Arc::clone(&handle.space)).collect();
+        self.inner.database.inner.write(&spaces, request).await
     }
 
     /// Removes entries from whichever spaces they are in; of those that match, where `only` says so.
     async fn delete_all(&self, scope: &StateScope, ids: &[String], only: Option<Filter>) -> Result<u64> {
-        let (spaces, scope, ids, now) = (self.spaces().await?, scope.clone(), ids.to_vec(), self.now());
-        let asked = Arc::clone(&spaces);
-        self.write_to(&asked, |reply| Request::Delete {
-            spaces,
+        let (scope, ids, now) = (scope.clone(), ids.to_vec(), self.now());
+        self.change(|reply| Request::Delete {
+            spaces: Spaces::Routed,
             scope,
             ids,
             only,
@@ -347,16 +344,6 @@ impl DimensionRouter {
             storages.push(HNSWVectorStorage::of_handle(handle));
         }
         Ok(storages)
-    }
-
-    /// All spaces, as writes name them.
-    async fn spaces(&self) -> Result<Spaces> {
-        let mut spaces = Vec::new();
-        for route in &self.routes().all {
-            let handle = route.handle(&self.inner.database).await?;
-            spaces.push(Arc::clone(&handle.space));
-        }
-        Ok(spaces.into())
     }
 
     /// How often entries began or ended to move from one space to another.
@@ -406,9 +393,7 @@ impl DimensionRouter {
                 entries,
             })
             .collect();
-        // A batch may take an entry away from any other space.
-        let asked = self.spaces().await?;
-        self.write_to(&asked, |reply| Request::Entries {
+        self.change(|reply| Request::Entries {
             parts,
             on_existing,
             now,

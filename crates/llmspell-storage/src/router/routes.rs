@@ -35,6 +35,11 @@ impl Route {
         Shape::of_record(&self.record)
     }
 
+    /// If it was used before.
+    pub(super) fn opened(&self) -> Option<&Handle> {
+        self.handle.get()
+    }
+
     /// # Errors
     ///
     /// `Data` or `Io` if the files of the space cannot be opened.

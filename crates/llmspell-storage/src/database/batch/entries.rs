@@ -7,7 +7,7 @@ use llmspell_core::{CompiledFilter, EntryTimes, Filter, OnExisting, StateScope, 
 use roaring::RoaringBitmap;
 
 use super::{Batch, Fail, changing, looking};
-use crate::database::request::{Part, PreparedEntry};
+use crate::database::request::{Part, PreparedEntry, Spaces};
 use crate::database::writer::{Dropped, Pending, Writer};
 use crate::error::corrupted;
 use crate::ids::{Extent, Generation, Lsn, PointId, ScopeId, Slot, SpaceId};
@@ -400,17 +400,16 @@ impl Batch<'_> {
 
     pub(super) fn update_metadata(
         &mut self,
-        spaces: &[Arc<Space>],
+        spaces: &Spaces,
         scope: &StateScope,
         id: &str,
         metadata: &[u8],
         now: i64,
     ) -> Result<(), Fail> {
         let mut found = None;
-        for space in spaces {
+        for space in self.spaces(spaces)? {
             let visible = |(_, record): &(_, Record)| !record.is_expired(Timestamp::from_millis(now));
-            if let Some((point, record)) = self.existing(space, scope, id)?.filter(visible) {
-                self.check_takes_entries(space)?;
+            if let Some((point, record)) = self.existing(&space, scope, id)?.filter(visible) {
                 found = Some((space, point, record));
                 break;
             }
@@ -424,42 +423,39 @@ impl Batch<'_> {
             metadata_bytes_removed: sum_bytes([record.metadata.len()]),
             ..Op::default()
         };
-        let scope_id = self.apply(space, scope, &op, now)?;
+        let scope_id = self.apply(&space, scope, &op, now)?;
         let times = record.times();
         let before = std::mem::replace(&mut record.metadata, metadata.to_vec());
         record.updated_at = Timestamp::from_millis(now);
-        self.index_metadata(space, scope, [(point, &*before, times)], [of_record(point, &record)]);
+        self.index_metadata(&space, scope, [(point, &*before, times)], [of_record(point, &record)]);
         self.rows
             .put_entry(space.id, scope_id, point, &record)
             .map_err(changing)?;
-        self.remove_copies(space, scope, [id], now)
+        self.remove_copies(&space, scope, [id], now)
     }
 
     pub(super) fn delete(
         &mut self,
-        spaces: &[Arc<Space>],
+        spaces: &Spaces,
         scope: &StateScope,
         ids: &[String],
         only: Option<&Filter>,
         now: i64,
     ) -> Result<u64, Fail> {
         let mut found = Vec::new();
-        for space in spaces {
+        for space in self.spaces(spaces)? {
             let only = only.map(|filter| {
                 filter
                     .compile(&space.dates())
                     .map_err(|error| Fail::Request(error.into()))
             });
-            let of_space = self.matching(space, scope, ids, only.transpose()?.as_ref(), now)?;
-            if !of_space.is_empty() {
-                self.check_takes_entries(space)?;
-                found.push((space, of_space));
-            }
+            let of_space = self.matching(&space, scope, ids, only.transpose()?.as_ref(), now)?;
+            found.push((space, of_space));
         }
         let is_visible = |(_, record): &&(_, Record)| !record.is_expired(Timestamp::from_millis(now));
         let visible = found.iter().flat_map(|(_, found)| found).filter(is_visible).count();
         for (space, found) in found {
-            self.remove(space, scope, &found, now)?;
+            self.remove(&space, scope, &found, now)?;
         }
         Ok(visible as u64)
     }
@@ -542,10 +538,10 @@ impl Batch<'_> {
     }
 
     /// Removes everything of a scope from these spaces. Says how many entries could be seen.
-    pub(super) fn drop_scopes(&mut self, spaces: &[Arc<Space>], scope: &StateScope, now: i64) -> Result<u64, Fail> {
+    pub(super) fn drop_scopes(&mut self, spaces: &Spaces, scope: &StateScope, now: i64) -> Result<u64, Fail> {
         let mut count = 0;
-        for space in spaces {
-            count += self.drop_scope(space, scope, now)?;
+        for space in self.spaces(spaces)? {
+            count += self.drop_scope(&space, scope, now)?;
             if let Some(staging) = self.routing.staging_of(space.id) {
                 let staging = self.shared.space(staging).map_err(changing)?;
                 self.drop_scope(&staging, scope, now)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use llmspell_core::{EmbeddingModel, StateScope, StorageError};
 
 use super::{Batch, Fail, changing, looking};
-use crate::database::request::{Copied, Opening};
+use crate::database::request::{Copied, Opening, Spaces};
 use crate::ids::{ScopeId, SpaceId};
 use crate::registry::Space;
 use crate::truth::{Role, SpaceRecord};
@@ -180,6 +180,20 @@ impl Batch<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The spaces that a write is about, as of this batch.
+    pub(super) fn spaces(&self, spaces: &Spaces) -> Result<Vec<Arc<Space>>, Fail> {
+        match spaces {
+            Spaces::One(space) => {
+                self.check_takes_entries(space)?;
+                Ok(vec![Arc::clone(space)])
+            }
+            Spaces::Routed => {
+                let routed = self.routing.routed();
+                routed.map(|id| self.shared.space(id).map_err(looking)).collect()
+            }
+        }
     }
 
     /// That applications may change what a space holds.
