@@ -238,6 +238,31 @@ async fn a_migration_that_was_cut_short_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_scope_that_is_dropped_meanwhile_does_not_come_back_with_its_copies() {
+    let router = filled(100).await;
+    let calls = Arc::new(AtomicU64::new(0));
+    let failing = |entries: Vec<VectorEntry>| {
+        let is_last = calls.fetch_add(1, Ordering::SeqCst) > 0;
+        async move {
+            if is_last {
+                Err("no more".to_string())
+            } else {
+                Ok(entries.iter().map(new_vector).collect())
+            }
+        }
+    };
+    router.migrate_space("old", new(), failing).await.unwrap_err();
+    assert_eq!(router.migrations().await.unwrap()[0].copied, 64);
+    for scope in [SCOPE, user("ada")] {
+        assert!(router.delete_scope(&scope).await.unwrap() > 0);
+    }
+    router.insert(vec![text_entry(1, 1_001)]).await.unwrap();
+    router.migrate_space("old", new(), embed).await.unwrap();
+    assert_all_new(&router, 1).await;
+    assert_eq!(router.stats().await.unwrap().vectors, 1);
+}
+
+#[tokio::test]
 async fn vectors_that_are_not_what_was_asked_are_refused() {
     let router = filled(3).await;
     let few = async |_: Vec<VectorEntry>| Ok::<_, StorageError>(vec![vec![1.0; 3]]);

@@ -76,7 +76,8 @@ fn scope(number: u8) -> StateScope {
 }
 
 fn vector(model: usize, seed: u8) -> Vec<f32> {
-    let component = |place: usize| f32::from(seed.wrapping_mul(37).wrapping_add((place as u8).wrapping_mul(91))) - 127.5;
+    let component =
+        |place: usize| f32::from(seed.wrapping_mul(37).wrapping_add((place as u8).wrapping_mul(91))) - 127.5;
     (0..MODELS[model].0).map(component).collect()
 }
 
