@@ -14,18 +14,19 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::draft::Kept;
 use super::packed;
 use super::point_set::PointSet;
 use super::union::Union;
 
 /// A page of more keys is cut in two.
-const PAGE_KEYS_MAX: usize = 128;
+pub(super) const PAGE_KEYS_MAX: usize = 128;
 /// And one of more bytes.
-const PAGE_BYTES_MAX: usize = 2_048;
+pub(super) const PAGE_BYTES_MAX: usize = 2_048;
 /// Keys whose list takes more bytes have a set of their own: beside shorter ones, its fixed cost outweighs what it saves.
-const LIST_BYTES_MAX: usize = 255;
+pub(super) const LIST_BYTES_MAX: usize = 255;
 /// Such a set becomes a list again when it has so few points.
-const SET_POINTS_MIN: u64 = 32;
+pub(super) const SET_POINTS_MIN: u64 = 32;
 /// A length that is written in a byte of its own.
 const LONG: usize = 15;
 
@@ -186,6 +187,11 @@ impl Page {
         })
     }
 
+    /// The first key.
+    pub(super) fn first_key(&self) -> &[u8] {
+        self.entry(0).rest
+    }
+
     /// How the first key compares with `key`.
     pub(super) fn cmp_first(&self, key: &[u8]) -> Ordering {
         self.entry(0).rest.cmp(key)
@@ -312,6 +318,28 @@ impl Page {
             .map(|(number, key, list)| (key, self.points_of(number, list)))
     }
 
+    /// Visits all keys in order, with their points.
+    pub(super) fn visit(&self, visit: &mut dyn FnMut(&[u8], Kept<'_>)) {
+        let mut key = Vec::new();
+        let mut sets = self.heavy.iter();
+        for entry in self.entries(0) {
+            key.truncate(entry.shared);
+            key.extend_from_slice(entry.rest);
+            let points = match entry.list {
+                [] => Kept::Set(&sets.next().expect("a key without a list has a set").1),
+                list => Kept::List(list),
+            };
+            visit(&key, points);
+        }
+    }
+
+    /// Whether any key has one of these points.
+    pub(super) fn has_any(&self, points: &RoaringBitmap) -> bool {
+        let in_lists = |entry: Entry<'_>| packed::points(entry.list).any(|point| points.contains(point));
+        let in_set = |(_, set): &(u16, Arc<PointSet>)| set.intersection_len(points) > 0;
+        self.entries(0).any(in_lists) || self.heavy.iter().any(in_set)
+    }
+
     fn heavy_place(&self, number: usize) -> Result<usize, usize> {
         self.heavy.binary_search_by_key(&number, |(key, _)| usize::from(*key))
     }
@@ -346,7 +374,7 @@ impl Page {
         let whole = list_start..entry.end();
         self.set_list_len(place.start, 0);
         self.splice(whole, &[]);
-        self.push_set(place.number, set);
+        self.push_set(place.number, Arc::new(set));
     }
 
     /// Removes a point of a key, and the key with its last point.
@@ -387,15 +415,28 @@ impl Page {
 
     /// Adds a key after all others, with points that ascend.
     pub(super) fn push(&mut self, last_key: &[u8], key: &[u8], list: &[u8]) {
+        if list.len() > LIST_BYTES_MAX {
+            let set = PointSet::of_sorted(packed::points(list));
+            self.push_key_of_set(last_key, key, Arc::new(set));
+            return;
+        }
         let shared = if self.len == 0 { 0 } else { common_len(last_key, key) };
+        push_entry(&mut self.bytes, shared, &key[shared..], list);
+        self.len += 1;
+    }
+
+    /// Adds a key after all others, with a set of points.
+    pub(super) fn push_key_of_set(&mut self, last_key: &[u8], key: &[u8], set: Arc<PointSet>) {
+        let shared = if self.len == 0 { 0 } else { common_len(last_key, key) };
+        push_entry(&mut self.bytes, shared, &key[shared..], &[]);
         let number = self.len();
         self.len += 1;
-        if list.len() <= LIST_BYTES_MAX {
-            push_entry(&mut self.bytes, shared, &key[shared..], list);
-        } else {
-            push_entry(&mut self.bytes, shared, &key[shared..], &[]);
-            self.push_set(number, PointSet::of_sorted(packed::points(list)));
-        }
+        self.push_set(number, set);
+    }
+
+    /// Bytes of its keys and lists.
+    pub(super) fn written(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Gives back room that is not used.
@@ -428,12 +469,12 @@ impl Page {
         self.heavy_bytes += set.bytes();
     }
 
-    fn push_set(&mut self, number: usize, set: PointSet) {
+    fn push_set(&mut self, number: usize, set: Arc<PointSet>) {
         let place = self.heavy_place(number).unwrap_or_else(|place| place);
         self.heavy_bytes += set.bytes() + 2 * size_of::<usize>();
         self.heavy.reserve_exact(1);
         let number = u16::try_from(number).expect("a page has few keys");
-        self.heavy.insert(place, (number, Arc::new(set)));
+        self.heavy.insert(place, (number, set));
     }
 
     fn insert_key(&mut self, place: &Place, key: &[u8], point: u32) {
@@ -524,6 +565,12 @@ impl Page {
     }
 }
 
+/// Bytes of an entry by what its key shares, how many others it has, and its list.
+pub(super) fn entry_bytes(shared: usize, rest_len: usize, list_len: usize) -> usize {
+    let long = |len: usize| usize::from(len >= LONG);
+    2 + long(shared) + long(rest_len) + rest_len + list_len
+}
+
 fn push_header(bytes: &mut Vec<u8>, shared: usize, rest_len: usize, list_len: usize) {
     let short = |len: usize| u8::try_from(len).expect("keys and lists are short");
     bytes.push(short(shared.min(LONG)) << 4 | short(rest_len.min(LONG)));
@@ -541,6 +588,6 @@ fn push_entry(bytes: &mut Vec<u8>, shared: usize, rest: &[u8], list: &[u8]) {
     bytes.extend_from_slice(list);
 }
 
-fn common_len(a: &[u8], b: &[u8]) -> usize {
+pub(super) fn common_len(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
