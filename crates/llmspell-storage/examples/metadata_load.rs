@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Loads into new directories under `DIR`, durably, in turns without an index and with one live: a filter has asked before
-//! and asks after. Medians of [`ROUNDS`]; vectors are noise. Without a file of metadata, entries have six fields. With `graph`
+//! and asks after. Medians; vectors are noise. Without a file of metadata, entries have six fields. With `graph`
 //! the graph is built too, and files of both.
 
 use std::path::Path;
@@ -18,8 +18,9 @@ use llmspell_storage::{
 use serde_json::json;
 
 const BATCH: usize = 1_000;
-/// Loads of each kind.
-const ROUNDS: usize = 5;
+/// Loads of each kind, as many as this has room for, and at most.
+const ROUNDS_ENTRIES: usize = 300_000;
+const ROUNDS_MAX: usize = 5;
 const SINGLE: usize = 200;
 
 struct Input {
@@ -91,7 +92,10 @@ async fn main() -> anyhow::Result<()> {
     let dir = Path::new(dir);
 
     let (mut without, mut live) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    // The graph of a million would take minutes each time.
+    let rounds_min = usize::from(!with_graph);
+    let rounds = (ROUNDS_ENTRIES / count.max(1)).clamp(rounds_min, ROUNDS_MAX);
+    for _ in 0..rounds {
         for (is_live, times) in [(false, &mut without), (true, &mut live)] {
             let dir = dir.join("round");
             let (database, vectors) = open(&dir, dim, with_graph).await?;
@@ -101,7 +105,11 @@ async fn main() -> anyhow::Result<()> {
             std::fs::remove_dir_all(&dir)?;
         }
     }
-    for (place, what) in ["inserted", "inserted and indexed"].into_iter().enumerate() {
+    for (place, what) in ["inserted", "inserted and indexed"]
+        .into_iter()
+        .enumerate()
+        .take(2 * rounds)
+    {
         let [without, live] = [&without, &live].map(|times| median(times.iter().map(|times| times[place]).collect()));
         let more = 100.0 * (live.as_secs_f64() / without.as_secs_f64() - 1.0);
         println!("{count} x {dim} {what} in {without:.2?}, with a live index in {live:.2?}: {more:+.1} %");

@@ -1,11 +1,11 @@
 //! A run of neighboring keys, each with its points.
 //!
 //! ```text
-//! per key: how many bytes it shares with the key before (4 bits), how many others it has (4 bits); a byte more for each
-//!          that is 15 or greater; bytes of its list (1); its other bytes; its list: see `packed.rs`
+//! per key: how many bytes it shares with the key before (4 bits), how many others it has (4 bits); bytes of its list (1);
+//!          a byte more for each of the first two that is 15 or greater; its other bytes; its list: see `packed.rs`
 //! ```
 //!
-//! A key is found by going through the page from its start.
+//! A key is found by going through the page from its start. Where the next begins is said by two bytes that stand together.
 
 use std::cmp::Ordering;
 use std::mem::size_of;
@@ -66,7 +66,7 @@ impl Points<'_> {
     /// Adds all of them to a union.
     pub(super) fn add_to(&self, union: &mut Union) {
         match self {
-            Self::Few(list) => union.add_list(list),
+            Self::Few(list) => union.add_list(list, 0..list.len()),
             Self::Many(points) => points.add_to(union),
         }
     }
@@ -157,7 +157,8 @@ impl Page {
     #[inline]
     fn entry(&self, start: usize) -> Entry<'_> {
         let bytes = self.bytes.as_slice();
-        let mut next = start + 1;
+        let (header, list_len) = (bytes[start], usize::from(bytes[start + 1]));
+        let mut next = start + 2;
         let mut long = |short: u8| {
             if usize::from(short) < LONG {
                 return usize::from(short);
@@ -165,14 +166,13 @@ impl Page {
             next += 1;
             usize::from(bytes[next - 1])
         };
-        let shared = long(bytes[start] >> 4);
-        let rest_len = long(bytes[start] & 15);
-        let list_len = usize::from(bytes[next]);
-        let list_start = next + 1 + rest_len;
+        let shared = long(header >> 4);
+        let rest_len = long(header & 15);
+        let list_start = next + rest_len;
         Entry {
             start,
             shared,
-            rest: &bytes[next + 1..list_start],
+            rest: &bytes[next..list_start],
             list: &bytes[list_start..list_start + list_len],
             list_start,
         }
@@ -286,22 +286,20 @@ impl Page {
         let mut next = span.start;
         for number in span.numbers {
             // As `entry`, without the key.
-            let header = self.bytes[next];
-            next += 1 + usize::from(usize::from(header >> 4) >= LONG);
+            let (header, list_len) = (self.bytes[next], usize::from(self.bytes[next + 1]));
+            next += 2 + usize::from(usize::from(header >> 4) >= LONG);
             let mut rest_len = usize::from(header & 15);
             if rest_len >= LONG {
                 rest_len = usize::from(self.bytes[next]);
                 next += 1;
             }
-            let list_len = usize::from(self.bytes[next]);
-            next += 1 + rest_len;
-            let list = &self.bytes[next..next + list_len];
-            next += list_len;
+            next += rest_len;
             if list_len == 0 {
-                self.points_of(number, list).add_to(union);
+                self.points_of(number, &[]).add_to(union);
             } else {
-                union.add_list(list);
+                union.add_list(&self.bytes, next..next + list_len);
             }
+            next += list_len;
         }
     }
 
@@ -446,10 +444,7 @@ impl Page {
     }
 
     fn set_list_len(&mut self, start: usize, len: usize) {
-        let header = self.bytes[start];
-        let long = |short: u8| usize::from(usize::from(short) >= LONG);
-        let place = start + 1 + long(header >> 4) + long(header & 15);
-        self.bytes[place] = u8::try_from(len).expect("a list of more bytes is a set");
+        self.bytes[start + 1] = u8::try_from(len).expect("a list of more bytes is a set");
     }
 
     /// Puts `new` in the place of some bytes. Room is made for an eighth ahead instead of as much again.
@@ -574,12 +569,12 @@ pub(super) fn entry_bytes(shared: usize, rest_len: usize, list_len: usize) -> us
 fn push_header(bytes: &mut Vec<u8>, shared: usize, rest_len: usize, list_len: usize) {
     let short = |len: usize| u8::try_from(len).expect("keys and lists are short");
     bytes.push(short(shared.min(LONG)) << 4 | short(rest_len.min(LONG)));
+    bytes.push(short(list_len));
     for len in [shared, rest_len] {
         if len >= LONG {
             bytes.push(short(len));
         }
     }
-    bytes.push(short(list_len));
 }
 
 fn push_entry(bytes: &mut Vec<u8>, shared: usize, rest: &[u8], list: &[u8]) {

