@@ -12,9 +12,10 @@ use roaring::RoaringBitmap;
 use super::postings::Postings;
 use super::{MetadataIndex, Node, forget_missing};
 
-/// Keys that are gathered for each point, within bounds: about 25 bytes each. The more, the less often a page is written.
-const GATHERED_PER_POINT: u64 = 2;
-const GATHERED: (u64, u64) = (1 << 18, 1 << 21);
+/// Keys that are gathered for each point of the index, within bounds: 25 to 50 bytes each. The more, the less often a page
+/// is written.
+const GATHERED_PER_POINT: u64 = 1;
+const GATHERED: (u64, u64) = (1 << 16, 1 << 20);
 
 impl MetadataIndex {
     /// Adds a point whose metadata is read later: filters look at it until then.
