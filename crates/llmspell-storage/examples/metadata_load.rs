@@ -4,8 +4,9 @@
 //! cargo run --release -p llmspell-storage --example metadata_load -- DIR COUNT DIM [METADATA.jsonl] [graph]
 //! ```
 //!
-//! Loads into new directories under `DIR`, durably, with the index live and without one; vectors are noise. Without a file
-//! of metadata, entries have six fields. With `graph` a graph is built too, and files of both.
+//! Loads into new directories under `DIR`, durably, in turns without an index and with one live: a filter has asked before
+//! and asks after. Medians; vectors are noise. Without a file of metadata, entries have six fields. With `graph`
+//! the graph is built too, and files of both.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,6 +18,9 @@ use llmspell_storage::{
 use serde_json::json;
 
 const BATCH: usize = 1_000;
+/// Loads of each kind, as many as this has room for, and at most.
+const ROUNDS_ENTRIES: usize = 300_000;
+const ROUNDS_MAX: usize = 5;
 const SINGLE: usize = 200;
 
 struct Input {
@@ -87,9 +91,32 @@ async fn main() -> anyhow::Result<()> {
     );
     let dir = Path::new(dir);
 
+    let (mut without, mut live) = (Vec::new(), Vec::new());
+    // The graph of a million would take minutes each time.
+    let rounds_min = usize::from(!with_graph);
+    let rounds = (ROUNDS_ENTRIES / count.max(1)).clamp(rounds_min, ROUNDS_MAX);
+    for _ in 0..rounds {
+        for (is_live, times) in [(false, &mut without), (true, &mut live)] {
+            let dir = dir.join("round");
+            let (database, vectors) = open(&dir, dim, with_graph).await?;
+            times.push(load(&input, &vectors, is_live.then_some(&filter), with_graph).await?);
+            drop(vectors);
+            database.close().await?;
+            std::fs::remove_dir_all(&dir)?;
+        }
+    }
+    for (place, what) in ["inserted", "inserted and indexed"]
+        .into_iter()
+        .enumerate()
+        .take(2 * rounds)
+    {
+        let [without, live] = [&without, &live].map(|times| median(times.iter().map(|times| times[place]).collect()));
+        let more = 100.0 * (live.as_secs_f64() / without.as_secs_f64() - 1.0);
+        println!("{count} x {dim} {what} in {without:.2?}, with a live index in {live:.2?}: {more:+.1} %");
+    }
+
     let (database, vectors) = open(&dir.join("without"), dim, with_graph).await?;
-    let without = input.load(&vectors, 0..count).await?;
-    println!("{count} x {dim} loaded in {without:.2?}");
+    input.load(&vectors, 0..count).await?;
     singles(&input, &vectors, "without the index").await?;
     let start = Instant::now();
     let matching = vectors.count_matching(&StateScope::Global, &filter).await?;
@@ -113,11 +140,10 @@ async fn main() -> anyhow::Result<()> {
     database.close().await?;
 
     let (database, vectors) = open(&dir.join("live"), dim, with_graph).await?;
-    let first = input.load(&vectors, 0..BATCH.min(count)).await?;
+    load(&input, &vectors, Some(&filter), with_graph).await?;
+    let start = Instant::now();
     vectors.count_matching(&StateScope::Global, &filter).await?;
-    let live = first + input.load(&vectors, BATCH.min(count)..count).await?;
-    let more = 100.0 * (live.as_secs_f64() / without.as_secs_f64() - 1.0);
-    println!("loaded in {live:.2?} with the index live: {more:+.1} %");
+    println!("filter after the load: {:.1?}", start.elapsed());
     let stats = vectors.stats_for_scope(&StateScope::Global).await?;
     println!("{:.1} bytes an entry", stats.metadata_index_bytes as f64 / count as f64);
     singles(&input, &vectors, "with the index").await?;
@@ -148,6 +174,31 @@ async fn open(dir: &Path, dim: usize, with_graph: bool) -> anyhow::Result<(Datab
     Ok((database, vectors))
 }
 
+/// How long inserting takes, and how long until the index of what a filter has asked before, or the graph, is there too.
+async fn load(
+    input: &Input,
+    vectors: &HNSWVectorStorage,
+    filter: Option<&Filter>,
+    with_graph: bool,
+) -> anyhow::Result<[Duration; 2]> {
+    let count = input.metadata.len();
+    let mut inserting = input.load(vectors, 0..BATCH.min(count)).await?;
+    if let Some(filter) = filter {
+        vectors.count_matching(&StateScope::Global, filter).await?;
+    }
+    inserting += input.load(vectors, BATCH.min(count)..count).await?;
+    let start = Instant::now();
+    if filter.is_some() || with_graph {
+        vectors.build_index().await?;
+    }
+    Ok([inserting, inserting + start.elapsed()])
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
 /// Changes of one entry each.
 async fn singles(input: &Input, vectors: &HNSWVectorStorage, name: &str) -> anyhow::Result<()> {
     let mut took = Vec::new();
@@ -161,10 +212,6 @@ async fn singles(input: &Input, vectors: &HNSWVectorStorage, name: &str) -> anyh
         vectors.upsert(vec![input.entry(number)]).await?;
         took.push((updated, start.elapsed() - updated));
     }
-    let median = |mut times: Vec<Duration>| {
-        times.sort_unstable();
-        times[times.len() / 2]
-    };
     let (updates, upserts): (Vec<_>, Vec<_>) = took.into_iter().unzip();
     println!(
         "{name}: {:.1?} an update, {:.1?} an upsert",

@@ -155,7 +155,7 @@ impl Space {
             _ => state.counts().need(self.graph_points_min),
         };
         match need {
-            Need::Nothing if self.is_metadata_file_due(namespace) => Need::Soon,
+            Need::Nothing if namespace.is_metadata_behind() || self.is_metadata_file_due(namespace) => Need::Soon,
             need => need,
         }
     }

@@ -181,7 +181,7 @@ fn check_loaded(shared: &Shared, space: &Space, namespace: &Namespace, section: 
     }
     if let Some(index) = &state.metadata {
         let name = format!("metadata index of scope {} in memory", scope.0);
-        check_metadata(&read, scope, &state, index, index.distrusted(), &name, section)?;
+        check_metadata(&read, scope, &state, index, &index.distrusted(), &name, section)?;
     }
     match &state.index {
         Some(index) if !index.is_damaged() => {

@@ -28,7 +28,7 @@ use crate::committer::CommitEngine;
 use crate::error::repeat;
 use crate::ids::{Extent, PointId, ScopeId, SpaceId};
 use crate::index_files::{IndexRow, Kind};
-use crate::namespace::{Namespace, State};
+use crate::namespace::{Changes, Namespace, State};
 use crate::registry::Space;
 use crate::slots::SlotAllocator;
 use crate::truth::{Head, Write};
@@ -68,8 +68,7 @@ pub(super) struct Pending {
     pub(super) is_new: bool,
     pub(super) state: State,
     pub(super) freed: RoaringBitmap,
-    /// Points that are another entry now, or have other metadata.
-    pub(super) changed: RoaringBitmap,
+    pub(super) changes: Changes,
     pub(super) taken: Vec<PointId>,
 }
 
@@ -189,7 +188,7 @@ impl Writer {
             let last = namespace.state();
             let mut all = RoaringBitmap::new();
             all.insert_range(0..last.next_point);
-            namespace.publish(State::dropped(), all, &RoaringBitmap::new());
+            namespace.publish(State::dropped(), all, &Changes::default());
             space.remove(&scope);
             let graph = namespace.named_file.lock().take().map(|row| (Kind::Graph, row));
             let metadata = last.metadata_file.as_ref().map(|file| (Kind::Metadata, file.row));
@@ -205,7 +204,7 @@ impl Writer {
         for (scope, pending) in pending {
             pending
                 .namespace
-                .publish(pending.state, pending.freed, &pending.changed);
+                .publish(pending.state, pending.freed, &pending.changes);
             if pending.is_new {
                 pending.namespace.trust(&pending.namespace.state());
                 pending.space.add(&scope, Arc::clone(&pending.namespace));

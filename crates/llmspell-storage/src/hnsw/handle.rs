@@ -158,7 +158,7 @@ pub(super) fn search_loaded(
     }
 }
 
-/// The scopes whose entries are worth a graph, or were.
+/// The scopes whose entries are worth a graph, or were, or wait for the index of their metadata.
 fn large_scopes(shared: &Shared, space: &Space) -> Result<Vec<StateScope>> {
     if graph_config(space.dim, &space.config.read()).is_none() {
         return Ok(Vec::new());
@@ -169,7 +169,8 @@ fn large_scopes(shared: &Shared, space: &Space) -> Result<Vec<StateScope>> {
         let is_large = match space.loaded(&scope) {
             Some(namespace) => {
                 let state = namespace.state();
-                state.index.is_some() || state.live_count() >= space.graph_points_min()
+                let is_large = state.index.is_some() || state.live_count() >= space.graph_points_min();
+                is_large || namespace.is_metadata_behind()
             }
             None => read.state(scope_id)?.live_count() >= space.graph_points_min() || read.index(scope_id)?.is_some(),
         };

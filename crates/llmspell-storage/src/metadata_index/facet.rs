@@ -18,7 +18,8 @@ impl MetadataIndex {
     /// time in proportion to the different values of the field.
     #[must_use]
     pub fn facet(&self, path: &FieldPath, points: Option<&RoaringBitmap>, limit: usize) -> Option<Vec<FacetValue>> {
-        if self.is_unknown(path) && self.field(path).is_none() || !self.distrusted.is_empty() {
+        let is_whole = self.distrusted.is_empty() && self.unread.is_empty();
+        if self.is_unknown(path) && self.field(path).is_none() || !is_whole {
             return None;
         }
         let Some(field) = self.field(path) else {

@@ -3,6 +3,7 @@
 use std::mem::size_of;
 
 use llmspell_core::filter::terms;
+use roaring::RoaringBitmap;
 use serde_json::Value;
 
 use super::IndexType;
@@ -12,6 +13,9 @@ use super::postings::{KeyRange, Postings};
 
 /// A learned field whose strings have more terms, or more bytes than a key holds, is text: its terms are indexed.
 const VALUE_TERMS_MAX: usize = 5;
+
+/// Puts a point under a key.
+pub(super) type Put = fn(&mut Postings, &[u8], u32);
 
 /// What may be indexed of a field, each for some conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,9 +146,10 @@ impl Field {
         size_of::<Self>() + self.postings.bytes() + missing
     }
 
-    pub(super) fn insert(&mut self, point: u32, value: &Value) {
+    /// Adds a point with its value: `put` says how, at once or gathered.
+    pub(super) fn insert(&mut self, point: u32, value: &Value, put: Put) {
         if self.part(Part::Exists).is_indexed {
-            self.postings.insert(&[key::EXISTS], point);
+            put(&mut self.postings, &[key::EXISTS], point);
         }
         let strings = self.strings;
         match value {
@@ -152,23 +157,24 @@ impl Field {
                 if self.part(Part::Scalars).is_indexed
                     && let Some(key) = strings.of_value(value)
                 {
-                    self.postings.insert(&key, point);
+                    put(&mut self.postings, &key, point);
                 }
             }
-            Value::String(text) => self.insert_text(point, value, text),
+            Value::String(text) => self.insert_text(point, (value, text), put),
             Value::Array(elements) if self.part(Part::Elements).is_indexed => {
                 for key in elements.iter().filter_map(|element| strings.of_element(element)) {
-                    self.postings.insert(&key, point);
+                    put(&mut self.postings, &key, point);
                 }
             }
             Value::Array(_) | Value::Object(_) => {}
         }
     }
 
-    fn insert_text(&mut self, point: u32, value: &Value, text: &str) {
+    fn insert_text(&mut self, point: u32, (value, text): (&Value, &str), put: Put) {
         let is_long = text.len() > STRING_BYTES_MAX || terms(text).nth(VALUE_TERMS_MAX).is_some();
         let is_learned = !self.is_configured;
         if is_learned && is_long && !self.part(Part::Terms).is_indexed && !self.part(Part::Terms).was_dropped {
+            self.postings.settle();
             let mut before = self.part(Part::Strings).missing.to_bitmap();
             before |= self.postings.collect(&Part::Strings.keys());
             self.parts[Part::Terms as usize].is_indexed = true;
@@ -177,7 +183,7 @@ impl Field {
         let has_terms = self.part(Part::Terms).is_indexed;
         if has_terms {
             for term in terms(text) {
-                self.postings.insert(key::of_term(&term).bytes(), point);
+                put(&mut self.postings, key::of_term(&term).bytes(), point);
             }
         }
         if !self.part(Part::Strings).is_indexed {
@@ -186,7 +192,7 @@ impl Field {
         if is_learned && (has_terms || is_long) {
             self.parts[Part::Strings as usize].missing.insert(point);
         } else if let Some(key) = self.strings.of_value(value) {
-            self.postings.insert(&key, point);
+            put(&mut self.postings, &key, point);
         }
     }
 
@@ -215,6 +221,14 @@ impl Field {
         }
         for part in &mut self.parts {
             part.missing.remove(point);
+        }
+    }
+
+    /// Forgets points, whatever was inserted of them.
+    pub(super) fn forget(&mut self, points: &RoaringBitmap) {
+        self.postings.forget(points);
+        for part in self.parts.iter_mut().filter(|part| !part.missing.is_empty()) {
+            part.missing = PointSet::from(&(part.missing.to_bitmap() - points));
         }
     }
 

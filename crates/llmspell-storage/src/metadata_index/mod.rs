@@ -14,14 +14,19 @@
 //! | `page.rs`      | how are neighboring keys and their points packed?                |
 //! | `packed.rs`    | how is a list of points packed?                                  |
 //! | `point_set.rs` | which points have a value that many have?                        |
+//! | `unread.rs`    | whose metadata is not in it yet, and how does it get in?         |
+//! | `gathered.rs`  | which keys were met that are not in pages yet?                   |
+//! | `draft.rs`     | how are keys and their points laid into pages anew?              |
 //! | `union.rs`     | which points are in any of some lists and sets?                  |
 //! | `stored.rs`    | how is an index written as bytes, and read back?                 |
 //!
 //! A copy of an index shares all pages with it until one of both changes, and then all but those that change. So a
 //! writer prepares the next version while readers keep theirs.
 
+mod draft;
 mod facet;
 mod field;
+mod gathered;
 mod key;
 mod packed;
 mod page;
@@ -30,6 +35,7 @@ mod postings;
 mod select;
 mod stored;
 mod union;
+mod unread;
 
 use std::collections::BTreeMap;
 use std::mem::size_of;
@@ -39,8 +45,9 @@ use llmspell_core::filter::FilterError;
 use llmspell_core::{DateFields, EntryTimes, FieldPath, Filter, Metadata, OwnTime};
 use roaring::RoaringBitmap;
 
-use field::{Field, Part};
+use field::{Field, Part, Put};
 use point_set::PointSet;
+use postings::Postings;
 pub(crate) use stored::Restored;
 
 /// RAM that an index may use in any case, unless the configuration says otherwise.
@@ -144,8 +151,10 @@ pub struct MetadataIndex {
     dates: DateFields,
     /// Points may have fields that are not in the tree.
     has_unknown_fields: bool,
-    /// Points of which nothing that is indexed can be relied on.
+    /// Points of which nothing that is indexed can be relied on; some are not there any more.
     distrusted: RoaringBitmap,
+    /// Points that are there, and of which nothing is in any field.
+    unread: RoaringBitmap,
 }
 
 /// A field, and the fields of the objects in it.
@@ -168,6 +177,7 @@ impl MetadataIndex {
             dates: DateFields::none(),
             has_unknown_fields: false,
             distrusted: RoaringBitmap::new(),
+            unread: RoaringBitmap::new(),
         }
     }
 
@@ -222,6 +232,9 @@ impl MetadataIndex {
 
     /// Says the times of a point that is there already, and of which the index does not know them.
     pub fn fill_times(&mut self, point: u32, times: &EntryTimes) {
+        if self.unread.contains(point) {
+            return;
+        }
         for time in OwnTime::ALL {
             if let Some(node) = self.fields.get_mut(time.name())
                 && node.field.is_missing(point)
@@ -229,19 +242,11 @@ impl MetadataIndex {
                 let field = Arc::make_mut(&mut node.field);
                 field.forget_missing(point);
                 if let Some(value) = times.value(time) {
-                    field.insert(point, &value);
+                    field.insert(point, &value, Postings::insert);
                 }
             }
         }
         self.give_up_what_does_not_fit();
-    }
-
-    /// Whether filters on all times and dates are answered by the same fields as of another index.
-    pub(crate) fn has_fields_of(&self, other: &Self) -> bool {
-        self.dates == other.dates
-            && OwnTime::ALL
-                .iter()
-                .all(|time| self.has_time(*time) == other.has_time(*time))
     }
 
     /// The fields whose strings stand for moments: those configured as [`IndexType::Date`]. Filters that are evaluated on
@@ -249,6 +254,11 @@ impl MetadataIndex {
     #[must_use]
     pub fn dates(&self) -> &DateFields {
         &self.dates
+    }
+
+    /// Whether a point was inserted and not removed.
+    pub(crate) fn has(&self, point: u32) -> bool {
+        self.points.contains(point)
     }
 
     /// Points that were inserted and not removed.
@@ -267,11 +277,19 @@ impl MetadataIndex {
 
     /// [`insert`](Self::insert) of a point that has times.
     pub fn insert_with_times(&mut self, point: u32, metadata: &Metadata, times: &EntryTimes) {
-        if !self.points.insert(point) {
+        self.put(point, metadata, times, Postings::insert);
+        self.give_up_what_does_not_fit();
+    }
+
+    /// Says how many keys it gathered.
+    fn put(&mut self, point: u32, metadata: &Metadata, times: &EntryTimes, put: Put) -> usize {
+        if self.unread.remove(point) {
+            forget_missing(&mut self.fields, point);
+        } else if !self.points.insert(point) {
             self.distrusted.insert(point);
         }
         let (fields, field_count) = (&mut self.fields, &mut self.field_count);
-        let mut has_unknown_fields = self.has_unknown_fields;
+        let (mut has_unknown_fields, mut gathered) = (self.has_unknown_fields, 0);
         key::fields(metadata, &mut |path, value| {
             let is_known = find(fields, path).is_some();
             if !is_known && (has_unknown_fields || *field_count >= LEARNED_FIELDS_MAX) {
@@ -279,11 +297,14 @@ impl MetadataIndex {
                 return;
             }
             let node = node_mut(fields, path, &mut |_| *field_count += 1);
-            Arc::make_mut(&mut node.field).insert(point, value);
+            let field = Arc::make_mut(&mut node.field);
+            let before = field.postings.gathered();
+            field.insert(point, value, put);
+            gathered += field.postings.gathered().saturating_sub(before);
         });
         self.has_unknown_fields = has_unknown_fields;
-        self.change_times(point, times, Field::insert);
-        self.give_up_what_does_not_fit();
+        self.change_times(times, |field, value| field.insert(point, value, put));
+        gathered + OwnTime::ALL.len()
     }
 
     /// Removes a point with the metadata that it was inserted with.
@@ -294,6 +315,10 @@ impl MetadataIndex {
     /// [`remove`](Self::remove) of a point with the times that it was inserted with.
     pub fn remove_with_times(&mut self, point: u32, metadata: &Metadata, times: &EntryTimes) {
         self.points.remove(point);
+        if self.unread.remove(point) {
+            forget_missing(&mut self.fields, point);
+            return;
+        }
         let fields = &mut self.fields;
         key::fields(metadata, &mut |path, value| {
             if find(fields, path).is_some() {
@@ -301,45 +326,19 @@ impl MetadataIndex {
                 Arc::make_mut(&mut node.field).remove(point, value);
             }
         });
-        self.change_times(point, times, Field::remove);
+        self.change_times(times, |field, value| field.remove(point, value));
         forget_missing(&mut self.fields, point);
     }
 
-    /// Puts each time of a point that is indexed in or takes it out.
-    fn change_times(&mut self, point: u32, times: &EntryTimes, change: fn(&mut Field, u32, &serde_json::Value)) {
+    /// Changes the field of each time that is indexed, by its value.
+    fn change_times(&mut self, times: &EntryTimes, mut change: impl FnMut(&mut Field, &serde_json::Value)) {
         for time in OwnTime::ALL {
             if let Some(value) = times.value(time)
                 && let Some(node) = self.fields.get_mut(time.name())
             {
-                change(Arc::make_mut(&mut node.field), point, &value);
+                change(Arc::make_mut(&mut node.field), &value);
             }
         }
-    }
-
-    /// From now on these points are looked at for every filter, as long as they are there: their metadata may be another
-    /// than what was inserted, or none was. They count as inserted.
-    pub fn distrust(&mut self, points: &RoaringBitmap) {
-        for point in points {
-            self.points.insert(point);
-        }
-        self.distrusted |= points;
-    }
-
-    /// Takes a [distrusted](Self::distrust) point out, whose metadata is not known.
-    pub fn remove_unknown(&mut self, point: u32) {
-        self.points.remove(point);
-        self.distrusted.insert(point);
-    }
-
-    /// How many points are looked at for every filter.
-    #[must_use]
-    pub fn distrusted_count(&self) -> u64 {
-        self.distrusted.len()
-    }
-
-    /// The points that are looked at for every filter, some of which may not be there any more.
-    pub(crate) fn distrusted(&self) -> &RoaringBitmap {
-        &self.distrusted
     }
 
     /// All points that are known in any way: none after each was [removed](Self::remove) with its metadata.
@@ -360,8 +359,8 @@ impl MetadataIndex {
     pub fn candidates(&self, filter: &Filter) -> Result<Option<Candidates>, FilterError> {
         filter.validate_with(&self.dates)?;
         let mut hits = self.select(&filter.in_millis());
-        if !self.distrusted.is_empty() {
-            let there = &self.distrusted & self.points.to_bitmap();
+        if !self.distrusted.is_empty() || !self.unread.is_empty() {
+            let there = self.looked_at();
             hits.possible -= &self.distrusted;
             hits.unsure -= &self.distrusted;
             hits.possible |= &there;
@@ -388,8 +387,8 @@ impl MetadataIndex {
     /// RAM of the index, shared with its copies or not; what allocations are rounded up by is not counted.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let distrusted = self.distrusted.serialized_size();
-        size_of::<Self>() + self.points.bytes() + distrusted + bytes_of(&self.fields)
+        let looked_at = self.distrusted.serialized_size() + self.unread.serialized_size();
+        size_of::<Self>() + self.points.bytes() + looked_at + bytes_of(&self.fields)
     }
 
     /// RAM of one field, without those of the objects in it.

@@ -75,6 +75,44 @@ pub(super) fn count(list: &[u8]) -> usize {
     list.iter().filter(|byte| **byte < 0x80).count()
 }
 
+/// The top bits of eight bytes.
+const TOP_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// Visits the points of a list, ascending, which is a part of `bytes`. Faster than [`points`]: eight bytes are read at once,
+/// behind the end of the list too.
+#[inline]
+pub(super) fn visit(bytes: &[u8], list: Range<usize>, mut visit: impl FnMut(u32)) {
+    let (mut start, mut last) = (list.start, 0_u32);
+    while start < list.end {
+        let Some(eight) = bytes.get(start..).and_then(|rest| rest.first_chunk::<8>()) else {
+            let Some((gap, end)) = number(&bytes[..list.end], start) else {
+                return;
+            };
+            last = last.wrapping_add(gap);
+            start = end;
+            visit(last);
+            continue;
+        };
+        let word = u64::from_le_bytes(*eight);
+        if word & TOP_BITS == 0 && start + 8 <= list.end {
+            for gap in eight {
+                last = last.wrapping_add(u32::from(*gap));
+                visit(last);
+            }
+            start += 8;
+            continue;
+        }
+        // The length of a number is random: a branch for it would be foretold wrong again and again. Five bytes are the most.
+        let bits = (!word & TOP_BITS | 1 << 39).trailing_zeros() + 1;
+        let word = word & (u64::MAX >> (64 - bits));
+        let low = word & 0x7f | word >> 1 & 0x3f80 | word >> 2 & 0x1f_c000;
+        let gap = low | word >> 3 & 0xfe0_0000 | word >> 4 & 0xf000_0000;
+        last = last.wrapping_add(gap as u32);
+        start += bits as usize / 8;
+        visit(last);
+    }
+}
+
 /// The points of a list, ascending.
 pub(super) fn points(list: &[u8]) -> PackedPoints<'_> {
     PackedPoints { list, next: 0, last: 0 }
@@ -172,11 +210,18 @@ mod tests {
                 prop_assert!(points(&list).eq(model.iter().copied()));
             }
             prop_assert_eq!(&pack(model.iter().copied()), &list, "one list has one form");
+            let around = [&[0x80, 0x01][..], &list, &[0xff; 3]].concat();
+            let mut visited = Vec::new();
+            visit(&around, 2..2 + list.len(), |point| visited.push(point));
+            prop_assert!(model.iter().eq(&visited), "{:?} {:?}", model, visited);
         }
 
         #[test]
         fn bytes_that_are_no_list_end_it(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
             prop_assert!(points(&bytes).count() <= bytes.len());
+            let mut visited = 0;
+            visit(&bytes, 0..bytes.len(), |_| visited += 1);
+            prop_assert!(visited <= bytes.len());
         }
     }
 }

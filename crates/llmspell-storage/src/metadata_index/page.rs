@@ -1,11 +1,11 @@
 //! A run of neighboring keys, each with its points.
 //!
 //! ```text
-//! per key: how many bytes it shares with the key before (4 bits), how many others it has (4 bits); a byte more for each
-//!          that is 15 or greater; bytes of its list (1); its other bytes; its list: see `packed.rs`
+//! per key: how many bytes it shares with the key before (4 bits), how many others it has (4 bits); bytes of its list (1);
+//!          a byte more for each of the first two that is 15 or greater; its other bytes; its list: see `packed.rs`
 //! ```
 //!
-//! A key is found by going through the page from its start.
+//! A key is found by going through the page from its start. Where the next begins is said by two bytes that stand together.
 
 use std::cmp::Ordering;
 use std::mem::size_of;
@@ -14,18 +14,19 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::draft::Kept;
 use super::packed;
 use super::point_set::PointSet;
 use super::union::Union;
 
 /// A page of more keys is cut in two.
-const PAGE_KEYS_MAX: usize = 128;
+pub(super) const PAGE_KEYS_MAX: usize = 128;
 /// And one of more bytes.
-const PAGE_BYTES_MAX: usize = 2_048;
+pub(super) const PAGE_BYTES_MAX: usize = 2_048;
 /// Keys whose list takes more bytes have a set of their own: beside shorter ones, its fixed cost outweighs what it saves.
-const LIST_BYTES_MAX: usize = 255;
+pub(super) const LIST_BYTES_MAX: usize = 255;
 /// Such a set becomes a list again when it has so few points.
-const SET_POINTS_MIN: u64 = 32;
+pub(super) const SET_POINTS_MIN: u64 = 32;
 /// A length that is written in a byte of its own.
 const LONG: usize = 15;
 
@@ -65,7 +66,7 @@ impl Points<'_> {
     /// Adds all of them to a union.
     pub(super) fn add_to(&self, union: &mut Union) {
         match self {
-            Self::Few(list) => union.add_list(list),
+            Self::Few(list) => union.add_list(list, 0..list.len()),
             Self::Many(points) => points.add_to(union),
         }
     }
@@ -156,7 +157,8 @@ impl Page {
     #[inline]
     fn entry(&self, start: usize) -> Entry<'_> {
         let bytes = self.bytes.as_slice();
-        let mut next = start + 1;
+        let (header, list_len) = (bytes[start], usize::from(bytes[start + 1]));
+        let mut next = start + 2;
         let mut long = |short: u8| {
             if usize::from(short) < LONG {
                 return usize::from(short);
@@ -164,14 +166,13 @@ impl Page {
             next += 1;
             usize::from(bytes[next - 1])
         };
-        let shared = long(bytes[start] >> 4);
-        let rest_len = long(bytes[start] & 15);
-        let list_len = usize::from(bytes[next]);
-        let list_start = next + 1 + rest_len;
+        let shared = long(header >> 4);
+        let rest_len = long(header & 15);
+        let list_start = next + rest_len;
         Entry {
             start,
             shared,
-            rest: &bytes[next + 1..list_start],
+            rest: &bytes[next..list_start],
             list: &bytes[list_start..list_start + list_len],
             list_start,
         }
@@ -184,6 +185,11 @@ impl Page {
             next = entry.end();
             Some(entry)
         })
+    }
+
+    /// The first key.
+    pub(super) fn first_key(&self) -> &[u8] {
+        self.entry(0).rest
     }
 
     /// How the first key compares with `key`.
@@ -280,22 +286,20 @@ impl Page {
         let mut next = span.start;
         for number in span.numbers {
             // As `entry`, without the key.
-            let header = self.bytes[next];
-            next += 1 + usize::from(usize::from(header >> 4) >= LONG);
+            let (header, list_len) = (self.bytes[next], usize::from(self.bytes[next + 1]));
+            next += 2 + usize::from(usize::from(header >> 4) >= LONG);
             let mut rest_len = usize::from(header & 15);
             if rest_len >= LONG {
                 rest_len = usize::from(self.bytes[next]);
                 next += 1;
             }
-            let list_len = usize::from(self.bytes[next]);
-            next += 1 + rest_len;
-            let list = &self.bytes[next..next + list_len];
-            next += list_len;
+            next += rest_len;
             if list_len == 0 {
-                self.points_of(number, list).add_to(union);
+                self.points_of(number, &[]).add_to(union);
             } else {
-                union.add_list(list);
+                union.add_list(&self.bytes, next..next + list_len);
             }
+            next += list_len;
         }
     }
 
@@ -310,6 +314,28 @@ impl Page {
         all.skip(span.numbers.start)
             .take(span.numbers.len())
             .map(|(number, key, list)| (key, self.points_of(number, list)))
+    }
+
+    /// Visits all keys in order, with their points.
+    pub(super) fn visit(&self, visit: &mut dyn FnMut(&[u8], Kept<'_>)) {
+        let mut key = Vec::new();
+        let mut sets = self.heavy.iter();
+        for entry in self.entries(0) {
+            key.truncate(entry.shared);
+            key.extend_from_slice(entry.rest);
+            let points = match entry.list {
+                [] => Kept::Set(&sets.next().expect("a key without a list has a set").1),
+                list => Kept::List(list),
+            };
+            visit(&key, points);
+        }
+    }
+
+    /// Whether any key has one of these points.
+    pub(super) fn has_any(&self, points: &RoaringBitmap) -> bool {
+        let in_lists = |entry: Entry<'_>| packed::points(entry.list).any(|point| points.contains(point));
+        let in_set = |(_, set): &(u16, Arc<PointSet>)| set.intersection_len(points) > 0;
+        self.entries(0).any(in_lists) || self.heavy.iter().any(in_set)
     }
 
     fn heavy_place(&self, number: usize) -> Result<usize, usize> {
@@ -346,7 +372,7 @@ impl Page {
         let whole = list_start..entry.end();
         self.set_list_len(place.start, 0);
         self.splice(whole, &[]);
-        self.push_set(place.number, set);
+        self.push_set(place.number, Arc::new(set));
     }
 
     /// Removes a point of a key, and the key with its last point.
@@ -387,15 +413,28 @@ impl Page {
 
     /// Adds a key after all others, with points that ascend.
     pub(super) fn push(&mut self, last_key: &[u8], key: &[u8], list: &[u8]) {
+        if list.len() > LIST_BYTES_MAX {
+            let set = PointSet::of_sorted(packed::points(list));
+            self.push_key_of_set(last_key, key, Arc::new(set));
+            return;
+        }
         let shared = if self.len == 0 { 0 } else { common_len(last_key, key) };
+        push_entry(&mut self.bytes, shared, &key[shared..], list);
+        self.len += 1;
+    }
+
+    /// Adds a key after all others, with a set of points.
+    pub(super) fn push_key_of_set(&mut self, last_key: &[u8], key: &[u8], set: Arc<PointSet>) {
+        let shared = if self.len == 0 { 0 } else { common_len(last_key, key) };
+        push_entry(&mut self.bytes, shared, &key[shared..], &[]);
         let number = self.len();
         self.len += 1;
-        if list.len() <= LIST_BYTES_MAX {
-            push_entry(&mut self.bytes, shared, &key[shared..], list);
-        } else {
-            push_entry(&mut self.bytes, shared, &key[shared..], &[]);
-            self.push_set(number, PointSet::of_sorted(packed::points(list)));
-        }
+        self.push_set(number, set);
+    }
+
+    /// Bytes of its keys and lists.
+    pub(super) fn written(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Gives back room that is not used.
@@ -405,10 +444,7 @@ impl Page {
     }
 
     fn set_list_len(&mut self, start: usize, len: usize) {
-        let header = self.bytes[start];
-        let long = |short: u8| usize::from(usize::from(short) >= LONG);
-        let place = start + 1 + long(header >> 4) + long(header & 15);
-        self.bytes[place] = u8::try_from(len).expect("a list of more bytes is a set");
+        self.bytes[start + 1] = u8::try_from(len).expect("a list of more bytes is a set");
     }
 
     /// Puts `new` in the place of some bytes. Room is made for an eighth ahead instead of as much again.
@@ -428,12 +464,12 @@ impl Page {
         self.heavy_bytes += set.bytes();
     }
 
-    fn push_set(&mut self, number: usize, set: PointSet) {
+    fn push_set(&mut self, number: usize, set: Arc<PointSet>) {
         let place = self.heavy_place(number).unwrap_or_else(|place| place);
         self.heavy_bytes += set.bytes() + 2 * size_of::<usize>();
         self.heavy.reserve_exact(1);
         let number = u16::try_from(number).expect("a page has few keys");
-        self.heavy.insert(place, (number, Arc::new(set)));
+        self.heavy.insert(place, (number, set));
     }
 
     fn insert_key(&mut self, place: &Place, key: &[u8], point: u32) {
@@ -524,15 +560,21 @@ impl Page {
     }
 }
 
+/// Bytes of an entry by what its key shares, how many others it has, and its list.
+pub(super) fn entry_bytes(shared: usize, rest_len: usize, list_len: usize) -> usize {
+    let long = |len: usize| usize::from(len >= LONG);
+    2 + long(shared) + long(rest_len) + rest_len + list_len
+}
+
 fn push_header(bytes: &mut Vec<u8>, shared: usize, rest_len: usize, list_len: usize) {
     let short = |len: usize| u8::try_from(len).expect("keys and lists are short");
     bytes.push(short(shared.min(LONG)) << 4 | short(rest_len.min(LONG)));
+    bytes.push(short(list_len));
     for len in [shared, rest_len] {
         if len >= LONG {
             bytes.push(short(len));
         }
     }
-    bytes.push(short(list_len));
 }
 
 fn push_entry(bytes: &mut Vec<u8>, shared: usize, rest: &[u8], list: &[u8]) {
@@ -541,6 +583,6 @@ fn push_entry(bytes: &mut Vec<u8>, shared: usize, rest: &[u8], list: &[u8]) {
     bytes.extend_from_slice(list);
 }
 
-fn common_len(a: &[u8], b: &[u8]) -> usize {
+pub(super) fn common_len(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

@@ -150,7 +150,7 @@ impl PointSet {
     pub(super) fn add_to(&self, union: &mut Union) {
         for (first, chunk) in &self.chunks {
             match &**chunk {
-                Chunk::Packed(packed) => union.add_list(&packed.list),
+                Chunk::Packed(packed) => union.add_list(&packed.list, 0..packed.list.len()),
                 Chunk::Bits(bits) => union.add_block(first / BLOCK_POINTS, &bits.bits),
             }
         }

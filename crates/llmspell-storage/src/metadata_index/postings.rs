@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::draft::Draft;
+use super::gathered::Gathered;
 use super::page::{Page, Points, Span};
 use super::union::Union;
 
@@ -22,6 +24,8 @@ pub(super) type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 pub(super) struct Postings {
     branches: Vec<Arc<Branch>>,
     bytes: usize,
+    /// What is to be put in: nothing but while somebody puts in much.
+    gathered: Gathered,
 }
 
 /// Neighboring pages; none is empty.
@@ -79,6 +83,80 @@ impl Postings {
             let pages = branch.pages.split_off(BRANCH_PAGES_MAX / 2);
             self.branches.insert(branch_place + 1, Arc::new(Branch { pages }));
         }
+    }
+
+    /// As [`insert`](Self::insert), but nobody finds it before it is [settled](Self::settle).
+    pub(super) fn gather(&mut self, key: &[u8], point: u32) {
+        self.gathered.push(key, point);
+        if self.gathered.is_full() {
+            self.settle();
+        }
+    }
+
+    /// How much was gathered.
+    pub(super) fn gathered(&self) -> usize {
+        self.gathered.len()
+    }
+
+    /// Puts in what was gathered. Takes time in proportion to that, and to the pages that it belongs into.
+    pub(super) fn settle(&mut self) {
+        if self.gathered.len() == 0 {
+            return;
+        }
+        let mut added = std::mem::take(&mut self.gathered).sorted();
+        let branches = std::mem::take(&mut self.branches);
+        let before: Vec<&Arc<Page>> = branches.iter().flat_map(|branch| &branch.pages).collect();
+        let (mut draft, mut pages, mut points) = (Draft::default(), Vec::with_capacity(before.len()), Vec::new());
+        for (number, page) in before.iter().enumerate() {
+            let end = before.get(number + 1).map(|next| next.first_key());
+            let is_before_end = |key: &[u8]| end.is_none_or(|end| key < end);
+            if draft.is_empty() && !added.key().is_some_and(is_before_end) {
+                pages.push(Arc::clone(page));
+                continue;
+            }
+            page.visit(&mut |key, kept| {
+                while added.key().is_some_and(|next| next < key) {
+                    let next = added.take(&mut points);
+                    draft.push_points(next, &points);
+                }
+                if added.key() == Some(key) {
+                    added.take(&mut points);
+                    draft.push_joined(key, kept, &points);
+                } else {
+                    draft.push(key, kept);
+                }
+            });
+            while added.key().is_some_and(is_before_end) {
+                let key = added.take(&mut points);
+                draft.push_points(key, &points);
+            }
+            if !draft.is_small() {
+                draft.finish(&mut pages);
+            }
+        }
+        while added.key().is_some() {
+            let key = added.take(&mut points);
+            draft.push_points(key, &points);
+        }
+        draft.finish(&mut pages);
+        self.set_pages(&pages);
+    }
+
+    /// Takes these points out, whatever keys they have. Takes time in proportion to all of it.
+    pub(super) fn forget(&mut self, gone: &RoaringBitmap) {
+        let (mut draft, mut pages) = (Draft::default(), Vec::new());
+        for page in self.branches.iter().flat_map(|branch| &branch.pages) {
+            if draft.is_empty() && !page.has_any(gone) {
+                pages.push(Arc::clone(page));
+                continue;
+            }
+            page.visit(&mut |key, kept| draft.push_without(key, kept, gone));
+            if !draft.is_small() {
+                draft.finish(&mut pages);
+            }
+        }
+        draft.finish(&mut pages);
+        self.set_pages(&pages);
     }
 
     pub(super) fn remove(&mut self, key: &[u8], point: u32) {
@@ -227,10 +305,26 @@ mod tests {
         prop_oneof![3 => spread, 1 => long]
     }
 
-    /// Keys, and the first of some points that are added or taken out.
-    fn steps() -> impl Strategy<Value = Vec<(bool, Vec<u8>, u32, u32)>> {
+    /// What becomes of points.
+    #[derive(Debug, Clone, Copy)]
+    enum Change {
+        Added,
+        Gathered,
+        TakenOut,
+        /// Whatever keys they have.
+        Forgotten,
+    }
+
+    /// Keys, and the first of some points.
+    fn steps() -> impl Strategy<Value = Vec<(Change, Vec<u8>, u32, u32)>> {
         let count = prop_oneof![6 => Just(1_u32), 1 => 200..900_u32];
-        prop::collection::vec((prop::bool::weighted(0.7), key(), 0..9_000_u32, count), 1..400)
+        let change = prop_oneof![
+            30 => Just(Change::Added),
+            40 => Just(Change::Gathered),
+            30 => Just(Change::TakenOut),
+            1 => Just(Change::Forgotten),
+        ];
+        prop::collection::vec((change, key(), 0..9_000_u32, count), 1..600)
     }
 
     proptest! {
@@ -241,22 +335,40 @@ mod tests {
             let mut postings = Postings::default();
             let mut model = BTreeMap::<Vec<u8>, BTreeSet<u32>>::new();
             let mut held = postings.clone();
-            for (number, (is_added, key, first, count)) in steps.into_iter().enumerate() {
-                if number % 10 == 0 {
+            for (number, (change, key, first, count)) in steps.into_iter().enumerate() {
+                if number % 50 == 0 {
                     // From here on changes are made on copies.
+                    postings.settle();
                     held = postings.clone();
                 }
-                for point in (0..count).map(|point| first + 7 * point) {
-                    if is_added {
-                        postings.insert(&key, point);
-                        model.entry(key.clone()).or_default().insert(point);
-                    } else {
-                        postings.remove(&key, point);
-                        model.entry(key.clone()).or_default().remove(&point);
+                let points = (0..count).map(|point| first + 7 * point);
+                match change {
+                    Change::Added => points.clone().for_each(|point| postings.insert(&key, point)),
+                    Change::Gathered => points.clone().for_each(|point| postings.gather(&key, point)),
+                    Change::TakenOut => {
+                        postings.settle();
+                        points.clone().for_each(|point| postings.remove(&key, point));
+                    }
+                    Change::Forgotten => {
+                        postings.settle();
+                        postings.forget(&points.clone().collect());
+                    }
+                }
+                match change {
+                    Change::Added | Change::Gathered => model.entry(key).or_default().extend(points),
+                    Change::TakenOut => {
+                        let of_key = model.entry(key).or_default();
+                        let gone: BTreeSet<u32> = points.collect();
+                        of_key.retain(|point| !gone.contains(point));
+                    }
+                    Change::Forgotten => {
+                        let gone: BTreeSet<u32> = points.collect();
+                        model.values_mut().for_each(|of_key| of_key.retain(|point| !gone.contains(point)));
                     }
                 }
                 model.retain(|_, points| !points.is_empty());
             }
+            postings.settle();
             let pages = || postings.branches.iter().flat_map(|branch| &branch.pages);
             prop_assert!(pages().all(|page| page.len() > 0 && !page.is_too_large()));
             prop_assert_eq!(postings.bytes, pages().map(|page| page_bytes(page)).sum::<usize>());

@@ -66,7 +66,7 @@ impl MetadataIndex {
         head.u8(self.has_unknown_fields.into());
         output(&head.finish())?;
         store_set(self.points.iter(), output)?;
-        store_set(self.distrusted.iter(), output)?;
+        store_set((&self.distrusted | &self.unread).iter(), output)?;
         let mut types = Writer::default();
         types.u32(count_of(self.types.len()));
         for (path, of_field) in &self.types {
@@ -125,6 +125,7 @@ impl MetadataIndex {
                 dates,
                 has_unknown_fields,
                 distrusted: RoaringBitmap::new(),
+                unread: RoaringBitmap::new(),
             },
             stale: input.stale,
         })

@@ -2,73 +2,87 @@
 //!
 //! Few points are sorted. Many are marked in blocks of bits, one store each.
 
+use std::ops::Range;
+
 use roaring::RoaringBitmap;
 
 use super::packed;
 use super::point_set::{BLOCK_BYTES, BLOCK_POINTS, set_bit};
 
-/// So many points, and more, are marked in blocks.
-const BLOCKS_POINTS_MIN: usize = 4_096;
+/// So many points, and more, are marked in blocks: that takes less than sorting them.
+const BLOCKS_POINTS_MIN: usize = 512;
+
+/// The points of one block.
+type Block = Box<[u8; BLOCK_BYTES]>;
 
 /// A union that is being made.
 #[derive(Debug, Default)]
 pub(super) struct Union {
     few: Vec<u32>,
     /// By their numbers; empty while there are few points.
-    blocks: Vec<Option<Box<[u8]>>>,
+    blocks: Vec<Option<Block>>,
 }
 
 impl Union {
-    /// Adds a packed list.
+    /// Adds a packed list, which is a part of `bytes`.
     #[inline]
-    pub(super) fn add_list(&mut self, list: &[u8]) {
-        for point in packed::points(list) {
-            if self.blocks.is_empty() {
-                self.add_few(point);
-            } else {
-                set_bit(self.block(point / BLOCK_POINTS), point);
-            }
+    pub(super) fn add_list(&mut self, bytes: &[u8], list: Range<usize>) {
+        if self.blocks.is_empty() && self.few.len() + list.len() < BLOCKS_POINTS_MIN {
+            packed::visit(bytes, list, |point| self.few.push(point));
+            return;
         }
+        if !self.few.is_empty() {
+            self.mark_few();
+        }
+        packed::visit(bytes, list, |point| self.mark(point));
     }
 
-    fn add_few(&mut self, point: u32) {
-        self.few.push(point);
-        if self.few.len() == BLOCKS_POINTS_MIN {
-            for point in std::mem::take(&mut self.few) {
-                set_bit(self.block(point / BLOCK_POINTS), point);
-            }
+    #[cold]
+    fn mark_few(&mut self) {
+        std::mem::take(&mut self.few)
+            .into_iter()
+            .for_each(|point| self.mark(point));
+    }
+
+    #[inline]
+    fn mark(&mut self, point: u32) {
+        let number = point / BLOCK_POINTS;
+        match self.blocks.get_mut(number as usize) {
+            Some(Some(block)) => set_bit(&mut block[..], point),
+            _ => set_bit(&mut self.new_block(number)[..], point),
         }
     }
 
     /// Adds the bits of a block.
     pub(super) fn add_block(&mut self, number: u32, bits: &[u8]) {
-        for (sum, bits) in self.block(number).iter_mut().zip(bits) {
+        for (sum, bits) in self.new_block(number).iter_mut().zip(bits) {
             *sum |= bits;
         }
     }
 
-    #[inline]
-    fn block(&mut self, number: u32) -> &mut [u8] {
+    /// A block, if it was not there.
+    #[cold]
+    fn new_block(&mut self, number: u32) -> &mut Block {
         let number = number as usize;
         if self.blocks.len() <= number {
             self.blocks.resize(number + 1, None);
         }
-        self.blocks[number].get_or_insert_with(|| vec![0; BLOCK_BYTES].into_boxed_slice())
+        self.blocks[number].get_or_insert_with(|| Box::new([0; BLOCK_BYTES]))
     }
 
     pub(super) fn finish(mut self) -> RoaringBitmap {
-        let mut sum = RoaringBitmap::new();
-        for (number, bits) in (0..).zip(&self.blocks) {
-            if let Some(bits) = bits {
-                sum |= RoaringBitmap::from_lsb0_bytes(number * BLOCK_POINTS, bits);
-            }
-        }
-        self.few.sort_unstable();
-        if sum.is_empty() {
+        if self.blocks.is_empty() {
+            self.few.sort_unstable();
             self.few.dedup();
             return RoaringBitmap::from_sorted_iter(self.few).expect("they were just sorted");
         }
-        sum.extend(self.few);
+        self.mark_few();
+        let mut sum = RoaringBitmap::new();
+        for (number, bits) in (0..).zip(&self.blocks) {
+            if let Some(bits) = bits {
+                sum |= RoaringBitmap::from_lsb0_bytes(number * BLOCK_POINTS, &bits[..]);
+            }
+        }
         sum
     }
 }

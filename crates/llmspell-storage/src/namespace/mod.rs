@@ -3,6 +3,7 @@
 //! | file         | question                                                        |
 //! |--------------|-----------------------------------------------------------------|
 //! | `state.rs`   | what does a namespace know, and how does an `Op` change it?     |
+//! | `changes.rs` | what became of points, for an index that was made meanwhile?    |
 //! | `expiries.rs`| which points have expired by now?                               |
 //! | `index.rs`   | what is the index of a namespace, and when does it change?      |
 //! | `passing.rs` | who passes a filter, and is it known already?                   |
@@ -19,6 +20,7 @@
 //!    and no index that holds it can be used any more, not after a restart either. So a vertex never means two vectors.
 //! 3. Every living point is a vertex of the index or in the tail; without an index all are scanned.
 
+mod changes;
 mod checkpoint;
 mod expiries;
 mod index;
@@ -35,6 +37,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
+pub(crate) use changes::Changes;
 pub(crate) use checkpoint::{decode as decode_checkpoint, encode as encode_checkpoint};
 pub(crate) use index::{Index, Need, Step, graph_config, kernel_metric};
 use names::KnownNames;
@@ -65,8 +68,8 @@ pub(crate) struct Namespace {
     pub(crate) named_file: Mutex<Option<IndexRow>>,
     /// Held by whoever builds the metadata index.
     pub(crate) building_metadata: Mutex<()>,
-    /// Points that were changed since somebody began to watch.
-    watched: Mutex<Option<RoaringBitmap>>,
+    /// What has changed since somebody began to watch.
+    watched: Mutex<Option<Changes>>,
     /// Points that were changed since the state whose metadata index is being written to a file.
     unsaved: Mutex<Option<RoaringBitmap>>,
     /// The file of the metadata index that the state names is of no use.
@@ -107,9 +110,8 @@ impl Namespace {
         Arc::clone(&self.current.read())
     }
 
-    /// Makes a committed state visible. `freed` are the points that died since the one before,
-    /// `changed` all that are another entry or have other metadata.
-    pub(crate) fn publish(&self, mut state: State, freed: RoaringBitmap, changed: &RoaringBitmap) {
+    /// Makes a committed state visible. `freed` are the points that died since the one before.
+    pub(crate) fn publish(&self, mut state: State, freed: RoaringBitmap, changes: &Changes) {
         let _turn = self.publishing.lock();
         let before = self.state();
         let is_other_index = match (&before.index, &state.index) {
@@ -122,16 +124,16 @@ impl Namespace {
             state = state.with_index(before.index.clone());
         }
         if let (Some(index), false) = (&before.metadata, state.is_dropped)
-            && state.metadata.as_ref().is_none_or(|known| !known.has_fields_of(index))
+            && changes.index.as_ref().is_none_or(|known| !Arc::ptr_eq(known, index))
         {
             // Whoever built the index published while the state was made.
-            let index = (**index).clone();
-            state = state.with_metadata(index, changed);
+            state = state.with_metadata((**index).clone(), changes);
         }
-        for noted in [&self.watched, &self.unsaved] {
-            if let Some(points) = &mut *noted.lock() {
-                *points |= changed;
-            }
+        if let Some(watched) = &mut *self.watched.lock() {
+            watched.extend(changes);
+        }
+        if let Some(points) = &mut *self.unsaved.lock() {
+            *points |= &changes.points;
         }
         *self.current.write() = Arc::new(state);
         self.names.set(None);
@@ -175,7 +177,7 @@ impl Namespace {
 
     /// From now on, changed points are noted.
     pub(crate) fn watch_points(&self) {
-        *self.watched.lock() = Some(RoaringBitmap::new());
+        *self.watched.lock() = Some(Changes::default());
     }
 
     /// Changed points are not noted any more.
@@ -186,18 +188,18 @@ impl Namespace {
     /// The points that were changed since the last call, and the last mutation by then.
     pub(crate) fn take_watched(&self) -> (Lsn, RoaringBitmap) {
         let _turn = self.publishing.lock();
-        let points = self.watched.lock().as_mut().map(std::mem::take);
-        (self.state().lsn, points.unwrap_or_default())
+        let changes = self.watched.lock().as_mut().map(std::mem::take);
+        (self.state().lsn, changes.unwrap_or_default().points)
     }
 
     /// Makes the metadata index visible that was built of what was committed the last time that changed points were
     /// taken. Those that have changed since are looked at by filters.
     pub(crate) fn publish_metadata(&self, index: MetadataIndex) {
         let _turn = self.publishing.lock();
-        let changed = self.watched.lock().take().unwrap_or_default();
+        let changes = self.watched.lock().take().unwrap_or_default();
         let before = self.state();
         if !before.is_dropped {
-            *self.current.write() = Arc::new((*before).clone().with_metadata(index, &changed));
+            *self.current.write() = Arc::new((*before).clone().with_metadata(index, &changes));
             self.reuse.lock().retire(&before, RoaringBitmap::new());
         }
     }
@@ -248,6 +250,13 @@ impl Namespace {
     /// Nothing is noted any more.
     pub(crate) fn end_saving(&self) {
         *self.unsaved.lock() = None;
+    }
+
+    /// Whether points wait to be read into the metadata index.
+    pub(crate) fn is_metadata_behind(&self) -> bool {
+        let state = self.state();
+        let index = state.metadata.as_ref().filter(|_| !state.is_dropped);
+        index.is_some_and(|index| index.distrusted_count() > 0)
     }
 
     /// Whether the metadata index belongs into a file anew.
@@ -353,7 +362,7 @@ mod tests {
     #[test]
     fn a_commit_and_an_index_that_overtake_each_other_both_stay() {
         let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
-        namespace.publish(three_points(), RoaringBitmap::new(), &RoaringBitmap::new());
+        namespace.publish(three_points(), RoaringBitmap::new(), &Changes::default());
 
         let built_of = namespace.state();
         let mut pending = (*namespace.state()).clone();
@@ -367,7 +376,7 @@ mod tests {
         );
         assert!(namespace.publish_index(Some(index_of(&built_of))));
         drop(built_of);
-        namespace.publish(pending, RoaringBitmap::from([1]), &RoaringBitmap::new());
+        namespace.publish(pending, RoaringBitmap::from([1]), &Changes::default());
 
         let state = namespace.state();
         state.check().unwrap();
@@ -385,7 +394,7 @@ mod tests {
     fn a_commit_does_not_lose_the_times_that_were_indexed_meanwhile() {
         use llmspell_core::OwnTime;
         let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
-        namespace.publish(three_points(), RoaringBitmap::new(), &RoaringBitmap::new());
+        namespace.publish(three_points(), RoaringBitmap::new(), &Changes::default());
         let mut index = MetadataIndex::new(crate::MetadataIndexConfig::default());
         (0..3).for_each(|point| index.insert(point, &Default::default()));
         namespace.publish_metadata(index.clone());
@@ -398,7 +407,7 @@ mod tests {
         pending.apply(Lsn(2), &op);
         index.index_time(OwnTime::Event);
         namespace.publish_metadata(index);
-        namespace.publish(pending, RoaringBitmap::new(), &RoaringBitmap::from([3]));
+        namespace.publish(pending, RoaringBitmap::new(), &Changes::of([3]));
 
         let state = namespace.state();
         let known = state.metadata.as_ref().unwrap();
@@ -413,9 +422,9 @@ mod tests {
     #[test]
     fn a_dropped_scope_gets_no_index_any_more() {
         let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
-        namespace.publish(three_points(), RoaringBitmap::new(), &RoaringBitmap::new());
+        namespace.publish(three_points(), RoaringBitmap::new(), &Changes::default());
         let built_of = namespace.state();
-        namespace.publish(State::dropped(), RoaringBitmap::new(), &RoaringBitmap::new());
+        namespace.publish(State::dropped(), RoaringBitmap::new(), &Changes::default());
         assert!(!namespace.publish_index(Some(index_of(&built_of))));
         assert!(namespace.state().index.is_none());
     }

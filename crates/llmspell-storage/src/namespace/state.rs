@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::changes::Changes;
 use super::expiries::Expiries;
 use super::index::{Counts, Index};
 use super::passing::PassingCache;
@@ -163,12 +164,15 @@ impl State {
         self.metadata_bytes = self.metadata_bytes.saturating_sub(u64::from(op.metadata_bytes_removed));
     }
 
-    /// The metadata index of a state before, whose points `changed` have changed since: filters look at those.
-    pub(super) fn with_metadata(mut self, mut index: MetadataIndex, changed: &RoaringBitmap) -> Self {
-        let mut living = changed - &*self.dead;
+    /// The metadata index of a state before, of which some points have changed since: filters look at those.
+    pub(super) fn with_metadata(mut self, mut index: MetadataIndex, changes: &Changes) -> Self {
+        changes.take_out_of(&mut index);
+        let mut living = &changes.points - &*self.dead;
         living.remove_range(self.next_point..);
+        (&changes.points - &living)
+            .iter()
+            .for_each(|point| index.remove_unknown(point));
         index.distrust(&living);
-        (changed - &living).iter().for_each(|point| index.remove_unknown(point));
         self.metadata = Some(Arc::new(index));
         self
     }

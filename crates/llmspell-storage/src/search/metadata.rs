@@ -20,6 +20,8 @@ const CATCH_UPS_MAX: usize = 4;
 /// Living points from which on the indexer makes an index where there is no file of one: a filter would wait for it longer
 /// than for looking at all metadata itself.
 const BACKGROUND_POINTS_MIN: u64 = 16_384;
+/// Where more than one in so many points is read, all are visited: in their order that takes less than looking each up.
+const VISITED_SHARE: u64 = 4;
 /// How often a snapshot is taken until nothing was committed in between.
 const SNAPSHOTS_MAX: usize = 1_000;
 
@@ -76,6 +78,9 @@ pub(crate) fn index_metadata(
     namespace.want_times(&condition.filter.own_times());
     let state = namespace.state();
     if !is_due(&state, space, namespace) {
+        if namespace.is_metadata_behind() {
+            space.queue.want_metadata((space.id, scope.clone()));
+        }
         return Ok(());
     }
     let is_saved = state.metadata.is_none() && state.metadata_file.is_some() && !namespace.is_metadata_file_bad();
@@ -120,7 +125,7 @@ fn is_due(state: &State, space: &Space, namespace: &Namespace) -> bool {
 
 /// Commits go on meanwhile. The caller has the turn.
 fn build_metadata(truth: &Truth, space: &Space, namespace: &Namespace, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
-    if !is_due(&namespace.state(), space, namespace) {
+    if !is_due(&namespace.state(), space, namespace) && !namespace.is_metadata_behind() {
         return Ok(());
     }
     namespace.watch_points();
@@ -148,10 +153,12 @@ fn build(
     let (dates, times) = (space.dates(), namespace.wanted_times());
     let known = snapshot.state.metadata.as_ref().filter(|index| *index.dates() == dates);
     let begun = match known {
-        Some(known) => Some((**known).clone()),
+        Some(known) => snapshot.read_up((**known).clone(), is_cancelled)?,
         None => snapshot.saved_index(space, &dates, is_cancelled)?,
     };
+    let is_known = known.is_some();
     let index = match begun {
+        None if is_known => None,
         Some(index) => snapshot.with_times(index, &times, is_cancelled)?,
         None => snapshot.new_index(&dates, &times, is_cancelled)?,
     };
@@ -215,10 +222,24 @@ impl Snapshot<'_> {
     ) -> Result<Option<MetadataIndex>> {
         let mut index = empty_index(dates)?;
         times.iter().for_each(|time| index.index_time(*time));
+        let mut loading = index.loading();
         let is_done = self.visit_living(is_cancelled, &mut |point, record| {
-            index.insert_with_times(point.0, &self.metadata(point, record)?, &record.times());
+            loading.insert(point.0, &self.metadata(point, record)?, &record.times());
             Ok(())
         })?;
+        drop(loading);
+        Ok(is_done.then_some(index))
+    }
+
+    /// The same index with the metadata of the points that wait for it; none if that was cancelled.
+    fn read_up(&self, mut index: MetadataIndex, is_cancelled: &dyn Fn() -> bool) -> Result<Option<MetadataIndex>> {
+        let unread = index.begin_reading();
+        let mut loading = index.loading();
+        let is_done = self.visit(&unread, is_cancelled, &mut |point, record| {
+            loading.insert(point.0, &self.metadata(point, record)?, &record.times());
+            Ok(())
+        })?;
+        drop(loading);
         Ok(is_done.then_some(index))
     }
 
@@ -259,6 +280,29 @@ impl Snapshot<'_> {
         Ok(is_done)
     }
 
+    /// Visits the records of some living points; false if that was cancelled.
+    fn visit(
+        &self,
+        points: &RoaringBitmap,
+        is_cancelled: &dyn Fn() -> bool,
+        visit: &mut dyn FnMut(PointId, &Record) -> Result<()>,
+    ) -> Result<bool> {
+        if points.len() * VISITED_SHARE > self.state.live_count() {
+            return self.visit_living(is_cancelled, &mut |point, record| match points.contains(point.0) {
+                true => visit(point, record),
+                false => Ok(()),
+            });
+        }
+        let records = self.read.records(self.namespace.scope_id)?;
+        for point in points.iter().map(PointId) {
+            if is_cancelled() {
+                return Ok(false);
+            }
+            visit(point, &records.get(point)?)?;
+        }
+        Ok(true)
+    }
+
     /// The index that is in a file, with the metadata of the points that have changed since; none if there is none, or
     /// at any doubt.
     fn saved_index(
@@ -285,12 +329,8 @@ impl Snapshot<'_> {
             self.namespace.set_metadata_file_bad(true);
             return Ok(None);
         }
-        let records = self.read.records(self.namespace.scope_id)?;
-        for point in stale.iter().map(PointId) {
-            let record = records.get(point)?;
-            index.insert_with_times(point.0, &self.metadata(point, &record)?, &record.times());
-        }
-        Ok(Some(index))
+        index.distrust(&stale);
+        self.read_up(index, is_cancelled)
     }
 
     /// The living points that are not hidden and whose metadata passes the filter.
@@ -304,14 +344,18 @@ impl Snapshot<'_> {
         };
         let mut points = found.points - hidden;
         let unsure = found.unsure & &points;
-        for point in unsure.iter().map(PointId) {
-            let matches = self
-                .described(point)?
-                .is_some_and(|(metadata, times)| condition.compiled.matches_with(&metadata, &times));
-            if !matches {
-                points.remove(point.0);
-            }
+        if unsure.is_empty() {
+            return Ok(points);
         }
+        let mut others = RoaringBitmap::new();
+        self.visit(&unsure, &|| false, &mut |point, record| {
+            let metadata = self.metadata(point, record)?;
+            if !condition.compiled.matches_with(&metadata, &record.times()) {
+                others.insert(point.0);
+            }
+            Ok(())
+        })?;
+        points -= others;
         Ok(points)
     }
 

@@ -12,7 +12,7 @@ use crate::database::writer::{Dropped, Pending, Writer};
 use crate::error::corrupted;
 use crate::ids::{Extent, Generation, Lsn, PointId, ScopeId, Slot, SpaceId};
 use crate::index_files::IndexRow;
-use crate::namespace::{Filed, MetadataFile, Namespace, State};
+use crate::namespace::{Changes, Filed, MetadataFile, Namespace, State};
 use crate::op::{Op, PointChange};
 use crate::record::Record;
 use crate::registry::Space;
@@ -21,6 +21,8 @@ use crate::slots::{FreeChanges, layout};
 /// A namespace gets slots for this share of its points at once, within bounds.
 const EXTENT_SHARE: u32 = 16;
 const EXTENT_SLOTS: (u32, u32) = (4, 512);
+/// Where a commit changes more points, their metadata comes into its index later, all at once. Tests make few entries do.
+const READ_AT_ONCE_MAX: u64 = if cfg!(test) { 4 } else { 64 };
 /// Slots are written in pieces of about this size.
 const WRITE_BYTES: usize = 4 << 20;
 
@@ -37,13 +39,14 @@ impl Batch<'_> {
                 return Ok(None);
             };
             let state = (*namespace.state()).clone();
+            let changes = Changes::after(state.metadata.clone());
             let pending = Pending {
                 space: Arc::clone(space),
                 namespace,
                 is_new: false,
                 state,
                 freed: RoaringBitmap::new(),
-                changed: RoaringBitmap::new(),
+                changes,
                 taken: Vec::new(),
             };
             self.pending.insert(key.clone(), pending);
@@ -61,7 +64,7 @@ impl Batch<'_> {
             is_new: true,
             state: State::default(),
             freed: RoaringBitmap::new(),
-            changed: RoaringBitmap::new(),
+            changes: Changes::default(),
             taken: Vec::new(),
         };
         self.pending.insert((space.id, scope.clone()), pending);
@@ -321,11 +324,12 @@ impl Batch<'_> {
         pending.freed.extend(op.removed.iter().map(|change| change.point.0));
         let replaced = op.put.iter().chain(&op.removed).map(|change| change.point);
         let changed = replaced.chain(op.updated.iter().copied());
-        pending.changed.extend(changed.map(|point| point.0));
+        pending.changes.points.extend(changed.map(|point| point.0));
         Ok(scope_id)
     }
 
-    /// Brings the metadata index up to a mutation that was just applied: metadata as it was, then as it is.
+    /// Brings the metadata index up to a mutation that was just applied: metadata as it was, then as it is. Of many points it
+    /// is told only which they are.
     fn index_metadata<'m>(
         &mut self,
         space: &Arc<Space>,
@@ -341,7 +345,13 @@ impl Batch<'_> {
             return;
         };
         let index = Arc::make_mut(index);
+        let is_much = pending.changes.points.len() > READ_AT_ONCE_MAX;
         for (point, metadata, times) in removed {
+            if is_much {
+                index.remove_unknown(point.0);
+                continue;
+            }
+            pending.changes.keep(point.0, metadata, times);
             match serde_json::from_slice(metadata) {
                 Ok(metadata) => index.remove_with_times(point.0, &metadata, &times),
                 // Damaged: what it had is not known.
@@ -349,9 +359,13 @@ impl Batch<'_> {
             }
         }
         for (point, metadata, times) in put {
+            if is_much {
+                index.insert_unread(point.0);
+                continue;
+            }
             match serde_json::from_slice(metadata) {
                 Ok(metadata) => index.insert_with_times(point.0, &metadata, &times),
-                Err(_) => index.distrust(&[point.0].into_iter().collect()),
+                Err(_) => index.insert_unread(point.0),
             }
         }
     }
@@ -592,7 +606,7 @@ impl Batch<'_> {
         };
         pending.state.metadata_file = Some(MetadataFile {
             row: *row,
-            changed: Arc::new(unsaved | &pending.changed),
+            changed: Arc::new(unsaved | &pending.changes.points),
         });
         pending.state.ops_since_checkpoint = 0;
         let state = pending.state.clone();

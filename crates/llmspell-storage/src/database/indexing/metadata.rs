@@ -8,12 +8,15 @@ use tokio::sync::oneshot;
 
 use super::{Indexing, Work};
 use crate::database::request::Request;
-use crate::index_files::{self, IndexRow, Kind};
+use crate::index_files::{self, Kind};
 use crate::index_queue::Named;
+use crate::metadata_index::MetadataIndex;
 use crate::search;
 
 /// At the end a file is written anew when one in so many entries has changed since.
 const CHANGED_SHARE_AT_THE_END: u64 = 100;
+/// But not where more than one in so many waits to be read.
+const UNREAD_SHARE_AT_THE_END: u64 = 4;
 /// Metadata without fields, as it is stored.
 const NO_METADATA_BYTES: u64 = 2;
 
@@ -36,11 +39,16 @@ impl Indexing {
 }
 
 impl Work<'_> {
-    /// Makes the index if there is none, there is metadata, and nothing joins the graph right now.
+    /// Makes the index if there is none, there is metadata, and nothing joins the graph right now; or reads the points into it
+    /// that wait for that.
     pub(super) fn index_metadata(&self) -> Result<()> {
         let state = self.namespace.state();
         let has_metadata = state.metadata_bytes > NO_METADATA_BYTES * state.live_count();
-        if !has_metadata || state.metadata.is_some() || state.index.is_none() || !state.tail.is_empty() {
+        let is_wanted = match &state.metadata {
+            Some(index) => index.distrusted_count() > 0,
+            None => has_metadata && state.index.is_some() && state.tail.is_empty(),
+        };
+        if !is_wanted {
             return Ok(());
         }
         drop(state);
@@ -50,7 +58,10 @@ impl Work<'_> {
 
     /// There is time for a last file.
     pub(super) fn save_metadata_at_the_end(&self) -> Result<()> {
-        match self.namespace.is_metadata_file_due(CHANGED_SHARE_AT_THE_END) {
+        let state = self.namespace.state();
+        let is_read = |index: &MetadataIndex| index.distrusted_count() * UNREAD_SHARE_AT_THE_END <= state.live_count();
+        let is_worth_it = state.metadata.as_deref().is_some_and(is_read);
+        match is_worth_it && self.namespace.is_metadata_file_due(CHANGED_SHARE_AT_THE_END) {
             true => self.save_metadata(&|| false),
             false => Ok(()),
         }
@@ -88,13 +99,11 @@ impl Work<'_> {
         })?;
         let is_named = answer.blocking_recv().unwrap_or(Err(StorageError::Closed))?;
         self.namespace.set_metadata_file_bad(false);
-        // Who drops the scope in the batch that names the file does not know of it yet.
-        let is_kept = is_named && !self.namespace.state().is_dropped;
-        let other: Option<IndexRow> = match is_kept {
-            true => state.metadata_file.as_ref().map(|file| file.row),
-            false => Some(row),
-        };
-        if let Some(other) = other {
+        // Who drops the scope in the batch that names the file does not know of it yet, and who drops it later does not
+        // know of the one before.
+        let is_gone = !is_named || self.namespace.state().is_dropped;
+        let before = state.metadata_file.as_ref().filter(|_| is_named).map(|file| file.row);
+        for other in before.into_iter().chain(is_gone.then_some(row)) {
             index_files::remove(disk, self.space.id, scope, Kind::Metadata, &other);
         }
         Ok(())

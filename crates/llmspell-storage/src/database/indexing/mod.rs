@@ -220,7 +220,7 @@ impl Work<'_> {
             self.write_file(&|| self.is_cancelled())?;
         }
         self.hold_graph()?;
-        if step != Step::Nothing || self.goal.is_some() {
+        if step != Step::Nothing || self.goal.is_some() || self.namespace.is_metadata_behind() {
             self.index_metadata()?;
         }
         if self.space.is_metadata_file_due(self.namespace) {

@@ -71,6 +71,48 @@ fn assert_filter(store: &Store, filter: &Filter) {
 }
 
 #[test]
+fn given_an_index_when_much_is_written_then_it_is_read_up_later_and_filters_find_it_at_once() {
+    // Given: an index, and a batch that came after it; some of it replaces what the index knows.
+    let store = Store::open(Arc::new(SimDisk::default())).unwrap();
+    let write = |pairs: std::ops::Range<u32>, value| {
+        let entries = pairs.flat_map(|number| pair(0, number, value)).collect();
+        block_on(store.vectors.upsert(entries)).unwrap();
+    };
+    let count = |value: u32| block_on(store.vectors.count_matching(&scope(), &Filter::eq("value", value))).unwrap();
+    write(0..10, 1);
+    block_on(store.vectors.build_index()).unwrap();
+    assert_eq!(count(1), 20);
+    let shared = &store.database.inner.shared;
+    let namespace = shared
+        .space(FIRST_SPACE)
+        .unwrap()
+        .load(&shared.truth, &scope())
+        .unwrap()
+        .unwrap();
+    let waiting = || namespace.state().metadata.as_ref().unwrap().distrusted_count();
+    assert_eq!(waiting(), 0);
+    // The indexer waits until it is quiet; on a busy machine that may be at once.
+    let is_later = (0..20).any(|_| {
+        write(8..18, 2);
+        waiting() >= 20
+    });
+
+    // When: a filter asks.
+    let found = [count(1), count(2)];
+
+    // Then: it finds what was written, and the index knows it soon.
+    assert_eq!(found, [16, 20]);
+    assert!(is_later, "a large batch is not read into the index by its writer");
+    let begun = Instant::now();
+    while waiting() > 0 {
+        assert!(begun.elapsed() < TIME * 5, "{} still wait", waiting());
+        std::thread::yield_now();
+    }
+    assert_eq!([count(1), count(2)], [16, 20]);
+    store.assert_sound();
+}
+
+#[test]
 fn given_writers_and_rebuilds_at_once_when_filters_ask_then_they_find_what_is_there() {
     // Given: an index that is forgotten and made again all the time, by filters, by the indexer, from files and rows.
     let store = Store::open(Arc::new(SimDisk::default())).unwrap();

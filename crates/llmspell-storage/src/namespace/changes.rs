@@ -1,0 +1,123 @@
+//! What became of points, for an index of their metadata that was made meanwhile?
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use llmspell_core::EntryTimes;
+use roaring::RoaringBitmap;
+
+use crate::metadata_index::MetadataIndex;
+
+/// Of so many points it is kept what their metadata was. Of others an index has to be searched for them.
+const KEPT_MAX: usize = 4_096;
+
+/// Points that are another entry now, or have other metadata.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Changes {
+    pub(crate) points: RoaringBitmap,
+    /// What some of them were before, the oldest first.
+    before: Vec<Described>,
+    /// The metadata index before them.
+    pub(super) index: Option<Arc<MetadataIndex>>,
+}
+
+/// A point with its metadata, as it is stored, and its times.
+#[derive(Debug, Clone)]
+struct Described {
+    point: u32,
+    metadata: Vec<u8>,
+    times: EntryTimes,
+}
+
+impl Changes {
+    /// None yet, of a state with this metadata index.
+    pub(crate) fn after(index: Option<Arc<MetadataIndex>>) -> Self {
+        Self {
+            index,
+            ..Self::default()
+        }
+    }
+
+    /// Changes of these points.
+    #[cfg(test)]
+    pub(crate) fn of(points: impl IntoIterator<Item = u32>) -> Self {
+        Self {
+            points: points.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Keeps what a point was.
+    pub(crate) fn keep(&mut self, point: u32, metadata: &[u8], times: EntryTimes) {
+        if self.before.len() < KEPT_MAX {
+            let metadata = metadata.to_vec();
+            self.before.push(Described { point, metadata, times });
+        }
+    }
+
+    /// Adds what has changed after it.
+    pub(super) fn extend(&mut self, later: &Self) {
+        let room = KEPT_MAX.saturating_sub(self.before.len());
+        // Of a point that had changed before, only what it was then would help, kept or not.
+        let firsts = later.before.iter().filter(|of| !self.points.contains(of.point));
+        self.before.extend(firsts.take(room).cloned());
+        self.points |= &later.points;
+    }
+
+    /// Takes the points out of an index of a time before all changes, as far as it is kept what they were.
+    pub(super) fn take_out_of(&self, index: &mut MetadataIndex) {
+        let mut done = HashSet::new();
+        for Described { point, metadata, times } in &self.before {
+            // What it was first is what the index knows; a point that it does not have is new.
+            if done.insert(*point)
+                && index.has(*point)
+                && let Ok(metadata) = serde_json::from_slice(metadata)
+            {
+                index.remove_with_times(*point, &metadata, times);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use llmspell_core::Metadata;
+    use serde_json::json;
+
+    use super::*;
+
+    fn metadata(value: u8) -> Metadata {
+        json!({"a": value}).as_object().unwrap().clone()
+    }
+
+    fn change(point: u32, before: Option<u8>) -> Changes {
+        let mut changes = Changes::of([point]);
+        if let Some(value) = before {
+            let bytes = serde_json::to_vec(&metadata(value)).unwrap();
+            changes.keep(point, &bytes, EntryTimes::default());
+        }
+        changes
+    }
+
+    #[test]
+    fn points_are_taken_out_as_what_they_were_first_or_not_at_all() {
+        let mut index = MetadataIndex::new(crate::MetadataIndexConfig::default());
+        (0..3).for_each(|point| index.insert(point, &metadata(1)));
+        let mut changes = Changes::default();
+        // 0 was 1, then 2; what 1 was first is not kept; 7 is new.
+        for later in [
+            change(0, Some(1)),
+            change(1, None),
+            change(7, None),
+            change(0, Some(2)),
+            change(1, Some(2)),
+            change(7, Some(1)),
+        ] {
+            changes.extend(&later);
+        }
+        changes.take_out_of(&mut index);
+        assert!(index.points().iter().eq([1, 2]));
+        assert!(index.remains().iter().eq([1, 2]), "nothing of 0 is left");
+        assert!(changes.points.iter().eq([0, 1, 7]));
+    }
+}
