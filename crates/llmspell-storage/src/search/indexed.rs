@@ -180,10 +180,24 @@ impl Indexed<'_> {
         trace.plan.distances += chosen.passing.tail.len();
         let in_tail = hits.len();
         let wanted = (self.query.k as u64).min(chosen.passing.len());
-        let mut is_far = false;
+        // Groups are known where a scan was gone before. A walk over all points would only show what they show sooner.
+        let first = ways.first().map(|way| way.path);
+        let is_known_far =
+            matches!(first, Some(SearchPath::GraphAfter | SearchPath::GraphInside)) && chosen.passing.is_grouped() && {
+                let grouped = chosen.passing.grouped(&self.index.graph);
+                self.index
+                    .graph
+                    .is_far(&self.query.vector, &grouped, &mut scratch.graph)
+            };
+        let mut is_far = is_known_far;
         for path in ways.iter().map(|way| way.path) {
             // Where nothing near the query passes, a walk among those that pass ends at the border as well.
-            if is_far && path == SearchPath::GraphInside {
+            let is_lost = match path {
+                SearchPath::GraphInside => is_far,
+                SearchPath::GraphAfter => is_known_far,
+                SearchPath::Exact | SearchPath::CodeScan | SearchPath::Graph | _ => false,
+            };
+            if is_lost {
                 continue;
             }
             trace.go(path);

@@ -28,6 +28,8 @@ pub(crate) struct Costs {
     exact: (f64, f64),
     /// Comparing one code that lies anywhere: for itself, and per component.
     code: (f64, f64),
+    /// Looking at the signs of one vertex of a group, with what that needs of order: for itself, and per component.
+    sign: (f64, f64),
     /// Putting a point that passes into its group, which is kept for the next time.
     group: f64,
     /// What a shortlist of codes costs besides, per candidate: reading and comparing the vector.
@@ -45,8 +47,9 @@ pub(crate) struct Costs {
 /// With codes beside the links.
 const COMPACT: Costs = Costs {
     exact: (15.0, 0.5),
-    code: (8.0, 0.065),
-    group: 0.5,
+    code: (16.0, 0.045),
+    sign: (0.8, 0.008),
+    group: 0.1,
     rescore: 200.0,
     step: (250.0, 1.2),
     inside: (600.0, 3.25),
@@ -57,11 +60,15 @@ const COMPACT: Costs = Costs {
 /// With the sign codes of the neighbors in between.
 const BLOCKS: Costs = Costs {
     step: (350.0, 0.4),
+    // Nodes are larger, and each of them in another page.
+    inside: (1_200.0, 3.25),
     ..COMPACT
 };
 
-/// Codes that a scan of groups compares: at least, and of those that pass the root of so many by the number of vertices.
-const GROUPED_CODES: (f64, f64) = (1_000.0, 10_000.0);
+/// Members that a scan of groups looks at: at least, and of those that pass the root of so many by the number of vertices.
+const GROUPED_LOOKED: (f64, f64) = (1_000.0, 10_000.0);
+/// Codes that it compares of them where their signs were seen first: at least, and as a share.
+const SIFTED_CODES: (f64, f64) = (250.0, 0.1);
 /// Where fewer pass, a scan of them all takes little longer and misses nobody.
 const GROUPED_MIN: u64 = 8_192;
 /// Who leaves out afterwards what does not pass wants to meet so many times `k` that do.
@@ -165,10 +172,16 @@ impl Case {
 
     fn scan_nanos(&self, costs: &Costs) -> f64 {
         let all = self.matching as f64;
-        let (own, vertices) = GROUPED_CODES;
-        let share = (vertices / self.vertices.max(1) as f64).sqrt();
-        let grouped = self.per_dim(costs.code) * (own + share * all) + costs.group * all;
-        grouped.min(self.per_dim(costs.code) * all)
+        let (own, vertices) = GROUPED_LOOKED;
+        let looked = (own + (vertices / self.vertices.max(1) as f64).sqrt() * all).min(all);
+        let code = self.per_dim(costs.code);
+        let by_code = code * looked;
+        // Signs are those of all members of a group, whoever passes.
+        let (least, share) = SIFTED_CODES;
+        let by_signs =
+            self.per_dim(costs.sign) * looked / self.share().max(f64::MIN_POSITIVE) + code * (least + share * looked);
+        let grouped = by_code.min(by_signs) + costs.group * all;
+        grouped.min(code * all)
     }
 
     /// Whether a scan is of groups, the nearest first.

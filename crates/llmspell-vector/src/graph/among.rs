@@ -141,7 +141,7 @@ impl Graph {
         scratch: &'s mut Scratch,
     ) -> &'s [Candidate] {
         let Scratch { memory, found } = scratch;
-        self.prepare(query, memory);
+        self.prepare_codes(query, memory);
         let mut scan = self.begin_scan(k, found);
         scan.compare(&mut memory.query.code, self.places().vertices(points), |_, _| {});
         scan.end();
@@ -156,6 +156,7 @@ impl Graph {
             k,
             bound: f32::INFINITY,
             room: SCAN_ROOM.max(2 * self.wanted(k)),
+            kept: 0,
             found,
         }
     }
@@ -298,6 +299,8 @@ pub(crate) struct Scan<'a> {
     bound: f32,
     /// Candidates that are found before the farthest are dropped.
     room: usize,
+    /// Candidates that were left when they were dropped early.
+    kept: usize,
     found: &'a mut Vec<Candidate>,
 }
 
@@ -344,6 +347,20 @@ impl Scan<'_> {
                     self.room = self.room.max(2 * self.found.len());
                 }
             }
+        }
+    }
+
+    /// What is farther is not wanted.
+    pub(crate) fn bound(&self) -> f32 {
+        self.bound
+    }
+
+    /// Drops the farthest now if there are half as many again as were left the last time, so that the bound is about that of
+    /// all compared so far.
+    pub(crate) fn tighten(&mut self) {
+        if self.found.len() >= self.kept + self.kept / 2 {
+            self.bound = self.graph.drop_farther(self.found, self.k).min(self.bound);
+            self.kept = self.found.len();
         }
     }
 

@@ -71,12 +71,17 @@ impl Encoder {
 
     /// Prepares the vector of a query, or one that is to become part of the graph: its neighbors are the answer.
     pub(crate) fn prepare(&self, vector: &[f32], query: &mut WalkQuery) {
+        self.prepare_codes(vector, query);
+        let components = query.code.components();
+        query.to_origin = crate::Kernels::detect().dot(components, components);
+        self.signs.prepare(components, &mut query.signs);
+    }
+
+    /// The same for who compares half bytes only.
+    pub(crate) fn prepare_codes(&self, vector: &[f32], query: &mut WalkQuery) {
         let components = query.code.components_mut(self.padded());
         self.space.embed_query(vector, components);
         self.rotation.rotate(components);
         self.codec.prepare(&mut query.code);
-        let components = query.code.components();
-        query.to_origin = crate::Kernels::detect().dot(components, components);
-        self.signs.prepare(components, &mut query.signs);
     }
 }

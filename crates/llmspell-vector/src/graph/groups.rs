@@ -4,36 +4,69 @@
 //! (Jégou et al., "Product quantization for nearest neighbor search", 2011), which the graph has already: here they hold
 //! only what passes a filter. A scan of the nearest lists first may end long before the last.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::graph::walk::Nodes;
+use crate::graph::sketches::{Masks, Sketches};
+use crate::graph::walk::{Memory, Nodes};
 use crate::graph::{Candidate, Graph, Scratch};
 use crate::neighbor::PointId;
 use crate::top_k::TopK;
 
-/// Codes that are compared in any case, and the share of all that are.
-const CODES_MIN: usize = 1_024;
-const SHARE_MIN: usize = 12;
-/// A scan ends when it has compared so many times as many codes as until the last one that was among the nearest; and
-/// this share of all since.
-const PATIENCE: usize = 3;
-const PATIENCE_SHARE_OF_ALL: usize = 24;
-/// The same where hardly anything near the query passes: then many are at about the same distance, in many groups.
-const PATIENCE_FAR: usize = 6;
-/// The same where most that passes is near the query: what comes next is farther.
-const PATIENCE_NEAR: usize = 2;
-/// That is so where of this share of all vertices, those nearest to the query, fewer pass than one in so many that would
-/// by chance.
+/// Members that are looked at in any case, and the share of all that are.
+const LOOKED_MIN: usize = 1_024;
+const SHARE_MIN: usize = 24;
+/// From this factor on hardly anything near the query passes.
+const FAR: f64 = 3.0;
+/// What is near the query: this share of all vertices.
 const NEAR_SHARE: u64 = 16;
-const FAR_BELOW: u64 = 3;
-/// Most is near where so many times as many pass there.
-const NEAR_ABOVE: u64 = 3;
-/// Codes that are compared before it is asked again whether that was enough.
-const ROUND: usize = 256;
 
-/// Vertices that pass a filter, by their centroid: about four bytes each.
+/// How long a scan goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Patience {
+    /// Until it has looked at so many times as many members as until the last one that was among the nearest,
+    times: usize,
+    /// and at this share of all since.
+    share: usize,
+}
+
+impl Patience {
+    /// Where less passes near the query than would by chance, many are at about the same distance, in many groups.
+    const FAR: Self = Self { times: 12, share: 12 };
+    const USUAL: Self = Self { times: 2, share: 48 };
+    /// From which factor on.
+    const FAR_ABOVE: f64 = 1.5;
+
+    fn new(farness: f64) -> Self {
+        if farness > Self::FAR_ABOVE {
+            Self::FAR
+        } else {
+            Self::USUAL
+        }
+    }
+}
+
+/// Codes that are compared before it is asked again whether that was enough.
+const ROUND: usize = 128;
+/// The same for members whose signs are looked at.
+const LOOKED_PER_ROUND: usize = 4_096;
+
+/// Of so many vertices one must pass, and who passes is marked among all members of the groups, whose signs are then
+/// compared first. Fewer are listed.
+const VERTICES_PER_MARKED: usize = 128;
+/// Vertices that may have come since signs were put in order, as a share of those that were there.
+const LATER_SHARE_MAX: usize = 16;
+
+/// Vertices that pass a filter, by their centroid: four bytes each where few pass, and else a bit for each vertex.
 #[derive(Debug, Clone, Default)]
 pub struct Grouped {
+    len: usize,
+    listed: Lists,
+    marked: Option<(Arc<Sketches>, Masks)>,
+}
+
+/// Vertices by their centroid.
+#[derive(Debug, Clone, Default)]
+struct Lists {
     vertices: Vec<u32>,
     /// Where the vertices of each centroid end.
     ends: Vec<u32>,
@@ -46,6 +79,8 @@ pub(crate) struct Memberships {
     of: Vec<u8>,
     /// Vertices of each centroid.
     sizes: Vec<u32>,
+    /// Of those vertices that were there when a filter first asked.
+    sketches: OnceLock<Arc<Sketches>>,
 }
 
 impl Memberships {
@@ -55,12 +90,24 @@ impl Memberships {
         let mut sizes = self.sizes.clone();
         sizes.resize(count, 0);
         later.iter().for_each(|centroid| sizes[usize::from(*centroid)] += 1);
-        Self { of, sizes }
+        let known = self.sketches.get();
+        let kept = known.filter(|sketches| (of.len() - sketches.len()) * LATER_SHARE_MAX <= sketches.len());
+        Self {
+            sketches: kept.map_or_else(OnceLock::new, |sketches| OnceLock::from(Arc::clone(sketches))),
+            of,
+            sizes,
+        }
+    }
+
+    fn sketches(&self) -> &Arc<Sketches> {
+        let sketches = || Arc::new(Sketches::new(&self.of, self.sizes.len()));
+        self.sketches.get_or_init(sketches)
     }
 
     /// Bytes of RAM.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.of.capacity() + 4 * self.sizes.capacity()) as u64
+        let sketches = self.sketches.get().map_or(0, |sketches| sketches.bytes());
+        (self.of.capacity() + 4 * self.sizes.capacity()) as u64 + sketches
     }
 }
 
@@ -68,19 +115,50 @@ impl Grouped {
     /// How many vertices there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.vertices.len()
+        self.len
     }
 
     /// Whether nobody passes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.vertices.is_empty()
+        self.len == 0
     }
 
     /// Bytes of RAM.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        4 * (self.vertices.capacity() + self.ends.capacity())
+        let Lists { vertices, ends } = &self.listed;
+        let marked = self.marked.as_ref().map_or(0, |(_, masks)| masks.bytes());
+        4 * (vertices.capacity() + ends.capacity()) + marked
+    }
+
+    /// Vertices of a centroid that pass.
+    fn count(&self, number: usize) -> usize {
+        let marked = self.marked.as_ref().map_or(0, |(_, masks)| masks.count(number));
+        self.listed.group(number).len() + marked
+    }
+}
+
+impl Lists {
+    /// `of` says the centroid of each vertex, below `count`.
+    fn new(vertices: &[u32], of: &[u8], count: usize) -> Self {
+        let group = |vertex: u32| usize::from(of[vertex as usize]);
+        let mut ends = vec![0_u32; count];
+        vertices.iter().for_each(|vertex| ends[group(*vertex)] += 1);
+        let mut start = 0;
+        for end in &mut ends {
+            start += std::mem::replace(end, start);
+        }
+        let mut ordered = vec![0; vertices.len()];
+        for vertex in vertices {
+            let place = &mut ends[group(*vertex)];
+            ordered[*place as usize] = *vertex;
+            *place += 1;
+        }
+        Self {
+            vertices: ordered,
+            ends,
+        }
     }
 
     fn group(&self, number: usize) -> &[u32] {
@@ -91,32 +169,36 @@ impl Grouped {
 
 impl Graph {
     /// Those of `points` that the graph holds, in groups that lie together, for [`scan_grouped`](Self::scan_grouped).
-    /// Some nanoseconds per point; the first call reads a few bytes of every vertex, and keeps one.
+    /// Some nanoseconds per point; the first call reads a few bytes of every vertex, and keeps one, or five of each where
+    /// many pass.
     #[must_use]
     pub fn grouped(&self, points: impl Iterator<Item = PointId>) -> Grouped {
-        let centroids = self.centroids();
-        let vertices: Vec<u32> = self.places().vertices(points).collect();
-        let group = |vertex: u32| usize::from(centroids.of[vertex as usize]);
-        let mut ends = vec![0_u32; self.base.head.encoder.codec.centroids.len()];
-        vertices.iter().for_each(|vertex| ends[group(*vertex)] += 1);
-        let mut start = 0;
-        for end in &mut ends {
-            start += std::mem::replace(end, start);
-        }
-        let mut ordered = vec![0; vertices.len()];
-        for vertex in vertices {
-            let place = &mut ends[group(vertex)];
-            ordered[*place as usize] = vertex;
-            *place += 1;
-        }
+        let memberships = self.memberships();
+        let count = memberships.sizes.len();
+        let mut vertices: Vec<u32> = self.places().vertices(points).collect();
+        let len = vertices.len();
+        let marked = (len * VERTICES_PER_MARKED >= self.len() as usize).then(|| {
+            let sketches = memberships.sketches();
+            let mut passing = vec![0_u64; sketches.len().div_ceil(64)];
+            vertices.retain(|vertex| {
+                let is_later = *vertex as usize >= sketches.len();
+                if !is_later {
+                    passing[*vertex as usize / 64] |= 1 << (vertex % 64);
+                }
+                is_later
+            });
+            (Arc::clone(sketches), sketches.masks(&passing))
+        });
         Grouped {
-            vertices: ordered,
-            ends,
+            len,
+            listed: Lists::new(&vertices, &memberships.of, count),
+            marked,
         }
     }
 
     /// Like [`scan`](Self::scan), but group after group, those nearest to the query first, until for long no code was
-    /// among the nearest any more. Also says how many were compared.
+    /// among the nearest any more. Where many pass, only those are compared whose signs do not rule them out, as they do one
+    /// of 15 wrongly at the border of what is found. Also says how many codes were compared.
     ///
     /// # Panics
     ///
@@ -130,36 +212,53 @@ impl Graph {
     ) -> (&'s [Candidate], u64) {
         let Scratch { memory, found } = scratch;
         self.prepare(query, memory);
-        let codec = &self.base.head.encoder.codec;
-        let far_to_near = |a: &(f32, usize), b: &(f32, usize)| b.0.total_cmp(&a.0);
-        let mut groups: Vec<(f32, usize)> = (0..grouped.ends.len())
-            .map(|number| (codec.to_centroid(&mut memory.query.code, number), number))
-            .collect();
-        groups.sort_unstable_by(far_to_near);
-        let patience = self.patience(grouped, &groups);
+        let mut groups = self.groups_far_to_near(memory);
+        let patience = Patience::new(self.farness(grouped, &groups));
 
         let all = grouped.len();
-        let enough = CODES_MIN.max(all / SHARE_MIN);
+        let enough = LOOKED_MIN.max(all / SHARE_MIN);
         let mut nearest = TopK::new(self.wanted(k));
-        let (mut compared, mut last_near) = (0, 0);
+        // Members that were looked at, and how many when one was last among the nearest.
+        let (mut looked, mut last_near, mut compared) = (0, 0, 0);
         let mut scan = self.begin_scan(k, found);
-        let fresh = &mut memory.fresh;
         while !groups.is_empty() {
-            fresh.clear();
-            while fresh.len() < ROUND
+            memory.sifted.clear();
+            let looked_before = looked;
+            while memory.sifted.len() < ROUND
+                && looked - looked_before < LOOKED_PER_ROUND
                 && let Some((_, number)) = groups.pop()
             {
-                fresh.extend_from_slice(grouped.group(number));
-            }
-            scan.compare(&mut memory.query.code, fresh.iter().copied(), |estimate, vertex| {
-                compared += 1;
-                if estimate < nearest.bound() {
-                    nearest.offer(estimate, PointId(vertex));
-                    last_near = compared;
+                looked += grouped.count(number);
+                let listed = grouped.listed.group(number);
+                memory
+                    .sifted
+                    .extend(listed.iter().map(|vertex| (f32::NEG_INFINITY, *vertex)));
+                if let Some((sketches, masks)) = &grouped.marked {
+                    sketches.sift(self, (masks, number), scan.bound(), memory);
                 }
-            });
-            let since = (all / PATIENCE_SHARE_OF_ALL).max(CODES_MIN / 2);
-            if compared >= enough && compared >= patience * last_near && compared - last_near >= since {
+            }
+            let Memory { query, sifted, .. } = &mut *memory;
+            let mut first = ROUND;
+            while !sifted.is_empty() {
+                first = sifted.len().min(first);
+                sifted.select_nth_unstable_by(first - 1, |a, b| a.0.total_cmp(&b.0));
+                compared += first;
+                let vertices = sifted.drain(..first).map(|(_, vertex)| vertex);
+                scan.compare(&mut query.code, vertices, |estimate, vertex| {
+                    if estimate < nearest.bound() {
+                        nearest.offer(estimate, PointId(vertex));
+                        last_near = looked;
+                    }
+                });
+                scan.tighten();
+                if scan.bound() < f32::INFINITY {
+                    sifted.retain(|(at_least, _)| *at_least < scan.bound());
+                }
+                // Where signs rule out few, all are compared after a few turns.
+                first *= 2;
+            }
+            let since = (all / patience.share).max(LOOKED_MIN / 2);
+            if looked >= enough && looked >= patience.times * last_near && looked - last_near >= since {
                 break;
             }
         }
@@ -167,29 +266,45 @@ impl Graph {
         (found, compared as u64)
     }
 
-    /// How long a scan goes on, by how many of those near the query pass; its nearest group is the last of `groups`.
-    fn patience(&self, grouped: &Grouped, groups: &[(f32, usize)]) -> usize {
+    /// Whether hardly anything that passes is near the query: then the nearest stand at a border around it, and a walk does
+    /// not find them. Microseconds.
+    ///
+    /// # Panics
+    ///
+    /// As [`scan_grouped`](Self::scan_grouped).
+    #[must_use]
+    pub fn is_far(&self, query: &[f32], grouped: &Grouped, scratch: &mut Scratch) -> bool {
+        self.prepare(query, &mut scratch.memory);
+        let groups = self.groups_far_to_near(&mut scratch.memory);
+        self.farness(grouped, &groups) > FAR
+    }
+
+    /// All groups, with how far their centroids are from the query that stands in `memory`.
+    fn groups_far_to_near(&self, memory: &mut Memory) -> Vec<(f32, usize)> {
+        let codec = &self.base.head.encoder.codec;
+        let mut groups: Vec<(f32, usize)> = (0..codec.centroids.len())
+            .map(|number| (codec.to_centroid(&mut memory.query.code, number), number))
+            .collect();
+        groups.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+        groups
+    }
+
+    /// As many times as pass near the query, whose nearest group is the last of `groups`, would pass there by chance.
+    fn farness(&self, grouped: &Grouped, groups: &[(f32, usize)]) -> f64 {
         let all = u64::from(self.len());
         let (mut near, mut passing) = (0, 0);
         for (_, number) in groups.iter().rev() {
-            near += u64::from(self.centroids().sizes[*number]);
-            passing += grouped.group(*number).len() as u64;
+            near += u64::from(self.memberships().sizes[*number]);
+            passing += grouped.count(*number) as u64;
             if near * NEAR_SHARE >= all {
                 break;
             }
         }
-        let by_chance = near * grouped.len() as u64;
-        if passing * all * FAR_BELOW < by_chance {
-            PATIENCE_FAR
-        } else if passing * all > by_chance * NEAR_ABOVE {
-            PATIENCE_NEAR
-        } else {
-            PATIENCE
-        }
+        near as f64 * grouped.len() as f64 / (all as f64 * passing as f64).max(1.0)
     }
 
     /// The centroids of all vertices.
-    fn centroids(&self) -> &Memberships {
+    fn memberships(&self) -> &Memberships {
         let count = self.base.head.encoder.codec.centroids.len();
         let memberships = || Arc::new(Memberships::default().and(&self.centroids_from(0), count));
         self.memberships.get_or_init(memberships)
@@ -210,12 +325,8 @@ mod tests {
 
     #[test]
     fn groups_end_where_the_next_begin() {
-        let grouped = Grouped {
-            vertices: vec![7, 9, 1, 4],
-            ends: vec![2, 2, 4],
-        };
-        let groups: Vec<&[u32]> = (0..3).map(|number| grouped.group(number)).collect();
+        let lists = Lists::new(&[1, 4, 7, 9], &[9, 2, 9, 9, 2, 9, 9, 0, 9, 0], 3);
+        let groups: Vec<&[u32]> = (0..3).map(|number| lists.group(number)).collect();
         assert_eq!(groups, [&[7, 9][..], &[], &[1, 4]]);
-        assert_eq!((grouped.len(), grouped.is_empty()), (4, false));
     }
 }

@@ -10,6 +10,7 @@
 //! | `among.rs`   | which points are near among those that a filter lets through? [`Among`]          |
 //! | `places.rs`  | which vertex is a point?                                                         |
 //! | `groups.rs`  | which points that pass a filter lie together?                                    |
+//! | `sketches.rs`| which of them may be near, by their signs alone?                                 |
 //! | `pool.rs`    | which does it look at next, and which are the nearest so far?                    |
 //! | `nodes.rs`   | where is what of a vertex?                                                       |
 //! | `prune.rs`   | which of the candidates become neighbors?                                        |
@@ -48,6 +49,7 @@ mod pool;
 mod prune;
 mod reach;
 mod repair;
+mod sketches;
 mod space;
 mod walk;
 
@@ -62,6 +64,7 @@ pub use groups::Grouped;
 
 use crate::distance::Metric;
 use crate::neighbor::PointId;
+use encoder::Encoder;
 use groups::Memberships;
 use image::{AlignedBytes, Head, Sections};
 use nodes::{Changes, NONE, NodeLayout};
@@ -206,9 +209,18 @@ impl Graph {
 
     /// Makes `memory` that of a walk for `query`.
     fn prepare(&self, query: &[f32], memory: &mut Memory) {
+        self.encoder_for(query).prepare(query, &mut memory.query);
+    }
+
+    /// Makes `memory` that of a scan of codes.
+    fn prepare_codes(&self, query: &[f32], memory: &mut Memory) {
+        self.encoder_for(query).prepare_codes(query, &mut memory.query);
+    }
+
+    fn encoder_for(&self, query: &[f32]) -> &Encoder {
         let head = &self.base.head;
         assert_eq!(query.len(), head.config.dim, "vectors of one space have one dimension");
-        head.encoder.prepare(query, &mut memory.query);
+        &head.encoder
     }
 
     /// Candidates of a shortlist of which the best `k` will be taken.

@@ -43,6 +43,8 @@ pub(crate) struct Memory {
     pub(crate) done: Visited,
     pub(crate) fresh: Vec<u32>,
     pub(crate) through: Vec<u32>,
+    /// Of a scan of groups: the vertices to be compared, and what their distances are at least.
+    pub(crate) sifted: Vec<(f32, u32)>,
 }
 
 /// Where walks begin: sampled vertices, with the sign codes of them all, seen from the origin.

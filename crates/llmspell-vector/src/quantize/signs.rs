@@ -21,6 +21,10 @@ const FACTOR_BYTES: usize = 2 * 2 * BATCH;
 /// Components whose signs are taken at once.
 const PART: usize = 512;
 
+/// Standard deviation of the error of an estimate, as a share of factor and distance to the center: `√(1 - 2/π)`, for of a
+/// normally distributed component a sign keeps `2/π` of the square.
+const DEVIATION: f32 = 0.603;
+
 /// Writes and scores batches of sign codes.
 #[derive(Debug, Clone)]
 pub(crate) struct Signs {
@@ -116,15 +120,42 @@ impl Signs {
     /// Estimated squared distances of the neighbors of a batch, whose center is `to_center` away.
     #[inline]
     pub(crate) fn estimates(&self, query: &SignQuery, to_center: f32, batch: &[u8], out: &mut [f32; BATCH]) {
+        self.estimates_with(query, (to_center, 0.0), batch, out);
+    }
+
+    /// The same with something added to the product of every neighbor.
+    #[inline]
+    fn estimates_with(
+        &self,
+        query: &SignQuery,
+        (to_center, surplus): (f32, f32),
+        batch: &[u8],
+        out: &mut [f32; BATCH],
+    ) {
         let (adds, rest) = batch.split_first_chunk().expect("a batch begins with its factors");
         let (factors, codes) = rest.split_first_chunk().expect("a batch begins with its factors");
         let scale = Scale {
             step: query.step,
-            offset: query.offset,
+            offset: query.offset + surplus,
             base: to_center,
         };
         let codes = &codes[..self.padded / 4 * GROUP_BYTES];
         self.codes.estimates(codes, &query.tables, adds, factors, scale, out);
+    }
+
+    /// What those distances are at least, with `deviations` standard deviations of the error of an estimate taken off: with
+    /// one and a half, one of 15 is nearer than that.
+    #[inline]
+    pub(crate) fn lower_bounds(
+        &self,
+        query: &SignQuery,
+        (to_center, deviations): (f32, f32),
+        batch: &[u8],
+        out: &mut [f32; BATCH],
+    ) {
+        // The error grows with the length of what the signs stand for, and so does the factor that this is multiplied by.
+        let surplus = deviations * DEVIATION * to_center.max(0.0).sqrt();
+        self.estimates_with(query, (to_center, surplus), batch, out);
     }
 
     /// Which of the estimates are below `bound`.
@@ -152,6 +183,43 @@ mod tests {
 
     fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
         a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
+    }
+
+    /// So many are nearer than their lower bound as there are beyond as many deviations of the normal distribution.
+    #[test]
+    fn lower_bounds_hold_for_as_many_as_they_promise() {
+        for (deviations, promised) in [(0.0, 0.5), (1.5, 0.067), (2.5, 0.0062)] {
+            let padded = 128;
+            let mut random = Random::new(4);
+            let signs = Signs::new(padded);
+            let (mut broken, mut count) = (0.0, 0.0);
+            for _ in 0..100 {
+                let center = noise(padded, 1.0, &mut random);
+                let query = noise(padded, 1.0, &mut random);
+                let near = |random: &mut Random| -> Vec<f32> {
+                    let rest = noise(padded, 0.5, random);
+                    rest.iter().zip(&center).map(|(a, c)| a + c).collect()
+                };
+                let neighbors: Vec<Vec<f32>> = (0..BATCH).map(|_| near(&mut random)).collect();
+                let mut batch = vec![0; Signs::batch_bytes(padded)];
+                for (place, neighbor) in neighbors.iter().enumerate() {
+                    signs.encode(&center, neighbor, place, &mut batch);
+                }
+                let mut prepared = SignQuery::default();
+                signs.prepare(&query, &mut prepared);
+                let mut bounds = [0.0; BATCH];
+                let to_center = l2_squared(&query, &center);
+                signs.lower_bounds(&prepared, (to_center, deviations), &batch, &mut bounds);
+                let is_broken = |(neighbor, bound): (&Vec<f32>, f32)| l2_squared(neighbor, &query) < bound;
+                broken += neighbors.iter().zip(bounds).filter(|pair| is_broken(*pair)).count() as f32;
+                count += BATCH as f32;
+            }
+            let share: f32 = broken / count;
+            assert!(
+                share < 1.25 * promised + 0.005 && share > 0.5 * promised,
+                "{deviations} deviations: {share} promised {promised}"
+            );
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use llmspell_vector::{Among, Candidate, ExactDistance, Graph, Metric, PointId, Rows, Scratch, TopK, scan};
-use proptest::collection::btree_set;
+use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
 use super::data::{Noise, Set, Watch, clustered, config};
@@ -140,7 +140,37 @@ fn a_scan_of_groups_ends_early_and_finds_what_passes_far_from_the_query() {
     }
 }
 
-/// Groups that were made once know the points that join later.
+/// Where many pass, signs rule most of them out before their codes are compared.
+#[test]
+fn signs_spare_a_scan_of_groups_most_codes() {
+    let set = clustered(20_000, 96, 9);
+    let queries = clustered(30, 96, 9);
+    for layout in LAYOUTS {
+        let graph = build(&set, Metric::Cosine, layout);
+        for share in [2, 10] {
+            let mut noise = Noise(share);
+            let passes = |_: &PointId| u64::from(noise.next().to_bits() >> 3) % share == 0;
+            let passing: Vec<PointId> = set.points().into_iter().filter(passes).collect();
+            let groups = graph.grouped(passing.iter().copied());
+            assert!(groups.bytes() < passing.len() * 4, "a list of them would take no more");
+            let mut tally = Tally { hits: 0, wanted: 0 };
+            let (mut scratch, mut codes) = (Scratch::default(), 0);
+            for (_, query) in queries.rows() {
+                let (found, compared) = graph.scan_grouped(query, K, &groups, &mut scratch);
+                codes += compared;
+                tally.add(&set, query, &passing, found);
+            }
+            let most = (30 * passing.len() / 3) as u64;
+            assert!(
+                codes < most,
+                "{layout:?}, one of {share}: {codes} codes, expected {most}"
+            );
+            assert!(tally.recall() >= 0.98, "{layout:?}, one of {share}: {}", tally.recall());
+        }
+    }
+}
+
+/// Groups that were made once know the points that join later: a few beside those in order, or all put in order anew.
 #[test]
 fn groups_of_a_graph_that_grew_hold_the_newcomers() {
     let set = clustered(1_500, 32, 5);
@@ -148,12 +178,37 @@ fn groups_of_a_graph_that_grew_hold_the_newcomers() {
     let config = config(Metric::Cosine, 32, LAYOUTS[0]);
     let graph = Graph::build(&config, &points[..1_000], &set, 1, &Watch::patient()).unwrap();
     assert_eq!(graph.grouped(points.iter().copied()).len(), 1_000);
-    let grown = graph.extended(&points[1_000..], &set, &Watch::patient()).unwrap();
-    let groups = grown.grouped(points.iter().copied());
+    for count in [1_020, 1_500] {
+        let grown = graph.extended(&points[1_000..count], &set, &Watch::patient()).unwrap();
+        let mut scratch = Scratch::default();
+        for step in [1, 2, 200] {
+            let passing: Vec<PointId> = points.iter().copied().step_by(step).collect();
+            let groups = grown.grouped(passing.iter().copied());
+            assert_eq!(groups.len(), count.div_ceil(step));
+            for point in [0, 1_000, 1_018].map(PointId) {
+                let (found, _) = grown.scan_grouped(set.row(point), 1, &groups, &mut scratch);
+                let is_there = point.0 as usize % step == 0;
+                assert_eq!(found[0].point == point, is_there, "{count} points, one of {step}");
+            }
+        }
+    }
+}
+
+/// Far is who has nothing near that passes; and whoever passes by chance is not.
+#[test]
+fn groups_tell_who_is_far_from_all_that_passes() {
+    let set = clustered(16_000, 64, 7);
+    let graph = build(&set, Metric::Cosine, LAYOUTS[0]);
     let mut scratch = Scratch::default();
-    for point in [0, 1_000, 1_499].map(PointId) {
-        let (found, _) = grown.scan_grouped(set.row(point), 1, &groups, &mut scratch);
-        assert_eq!(found[0].point, point);
+    let by_chance = graph.grouped(set.points().into_iter().step_by(3));
+    for number in 0..20 {
+        let query = set.row(PointId(number));
+        let exact = ExactDistance::new(Metric::Cosine, query);
+        let distances = nearest(&set, &exact, set.points().into_iter(), 16_000);
+        let beyond = |point: &PointId| exact.distance(set.row(*point)) >= distances[8_000];
+        let far = graph.grouped(set.points().into_iter().filter(beyond));
+        assert!(graph.is_far(query, &far, &mut scratch), "query {number}");
+        assert!(!graph.is_far(query, &by_chance, &mut scratch), "query {number}");
     }
 }
 
@@ -233,5 +288,31 @@ proptest! {
         for candidate in found {
             prop_assert_eq!(graph.point(candidate.vertex), candidate.point);
         }
+    }
+
+    /// So does a scan of groups, of those only that pass, however many do and wherever.
+    #[test]
+    fn a_scan_of_groups_finds_as_many_as_there_are(
+        passing in vec(any::<bool>(), 700),
+        clusters in 1_usize..20,
+        k in 1_usize..90,
+        grown in 0_usize..60,
+    ) {
+        let set = clustered(700, 16, 4);
+        let points = set.points();
+        let config = config(Metric::Cosine, 16, LAYOUTS[k % 2]);
+        let graph = Graph::build(&config, &points[..640], &set, 1, &Watch::patient()).unwrap();
+        let _ = graph.grouped(points.iter().copied());
+        let graph = graph.extended(&points[640..640 + grown], &set, &Watch::patient()).unwrap();
+        let passes = |point: &PointId| passing[point.0 as usize] && (point.0 as usize % 20) < clusters;
+        let passing: BTreeSet<PointId> = points.into_iter().filter(passes).collect();
+        let there = passing.iter().filter(|point| (point.0 as usize) < 640 + grown).count();
+        let groups = graph.grouped(passing.iter().copied());
+        prop_assert_eq!(groups.len(), there);
+        let mut scratch = Scratch::default();
+        let (found, codes) = graph.scan_grouped(set.row(PointId(3)), k, &groups, &mut scratch);
+        let names: BTreeSet<PointId> = found.iter().map(|candidate| candidate.point).collect();
+        prop_assert!(names.is_subset(&passing) && names.len() == found.len());
+        prop_assert!(found.len() >= k.min(there) && codes <= there as u64);
     }
 }
