@@ -20,6 +20,8 @@ mod kv;
 mod load;
 mod tenants;
 
+pub(super) use generate::kernel_metric;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

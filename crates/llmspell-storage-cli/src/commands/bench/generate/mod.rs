@@ -22,7 +22,7 @@ use serde_json::json;
 use self::mixture::{Kind, Mixture, Shape};
 pub(super) use self::npy_file::NpyFile;
 use self::npy_file::refuse_existing;
-pub(super) use self::truth::kernel_metric;
+pub(in crate::commands) use self::truth::kernel_metric;
 use crate::errors::CliError;
 use crate::output::{Output, bytes_text, grouped};
 use crate::progress::Progress;

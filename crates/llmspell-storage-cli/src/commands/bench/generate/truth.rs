@@ -107,7 +107,7 @@ impl Search {
 }
 
 /// The same metric, as the maths calls it.
-pub(in crate::commands::bench) fn kernel_metric(metric: DistanceMetric) -> Metric {
+pub(in crate::commands) fn kernel_metric(metric: DistanceMetric) -> Metric {
     match metric {
         DistanceMetric::Cosine => Metric::Cosine,
         DistanceMetric::Euclidean => Metric::Euclidean,
