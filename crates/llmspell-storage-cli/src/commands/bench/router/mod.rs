@@ -31,7 +31,8 @@ Phases, each a JSON line:
             the name of the model, and by the length of the vector alone; `added_ns` is the median of the differences
   load      one per dimension: seeded vectors as `bench generate` makes them, insert and index, bytes on the disk that came
             on top, and per byte of vectors
-  open      until the router of all spaces is there, and until the first answer of one of them
+  open      until the router of all spaces is there, and until the first answer of the one with the fewest dimensions, which
+            is loaded from then on
   search    one per dimension, through the router, with the default settings: first answer, recall, p50 and p99 in µs,
             resident bytes per vector that came on top
   total     disk and resident memory of all spaces together
