@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, completions, count, delete, demo, facet, get, import, index, kv, list, recall, scope, search,
+    bench, completions, count, delete, demo, facet, get, import, index, kv, list, migrate, model, recall, scope,
+    search, space,
 };
 use crate::scope_arg::ScopeArg;
 
@@ -19,6 +20,8 @@ Examples:
   llmspell-storage --db memory.db --scope user:ada search --vector question.npy -k 5
   llmspell-storage --db memory.db --scope user:ada search --like note-7 --filter lang=en
   llmspell-storage --db memory.db search --vector question.npy --scope user:ada --scope global
+  llmspell-storage --db memory.db import notes.jsonl --model text-embedding-3-small
+  llmspell-storage --db memory.db migrate --from all-MiniLM-L6-v2 --to bge-m3 --with 'python embed.py'
   llmspell-storage --db memory.db delete --filter 'year < 2020' --dry-run
   llmspell-storage --db memory.db --json list --all --vectors > backup.jsonl
   llmspell-storage --db memory.db kv set theme dark
@@ -73,6 +76,16 @@ pub(crate) struct GlobalArgs {
     /// Embedding space [default: default]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
     pub(crate) space: Option<String>,
+
+    /// The space of this embedding model, which was added by `model add` or is a preset
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        conflicts_with = "space",
+        help_heading = "Global options"
+    )]
+    pub(crate) model: Option<String>,
 }
 
 /// The verbs.
@@ -97,6 +110,14 @@ pub(crate) enum Command {
     /// List, limit or remove scopes
     #[command(subcommand)]
     Scope(scope::ScopeCommand),
+    /// List embedding spaces
+    #[command(subcommand)]
+    Space(space::SpaceCommand),
+    /// List or add embedding models, or measure what it costs to cut their vectors
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Give every entry of a model a vector of another model, and put that in its place
+    Migrate(migrate::MigrateArgs),
     /// Show real sizes and counts
     Stats,
     /// Read and write key-value data

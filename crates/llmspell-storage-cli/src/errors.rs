@@ -54,6 +54,17 @@ pub(crate) enum CliError {
         source: io::Error,
     },
 
+    /// A command of the user that makes vectors failed, ended, or answered something else.
+    #[error("`{command}`: line {line}: {reason}")]
+    Embedder {
+        /// As it was given.
+        command: String,
+        /// Line of its input, and of its answer, from 1.
+        line: u64,
+        /// What is wrong.
+        reason: String,
+    },
+
     /// What was named is not there.
     #[error("{message}")]
     NotFound {
@@ -160,6 +171,7 @@ impl CliError {
             Self::NotFound { .. } => exit_code_of(ErrorKind::NotFound),
             Self::CasLost { .. } => exit_code_of(ErrorKind::Conflict),
             Self::CheckFailed { .. } | Self::PromiseBroken { .. } => exit_code_of(ErrorKind::Data),
+            Self::Embedder { .. } => exit_code_of(ErrorKind::Io),
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => exit_code_of(ErrorKind::NotFound),
             Self::File { .. } | Self::System { .. } => exit_code_of(ErrorKind::Io),
             Self::Reported { exit_code } => *exit_code,
@@ -175,6 +187,11 @@ impl CliError {
                 "check the name; paths are relative to the working directory".into()
             }
             Self::File { .. } => "check the permissions of the file and of its directory, and the free space".into(),
+            Self::Embedder { .. } => {
+                "mend the command and run the same migration again: what was copied is not embedded again; \
+                 `migrate --help` says what it reads and writes"
+                    .into()
+            }
             Self::CasLost { key } => format!("read it with `kv get {key}`, decide, and swap again"),
             Self::CheckFailed { .. } => "restore the directory from a backup; keep a copy of it for a report".into(),
             Self::PromiseBroken { .. } => {
@@ -209,7 +226,19 @@ fn storage_hint(error: &StorageError) -> String {
         StorageError::Scope(_) => "write global, KIND:ID such as user:ada, or a word for custom:WORD",
         StorageError::IdExists { .. } => "replace entries with `import --upsert`, or go on with `import --resume`",
         StorageError::QuotaExceeded { .. } => "delete something of the scope, or raise its quota with `scope quota`",
+        StorageError::SpaceMismatch {
+            what: "model" | "use", ..
+        } => "`space ls` shows which space is used for what",
         StorageError::SpaceMismatch { .. } => "leave out --metric, or choose another --space for other vectors",
+        StorageError::UnknownModel { .. } => {
+            "`model ls` lists the models, `model ls --presets` those that need no `model add`; `model add NAME --dim N` \
+             makes another one known"
+        }
+        StorageError::UnknownSpace { .. } => "`space ls` lists the spaces, `model ls` the models",
+        StorageError::ModelDimension { .. } => "use vectors of this model, or name the --model that made these",
+        StorageError::NotMatryoshka { .. } => {
+            "measure what the cut costs with `model check-matryoshka`; --force cuts all the same"
+        }
         StorageError::AlreadyOpen { .. } => "close the program that has it open, or wait for it to end",
         StorageError::Filter(_) => FILTER_HINT,
         StorageError::UnsupportedVersion { .. } => "use the version of llmspell-storage that wrote it, or a newer one",

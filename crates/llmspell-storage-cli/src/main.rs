@@ -9,6 +9,7 @@
 //! | `filter_arg.rs` | how is a filter written on a command line?               |
 //! | `time_arg.rs`   | how are moments and lengths of time written there?      |
 //! | `memory_arg.rs` | how is a memory tier written on a command line?          |
+//! | `model_args.rs` | how is an embedding model written on a command line?     |
 //! | `session.rs`    | which database, space and scope is this call about?     |
 //! | `input/`        | how do vectors get in? JSONL, `.npy`, `.fvecs`          |
 //! | `commands/`     | what does each verb do?                                 |
@@ -27,6 +28,7 @@ mod filter_arg;
 mod input;
 mod measure;
 mod memory_arg;
+mod model_args;
 mod output;
 mod progress;
 mod random;

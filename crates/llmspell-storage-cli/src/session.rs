@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use llmspell_storage::{Database, DatabaseOptions, HNSWVectorStorage, ScopedBackend, StateScope, StorageBackend};
+use llmspell_storage::{
+    Database, DatabaseOptions, DimensionRouter, EmbeddingModel, HNSWConfig, HNSWVectorStorage, ScopedBackend,
+    SpaceInfo, SpaceRole, StateScope, StorageBackend, StorageError, VectorStorage,
+};
 
 use crate::args::{DEFAULT_SPACE, GlobalArgs};
 use crate::errors::CliError;
@@ -45,14 +48,44 @@ impl<'a> Session<'a> {
         self.global.scopes.first().map(|scope| &scope.0)
     }
 
-    /// `--space`, or the default one.
-    pub(crate) fn space(&self) -> &'a str {
-        self.named_space().unwrap_or(DEFAULT_SPACE)
+    /// That a space is named in one way only; before and after the verb are places that clap does not compare.
+    pub(crate) fn check_one_space(&self) -> Result<(), CliError> {
+        if self.global.space.is_some() && self.global.model.is_some() {
+            return Err(CliError::usage(
+                "--space and --model both name a space",
+                "leave out one of them",
+            ));
+        }
+        Ok(())
     }
 
-    /// `--space`, if it was given.
-    pub(crate) fn named_space(&self) -> Option<&'a str> {
-        self.global.space.as_deref()
+    /// That a verb that is about no single space was not given a model.
+    pub(crate) fn check_no_model(&self) -> Result<(), CliError> {
+        match self.model() {
+            None => Ok(()),
+            Some(_) => Err(CliError::usage(
+                "--model says nothing to this verb",
+                "leave it out; `--help` of the verb lists what it takes",
+            )),
+        }
+    }
+
+    /// `--model`, if it was given.
+    pub(crate) fn model(&self) -> Option<&'a str> {
+        self.global.model.as_deref()
+    }
+
+    /// Whether `--space` or `--model` says which space is meant.
+    pub(crate) fn names_space(&self) -> bool {
+        self.global.space.is_some() || self.global.model.is_some()
+    }
+
+    /// `--space`, or the space of `--model`, or the default one; it need not be there unless it is named by its model.
+    pub(crate) async fn space_name(&self, database: &Database) -> Result<String, CliError> {
+        match self.model() {
+            Some(model) => Ok(space_of(database, model).await?.name),
+            None => Ok(self.global.space.clone().unwrap_or_else(|| DEFAULT_SPACE.to_string())),
+        }
     }
 
     /// `--db`.
@@ -84,14 +117,26 @@ impl<'a> Session<'a> {
 
     /// The vectors of the space, which must be there.
     pub(crate) async fn vectors(&self, database: &Database) -> Result<HNSWVectorStorage, CliError> {
-        let space = self.space();
+        let space = self.space_name(database).await?;
         database
-            .existing_vectors(space)
+            .existing_vectors(&space)
             .await?
             .ok_or_else(|| CliError::NotFound {
                 message: format!("there is no space `{space}` in this database"),
-                hint: "`stats` lists the spaces; `import` makes one".into(),
+                hint: "`space ls` lists the spaces; `import` makes one".into(),
             })
+    }
+
+    /// Who searches and writes: the router with `--model`, else the space itself.
+    pub(crate) async fn storage(
+        &self,
+        database: &Database,
+        store: &HNSWVectorStorage,
+    ) -> Result<Arc<dyn VectorStorage>, CliError> {
+        match self.model() {
+            Some(_) => Ok(Arc::new(router(database).await?)),
+            None => Ok(Arc::new(store.clone())),
+        }
     }
 
     /// The key-value data: that of `--scope` if one is named, else what belongs to no scope.
@@ -102,4 +147,52 @@ impl<'a> Session<'a> {
             None => Ok(shared),
         }
     }
+}
+
+/// The router of a database. What it makes itself has the default index; each space keeps its own.
+pub(crate) async fn router(database: &Database) -> Result<DimensionRouter, CliError> {
+    Ok(database.router(HNSWConfig::default()).await?)
+}
+
+/// The spaces of models, in the order of their creation.
+pub(crate) async fn model_spaces(database: &Database) -> Result<Vec<SpaceInfo>, CliError> {
+    let mut spaces = database.spaces().await?;
+    spaces.retain(|space| space.role == SpaceRole::Routed && space.model.is_some());
+    Ok(spaces)
+}
+
+/// The space of a model that is known by this name, or by another name of a preset; none if there is none.
+pub(crate) async fn find_space_of(database: &Database, model: &str) -> Result<Option<SpaceInfo>, CliError> {
+    let mut spaces = model_spaces(database).await?;
+    let preset = EmbeddingModel::preset(model);
+    let place_of = |name: &str| {
+        let is_it = |space: &SpaceInfo| space.model.as_ref().is_some_and(|model| model.name == name);
+        spaces.iter().position(is_it)
+    };
+    let place = place_of(model).or_else(|| place_of(&preset?.name));
+    Ok(place.map(|place| spaces.swap_remove(place)))
+}
+
+/// The space of a model.
+///
+/// # Errors
+///
+/// `UnknownModel`, which lists those that are known.
+pub(crate) async fn space_of(database: &Database, model: &str) -> Result<SpaceInfo, CliError> {
+    match find_space_of(database, model).await? {
+        Some(space) => Ok(space),
+        None => Err(unknown_model(database, model).await?),
+    }
+}
+
+/// Says which models there are.
+pub(crate) async fn unknown_model(database: &Database, model: &str) -> Result<CliError, CliError> {
+    let spaces = model_spaces(database).await?;
+    let known = spaces.iter().filter_map(|space| space.model.as_ref());
+    Ok(CliError::from(StorageError::UnknownModel {
+        model: model.chars().take(64).collect(),
+        known: known
+            .map(|model| format!("`{}` ({} components)", model.name, model.dim))
+            .collect(),
+    }))
 }

@@ -44,7 +44,18 @@ fn help_and_version_are_no_errors() {
             .stdout()
             .starts_with("llmspell-storage 0.")
     );
-    for verb in ["demo", "import", "search", "list", "kv", "bench", "completions"] {
+    for verb in [
+        "demo",
+        "import",
+        "search",
+        "list",
+        "model",
+        "migrate",
+        "space",
+        "kv",
+        "bench",
+        "completions",
+    ] {
         let help = place.run([verb, "--help"]).succeeds().stdout();
         assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
     }

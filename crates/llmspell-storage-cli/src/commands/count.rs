@@ -26,7 +26,7 @@ pub(crate) async fn run(args: CountArgs, session: &Session<'_>, output: &mut Out
         Some(filter) => store.count_matching(&scope, filter).await?,
         None => store.count(&scope).await?,
     };
-    output.object(&json!({"scope": scope.to_string(), "space": session.space(), "count": count}))?;
+    output.object(&json!({"scope": scope.to_string(), "space": store.space_name(), "count": count}))?;
     output.text(count.to_string())?;
     Ok(())
 }

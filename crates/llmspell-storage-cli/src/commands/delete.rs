@@ -36,7 +36,7 @@ pub(crate) async fn run(args: DeleteArgs, session: &Session<'_>, output: &mut Ou
     let scope = session.scope();
     let store = session.vectors(&database).await?;
     args.filters.check(store.config().date_fields())?;
-    let mut answer = json!({"scope": scope.to_string(), "space": session.space()});
+    let mut answer = json!({"scope": scope.to_string(), "space": store.space_name()});
     let (count, happened) = match &filter {
         Some(filter) if args.dry_run => (store.count_matching(&scope, filter).await?, "would_be_deleted"),
         Some(filter) => (store.delete_matching(&scope, filter).await?, "deleted"),

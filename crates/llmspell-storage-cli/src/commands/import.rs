@@ -8,17 +8,20 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use llmspell_storage::{
-    Database, DistanceMetric, HNSWConfig, HNSWVectorStorage, StateScope, VectorEntry, VectorStorage, validate_vectors,
+    Database, DistanceMetric, EmbeddingModel, HNSWConfig, HNSWVectorStorage, OnExisting, StateScope, StorageError,
+    VectorEntry, VectorStorage,
 };
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::errors::{CliError, Place};
 use crate::input::arrays::{ArrayRows, Vectors};
+use crate::input::fits::Fits;
 use crate::input::fvecs::FvecsReader;
 use crate::input::jsonl::{FieldArg, JsonLines, OtherFields, RowRules};
 use crate::input::npy::NpyReader;
@@ -26,7 +29,7 @@ use crate::input::{BadRow, InputRow, RowSource, Source, Step};
 use crate::memory_arg::MemoryArg;
 use crate::output::{Output, counted, grouped};
 use crate::progress::Progress;
-use crate::session::Session;
+use crate::session::{Session, find_space_of, router, unknown_model};
 
 const AFTER_HELP: &str = r#"A JSONL row:
   {"id": "note-1", "vector": [0.1, 0.2], "metadata": {"lang": "en"}, "scope": "user:ada",
@@ -37,6 +40,7 @@ Examples:
   llmspell-storage --db memory.db import notes.jsonl
   llmspell-storage --db memory.db import dump.jsonl --field vector=emb --field metadata=payload
   llmspell-storage --db memory.db import vectors.npy --metadata rows.jsonl --metric euclidean
+  llmspell-storage --db memory.db import notes.jsonl --model text-embedding-3-small
   llmspell-storage --db memory.db import big.jsonl --skip-invalid rejected.jsonl
   llmspell-storage --db memory.db import mails.jsonl --date-field sent --date-field meta.read
   llmspell-storage --db memory.db import big.jsonl --resume"#;
@@ -142,14 +146,16 @@ pub(crate) async fn run(args: ImportArgs, session: &Session<'_>, output: &mut Ou
     session.directory()?;
     // The input comes first: a wrong file name must not leave an empty database behind.
     let mut rows = open_rows(&args, session)?;
+    let (database, model) = open_database(session).await?;
     let rejected = args.skip_invalid.as_deref().map(RejectedFile::create).transpose()?;
     let progress = Progress::new(rows.total(), rows.unit(), output.is_json());
 
     let mut import = Import {
         args: &args,
-        space: session.space(),
-        database: session.open_or_create().await?,
-        store: None,
+        session,
+        database,
+        model,
+        target: None,
         batch: Batch::default(),
         rejected,
         summary: Summary::default(),
@@ -157,7 +163,7 @@ pub(crate) async fn run(args: ImportArgs, session: &Session<'_>, output: &mut Ou
     let started = Instant::now();
     loop {
         match rows.next_row()? {
-            Step::Row(row) => import.take(row).await?,
+            Step::Row(row) => import.take(*row).await?,
             Step::Bad(row) => import.reject(&row)?,
             Step::End => break,
         }
@@ -219,6 +225,28 @@ fn open_rows(args: &ImportArgs, session: &Session<'_>) -> Result<Box<dyn RowSour
     Ok(Box::new(ArrayRows::open(vectors, args.metadata.as_deref(), rules)?))
 }
 
+/// The database, and the model that is named: a known one, or a preset that becomes known with the first row.
+async fn open_database(session: &Session<'_>) -> Result<(Database, Option<EmbeddingModel>), CliError> {
+    let preset = session.model().map(|model| (model, EmbeddingModel::preset(model)));
+    if let Some((model, None)) = &preset
+        && !session.directory()?.exists()
+    {
+        return Err(CliError::from(StorageError::UnknownModel {
+            model: model.chars().take(64).collect(),
+            known: Vec::new(),
+        }));
+    }
+    let database = session.open_or_create().await?;
+    let Some((name, preset)) = preset else {
+        return Ok((database, None));
+    };
+    let known = find_space_of(&database, name).await?.and_then(|space| space.model);
+    match known.or(preset) {
+        Some(model) => Ok((database, Some(model))),
+        None => Err(unknown_model(&database, name).await?),
+    }
+}
+
 /// Rows that wait to be written together; no id stands twice in it.
 #[derive(Debug, Default)]
 struct Batch {
@@ -228,27 +256,36 @@ struct Batch {
 
 struct Import<'a> {
     args: &'a ImportArgs,
-    space: &'a str,
+    session: &'a Session<'a>,
     database: Database,
+    model: Option<EmbeddingModel>,
     /// Opened when the first row has told the dimension.
-    store: Option<HNSWVectorStorage>,
+    target: Option<Target>,
     batch: Batch,
     rejected: Option<RejectedFile>,
     summary: Summary,
 }
 
-impl Import<'_> {
-    async fn take(&mut self, row: InputRow) -> Result<(), CliError> {
-        let entry = &row.entry;
-        let store = match self.store.take() {
-            Some(store) => store,
-            None => self.open_store(entry.embedding.len()).await?,
-        };
-        let store = self.store.insert(store);
+/// Where rows go.
+struct Target {
+    fits: Fits,
+    /// Who reads and writes there.
+    storage: Arc<dyn VectorStorage>,
+}
 
-        if let Err(error) = validate_vectors::entry(entry, store.dim(), store.config().metric()) {
+impl Import<'_> {
+    async fn take(&mut self, mut row: InputRow) -> Result<(), CliError> {
+        let target = match self.target.take() {
+            Some(target) => target,
+            None => self.open_target(row.entry.embedding.len()).await?,
+        };
+        let target = self.target.insert(target);
+
+        if let Err(error) = target.fits.check(&row.entry) {
             return self.reject(&bad_row(row, error.to_string()));
         }
+        row.entry.model = self.model.as_ref().map(|model| model.name.as_str().into());
+        let entry = &row.entry;
         let name = (entry.scope.clone(), entry.id.clone());
         if !entry.id.is_empty() && self.batch.ids.contains(&name) {
             if !self.args.upsert {
@@ -282,8 +319,28 @@ impl Import<'_> {
         Ok(())
     }
 
-    async fn open_store(&self, dim: usize) -> Result<HNSWVectorStorage, CliError> {
-        let existing = self.database.existing_vectors(self.space).await?;
+    async fn open_target(&self, dim: usize) -> Result<Target, CliError> {
+        if let Some(model) = &self.model
+            && find_space_of(&self.database, &model.name).await?.is_none()
+        {
+            router(&self.database).await?.register_model(model.clone()).await?;
+        }
+        let space = self.session.space_name(&self.database).await?;
+        let store = self.open_store(&space, dim).await?;
+        let spaces = self.database.spaces().await?;
+        let info = spaces.into_iter().find(|info| info.name == space);
+        Ok(Target {
+            fits: Fits {
+                model: info.and_then(|info| info.model),
+                stored: store.dim(),
+                metric: store.metric(),
+            },
+            storage: self.session.storage(&self.database, &store).await?,
+        })
+    }
+
+    async fn open_store(&self, space: &str, dim: usize) -> Result<HNSWVectorStorage, CliError> {
+        let existing = self.database.existing_vectors(space).await?;
         let config = match (&existing, self.args.preset) {
             (_, Some(preset)) => {
                 let metric = existing.as_ref().map(|store| store.config().metric());
@@ -309,30 +366,31 @@ impl Import<'_> {
         };
         // A first row of another dimension than the space has is a bad row, not a reason to give up.
         let dim = existing.map_or(dim, |store| store.dim());
-        Ok(self.database.vectors(self.space, dim, config).await?)
+        Ok(self.database.vectors(space, dim, config).await?)
     }
 
     async fn find_stored(&self, entry: &VectorEntry) -> Result<Stored, CliError> {
-        let store = self.store.as_ref().expect("take opens the store first");
-        let Some(stored) = store.get(&entry.scope, &entry.id).await? else {
+        let Target { fits, storage } = self.target.as_ref().expect("take opens the target first");
+        let Some(stored) = storage.get(&entry.scope, &entry.id).await? else {
             return Ok(Stored::Missing);
         };
         let fields = |metadata: &Value| metadata.as_object().cloned().unwrap_or_default();
-        let is_same = stored.embedding == entry.embedding && fields(&stored.metadata) == fields(&entry.metadata);
+        let is_same = stored.embedding == fits.kept(entry)? && fields(&stored.metadata) == fields(&entry.metadata);
         Ok(if is_same { Stored::Same } else { Stored::Different })
     }
 
     async fn write_batch(&mut self) -> Result<(), CliError> {
         let Batch { entries, ids: _ } = std::mem::take(&mut self.batch);
-        let Some(store) = self.store.as_ref().filter(|_| !entries.is_empty()) else {
+        let Some(target) = self.target.as_ref().filter(|_| !entries.is_empty()) else {
             return Ok(());
         };
         let count = entries.len() as u64;
-        if self.args.upsert {
-            store.upsert(entries).await?;
+        let on_existing = if self.args.upsert {
+            OnExisting::Replace
         } else {
-            store.insert(entries).await?;
-        }
+            OnExisting::Refuse
+        };
+        target.storage.write(entries, on_existing).await?;
         self.summary.stored += count;
         Ok(())
     }
@@ -365,7 +423,7 @@ impl Import<'_> {
         summary.seconds = started.elapsed().as_secs_f64();
         summary.rows_per_second = summary.stored as f64 / summary.seconds.max(1e-9);
         // The store is a handle too, and the lock is free when the last one goes.
-        drop(self.store);
+        drop(self.target);
         self.database.close().await?;
         Ok(summary)
     }

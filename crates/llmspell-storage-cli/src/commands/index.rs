@@ -41,7 +41,7 @@ pub(crate) async fn run(command: IndexCommand, session: &Session<'_>, output: &m
     };
     if let Some(memory) = args.memory {
         let config = store.config().clone().with_memory(memory.into());
-        store = database.vectors(session.space(), store.dim(), config).await?;
+        store = database.vectors(store.space_name(), store.dim(), config).await?;
     }
 
     let started = Instant::now();

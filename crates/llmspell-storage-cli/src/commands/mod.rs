@@ -14,9 +14,12 @@ pub(crate) mod index;
 pub(crate) mod index_view;
 pub(crate) mod kv;
 pub(crate) mod list;
+pub(crate) mod migrate;
+pub(crate) mod model;
 pub(crate) mod recall;
 pub(crate) mod scope;
 pub(crate) mod search;
+pub(crate) mod space;
 pub(crate) mod stats;
 
 use crate::args::{Cli, Command};
@@ -29,6 +32,10 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
     if !matches!(cli.command, Command::Search(_)) {
         session.check_one_scope()?;
     }
+    session.check_one_space()?;
+    if !takes_a_model(&cli.command) {
+        session.check_no_model()?;
+    }
     match cli.command {
         Command::Demo(args) => demo::run(args, output).await,
         Command::Import(args) => import::run(args, &session, output).await,
@@ -39,6 +46,9 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
         Command::Delete(args) => delete::run(args, &session, output).await,
         Command::Facet(args) => facet::run(args, &session, output).await,
         Command::Scope(command) => scope::run(command, &session, output).await,
+        Command::Space(command) => space::run(command, &session, output).await,
+        Command::Model(command) => model::run(command, &session, output).await,
+        Command::Migrate(args) => migrate::run(args, &session, output).await,
         Command::Stats => stats::run(&session, output).await,
         Command::Kv(command) => kv::run(command, &session, output).await,
         Command::Index(command) => index::run(command, &session, output).await,
@@ -46,5 +56,31 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
         Command::Check => check::run(&session, output).await,
         Command::Bench(command) => bench::run(command, output).await,
         Command::Completions(args) => completions::run(&args, output),
+    }
+}
+
+/// Whether a verb is about one space, which may be named by its model.
+fn takes_a_model(command: &Command) -> bool {
+    match command {
+        Command::Import(_)
+        | Command::Search(_)
+        | Command::Get(_)
+        | Command::List(_)
+        | Command::Count(_)
+        | Command::Delete(_)
+        | Command::Facet(_)
+        | Command::Scope(_)
+        | Command::Stats
+        | Command::Index(_)
+        | Command::Recall(_)
+        | Command::Model(model::ModelCommand::CheckMatryoshka(_)) => true,
+        Command::Demo(_)
+        | Command::Space(_)
+        | Command::Model(_)
+        | Command::Migrate(_)
+        | Command::Kv(_)
+        | Command::Check
+        | Command::Bench(_)
+        | Command::Completions(_) => false,
     }
 }

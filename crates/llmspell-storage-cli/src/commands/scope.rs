@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::{Args, Subcommand, ValueEnum};
-use llmspell_storage::{Database, QuotaStatus, ScopedBackend, ScopedStats, StateScope, StorageBackend, VectorStorage};
+use llmspell_storage::{
+    Database, QuotaStatus, ScopedBackend, ScopedStats, SpaceRole, StateScope, StorageBackend, VectorStorage,
+};
 use serde_json::json;
 
 use crate::errors::CliError;
@@ -15,7 +17,7 @@ use crate::session::Session;
 /// List, limit or remove scopes
 #[derive(Debug, Subcommand)]
 pub(crate) enum ScopeCommand {
-    /// List the scopes that hold vectors, in every space or in that of --space
+    /// List the scopes that hold vectors, in every space or in that of --space or --model
     Ls(ListArgs),
     /// Show or change how much a scope may hold, in all spaces together; limits that are not named stay as they are
     Quota(QuotaArgs),
@@ -83,7 +85,7 @@ pub(crate) struct QuotaArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
-    /// Scope to remove; with --space, only its vectors there
+    /// Scope to remove; with --space or --model, only its vectors there
     name: ScopeArg,
 
     /// Do not ask
@@ -101,12 +103,15 @@ pub(crate) async fn run(command: ScopeCommand, session: &Session<'_>, output: &m
     Ok(())
 }
 
-/// `--space`, or all of them.
+/// The space that is named, or all whose entries are nobody's copies: those go with what they are copies of.
 async fn spaces(database: &Database, session: &Session<'_>) -> Result<Vec<String>, CliError> {
-    match session.named_space() {
-        Some(space) => session.vectors(database).await.map(|_| vec![space.to_string()]),
-        None => Ok(database.spaces().await?.into_iter().map(|space| space.name).collect()),
+    if session.names_space() {
+        let store = session.vectors(database).await?;
+        return Ok(vec![store.space_name().to_string()]);
     }
+    let mut spaces = database.spaces().await?;
+    spaces.retain(|space| matches!(space.role, SpaceRole::Plain | SpaceRole::Routed));
+    Ok(spaces.into_iter().map(|space| space.name).collect())
 }
 
 async fn list(
@@ -230,7 +235,7 @@ async fn remove(
             vectors += store.delete_scope(scope).await?;
         }
     }
-    let keys = if session.named_space().is_none() {
+    let keys = if !session.names_space() {
         let backend: std::sync::Arc<dyn StorageBackend> = std::sync::Arc::new(database.kv());
         ScopedBackend::new(backend, scope.clone())?.clear().await?
     } else {

@@ -22,6 +22,7 @@ const AFTER_HELP: &str = r#"Examples:
   echo '[0.1, 0.2]' | llmspell-storage --db memory.db search --vector -
   llmspell-storage --db memory.db search --like note-7 --filter lang=en --filter year=2026
   llmspell-storage --db memory.db search --vector question.npy --scope session:s-17 --scope user:ada --scope global
+  llmspell-storage --db memory.db search --vector question.npy --model text-embedding-3-small
   llmspell-storage --db memory.db search --like note-7 --filter lang=en --explain
   llmspell-storage --db memory.db search --like note-7 --recency 7d --event-from 2026-11-01
   llmspell-storage --db memory.db search --like note-7 \
@@ -92,6 +93,7 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     let given = args.vector.as_deref().map(read_vector).transpose()?;
     let database = session.open_existing().await?;
     let store = session.vectors(&database).await?;
+    let storage = session.storage(&database, &store).await?;
     args.filters.check(store.config().date_fields())?;
     let scopes = session.named_scopes();
     let has_several = scopes.len() > 1;
@@ -109,6 +111,7 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
         .with_scope(session.scope())
         .with_exact(args.exact)
         .with_vectors(args.vectors && output.is_json());
+    query.model = session.model().map(str::to_string);
     if has_several {
         query = query.with_scopes(scopes);
     }
@@ -120,11 +123,11 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     query.ingested = range(args.ingested_from, args.ingested_to);
 
     if args.explain {
-        let plan = store.explain(&query).await?;
+        let plan = storage.explain(&query).await?;
         output.object(&plan)?;
         return output.text(plan.to_string());
     }
-    let mut results = store.search(&query).await?;
+    let mut results = storage.search(&query).await?;
     if let Some((scope, id)) = like {
         results.retain(|result| result.id != *id || result.scope.as_ref().is_some_and(|other| *other != scope));
     }

@@ -1,6 +1,6 @@
 //! `stats`: how much is there, and how much room does it take?
 
-use llmspell_storage::{StorageStats, VectorStorage};
+use llmspell_storage::{Database, SpaceRole, StorageStats, VectorStorage};
 use serde_json::json;
 
 use super::index_view::{index_rows, memory_name};
@@ -35,12 +35,16 @@ pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<()
         }
         output.table(lines)?;
     } else {
-        whole_database(&database, output).await?;
+        whole_database(&database, session, output).await?;
     }
     Ok(())
 }
 
-async fn whole_database(database: &llmspell_storage::Database, output: &mut Output) -> Result<(), CliError> {
+async fn whole_database(database: &Database, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
+    let only = match session.names_space() {
+        true => Some(session.vectors(database).await?.space_name().to_string()),
+        false => None,
+    };
     let stats = database.stats().await?;
     output.object(&json!({
         "disk_bytes": stats.disk_bytes, "truth_bytes": stats.truth_bytes, "slot_bytes": stats.slot_bytes,
@@ -76,6 +80,10 @@ async fn whole_database(database: &llmspell_storage::Database, output: &mut Outp
         "reusable",
     ]);
     for space in database.spaces().await? {
+        let is_other = only.as_ref().is_some_and(|only| *only != space.name);
+        if is_other || space.role == SpaceRole::Replaced {
+            continue;
+        }
         let Some(store) = database.existing_vectors(&space.name).await? else {
             continue;
         };

@@ -118,19 +118,19 @@ impl RowSource for ArrayRows {
         };
         let Some(vector) = vector else { return Ok(Step::End) };
         let Some(line) = line else {
-            return Ok(Step::Row(InputRow {
+            return Ok(Step::Row(Box::new(InputRow {
                 place,
                 entry: self.bare_entry(vector, row),
                 line: None,
-            }));
+            })));
         };
         let text = || Some(String::from_utf8_lossy(&line).trim().to_string());
         Ok(match self.entry(vector, row, &line) {
-            Ok(entry) => Step::Row(InputRow {
+            Ok(entry) => Step::Row(Box::new(InputRow {
                 place,
                 entry,
                 line: text(),
-            }),
+            })),
             Err(reason) => Step::Bad(BadRow {
                 place,
                 reason,

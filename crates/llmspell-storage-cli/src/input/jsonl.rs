@@ -273,11 +273,11 @@ impl RowSource for JsonLines {
         };
         let line = line.trim().to_string();
         Ok(match self.rules.entry(&line, row, None) {
-            Ok(entry) => Step::Row(InputRow {
+            Ok(entry) => Step::Row(Box::new(InputRow {
                 place,
                 entry,
                 line: Some(line),
-            }),
+            })),
             Err(reason) => Step::Bad(BadRow {
                 place,
                 reason,

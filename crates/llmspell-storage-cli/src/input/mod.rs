@@ -6,12 +6,14 @@
 //! | `npy.rs`    | NumPy arrays: what do their numbers say, row by row?                  |
 //! | `npy_header.rs` | … and what does the header say?                                   |
 //! | `fvecs.rs`  | `.fvecs`: a count and that many floats for each vector                |
+//! | `fits.rs`   | does an entry fit the space that it is for?                           |
 //! | `arrays.rs` | a row of numbers and a line of metadata: which entry are they together? |
 //!
 //! Readers are total: whatever the bytes are, the answer is a row, a row that is bad for a stated reason, or an error
 //! that names the file and the place. Nothing is read ahead by more than a row.
 
 pub(crate) mod arrays;
+pub(crate) mod fits;
 pub(crate) mod fvecs;
 pub(crate) mod jsonl;
 pub(crate) mod npy;
@@ -29,7 +31,7 @@ use crate::errors::{CliError, Place};
 #[derive(Debug)]
 pub(crate) enum Step {
     /// An entry.
-    Row(InputRow),
+    Row(Box<InputRow>),
     /// Something that is no entry; the next row can still be read.
     Bad(BadRow),
     /// There is no more.

@@ -8,6 +8,8 @@
 //! | `generate/` | vectors to measure with, and their true neighbors |
 //! | `kv.rs`  | keys: reads, durable writes alone and together, batches, scans |
 //! | `load.rs` | how long does a load take?                                 |
+//! | `matryoshka/` | vectors stored or indexed in part: disk, recall and speed against whole ones |
+//! | `router/` | several models: what routing costs, and a space for each of eight dimensions |
 //! | `tenants/` | scopes: very many small ones, a large one among them, removing one |
 //!
 //! With `--json` each line has its `phase`. The fields are fixed; more may be added.
@@ -18,7 +20,11 @@ mod filter;
 mod generate;
 mod kv;
 mod load;
+mod matryoshka;
+mod router;
 mod tenants;
+
+pub(super) use generate::kernel_metric;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,6 +48,10 @@ pub(crate) enum BenchCommand {
     Generate(generate::GenerateArgs),
     /// Keys: reads, durable writes alone and together, batches, scans
     Kv(kv::KvArgs),
+    /// Vectors of which the leading components are stored: disk, recall and speed against whole ones
+    Matryoshka(matryoshka::MatryoshkaArgs),
+    /// Several models: what routing costs, and a space for each of eight dimensions
+    Router(router::RouterArgs),
     /// Scopes: very many small ones, a large one among them, removing one
     Tenants(tenants::TenantsArgs),
 }
@@ -52,6 +62,8 @@ pub(crate) async fn run(command: BenchCommand, output: &mut Output) -> Result<()
         BenchCommand::Filter(args) => filter::run(args, output).await,
         BenchCommand::Generate(args) => tokio::task::block_in_place(|| generate::run(&args, output)),
         BenchCommand::Kv(args) => kv::run(args, output).await,
+        BenchCommand::Matryoshka(args) => matryoshka::run(args, output).await,
+        BenchCommand::Router(args) => router::run(args, output).await,
         BenchCommand::Tenants(args) => tenants::run(args, output).await,
     }
 }

@@ -9,16 +9,50 @@ use crate::errors::CliError;
 use crate::input::npy::NpyReader;
 
 /// Queries and the true neighbors of each.
-pub(super) struct Queries {
-    pub(super) vectors: Vec<Vec<f32>>,
+pub(in crate::commands::bench) struct Queries {
+    pub(in crate::commands::bench) vectors: Vec<Vec<f32>>,
     /// The `k` nearest rows of the base, for each query.
     truth: Vec<HashSet<String>>,
     k: usize,
+    /// The model that they are of, where a router is asked.
+    pub(super) model: Option<String>,
 }
 
 impl Queries {
+    /// Queries, and for each the rows that are nearest to it, of which the first `k` count.
+    pub(in crate::commands::bench) fn of(vectors: Vec<Vec<f32>>, nearest: &[Vec<u32>], k: usize) -> Self {
+        let ids = |rows: &Vec<u32>| rows.iter().take(k).map(ToString::to_string).collect();
+        Self {
+            vectors,
+            truth: nearest.iter().map(ids).collect(),
+            k,
+            model: None,
+        }
+    }
+
+    /// As vectors of a model.
+    #[must_use]
+    pub(in crate::commands::bench) fn of_model(mut self, model: &str) -> Self {
+        self.model = Some(model.to_string());
+        self
+    }
+
+    /// Of entries whose ids are this and the number of a row.
+    #[must_use]
+    pub(in crate::commands::bench) fn with_prefix(mut self, prefix: &str) -> Self {
+        let prefixed = |ids: HashSet<String>| ids.into_iter().map(|id| format!("{prefix}{id}")).collect();
+        self.truth = self.truth.into_iter().map(prefixed).collect();
+        self
+    }
+
     /// Refuses arrays that do not belong together.
-    pub(super) fn open(queries: &Path, truth: &Path, k: usize, dim: usize, base_rows: u64) -> Result<Self, CliError> {
+    pub(in crate::commands::bench) fn open(
+        queries: &Path,
+        truth: &Path,
+        k: usize,
+        dim: usize,
+        base_rows: u64,
+    ) -> Result<Self, CliError> {
         let mut query_rows = NpyReader::open(queries)?;
         let mut truth_rows = NpyReader::open(truth)?;
         let (query_shape, truth_shape) = (query_rows.header(), truth_rows.header());
@@ -64,11 +98,12 @@ impl Queries {
             vectors,
             truth: true_ids,
             k,
+            model: None,
         })
     }
 
     /// How many of the true neighbors of a query were found; their order does not count.
-    pub(super) fn found(&self, query: usize, results: &[VectorResult]) -> usize {
+    pub(in crate::commands::bench) fn found(&self, query: usize, results: &[VectorResult]) -> usize {
         results
             .iter()
             .take(self.k)
@@ -78,7 +113,7 @@ impl Queries {
 }
 
 /// Rows of the base as entries; ids are the numbers of the rows.
-pub(super) fn next_batch(base: &mut NpyReader, limit: usize) -> Result<Vec<VectorEntry>, CliError> {
+pub(in crate::commands::bench) fn next_batch(base: &mut NpyReader, limit: usize) -> Result<Vec<VectorEntry>, CliError> {
     let mut entries = Vec::with_capacity(limit);
     while entries.len() < limit {
         let row = base.rows_read();

@@ -25,7 +25,8 @@ use llmspell_storage::limits::{BATCH_ITEMS_MAX, K_MAX};
 use llmspell_storage::{DistanceMetric, HNSWConfig, StateScope, VectorStorage};
 use serde_json::json;
 
-use self::data::Queries;
+pub(super) use self::data::{Queries, next_batch};
+pub(super) use self::rounds::{SearchReport, SearchSettings, measure};
 use super::again::build_elsewhere;
 use super::{BenchDirectory, announce, parse_seconds, report};
 use crate::commands::import::Preset;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use llmspell_storage::{HNSWVectorStorage, VectorQuery, VectorResult, VectorStorage};
+use llmspell_storage::{VectorQuery, VectorResult, VectorStorage};
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 
@@ -16,51 +16,53 @@ const WARM_UP: usize = 100;
 
 /// One line of phase `search`.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct SearchReport {
-    pub(super) phase: &'static str,
-    pub(super) ef: usize,
-    pub(super) k: usize,
-    pub(super) recall: f64,
+pub(in crate::commands::bench) struct SearchReport {
+    pub(in crate::commands::bench) phase: &'static str,
+    pub(in crate::commands::bench) ef: usize,
+    pub(in crate::commands::bench) k: usize,
+    pub(in crate::commands::bench) recall: f64,
     /// Of the best repetition.
-    pub(super) qps: f64,
-    pub(super) qps_median: f64,
+    pub(in crate::commands::bench) qps: f64,
+    pub(in crate::commands::bench) qps_median: f64,
     /// Of the calls of all repetitions, as the next two.
-    pub(super) p50_us: f64,
-    pub(super) p95_us: f64,
-    pub(super) p99_us: f64,
-    pub(super) threads: usize,
+    pub(in crate::commands::bench) p50_us: f64,
+    pub(in crate::commands::bench) p95_us: f64,
+    pub(in crate::commands::bench) p99_us: f64,
+    pub(in crate::commands::bench) threads: usize,
     /// Calls, in all repetitions.
-    pub(super) queries: usize,
-    pub(super) reps: usize,
-    pub(super) exact: bool,
+    pub(in crate::commands::bench) queries: usize,
+    pub(in crate::commands::bench) reps: usize,
+    pub(in crate::commands::bench) exact: bool,
 }
 
 /// How to search.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SearchSettings {
-    pub(super) k: usize,
-    pub(super) ef: usize,
-    pub(super) exact: bool,
-    pub(super) threads: usize,
-    pub(super) reps: usize,
+pub(in crate::commands::bench) struct SearchSettings {
+    pub(in crate::commands::bench) k: usize,
+    pub(in crate::commands::bench) ef: usize,
+    pub(in crate::commands::bench) exact: bool,
+    pub(in crate::commands::bench) threads: usize,
+    pub(in crate::commands::bench) reps: usize,
     /// The queries are asked again until this has passed, in each repetition.
-    pub(super) time_min: Duration,
+    pub(in crate::commands::bench) time_min: Duration,
 }
 
 /// Asks one query at a time on each thread, each thread with an executor of its own.
 ///
 /// What is timed is the call and nothing else: queries are made before, answers are compared with the truth afterwards.
-pub(super) fn measure(
-    store: &HNSWVectorStorage,
+pub(in crate::commands::bench) fn measure(
+    store: &Arc<dyn VectorStorage>,
     queries: &Arc<Queries>,
     settings: SearchSettings,
 ) -> Result<SearchReport, CliError> {
     let SearchSettings { k, ef, threads, .. } = settings;
     let prepared = queries.vectors.iter().map(|vector| {
-        VectorQuery::new(vector.clone(), k)
+        let mut query = VectorQuery::new(vector.clone(), k)
             .with_ef_search(ef)
             .with_exact(settings.exact)
-            .with_metadata(false)
+            .with_metadata(false);
+        query.model = queries.model.clone();
+        query
     });
     let prepared: Arc<Vec<VectorQuery>> = Arc::new(prepared.collect());
     let barrier = Arc::new(Barrier::new(threads));
@@ -73,7 +75,7 @@ pub(super) fn measure(
             (number + 1) * prepared.len() / threads,
         );
         let worker = Worker {
-            store: store.clone(),
+            store: Arc::clone(store),
             queries: Arc::clone(queries),
             prepared: Arc::clone(&prepared),
             settings,
@@ -113,7 +115,7 @@ pub(super) fn measure(
 }
 
 struct Worker {
-    store: HNSWVectorStorage,
+    store: Arc<dyn VectorStorage>,
     queries: Arc<Queries>,
     prepared: Arc<Vec<VectorQuery>>,
     settings: SearchSettings,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use llmspell_storage::HNSWVectorStorage;
+use llmspell_storage::{HNSWVectorStorage, VectorStorage};
 
 use super::at::{AtRecall, TARGETS};
 use super::data::Queries;
@@ -63,6 +63,7 @@ impl Bench<'_> {
             "queries a second",
             "median",
         ]);
+        let store: Arc<dyn VectorStorage> = Arc::new(store.clone());
         let mut searches = Vec::new();
         for ef in widths {
             let settings = SearchSettings {
@@ -74,7 +75,7 @@ impl Bench<'_> {
                 time_min: self.args.seconds,
             };
             // The search has threads of its own; this one only waits.
-            let search = tokio::task::block_in_place(|| measure(store, queries, settings))?;
+            let search = tokio::task::block_in_place(|| measure(&store, queries, settings))?;
             report(output, &search, String::new())?;
             lines.add_row(row([
                 number_cell(""),

@@ -17,12 +17,13 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use llmspell_storage::DistanceMetric;
 use llmspell_storage::limits::DIM_RANGE;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::mixture::{Kind, Mixture, Shape};
 pub(super) use self::npy_file::NpyFile;
 use self::npy_file::refuse_existing;
-pub(super) use self::truth::kernel_metric;
+pub(in crate::commands) use self::truth::kernel_metric;
+pub(super) use self::truth::{Base, nearest};
 use crate::errors::CliError;
 use crate::output::{Output, bytes_text, grouped};
 use crate::progress::Progress;
@@ -95,7 +96,42 @@ pub(crate) struct GenerateArgs {
     threads: Option<usize>,
 }
 
+impl GenerateArgs {
+    /// A set of vectors of unit length, compared by their cosine.
+    pub(super) fn of(out: PathBuf, n: u64, dim: usize, queries: usize, k: usize) -> Self {
+        Self {
+            out,
+            n,
+            dim,
+            metric: DistanceMetric::Cosine,
+            queries,
+            clusters: 200,
+            intrinsic: 24.min(dim),
+            seed: 1,
+            k,
+            f16: false,
+            threads: None,
+        }
+    }
+}
+
 pub(crate) fn run(args: &GenerateArgs, output: &mut Output) -> Result<(), CliError> {
+    let (base, summary) = write_set(args, output.is_json())?;
+    output.object(&summary)?;
+    let bytes = std::fs::metadata(&base).map_or(0, |metadata| metadata.len());
+    output.text(format!(
+        "{}: {} vectors of {} components ({}), {} queries, {} true neighbors each",
+        args.out.display(),
+        grouped(args.n),
+        args.dim,
+        bytes_text(bytes),
+        grouped(args.queries as u64),
+        args.k
+    ))
+}
+
+/// Writes the files of a set. Says which is the base, and what is in `info.json`.
+pub(super) fn write_set(args: &GenerateArgs, is_quiet: bool) -> Result<(PathBuf, Value), CliError> {
     let shape = check(args)?;
     let files = ["base.npy", "queries.npy", "truth.npy", "info.json"].map(|name| args.out.join(name));
     for file in &files {
@@ -108,7 +144,7 @@ pub(crate) fn run(args: &GenerateArgs, output: &mut Output) -> Result<(), CliErr
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mixture = Mixture::new(shape);
 
-    let progress = Progress::new(Some(args.n), "rows", output.is_json());
+    let progress = Progress::new(Some(args.n), "rows", is_quiet);
     progress.say("base".into());
     write_base(args, &mixture, &base, threads, &progress)?;
     let rows = (0..args.queries as u64).map(|number| {
@@ -122,7 +158,7 @@ pub(crate) fn run(args: &GenerateArgs, output: &mut Output) -> Result<(), CliErr
 
     progress.set(0);
     progress.say("true neighbors".into());
-    let nearest = truth::nearest(&base, &rows, args.metric, args.k, threads, &progress)?;
+    let nearest = nearest(Base::whole(&base), &rows, args.metric, args.k, threads, &progress)?;
     write_rows(&truth, "<i4", args.k, &nearest, u32::to_le_bytes)?;
     drop(progress);
 
@@ -131,17 +167,7 @@ pub(crate) fn run(args: &GenerateArgs, output: &mut Output) -> Result<(), CliErr
         "clusters": args.clusters, "intrinsic": args.intrinsic, "seed": args.seed, "k": args.k, "f16": args.f16,
     });
     std::fs::write(&info, format!("{summary}\n")).map_err(|source| CliError::file("write", &info, source))?;
-    output.object(&summary)?;
-    let bytes = std::fs::metadata(&base).map_or(0, |metadata| metadata.len());
-    output.text(format!(
-        "{}: {} vectors of {} components ({}), {} queries, {} true neighbors each",
-        args.out.display(),
-        grouped(args.n),
-        args.dim,
-        bytes_text(bytes),
-        grouped(args.queries as u64),
-        args.k
-    ))
+    Ok((base, summary))
 }
 
 /// Refuses before anything is written.

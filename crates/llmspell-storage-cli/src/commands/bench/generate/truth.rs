@@ -26,41 +26,70 @@ const PORTIONS: Portions = Portions {
     cached: 256 << 10,
 };
 
+/// What is compared with the queries.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::commands::bench) struct Base<'a> {
+    pub(in crate::commands::bench) path: &'a Path,
+    /// Rows after these do not count.
+    pub(in crate::commands::bench) rows_max: u64,
+    /// Components after these do not count, of queries neither; all, if there are fewer. Under cosine, what is left is
+    /// compared as if it were normalized again: the length of a vector never counts there.
+    pub(in crate::commands::bench) leading: usize,
+}
+
+impl<'a> Base<'a> {
+    /// All of a file.
+    pub(super) fn whole(path: &'a Path) -> Self {
+        Self {
+            path,
+            rows_max: u64::MAX,
+            leading: usize::MAX,
+        }
+    }
+}
+
 /// The `k` nearest rows of each query, best first; at the same distance the smaller number.
-pub(super) fn nearest(
-    base: &Path,
+pub(in crate::commands::bench) fn nearest(
+    base: Base<'_>,
     queries: &[Vec<f32>],
     metric: DistanceMetric,
     k: usize,
     threads: usize,
     progress: &Progress,
 ) -> Result<Vec<Vec<u32>>, CliError> {
-    let mut searches: Vec<Search> = queries.iter().map(|query| Search::new(query, metric, k)).collect();
+    let leading = |query: &'_ Vec<f32>| base.leading.min(query.len());
+    let searches = queries
+        .iter()
+        .map(|query| Search::new(&query[..leading(query)], metric, k));
+    let mut searches: Vec<Search> = searches.collect();
     search_all(base, &mut searches, threads, PORTIONS, progress)?;
     Ok(searches.into_iter().map(Search::rows).collect())
 }
 
 fn search_all(
-    base: &Path,
+    base: Base<'_>,
     searches: &mut [Search],
     threads: usize,
     portions: Portions,
     progress: &Progress,
 ) -> Result<(), CliError> {
-    let mut reader = NpyReader::open(base)?;
+    let mut reader = NpyReader::open(base.path)?;
     let dim = reader.header().columns;
     let share = searches.len().div_ceil(threads).max(1);
     let rows_of = |bytes: usize| (bytes / (4 * dim)).max(1);
     loop {
         let first = reader.rows_read();
-        let block = read_block(&mut reader, rows_of(portions.block))?;
+        let rows = rows_of(portions.block) as u64;
+        let rows = rows.min(base.rows_max.saturating_sub(first)) as usize;
+        let block = read_block(&mut reader, rows)?;
         if block.is_empty() {
             break;
         }
         let first = u32::try_from(first).expect("the arguments bound the rows");
+        let columns = (dim, base.leading.min(dim));
         std::thread::scope(|scope| {
             for searches in searches.chunks_mut(share) {
-                scope.spawn(|| compare(searches, &block, first, dim, rows_of(portions.cached)));
+                scope.spawn(|| compare(searches, &block, first, columns, rows_of(portions.cached)));
             }
         });
         progress.set(reader.rows_read());
@@ -77,11 +106,12 @@ fn read_block(reader: &mut NpyReader, rows_max: usize) -> Result<Vec<f32>, CliEr
     Ok(block)
 }
 
-fn compare(searches: &mut [Search], block: &[f32], first: u32, dim: usize, rows_cached: usize) {
+fn compare(searches: &mut [Search], block: &[f32], first: u32, (dim, leading): (usize, usize), rows_cached: usize) {
     let points = (first..).step_by(rows_cached);
     for (first, rows) in points.zip(block.chunks(rows_cached * dim)) {
         for search in searches.iter_mut() {
-            let rows = (first..).map(PointId).zip(rows.chunks_exact(dim));
+            let rows = rows.chunks_exact(dim).map(|row| &row[..leading]);
+            let rows = (first..).map(PointId).zip(rows);
             scan(&search.distance, rows, None, &mut search.top);
         }
     }
@@ -107,7 +137,7 @@ impl Search {
 }
 
 /// The same metric, as the maths calls it.
-pub(in crate::commands::bench) fn kernel_metric(metric: DistanceMetric) -> Metric {
+pub(in crate::commands) fn kernel_metric(metric: DistanceMetric) -> Metric {
     match metric {
         DistanceMetric::Cosine => Metric::Cosine,
         DistanceMetric::Euclidean => Metric::Euclidean,
@@ -137,7 +167,8 @@ mod tests {
                 let queries = [3.2_f32, 50.4, 98.9];
                 let mut searches = queries.map(|at| Search::new(&[at], DistanceMetric::Euclidean, 3));
                 let progress = Progress::new(None, "rows", true);
-                search_all(&base, &mut searches, threads, Portions { block, cached }, &progress).unwrap();
+                let whole = Base::whole(&base);
+                search_all(whole, &mut searches, threads, Portions { block, cached }, &progress).unwrap();
                 let found = searches.map(Search::rows);
                 assert_eq!(
                     found,
@@ -146,5 +177,32 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn only_the_leading_components_of_the_first_rows_count_if_that_is_asked() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("base.npy");
+        let mut file = NpyFile::create(path.clone(), "<f4", 4, 2).unwrap();
+        for number in [1.0_f32, 9.0, 2.0, 0.0, 3.0, 5.0, 1.5, 0.0] {
+            file.write(&number.to_le_bytes()).unwrap();
+        }
+        file.finish().unwrap();
+        let found = |rows_max, leading| {
+            let base = Base {
+                path: &path,
+                rows_max,
+                leading,
+            };
+            let progress = Progress::new(None, "rows", true);
+            let metric = DistanceMetric::Euclidean;
+            nearest(base, &[vec![1.0, 0.0]], metric, 2, 1, &progress)
+                .unwrap()
+                .remove(0)
+        };
+        assert_eq!(found(u64::MAX, usize::MAX), [3, 1]);
+        assert_eq!(found(u64::MAX, 1), [0, 3]);
+        assert_eq!(found(3, 1), [0, 1]);
+        assert_eq!(found(3, 2), [1, 2]);
     }
 }

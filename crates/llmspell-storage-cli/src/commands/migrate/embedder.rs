@@ -1,0 +1,326 @@
+//! How does a command of the user make the new vectors? Entries go to its stdin, vectors come from its stdout, a line each.
+//!
+//! A thread writes and another one reads, so that neither side can wait for the other with full pipes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use llmspell_storage::VectorEntry;
+
+use crate::commands::entry_view::EntryView;
+use crate::errors::CliError;
+use crate::input::fits::Fits;
+
+/// Longest answer, in bytes; a vector of the highest dimension takes a fortieth of it.
+const LINE_BYTES_MAX: u64 = 64 << 20;
+/// After such a wait somebody may want to know why nothing happens.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a command has to end once it can read no more, or has closed its output.
+const ENDING_LOOKS: u32 = 200;
+const ENDING_PAUSE: Duration = Duration::from_millis(10);
+/// How much of an answer that is none is shown.
+const SHOWN_CHARS: usize = 80;
+
+/// A command, started when there is something to embed.
+pub(super) struct Embedder {
+    command: String,
+    send_vectors: bool,
+    fits: Fits,
+    running: Option<Running>,
+    /// Lines that were answered.
+    answered: u64,
+}
+
+struct Running {
+    child: Child,
+    /// Dropped to say that there is no more.
+    entries: Option<Sender<Vec<u8>>>,
+    answers: Receiver<Result<Vec<u8>, String>>,
+}
+
+impl Embedder {
+    /// `send_vectors`: entries go with their old vectors.
+    pub(super) fn new(command: &str, send_vectors: bool, fits: Fits) -> Self {
+        Self {
+            command: command.to_string(),
+            send_vectors,
+            fits,
+            running: None,
+            answered: 0,
+        }
+    }
+
+    /// The vectors of these entries, each of which fits.
+    pub(super) fn embed(&mut self, entries: Vec<VectorEntry>) -> Result<Vec<Vec<f32>>, CliError> {
+        let mut ids = Vec::with_capacity(entries.len());
+        let mut lines = Vec::new();
+        for entry in entries {
+            ids.push(entry.id.clone());
+            serde_json::to_writer(&mut lines, &EntryView::new(entry, self.send_vectors))
+                .map_err(|error| self.failed(format!("an entry cannot be written as JSON: {error}")))?;
+            lines.push(b'\n');
+        }
+        self.check_silent()?;
+        let running = match self.running.take() {
+            Some(running) => running,
+            None => start(&self.command).map_err(|error| self.failed(format!("it cannot be started: {error}")))?,
+        };
+        let running = self.running.insert(running);
+        if let Some(entries) = &running.entries {
+            // The thread that writes has ended if the command reads no more; what it answered before still counts.
+            let _ = entries.send(lines);
+        }
+        ids.iter().map(|id| self.next_vector(id)).collect()
+    }
+
+    /// That it has not answered what was not asked: vectors would get to the wrong entries.
+    fn check_silent(&mut self) -> Result<(), CliError> {
+        match &self.running {
+            Some(running) if matches!(running.answers.try_recv(), Ok(Ok(_))) => {
+                Err(self.failed("it answered more lines than it was asked".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn next_vector(&mut self, id: &str) -> Result<Vec<f32>, CliError> {
+        let answer = self.next_answer()?;
+        let vector: Vec<f32> = serde_json::from_slice(&answer).map_err(|error| {
+            let shown: String = String::from_utf8_lossy(&answer)
+                .trim()
+                .chars()
+                .take(SHOWN_CHARS)
+                .collect();
+            self.failed(format!("not a JSON array of numbers ({error}): {shown}"))
+        })?;
+        let entry = VectorEntry::new(id, vector);
+        self.fits
+            .check(&entry)
+            .map_err(|error| self.failed(error.to_string()))?;
+        self.answered += 1;
+        Ok(entry.embedding)
+    }
+
+    fn next_answer(&mut self) -> Result<Vec<u8>, CliError> {
+        let running = self.running.as_mut().expect("embed starts it first");
+        let mut answer = running.answers.recv_timeout(PATIENCE);
+        if matches!(answer, Err(RecvTimeoutError::Timeout)) {
+            eprintln!(
+                "note: waiting for the answer to line {} of `{}`; does it flush its output after each line?",
+                self.answered + 1,
+                self.command
+            );
+            answer = running.answers.recv().map_err(|_| RecvTimeoutError::Disconnected);
+        }
+        match answer {
+            Ok(Ok(line)) => Ok(line),
+            Ok(Err(reason)) => Err(self.failed(reason)),
+            Err(_) => {
+                let status = running.end();
+                Err(self.failed(format!("it ended before it answered this line{}", status_text(status))))
+            }
+        }
+    }
+
+    /// Lets the command end. The vectors may be in the wrong places if it has more to say.
+    pub(super) fn finish(mut self) -> Result<(), CliError> {
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        running.entries = None;
+        let left_over = running.answers.recv_timeout(PATIENCE);
+        let status = running.end();
+        match left_over {
+            Ok(Ok(_)) => Err(self.failed(
+                "it answered more lines than it was asked; the migration is done, but vectors may be those of other \
+                 entries"
+                    .into(),
+            )),
+            Ok(Err(reason)) => Err(self.failed(reason)),
+            Err(_) => {
+                match status {
+                    Some(status) if status.success() => {}
+                    Some(status) => eprintln!("note: `{}` answered everything, and ended by {status}", self.command),
+                    None => eprintln!(
+                        "note: `{}` answered everything, did not end, and was stopped",
+                        self.command
+                    ),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// What went wrong with the line that is next to be answered.
+    fn failed(&self, reason: String) -> CliError {
+        CliError::Embedder {
+            command: self.command.clone(),
+            line: self.answered + 1,
+            reason,
+        }
+    }
+}
+
+impl Running {
+    /// Waits a little for the command, which can read no more. None if it does not end.
+    fn end(&mut self) -> Option<ExitStatus> {
+        self.entries = None;
+        for _ in 0..ENDING_LOOKS {
+            match self.child.try_wait() {
+                Ok(None) => std::thread::sleep(ENDING_PAUSE),
+                Ok(status) => return status,
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.entries = None;
+        // It may have ended, or may never end by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start(command: &str) -> std::io::Result<Running> {
+    let (shell, option) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
+    let mut child = Command::new(shell)
+        .args([option, command])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stdin = child.stdin.take().expect("stdin is a pipe");
+    let stdout = child.stdout.take().expect("stdout is a pipe");
+    let (entries, to_write) = channel();
+    let (read, answers) = channel();
+    std::thread::spawn(move || write_all(stdin, &to_write));
+    std::thread::spawn(move || read_all(stdout, &read));
+    Ok(Running {
+        child,
+        entries: Some(entries),
+        answers,
+    })
+}
+
+fn write_all(mut stdin: ChildStdin, lines: &Receiver<Vec<u8>>) {
+    for lines in lines {
+        if stdin.write_all(&lines).and_then(|()| stdin.flush()).is_err() {
+            // It reads no more; whoever waits for its answers will see that it ends.
+            return;
+        }
+    }
+}
+
+fn read_all(stdout: ChildStdout, answers: &Sender<Result<Vec<u8>, String>>) {
+    let mut stdout = BufReader::new(stdout);
+    loop {
+        let mut line = Vec::new();
+        let read = (&mut stdout).take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        let answer = match read {
+            Ok(0) => return,
+            Ok(count) if count as u64 == LINE_BYTES_MAX && line.last() != Some(&b'\n') => {
+                Err(format!("its answer is longer than {LINE_BYTES_MAX} bytes"))
+            }
+            Ok(_) => Ok(line),
+            Err(error) => Err(format!("its answer cannot be read: {error}")),
+        };
+        let is_last = answer.is_err();
+        if answers.send(answer).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+fn status_text(status: Option<ExitStatus>) -> String {
+    status.map_or_else(String::new, |status| format!(" ({status})"))
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use llmspell_storage::{DistanceMetric, EmbeddingModel};
+
+    use super::*;
+
+    fn embedder(command: &str) -> Embedder {
+        let fits = Fits {
+            model: Some(EmbeddingModel::new("m", 2)),
+            stored: 2,
+            metric: DistanceMetric::Euclidean,
+        };
+        Embedder::new(command, false, fits)
+    }
+
+    fn entries(count: usize) -> Vec<VectorEntry> {
+        (0..count)
+            .map(|id| VectorEntry::new(id.to_string(), vec![1.0]))
+            .collect()
+    }
+
+    fn failure(command: &str, count: usize) -> String {
+        embedder(command).embed(entries(count)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_entry_gets_the_answer_to_its_own_line() {
+        let mut embedder = embedder(r#"sed -u 's/{"id":"\([0-9]*\)".*/[\1, 0.5]/'"#);
+        for _ in 0..2 {
+            let vectors = embedder.embed(entries(64)).unwrap();
+            let expected: Vec<_> = (0..64_u8).map(|id| vec![f32::from(id), 0.5]).collect();
+            assert_eq!(vectors, expected);
+        }
+        embedder.finish().unwrap();
+    }
+
+    #[test]
+    fn answers_that_no_pipe_can_hold_stop_neither_side() {
+        let mut entry = VectorEntry::new("a", vec![1.0]);
+        entry.metadata = serde_json::json!({"text": "x".repeat(20_000)});
+        let mut embedder = embedder(&format!("sed -u 's/.*/[{}1]/'", " ".repeat(20_000)));
+        embedder.fits.model = Some(EmbeddingModel::new("m", 1));
+        embedder.fits.stored = 1;
+        let vectors = embedder.embed(vec![entry; 64]).unwrap();
+        assert_eq!(vectors, vec![vec![1.0]; 64]);
+    }
+
+    #[test]
+    fn a_command_that_fails_ends_early_or_answers_nonsense_is_told_with_the_line() {
+        let text = failure("echo '[1,2]'; exit 3", 2);
+        assert!(text.contains("line 2: it ended before it answered"), "{text}");
+        assert!(text.contains("exit status: 3"), "{text}");
+        assert!(failure("exit 0", 1).contains("line 1: it ended"));
+        assert!(failure("no-such-command-of-anybody 2>&-", 1).contains("exit status: 127"));
+        let text = failure("echo '[1,2]'; echo hello; cat", 2);
+        assert!(text.contains("line 2: not a JSON array of numbers"), "{text}");
+        assert!(text.ends_with("hello"), "{text}");
+        // An empty line is an answer too: it must not pass the vector of the next entry to this one.
+        assert!(failure("echo; echo '[1,2]'; cat", 1).contains("line 1: not a JSON"));
+        assert!(failure("echo '[1,2,3]'; cat", 1).contains("model `m` makes vectors of 2 components; got 3"));
+        assert!(failure("echo '[1,1e999]'; cat", 1).contains("line 1:"));
+    }
+
+    #[test]
+    fn more_answers_than_questions_are_an_error() {
+        let mut early = embedder("echo '[1,2]'; echo '[1,2]'; echo '[1,2]'; cat >/dev/null");
+        early.embed(entries(1)).unwrap();
+        let before = std::time::Instant::now();
+        // What is on its way arrives.
+        let text = loop {
+            match early.check_silent() {
+                Err(error) => break error.to_string(),
+                Ok(()) => assert!(before.elapsed() < Duration::from_secs(20)),
+            }
+        };
+        assert!(text.contains("line 2: it answered more lines"), "{text}");
+
+        let mut late = embedder("while read -r line; do echo '[1,2]'; done; echo '[1,2]'");
+        late.embed(entries(3)).unwrap();
+        let text = late.finish().unwrap_err().to_string();
+        assert!(text.contains("line 4: it answered more lines"), "{text}");
+    }
+}
