@@ -187,7 +187,7 @@ fn groups_of_a_graph_that_grew_hold_the_newcomers() {
             assert_eq!(groups.len(), count.div_ceil(step));
             for point in [0, 1_000, 1_018].map(PointId) {
                 let (found, _) = grown.scan_grouped(set.row(point), 1, &groups, &mut scratch);
-                let is_there = point.0 as usize % step == 0;
+                let is_there = (point.0 as usize).is_multiple_of(step);
                 assert_eq!(found[0].point == point, is_there, "{count} points, one of {step}");
             }
         }
