@@ -238,6 +238,8 @@ async fn check_quotas(database: &Database, store: &Store, space: usize, writer: 
     let storage = &*store.spaces[space];
     let existing = storage.scopes().await?;
     for scope in private_scopes(writer) {
+        // First: what expires between the two would be in the quota and not in the list.
+        let entries = list(storage, &scope).await?;
         let Some(status) = database.quota(&scope).await? else {
             continue;
         };
@@ -246,7 +248,6 @@ async fn check_quotas(database: &Database, store: &Store, space: usize, writer: 
             scope: scope.clone(),
             vectors: limit,
         });
-        let entries = list(storage, &scope).await?;
         if entries.iter().any(|entry| entry.expires_at.is_some()) {
             // Not the same count for long.
             continue;
