@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DimensionRouter, ModelSpace};
 use crate::database::{Copied, Opening, PreparedEntry, Request};
+use crate::error::corrupted;
 use crate::hnsw::{Handle, Shape, visible_counts};
 use crate::ids::SpaceId;
 use crate::search::Uncopied;
@@ -26,6 +27,8 @@ use crate::truth::{Role, SpaceRecord};
 
 /// Entries that are embedded by one call.
 const PAGE: usize = 64;
+/// Rounds in which nothing changed, had a copy missing, and yet not all had one, before it gives up.
+const FRUITLESS_MAX: u32 = 3;
 /// Scopes of a replaced space that are removed by one transaction.
 const SCOPES_AT_ONCE: usize = 1_000;
 
@@ -90,7 +93,8 @@ impl DimensionRouter {
     ///
     /// [`UnknownSpace`](StorageError::UnknownSpace); [`SpaceMismatch`](StorageError::SpaceMismatch) if `to` is in use, or
     /// `from` is being migrated to another model; [`Embedding`](StorageError::Embedding) if `embed` fails or gives another
-    /// number of vectors; what is wrong with one of them; as a write.
+    /// number of vectors; what is wrong with one of them; [`Corrupted`](StorageError::Corrupted) if the copies are never
+    /// those of the entries; as a write.
     pub async fn migrate_space<F, Fut, E>(
         &self,
         from: &str,
@@ -112,6 +116,7 @@ impl DimensionRouter {
         };
         let mut report = MigrationReport::default();
         let mut last = u64::MAX;
+        let mut fruitless = 0;
         loop {
             report.rounds += 1;
             // Little is left: writes wait until it is done, else there would always be a little more.
@@ -130,9 +135,16 @@ impl DimensionRouter {
                     reply,
                 })
                 .await?;
-            drop(closed);
             if is_done {
                 break;
+            }
+            fruitless = if closed.is_some() && last == 0 {
+                fruitless + 1
+            } else {
+                0
+            };
+            if fruitless == FRUITLESS_MAX {
+                return Err(self.never_complete(&from, &to));
             }
         }
         self.remove_replaced().await?;
@@ -191,6 +203,15 @@ impl DimensionRouter {
         let from = route.handle(database).await?.clone();
         let to = database.open_space_as(to, Opening::StagingOf(from.space.id)).await?;
         Ok(Some((from, to.into_handle())))
+    }
+
+    /// Nothing is left to copy, and still there are other copies than originals.
+    fn never_complete(&self, from: &Handle, to: &Handle) -> StorageError {
+        let (from, to) = (&from.space.name, &to.space.name);
+        let detail = format!(
+            "space `{to}` holds other entries than `{from}`, which it is to replace, and there is nothing to copy; run a check"
+        );
+        corrupted(self.inner.database.inner.shared.truth.path(), detail)
     }
 
     /// The scopes of which something has no copy.
@@ -310,5 +331,91 @@ impl DimensionRouter {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use llmspell_core::{EmbeddingModel, HNSWConfig, VectorStorage};
+
+    use super::*;
+    use crate::database::Database;
+    use crate::disk::Directory;
+    use crate::truth::Truth;
+
+    fn entry(id: &str, scope: &str) -> VectorEntry {
+        VectorEntry::new(id, vec![1.0, 0.5]).with_scope(StateScope::User(scope.into()))
+    }
+
+    async fn embed(entries: Vec<VectorEntry>) -> Result<Vec<Vec<f32>>> {
+        Ok(entries.iter().map(|_| vec![1.0, 2.0, 3.0]).collect())
+    }
+
+    /// What no call can do: a space gets another role.
+    fn set_role(dir: &Path, name: &str, role: Role) {
+        let disk: Arc<dyn crate::disk::Disk> = Arc::new(Directory::new(dir.to_path_buf()));
+        let truth = Truth::open(&disk, 1 << 20, 1 << 30).unwrap();
+        let spaces = truth.read().unwrap().spaces().unwrap();
+        let (id, record) = spaces.into_iter().find(|(_, record)| record.name == name).unwrap();
+        let txn = truth.write().unwrap();
+        let mut rows = txn.rows();
+        rows.put_space(id, &SpaceRecord { role, ..record }).unwrap();
+        drop(rows);
+        txn.commit().unwrap();
+    }
+
+    #[tokio::test]
+    async fn copies_that_nothing_was_copied_to_are_never_seen_and_do_not_keep_the_migration_from_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = HNSWConfig::balanced;
+        let (old, new) = (|| EmbeddingModel::new("old", 2), || EmbeddingModel::new("new", 3));
+        {
+            let database = Database::open(dir.path()).await.unwrap();
+            let router = database.router(config()).await.unwrap();
+            let entries = vec![entry("1", "ada"), entry("2", "ada"), entry("1", "bob")];
+            let entries = entries.into_iter().map(|entry| entry.with_model(old()));
+            router.insert(entries.collect()).await.unwrap();
+            let cannot = async |_: Vec<VectorEntry>| Err::<Vec<Vec<f32>>, _>("no network");
+            router.migrate_space("old", new(), cannot).await.unwrap_err();
+        }
+        let staging =
+            |of: &[(SpaceId, SpaceRecord)]| of.iter().find(|(_, record)| record.name == "new").unwrap().1.role;
+        let role = {
+            let disk: Arc<dyn crate::disk::Disk> = Arc::new(Directory::new(dir.path().to_path_buf()));
+            let truth = Truth::open(&disk, 1 << 20, 1 << 30).unwrap();
+            staging(&truth.read().unwrap().spaces().unwrap())
+        };
+        assert!(matches!(role, Role::Staging { .. }));
+        set_role(dir.path(), "new", Role::Plain);
+        {
+            let database = Database::open(dir.path()).await.unwrap();
+            let space = database.vectors("new", 3, config()).await.unwrap();
+            let stray = |id: &str, scope: &str| {
+                VectorEntry::new(id, vec![9.0, 9.0, 9.0]).with_scope(StateScope::User(scope.into()))
+            };
+            // In a scope that has originals, and in one that has none.
+            let strays = ["1", "2", "3"].map(|id| stray(id, "ada")).into_iter();
+            space.insert(strays.chain([stray("1", "eve")]).collect()).await.unwrap();
+        }
+        set_role(dir.path(), "new", role);
+
+        let database = Database::open(dir.path()).await.unwrap();
+        let router = database.router(config()).await.unwrap();
+        router.migrate_space("old", new(), embed).await.unwrap();
+        let mut seen = Vec::new();
+        for scope in router.scopes().await.unwrap() {
+            for entry in router.list(&scope, None, 10).await.unwrap() {
+                seen.push((entry.id, scope.to_string()));
+                assert_eq!(entry.embedding, [1.0, 2.0, 3.0]);
+            }
+        }
+        seen.sort();
+        let owned = |(id, scope): (&str, &str)| (id.to_string(), scope.to_string());
+        assert_eq!(
+            seen,
+            [("1", "user:ada"), ("1", "user:bob"), ("2", "user:ada")].map(owned)
+        );
     }
 }

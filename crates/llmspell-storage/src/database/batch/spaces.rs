@@ -280,6 +280,9 @@ impl Batch<'_> {
         }
         let read = self.shared.truth.read().map_err(looking)?;
         let scopes = read.scopes(from).map_err(looking)?;
+        if self.drop_strays(from, to, now)? {
+            return Ok(false);
+        }
         for (scope, scope_id) in &scopes {
             let copied = match self.rows.scope_id(to, scope).map_err(looking)? {
                 Some(copy_id) => self.visible_count(to, scope, copy_id, now)?,
@@ -300,6 +303,27 @@ impl Batch<'_> {
         }
         self.is_moving = true;
         Ok(true)
+    }
+
+    /// Removes the scopes of `to` that hold more copies than there are originals: there are none unless something was
+    /// damaged, and none may be seen. What had an original is copied again. Says whether there were any.
+    fn drop_strays(&mut self, from: SpaceId, to: SpaceId, now: i64) -> Result<bool, Fail> {
+        let read = self.shared.truth.read().map_err(looking)?;
+        let mut strays = Vec::new();
+        for (scope, copy_id) in read.scopes(to).map_err(looking)? {
+            let originals = match self.rows.scope_id(from, &scope).map_err(looking)? {
+                Some(scope_id) => self.visible_count(from, &scope, scope_id, now)?,
+                None => 0,
+            };
+            if self.visible_count(to, &scope, copy_id, now)? > originals {
+                strays.push(scope);
+            }
+        }
+        let to = self.shared.space(to).map_err(looking)?;
+        for scope in &strays {
+            self.drop_scope(&to, scope, now)?;
+        }
+        Ok(!strays.is_empty())
     }
 
     /// Removes scopes of a space that another has replaced. Says how many.
