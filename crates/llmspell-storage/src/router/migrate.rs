@@ -353,17 +353,19 @@ mod tests {
         Ok(entries.iter().map(|_| vec![1.0, 2.0, 3.0]).collect())
     }
 
-    /// What no call can do: a space gets another role.
-    fn set_role(dir: &Path, name: &str, role: Role) {
+    /// What no call can do: a space gets another role. Returns the one it had.
+    fn set_role(dir: &Path, name: &str, role: Role) -> Role {
         let disk: Arc<dyn crate::disk::Disk> = Arc::new(Directory::new(dir.to_path_buf()));
         let truth = Truth::open(&disk, 1 << 20, 1 << 30).unwrap();
         let spaces = truth.read().unwrap().spaces().unwrap();
         let (id, record) = spaces.into_iter().find(|(_, record)| record.name == name).unwrap();
+        let before = record.role;
         let txn = truth.write().unwrap();
         let mut rows = txn.rows();
         rows.put_space(id, &SpaceRecord { role, ..record }).unwrap();
         drop(rows);
         txn.commit().unwrap();
+        before
     }
 
     #[tokio::test]
@@ -380,15 +382,8 @@ mod tests {
             let cannot = async |_: Vec<VectorEntry>| Err::<Vec<Vec<f32>>, _>("no network");
             router.migrate_space("old", new(), cannot).await.unwrap_err();
         }
-        let staging =
-            |of: &[(SpaceId, SpaceRecord)]| of.iter().find(|(_, record)| record.name == "new").unwrap().1.role;
-        let role = {
-            let disk: Arc<dyn crate::disk::Disk> = Arc::new(Directory::new(dir.path().to_path_buf()));
-            let truth = Truth::open(&disk, 1 << 20, 1 << 30).unwrap();
-            staging(&truth.read().unwrap().spaces().unwrap())
-        };
-        assert!(matches!(role, Role::Staging { .. }));
-        set_role(dir.path(), "new", Role::Plain);
+        let staging = set_role(dir.path(), "new", Role::Plain);
+        assert!(matches!(staging, Role::Staging { .. }));
         {
             let database = Database::open(dir.path()).await.unwrap();
             let space = database.vectors("new", 3, config()).await.unwrap();
@@ -399,7 +394,7 @@ mod tests {
             let strays = ["1", "2", "3"].map(|id| stray(id, "ada")).into_iter();
             space.insert(strays.chain([stray("1", "eve")]).collect()).await.unwrap();
         }
-        set_role(dir.path(), "new", role);
+        set_role(dir.path(), "new", staging);
 
         let database = Database::open(dir.path()).await.unwrap();
         let router = database.router(config()).await.unwrap();
