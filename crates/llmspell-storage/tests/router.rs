@@ -485,3 +485,37 @@ fn an_entry_that_moves_is_seen_once_all_the_time() {
         assert!(round > 10);
     });
 }
+
+/// While the first call is committed the others wait, to be committed together.
+#[tokio::test]
+async fn a_space_that_is_made_in_the_transaction_of_a_deletion_is_not_in_its_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let router = DimensionRouter::open(dir.path(), HNSWConfig::balanced()).await.unwrap();
+    router.register_model(EmbeddingModel::new("0", 4)).await.unwrap();
+    let user = StateScope::User("ada".into());
+    for round in 0..10 {
+        let (old, new) = (round.to_string(), EmbeddingModel::new((round + 1).to_string(), 4));
+        let write = |id: &str| {
+            let entry = entry(id, &old, 4).with_scope(user.clone());
+            router.write(vec![entry], OnExisting::Replace)
+        };
+        write("1").await.unwrap();
+        let other = EmbeddingModel::new(format!("other {round}"), 4);
+        let (id, ids) = (format!("{round}"), ["1".to_string()]);
+        let (wrote, registered, deleted) =
+            tokio::join!(write(&id), router.register_model(other), router.delete(&user, &ids));
+        (wrote.unwrap(), registered.unwrap());
+        assert_eq!(deleted.unwrap(), 1);
+
+        let same = async |entries: Vec<VectorEntry>| {
+            Ok::<_, StorageError>(entries.into_iter().map(|entry| entry.embedding).collect())
+        };
+        let (wrote, migrated, dropped) = tokio::join!(
+            write("2"),
+            router.migrate_space(&old, new, same),
+            router.delete_scope(&user)
+        );
+        (wrote.unwrap(), migrated.unwrap(), dropped.unwrap());
+        assert_eq!(router.count(&user).await.unwrap(), 0);
+    }
+}

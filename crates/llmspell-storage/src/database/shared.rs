@@ -118,7 +118,12 @@ impl Shared {
         Routing::of(self.spaces.read().iter().map(|(id, space)| (*id, &space.record)))
     }
 
-    /// A space that the truth has.
+    /// Whether a space is durable: one that a batch makes is not until it is committed.
+    pub(super) fn has_space(&self, id: SpaceId) -> bool {
+        self.spaces.read().contains_key(&id)
+    }
+
+    /// A space that the truth has, and that is durable.
     ///
     /// # Errors
     ///

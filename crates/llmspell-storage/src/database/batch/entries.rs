@@ -556,7 +556,9 @@ impl Batch<'_> {
         let mut count = 0;
         for space in self.spaces(spaces)? {
             count += self.drop_scope(&space, scope, now)?;
-            if let Some(staging) = self.routing.staging_of(space.id) {
+            let staging = self.routing.staging_of(space.id);
+            // One that this batch made holds nothing yet.
+            if let Some(staging) = staging.filter(|id| self.shared.has_space(*id)) {
                 let staging = self.shared.space(staging).map_err(changing)?;
                 self.drop_scope(&staging, scope, now)?;
             }

@@ -182,7 +182,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// The spaces that a write is about, as of this batch.
+    /// The spaces that a write is about, as of this batch. One that this batch made is left out: nothing is in it yet.
     pub(super) fn spaces(&self, spaces: &Spaces) -> Result<Vec<Arc<Space>>, Fail> {
         match spaces {
             Spaces::One(space) => {
@@ -190,8 +190,8 @@ impl Batch<'_> {
                 Ok(vec![Arc::clone(space)])
             }
             Spaces::Routed => {
-                let routed = self.routing.routed();
-                routed.map(|id| self.shared.space(id).map_err(looking)).collect()
+                let known = self.routing.routed().filter(|id| self.shared.has_space(*id));
+                known.map(|id| self.shared.space(id).map_err(looking)).collect()
             }
         }
     }
