@@ -135,40 +135,59 @@ fn bench_matryoshka_compares_stored_parts_with_whole_vectors() {
     ];
     let lines = place.run(bench).succeeds().json();
     let phases: Vec<_> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
-    assert_eq!(
-        phases,
-        [
-            "machine", "exact", "load", "search", "search", "load", "search", "search", "compare"
-        ]
-    );
+    let searches = ["search"; 6];
+    let expected = [
+        &["machine", "exact", "load", "load", "load"],
+        &searches[..],
+        &["compare", "compare"],
+    ];
+    assert_eq!(phases, expected.concat());
     // Opposite places look the same, so about every other answer is the wrong one of the two.
     let exact = of_phase(&lines, "exact")[0];
     let recall = exact["recall"].as_f64().unwrap();
     assert!((0.1..0.9).contains(&recall), "{exact}");
     let searches = of_phase(&lines, "search");
-    for line in &searches[..2] {
+    // By turns, for each width.
+    for lines in searches.chunks(3) {
+        let [whole, stored, walked] = lines else {
+            panic!("there are three ways: {lines:?}")
+        };
         assert_eq!(
-            (&line["variant"], &line["recall"], &line["recall_stored"]),
+            (&whole["variant"], &whole["recall"], &whole["recall_stored"]),
             (&json!("whole"), &json!(1.0), &json!(1.0))
         );
-    }
-    for line in &searches[2..] {
-        assert_eq!(line["variant"], "stored-2");
-        assert!(line["recall"].as_f64().unwrap() < 1.0, "{line}");
-        assert_numbers(line, &["ef", "recall_stored", "qps", "p50_us", "p99_us"]);
+        assert_eq!(stored["variant"], "stored-2");
+        assert!(stored["recall"].as_f64().unwrap() < 1.0, "{stored}");
+        assert_numbers(stored, &["ef", "recall_stored", "qps", "p50_us", "p99_us"]);
+        // It compares what it finds by all components.
+        assert_eq!(
+            (&walked["variant"], &walked["recall"]),
+            (&json!("walked-2"), &json!(1.0))
+        );
     }
     let is_default: Vec<_> = searches.iter().map(|line| &line["is_default"]).collect();
-    assert_eq!(is_default, [&json!(false), &json!(true), &json!(false), &json!(true)]);
+    let (no, yes) = (json!(false), json!(true));
+    assert_eq!(is_default, [&no, &no, &no, &yes, &yes, &yes]);
     let loads = of_phase(&lines, "load");
-    assert_eq!((&loads[0]["store_dim"], &loads[1]["store_dim"]), (&json!(4), &json!(2)));
-    let compare = of_phase(&lines, "compare")[0];
-    assert_numbers(
-        compare,
-        &["disk_ratio", "recall", "recall_exact", "recall_less_than_exact", "qps"],
-    );
+    let dims: Vec<_> = loads
+        .iter()
+        .map(|load| (load["store_dim"].as_u64(), load["config"]["index_dim"].as_u64()))
+        .collect();
+    assert_eq!(dims, [(Some(4), None), (Some(2), None), (Some(4), Some(2))]);
+    for compare in of_phase(&lines, "compare") {
+        assert_numbers(
+            compare,
+            &["disk_ratio", "recall", "recall_exact", "recall_less_than_exact", "qps"],
+        );
+        assert_eq!(compare["at"].as_array().unwrap().len(), 3);
+    }
+    // What was found whole was found by both.
+    let walked = of_phase(&lines, "compare")[1];
+    assert_eq!(walked["variant"], "walked-2");
+    assert_numbers(&walked["at"][0], &["recall", "qps", "qps_of_whole", "ratio_of_medians"]);
 
     let again = place.run(bench.into_iter().chain(["--reuse"])).succeeds().json();
-    assert!(of_phase(&again, "load").is_empty() && of_phase(&again, "search").len() == 4);
+    assert!(of_phase(&again, "load").is_empty() && of_phase(&again, "search").len() == 6);
     let few = bench.into_iter().chain(["--reuse", "--rows", "30"]);
     let ran = place.run(few);
     assert_eq!(ran.0.status.code(), Some(64));
@@ -190,6 +209,10 @@ fn bench_matryoshka_compares_stored_parts_with_whole_vectors() {
         place.run(other.into_iter().chain(args.iter().copied())).fails(64, part);
     };
     refused(&["--store-dim", "4"], "store-dim is 4; it must be within 1..=3");
+    refused(
+        &["--store-dim", "2", "--index-dim", "1,4"],
+        "index-dim is 4; it must be within 1..=3",
+    );
     refused(&["--store-dim", "2", "--k", "61"], "60 rows of the base count; k is 61");
     refused(&["--store-dim", "2", "--ef", "5"], "ef 5 is smaller than k = 10");
 }

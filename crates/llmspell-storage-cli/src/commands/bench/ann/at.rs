@@ -9,19 +9,19 @@ pub(super) const TARGETS: [f64; 2] = [0.95, 0.99];
 
 /// One line of phase `at`.
 #[derive(Debug, Serialize)]
-pub(super) struct AtRecall {
+pub(crate) struct AtRecall {
     phase: &'static str,
     recall: f64,
     threads: usize,
     /// None if the recall was not reached.
-    pub(super) qps: Option<f64>,
-    pub(super) qps_median: Option<f64>,
+    pub(crate) qps: Option<f64>,
+    pub(crate) qps_median: Option<f64>,
     /// Whether even the fastest search reached the recall, so that it could be had faster.
     pub(super) at_least: bool,
 }
 
 impl AtRecall {
-    pub(super) fn of(searches: &[SearchReport], target: f64) -> Self {
+    pub(crate) fn of(searches: &[SearchReport], target: f64) -> Self {
         let points = |qps: fn(&SearchReport) -> f64| -> Vec<(f64, f64)> {
             searches.iter().map(|search| (search.recall, qps(search))).collect()
         };

@@ -25,6 +25,7 @@ use llmspell_storage::limits::{BATCH_ITEMS_MAX, K_MAX};
 use llmspell_storage::{DistanceMetric, HNSWConfig, StateScope, VectorStorage};
 use serde_json::json;
 
+pub(super) use self::at::AtRecall;
 pub(super) use self::data::{Queries, next_batch};
 pub(super) use self::rounds::{SearchReport, SearchSettings, measure};
 use super::again::build_elsewhere;

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use comfy_table::Table;
 use llmspell_storage::{
     DimensionRouter, EmbeddingModel, HNSWConfig, HNSWVectorStorage, ModelSpace, VectorQuery, VectorStorage,
 };
 use serde_json::json;
 
 use super::truth::Truths;
-use super::{MatryoshkaArgs, SWEEP, rounded4};
+use super::{MatryoshkaArgs, rounded4};
 use crate::commands::bench::ann::{Queries, SearchReport, SearchSettings, measure, next_batch};
 use crate::commands::bench::load::{Load, load};
 use crate::commands::bench::report;
@@ -31,59 +32,17 @@ pub(super) struct Variant {
     pub(super) config: HNSWConfig,
 }
 
-/// What was measured of it, at the default width of the beam.
-pub(super) struct Measured {
-    pub(super) name: String,
-    pub(super) disk_bytes: u64,
-    /// Against the nearest by whole vectors.
-    pub(super) recall: f64,
-    pub(super) qps: f64,
-}
-
 impl Variant {
-    /// In a directory of its own below `directory`.
-    pub(super) async fn measure(
-        &self,
-        args: &MatryoshkaArgs,
-        truths: &Truths,
-        directory: &Path,
-        output: &mut Output,
-    ) -> Result<Measured, CliError> {
-        let directory = directory.join(&self.name);
-        if !(args.reuse && directory.exists()) {
-            self.load(args, &directory, output).await?;
-        }
-        let disk_bytes = disk_bytes(&directory)?;
-        let (router, store) = self.open(&directory).await?;
-        let (vectors, rows) = (
-            store.stats().await?.vectors,
-            args.rows_of(NpyReader::open(&args.base)?.header().rows),
-        );
-        if vectors != rows {
-            return Err(CliError::usage(
-                format!("{} has {vectors} vectors, not {rows}", directory.display()),
-                "name another --dir, or leave out --reuse",
-            ));
-        }
-        store.build_index().await?;
-        let (recall, qps) = self.search(args, truths, &router, output).await?;
-        drop(store);
-        router.close().await?;
-        Ok(Measured {
-            name: self.name.clone(),
-            disk_bytes,
-            recall,
-            qps,
-        })
-    }
-
     async fn open(&self, directory: &Path) -> Result<(DimensionRouter, HNSWVectorStorage), CliError> {
         let router = DimensionRouter::open(directory, self.config.clone()).await?;
         let mut model = EmbeddingModel::new(MODEL, self.dim).with_metric(self.config.metric());
-        if self.store_dim < self.dim {
-            model = model.with_matryoshka([self.store_dim]);
+        let cuts = [Some(self.store_dim), self.config.index_dim()].into_iter().flatten();
+        if let Some(cut) = cuts.min().filter(|cut| *cut < self.dim) {
+            model = model.with_matryoshka([cut]);
         }
-        let space = ModelSpace::new(model).with_store_dim(self.store_dim);
+        let space = ModelSpace::new(model)
+            .with_store_dim(self.store_dim)
+            .with_index(self.config.clone());
         router.register_model(space).await?;
         let store = router.database().existing_vectors(MODEL).await?;
         Ok((router, store.expect("its model was just registered")))
@@ -121,51 +80,127 @@ impl Variant {
         );
         report(output, &line, sentence)
     }
+}
 
-    /// The recall and the speed at the default width.
-    async fn search(
-        &self,
+/// One of the ways, loaded and open.
+pub(super) struct Way {
+    variant: Variant,
+    router: DimensionRouter,
+    pub(super) disk_bytes: u64,
+    default_ef: usize,
+    /// What was measured of it, against the nearest by whole vectors.
+    pub(super) searches: Vec<SearchReport>,
+    /// The recall of each, against the nearest by what is stored.
+    recalls_stored: Vec<f64>,
+}
+
+impl Way {
+    /// In a directory of its own below `directory`.
+    pub(super) async fn ready(
+        variant: Variant,
+        args: &MatryoshkaArgs,
+        directory: &Path,
+        output: &mut Output,
+    ) -> Result<Self, CliError> {
+        let directory = directory.join(&variant.name);
+        if !(args.reuse && directory.exists()) {
+            variant.load(args, &directory, output).await?;
+        }
+        let disk_bytes = disk_bytes(&directory)?;
+        let (router, store) = variant.open(&directory).await?;
+        let (vectors, rows) = (
+            store.stats().await?.vectors,
+            args.rows_of(NpyReader::open(&args.base)?.header().rows),
+        );
+        if vectors != rows {
+            return Err(CliError::usage(
+                format!("{} has {vectors} vectors, not {rows}", directory.display()),
+                "name another --dir, or leave out --reuse",
+            ));
+        }
+        store.build_index().await?;
+        Ok(Self {
+            variant,
+            router,
+            disk_bytes,
+            default_ef: args.default_ef(),
+            searches: Vec::new(),
+            recalls_stored: Vec::new(),
+        })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.variant.name
+    }
+
+    /// Measures one width of the beam.
+    pub(super) async fn search(
+        &mut self,
         args: &MatryoshkaArgs,
         truths: &Truths,
-        router: &DimensionRouter,
+        ef: usize,
         output: &mut Output,
-    ) -> Result<(f64, f64), CliError> {
+    ) -> Result<(), CliError> {
         let of = |nearest: &[Vec<u32>]| Queries::of(truths.queries.clone(), nearest, args.k).of_model(MODEL);
         let by_whole = Arc::new(of(&truths.by_whole));
-        let is_whole = self.store_dim == self.dim;
-        let by_stored = of(if is_whole { &truths.by_whole } else { &truths.by_leading });
-        let storage: Arc<dyn VectorStorage> = Arc::new(router.clone());
-        let default_ef = self.config.ef_search().max(args.k);
-        let mut widths = args.ef.clone().unwrap_or_else(|| SWEEP.to_vec());
-        widths.push(default_ef);
-        widths.retain(|ef| *ef >= args.k);
-        widths.sort_unstable();
-        widths.dedup();
+        let storage: Arc<dyn VectorStorage> = Arc::new(self.router.clone());
+        let settings = SearchSettings {
+            k: args.k,
+            ef,
+            exact: false,
+            threads: 1,
+            reps: args.reps,
+            time_min: args.seconds,
+        };
+        let search = tokio::task::block_in_place(|| measure(&storage, &by_whole, settings))?;
+        let recall_stored = if self.variant.store_dim == self.variant.dim {
+            search.recall
+        } else {
+            recall(&self.router, &of(&truths.by_leading), args.k, ef).await?
+        };
+        let mut line = serde_json::to_value(&search).map_err(llmspell_storage::StorageError::from)?;
+        line["variant"] = json!(self.variant.name);
+        line["recall_stored"] = json!(recall_stored);
+        line["is_default"] = json!(ef == self.default_ef);
+        report(output, &line, String::new())?;
+        self.searches.push(search);
+        self.recalls_stored.push(recall_stored);
+        Ok(())
+    }
 
-        let mut lines = table(["", "ef", "recall", "of stored", "p50 µs", "p99 µs", "queries a second"]);
-        let mut at_default = (0.0, 0.0);
-        for ef in widths {
-            let settings = SearchSettings {
-                k: args.k,
-                ef,
-                exact: false,
-                threads: 1,
-                reps: args.reps,
-                time_min: args.seconds,
-            };
-            let search = tokio::task::block_in_place(|| measure(&storage, &by_whole, settings))?;
-            let recall_stored = if is_whole {
-                search.recall
-            } else {
-                recall(router, &by_stored, args.k, ef).await?
-            };
-            if ef == default_ef {
-                at_default = (search.recall, search.qps);
-            }
-            self.report(&search, recall_stored, ef == default_ef, output)?;
+    /// What was measured at the width that is not named.
+    pub(super) fn at_default(&self) -> &SearchReport {
+        let is_default = |search: &&SearchReport| search.ef == self.default_ef;
+        self.searches
+            .iter()
+            .find(is_default)
+            .expect("the default width is one of the widths")
+    }
+
+    pub(super) async fn close(self) -> Result<(), CliError> {
+        Ok(self.router.close().await?)
+    }
+}
+
+/// All that was measured, a row for each width.
+pub(super) fn table_of(ways: &[Way]) -> Table {
+    let heads = [
+        "",
+        "",
+        "ef",
+        "recall",
+        "of stored",
+        "p50 µs",
+        "p99 µs",
+        "queries a second",
+    ];
+    let mut lines = table(heads);
+    for way in ways {
+        for (search, recall_stored) in way.searches.iter().zip(&way.recalls_stored) {
             lines.add_row(row([
-                text_cell(if ef == default_ef { "default" } else { "" }),
-                number_cell(ef),
+                text_cell(way.name()),
+                text_cell(if search.ef == way.default_ef { "default" } else { "" }),
+                number_cell(search.ef),
                 number_cell(format!("{:.4}", search.recall)),
                 number_cell(format!("{recall_stored:.4}")),
                 number_cell(format!("{:.1}", search.p50_us)),
@@ -173,23 +208,8 @@ impl Variant {
                 number_cell(grouped(search.qps as u64)),
             ]));
         }
-        output.table(lines)?;
-        Ok(at_default)
     }
-
-    fn report(
-        &self,
-        search: &SearchReport,
-        recall_stored: f64,
-        is_default: bool,
-        output: &mut Output,
-    ) -> Result<(), CliError> {
-        let mut line = serde_json::to_value(search).map_err(llmspell_storage::StorageError::from)?;
-        line["variant"] = json!(self.name);
-        line["recall_stored"] = json!(recall_stored);
-        line["is_default"] = json!(is_default);
-        report(output, &line, String::new())
-    }
+    lines
 }
 
 /// The share of what should be found that is, each query asked once.
