@@ -238,6 +238,32 @@ async fn a_migration_that_was_cut_short_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_scope_that_holds_nothing_any_more_is_one_afterwards_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["deleted", "expired", "filled"].map(user);
+    {
+        let router = DimensionRouter::open(dir.path(), HNSWConfig::balanced()).await.unwrap();
+        router.register_model(old()).await.unwrap();
+        let entries = names.iter().map(|scope| text_entry(1, 1).with_scope(scope.clone()));
+        let mut entries: Vec<VectorEntry> = entries.collect();
+        entries[1].expires_at = Some(Timestamp::from_millis(1));
+        router.insert(entries).await.unwrap();
+        assert_eq!(router.delete(&names[0], &["0001".to_string()]).await.unwrap(), 1);
+        router.migrate_space("old", new(), embed).await.unwrap();
+        assert_eq!(router.scopes().await.unwrap(), names);
+        router.close().await.unwrap();
+    }
+    let router = DimensionRouter::open(dir.path(), HNSWConfig::balanced()).await.unwrap();
+    assert_eq!(router.scopes().await.unwrap(), names);
+    for (scope, held) in names.iter().zip([0, 0, 1]) {
+        assert_eq!(router.count(scope).await.unwrap(), held);
+        let entry = VectorEntry::new("0002", vec![1.0, 0.0, 1.0]).with_model("new");
+        router.insert(vec![entry.with_scope(scope.clone())]).await.unwrap();
+        assert_eq!(router.count(scope).await.unwrap(), held + 1);
+    }
+}
+
+#[tokio::test]
 async fn a_scope_that_is_dropped_meanwhile_does_not_come_back_with_its_copies() {
     let router = filled(100).await;
     let calls = Arc::new(AtomicU64::new(0));

@@ -54,7 +54,7 @@ impl Batch<'_> {
         Ok(self.pending.get_mut(&key))
     }
 
-    fn create_scope(&mut self, space: &Arc<Space>, scope: &StateScope) -> Result<(), Fail> {
+    pub(super) fn create_scope(&mut self, space: &Arc<Space>, scope: &StateScope) -> Result<(), Fail> {
         let id = ScopeId(self.head.next_scope_id);
         self.head.next_scope_id += 1;
         self.rows.put_scope(space.id, scope, id).map_err(changing)?;

@@ -298,7 +298,12 @@ impl Batch<'_> {
                 .expect("spaces are never removed");
             self.put_space(id, SpaceRecord { role, ..record })?;
         }
+        let to = self.shared.space(to).map_err(looking)?;
         for (scope, _) in &scopes {
+            // A scope that holds nothing any more is one nevertheless.
+            if self.rows.scope_id(to.id, scope).map_err(changing)?.is_none() {
+                self.create_scope(&to, scope)?;
+            }
             self.recount(scope)?;
         }
         self.is_moving = true;
