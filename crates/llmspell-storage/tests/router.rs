@@ -504,7 +504,8 @@ async fn a_space_that_is_made_in_the_transaction_of_a_deletion_is_not_in_its_way
         let (id, ids) = (format!("{round}"), ["1".to_string()]);
         let (wrote, registered, deleted) =
             tokio::join!(write(&id), router.register_model(other), router.delete(&user, &ids));
-        (wrote.unwrap(), registered.unwrap());
+        wrote.unwrap();
+        registered.unwrap();
         assert_eq!(deleted.unwrap(), 1);
 
         let same = async |entries: Vec<VectorEntry>| {
@@ -515,7 +516,9 @@ async fn a_space_that_is_made_in_the_transaction_of_a_deletion_is_not_in_its_way
             router.migrate_space(&old, new, same),
             router.delete_scope(&user)
         );
-        (wrote.unwrap(), migrated.unwrap(), dropped.unwrap());
+        wrote.unwrap();
+        migrated.unwrap();
+        dropped.unwrap();
         assert_eq!(router.count(&user).await.unwrap(), 0);
     }
 }

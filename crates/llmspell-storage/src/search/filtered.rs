@@ -34,13 +34,14 @@ pub(super) struct Chosen<'a> {
 }
 
 impl<'a> Chosen<'a> {
-    fn new(passing: &'a Passing, index: &Index, (k, ef, dim): (usize, usize, usize)) -> Self {
+    fn new(passing: &'a Passing, index: &Index, (query, ef): (&VectorQuery, usize)) -> Self {
         let case = Case {
             vertices: u64::from(index.graph.len()),
             matching: passing.vertices.len(),
-            k,
+            k: query.k,
             ef,
-            dim,
+            dim: index.graph.config().dim,
+            compared_dim: query.vector.len(),
             layout: index.graph.config().layout,
         };
         Self { case, passing }
@@ -181,7 +182,7 @@ impl Search<'_> {
             at: (now, waiting),
         } = *self;
         let search = indexed(space, namespace, (state, index, view), query, now, waiting);
-        let chosen = Chosen::new(passing, index, (query.0.k, search.ef(), space.dim));
+        let chosen = Chosen::new(passing, index, (query.0, search.ef()));
         let mut scratch = space.take_scratch();
         let hits = self.hits(&search, &chosen, &mut scratch, trace);
         let found = hits.and_then(|hits| {
@@ -322,7 +323,7 @@ mod tests {
         fn a_sample_is_from_everywhere(points in btree_set(any::<u32>(), 0..400), dense in 0..3_000_u32) {
             let mut vertices: RoaringBitmap = points.into_iter().collect();
             vertices.insert_range(500..500 + dense);
-            let case = Case { vertices: 0, matching: 0, k: 1, ef: 1, dim: 1, layout: GraphLayout::Compact };
+            let case = Case { vertices: 0, matching: 0, k: 1, ef: 1, dim: 1, compared_dim: 1, layout: GraphLayout::Compact };
             let passing = Passing::new(&vertices, &RoaringBitmap::new());
             let chosen = Chosen { case, passing: &passing };
             let sample = chosen.sample();

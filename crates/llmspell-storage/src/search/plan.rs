@@ -17,7 +17,10 @@ pub(crate) struct Case {
     pub(crate) k: usize,
     /// Width of the beam that was asked for.
     pub(crate) ef: usize,
+    /// Components that the graph and its codes look at.
     pub(crate) dim: usize,
+    /// Components by which vectors are compared exactly: more, or fewer, where either has but the leading ones.
+    pub(crate) compared_dim: usize,
     pub(crate) layout: GraphLayout,
 }
 
@@ -140,7 +143,7 @@ impl Case {
         let costs = self.layout_costs();
         let shortlist = self.per_dim(costs.prepare) + costs.rescore * (AFTER_PER_K * self.k) as f64;
         let mut ways = vec![
-            (SearchPath::Exact, self.per_dim(costs.exact) * self.matching as f64),
+            (SearchPath::Exact, self.exact_nanos(costs) * self.matching as f64),
             (SearchPath::CodeScan, shortlist + self.scan_nanos(costs)),
         ];
         // Who wants a large part of what passes is not helped by a walk.
@@ -168,6 +171,11 @@ impl Case {
 
     fn per_dim(&self, (own, each): (f64, f64)) -> f64 {
         own + each * self.dim as f64
+    }
+
+    fn exact_nanos(&self, costs: &Costs) -> f64 {
+        let (own, each) = costs.exact;
+        own + each * self.compared_dim as f64
     }
 
     fn scan_nanos(&self, costs: &Costs) -> f64 {
@@ -208,6 +216,7 @@ mod tests {
             k: 10,
             ef: 100,
             dim: 384,
+            compared_dim: 384,
             layout: GraphLayout::Compact,
         }
     }
@@ -247,6 +256,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn where_the_graph_looks_at_few_components_comparing_all_of_them_pays_less_often() {
+        let whole = Case {
+            dim: 1_536,
+            compared_dim: 1_536,
+            ..case(100_000, 50)
+        };
+        let funnel = Case { dim: 128, ..whole };
+        assert_eq!(path(case(100_000, 15)), SearchPath::Exact);
+        let exact = |case: Case| case.costs().into_iter().find(|cost| cost.path == SearchPath::Exact);
+        assert_eq!(exact(funnel), exact(whole));
+        let scan = |case: Case| {
+            case.costs()
+                .into_iter()
+                .find(|cost| cost.path == SearchPath::CodeScan)
+                .unwrap()
+        };
+        assert!(scan(funnel).micros < scan(whole).micros);
+    }
+
     proptest! {
         /// One point less that passes never means more of the graph, by whatever layout, dimension and width: but for scans of
         /// groups, which gain with the number of points.
@@ -263,7 +292,7 @@ mod tests {
             let layout = if has_blocks { GraphLayout::Blocks } else { GraphLayout::Compact };
             // Small shares are where ways change.
             let matching = (vertices as f64 * share.powi(4)) as u64;
-            let more = Case { vertices, matching, k, ef: k + wider, dim, layout };
+            let more = Case { vertices, matching, k, ef: k + wider, dim, compared_dim: dim, layout };
             let fewer = Case { matching: (matching as f64 * less) as u64, ..more };
             let is_less = rank(path(fewer)) <= rank(path(more));
             prop_assert!(is_less || more.is_grouped(), "{:?} {:?}", fewer.costs(), more.costs());

@@ -54,6 +54,7 @@ impl Batch<'_> {
         Ok(self.pending.get_mut(&key))
     }
 
+    /// A scope; it must be followed by a mutation, as of which readers see it.
     pub(super) fn create_scope(&mut self, space: &Arc<Space>, scope: &StateScope) -> Result<(), Fail> {
         let id = ScopeId(self.head.next_scope_id);
         self.head.next_scope_id += 1;
@@ -309,7 +310,7 @@ impl Batch<'_> {
     }
 
     /// Logs a mutation and applies it to the pending state.
-    fn apply(&mut self, space: &Arc<Space>, scope: &StateScope, op: &Op, now: i64) -> Result<ScopeId, Fail> {
+    pub(super) fn apply(&mut self, space: &Arc<Space>, scope: &StateScope, op: &Op, now: i64) -> Result<ScopeId, Fail> {
         let pending = self
             .pending
             .get_mut(&(space.id, scope.clone()))

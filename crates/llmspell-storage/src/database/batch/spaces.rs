@@ -11,6 +11,7 @@ use llmspell_core::{EmbeddingModel, StateScope, StorageError};
 use super::{Batch, Fail, changing, looking};
 use crate::database::request::{Copied, Opening, Spaces};
 use crate::ids::{ScopeId, SpaceId};
+use crate::op::Op;
 use crate::registry::Space;
 use crate::truth::{Role, SpaceRecord};
 
@@ -303,6 +304,7 @@ impl Batch<'_> {
             // A scope that holds nothing any more is one nevertheless.
             if self.rows.scope_id(to.id, scope).map_err(changing)?.is_none() {
                 self.create_scope(&to, scope)?;
+                self.apply(&to, scope, &Op::default(), now)?;
             }
             self.recount(scope)?;
         }
