@@ -140,7 +140,8 @@ async fn a_graph_of_leading_components_finds_the_nearest_by_all_of_them() {
                 .explain(&VectorQuery::new(vectors[0].clone(), K).with_model("m"))
                 .await
                 .unwrap();
-            assert!(plan.rescored >= 4 * K as u64, "{plan}");
+            // As long as there is hope for a better one.
+            assert!(plan.rescored >= (K + 100 / 8) as u64, "{plan}");
         }
     }
 }

@@ -31,8 +31,12 @@ use crate::registry::{Scratch, Space};
 use crate::slots::{SlotView, Waiting, layout};
 use crate::truth::Read;
 
-/// So many times `k` are compared by all components, where the graph looks at fewer.
+/// So many times `k` are compared by all components at most, where the graph looks at fewer.
 const FUNNEL: usize = 4;
+/// It ends earlier once so many in a row were not among the best: as a share of the beam, and of `k`.
+const FUNNEL_PATIENCE: (usize, usize) = (8, 2);
+/// Rows of a shortlist are fetched so many before they are needed, where the last of them may never be.
+const AHEAD: usize = 8;
 /// Fewer than one in so many of the points that should pass did: what passes is far from the query.
 const FAR_SHARE: u64 = 4;
 
@@ -146,6 +150,13 @@ impl Indexed<'_> {
         }
         let share = (2 * ef / 5).max(k);
         (FUNNEL * k).max(share).min(ef.max(k))
+    }
+
+    /// How many of the shortlist in a row are compared without finding one of the best, where it is longer than what is wanted.
+    fn patience(&self, ef: usize) -> Option<usize> {
+        let k = self.query.k;
+        let (ef_share, k_share) = FUNNEL_PATIENCE;
+        (self.compared(k, ef) > k).then_some((ef / ef_share).max(k.div_ceil(k_share)))
     }
 
     /// Those of `hits` that are within the threshold and among the best `k`, and all that are as far away as the last.
@@ -273,9 +284,12 @@ impl Indexed<'_> {
         trace.plan.lists += report.lists;
         let is_enough = report.is_complete && report.passed >= passed_min;
         let rescored = if is_enough {
-            trace.plan.distances += candidates.len() as u64;
-            trace.plan.rescored += candidates.len() as u64;
-            self.rescore(candidates, distance, scratch, hits)
+            let before = hits.len();
+            let rescored = self.rescore(candidates, self.patience(case.ef), distance, scratch, hits);
+            let count = (hits.len() - before) as u64;
+            trace.plan.distances += count;
+            trace.plan.rescored += count;
+            rescored
         } else {
             Ok(())
         };
@@ -307,7 +321,7 @@ impl Indexed<'_> {
         };
         let candidates: Vec<Candidate> = vertices.iter().map(PointId).filter_map(candidate).collect();
         trace.plan.distances += candidates.len() as u64;
-        self.rescore(&candidates, distance, scratch, hits)?;
+        self.rescore(&candidates, None, distance, scratch, hits)?;
         Ok(Outcome::Enough)
     }
 
@@ -407,28 +421,38 @@ impl Indexed<'_> {
         let mut graph = std::mem::take(&mut scratch.graph);
         let k = self.compared(self.query.k, ef);
         let candidates = self.index.graph.shortlist(&self.walked(), k, ef, is_hidden, &mut graph);
-        let rescored = self.rescore(candidates, distance, scratch, hits);
+        let rescored = self.rescore(candidates, self.patience(ef), distance, scratch, hits);
         scratch.graph = graph;
         rescored
     }
 
-    /// The exact distances of a shortlist.
+    /// The exact distances of a shortlist, best first: of all of it, or until `patience` in a row are not among the best `k`.
     fn rescore(
         &self,
         candidates: &[Candidate],
+        patience: Option<usize>,
         distance: &ExactDistance,
         scratch: &mut Scratch,
         hits: &mut Vec<Hit>,
     ) -> Result<(), Miss> {
         let by_file = self.view.has_files() && self.space.config.read().memory() != Memory::Speed;
-        if !by_file {
+        let prefetch = |candidates: &[Candidate]| {
+            if by_file {
+                return;
+            }
             for candidate in candidates {
                 if let Some(slot) = self.state.slot(candidate.point) {
                     prefetch_row(self.view.vector(slot));
                 }
             }
-        }
-        candidates.iter().try_for_each(|candidate| {
+        };
+        let ahead = patience.map_or(candidates.len(), |_| AHEAD);
+        prefetch(&candidates[..ahead.min(candidates.len())]);
+        let mut best = patience.map(|patience| (Best::new(self.query.k), patience));
+        for (place, candidate) in candidates.iter().enumerate() {
+            if let Some(next) = candidates.get(place + ahead) {
+                prefetch(std::slice::from_ref(next));
+            }
             let point = candidate.point;
             let (exact, generation) = if by_file {
                 let generation = self.read_slot(point, scratch)?;
@@ -443,8 +467,13 @@ impl Indexed<'_> {
                 vertex: Some(candidate.vertex),
                 generation,
             });
-            Ok(())
-        })
+            if let Some((best, patience)) = &mut best
+                && best.without_change(exact) >= *patience
+            {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The nearest of those points of the tail, and all that are as far away as the last of them.
@@ -502,5 +531,36 @@ impl Indexed<'_> {
         scratch.vector.clear();
         layout::components(&scratch.slot, &mut scratch.vector);
         Ok(generation)
+    }
+}
+
+/// The distances of the best so far.
+struct Best {
+    k: usize,
+    /// The nearest first.
+    distances: Vec<f32>,
+    unchanged: usize,
+}
+
+impl Best {
+    fn new(k: usize) -> Self {
+        Self {
+            k,
+            distances: Vec::with_capacity(k + 1),
+            unchanged: 0,
+        }
+    }
+
+    /// How many in a row, this one included, are not among the best `k`.
+    fn without_change(&mut self, distance: f32) -> usize {
+        let place = self.distances.partition_point(|other| *other <= distance);
+        if place < self.k {
+            self.distances.insert(place, distance);
+            self.distances.truncate(self.k);
+            self.unchanged = 0;
+        } else {
+            self.unchanged += 1;
+        }
+        self.unchanged
     }
 }
