@@ -51,7 +51,7 @@ pub(crate) struct Costs {
 const COMPACT: Costs = Costs {
     exact: (15.0, 0.5),
     code: (16.0, 0.045),
-    sign: (0.8, 0.008),
+    sign: (0.0, 0.009),
     group: 0.1,
     rescore: 200.0,
     step: (250.0, 1.2),
@@ -68,6 +68,9 @@ const BLOCKS: Costs = Costs {
     ..COMPACT
 };
 
+/// A step of a walk takes that much longer, as a share of its own cost, for each time that the graph is twice as large as here.
+const STEP_PER_DOUBLING: f64 = 0.3;
+const CACHED_VERTICES: f64 = 50_000.0;
 /// Members that a scan of groups looks at: at least, and of those that pass the root of so many by the number of vertices.
 const GROUPED_LOOKED: (f64, f64) = (1_000.0, 10_000.0);
 /// Codes that it compares of them where their signs were seen first: at least, and as a share.
@@ -153,7 +156,7 @@ impl Case {
             ways.push((SearchPath::GraphInside, shortlist + nanos));
         }
         if is_walk && (self.ef_after() * AFTER_VERTICES_SHARE) as u64 <= self.vertices {
-            let nanos = self.per_dim(costs.step) * self.ef_after() as f64;
+            let nanos = self.step_nanos(costs) * self.ef_after() as f64;
             ways.push((SearchPath::GraphAfter, shortlist + nanos));
         }
         ways.sort_by(|(_, a), (_, b)| a.total_cmp(b));
@@ -195,6 +198,13 @@ impl Case {
     /// Whether a scan is of groups, the nearest first.
     pub(crate) fn is_grouped(&self) -> bool {
         self.matching >= GROUPED_MIN
+    }
+
+    /// Per place of the beam of a walk over all points. Of a larger graph less is in the caches.
+    fn step_nanos(&self, costs: &Costs) -> f64 {
+        let (own, each) = costs.step;
+        let doublings = (self.vertices as f64 / CACHED_VERTICES).max(1.0).log2();
+        own * (1.0 + STEP_PER_DOUBLING * doublings) + each * self.dim as f64
     }
 
     /// Per place of the beam of a walk among the points that pass.
