@@ -165,6 +165,33 @@ async fn a_filter_chooses_among_all_while_the_graph_looks_at_leading_components(
 }
 
 #[tokio::test]
+async fn a_filter_that_many_pass_is_answered_by_each_way_while_the_graph_looks_at_leading_components() {
+    let vectors = made(3, 15_000);
+    let space = ModelSpace::new(model()).with_index_dim(16);
+    let (_directory, router) = store(space, &vectors, 100).await;
+    let not_first = Filter::ne("third", 0);
+    for query in made(97, 5) {
+        let query = VectorQuery::new(query, K)
+            .with_model("m")
+            .with_filter(not_first.clone());
+        let exact = router.search(&query.clone().with_exact(true)).await.unwrap();
+        let exact: HashSet<_> = exact.iter().map(|hit| &hit.id).collect();
+        let mut paths = HashSet::new();
+        // So wide a beam is no walk any more: who passes is put into groups, and walks ask these where the query is.
+        for ef in [32, 2_000, 32] {
+            let query = query.clone().with_ef_search(ef);
+            let plan = router.explain(&query).await.unwrap();
+            paths.extend(plan.paths.iter().map(|path| format!("{path:?}")));
+            let hits = router.search(&query).await.unwrap();
+            assert_eq!(hits.len(), K);
+            let found = hits.iter().filter(|hit| exact.contains(&hit.id)).count();
+            assert!(found >= 7, "{found} of {K} with a beam of {ef}: {plan}");
+        }
+        assert!(paths.len() >= 2, "{paths:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_shorter_query_compares_its_components_with_as_many_leading_ones() {
     let vectors = made(2, COUNT);
     for metric in [

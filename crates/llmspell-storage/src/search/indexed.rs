@@ -196,9 +196,7 @@ impl Indexed<'_> {
         let is_known_far =
             matches!(first, Some(SearchPath::GraphAfter | SearchPath::GraphInside)) && chosen.passing.is_grouped() && {
                 let grouped = chosen.passing.grouped(&self.index.graph);
-                self.index
-                    .graph
-                    .is_far(&self.query.vector, &grouped, &mut scratch.graph)
+                self.index.graph.is_far(&self.walked(), &grouped, &mut scratch.graph)
             };
         let mut is_far = is_known_far;
         for path in ways.iter().map(|way| way.path) {
@@ -266,8 +264,22 @@ impl Indexed<'_> {
             }
             SearchPath::CodeScan | SearchPath::Graph | _ => {
                 let (found, codes) = if case.is_grouped() {
+                    // Putting who passes, or signs, in order takes longer than such a search may.
+                    let is_hurried = self.waiting == Waiting::Never;
+                    if is_hurried && !chosen.passing.is_grouped() {
+                        scratch.graph = graph;
+                        return Err(Miss::WouldWait);
+                    }
                     let grouped = chosen.passing.grouped(&index.graph);
-                    index.graph.scan_grouped(vector, k, &grouped, &mut graph)
+                    let scanned = match is_hurried {
+                        true => index.graph.scan_grouped_if_ready(vector, k, &grouped, &mut graph),
+                        false => Some(index.graph.scan_grouped(vector, k, &grouped, &mut graph)),
+                    };
+                    let Some(scanned) = scanned else {
+                        scratch.graph = graph;
+                        return Err(Miss::WouldWait);
+                    };
+                    scanned
                 } else {
                     let found = index.graph.scan(vector, k, vertices.iter().map(PointId), &mut graph);
                     (found, case.matching)

@@ -210,6 +210,33 @@ impl Graph {
         grouped: &Grouped,
         scratch: &'s mut Scratch,
     ) -> (&'s [Candidate], u64) {
+        self.scan_groups(query, k, (grouped, true), scratch)
+            .expect("it makes the signs that it needs")
+    }
+
+    /// The same, unless it comes to a group whose signs nobody has put in order yet: that takes milliseconds, and then there is
+    /// no answer.
+    ///
+    /// # Panics
+    ///
+    /// As [`scan_grouped`](Self::scan_grouped).
+    pub fn scan_grouped_if_ready<'s>(
+        &self,
+        query: &[f32],
+        k: usize,
+        grouped: &Grouped,
+        scratch: &'s mut Scratch,
+    ) -> Option<(&'s [Candidate], u64)> {
+        self.scan_groups(query, k, (grouped, false), scratch)
+    }
+
+    fn scan_groups<'s>(
+        &self,
+        query: &[f32],
+        k: usize,
+        (grouped, makes_signs): (&Grouped, bool),
+        scratch: &'s mut Scratch,
+    ) -> Option<(&'s [Candidate], u64)> {
         let Scratch { memory, found } = scratch;
         self.prepare(query, memory);
         let mut groups = self.groups_far_to_near(memory);
@@ -234,6 +261,9 @@ impl Graph {
                     .sifted
                     .extend(listed.iter().map(|vertex| (f32::NEG_INFINITY, *vertex)));
                 if let Some((sketches, masks)) = &grouped.marked {
+                    if !makes_signs && !sketches.is_ready(masks, number) {
+                        return None;
+                    }
                     sketches.sift(self, (masks, number), scan.bound(), memory);
                 }
             }
@@ -263,7 +293,7 @@ impl Graph {
             }
         }
         scan.end();
-        (found, compared as u64)
+        Some((found, compared as u64))
     }
 
     /// Whether hardly anything that passes is near the query: then the nearest stand at a border around it, and a walk does

@@ -123,6 +123,16 @@ impl Sketches {
         })
     }
 
+    /// Whether a group can be sifted without putting its signs in order before.
+    pub(crate) fn is_ready(&self, masks: &Masks, number: usize) -> bool {
+        self.is_by_codes(masks, number) || self.batches[number].get().is_some()
+    }
+
+    /// Whether so few members of a group pass that signs do not help.
+    fn is_by_codes(&self, masks: &Masks, number: usize) -> bool {
+        masks.count(number) <= MEMBERS_PER_BATCH_MIN * masks.group(number).len()
+    }
+
     /// Appends those members of a group that pass and are perhaps nearer than `bound` to the query that stands in `memory`.
     pub(crate) fn sift(&self, graph: &Graph, (masks, number): (&Masks, usize), bound: f32, memory: &mut Memory) {
         let vertices = self.group(number);
@@ -137,7 +147,7 @@ impl Sketches {
                 bits &= bits - 1;
             }
         };
-        if masks.count(number) <= MEMBERS_PER_BATCH_MIN * words.len() {
+        if self.is_by_codes(masks, number) {
             let unknown = [f32::NEG_INFINITY; BATCH];
             let batches = words.iter().zip(vertices.chunks(BATCH));
             batches.for_each(|(word, vertices)| take(*word, &unknown, vertices));

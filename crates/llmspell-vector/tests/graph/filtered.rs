@@ -118,7 +118,15 @@ fn a_scan_of_groups_ends_early_and_finds_what_passes_far_from_the_query() {
         let (mut scratch, mut codes) = (Scratch::default(), 0);
         for number in 0..30 {
             let query = set.row(PointId(number));
+            if number == 0 {
+                let unready = graph.scan_grouped_if_ready(query, K, &groups, &mut scratch);
+                assert_eq!(unready, None, "nobody has put signs in order yet");
+            }
             let (found, compared) = graph.scan_grouped(query, K, &groups, &mut scratch);
+            let (found, compared) = (found.to_vec(), compared);
+            let ready = graph.scan_grouped_if_ready(query, K, &groups, &mut scratch);
+            assert_eq!(ready, Some((&found[..], compared)));
+            let found = &found[..];
             codes += compared;
             all.add(&set, query, &set.points(), found);
 
