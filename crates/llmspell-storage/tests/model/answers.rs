@@ -7,7 +7,7 @@ use llmspell_storage::{Filter, Metadata};
 use crate::block_on;
 use crate::plain::Model;
 use crate::program::{Call, Step, setting, step};
-use crate::store::{Graphs, Store, directory};
+use crate::store::{Graphs, Spaces, Store, directory};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -64,7 +64,7 @@ fn run(cases: usize, steps: usize) {
                 true => Graphs::FromTheFirstEntries,
                 false => Graphs::None,
             };
-            let mut store = Store::open(&dir.path().join("db"), graphs).await;
+            let mut store = Store::open(&dir.path().join("db"), graphs, Spaces::One).await;
             let mut model = Model::new();
             for (number, step) in steps.iter().enumerate() {
                 prop_assert_eq!(store.run(step).await, model.run(step), "step {}: {:?}", number, step);

@@ -2,7 +2,8 @@
 //!
 //! `LLMSPELL_ISOLATION_CASES` pairs of programs; `cargo xtask soak` runs more. A runs its program twice: alone, and beside
 //! B, whose calls come before those of A or share a commit with them. Whatever A can see is compared: ids, scores,
-//! order, entries, counts, facets, plans, quotas and errors. B marks all that it stores, and no answer to A has the mark.
+//! order, entries, counts, facets, plans, quotas and errors. B marks all that it stores, and no answer to A has the mark. All
+//! of it once with one space, and once with two models behind a router.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,7 +11,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use crate::block_on;
 use crate::program::{Call, Seen, Step, Write, call, event, many, setting};
-use crate::store::{Graphs, Store, directory};
+use crate::store::{Graphs, Spaces, Store, directory};
 
 /// In all metadata of B.
 const MARK: &str = "mark-of-b";
@@ -65,9 +66,9 @@ fn mark(step: &mut Step) {
 }
 
 /// What the calls of A return; those of B run in between if there is a B.
-async fn seen_by_a(a: &[Step], b: &[Foreign]) -> Vec<Seen> {
+async fn seen_by_a(spaces: Spaces, a: &[Step], b: &[Foreign]) -> Vec<Seen> {
     let dir = directory();
-    let mut store = Store::open(&dir.path().join("db"), Graphs::FromTheFirstEntries).await;
+    let mut store = Store::open(&dir.path().join("db"), Graphs::FromTheFirstEntries, spaces).await;
     let mut seen = Vec::new();
     for (number, step) in a.iter().enumerate() {
         seen.push(match b.get(number) {
@@ -84,6 +85,15 @@ async fn seen_by_a(a: &[Step], b: &[Foreign]) -> Vec<Seen> {
 
 #[test]
 fn the_answers_of_one_scope_are_the_same_with_and_without_the_others() {
+    answers_are_the_same(Spaces::One);
+}
+
+#[test]
+fn the_answers_of_one_scope_are_the_same_with_and_without_the_others_by_the_router_too() {
+    answers_are_the_same(Spaces::Routed);
+}
+
+fn answers_are_the_same(spaces: Spaces) {
     let cases = setting("LLMSPELL_ISOLATION_CASES", 256);
     let config = Config {
         cases: u32::try_from(cases).unwrap(),
@@ -91,7 +101,7 @@ fn the_answers_of_one_scope_are_the_same_with_and_without_the_others() {
         ..Config::default()
     };
     let result = TestRunner::new(config).run(&(program_of_a(), program_of_b()), |(a, b)| {
-        let (alone, beside) = block_on(async { (seen_by_a(&a, &[]).await, seen_by_a(&a, &b).await) });
+        let (alone, beside) = block_on(async { (seen_by_a(spaces, &a, &[]).await, seen_by_a(spaces, &a, &b).await) });
         for (number, (alone, beside)) in alone.iter().zip(&beside).enumerate() {
             prop_assert_eq!(alone, beside, "step {}: {:?}", number, &a[number]);
         }

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use llmspell_storage::{
-    Database, DatabaseOptions, DistanceMetric, FacetValue, HNSWConfig, HNSWVectorStorage, OnExisting, Result,
-    ScopedBackend, ScopedVectors, SearchPlan, StorageBackend, Timestamp, VectorEntry, VectorStorage, VectorStorageExt,
+    Database, DatabaseOptions, DistanceMetric, EmbeddingModel, FacetValue, HNSWConfig, HNSWVectorStorage, OnExisting,
+    Result, ScopedBackend, ScopedVectors, SearchPlan, StorageBackend, Timestamp, VectorEntry, VectorQuery,
+    VectorStorage, VectorStorageExt,
 };
 use tempfile::TempDir;
 
-use crate::program::{Call, Content, DIM, Damage, KeyCall, Seen, Step, Write, id, key, scope, value};
+use crate::program::{Call, Content, DIM, Damage, KeyCall, Search, Seen, Step, Write, id, key, scope, value};
 
 /// When every program begins, in milliseconds since 1970.
 pub(crate) const BEGIN: i64 = 1_900_000_000_000;
@@ -25,10 +26,22 @@ const PURGED_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Store {
     path: PathBuf,
     database: Database,
-    vectors: HNSWVectorStorage,
+    vectors: Arc<dyn VectorStorage>,
     time: Arc<AtomicI64>,
     graphs: Graphs,
+    spaces: Spaces,
 }
+
+/// Where vectors are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spaces {
+    One,
+    /// Two models of one dimension, by a router. Which of them an entry is of, its vector says: another may move it.
+    Routed,
+}
+
+/// Models that are routed.
+const MODELS: [&str; 2] = ["even", "odd"];
 
 /// Which scopes have a graph. The points of one are given out again only when it is built anew; without, at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +61,11 @@ pub(crate) fn directory() -> TempDir {
 }
 
 impl Store {
-    pub(crate) async fn open(path: &Path, graphs: Graphs) -> Self {
-        Self::open_at(path, Arc::new(AtomicI64::new(BEGIN)), graphs).await
+    pub(crate) async fn open(path: &Path, graphs: Graphs, spaces: Spaces) -> Self {
+        Self::open_at(path, Arc::new(AtomicI64::new(BEGIN)), graphs, spaces).await
     }
 
-    async fn open_at(path: &Path, time: Arc<AtomicI64>, graphs: Graphs) -> Self {
+    async fn open_at(path: &Path, time: Arc<AtomicI64>, graphs: Graphs, spaces: Spaces) -> Self {
         let source = Arc::clone(&time);
         let graph_points_min = match graphs {
             Graphs::FromTheFirstEntries => 3,
@@ -64,13 +77,24 @@ impl Store {
             .clock(move || Timestamp::from_millis(source.load(Ordering::SeqCst)));
         let database = options.open(path).await.unwrap();
         let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
-        let vectors = database.vectors("model", DIM, config).await.unwrap();
+        let vectors: Arc<dyn VectorStorage> = match spaces {
+            Spaces::One => Arc::new(database.vectors("model", DIM, config).await.unwrap()),
+            Spaces::Routed => {
+                let router = database.router(config).await.unwrap();
+                for model in MODELS {
+                    let model = EmbeddingModel::new(model, DIM).with_metric(DistanceMetric::Euclidean);
+                    router.register_model(model).await.unwrap();
+                }
+                Arc::new(router)
+            }
+        };
         Self {
             path: path.to_path_buf(),
             database,
             vectors,
             time,
             graphs,
+            spaces,
         }
     }
 
@@ -126,7 +150,7 @@ impl Store {
                 Seen::Both(Box::new((Seen::Count(dropped?), written)))
             }
             Step::SearchScopes { scopes, search } => {
-                let query = search.build().with_scopes(scopes.iter().map(|of| scope(*of)));
+                let query = self.query(search).with_scopes(scopes.iter().map(|of| scope(*of)));
                 Seen::Hits(self.vectors.search(&query).await?)
             }
             Step::Keys { scope: of, call } => self.keys(*of, call).await?,
@@ -155,12 +179,27 @@ impl Store {
 
     fn built(&self, write: &Write) -> (Vec<VectorEntry>, OnExisting) {
         let now = self.time.load(Ordering::SeqCst);
-        let entries = write.entries.iter().map(|entry| entry.build(now)).collect();
+        let of_model = |entry: VectorEntry| match self.spaces {
+            Spaces::One => entry,
+            Spaces::Routed => {
+                let model = MODELS[entry.embedding[0].abs() as usize % MODELS.len()];
+                entry.with_model(model)
+            }
+        };
+        let entries = write.entries.iter().map(|entry| of_model(entry.build(now))).collect();
         let on_existing = match write.refuses {
             true => OnExisting::Refuse,
             false => OnExisting::Replace,
         };
         (entries, on_existing)
+    }
+
+    /// Asks one of the models.
+    fn query(&self, search: &Search) -> VectorQuery {
+        match self.spaces {
+            Spaces::One => search.build(),
+            Spaces::Routed => search.build().with_model(MODELS[0]),
+        }
     }
 
     async fn write(&self, write: &Write) -> Result<Vec<String>> {
@@ -179,8 +218,8 @@ impl Store {
                 Seen::Done(true)
             }
             Call::Clear => Seen::Count(store.delete_scope(owner).await?),
-            Call::Search(search) => Seen::Hits(store.search_scoped(&search.build(), owner).await?),
-            Call::Explain(search) => plan(&store.explain(&search.build().with_scope(owner.clone())).await?),
+            Call::Search(search) => Seen::Hits(store.search_scoped(&self.query(search), owner).await?),
+            Call::Explain(search) => plan(&store.explain(&self.query(search).with_scope(owner.clone())).await?),
             Call::Page { after, limit } => Seen::Entries(store.list(owner, after.map(id).as_deref(), *limit).await?),
             Call::Count(filter) => Seen::Count(store.count_matching(owner, filter).await?),
             Call::PageMatching { filter, after, limit } => {
@@ -211,8 +250,8 @@ impl Store {
                 Seen::Done(true)
             }
             Call::Clear => Seen::Count(handle.clear().await?),
-            Call::Search(search) => Seen::Hits(handle.search(&search.build()).await?),
-            Call::Explain(search) => plan(&handle.explain(&search.build()).await?),
+            Call::Search(search) => Seen::Hits(handle.search(&self.query(search)).await?),
+            Call::Explain(search) => plan(&handle.explain(&self.query(search)).await?),
             Call::Page { after, limit } => Seen::Entries(handle.list(after.map(id).as_deref(), *limit).await?),
             Call::Count(filter) => Seen::Count(handle.count_matching(filter).await?),
             Call::PageMatching { filter, after, limit } => {
@@ -255,10 +294,10 @@ impl Store {
         // All handles go before the directory is opened again.
         let parking = HNSWVectorStorage::new(DIM, HNSWConfig::fast());
         let parked = parking.database()?.clone();
-        drop(std::mem::replace(&mut self.vectors, parking));
+        drop(std::mem::replace(&mut self.vectors, Arc::new(parking)));
         std::mem::replace(&mut self.database, parked).close().await?;
         meanwhile(&path);
-        *self = Self::open_at(&path, time, self.graphs).await;
+        *self = Self::open_at(&path, time, self.graphs, self.spaces).await;
         Ok(())
     }
 
