@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Workplace, le_bytes, npy};
+use common::{Workplace, le_bytes, npy, phases};
 use serde_json::{Value, json};
 
 fn of_phase<'l>(lines: &'l [Value], phase: &str) -> Vec<&'l Value> {
@@ -39,9 +39,8 @@ fn bench_router_prints_every_phase_with_its_fields() {
         "kept",
     ];
     let lines = place.run(bench).succeeds().json();
-    let phases: Vec<_> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
     assert_eq!(
-        phases,
+        phases(&lines),
         [
             "machine", "overhead", "overhead", "load", "load", "open", "search", "search", "total"
         ]
@@ -75,8 +74,7 @@ fn bench_router_prints_every_phase_with_its_fields() {
     );
 
     let again = place.run(bench.into_iter().chain(["--reuse"])).succeeds().json();
-    let phases: Vec<_> = again.iter().map(|line| line["phase"].as_str().unwrap()).collect();
-    assert_eq!(phases, ["machine", "open", "search", "search", "total"]);
+    assert_eq!(phases(&again), ["machine", "open", "search", "search", "total"]);
     let table = place
         .run(bench.into_iter().skip(1).chain(["--reuse"]))
         .succeeds()
@@ -134,14 +132,13 @@ fn bench_matryoshka_compares_stored_parts_with_whole_vectors() {
         "kept",
     ];
     let lines = place.run(bench).succeeds().json();
-    let phases: Vec<_> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
     let searches = ["search"; 6];
     let expected = [
         &["machine", "exact", "load", "load", "load"],
         &searches[..],
         &["compare", "compare"],
     ];
-    assert_eq!(phases, expected.concat());
+    assert_eq!(phases(&lines), expected.concat());
     // Opposite places look the same, so about every other answer is the wrong one of the two.
     let exact = of_phase(&lines, "exact")[0];
     let recall = exact["recall"].as_f64().unwrap();

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Workplace, le_bytes, npy, path};
+use common::{Workplace, le_bytes, npy, path, phases};
 
 #[test]
 fn the_demo_answers_every_question_and_can_be_searched_afterwards() {
@@ -98,9 +98,8 @@ fn bench_ann_prints_every_phase_with_its_fields() {
         .succeeds()
         .json();
 
-    let phases: Vec<_> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
     assert_eq!(
-        phases,
+        phases(&lines),
         [
             "machine",
             "build",
@@ -250,8 +249,7 @@ fn bench_ann_measures_a_store_of_an_earlier_run_and_stops_when_nothing_is_missed
     let rest = ["--metric", "cosine", "--seconds", "0", "--dir", "ann.db", "--json"];
     let ann = || ["bench", "ann"].into_iter().chain(arrays).chain(rest);
     let built = place.run(ann().chain(["--build-only"])).succeeds().json();
-    let phases: Vec<_> = built.iter().map(|line| line["phase"].as_str().unwrap()).collect();
-    assert_eq!(phases, ["machine", "build"]);
+    assert_eq!(phases(&built), ["machine", "build"]);
     let again = place.run(ann());
     assert!(
         again.stdout().lines().count() == 1,
@@ -262,9 +260,8 @@ fn bench_ann_measures_a_store_of_an_earlier_run_and_stops_when_nothing_is_missed
     assert!(again.stderr().contains("has vectors already"), "{}", again.stderr());
 
     let lines = place.run(ann().chain(["--reuse", "--reps", "1"])).succeeds().json();
-    let phases: Vec<_> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
     assert_eq!(
-        phases,
+        phases(&lines),
         ["machine", "open", "settle", "search", "at", "at", "memory", "insert"]
     );
     // 300 vectors are scanned: the narrowest beam misses nothing, and the sweep ends with it.
@@ -280,9 +277,8 @@ fn bench_kv_prints_every_phase_with_its_fields() {
         .run(["bench", "kv", "--backend", "memory", "--seconds", "0.02", "--json"])
         .succeeds()
         .json();
-    let phases: Vec<_> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
     assert_eq!(
-        phases,
+        phases(&lines),
         ["machine", "get", "put", "put_64", "put_64_spread", "batch", "scan"]
     );
     for line in &lines[1..] {
@@ -313,10 +309,9 @@ fn bench_tenants_prints_every_phase_with_its_fields() {
         .run(["bench", "tenants"].into_iter().chain(size).chain(large))
         .succeeds()
         .json();
-    let phases: Vec<&str> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
     let served = ["open", "cold", "warm", "touched"];
     let expected = [&["machine", "create"][..], &served, &served, &["large", "delete"]].concat();
-    assert_eq!(phases, expected);
+    assert_eq!(phases(&lines), expected);
     let fields: [(&str, &[&str]); 5] = [
         (
             "create",

@@ -121,6 +121,11 @@ impl Ran {
     }
 }
 
+/// The phase of each line of a bench.
+pub(crate) fn phases(lines: &[Value]) -> Vec<&str> {
+    lines.iter().map(|line| line["phase"].as_str().unwrap()).collect()
+}
+
 /// A version 1 `.npy` file.
 pub(crate) fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
     let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");

@@ -19,7 +19,6 @@ use super::{BenchDirectory, announce, parse_seconds};
 use crate::errors::CliError;
 use crate::measure::disk::fdatasync_p50_us;
 use crate::measure::latency::{Latencies, clock_overhead, median, rounded};
-use crate::measure::machine::Machine;
 use crate::output::{Output, grouped, number_cell, row, table, text_cell};
 
 const SAMPLES: usize = 5;
@@ -65,7 +64,6 @@ enum BackendArg {
 
 pub(crate) async fn run(args: KvArgs, output: &mut Output) -> Result<(), CliError> {
     announce(output)?;
-    output.object(&json!({"phase": "machine", "machine": Machine::detect()}))?;
     let directory = BenchDirectory::new(args.dir)?;
     let inner = tempfile::Builder::new()
         .prefix("bench-kv-")

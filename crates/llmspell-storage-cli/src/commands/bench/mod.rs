@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use serde::Serialize;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::errors::CliError;
@@ -74,14 +75,14 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// Says on what it is measured, and warns where the figures would mean little.
+/// Says on what it is measured, phase `machine`, and warns where the figures would mean little.
 fn announce(output: &mut Output) -> Result<(), CliError> {
     let machine = Machine::detect();
     output.text(output.dim(&machine.summary()))?;
     if machine.build == "debug" {
         eprintln!("note: this is a debug build; measure with `cargo run --release`");
     }
-    Ok(())
+    report(output, &json!({"phase": "machine", "machine": machine}), String::new())
 }
 
 /// A JSON line, at once; or a sentence for people.

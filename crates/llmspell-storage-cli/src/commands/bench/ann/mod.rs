@@ -23,17 +23,15 @@ use std::time::Duration;
 use clap::Args;
 use llmspell_storage::limits::{BATCH_ITEMS_MAX, K_MAX};
 use llmspell_storage::{DistanceMetric, HNSWConfig, StateScope, VectorStorage};
-use serde_json::json;
 
 pub(super) use self::at::AtRecall;
 pub(super) use self::data::{Queries, next_batch};
 pub(super) use self::rounds::{SearchReport, SearchSettings, measure};
 use super::again::build_elsewhere;
-use super::{BenchDirectory, announce, parse_seconds, report};
+use super::{BenchDirectory, announce, parse_seconds};
 use crate::commands::import::Preset;
 use crate::errors::CliError;
 use crate::input::npy::NpyReader;
-use crate::measure::machine::Machine;
 use crate::measure::memory::ProcessMemory;
 use crate::memory_arg::MemoryArg;
 use crate::output::Output;
@@ -150,11 +148,6 @@ pub(crate) async fn run(args: AnnArgs, output: &mut Output) -> Result<(), CliErr
     };
     if args.build_only || args.reuse {
         announce(output)?;
-        report(
-            output,
-            &json!({"phase": "machine", "machine": Machine::detect()}),
-            String::new(),
-        )?;
     }
     if args.build_only {
         return bench.build(base, output).await;

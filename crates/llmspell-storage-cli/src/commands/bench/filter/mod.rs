@@ -34,7 +34,6 @@ use super::{BenchDirectory, announce, parse_seconds, report};
 use crate::errors::CliError;
 use crate::input::npy::NpyReader;
 use crate::measure::latency::rounded;
-use crate::measure::machine::Machine;
 use crate::measure::memory::ProcessMemory;
 use crate::memory_arg::MemoryArg;
 use crate::output::{Output, bytes_text, grouped, number_cell, row, table, text_cell};
@@ -148,8 +147,6 @@ pub(crate) async fn run(args: FilterArgs, output: &mut Output) -> Result<(), Cli
         tokio::task::block_in_place(|| build_elsewhere((directory.path(), args.dir.is_some()), output))?;
     } else {
         announce(output)?;
-        let machine = json!({"phase": "machine", "machine": Machine::detect()});
-        report(output, &machine, String::new())?;
     }
     let data = tokio::task::block_in_place(|| Data::read(&args, dim, rows, output))?;
     let config = HNSWConfig::balanced()

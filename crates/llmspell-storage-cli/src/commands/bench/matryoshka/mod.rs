@@ -24,7 +24,6 @@ use super::{BenchDirectory, announce, parse_seconds, report};
 use crate::commands::import::Preset;
 use crate::errors::CliError;
 use crate::input::npy::NpyReader;
-use crate::measure::machine::Machine;
 use crate::memory_arg::MemoryArg;
 use crate::output::Output;
 
@@ -146,11 +145,6 @@ pub(crate) async fn run(args: MatryoshkaArgs, output: &mut Output) -> Result<(),
     let variants = variants(&args, dim)?;
     let directory = BenchDirectory::new(args.dir.clone())?;
     announce(output)?;
-    report(
-        output,
-        &json!({"phase": "machine", "machine": Machine::detect()}),
-        String::new(),
-    )?;
 
     let truths = tokio::task::block_in_place(|| Truths::of(&args, dim, output.is_json()))?;
     let recall = truths.recall_of_leading();

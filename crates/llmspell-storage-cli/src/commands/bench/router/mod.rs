@@ -16,12 +16,10 @@ use std::time::Duration;
 use clap::Args;
 use llmspell_storage::EmbeddingModel;
 use llmspell_storage::limits::{DIM_RANGE, K_MAX};
-use serde_json::json;
 
 use super::again::build_elsewhere;
-use super::{BenchDirectory, announce, parse_seconds, report};
+use super::{BenchDirectory, announce, parse_seconds};
 use crate::errors::CliError;
-use crate::measure::machine::Machine;
 use crate::output::Output;
 
 const AFTER_HELP: &str = "\
@@ -102,11 +100,6 @@ pub(crate) async fn run(mut args: RouterArgs, output: &mut Output) -> Result<(),
     };
     if args.build_only || args.reuse {
         announce(output)?;
-        report(
-            output,
-            &json!({"phase": "machine", "machine": Machine::detect()}),
-            String::new(),
-        )?;
     }
     if args.build_only {
         bench.overhead(output)?;

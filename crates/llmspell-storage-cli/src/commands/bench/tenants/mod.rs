@@ -21,13 +21,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use llmspell_storage::{DEFAULT_SCOPE_CACHE_BYTES, Database, DatabaseOptions, HNSWConfig, HNSWVectorStorage, Memory};
-use serde_json::json;
 
 use self::data::Tenants;
 use super::again::run_again;
-use super::{BenchDirectory, announce, report};
+use super::{BenchDirectory, announce};
 use crate::errors::CliError;
-use crate::measure::machine::Machine;
 use crate::output::Output;
 
 const SPACE: &str = "tenants";
@@ -120,8 +118,6 @@ pub(crate) async fn run(args: TenantsArgs, output: &mut Output) -> Result<(), Cl
     let directory = BenchDirectory::new(args.dir.clone())?;
     let Some(step) = args.only else {
         announce(output)?;
-        let line = json!({"phase": "machine", "machine": Machine::detect()});
-        report(output, &line, String::new())?;
         return tokio::task::block_in_place(|| all_steps(&args, directory.path(), output));
     };
     let tenants = Tenants::new(&args)?;
