@@ -185,6 +185,40 @@ mod tests {
         a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
     }
 
+    /// Neighbors around a center, with their signs, and a query.
+    struct Crowd {
+        center: Vec<f32>,
+        query: Vec<f32>,
+        neighbors: Vec<Vec<f32>>,
+        batch: Vec<u8>,
+        prepared: SignQuery,
+    }
+
+    impl Crowd {
+        fn new(signs: &Signs, padded: usize, random: &mut Random) -> Self {
+            let center = noise(padded, 1.0, random);
+            let query = noise(padded, 1.0, random);
+            let near = |_| -> Vec<f32> {
+                let rest = noise(padded, 0.5, random);
+                rest.iter().zip(&center).map(|(a, c)| a + c).collect()
+            };
+            let neighbors: Vec<Vec<f32>> = (0..BATCH).map(near).collect();
+            let mut batch = vec![0; Signs::batch_bytes(padded)];
+            for (place, neighbor) in neighbors.iter().enumerate() {
+                signs.encode(&center, neighbor, place, &mut batch);
+            }
+            let mut prepared = SignQuery::default();
+            signs.prepare(&query, &mut prepared);
+            Self {
+                center,
+                query,
+                neighbors,
+                batch,
+                prepared,
+            }
+        }
+    }
+
     /// So many are nearer than their lower bound as there are beyond as many deviations of the normal distribution.
     #[test]
     fn lower_bounds_hold_for_as_many_as_they_promise() {
@@ -194,19 +228,13 @@ mod tests {
             let signs = Signs::new(padded);
             let (mut broken, mut count) = (0.0, 0.0);
             for _ in 0..100 {
-                let center = noise(padded, 1.0, &mut random);
-                let query = noise(padded, 1.0, &mut random);
-                let near = |random: &mut Random| -> Vec<f32> {
-                    let rest = noise(padded, 0.5, random);
-                    rest.iter().zip(&center).map(|(a, c)| a + c).collect()
-                };
-                let neighbors: Vec<Vec<f32>> = (0..BATCH).map(|_| near(&mut random)).collect();
-                let mut batch = vec![0; Signs::batch_bytes(padded)];
-                for (place, neighbor) in neighbors.iter().enumerate() {
-                    signs.encode(&center, neighbor, place, &mut batch);
-                }
-                let mut prepared = SignQuery::default();
-                signs.prepare(&query, &mut prepared);
+                let Crowd {
+                    center,
+                    query,
+                    neighbors,
+                    batch,
+                    prepared,
+                } = Crowd::new(&signs, padded, &mut random);
                 let mut bounds = [0.0; BATCH];
                 let to_center = l2_squared(&query, &center);
                 signs.lower_bounds(&prepared, (to_center, deviations), &batch, &mut bounds);
@@ -229,22 +257,13 @@ mod tests {
             let signs = Signs::new(padded);
             let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
             for _ in 0..20 {
-                let center = noise(padded, 1.0, &mut random);
-                let query = noise(padded, 1.0, &mut random);
-                let near = |random: &mut Random| -> Vec<f32> {
-                    noise(padded, 0.5, random)
-                        .iter()
-                        .zip(&center)
-                        .map(|(a, c)| a + c)
-                        .collect()
-                };
-                let neighbors: Vec<Vec<f32>> = (0..BATCH).map(|_| near(&mut random)).collect();
-                let mut batch = vec![0; Signs::batch_bytes(padded)];
-                for (place, neighbor) in neighbors.iter().enumerate() {
-                    signs.encode(&center, neighbor, place, &mut batch);
-                }
-                let mut prepared = SignQuery::default();
-                signs.prepare(&query, &mut prepared);
+                let Crowd {
+                    center,
+                    query,
+                    neighbors,
+                    batch,
+                    prepared,
+                } = Crowd::new(&signs, padded, &mut random);
                 let mut estimates = [0.0; BATCH];
                 signs.estimates(&prepared, l2_squared(&query, &center), &batch, &mut estimates);
                 for (neighbor, estimate) in neighbors.iter().zip(estimates) {
