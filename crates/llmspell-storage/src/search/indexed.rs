@@ -16,7 +16,7 @@ use std::iter::repeat;
 use llmspell_core::{
     DistanceMetric, Memory, PathCost, Result, SearchPath, VectorQuery, VectorResult, limits::EF_SEARCH_MAX,
 };
-use llmspell_vector::{Among, Candidate, ExactDistance, Neighbor, PointId, WalkReport, prefetch_row};
+use llmspell_vector::{Among, Candidate, ExactDistance, Neighbor, PointId, TopK, WalkReport, prefetch_row};
 use roaring::RoaringBitmap;
 
 use super::filtered::Chosen;
@@ -460,7 +460,8 @@ impl Indexed<'_> {
         };
         let ahead = patience.map_or(candidates.len(), |_| AHEAD);
         prefetch(&candidates[..ahead.min(candidates.len())]);
-        let mut best = patience.map(|patience| (Best::new(self.query.k), patience));
+        let mut best = patience.map(|patience| (TopK::new(self.query.k), patience));
+        let mut unchanged = 0;
         for (place, candidate) in candidates.iter().enumerate() {
             if let Some(next) = candidates.get(place + ahead) {
                 prefetch(std::slice::from_ref(next));
@@ -479,10 +480,12 @@ impl Indexed<'_> {
                 vertex: Some(candidate.vertex),
                 generation,
             });
-            if let Some((best, patience)) = &mut best
-                && best.without_change(exact) >= *patience
-            {
-                break;
+            if let Some((best, patience)) = &mut best {
+                unchanged = if exact < best.bound() { 0 } else { unchanged + 1 };
+                best.offer(exact, point);
+                if unchanged >= *patience {
+                    break;
+                }
             }
         }
         Ok(())
@@ -543,36 +546,5 @@ impl Indexed<'_> {
         scratch.vector.clear();
         layout::components(&scratch.slot, &mut scratch.vector);
         Ok(generation)
-    }
-}
-
-/// The distances of the best so far.
-struct Best {
-    k: usize,
-    /// The nearest first.
-    distances: Vec<f32>,
-    unchanged: usize,
-}
-
-impl Best {
-    fn new(k: usize) -> Self {
-        Self {
-            k,
-            distances: Vec::with_capacity(k + 1),
-            unchanged: 0,
-        }
-    }
-
-    /// How many in a row, this one included, are not among the best `k`.
-    fn without_change(&mut self, distance: f32) -> usize {
-        let place = self.distances.partition_point(|other| *other <= distance);
-        if place < self.k {
-            self.distances.insert(place, distance);
-            self.distances.truncate(self.k);
-            self.unchanged = 0;
-        } else {
-            self.unchanged += 1;
-        }
-        self.unchanged
     }
 }
