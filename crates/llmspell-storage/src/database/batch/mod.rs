@@ -5,11 +5,13 @@
 //! | `mod.rs`     | what does a batch collect, and who does which request?  |
 //! | `values.rs`  | which rows does key-value data change?                  |
 //! | `quotas.rs`  | what does a quota refuse?                               |
-//! | `entries.rs` | which rows and slots do entries and scopes change?      |
+//! | `entries.rs` | which rows and slots do entries change?                 |
+//! | `scopes.rs`  | what is known of a scope, and how does it come and go?  |
 //! | `spaces.rs`  | what does a space become, and whose place does it take? |
 
 mod entries;
 mod quotas;
+mod scopes;
 mod spaces;
 mod values;
 

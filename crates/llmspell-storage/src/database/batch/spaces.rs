@@ -4,6 +4,7 @@
 //! anything but true copies: whatever changes an entry removes its copy in the same transaction. So all of it was copied
 //! when both hold equally many, and what is left to copy is what has no copy, after a crash too.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use llmspell_core::{EmbeddingModel, StateScope, StorageError};
@@ -191,8 +192,8 @@ impl Batch<'_> {
                 Ok(vec![Arc::clone(space)])
             }
             Spaces::Routed => {
-                let known = self.routing.routed().filter(|id| self.shared.has_space(*id));
-                known.map(|id| self.shared.space(id).map_err(looking)).collect()
+                let durable = self.routing.routed().filter(|id| self.shared.has_space(*id));
+                durable.map(|id| self.shared.space(id).map_err(looking)).collect()
             }
         }
     }
@@ -281,17 +282,34 @@ impl Batch<'_> {
         }
         let read = self.shared.truth.read().map_err(looking)?;
         let scopes = read.scopes(from).map_err(looking)?;
-        if self.drop_strays(from, to, now)? {
-            return Ok(false);
+        let mut copied = BTreeMap::new();
+        for (scope, copy_id) in read.scopes(to).map_err(looking)? {
+            let count = self.visible_count(to, &scope, copy_id, now)?;
+            copied.insert(scope, count);
         }
+        let (mut is_complete, mut strays) = (true, Vec::new());
         for (scope, scope_id) in &scopes {
-            let copied = match self.rows.scope_id(to, scope).map_err(looking)? {
-                Some(copy_id) => self.visible_count(to, scope, copy_id, now)?,
-                None => 0,
-            };
-            if copied != self.visible_count(from, scope, *scope_id, now)? {
-                return Ok(false);
+            let originals = self.visible_count(from, scope, *scope_id, now)?;
+            let copies = copied.remove(scope).unwrap_or(0);
+            is_complete &= copies == originals;
+            if copies > originals {
+                strays.push(scope.clone());
             }
+        }
+        strays.extend(
+            copied
+                .into_iter()
+                .filter(|(_, copies)| *copies > 0)
+                .map(|(scope, _)| scope),
+        );
+        let to_space = self.shared.space(to).map_err(looking)?;
+        // More copies than originals: there are none unless something was damaged, and none may be seen. What had an
+        // original is copied again.
+        for scope in &strays {
+            self.drop_scope(&to_space, scope, now)?;
+        }
+        if !is_complete || !strays.is_empty() {
+            return Ok(false);
         }
         for (id, role) in [(from, Role::Retired), (to, Role::Routed)] {
             let (_, record) = self
@@ -299,38 +317,16 @@ impl Batch<'_> {
                 .expect("spaces are never removed");
             self.put_space(id, SpaceRecord { role, ..record })?;
         }
-        let to = self.shared.space(to).map_err(looking)?;
         for (scope, _) in &scopes {
             // A scope that holds nothing any more is one nevertheless.
-            if self.rows.scope_id(to.id, scope).map_err(changing)?.is_none() {
-                self.create_scope(&to, scope)?;
-                self.apply(&to, scope, &Op::default(), now)?;
+            if self.rows.scope_id(to, scope).map_err(changing)?.is_none() {
+                self.create_scope(&to_space, scope)?;
+                self.apply(&to_space, scope, &Op::default(), now)?;
             }
             self.recount(scope)?;
         }
         self.is_moving = true;
         Ok(true)
-    }
-
-    /// Removes the scopes of `to` that hold more copies than there are originals: there are none unless something was
-    /// damaged, and none may be seen. What had an original is copied again. Says whether there were any.
-    fn drop_strays(&mut self, from: SpaceId, to: SpaceId, now: i64) -> Result<bool, Fail> {
-        let read = self.shared.truth.read().map_err(looking)?;
-        let mut strays = Vec::new();
-        for (scope, copy_id) in read.scopes(to).map_err(looking)? {
-            let originals = match self.rows.scope_id(from, &scope).map_err(looking)? {
-                Some(scope_id) => self.visible_count(from, &scope, scope_id, now)?,
-                None => 0,
-            };
-            if self.visible_count(to, &scope, copy_id, now)? > originals {
-                strays.push(scope);
-            }
-        }
-        let to = self.shared.space(to).map_err(looking)?;
-        for scope in &strays {
-            self.drop_scope(&to, scope, now)?;
-        }
-        Ok(!strays.is_empty())
     }
 
     /// Removes scopes of a space that another has replaced. Says how many.
