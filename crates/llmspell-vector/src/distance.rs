@@ -42,11 +42,16 @@ const SQUARES_MAX: f32 = f32::MAX;
 ///   differently; see [`Kernels`].)
 /// * It is within [`Metric`]'s range, never NaN and never `-0.0`, so equal distances are equal in every sense. What has
 ///   no distance (a component is not finite) is infinitely far.
+/// * A vector that equals the query is at distance 0, unless the metric is `InnerProduct` or it has no direction; under
+///   `Cosine` so is one that is `2^n` times as long, and any other positive multiple is nearer than `f32` tells from 0:
+///   `1 - distance` is exactly 1.
 #[derive(Debug, Clone)]
 pub struct ExactDistance {
     metric: Metric,
     /// As given; under cosine divided by its norm, or all zero if it has no direction.
     query: AlignedVector,
+    /// Under cosine only.
+    near: Option<Near>,
     kernels: Kernels,
 }
 
@@ -58,11 +63,21 @@ impl ExactDistance {
     }
 
     pub(crate) fn with_kernels(metric: Metric, query: &[f32], kernels: Kernels) -> Self {
-        let query = match metric {
-            Metric::Cosine => unit(query),
-            Metric::Euclidean | Metric::InnerProduct | Metric::Manhattan => AlignedVector::new(query.iter().copied()),
+        let (query, near) = match metric {
+            Metric::Cosine => {
+                let near = Near::new(query);
+                (near.unit(), Some(near))
+            }
+            Metric::Euclidean | Metric::InnerProduct | Metric::Manhattan => {
+                (AlignedVector::new(query.iter().copied()), None)
+            }
         };
-        Self { metric, query, kernels }
+        Self {
+            metric,
+            query,
+            near,
+            kernels,
+        }
     }
 
     /// How vectors are compared.
@@ -104,7 +119,11 @@ impl ExactDistance {
         } else {
             wide_cosine(self.query.as_slice(), vector)
         };
-        (1.0 - cosine).clamp(0.0, 2.0)
+        let distance = (1.0 - cosine).clamp(0.0, 2.0);
+        match &self.near {
+            Some(near) if distance < near.within => near.distance(vector),
+            Some(_) | None => distance,
+        }
     }
 
     fn euclidean(&self, vector: &[f32]) -> f32 {
@@ -128,11 +147,51 @@ impl ExactDistance {
     }
 }
 
-/// `vector / |vector|`, each component rounded once; all zero if there is no direction.
-fn unit(vector: &[f32]) -> AlignedVector {
-    let norm = wide_dot(vector, vector).sqrt();
-    let divisor = if norm == 0.0 { 1.0 } else { norm };
-    AlignedVector::new(vector.iter().map(|component| (f64::from(*component) / divisor) as f32))
+/// How a cosine distance is found that the loops over `f32` cannot tell from 0.
+///
+/// They round the unit vector and their sums, so that of five equal vectors one would be 6e-8 away.
+#[derive(Debug, Clone)]
+struct Near {
+    /// Distances below this may be nothing but rounding.
+    within: f32,
+    /// As given.
+    query: Box<[f32]>,
+    norm_squared: f64,
+}
+
+impl Near {
+    fn new(query: &[f32]) -> Self {
+        // Where all terms have one sign, a sum in 16 or more lanes is off by no more than dim / 16 + 12 roundings of
+        // half an epsilon each; the root of another such sum divides it; four more are those of single operations.
+        let roundings = query.len() as f32 / 16.0 + 16.0;
+        Self {
+            within: roundings * f32::EPSILON,
+            query: query.into(),
+            norm_squared: wide_dot(query, query),
+        }
+    }
+
+    /// `query / |query|`, each component rounded once; all zero if there is no direction.
+    fn unit(&self) -> AlignedVector {
+        let norm = self.norm_squared.sqrt();
+        let divisor = if norm == 0.0 { 1.0 } else { norm };
+        AlignedVector::new(
+            self.query
+                .iter()
+                .map(|component| (f64::from(*component) / divisor) as f32),
+        )
+    }
+
+    /// In f64, where the root of a square is the number itself: equal vectors are exactly 0 apart.
+    #[cold]
+    fn distance(&self, vector: &[f32]) -> f32 {
+        if *self.query == *vector {
+            return 0.0;
+        }
+        let norms = (self.norm_squared * wide_dot(vector, vector)).sqrt();
+        let distance = 1.0 - wide_dot(&self.query, vector) / norms;
+        distance.clamp(0.0, 2.0) as f32
+    }
 }
 
 // The edges of f32, where its squares overflow or vanish: rare, so plain loops in f64, which has room for all of them.
@@ -214,6 +273,77 @@ mod tests {
         assert_eq!([euclidean, inner_product, manhattan], [2.0_f32.sqrt(), -24.0, 2.0]);
         assert_eq!(distances(&[1.0, 0.0], &[-1.0, 0.0]), [2.0, 2.0, 1.0, 2.0]);
         assert_eq!(distances(&[1.0, 0.0], &[1.0, 0.0]), [0.0, 0.0, -1.0, 0.0]);
+    }
+
+    /// Lengths around those of registers and blocks, and those of real embeddings.
+    const DIMS: [usize; 13] = [1, 2, 3, 7, 16, 31, 33, 65, 128, 384, 768, 1536, 4097];
+
+    fn random_vector(dim: usize, seed: u64) -> Vec<f32> {
+        let mut random = crate::random::Random::new(seed);
+        (0..dim)
+            .map(|_| (random.next() >> 40) as f32 / (1 << 24) as f32 - 0.5)
+            .collect()
+    }
+
+    #[test]
+    fn a_vector_is_at_distance_zero_from_itself_on_every_instruction_set() {
+        for kernels in Kernels::available() {
+            for (dim, seed) in DIMS.into_iter().flat_map(|dim| (0..50).map(move |seed| (dim, seed))) {
+                let vector = random_vector(dim, seed);
+                for metric in [Metric::Cosine, Metric::Euclidean, Metric::Manhattan] {
+                    let distance = ExactDistance::with_kernels(metric, &vector, kernels).distance(&vector);
+                    assert_eq!(distance.to_bits(), 0, "{kernels:?} {metric:?} dim {dim} seed {seed}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_multiple_of_a_vector_scores_one_under_cosine_on_every_instruction_set() {
+        for kernels in Kernels::available() {
+            for (dim, seed) in DIMS.into_iter().flat_map(|dim| (0..20).map(move |seed| (dim, seed))) {
+                let vector = random_vector(dim, seed);
+                let cosine = ExactDistance::with_kernels(Metric::Cosine, &vector, kernels);
+                // The shortest vanish when they are squared in f32; the longest overflow.
+                for factor in [0.3_f32, 7.7, 1.0e-3, 1.0e9, 1.0e-25, 1.0e20] {
+                    let multiple: Vec<f32> = vector.iter().map(|component| component * factor).collect();
+                    let score = 1.0 - cosine.distance(&multiple);
+                    assert_eq!(score, 1.0, "{kernels:?} dim {dim} seed {seed} times {factor}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_sign_of_a_zero_takes_no_vector_from_itself() {
+        let vectors = [[0.3, 0.0, -0.7], [0.3, -0.0, -0.7]];
+        for (kernels, query) in Kernels::available().flat_map(|table| vectors.map(|query| (table, query))) {
+            let cosine = ExactDistance::with_kernels(Metric::Cosine, &query, kernels);
+            assert_eq!(
+                vectors.map(|vector| cosine.distance(&vector).to_bits()),
+                [0, 0],
+                "{kernels:?}"
+            );
+        }
+    }
+
+    /// What differs from the query by one bit is no duplicate, but nearer than anything that a loop over `f32` can say.
+    #[test]
+    fn distances_of_the_nearest_rise_with_the_difference() {
+        for (kernels, dim) in Kernels::available().flat_map(|table| DIMS[3..].iter().map(move |dim| (table, *dim))) {
+            let vector = random_vector(dim, 9);
+            let cosine = ExactDistance::with_kernels(Metric::Cosine, &vector, kernels);
+            let moved = |step: f32| {
+                let mut moved = vector.clone();
+                moved[dim / 2] += step;
+                cosine.distance(&moved)
+            };
+            let distances: Vec<f32> = [0.0, 1.0e-5, 1.0e-4, 1.0e-3, 0.1, 1.0, 10.0].map(moved).to_vec();
+            assert!(
+                distances.is_sorted_by(|near, far| near < far),
+                "{kernels:?} dim {dim}: {distances:?}"
+            );
+        }
     }
 
     proptest! {
