@@ -32,6 +32,9 @@ impl Metric {
 /// altogether (below 2⁻¹⁵⁰ each) would not show in the lower one.
 const SQUARES_MIN: f32 = 1.0e-30;
 const SQUARES_MAX: f32 = f32::MAX;
+/// Cosine distances below this are those of differences: 1 − cosine is off by some 6e-8 whatever it is, which is more than
+/// what near-duplicates differ by. It is more than what a sum of 65,535 terms can be off by (5e-4).
+const NEAR: f32 = 1.0 / 64.0;
 
 /// One query, prepared to be compared with many vectors.
 ///
@@ -43,15 +46,16 @@ const SQUARES_MAX: f32 = f32::MAX;
 /// * It is within [`Metric`]'s range, never NaN and never `-0.0`, so equal distances are equal in every sense. What has
 ///   no distance (a component is not finite) is infinitely far.
 /// * A vector that equals the query is at distance 0, unless the metric is `InnerProduct` or it has no direction; under
-///   `Cosine` so is one that is `2^n` times as long, and any other positive multiple is nearer than `f32` tells from 0:
-///   `1 - distance` is exactly 1.
+///   `Cosine` any positive multiple is nearer than `f32` tells from 0: `1 - distance` is exactly 1.
+/// * Near-duplicates are told apart: a `Cosine` distance below 1/64 is half the square of what two unit vectors differ by,
+///   and that length is right to 1e-7, as if the query had been rounded once.
 #[derive(Debug, Clone)]
 pub struct ExactDistance {
     metric: Metric,
     /// As given; under cosine divided by its norm, or all zero if it has no direction.
     query: AlignedVector,
-    /// Under cosine only.
-    near: Option<Near>,
+    /// As given, where `query` is not.
+    given: Box<[f32]>,
     kernels: Kernels,
 }
 
@@ -63,19 +67,16 @@ impl ExactDistance {
     }
 
     pub(crate) fn with_kernels(metric: Metric, query: &[f32], kernels: Kernels) -> Self {
-        let (query, near) = match metric {
-            Metric::Cosine => {
-                let near = Near::new(query);
-                (near.unit(), Some(near))
-            }
+        let (compared, given): (_, Box<[f32]>) = match metric {
+            Metric::Cosine => (unit(query), query.into()),
             Metric::Euclidean | Metric::InnerProduct | Metric::Manhattan => {
-                (AlignedVector::new(query.iter().copied()), None)
+                (AlignedVector::new(query.iter().copied()), Box::default())
             }
         };
         Self {
             metric,
-            query,
-            near,
+            query: compared,
+            given,
             kernels,
         }
     }
@@ -114,16 +115,50 @@ impl ExactDistance {
 
     fn cosine(&self, vector: &[f32]) -> f32 {
         let (dot, norm_squared) = self.kernels.dot_and_norm_squared(self.query.as_slice(), vector);
-        let cosine = if (SQUARES_MIN..=SQUARES_MAX).contains(&norm_squared) && dot.is_finite() {
-            dot / norm_squared.sqrt()
-        } else {
-            wide_cosine(self.query.as_slice(), vector)
-        };
-        let distance = (1.0 - cosine).clamp(0.0, 2.0);
-        match &self.near {
-            Some(near) if distance < near.within => near.distance(vector),
-            Some(_) | None => distance,
+        if !(SQUARES_MIN..=SQUARES_MAX).contains(&norm_squared) || !dot.is_finite() {
+            return self.wide_cosine(vector);
         }
+        let norm = norm_squared.sqrt();
+        let distance = (1.0 - dot / norm).clamp(0.0, 2.0);
+        if distance < NEAR {
+            self.near_cosine(vector, norm)
+        } else {
+            distance
+        }
+    }
+
+    /// 1 − cosine of two vectors of nearly one direction: half the square of what their unit vectors differ by.
+    fn near_cosine(&self, vector: &[f32], norm: f32) -> f32 {
+        if self.is_given(vector) {
+            return 0.0;
+        }
+        let squared = self.kernels.scaled_l2_squared(self.query.as_slice(), norm, vector);
+        squared / norm / norm * 0.5
+    }
+
+    /// The same by f64, which has room for all squares.
+    #[cold]
+    fn wide_cosine(&self, vector: &[f32]) -> f32 {
+        let norm = wide_dot(vector, vector).sqrt();
+        if norm == 0.0 {
+            return 1.0;
+        }
+        let query = self.query.as_slice();
+        let distance = (1.0 - wide_dot(query, vector) / norm).clamp(0.0, 2.0);
+        if distance >= f64::from(NEAR) || distance.is_nan() {
+            return distance as f32;
+        }
+        if self.is_given(vector) {
+            return 0.0;
+        }
+        let pairs = query.iter().zip(vector);
+        let squared: f64 = pairs.map(|(a, b)| (f64::from(*a) - f64::from(*b) / norm).powi(2)).sum();
+        (squared * 0.5) as f32
+    }
+
+    /// Whether it is the query, the sign of zeros aside.
+    fn is_given(&self, vector: &[f32]) -> bool {
+        *self.given == *vector
     }
 
     fn euclidean(&self, vector: &[f32]) -> f32 {
@@ -147,63 +182,14 @@ impl ExactDistance {
     }
 }
 
-/// How a cosine distance is found that the loops over `f32` cannot tell from 0.
-///
-/// They round the unit vector and their sums, so that of five equal vectors one would be 6e-8 away.
-#[derive(Debug, Clone)]
-struct Near {
-    /// Distances below this may be nothing but rounding.
-    within: f32,
-    /// As given.
-    query: Box<[f32]>,
-    norm_squared: f64,
-}
-
-impl Near {
-    fn new(query: &[f32]) -> Self {
-        // Where all terms have one sign, a sum in 16 or more lanes is off by no more than dim / 16 + 12 roundings of
-        // half an epsilon each; the root of another such sum divides it; four more are those of single operations.
-        let roundings = query.len() as f32 / 16.0 + 16.0;
-        Self {
-            within: roundings * f32::EPSILON,
-            query: query.into(),
-            norm_squared: wide_dot(query, query),
-        }
-    }
-
-    /// `query / |query|`, each component rounded once; all zero if there is no direction.
-    fn unit(&self) -> AlignedVector {
-        let norm = self.norm_squared.sqrt();
-        let divisor = if norm == 0.0 { 1.0 } else { norm };
-        AlignedVector::new(
-            self.query
-                .iter()
-                .map(|component| (f64::from(*component) / divisor) as f32),
-        )
-    }
-
-    /// In f64, where the root of a square is the number itself: equal vectors are exactly 0 apart.
-    #[cold]
-    fn distance(&self, vector: &[f32]) -> f32 {
-        if *self.query == *vector {
-            return 0.0;
-        }
-        let norms = (self.norm_squared * wide_dot(vector, vector)).sqrt();
-        let distance = 1.0 - wide_dot(&self.query, vector) / norms;
-        distance.clamp(0.0, 2.0) as f32
-    }
+/// `vector / |vector|`, each component rounded once; all zero if there is no direction.
+fn unit(vector: &[f32]) -> AlignedVector {
+    let norm = wide_dot(vector, vector).sqrt();
+    let divisor = if norm == 0.0 { 1.0 } else { norm };
+    AlignedVector::new(vector.iter().map(|component| (f64::from(*component) / divisor) as f32))
 }
 
 // The edges of f32, where its squares overflow or vanish: rare, so plain loops in f64, which has room for all of them.
-
-#[cold]
-fn wide_cosine(query: &[f32], vector: &[f32]) -> f32 {
-    let norm = wide_dot(vector, vector).sqrt();
-    if norm == 0.0 {
-        return 0.0;
-    }
-    (wide_dot(query, vector) / norm) as f32
-}
 
 #[cold]
 fn wide_euclidean(query: &[f32], vector: &[f32]) -> f32 {
@@ -327,22 +313,41 @@ mod tests {
         }
     }
 
-    /// What differs from the query by one bit is no duplicate, but nearer than anything that a loop over `f32` can say.
+    /// 1 − cosine in f64, by differences, so that nothing cancels.
+    fn cosine_of_differences(a: &[f32], b: &[f32]) -> f64 {
+        let (a_norm, b_norm) = (wide_dot(a, a).sqrt(), wide_dot(b, b).sqrt());
+        let differences = a
+            .iter()
+            .zip(b)
+            .map(|(a, b)| f64::from(*a) / a_norm - f64::from(*b) / b_norm);
+        differences.map(|difference| difference * difference).sum::<f64>() * 0.5
+    }
+
     #[test]
-    fn distances_of_the_nearest_rise_with_the_difference() {
+    fn near_duplicates_are_told_apart_under_cosine_on_every_instruction_set() {
         for (kernels, dim) in Kernels::available().flat_map(|table| DIMS[3..].iter().map(move |dim| (table, *dim))) {
-            let vector = random_vector(dim, 9);
-            let cosine = ExactDistance::with_kernels(Metric::Cosine, &vector, kernels);
-            let moved = |step: f32| {
-                let mut moved = vector.clone();
-                moved[dim / 2] += step;
-                cosine.distance(&moved)
-            };
-            let distances: Vec<f32> = [0.0, 1.0e-5, 1.0e-4, 1.0e-3, 0.1, 1.0, 10.0].map(moved).to_vec();
-            assert!(
-                distances.is_sorted_by(|near, far| near < far),
-                "{kernels:?} dim {dim}: {distances:?}"
-            );
+            for (spread, seed) in [0.1_f32, 3.0e-2, 1.0e-2, 1.0e-3, 3.0e-4]
+                .into_iter()
+                .flat_map(|spread| (0..20).map(move |seed| (spread, seed)))
+            {
+                let query = random_vector(dim, seed);
+                // The shortest and the longest leave the range of squares in f32.
+                for factor in [1.0_f32, 7.7, 1.0e-22, 1.0e20] {
+                    let noise = random_vector(dim, seed + 1_000);
+                    let near: Vec<f32> = query
+                        .iter()
+                        .zip(noise)
+                        .map(|(x, step)| (x + spread * step) * factor)
+                        .collect();
+                    let expected = cosine_of_differences(&query, &near);
+                    let got = f64::from(ExactDistance::with_kernels(Metric::Cosine, &query, kernels).distance(&near));
+                    let allowed = 1.0e-7 + 2.0e-6 * expected.sqrt();
+                    assert!(
+                        (got.sqrt() - expected.sqrt()).abs() <= allowed,
+                        "{kernels:?} dim {dim} {spread} {factor}: {got}, not {expected}"
+                    );
+                }
+            }
         }
     }
 
