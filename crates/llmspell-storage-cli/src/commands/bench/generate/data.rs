@@ -220,7 +220,12 @@ impl Maker {
 }
 
 /// Refuses a value out of its range.
-pub(super) fn within<T: PartialOrd + std::fmt::Display>(name: &str, value: T, min: T, max: T) -> Result<(), CliError> {
+pub(super) fn within<T: Copy + PartialOrd + std::fmt::Display>(
+    name: &str,
+    value: T,
+    min: T,
+    max: T,
+) -> Result<(), CliError> {
     if value >= min && value <= max {
         return Ok(());
     }
