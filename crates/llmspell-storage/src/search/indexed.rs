@@ -37,7 +37,7 @@ const FUNNEL: usize = 4;
 /// It ends earlier once so many in a row were not among the best: as a share of the beam, and of `k`.
 const FUNNEL_PATIENCE: (usize, usize) = (8, 2);
 /// Rows of a shortlist are asked for this many places before they are needed; the last of them may never be.
-const AHEAD: usize = 8;
+const AHEAD: usize = 3;
 /// Up to this many vertices, a beam as wide as the graph walks through all of it; a larger graph is scanned.
 const WALKED_WHOLE_MAX: u64 = 4_096;
 /// Fewer than one in so many of the points that should pass did: what passes is far from the query.
@@ -487,9 +487,15 @@ impl Indexed<'_> {
                 prefetch_row(self.view.vector(slot));
             }
         };
-        (0..AHEAD).filter_map(|ahead| shortlist.peek(ahead)).for_each(prefetch);
+        // The first `k` are compared in any case.
+        let first = k.min(shortlist.len());
+        (0..first).filter_map(|ahead| shortlist.peek(ahead)).for_each(prefetch);
+        let mut compared = 0;
         while let Some(candidate) = shortlist.next(best.bound()) {
-            if let Some(ahead) = shortlist.peek(AHEAD - 1) {
+            compared += 1;
+            if compared + AHEAD > first
+                && let Some(ahead) = shortlist.peek(AHEAD - 1)
+            {
                 prefetch(ahead);
             }
             let hit = self.hit(&candidate, distance, scratch)?;

@@ -91,7 +91,7 @@ impl Graph {
         let bound = self.drop_farther(found, k, &yardstick, ef);
         // Beyond the beam there may be more of those that codes cannot tell apart.
         report.is_complete &= !is_full || farthest > bound;
-        (Shortlist::new(self, found, yardstick, ef), report)
+        (Shortlist::new(self, found, yardstick, (k, ef)), report)
     }
 
     /// The same by a walk over all points, with those left out that do not pass: `ef` counts them all. Fewer than `k` if
@@ -121,7 +121,7 @@ impl Graph {
             passed: found.len() as u64,
             is_complete: true,
         };
-        (self.shortlist_of(query, found, memory, ef), report)
+        (self.shortlist_of(query, found, memory, (k, ef)), report)
     }
 
     /// The points probably nearest to `query` among `points`, best first, by comparing the codes of them all: those that
@@ -381,7 +381,7 @@ impl<'a> Scan<'a> {
         for candidate in self.found.iter_mut() {
             candidate.point = self.graph.point(candidate.vertex);
         }
-        Shortlist::new(self.graph, self.found, self.yardstick, self.compared_max)
+        Shortlist::new(self.graph, self.found, self.yardstick, (self.k, self.compared_max))
     }
 }
 

@@ -205,7 +205,7 @@ impl Graph {
         let ef = ef.max(k).clamp(1, count);
         self.walk(k, ef, is_hidden, memory, found);
         let hidden = memory.pool.hidden();
-        self.shortlist_of(query, found, memory, ef).past_hidden(hidden)
+        self.shortlist_of(query, found, memory, (k, ef)).past_hidden(hidden)
     }
 
     /// What was found by a walk for the query that stands in `memory`.
@@ -214,10 +214,10 @@ impl Graph {
         query: &[f32],
         found: &'s mut Vec<Candidate>,
         memory: &Memory,
-        ef: usize,
+        (k, ef): (usize, usize),
     ) -> Shortlist<'s> {
         let yardstick = Yardstick::new(self, query, memory.query.code.step());
-        Shortlist::new(self, found, yardstick, ef)
+        Shortlist::new(self, found, yardstick, (k, ef))
     }
 
     /// The largest error of a record.

@@ -19,8 +19,8 @@ use crate::quantize::Codec;
 const DEVIATIONS: f32 = 3.0;
 /// Up to this width of the beam; a beam ten times as wide gives one deviation more, so that recall rises with the width.
 const DEVIATIONS_EF: f32 = 100.0;
-/// Candidates are put in order this many at a time, at least.
-const CHUNK_MIN: usize = 16;
+/// At first this many candidates more than are wanted are put in order; later ones this many at a time, at least.
+const CHUNK_MIN: usize = 4;
 /// Candidates that are compared at most, unless the search is wider.
 const COMPARED_MAX: usize = 4_096;
 
@@ -100,6 +100,8 @@ pub struct Shortlist<'s> {
     reach: Reach,
     /// The nearest of them that are in order.
     ordered: usize,
+    /// Those behind this place are too far.
+    end: usize,
     /// The next of these.
     next: usize,
     /// Candidates handed out, and how many there may be.
@@ -121,10 +123,16 @@ struct Limit {
 }
 
 impl<'s> Shortlist<'s> {
-    /// The candidates of a search whose beam had a width of `ef`: as many may be compared, or [`COMPARED_MAX`] if that is
+    /// The candidates of a search for the `k` nearest whose beam had a width of `ef`: as many may be compared, or [`COMPARED_MAX`] if that is
     /// more. If the beam had room for all vertices, all candidates are handed out.
-    pub(crate) fn new(graph: &'s Graph, found: &'s mut Vec<Candidate>, yardstick: Yardstick, ef: usize) -> Self {
+    pub(crate) fn new(
+        graph: &'s Graph,
+        found: &'s mut Vec<Candidate>,
+        yardstick: Yardstick,
+        (k, ef): (usize, usize),
+    ) -> Self {
         let is_all = ef >= graph.len() as usize;
+        let end = found.len();
         let mut shortlist = Self {
             graph,
             found,
@@ -132,6 +140,7 @@ impl<'s> Shortlist<'s> {
             deviations: DEVIATIONS + (ef as f32 / DEVIATIONS_EF).max(1.0).log10(),
             reach: if is_all { Reach::All } else { Reach::Best },
             ordered: 0,
+            end,
             next: 0,
             compared: 0,
             compared_max: Self::compared_max(ef),
@@ -142,7 +151,7 @@ impl<'s> Shortlist<'s> {
             },
             hidden: 0,
         };
-        shortlist.order(1);
+        shortlist.order(k.saturating_add(CHUNK_MIN));
         shortlist
     }
 
@@ -241,7 +250,7 @@ impl<'s> Shortlist<'s> {
             return 0;
         }
         self.note(bound);
-        let left = self.found[self.next..].iter();
+        let left = self.found[self.next..self.end].iter();
         left.filter(|candidate| self.is_undecided(candidate)).count()
     }
 
@@ -260,6 +269,8 @@ impl<'s> Shortlist<'s> {
             Reach::Best => {
                 if has_shrunk {
                     let squared = self.yardstick.squared(bound);
+                    // Beyond what floats can measure, nothing is left out.
+                    let squared = if squared.is_finite() { squared } else { f32::INFINITY };
                     self.limit = Limit {
                         bound,
                         squared: squared + self.yardstick.slack,
@@ -281,12 +292,13 @@ impl<'s> Shortlist<'s> {
         }
     }
 
-    /// Puts the nearest `count` in order; says whether there are as many.
+    /// Puts the nearest `count` in order; says whether there are as many that are not too far.
     fn order(&mut self, count: usize) -> bool {
-        if self.ordered < count && self.ordered < self.found.len() {
+        if self.ordered < count && self.ordered < self.end {
+            self.leave_out();
             let by_estimate =
                 |a: &Candidate, b: &Candidate| a.estimate.total_cmp(&b.estimate).then(a.vertex.cmp(&b.vertex));
-            let rest = &mut self.found[self.ordered..];
+            let rest = &mut self.found[self.ordered..self.end];
             let chunk = (count - self.ordered).max(CHUNK_MIN).max(self.ordered).min(rest.len());
             if chunk < rest.len() {
                 rest.select_nth_unstable_by(chunk - 1, by_estimate);
@@ -295,6 +307,23 @@ impl<'s> Shortlist<'s> {
             self.ordered += chunk;
         }
         count <= self.ordered
+    }
+
+    /// Puts those that no error of a code can bring within the limit behind the end.
+    fn leave_out(&mut self) {
+        let Limit { squared, margin, .. } = self.limit;
+        let farthest = squared + self.graph.error_max() * margin;
+        if !matches!(self.reach, Reach::Best) || !farthest.is_finite() {
+            return;
+        }
+        let mut kept = self.ordered;
+        for place in self.ordered..self.end {
+            if self.found[place].estimate <= farthest {
+                self.found.swap(place, kept);
+                kept += 1;
+            }
+        }
+        self.end = kept;
     }
 }
 
