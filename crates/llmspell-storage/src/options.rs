@@ -22,6 +22,9 @@ pub const DEFAULT_METADATA_POINTS_MIN: u64 = 256;
 /// Default of [`DatabaseOptions::scope_cache_bytes`].
 pub const DEFAULT_SCOPE_CACHE_BYTES: u64 = 1 << 30;
 
+/// Default of [`DatabaseOptions::file_mode`]: only the owner reads and writes.
+pub const DEFAULT_FILE_MODE: u32 = 0o600;
+
 /// How a [`Database`](crate::Database) is opened.
 ///
 /// ```no_run
@@ -41,6 +44,7 @@ pub struct DatabaseOptions {
     pub(crate) metadata_points_min: u64,
     pub(crate) scope_cache_bytes: u64,
     pub(crate) must_exist: bool,
+    pub(crate) file_mode: u32,
     /// None: the clock of the system.
     pub(crate) time: Option<TimeSource>,
 }
@@ -55,6 +59,7 @@ impl Default for DatabaseOptions {
             metadata_points_min: DEFAULT_METADATA_POINTS_MIN,
             scope_cache_bytes: DEFAULT_SCOPE_CACHE_BYTES,
             must_exist: false,
+            file_mode: DEFAULT_FILE_MODE,
             time: None,
         }
     }
@@ -139,6 +144,15 @@ impl DatabaseOptions {
     #[must_use]
     pub fn must_exist(mut self, must_exist: bool) -> Self {
         self.must_exist = must_exist;
+        self
+    }
+
+    /// Permission bits of the files that are made, as of `chmod`; default [`DEFAULT_FILE_MODE`]. Folders get the same, and
+    /// whoever may read a file may enter the folder: 0600 goes with 0700, 0640 with 0750. What exists is left as it is,
+    /// and the umask of the process takes its part away. Only on Unix; elsewhere the system decides.
+    #[must_use]
+    pub fn file_mode(mut self, mode: u32) -> Self {
+        self.file_mode = mode & 0o777;
         self
     }
 

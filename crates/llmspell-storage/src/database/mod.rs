@@ -205,7 +205,7 @@ impl Database {
                 Ok((shared, writer))
             })
             .await?;
-        Ok(Self::start(pool, shared, writer))
+        Self::start(pool, shared, writer)
     }
 
     /// A database in RAM without spaces.
@@ -236,7 +236,7 @@ impl Database {
         let truth = Truth::in_memory(space)?;
         let shared = Arc::new(Shared::new(truth, None, None, &DatabaseOptions::new())?);
         let writer = Writer::new(Arc::clone(&shared))?;
-        Ok(Self::start(Pool::new(), shared, writer))
+        Self::start(Pool::new(), shared, writer)
     }
 
     /// The database on a disk of the tests.
@@ -244,14 +244,14 @@ impl Database {
     pub(crate) fn open_on(disk: Arc<dyn crate::disk::Disk>, options: &DatabaseOptions) -> Result<Self> {
         let shared = Arc::new(open::open_on(disk, None, options)?);
         let writer = Writer::new(Arc::clone(&shared))?;
-        Ok(Self::start(Pool::new(), shared, writer))
+        Self::start(Pool::new(), shared, writer)
     }
 
-    fn start(pool: Pool, shared: Arc<Shared>, writer: Writer) -> Self {
-        let committer = Committer::start("llmspell-commit", writer);
+    fn start(pool: Pool, shared: Arc<Shared>, writer: Writer) -> Result<Self> {
+        let committer = Committer::start("llmspell-commit", writer)?;
         let indexing = Indexing::new(Arc::clone(&shared), committer.submitter());
-        let indexer = Indexer::start("llmspell-index", Arc::clone(&shared.queue), indexing);
-        Self {
+        let indexer = Indexer::start("llmspell-index", Arc::clone(&shared.queue), indexing)?;
+        Ok(Self {
             inner: Arc::new(Inner {
                 _indexer: indexer,
                 committer,
@@ -259,7 +259,7 @@ impl Database {
                 shared,
                 is_closed: AtomicBool::new(false),
             }),
-        }
+        })
     }
 
     /// All vector spaces, in the order of their creation.

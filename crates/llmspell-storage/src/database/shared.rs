@@ -13,7 +13,7 @@ use llmspell_core::{Result, StorageError};
 use super::clock::Clock;
 use super::routing::Routing;
 use crate::disk::Disk;
-use crate::error::io_error;
+use crate::error::{io_error, with_causes};
 use crate::ids::SpaceId;
 use crate::index_files::{self, Kind};
 use crate::index_queue::IndexQueue;
@@ -214,14 +214,20 @@ impl Shared {
     pub(super) fn create_space_dir(&self, id: SpaceId) -> Result<()> {
         let Some(disk) = &self.disk else { return Ok(()) };
         let dir = SlotStore::dir(id);
-        let made = disk
-            .create_dir("spaces")
-            .and_then(|()| disk.create_dir(&dir))
-            .and_then(|()| {
-                disk.sync_dir("spaces")?;
-                disk.sync_dir("")
-            });
-        made.map_err(|source| io_error("create", &disk.full_path(&dir), source))
+        let full_path = disk.full_path(&dir);
+        let made = disk.create_dir("spaces").and_then(|()| disk.create_dir(&dir));
+        made.map_err(|source| io_error("create", &full_path, source))?;
+        // Opened first: what fails from here on is the disk.
+        let parents = [disk.open_dir("spaces"), disk.open_dir("")];
+        for parent in parents {
+            let parent = parent.map_err(|source| io_error("open the parent of", &full_path, source))?;
+            if let Err(source) = parent.sync() {
+                let error = io_error("sync the parent of", &full_path, source);
+                self.poison(&error);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     // ---- writing ----
@@ -229,7 +235,7 @@ impl Shared {
     /// No more writes: what is on the disk is not known any more.
     pub(super) fn poison(&self, error: &StorageError) {
         // The first one counts; others follow from it.
-        let _ = self.poisoned.set(error.to_string());
+        let _ = self.poisoned.set(with_causes(error));
     }
 
     /// Whether there may be writes.

@@ -79,8 +79,8 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, space: SpaceId, scope: ScopeId, row: In
         let (header, checksum) = Header::decode(bytes)?;
         Ok((header, (header.scope, header.lsn, checksum)))
     })?;
-    let memory = Arc::new(match file.mappable() {
-        Some(mappable) => Memory::map(mappable, usize::try_from(row.bytes)?)?,
+    let memory = Arc::new(match file.mappable()? {
+        Some(mappable) => Memory::map(&mappable, usize::try_from(row.bytes)?)?,
         None => {
             let mut content = vec![0; usize::try_from(row.bytes)?];
             file.read_at(0, &mut content)?;

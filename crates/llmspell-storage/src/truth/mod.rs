@@ -20,10 +20,11 @@ mod tables;
 mod write;
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use llmspell_core::{EmbeddingModel, HNSWConfig, Result};
+use llmspell_core::{EmbeddingModel, HNSWConfig, Result, StorageError};
 use redb::{ReadableDatabase, TableHandle};
 use serde::{Deserialize, Serialize};
 
@@ -175,7 +176,13 @@ impl Truth {
     /// Opens the file that [`create`](Self::create) made.
     pub(crate) fn open(disk: &Arc<dyn Disk>, cache_bytes: usize, verify_bytes_max: u64) -> Result<Self> {
         let path = disk.full_path(FILE);
-        let file = disk.open(FILE).map_err(|source| io_error("open", &path, source))?;
+        let file = disk.open_alone(FILE).map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => StorageError::AlreadyOpen {
+                path: disk.full_path(""),
+                holder: "a process whose LOCK file was removed".to_string(),
+            },
+            _ => io_error("open", &path, source),
+        })?;
         let len = file.len().map_err(|source| io_error("measure", &path, source))?;
         if len == 0 {
             // redb would take it for a new one.

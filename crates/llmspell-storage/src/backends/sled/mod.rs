@@ -122,7 +122,7 @@ impl SledOptions {
         let pool = Pool::new();
         let cache_bytes = self.cache_bytes;
         let opened = pool.run(move || open::open(&path, cache_bytes)).await?;
-        Ok(SledBackend::start(opened, pool, self.commit_timeout))
+        SledBackend::start(opened, pool, self.commit_timeout)
     }
 }
 
@@ -157,16 +157,16 @@ impl SledBackend {
         self.reader.path()
     }
 
-    fn start(opened: open::Opened, pool: Pool, commit_timeout: Duration) -> Self {
+    fn start(opened: open::Opened, pool: Pool, commit_timeout: Duration) -> Result<Self> {
         let reader = Arc::new(opened.reader);
         let watch = Arc::new(Watch::new(commit_timeout));
         let engine = Engine::new(Arc::clone(&reader), Arc::clone(&watch), opened.disk, opened.head);
-        Self {
-            committer: Some(Committer::start("llmspell-sled", engine)),
-            watchdog: Watchdog::start(watch),
+        Ok(Self {
+            committer: Some(Committer::start("llmspell-sled", engine)?),
+            watchdog: Watchdog::start(watch)?,
             pool,
             reader,
-        }
+        })
     }
 
     /// Runs a read where it may wait for the disk. The hop costs about 5 µs; a cache of values would stand here.

@@ -351,7 +351,7 @@ impl Batch<'_> {
             }
             first.get_or_insert(slot);
             next = Some(Slot(slot.0 + 1));
-            let generation = space.slots.next_generation(slot);
+            let generation = space.slots.next_generation(slot).map_err(changing)?;
             layout::encode(slot, generation, scope_id, &entry.vector, &mut bytes);
             generations.push(generation);
         }

@@ -27,6 +27,7 @@ use super::request::{Outcome, Request};
 use super::routing::Routing;
 use super::shared::Shared;
 use super::writer::{Dropped, Pending};
+use crate::error::repeat;
 use crate::ids::{ScopeId, SpaceId};
 use crate::registry::Space;
 use crate::slots::SlotAllocator;
@@ -90,6 +91,8 @@ pub(super) struct Batch<'a> {
     quotas: HashMap<StateScope, ScopeQuota>,
     first_expiry: Option<i64>,
     is_changed: bool,
+    /// What a request that needs room is refused with; none while there is room.
+    pub(super) no_room: Option<StorageError>,
 }
 
 /// What to do once the transaction is durable.
@@ -130,7 +133,15 @@ impl<'a> Batch<'a> {
             quotas: HashMap::new(),
             first_expiry: None,
             is_changed: false,
+            no_room: None,
         }
+    }
+
+    /// That there is room on the disk for more.
+    fn check_room(&self) -> Result<(), Fail> {
+        self.no_room
+            .as_ref()
+            .map_or(Ok(()), |error| Err(Fail::Request(repeat(error))))
     }
 
     /// The last rows; nothing if nothing changed.
