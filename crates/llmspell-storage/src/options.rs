@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use llmspell_core::Timestamp;
 
@@ -45,8 +46,11 @@ pub struct DatabaseOptions {
     pub(crate) scope_cache_bytes: u64,
     pub(crate) must_exist: bool,
     pub(crate) file_mode: u32,
+    pub(crate) reset_clock: bool,
     /// None: the clock of the system.
     pub(crate) time: Option<TimeSource>,
+    /// None: that of the machine.
+    pub(crate) boot: Option<BootSource>,
 }
 
 impl Default for DatabaseOptions {
@@ -60,7 +64,9 @@ impl Default for DatabaseOptions {
             scope_cache_bytes: DEFAULT_SCOPE_CACHE_BYTES,
             must_exist: false,
             file_mode: DEFAULT_FILE_MODE,
+            reset_clock: false,
             time: None,
+            boot: None,
         }
     }
 }
@@ -156,13 +162,32 @@ impl DatabaseOptions {
         self
     }
 
+    /// Whether the latest moment that is stored gives way to what the clock of the system says now; default false.
+    ///
+    /// For a database that was written while that clock was ahead: time stands still in it until the clock has caught up, and
+    /// `stats` and `check` show so. What has expired by the stored moment and was not purged yet returns.
+    #[must_use]
+    pub fn reset_clock(mut self, reset: bool) -> Self {
+        self.reset_clock = reset;
+        self
+    }
+
     /// Whom to ask for the time, in place of the clock of the system: for tests of what expires.
     ///
-    /// Asked by every call, from any thread. Time never goes back for a database: while the answer is earlier than one
-    /// before, or than what a commit has stored, time stands still.
+    /// Asked by every call, from any thread. What was confirmed never goes back: while the answer is earlier, time stands
+    /// still. An answer that is more than a minute ahead of what [`boot_clock`](Self::boot_clock) tells hides what has
+    /// expired by then, but nothing is purged by it until it is confirmed: a test of purges sets both clocks.
     #[must_use]
     pub fn clock(mut self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         self.time = Some(TimeSource(Arc::new(now)));
+        self
+    }
+
+    /// Whom to ask how long the machine is on, in place of the machine: for tests. What the [`clock`](Self::clock) says is
+    /// compared with it. All databases that are opened with such a clock take it for the same start of the machine.
+    #[must_use]
+    pub fn boot_clock(mut self, elapsed: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        self.boot = Some(BootSource(Arc::new(elapsed)));
         self
     }
 }
@@ -180,5 +205,21 @@ impl TimeSource {
 impl fmt::Debug for TimeSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TimeSource").field(&self.now()).finish()
+    }
+}
+
+/// What is asked how long the machine is on.
+#[derive(Clone)]
+pub(crate) struct BootSource(Arc<dyn Fn() -> Duration + Send + Sync>);
+
+impl BootSource {
+    pub(crate) fn elapsed(&self) -> Duration {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for BootSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BootSource").field(&self.elapsed()).finish()
     }
 }

@@ -123,6 +123,7 @@ impl StorageBackend for RedbBackend {
     async fn write(&self, batch: Vec<KeyValueWrite>) -> Result<WriteSummary> {
         validate::batch(&batch)?;
         if batch.is_empty() {
+            self.database.inner.check_open()?;
             return Ok(WriteSummary::default());
         }
         self.database

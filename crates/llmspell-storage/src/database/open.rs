@@ -8,14 +8,15 @@
 //! <dir>/spaces/<space id>/index/      the indexes of large scopes: derived
 //! ```
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use llmspell_core::{Result, StorageError};
 
-use super::shared::Shared;
+use super::clock;
+use super::shared::{Lock, Shared};
 use crate::disk::{Directory, Disk, Locked, create_folders, sync_folder};
 use crate::error::{corrupted, io_error};
 use crate::options::DatabaseOptions;
@@ -46,7 +47,7 @@ pub(super) fn open(dir: &Path, options: &DatabaseOptions) -> Result<Shared> {
 }
 
 /// Opens the database on a disk that is locked.
-pub(super) fn open_on(disk: Arc<dyn Disk>, lock: Option<File>, options: &DatabaseOptions) -> Result<Shared> {
+pub(super) fn open_on(disk: Arc<dyn Disk>, lock: Option<Lock>, options: &DatabaseOptions) -> Result<Shared> {
     let exists = |name: &str| {
         disk.exists(name)
             .map_err(|source| io_error("look for", &disk.full_path(name), source))
@@ -75,6 +76,9 @@ pub(super) fn open_on(disk: Arc<dyn Disk>, lock: Option<File>, options: &Databas
     for leftover in [truth::NEW_FILE, NEW_FORMAT_FILE] {
         disk.remove(leftover)
             .map_err(|source| io_error("remove", &disk.full_path(leftover), source))?;
+    }
+    if options.reset_clock {
+        truth.reset_clock(clock::system_ms(options))?;
     }
     Shared::new(truth, Some(disk), lock, options)
 }
@@ -113,11 +117,11 @@ fn refuse_foreign(dir: &Path, must_exist: bool) -> Result<bool> {
     }
 }
 
-fn take_lock(directory: &Directory, dir: &Path) -> Result<File> {
+fn take_lock(directory: &Directory, dir: &Path) -> Result<Lock> {
     let path = dir.join(LOCK_FILE);
     let locked = directory.lock(LOCK_FILE);
-    let mut file = match locked.map_err(|source| io_error("lock", &path, source))? {
-        Locked::Ours(file) => file,
+    let mut lock = match locked.map_err(|source| io_error("lock", &path, source))? {
+        Locked::Ours(file) => Lock(file),
         Locked::Theirs(mut file) => {
             let mut holder = String::new();
             let known = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
@@ -133,13 +137,14 @@ fn take_lock(directory: &Directory, dir: &Path) -> Result<File> {
         }
     };
     // For the error text of whoever comes second; the lock itself is the system's and ends with the process.
+    let Lock(file) = &mut lock;
     let written = file
         .set_len(0)
         .and_then(|()| file.rewind())
         .and_then(|()| writeln!(file, "process {}", std::process::id()))
         .and_then(|()| file.flush());
     written.map_err(|source| io_error("write to", &path, source))?;
-    Ok(file)
+    Ok(lock)
 }
 
 /// Whether the directory states that it is of the version we read.

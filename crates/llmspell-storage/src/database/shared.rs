@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 
 use llmspell_core::{Result, StorageError};
 
-use super::clock::Clock;
+use super::clock::{Boot, Clock};
 use super::routing::Routing;
 use crate::disk::Disk;
 use crate::error::{io_error, with_causes};
@@ -47,7 +47,18 @@ pub(crate) struct Shared {
     spaces_version: AtomicU64,
     poisoned: OnceLock<String>,
     /// Held until the last of us is gone.
-    _lock: Option<File>,
+    _lock: Option<Lock>,
+}
+
+/// The locked file of a directory.
+#[derive(Debug)]
+pub(super) struct Lock(pub(super) File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A forked process keeps the descriptor, and with it the lock, unless that is given up.
+        let _ = self.0.unlock();
+    }
 }
 
 /// A space, opened when it is first used: one that is damaged must not keep the others closed.
@@ -61,11 +72,12 @@ impl Shared {
     pub(super) fn new(
         truth: Truth,
         disk: Option<Arc<dyn Disk>>,
-        lock: Option<File>,
+        lock: Option<Lock>,
         options: &DatabaseOptions,
     ) -> Result<Self> {
         let read = truth.read()?;
         let head = read.head()?;
+        let clock = read.clock()?;
         let spaces = read.spaces()?;
         let has_quotas = AtomicBool::new(read.has_quotas()?);
         drop(read);
@@ -74,7 +86,7 @@ impl Shared {
             truth,
             // Reading a truth in RAM never blocks, so there is nothing to cache.
             values: ValueCache::new(if disk.is_some() { options.value_cache_bytes() } else { 0 }),
-            clock: Clock::new(options.time.clone(), head.clock_ms),
+            clock: Clock::new(options.time.clone(), Boot::of(options), head.clock_ms, clock),
             disk,
             free_bytes_min: options.free_bytes_min,
             queue: Arc::default(),

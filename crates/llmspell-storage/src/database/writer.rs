@@ -171,6 +171,7 @@ impl Writer {
             return Err(error);
         }
         self.head = changes.head;
+        self.shared.clock.saved(changes.clock_version);
         self.shared.has_quotas.store(changes.has_quotas, Ordering::SeqCst);
         self.first_expiry = match (self.first_expiry, changes.first_expiry) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -273,14 +274,19 @@ impl Writer {
         })
     }
 
-    /// What was seen to expire and is not purged yet has expired after a restart too, whatever the clock says then.
+    /// What was seen to expire and is not purged yet has expired after a restart too, whatever the clock says then. A jump
+    /// of the clock is stored as well: whoever opens the database later sees how long it has lasted.
     fn keep_time(&mut self) -> Result<()> {
-        let now = self.shared.clock.now();
-        if self.first_expiry.is_none_or(|moment| moment > now) || self.shared.check_writable().is_err() {
+        let now = self.shared.clock.confirmed();
+        let has_expired = self.first_expiry.is_some_and(|moment| moment <= now);
+        if !(has_expired || self.shared.clock.has_unsaved_jump()) || self.shared.check_writable().is_err() {
             return Ok(());
         }
         self.transact(|batch| {
-            batch.set_clock(now);
+            if has_expired {
+                batch.set_clock(now);
+            }
+            batch.set_changed();
             Ok(())
         })
     }

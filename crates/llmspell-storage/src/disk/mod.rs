@@ -2,6 +2,7 @@
 //!
 //! | file            | question                                               |
 //! |-----------------|--------------------------------------------------------|
+//! | `boot.rs`       | which start of the machine is this?                    |
 //! | `directory.rs`  | how does a real directory do them?                     |
 //! | `open_files.rs` | how many of its files are open at once?                |
 //! | `tree.rs`       | how does a name lead nowhere else, and for whom is a new file? |
@@ -10,6 +11,7 @@
 //!
 //! Paths are relative to the root, made of our own words and numbers: nothing a user names is ever part of one.
 
+mod boot;
 mod directory;
 mod open_files;
 mod redb_file;
@@ -23,6 +25,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(crate) use boot::boot_id;
 pub(crate) use directory::{Directory, Locked};
 pub(crate) use redb_file::RedbFile;
 pub(crate) use tree::{create_folders, sync_folder};

@@ -162,6 +162,17 @@ impl RealFile {
     }
 }
 
+impl Drop for RealFile {
+    fn drop(&mut self) {
+        // A forked process keeps the descriptor, and with it the lock, unless that is given up.
+        if self.open_files.is_none()
+            && let Some(file) = self.handle.get_mut()
+        {
+            let _ = file.unlock();
+        }
+    }
+}
+
 impl DiskFile for RealFile {
     fn len(&self) -> io::Result<u64> {
         self.with(|file| Ok(file.metadata()?.len()))

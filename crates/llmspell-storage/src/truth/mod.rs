@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use purge::ExpiredRow;
 pub(crate) use read::Read;
-pub(crate) use tables::Head;
+pub(crate) use tables::{ClockJump, ClockRow, Head};
 pub(crate) use write::{Rows, Write};
 
 use crate::disk::{Disk, RedbFile};
@@ -242,6 +242,24 @@ impl Truth {
     pub(crate) fn is_new(&self) -> Result<bool> {
         let read = self.read()?;
         Ok(read.head()? == Head::NEW && read.key_count()? == 0 && !read.has_quotas()?)
+    }
+
+    /// Stores `now` as the latest moment that was seen, whatever was stored. A database that has seen none stays so.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, or `Data` if the file is damaged.
+    pub(crate) fn reset_clock(&self, now: i64) -> Result<()> {
+        let head = self.read()?.head()?;
+        if head.clock_ms == Head::NEW.clock_ms {
+            return Ok(());
+        }
+        let txn = self.write()?;
+        let mut rows = txn.rows();
+        rows.set_head(&Head { clock_ms: now, ..head })?;
+        rows.set_clock(None)?;
+        drop(rows);
+        txn.commit()
     }
 
     /// What is there now.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use llmspell_core::{QuotaStatus, Result, StateScope};
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, Value};
 
-use super::tables::{self, Head};
+use super::tables::{self, ClockRow, Head};
 use super::{SpaceRecord, quota, table_error};
 use crate::codec::{Malformed, unseal};
 use crate::error::{corrupted, redb_error};
@@ -55,6 +55,16 @@ impl Read {
         let row = meta.get(tables::HEAD).map_err(self.failed())?;
         let row = row.ok_or_else(|| corrupted(&self.path, "row `head` of table `meta` is missing"))?;
         Head::decode(row.value()).map_err(self.malformed("row `head` of table `meta`".to_string()))
+    }
+
+    /// How the clocks went together when that was last stored.
+    pub(crate) fn clock(&self) -> Result<Option<ClockRow>> {
+        let meta = self.table(tables::META)?;
+        let Some(row) = meta.get(tables::CLOCK).map_err(self.failed())? else {
+            return Ok(None);
+        };
+        let row = ClockRow::decode(row.value()).map_err(self.malformed("row `clock` of table `meta`".to_string()))?;
+        Ok(Some(row))
     }
 
     /// All spaces.

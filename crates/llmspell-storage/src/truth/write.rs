@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use llmspell_core::{QuotaStatus, Result, StateScope};
 use redb::{Durability, ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
-use super::tables::{self, Head};
+use super::tables::{self, ClockRow, Head};
 use super::{SpaceRecord, quota, table_error};
 use crate::codec::{CHECKSUM_BYTES, Malformed, seal, unseal};
 use crate::error::{corrupted, redb_error};
@@ -122,6 +122,17 @@ impl<'t> Rows<'t> {
         table!(self.meta, META)
             .insert(tables::HEAD, head.encode().as_slice())
             .map_err(failed)?;
+        Ok(())
+    }
+
+    /// Stores how the clocks go together; none: nothing is known.
+    pub(crate) fn set_clock(&mut self, row: Option<&ClockRow>) -> Result<()> {
+        let failed = self.failed();
+        let meta = table!(self.meta, META);
+        match row {
+            Some(row) => drop(meta.insert(tables::CLOCK, row.encode().as_slice()).map_err(failed)?),
+            None => drop(meta.remove(tables::CLOCK).map_err(failed)?),
+        }
         Ok(())
     }
 

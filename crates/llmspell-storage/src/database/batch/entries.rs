@@ -268,7 +268,9 @@ impl Batch<'_> {
             .expect("the scope was just looked up");
         let lsn = Lsn(self.head.lsn.0 + 1);
         self.head.lsn = lsn;
-        self.head.clock_ms = self.head.clock_ms.max(now);
+        // Only what is confirmed: a clock that is ahead for a moment must not stop time for good.
+        let confirmed = now.min(self.shared.clock.latest());
+        self.head.clock_ms = self.head.clock_ms.max(confirmed);
         self.is_changed = true;
         let scope_id = pending.namespace.scope_id;
         self.rows.log(scope_id, lsn, op).map_err(changing)?;

@@ -106,6 +106,8 @@ pub(super) struct Changes {
     pub(super) is_moving: bool,
     pub(super) has_quotas: bool,
     pub(super) first_expiry: Option<i64>,
+    /// What is stored of the clock.
+    pub(super) clock_version: u64,
 }
 
 impl<'a> Batch<'a> {
@@ -161,6 +163,10 @@ impl<'a> Batch<'a> {
         if self.head != self.head_before {
             self.rows.set_head(&self.head)?;
         }
+        let clock = self.shared.clock.unsaved();
+        if let Some((_, row)) = &clock {
+            self.rows.set_clock(Some(row))?;
+        }
         let has_quotas = self.finish_quotas()?;
         Ok(Some(Changes {
             head: self.head,
@@ -176,6 +182,7 @@ impl<'a> Batch<'a> {
             is_moving: self.is_moving,
             has_quotas,
             first_expiry: self.first_expiry,
+            clock_version: clock.map_or(0, |(version, _)| version),
         }))
     }
 
@@ -240,7 +247,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Records that it is `now`: after a restart it is no earlier.
+    /// Records that it is `now`, which is confirmed: after a restart it is no earlier.
     pub(super) fn set_clock(&mut self, now: i64) {
         self.head.clock_ms = self.head.clock_ms.max(now);
         self.is_changed = true;
