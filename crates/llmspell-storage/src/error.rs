@@ -21,6 +21,11 @@ pub(crate) fn io_error(op: &'static str, path: &Path, source: io::Error) -> Stor
     }
 }
 
+/// There is no memory for what is in the file at `path`, or is to be.
+pub(crate) fn out_of_memory(path: &Path, source: io::Error) -> StorageError {
+    io_error("get memory for", path, source)
+}
+
 /// The system starts no further thread.
 pub(crate) fn no_thread(source: io::Error) -> StorageError {
     StorageError::Io {

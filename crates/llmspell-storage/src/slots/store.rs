@@ -16,7 +16,8 @@ use super::layout;
 use super::map::Memory;
 use super::view::{Segment, SlotView};
 use crate::disk::{Disk, DiskDir, DiskFile};
-use crate::error::{corrupted, io_error};
+use crate::codec::try_zeros;
+use crate::error::{corrupted, io_error, out_of_memory};
 use crate::ids::{Generation, Slot, SpaceId};
 
 /// Files stay below this size.
@@ -346,12 +347,17 @@ impl SlotStore {
         let index = usize::try_from(number).expect("few files");
         while state.files.len() <= index {
             let number = state.files.len() as u64;
-            if let (Some(home), None) = (&self.home, &state.new_names) {
-                let path = home.disk.full_path(&home.dir);
-                let dir = home.disk.open_dir(&home.dir);
-                state.new_names = Some(dir.map_err(|source| io_error("open", &path, source))?);
-            }
+            // Opened before anything is made: what fails at the sync is the disk then.
+            let dir = match (&self.home, &state.new_names) {
+                (Some(home), None) => {
+                    let path = home.disk.full_path(&home.dir);
+                    let dir = home.disk.open_dir(&home.dir);
+                    Some(dir.map_err(|source| io_error("open", &path, source))?)
+                }
+                _ => None,
+            };
             let file = self.create(number)?;
+            state.new_names = state.new_names.take().or(dir);
             state.files.push(OpenFile {
                 file,
                 capacity: 0,
@@ -424,7 +430,7 @@ impl SlotStore {
             let memory =
                 Memory::anonymous(bytes(slots)).map_err(|source| io_error("get memory for", &path(), source))?;
             if let Some(file) = &open.file {
-                let mut content = vec![0; bytes(slots)];
+                let mut content = try_zeros(bytes(slots)).map_err(|source| out_of_memory(&path(), source))?;
                 file.read_at(open.capacity * self.stride, &mut content)
                     .map_err(|source| io_error("read", &path(), source))?;
                 memory.write(0, &content);

@@ -8,8 +8,8 @@ use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMeta
 
 use super::tables::{self, ClockRow, Head};
 use super::{SpaceRecord, quota, table_error};
-use crate::codec::{Malformed, unseal};
-use crate::error::{corrupted, redb_error};
+use crate::codec::{Malformed, try_copy, unseal};
+use crate::error::{corrupted, out_of_memory, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
 use crate::index_files::IndexRow;
 use crate::namespace::{State, decode_checkpoint};
@@ -355,7 +355,7 @@ impl Read {
     fn unsealed(&self, scope: ScopeId, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
         let place = || format!("value of key `{}`", String::from_utf8_lossy(key));
         let value = unseal(&tables::kv_place(scope.0, key), sealed).map_err(self.malformed(place()))?;
-        Ok(value.to_vec())
+        try_copy(value).map_err(|source| out_of_memory(&self.path, source))
     }
 }
 

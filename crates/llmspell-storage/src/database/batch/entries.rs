@@ -238,6 +238,7 @@ impl Batch<'_> {
         }
         let spare = (capacity / EXTENT_SHARE).clamp(EXTENT_SLOTS.0, EXTENT_SLOTS.1);
         let wanted = (end - capacity).max(spare).min(u32::MAX - capacity);
+        self.note_written(space);
         let allocator = Writer::load_allocator(self.shared, self.allocators, space.id).map_err(changing)?;
         let (pieces, changes) = allocator.take(wanted, space.slots.slots_per_file());
         let slot_end = allocator.end();
@@ -332,6 +333,7 @@ impl Batch<'_> {
         points: &[PointId],
         entries: &[(&PreparedEntry, Timestamp)],
     ) -> Result<Vec<Generation>, Fail> {
+        self.note_written(space);
         let pending = &self.pending[&(space.id, scope.clone())];
         let scope_id = pending.namespace.scope_id;
         let mut generations = Vec::with_capacity(points.len());
@@ -360,10 +362,14 @@ impl Batch<'_> {
         if let Some(start) = first {
             space.slots.write(start, &bytes).map_err(changing)?;
         }
+        Ok(generations)
+    }
+
+    /// Its slot files are synced with this transaction, or let go.
+    fn note_written(&mut self, space: &Arc<Space>) {
         if !self.written_spaces.iter().any(|written| written.id == space.id) {
             self.written_spaces.push(Arc::clone(space));
         }
-        Ok(generations)
     }
 
     pub(super) fn update_metadata(
