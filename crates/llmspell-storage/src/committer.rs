@@ -285,7 +285,11 @@ mod tests {
     fn recorder() -> (Committer<Recorder>, mpsc::Receiver<Vec<usize>>, mpsc::Sender<()>) {
         let (batches, seen) = mpsc::channel();
         let (open, gate) = mpsc::channel();
-        (Committer::start("test", Recorder { batches, gate }).unwrap(), seen, open)
+        (
+            Committer::start("test", Recorder { batches, gate }).unwrap(),
+            seen,
+            open,
+        )
     }
 
     const PATIENCE: Duration = Duration::from_secs(20);

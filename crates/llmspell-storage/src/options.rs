@@ -96,7 +96,8 @@ impl DatabaseOptions {
 
     /// Writes are refused with [`NoSpace`](crate::StorageError::NoSpace) while the file system has fewer free bytes
     /// than this; default [`DEFAULT_FREE_BYTES_MIN`]. The reserve keeps a full disk from failing a commit half-way,
-    /// which would close the database. 0 switches it off.
+    /// which would close the database. 0 switches it off, and with it the file `RESERVE`, by which what frees room works on a
+    /// full disk.
     #[must_use]
     pub fn free_bytes_min(mut self, bytes: u64) -> Self {
         self.free_bytes_min = bytes;

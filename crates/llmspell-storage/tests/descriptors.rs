@@ -24,12 +24,18 @@ fn in_child() -> bool {
 fn run_with_descriptors(limit: u32, test: &str) {
     let program = std::env::current_exe().unwrap();
     let child = Command::new("sh")
-        .args(["-c", &format!("ulimit -n {limit}; exec \"$0\" --exact {test} --nocapture")])
+        .args([
+            "-c",
+            &format!("ulimit -n {limit}; exec \"$0\" --exact {test} --nocapture"),
+        ])
         .arg(program)
         .env(IN_CHILD, "1")
         .output()
         .unwrap();
-    let (out, err) = (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&child.stdout),
+        String::from_utf8_lossy(&child.stderr),
+    );
     assert!(child.status.success(), "{out}\n{err}");
     assert!(out.contains("1 passed"), "the test ran: {out}");
 }
@@ -144,7 +150,11 @@ async fn call(store: &Store, what: &str) -> Result<()> {
         "update metadata" => store.old.update_metadata(&SCOPE, "old-3", Default::default()).await,
         "delete" => store.old.delete(&SCOPE, &["old-3".to_string()]).await.map(drop),
         "delete scope" => store.old.delete_scope(&SCOPE).await.map(drop),
-        "new space" => store.database.vectors("another", DIM, HNSWConfig::fast()).await.map(drop),
+        "new space" => store
+            .database
+            .vectors("another", DIM, HNSWConfig::fast())
+            .await
+            .map(drop),
         "space that is not open" => match store.database.existing_vectors("closed").await? {
             Some(closed) => closed.insert(vec![entry("x")]).await.map(drop),
             None => panic!("there is such a space"),
@@ -159,7 +169,10 @@ async fn call(store: &Store, what: &str) -> Result<()> {
 #[tokio::test]
 async fn given_few_descriptors_then_each_call_fails_alone_and_nothing_is_closed_for_the_others() {
     if !in_child() {
-        return run_with_descriptors(100, "given_few_descriptors_then_each_call_fails_alone_and_nothing_is_closed_for_the_others");
+        return run_with_descriptors(
+            100,
+            "given_few_descriptors_then_each_call_fails_alone_and_nothing_is_closed_for_the_others",
+        );
     }
     let mut failed = 0;
     for what in CALLS {
@@ -185,7 +198,10 @@ async fn given_few_descriptors_then_each_call_fails_alone_and_nothing_is_closed_
             for what in ["insert", "first insert of a space", "set"] {
                 let again = call(&store, what).await;
                 assert!(
-                    again.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Conflict),
+                    again
+                        .as_ref()
+                        .err()
+                        .is_none_or(|error| error.kind() == ErrorKind::Conflict),
                     "{place}, then {what}: {again:?}"
                 );
             }
@@ -204,7 +220,10 @@ async fn given_few_descriptors_then_each_call_fails_alone_and_nothing_is_closed_
 #[tokio::test]
 async fn given_few_descriptors_when_a_database_is_opened_then_it_is_or_is_not_and_is_later() {
     if !in_child() {
-        return run_with_descriptors(100, "given_few_descriptors_when_a_database_is_opened_then_it_is_or_is_not_and_is_later");
+        return run_with_descriptors(
+            100,
+            "given_few_descriptors_when_a_database_is_opened_then_it_is_or_is_not_and_is_later",
+        );
     }
     for is_new in [true, false] {
         for spare in 0..10 {
@@ -244,7 +263,10 @@ async fn many_spaces_need_few_descriptors() {
     let database = options().open(dir.path().join("db")).await.unwrap();
     let mut spaces = Vec::new();
     for number in 0..150 {
-        let space = database.vectors(&format!("s{number}"), DIM, HNSWConfig::fast()).await.unwrap();
+        let space = database
+            .vectors(&format!("s{number}"), DIM, HNSWConfig::fast())
+            .await
+            .unwrap();
         space.insert(entries("e", 20)).await.unwrap();
         spaces.push(space);
     }
@@ -270,7 +292,10 @@ async fn many_spaces_need_few_descriptors() {
 #[tokio::test]
 async fn given_few_descriptors_when_writes_share_a_commit_then_only_those_fail_that_need_one() {
     if !in_child() {
-        return run_with_descriptors(100, "given_few_descriptors_when_writes_share_a_commit_then_only_those_fail_that_need_one");
+        return run_with_descriptors(
+            100,
+            "given_few_descriptors_when_writes_share_a_commit_then_only_those_fail_that_need_one",
+        );
     }
     let dir = temp_dir();
     // Nothing of it is open that could be closed to make room.

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use llmspell_storage::{
@@ -30,7 +31,13 @@ fn wait_for(path: &Path) {
 /// Runs `act` in a forked process; it says whether all is as it should be.
 fn fork(mut act: impl FnMut() -> bool + Send + Sync + 'static) -> bool {
     let mut command = Command::new("true");
-    let run = move || if act() { Ok(()) } else { Err(io::Error::other("not as it should be")) };
+    let run = move || {
+        if act() {
+            Ok(())
+        } else {
+            Err(io::Error::other("not as it should be"))
+        }
+    };
     // SAFETY: a thread may have held a lock of the allocator when the process was forked; the C library lets go of it.
     unsafe { command.pre_exec(run) };
     command.status().is_ok_and(|status| status.success())
@@ -50,12 +57,12 @@ fn given_a_forked_process_then_its_calls_are_refused_at_once_and_it_keeps_nobody
 
     // When: a forked process uses its copies, and then lives on until all is said.
     let (forked, done) = (dir.path().join("forked"), dir.path().join("done"));
-    let mut copies = Some((database.clone(), vectors.clone(), in_memory.clone()));
+    let copies = Arc::new(Mutex::new(Some((database.clone(), vectors.clone(), in_memory.clone()))));
     let child = std::thread::spawn({
-        let (forked, done) = (forked.clone(), done.clone());
+        let (forked, done, copies) = (forked.clone(), done.clone(), Arc::clone(&copies));
         move || {
             fork(move || {
-                let (database, vectors, in_memory) = copies.take().unwrap();
+                let (database, vectors, in_memory) = copies.lock().unwrap().take().unwrap();
                 let query = VectorQuery::new(vec![1.0, 0.0, 0.0], 1);
                 let closed = |result: Result<(), StorageError>| matches!(result, Err(StorageError::Closed));
                 let good = closed(block_on(database.kv().set("b", vec![2])))
@@ -77,6 +84,7 @@ fn given_a_forked_process_then_its_calls_are_refused_at_once_and_it_keeps_nobody
     assert!(forked.exists(), "the forked process came to the end of its calls");
 
     // Then: the parent goes on, and may close and open again.
+    drop(copies.lock().unwrap().take());
     block_on(vectors.upsert(entry())).unwrap();
     drop(vectors);
     block_on(database.close()).unwrap();

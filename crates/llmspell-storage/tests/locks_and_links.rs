@@ -45,7 +45,10 @@ async fn given_a_removed_lock_file_when_the_directory_is_opened_again_then_it_is
     let second = open(&path).await;
     assert!(matches!(second, Err(StorageError::AlreadyOpen { .. })), "{second:?}");
 
-    vectors.insert(vec![VectorEntry::new("x", vec![1.0; DIM])]).await.unwrap();
+    vectors
+        .insert(vec![VectorEntry::new("x", vec![1.0; DIM])])
+        .await
+        .unwrap();
     drop(vectors);
     database.close().await.unwrap();
     let database = open(&path).await.unwrap();
@@ -126,7 +129,12 @@ async fn given_links_under_the_names_of_a_database_when_it_is_written_then_nothi
 #[tokio::test]
 async fn given_links_under_the_names_of_a_sled_directory_then_nothing_outside_is_touched() {
     use llmspell_storage::SledBackend;
-    for (name, is_folder) in [("LOCK", false), ("FORMAT.new", false), ("WATERMARK.new", false), ("data", true)] {
+    for (name, is_folder) in [
+        ("LOCK", false),
+        ("FORMAT.new", false),
+        ("WATERMARK.new", false),
+        ("data", true),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let victim = dir.path().join("victim");
         let victims = dir.path().join("victims");
@@ -171,7 +179,10 @@ async fn files_are_for_their_owner_only_unless_asked_otherwise() {
         vectors.insert(entries()).await.unwrap();
         vectors.build_index().await.unwrap();
         assert_modes(&dir.path().join("parent"), file_mode, folder_mode);
-        assert!(path.join("spaces/00000001/index").is_dir(), "all kinds of files are there");
+        assert!(
+            path.join("spaces/00000001/index").is_dir(),
+            "all kinds of files are there"
+        );
     }
 }
 
@@ -190,13 +201,20 @@ async fn given_a_nearly_full_disk_when_a_database_is_opened_again_then_its_space
     // Then: what changes nothing needs none.
     let vectors = database.vectors("a", DIM, HNSWConfig::fast()).await.unwrap();
     assert_eq!(vectors.count(&StateScope::Global).await.unwrap(), 50);
-    assert_eq!(vectors.delete(&StateScope::Global, &["1".to_string()]).await.unwrap(), 1);
+    assert_eq!(
+        vectors.delete(&StateScope::Global, &["1".to_string()]).await.unwrap(),
+        1
+    );
     assert_eq!(vectors.delete_scope(&StateScope::Global).await.unwrap(), 49);
     assert!(database.kv().delete("key").await.unwrap());
 
     // But what makes or changes a record does.
-    assert!(no_space(database.vectors("b", DIM, HNSWConfig::fast()).await.unwrap_err()));
-    assert!(no_space(database.vectors("a", DIM, HNSWConfig::accurate()).await.unwrap_err()));
+    assert!(no_space(
+        database.vectors("b", DIM, HNSWConfig::fast()).await.unwrap_err()
+    ));
+    assert!(no_space(
+        database.vectors("a", DIM, HNSWConfig::accurate()).await.unwrap_err()
+    ));
     assert!(no_space(vectors.insert(entries()).await.unwrap_err()));
     assert_eq!(database.spaces().await.unwrap().len(), 1);
 }

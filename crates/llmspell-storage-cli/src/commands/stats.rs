@@ -65,8 +65,11 @@ async fn whole_database(database: &Database, session: &Session<'_>, output: &mut
         ("keys", grouped(stats.keys)),
     ]
     .into_iter()
-    .chain(clock_rows(stats.stored_time, stats.system_time, stats.is_time_unconfirmed))
-    {
+    .chain(clock_rows(
+        stats.stored_time,
+        stats.system_time,
+        stats.is_time_unconfirmed,
+    )) {
         lines.add_row(row([text_cell(name), number_cell(value)]));
     }
     output.table(lines)?;

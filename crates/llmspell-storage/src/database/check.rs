@@ -45,11 +45,11 @@ fn check_clock(shared: &Shared, read: &Read) -> Result<CheckSection> {
     }
     let system = shared.clock.system();
     let (stored, now) = (Timestamp::from_millis(head.clock_ms), Timestamp::from_millis(system));
-    section.notes.push(format!("stored time {stored}, system time {now}"));
+    section.name = format!("clock: stored time {stored}, system time {now}");
     if head.clock_ms > system.saturating_add(CLOCK_BEHIND_MS) {
-        section
-            .notes
-            .push("nothing expires until the system has caught up; `reset_clock` sets the stored time back".to_string());
+        section.notes.push(
+            "nothing expires until the system has caught up; `reset_clock` sets the stored time back".to_string(),
+        );
     } else if !shared.clock.is_confirmed() {
         section
             .notes

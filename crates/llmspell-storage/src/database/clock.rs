@@ -247,7 +247,9 @@ impl Clock {
 
     /// Whether there is nothing to think about: the clocks agree, no jump is under way, and no alignment is due.
     fn is_plain(&self, wall: i64, boot: i64) -> bool {
-        !self.is_jumping.load(Ordering::SeqCst) && boot < self.align_at.load(Ordering::SeqCst) && !self.is_ahead(wall, boot)
+        !self.is_jumping.load(Ordering::SeqCst)
+            && boot < self.align_at.load(Ordering::SeqCst)
+            && !self.is_ahead(wall, boot)
     }
 
     fn is_ahead(&self, wall: i64, boot: i64) -> bool {
@@ -262,7 +264,8 @@ impl Clock {
         if !self.is_ahead(wall, boot) {
             let is_behind = system < self.offset.load(Ordering::SeqCst).saturating_sub(SLACK_MS);
             if boot >= self.align_at.load(Ordering::SeqCst) {
-                self.align_at.store(boot.saturating_add(ALIGN_EVERY_MS), Ordering::SeqCst);
+                self.align_at
+                    .store(boot.saturating_add(ALIGN_EVERY_MS), Ordering::SeqCst);
                 // One that was set back may be set right again: what was known of it stays.
                 if !is_behind && self.offset.swap(system, Ordering::SeqCst) != system {
                     self.version.fetch_add(1, Ordering::SeqCst);

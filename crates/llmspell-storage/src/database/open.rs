@@ -4,6 +4,7 @@
 //! <dir>/LOCK                          held by the process that has it open; says which one
 //! <dir>/FORMAT                        format version; read before anything else is touched, written last
 //! <dir>/truth.redb                    everything but the vectors; made under another name and renamed when complete
+//! <dir>/RESERVE                       blocks without content, which a full disk is freed with
 //! <dir>/spaces/<space id>/slots-<n>   the vectors
 //! <dir>/spaces/<space id>/index/      the indexes of large scopes: derived
 //! ```
@@ -17,7 +18,7 @@ use llmspell_core::{Result, StorageError};
 
 use super::clock;
 use super::shared::{Lock, Shared};
-use crate::disk::{Directory, Disk, Locked, create_folders, sync_folder};
+use crate::disk::{Directory, Disk, Locked, RESERVE_FILE, create_folders, sync_folder};
 use crate::error::{corrupted, io_error};
 use crate::options::DatabaseOptions;
 use crate::truth::{self, Truth};
@@ -40,8 +41,7 @@ pub(super) fn open(dir: &Path, options: &DatabaseOptions) -> Result<Shared> {
         // Whoever made the directory before us may not have made its name durable.
         sync_folder(parent).map_err(|source| io_error("sync", parent, source))?;
     }
-    let directory =
-        Directory::open(dir.clone(), options.file_mode).map_err(|source| io_error("open", dir, source))?;
+    let directory = Directory::open(dir.clone(), options.file_mode).map_err(|source| io_error("open", dir, source))?;
     let lock = take_lock(&directory, dir)?;
     open_on(Arc::new(directory), Some(lock), options)
 }
@@ -107,6 +107,7 @@ fn refuse_foreign(dir: &Path, must_exist: bool) -> Result<bool> {
         NEW_FORMAT_FILE,
         truth::FILE,
         truth::NEW_FILE,
+        RESERVE_FILE,
         "spaces",
     ];
     let is_database = names.iter().any(|name| name == FORMAT_FILE);

@@ -137,9 +137,8 @@ impl Writer {
             Ok(changed) => changed,
             Err((error, changes)) => {
                 self.poison_if_lost(&error);
-                let (pending, written) = changes.map_or_else(Default::default, |changes| {
-                    (changes.pending, changes.written_spaces)
-                });
+                let (pending, written) =
+                    changes.map_or_else(Default::default, |changes| (changes.pending, changes.written_spaces));
                 written.iter().for_each(|space| space.slots.let_go());
                 self.roll_back(txn, pending);
                 return Err(error);
@@ -259,7 +258,11 @@ impl Writer {
     }
 
     /// Runs the requests in one transaction. One that fails half-way ends the transaction for all of them.
-    fn commit_together(&mut self, requests: &[Request], no_room: Option<&StorageError>) -> Result<Vec<Result<Outcome>>> {
+    fn commit_together(
+        &mut self,
+        requests: &[Request],
+        no_room: Option<&StorageError>,
+    ) -> Result<Vec<Result<Outcome>>> {
         self.transact(|batch| {
             batch.no_room = no_room.map(repeat);
             let mut results: Vec<Result<Outcome>> = Vec::with_capacity(requests.len());
@@ -323,6 +326,9 @@ impl CommitEngine for Writer {
             return;
         }
         let no_room = self.shared.check_free_space().err();
+        if no_room.is_none() && self.shared.free_bytes_min > 0 {
+            self.shared.truth.keep_reserve();
+        }
         let requests = Self::refuse_what_needs_room(requests, no_room.as_ref());
         match self.commit_together(&requests, no_room.as_ref()) {
             Ok(results) => {

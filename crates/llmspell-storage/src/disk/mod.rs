@@ -7,6 +7,7 @@
 //! | `open_files.rs` | how many of its files are open at once?                |
 //! | `tree.rs`       | how does a name lead nowhere else, and for whom is a new file? |
 //! | `redb_file.rs`  | how does redb use them?                                |
+//! | `reserve.rs`    | how can a full disk be freed?                          |
 //! | `sim.rs`        | what would be on the disk if the power failed now? (tests) |
 //!
 //! Paths are relative to the root, made of our own words and numbers: nothing a user names is ever part of one.
@@ -15,6 +16,7 @@ mod boot;
 mod directory;
 mod open_files;
 mod redb_file;
+mod reserve;
 #[cfg(test)]
 pub(crate) mod sim;
 mod tree;
@@ -28,9 +30,10 @@ use std::sync::Arc;
 pub(crate) use boot::boot_id;
 pub(crate) use directory::{Directory, Locked};
 pub(crate) use redb_file::RedbFile;
-pub(crate) use tree::{create_folders, sync_folder};
+pub(crate) use reserve::{RESERVE_FILE, Reserve};
 #[cfg(feature = "sled")]
 pub(crate) use tree::available_bytes;
+pub(crate) use tree::{create_folders, sync_folder};
 
 /// A file that is read and written at offsets.
 pub(crate) trait DiskFile: fmt::Debug + Send + Sync {
@@ -48,6 +51,8 @@ pub(crate) trait DiskFile: fmt::Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Lets go of the blocks of a range, which reads as zeros from then on. Where the system cannot, nothing happens.
     fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Takes blocks for the first `len` bytes.
+    fn allocate(&self, len: u64) -> io::Result<()>;
     /// Opens the file if it is not open, and keeps it so until [`sync`](Self::sync) has succeeded or it is
     /// [let go](Self::let_go): what fails then is the disk, not a shortage of descriptors.
     fn hold(&self) -> io::Result<()>;

@@ -39,16 +39,13 @@ impl OpenFiles {
 
     /// Counts a file that was just opened, and closes others if there are too many.
     fn add(&self, file: &Weak<RealFile>) {
-        let len = {
-            let mut files = self.files.lock();
-            files.push_back(Weak::clone(file));
-            files.len()
-        };
-        for _ in OPEN_FILES_MAX..len {
-            if !self.close_one() {
-                break;
-            }
-        }
+        self.files.lock().push_back(Weak::clone(file));
+        self.trim();
+    }
+
+    /// Closes files while there are too many, as far as that can be.
+    fn trim(&self) {
+        while self.files.lock().len() > OPEN_FILES_MAX && self.close_one() {}
     }
 
     /// Closes the file that was not used for longest. False if none can be closed.
@@ -191,18 +188,13 @@ impl DiskFile for RealFile {
     fn read_cached(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool> {
         use rustix::io::{Errno, ReadWriteFlags, preadv2};
         let wanted = buffer.len();
-        self.with(|file| {
-            match preadv2(
-                file,
-                &mut [io::IoSliceMut::new(buffer)],
-                offset,
-                ReadWriteFlags::NOWAIT,
-            ) {
+        self.with(
+            |file| match preadv2(file, &mut [io::IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
                 Ok(count) => Ok(count == wanted),
                 Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(false),
                 Err(error) => Err(error.into()),
-            }
-        })
+            },
+        )
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -250,12 +242,15 @@ impl DiskFile for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         self.with(|file| file.sync_data())?;
-        self.is_unsynced.store(false, Ordering::SeqCst);
+        self.let_go();
         Ok(())
     }
 
     fn let_go(&self) {
         self.is_unsynced.store(false, Ordering::SeqCst);
+        if let Some(open_files) = &self.open_files {
+            open_files.trim();
+        }
     }
 
     #[cfg(target_os = "linux")]
@@ -276,6 +271,28 @@ impl DiskFile for RealFile {
 
     #[cfg(not(target_os = "linux"))]
     fn punch_hole(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.write(|file| {
+            Ok(rustix::fs::fallocate(
+                file,
+                rustix::fs::FallocateFlags::empty(),
+                0,
+                len,
+            )?)
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        // Some systems have no other way to take blocks than to write them.
+        let zeros = vec![0; 64 << 10];
+        for offset in (0..len).step_by(zeros.len()) {
+            self.write_at(offset, &zeros)?;
+        }
         Ok(())
     }
 

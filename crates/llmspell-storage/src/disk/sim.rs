@@ -430,6 +430,10 @@ impl DiskFile for SimFile {
         self.write_at(offset, &vec![0; usize::try_from(len).unwrap()])
     }
 
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+
     fn hold(&self) -> io::Result<()> {
         Ok(())
     }

@@ -68,13 +68,15 @@ fn make_folder(path: &Path, _file_mode: u32) -> io::Result<()> {
     std::fs::create_dir(path)
 }
 
-/// Makes the names in a folder durable.
+/// Makes the names in a folder durable. Whoever may not read the folder has no way to ask for that.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
-    // Other systems make names durable with the file, or give no way to ask.
-    if cfg!(unix) {
-        File::open(path)?.sync_all()
-    } else {
-        Ok(())
+    if cfg!(not(unix)) {
+        // Other systems make names durable with the file, or give no way to ask.
+        return Ok(());
+    }
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        folder => folder?.sync_all(),
     }
 }
 

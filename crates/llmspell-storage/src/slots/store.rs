@@ -15,8 +15,8 @@ use llmspell_core::Result;
 use super::layout;
 use super::map::Memory;
 use super::view::{Segment, SlotView};
-use crate::disk::{Disk, DiskDir, DiskFile};
 use crate::codec::try_zeros;
+use crate::disk::{Disk, DiskDir, DiskFile};
 use crate::error::{corrupted, io_error, out_of_memory};
 use crate::ids::{Generation, Slot, SpaceId};
 
@@ -453,8 +453,8 @@ impl SlotStore {
 mod tests {
     use super::*;
     use crate::disk::Directory;
-    use crate::options::DEFAULT_FILE_MODE;
     use crate::ids::{Extent, PointId, ScopeId};
+    use crate::options::DEFAULT_FILE_MODE;
 
     const DIM: usize = 5;
 

@@ -33,7 +33,7 @@ pub(crate) use read::Read;
 pub(crate) use tables::{ClockJump, ClockRow, Head};
 pub(crate) use write::{Rows, Write};
 
-use crate::disk::{Disk, RedbFile};
+use crate::disk::{Disk, DiskFile, RedbFile, Reserve};
 use crate::error::{corrupted, io_error, redb_error};
 use crate::ids::SpaceId;
 
@@ -123,6 +123,8 @@ impl SpaceRecord {
 pub(crate) struct Truth {
     redb: redb::Database,
     path: PathBuf,
+    /// The file, and what is set aside so that it can be written on a full disk; none in RAM.
+    on_disk: Option<(Arc<dyn DiskFile>, Arc<Reserve>)>,
 }
 
 impl Truth {
@@ -133,7 +135,11 @@ impl Truth {
             .set_cache_size(IN_MEMORY_CACHE_BYTES)
             .create_with_backend(redb::backends::InMemoryBackend::new())
             .map_err(|error| redb_error(&path, error))?;
-        let truth = Self { redb, path };
+        let truth = Self {
+            redb,
+            path,
+            on_disk: None,
+        };
         truth.initialize()?;
         let Some(space) = space else {
             return Ok(truth);
@@ -157,11 +163,12 @@ impl Truth {
             .create(NEW_FILE)
             .map_err(|source| io_error("create", &path, source))?;
         let redb = redb::Builder::new()
-            .create_with_backend(RedbFile(Arc::clone(&file)))
+            .create_with_backend(RedbFile::new(Arc::clone(&file)))
             .map_err(|error| redb_error(&path, error))?;
         let truth = Self {
             redb,
             path: path.clone(),
+            on_disk: None,
         };
         truth.initialize()?;
         drop(truth);
@@ -188,6 +195,7 @@ impl Truth {
             // redb would take it for a new one.
             return Err(corrupted(path, "the file is empty"));
         }
+        let reserve = Arc::new(Reserve::of(disk));
         let open = |is_verified: bool, cache_bytes: usize| {
             let mut builder = redb::Builder::new();
             builder
@@ -195,7 +203,7 @@ impl Truth {
                 .set_check_integrity_on_open(is_verified);
             guard(&path, || {
                 builder
-                    .create_with_backend(RedbFile(Arc::clone(&file)))
+                    .create_with_backend(RedbFile::with_reserve(Arc::clone(&file), &reserve))
                     .map_err(|error| redb_error(&path, error))
             })
         };
@@ -205,7 +213,20 @@ impl Truth {
             drop(open(true, VERIFY_CACHE_BYTES.min(cache_bytes))?);
         }
         let redb = open(false, cache_bytes)?;
-        Ok(Self { redb, path })
+        Ok(Self {
+            redb,
+            path,
+            on_disk: Some((file, reserve)),
+        })
+    }
+
+    /// Sets room aside, so that what frees room can be written on a full disk. Asked for while there is room.
+    pub(crate) fn keep_reserve(&self) {
+        if let Some((file, reserve)) = &self.on_disk
+            && let Ok(len) = file.len()
+        {
+            reserve.keep(len);
+        }
     }
 
     fn initialize(&self) -> Result<()> {

@@ -335,7 +335,8 @@ impl<'t> Rows<'t> {
     /// Stores the value of a key.
     pub(crate) fn put_value(&mut self, scope: ScopeId, key: &[u8], value: &[u8]) -> Result<()> {
         let failed = self.failed();
-        let sealed = try_seal(&tables::kv_place(scope.0, key), value).map_err(|source| out_of_memory(&self.write.path, source))?;
+        let sealed = try_seal(&tables::kv_place(scope.0, key), value)
+            .map_err(|source| out_of_memory(&self.write.path, source))?;
         table!(self.kv, KV)
             .insert((scope.0, key), sealed.as_slice())
             .map_err(failed)?;

@@ -269,7 +269,11 @@ impl Disk {
         let mut disk = Self {
             db: File::open(data.join("db"))?,
             blobs: data.join("blobs"),
-            blobs_folder: if cfg!(unix) { Some(File::open(data.join("blobs"))?) } else { None },
+            blobs_folder: if cfg!(unix) {
+                Some(File::open(data.join("blobs"))?)
+            } else {
+                None
+            },
             blobs_modified: None,
             blobs_synced: HashSet::new(),
             data,
