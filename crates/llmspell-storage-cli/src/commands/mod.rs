@@ -82,6 +82,7 @@ fn takes_a_model(command: &Command) -> bool {
         | Command::Migrate(_)
         | Command::Kv(_)
         | Command::Check
+        | Command::Clock(_)
         | Command::Bench(_)
         | Command::Completions(_) => false,
     }
