@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, completions, count, delete, demo, facet, get, import, index, kv, list, migrate, model, recall, scope,
+    bench, clock, completions, count, delete, demo, facet, get, import, index, kv, list, migrate, model, recall, scope,
     search, space,
 };
 use crate::scope_arg::ScopeArg;
@@ -130,6 +130,8 @@ pub(crate) enum Command {
     Recall(recall::RecallArgs),
     /// Verify everything that is stored; exit code 2 if something is wrong
     Check,
+    /// Show the moment that is stored beside that of the system, or set it to that
+    Clock(clock::ClockArgs),
     /// Measure speed, recall, memory and disk on this machine
     #[command(subcommand)]
     Bench(bench::BenchCommand),

@@ -100,6 +100,11 @@ impl<'a> Session<'a> {
 
     /// Opens the database, which must be there.
     pub(crate) async fn open_existing(&self) -> Result<Database, CliError> {
+        self.open_existing_with(DatabaseOptions::new()).await
+    }
+
+    /// The same, with options.
+    pub(crate) async fn open_existing_with(&self, options: DatabaseOptions) -> Result<Database, CliError> {
         let directory = self.directory()?;
         if !directory.exists() {
             return Err(CliError::NotFound {
@@ -107,7 +112,7 @@ impl<'a> Session<'a> {
                 hint: "check --db; a new database is made by `import` or `kv set`".into(),
             });
         }
-        Ok(DatabaseOptions::new().must_exist(true).open(directory).await?)
+        Ok(options.must_exist(true).open(directory).await?)
     }
 
     /// Opens the database, or creates it.

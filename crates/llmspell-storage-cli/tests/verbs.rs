@@ -529,3 +529,24 @@ fn scopes_are_listed_by_name_by_size_and_by_count() {
     assert_eq!(listed(&["--sort", "size", "--limit", "1"]), ["user:ada"]);
     place.run(["scope", "ls", "--sort", "age"]).fails(64, "age");
 }
+
+#[test]
+fn the_stored_time_is_shown_beside_that_of_the_system_and_can_be_reset() {
+    let place = Workplace::with_notes();
+    for arguments in [vec!["clock"], vec!["clock", "--reset"], vec!["stats"]] {
+        let shown = place
+            .run(["--json"].into_iter().chain(arguments.clone()))
+            .succeeds()
+            .json();
+        let (stored, system) = (&shown[0]["stored_time"], &shown[0]["system_time"]);
+        assert!(stored.is_string() && system.is_string(), "{arguments:?}: {shown:?}");
+        assert_eq!(shown[0]["is_time_unconfirmed"], false, "{arguments:?}");
+    }
+    let clock = place.run(["clock"]).succeeds().stdout();
+    assert!(
+        clock.contains("stored time") && clock.contains("system time"),
+        "{clock}"
+    );
+    let check = place.run(["check"]).succeeds().stdout();
+    assert!(check.contains("stored time"), "{check}");
+}

@@ -3,6 +3,8 @@
 //! Little-endian, no padding. What is read back may be damaged, so every read can fail, and none can panic or allocate
 //! more than the bytes that are there.
 
+use std::io;
+
 /// The bytes end early, or hold what cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
@@ -82,6 +84,46 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A copy of bytes of any length.
+///
+/// # Errors
+///
+/// `OutOfMemory`.
+pub(crate) fn try_copy(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut copy = try_reserve(bytes.len())?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
+}
+
+/// So many zeros.
+///
+/// # Errors
+///
+/// `OutOfMemory`.
+pub(crate) fn try_zeros(len: usize) -> io::Result<Vec<u8>> {
+    let mut zeros = try_reserve(len)?;
+    zeros.resize(len, 0);
+    Ok(zeros)
+}
+
+fn try_reserve(len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len)?;
+    Ok(bytes)
+}
+
+/// As [`seal`], for a body of any length.
+///
+/// # Errors
+///
+/// `OutOfMemory`.
+pub(crate) fn try_seal(place: &[u8], body: &[u8]) -> io::Result<Vec<u8>> {
+    let mut sealed = try_reserve(CHECKSUM_BYTES + body.len())?;
+    sealed.extend_from_slice(&checksum(place, body).to_le_bytes());
+    sealed.extend_from_slice(body);
+    Ok(sealed)
+}
+
 /// Puts before `body` the CRC-32C of `place` and `body`.
 ///
 /// The place is where the bytes are stored (table and key): bytes that turn up elsewhere fail the check too.
@@ -142,6 +184,14 @@ mod tests {
             let bit = bit.index(8 * sealed.len());
             sealed[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(unseal(&place, &sealed).is_err());
+        }
+
+        #[test]
+        fn what_may_lack_memory_makes_the_same_bytes(place in any::<u8>(), body in prop::collection::vec(any::<u8>(), 0..40)) {
+            prop_assert_eq!(try_seal(&[place], &body).unwrap(), seal(&[place], &body));
+            prop_assert_eq!(try_copy(&body).unwrap(), body.clone());
+            prop_assert_eq!(try_zeros(body.len()).unwrap(), vec![0; body.len()]);
+            prop_assert_eq!(try_zeros(usize::MAX / 2 + 1).unwrap_err().kind(), io::ErrorKind::OutOfMemory);
         }
 
         #[test]

@@ -13,6 +13,8 @@ use parking_lot::{Condvar, Mutex};
 
 use llmspell_core::StorageError;
 
+use crate::error::no_thread;
+
 /// Most requests of one commit.
 const BATCH_REQUESTS_MAX: usize = 1024;
 /// No request joins a batch that already has this many bytes.
@@ -93,7 +95,11 @@ impl<R> Queue<R> {
 
 impl<E: CommitEngine> Committer<E> {
     /// Starts the thread.
-    pub(crate) fn start(name: &str, mut engine: E) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system starts none.
+    pub(crate) fn start(name: &str, mut engine: E) -> Result<Self, StorageError> {
         let queue = Arc::new(Queue {
             state: Mutex::new(QueueState {
                 requests: VecDeque::new(),
@@ -108,11 +114,11 @@ impl<E: CommitEngine> Committer<E> {
                 let queue = Arc::clone(&queue);
                 move || run(&queue, &mut engine)
             })
-            .expect("the system lets us start a thread");
-        Self {
+            .map_err(no_thread)?;
+        Ok(Self {
             queue,
             thread: Some(thread),
-        }
+        })
     }
 
     /// Queues a request.
@@ -279,7 +285,11 @@ mod tests {
     fn recorder() -> (Committer<Recorder>, mpsc::Receiver<Vec<usize>>, mpsc::Sender<()>) {
         let (batches, seen) = mpsc::channel();
         let (open, gate) = mpsc::channel();
-        (Committer::start("test", Recorder { batches, gate }), seen, open)
+        (
+            Committer::start("test", Recorder { batches, gate }).unwrap(),
+            seen,
+            open,
+        )
     }
 
     const PATIENCE: Duration = Duration::from_secs(20);

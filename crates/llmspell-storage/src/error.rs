@@ -21,6 +21,34 @@ pub(crate) fn io_error(op: &'static str, path: &Path, source: io::Error) -> Stor
     }
 }
 
+/// There is no memory for what is in the file at `path`, or is to be.
+pub(crate) fn out_of_memory(path: &Path, source: io::Error) -> StorageError {
+    io_error("get memory for", path, source)
+}
+
+/// The system starts no further thread.
+pub(crate) fn no_thread(source: io::Error) -> StorageError {
+    StorageError::Io {
+        op: "start a thread of",
+        path: PathBuf::from("this process"),
+        source,
+    }
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn with_causes(error: &StorageError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// Bytes are not what was written.
 pub(crate) fn corrupted(path: impl Into<PathBuf>, detail: impl Into<String>) -> StorageError {
     StorageError::Corrupted {
@@ -62,7 +90,7 @@ pub(crate) fn repeat(error: &StorageError) -> StorageError {
             first_error: first_error.clone(),
         },
         other => StorageError::Poisoned {
-            first_error: other.to_string(),
+            first_error: with_causes(other),
         },
     }
 }

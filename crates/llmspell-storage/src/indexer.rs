@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use llmspell_core::Result;
+
+use crate::error::no_thread;
 use crate::index_queue::{IndexJob, IndexQueue, Named, Next};
 
 /// What an indexer thread drives.
@@ -29,18 +32,22 @@ pub(crate) struct Indexer {
 
 impl Indexer {
     /// Starts the thread.
-    pub(crate) fn start(name: &str, queue: Arc<IndexQueue>, mut engine: impl IndexEngine) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system starts none.
+    pub(crate) fn start(name: &str, queue: Arc<IndexQueue>, mut engine: impl IndexEngine) -> Result<Self> {
         let thread = std::thread::Builder::new()
             .name(name.to_string())
             .spawn({
                 let queue = Arc::clone(&queue);
                 move || run(&queue, &mut engine)
             })
-            .expect("the system lets us start a thread");
-        Self {
+            .map_err(no_thread)?;
+        Ok(Self {
             queue,
             thread: Some(thread),
-        }
+        })
     }
 }
 
@@ -116,7 +123,7 @@ mod tests {
         };
         let (sender, seen) = mpsc::channel();
         let queue = Arc::new(IndexQueue::default());
-        let indexer = Indexer::start("test", Arc::clone(&queue), Recorder(sender));
+        let indexer = Indexer::start("test", Arc::clone(&queue), Recorder(sender)).unwrap();
         queue.submit(job(0)).unwrap();
         queue.submit(job(1)).unwrap();
         assert_eq!(seen.recv_timeout(Duration::from_secs(20)).unwrap(), 1);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use llmspell_core::Timestamp;
 
@@ -22,6 +23,9 @@ pub const DEFAULT_METADATA_POINTS_MIN: u64 = 256;
 /// Default of [`DatabaseOptions::scope_cache_bytes`].
 pub const DEFAULT_SCOPE_CACHE_BYTES: u64 = 1 << 30;
 
+/// Default of [`DatabaseOptions::file_mode`]: only the owner reads and writes.
+pub const DEFAULT_FILE_MODE: u32 = 0o600;
+
 /// How a [`Database`](crate::Database) is opened.
 ///
 /// ```no_run
@@ -41,8 +45,12 @@ pub struct DatabaseOptions {
     pub(crate) metadata_points_min: u64,
     pub(crate) scope_cache_bytes: u64,
     pub(crate) must_exist: bool,
+    pub(crate) file_mode: u32,
+    pub(crate) reset_clock: bool,
     /// None: the clock of the system.
     pub(crate) time: Option<TimeSource>,
+    /// None: that of the machine.
+    pub(crate) boot: Option<BootSource>,
 }
 
 impl Default for DatabaseOptions {
@@ -55,7 +63,10 @@ impl Default for DatabaseOptions {
             metadata_points_min: DEFAULT_METADATA_POINTS_MIN,
             scope_cache_bytes: DEFAULT_SCOPE_CACHE_BYTES,
             must_exist: false,
+            file_mode: DEFAULT_FILE_MODE,
+            reset_clock: false,
             time: None,
+            boot: None,
         }
     }
 }
@@ -85,7 +96,8 @@ impl DatabaseOptions {
 
     /// Writes are refused with [`NoSpace`](crate::StorageError::NoSpace) while the file system has fewer free bytes
     /// than this; default [`DEFAULT_FREE_BYTES_MIN`]. The reserve keeps a full disk from failing a commit half-way,
-    /// which would close the database. 0 switches it off.
+    /// which would close the database. 0 switches it off, and with it the file `RESERVE`, by which what frees room works on a
+    /// full disk.
     #[must_use]
     pub fn free_bytes_min(mut self, bytes: u64) -> Self {
         self.free_bytes_min = bytes;
@@ -142,13 +154,41 @@ impl DatabaseOptions {
         self
     }
 
+    /// Permission bits of the files that are made, as of `chmod`; default [`DEFAULT_FILE_MODE`]. Folders get the same, and
+    /// whoever may read a file may enter the folder: 0600 goes with 0700, 0640 with 0750. What exists is left as it is,
+    /// and the umask of the process takes its part away. Only on Unix; elsewhere the system decides.
+    #[must_use]
+    pub fn file_mode(mut self, mode: u32) -> Self {
+        self.file_mode = mode & 0o777;
+        self
+    }
+
+    /// Whether the latest moment that is stored gives way to what the clock of the system says now; default false.
+    ///
+    /// For a database that was written while that clock was ahead: time stands still in it until the clock has caught up, and
+    /// `stats` and `check` show so. What has expired by the stored moment and was not purged yet returns.
+    #[must_use]
+    pub fn reset_clock(mut self, reset: bool) -> Self {
+        self.reset_clock = reset;
+        self
+    }
+
     /// Whom to ask for the time, in place of the clock of the system: for tests of what expires.
     ///
-    /// Asked by every call, from any thread. Time never goes back for a database: while the answer is earlier than one
-    /// before, or than what a commit has stored, time stands still.
+    /// Asked by every call, from any thread. What was confirmed never goes back: while the answer is earlier, time stands
+    /// still. An answer that is more than a minute ahead of what [`boot_clock`](Self::boot_clock) tells hides what has
+    /// expired by then, but nothing is purged by it until it is confirmed: a test of purges sets both clocks.
     #[must_use]
     pub fn clock(mut self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         self.time = Some(TimeSource(Arc::new(now)));
+        self
+    }
+
+    /// Whom to ask how long the machine is on, in place of the machine: for tests. What the [`clock`](Self::clock) says is
+    /// compared with it. All databases that are opened with such a clock take it for the same start of the machine.
+    #[must_use]
+    pub fn boot_clock(mut self, elapsed: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        self.boot = Some(BootSource(Arc::new(elapsed)));
         self
     }
 }
@@ -166,5 +206,21 @@ impl TimeSource {
 impl fmt::Debug for TimeSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TimeSource").field(&self.now()).finish()
+    }
+}
+
+/// What is asked how long the machine is on.
+#[derive(Clone)]
+pub(crate) struct BootSource(Arc<dyn Fn() -> Duration + Send + Sync>);
+
+impl BootSource {
+    pub(crate) fn elapsed(&self) -> Duration {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for BootSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BootSource").field(&self.elapsed()).finish()
     }
 }

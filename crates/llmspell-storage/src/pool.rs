@@ -13,6 +13,8 @@ use tokio::sync::oneshot;
 
 use llmspell_core::{Result, StorageError};
 
+use crate::error::no_thread;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A handle to the threads. Dropping it lets them finish what is queued, and waits for that.
@@ -51,7 +53,8 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// What the job returns; [`StorageError::Closed`] if it panicked.
+    /// What the job returns; [`StorageError::Closed`] if it panicked; `Io` if there is no thread to run it and the system
+    /// starts none.
     pub(crate) async fn run<T, F>(&self, job: F) -> Result<T>
     where
         T: Send + 'static,
@@ -61,23 +64,31 @@ impl Pool {
         self.push(Box::new(move || {
             // Nobody waits any more: the caller dropped its future.
             let _ = sender.send(job());
-        }));
+        }))?;
         receiver.await.unwrap_or(Err(StorageError::Closed))
     }
 
-    fn push(&self, job: Job) {
+    fn push(&self, job: Job) -> Result<()> {
         let mut state = self.shared.state.lock();
         state.jobs.push_back(job);
         if state.idle_threads < state.jobs.len() && state.threads.len() < self.threads_max {
             let shared = Arc::clone(&self.shared);
             let thread = std::thread::Builder::new()
                 .name(format!("llmspell-pool-{}", state.threads.len()))
-                .spawn(move || run(&shared))
-                .expect("the system lets us start a thread");
-            state.threads.push(thread);
+                .spawn(move || run(&shared));
+            match thread {
+                Ok(thread) => state.threads.push(thread),
+                // Those that there are will come to it.
+                Err(_) if !state.threads.is_empty() => {}
+                Err(source) => {
+                    state.jobs.pop_back();
+                    return Err(no_thread(source));
+                }
+            }
         }
         drop(state);
         self.shared.arrived.notify_one();
+        Ok(())
     }
 }
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use llmspell_storage::{
-    Database, DatabaseOptions, ErrorKind, HNSWConfig, HNSWVectorStorage, RedbBackend, Result, StateScope,
-    StorageBackend, StorageError, VectorEntry, VectorQuery, VectorStorage,
+    Database, DatabaseOptions, ErrorKind, HNSWConfig, HNSWVectorStorage, KeyValueWrite, RedbBackend, Result,
+    StateScope, StorageBackend, StorageError, VectorEntry, VectorQuery, VectorStorage,
 };
 use serde_json::json;
 
@@ -508,4 +508,97 @@ async fn given_a_disk_that_is_full_to_the_last_byte_then_nothing_acknowledged_is
     );
     assert!(database.check().await.unwrap().is_ok());
     database.kv().set("again", vec![1]).await.unwrap();
+}
+
+/// Writes a file until not a byte is left.
+fn fill(path: &Path) {
+    use std::io::Write as _;
+    let mut filler = fs::File::create(path).unwrap();
+    for len in [64 << 10, 4 << 10, 1] {
+        let bytes = vec![7; len];
+        while filler.write_all(&bytes).is_ok() {}
+    }
+}
+
+#[tokio::test]
+async fn given_not_one_byte_left_then_whatever_frees_room_works() {
+    let Some(mount) = Mount::new("size=48m") else { return };
+    let options = || DatabaseOptions::new().free_bytes_min(8 << 20).graph_points_min(1_000);
+    let scope = |number: usize| StateScope::Custom(format!("tenant:{number}"));
+    let database = options().open(mount.path()).await.unwrap();
+    let vectors = database.vectors("v", DIM, HNSWConfig::fast()).await.unwrap();
+    for number in 0..6 {
+        let batch = entries(1_500).into_iter().map(|entry| {
+            let metadata = json!({ "text": "x".repeat(300), "third": entry.id.len() % 3 });
+            entry.with_scope(scope(number)).with_metadata(metadata)
+        });
+        vectors.insert(batch.collect()).await.unwrap();
+        database
+            .kv()
+            .set(&format!("key {number}"), vec![7; 50_000])
+            .await
+            .unwrap();
+    }
+    vectors.build_index().await.unwrap();
+
+    // When: somebody else takes all the room that is left.
+    fill(&mount.0.path().join("filler"));
+
+    // Then:
+    let ids: Vec<String> = (0..1_000).map(|number| format!("e{number}")).collect();
+    assert_eq!(vectors.delete(&scope(0), &ids).await.unwrap(), 1_000);
+    let filter = llmspell_storage::Filter::eq("third", 1);
+    assert!(vectors.delete_matching(&scope(1), &filter).await.unwrap() > 0);
+    assert_eq!(vectors.delete_scope(&scope(2)).await.unwrap(), 1_500);
+    assert!(database.kv().delete("key 0").await.unwrap());
+    let rest = KeyValueWrite::DeletePrefix { prefix: String::new() };
+    assert_eq!(database.kv().write(vec![rest]).await.unwrap().deleted, 5);
+    drop(vectors);
+    database.close().await.unwrap();
+
+    // And after opening again, which has no more room either.
+    let database = options().open(mount.path()).await.unwrap();
+    let vectors = database.vectors("v", DIM, HNSWConfig::fast()).await.unwrap();
+    for number in 3..6 {
+        assert_eq!(vectors.delete_scope(&scope(number)).await.unwrap(), 1_500);
+    }
+    assert!(database.check().await.unwrap().is_ok());
+}
+
+/// A slot that lies in a hole of its file is not read through memory: the system would look for room, and kill the process.
+#[tokio::test]
+async fn given_a_full_file_system_in_ram_when_slots_are_used_again_then_writes_fail_and_the_process_lives() {
+    let Some(mount) = Mount::new("size=12m") else { return };
+    let options = DatabaseOptions::new().free_bytes_min(0).graph_points_min(u64::MAX);
+    let database = options.open(mount.path()).await.unwrap();
+    let vectors = database.vectors("v", 256, HNSWConfig::fast()).await.unwrap();
+    let batch = |name: &str, count: usize| -> Vec<VectorEntry> {
+        (0..count)
+            .map(|number| VectorEntry::new(format!("{name}-{number}"), vec![1.0; 256]).with_scope(tenant()))
+            .collect()
+    };
+    let other = |name: &str| {
+        batch(name, 200)
+            .into_iter()
+            .map(|entry| entry.with_scope(StateScope::Global))
+    };
+    let mut stored = 0;
+    while vectors.insert(batch(&stored.to_string(), 100)).await.is_ok() {
+        stored += 1;
+        if stored == 20 {
+            vectors.insert(other("dropped").collect()).await.unwrap();
+        }
+    }
+    // When: slots become free, their blocks are given back, and somebody else takes them.
+    let _ = vectors.delete_scope(&StateScope::Global).await;
+    for _ in 0..40 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    fill(&mount.0.path().join("filler"));
+    for round in 0..30 {
+        let _ = vectors.insert(batch(&format!("again {round}"), 20)).await;
+        let _ = vectors.insert(other(&format!("new {round}")).take(5).collect()).await;
+    }
+    // Then: it is still here, and so is what was acknowledged.
+    assert!(vectors.count(&tenant()).await.unwrap() >= 100 * stored as u64);
 }

@@ -14,7 +14,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<()
     for section in &report.sections {
         output.object(&json!({
             "section": section.name, "checked": section.checked, "ok": section.problems.is_empty(),
-            "problems": section.problems,
+            "problems": section.problems, "notes": section.notes,
         }))?;
         lines.add_row(row([
             text_cell(if section.problems.is_empty() { "ok" } else { "BAD" }),
@@ -27,6 +27,9 @@ pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<()
     let problems: Vec<&String> = report.sections.iter().flat_map(|section| &section.problems).collect();
     for problem in &problems {
         output.text(format!("  {}", one_line(problem, 300)))?;
+    }
+    for note in report.sections.iter().flat_map(|section| &section.notes) {
+        output.text(format!("  note: {}", one_line(note, 300)))?;
     }
     if report.is_ok() {
         return Ok(());

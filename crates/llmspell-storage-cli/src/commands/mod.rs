@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod clock;
 pub(crate) mod completions;
 pub(crate) mod count;
 pub(crate) mod delete;
@@ -53,6 +54,7 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
         Command::Kv(command) => kv::run(command, &session, output).await,
         Command::Index(command) => index::run(command, &session, output).await,
         Command::Recall(args) => recall::run(args, &session, output).await,
+        Command::Clock(args) => clock::run(args, &session, output).await,
         Command::Check => check::run(&session, output).await,
         Command::Bench(command) => bench::run(command, output).await,
         Command::Completions(args) => completions::run(&args, output),
@@ -80,6 +82,7 @@ fn takes_a_model(command: &Command) -> bool {
         | Command::Migrate(_)
         | Command::Kv(_)
         | Command::Check
+        | Command::Clock(_)
         | Command::Bench(_)
         | Command::Completions(_) => false,
     }

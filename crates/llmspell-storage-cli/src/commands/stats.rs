@@ -3,6 +3,7 @@
 use llmspell_storage::{Database, SpaceRole, StorageStats, VectorStorage};
 use serde_json::json;
 
+use super::clock::clock_rows;
 use super::index_view::{index_rows, memory_name};
 use super::scope::quota_rows;
 use crate::errors::CliError;
@@ -51,6 +52,8 @@ async fn whole_database(database: &Database, session: &Session<'_>, output: &mut
         "memory_bytes": stats.memory_bytes, "keys": stats.keys,
         "scopes_loaded": stats.scopes_loaded, "scope_bytes": stats.scope_bytes,
         "scope_bytes_max": stats.scope_bytes_max, "scopes_unloaded": stats.scopes_unloaded,
+        "stored_time": stats.stored_time, "system_time": stats.system_time,
+        "is_time_unconfirmed": stats.is_time_unconfirmed,
     }))?;
     let mut lines = table(["", ""]);
     for (name, value) in [
@@ -60,7 +63,13 @@ async fn whole_database(database: &Database, session: &Session<'_>, output: &mut
         ("in memory", bytes_text(stats.memory_bytes)),
         ("  loaded scopes, at most", bytes_text(stats.scope_bytes_max)),
         ("keys", grouped(stats.keys)),
-    ] {
+    ]
+    .into_iter()
+    .chain(clock_rows(
+        stats.stored_time,
+        stats.system_time,
+        stats.is_time_unconfirmed,
+    )) {
         lines.add_row(row([text_cell(name), number_cell(value)]));
     }
     output.table(lines)?;

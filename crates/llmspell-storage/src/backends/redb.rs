@@ -11,7 +11,9 @@ use llmspell_core::{
     validate_key_value as validate,
 };
 
+use crate::codec::try_copy;
 use crate::database::{Database, KV_SCOPE, Request, Shared};
+use crate::error::out_of_memory;
 
 /// Key-value data in a [`Database`], durable when a call returns.
 ///
@@ -77,10 +79,16 @@ impl Database {
     }
 }
 
+/// A value of the cache, for the caller to keep.
+fn copied(shared: &Shared, value: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
+    let copy = value.map(try_copy).transpose();
+    copy.map_err(|source| out_of_memory(shared.truth.path(), source))
+}
+
 /// Reads a value from the disk and leaves it in the cache.
 fn read_through(shared: &Shared, key: &[u8]) -> Result<Option<Vec<u8>>> {
     match shared.values.get(key) {
-        Ok(cached) => Ok(cached.map(|value| value.to_vec())),
+        Ok(cached) => copied(shared, cached.as_deref()),
         Err(ticket) => {
             let value = shared.truth.read()?.value(KV_SCOPE, key)?;
             shared.values.fill(key, value.as_deref().map(Into::into), ticket);
@@ -95,7 +103,7 @@ impl StorageBackend for RedbBackend {
         validate::key(key)?;
         self.database.inner.check_open()?;
         if let Ok(cached) = self.database.inner.shared.values.get(key.as_bytes()) {
-            return Ok(cached.map(|value| value.to_vec()));
+            return copied(&self.database.inner.shared, cached.as_deref());
         }
         let (shared, key) = (self.shared(), key.as_bytes().to_vec());
         self.database.inner.run(move || read_through(&shared, &key)).await
@@ -123,6 +131,7 @@ impl StorageBackend for RedbBackend {
     async fn write(&self, batch: Vec<KeyValueWrite>) -> Result<WriteSummary> {
         validate::batch(&batch)?;
         if batch.is_empty() {
+            self.database.inner.check_open()?;
             return Ok(WriteSummary::default());
         }
         self.database

@@ -1,6 +1,6 @@
 //! Is everything as it should be? Reads every row and every slot; repairs nothing.
 
-use llmspell_core::{ErrorKind, Result};
+use llmspell_core::{ErrorKind, Result, Timestamp};
 use llmspell_vector::Graph;
 use roaring::RoaringBitmap;
 
@@ -15,10 +15,13 @@ use crate::report::{CheckReport, CheckSection};
 use crate::search::Snapshot;
 use crate::truth::{Read, check as truth_check};
 
+/// A clock that is this much behind what is stored is worth a word, in milliseconds.
+const CLOCK_BEHIND_MS: i64 = 60_000;
+
 /// Checks all parts.
 pub(super) fn check(shared: &Shared) -> Result<CheckReport> {
     let read = shared.truth.read()?;
-    let mut sections = vec![truth_check::values(&read)?];
+    let mut sections = vec![check_clock(shared, &read)?, truth_check::values(&read)?];
     for (id, record) in shared.space_records() {
         let mut section = CheckSection::new(format!("space `{}`", record.name));
         if let Some(space) = section.note(shared.space(id))? {
@@ -28,6 +31,31 @@ pub(super) fn check(shared: &Shared) -> Result<CheckReport> {
     }
     sections.extend(quotas::check(shared, &read)?);
     Ok(CheckReport { sections })
+}
+
+/// The moment that is stored beside that of the system. A clock that was wrong is no damage.
+fn check_clock(shared: &Shared, read: &Read) -> Result<CheckSection> {
+    let mut section = CheckSection::new("clock");
+    let Some(head) = section.note(read.head())? else {
+        return Ok(section);
+    };
+    section.note(read.clock())?;
+    if head.clock_ms == i64::MIN {
+        return Ok(section);
+    }
+    let system = shared.clock.system();
+    let (stored, now) = (Timestamp::from_millis(head.clock_ms), Timestamp::from_millis(system));
+    section.name = format!("clock: stored time {stored}, system time {now}");
+    if head.clock_ms > system.saturating_add(CLOCK_BEHIND_MS) {
+        section.notes.push(
+            "nothing expires until the system has caught up; `reset_clock` sets the stored time back".to_string(),
+        );
+    } else if !shared.clock.is_confirmed() {
+        section
+            .notes
+            .push("the clock of the system has jumped ahead: what has expired by it is hidden, not purged".to_string());
+    }
+    Ok(section)
 }
 
 fn check_space(shared: &Shared, space: &Space, section: &mut CheckSection) -> Result<()> {

@@ -12,6 +12,7 @@
 //! | `indexing/`  | what does an index need, and how does it get it?    |
 //! | `purge.rs`   | how is space given back?                            |
 //! | `routing.rs` | which spaces know of each other?                    |
+//! | `owned.rs`   | what must a forked process leave alone?             |
 //! | `quotas.rs`  | how much may a scope hold, and how much does it?    |
 //! | `check.rs`   | is everything as it should be?                      |
 
@@ -20,6 +21,7 @@ mod check;
 mod clock;
 mod indexing;
 mod open;
+mod owned;
 mod purge;
 mod quotas;
 mod request;
@@ -34,11 +36,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use llmspell_core::{DistanceMetric, EmbeddingModel, HNSWConfig, Result, StorageError};
+use llmspell_core::{DistanceMetric, EmbeddingModel, HNSWConfig, Result, StorageError, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub(crate) use batch::KV_SCOPE;
+#[cfg(feature = "sled")]
+pub(crate) use owned::Owned as OwnedByProcess;
 pub(crate) use quotas::status as quota_status;
 pub(crate) use request::{Copied, Opening, Part, PreparedEntry, Reply, Request, Spaces};
 pub(crate) use shared::Shared;
@@ -51,8 +55,10 @@ use crate::options::DatabaseOptions;
 use crate::pool::Pool;
 use crate::registry::Space;
 use crate::report::CheckReport;
+use crate::slots::ForkMark;
 use crate::truth::{self, FIRST_SPACE, Role, SpaceRecord, Truth};
 use indexing::Indexing;
+use owned::Owned;
 use writer::Writer;
 
 /// Writes wait no longer for a space that is about to be replaced.
@@ -87,12 +93,13 @@ pub struct Database {
 #[derive(Debug)]
 pub(crate) struct Inner {
     /// Dropped first: it asks the committer to name files.
-    _indexer: Indexer,
+    _indexer: Owned<Indexer>,
     /// Dropped next: the committer finishes what is queued.
-    committer: Committer<Writer>,
-    pub(crate) pool: Pool,
+    committer: Owned<Committer<Writer>>,
+    pub(crate) pool: Owned<Pool>,
     pub(crate) shared: Arc<Shared>,
     is_closed: AtomicBool,
+    mark: Arc<ForkMark>,
 }
 
 /// A vector space of a database.
@@ -167,6 +174,17 @@ pub struct DatabaseStats {
     /// How often one was unloaded since the database was opened, to make room for another.
     #[serde(default)]
     pub scopes_unloaded: u64,
+    /// The latest confirmed moment that a write or a purge saw, as it is stored: time never goes back behind it. None
+    /// before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_time: Option<Timestamp>,
+    /// What the clock of the system says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_time: Option<Timestamp>,
+    /// Whether the clock of the system has jumped ahead, and that is not confirmed yet: what has expired by it is hidden,
+    /// but not purged.
+    #[serde(default)]
+    pub is_time_unconfirmed: bool,
 }
 
 impl DatabaseOptions {
@@ -205,7 +223,7 @@ impl Database {
                 Ok((shared, writer))
             })
             .await?;
-        Ok(Self::start(pool, shared, writer))
+        Self::start(pool, shared, writer)
     }
 
     /// A database in RAM without spaces.
@@ -236,7 +254,7 @@ impl Database {
         let truth = Truth::in_memory(space)?;
         let shared = Arc::new(Shared::new(truth, None, None, &DatabaseOptions::new())?);
         let writer = Writer::new(Arc::clone(&shared))?;
-        Ok(Self::start(Pool::new(), shared, writer))
+        Self::start(Pool::new(), shared, writer)
     }
 
     /// The database on a disk of the tests.
@@ -244,22 +262,24 @@ impl Database {
     pub(crate) fn open_on(disk: Arc<dyn crate::disk::Disk>, options: &DatabaseOptions) -> Result<Self> {
         let shared = Arc::new(open::open_on(disk, None, options)?);
         let writer = Writer::new(Arc::clone(&shared))?;
-        Ok(Self::start(Pool::new(), shared, writer))
+        Self::start(Pool::new(), shared, writer)
     }
 
-    fn start(pool: Pool, shared: Arc<Shared>, writer: Writer) -> Self {
-        let committer = Committer::start("llmspell-commit", writer);
+    fn start(pool: Pool, shared: Arc<Shared>, writer: Writer) -> Result<Self> {
+        let committer = Committer::start("llmspell-commit", writer)?;
         let indexing = Indexing::new(Arc::clone(&shared), committer.submitter());
-        let indexer = Indexer::start("llmspell-index", Arc::clone(&shared.queue), indexing);
-        Self {
+        let indexer = Indexer::start("llmspell-index", Arc::clone(&shared.queue), indexing)?;
+        let mark = Arc::new(ForkMark::new());
+        Ok(Self {
             inner: Arc::new(Inner {
-                _indexer: indexer,
-                committer,
-                pool,
+                _indexer: Owned::new(indexer, &mark),
+                committer: Owned::new(committer, &mark),
+                pool: Owned::new(pool, &mark),
                 shared,
                 is_closed: AtomicBool::new(false),
+                mark,
             }),
-        }
+        })
     }
 
     /// All vector spaces, in the order of their creation.
@@ -307,8 +327,13 @@ impl Database {
                     .iter()
                     .map(|(id, _)| shared.occupied_bytes(&index_files::dir(*id)))
                     .sum::<Result<u64>>()?;
+                let read = shared.truth.read()?;
+                let stored_ms = read.head()?.clock_ms;
                 Ok(DatabaseStats {
-                    keys: shared.truth.read()?.key_count()?,
+                    stored_time: (stored_ms > i64::MIN).then(|| Timestamp::from_millis(stored_ms)),
+                    system_time: Some(Timestamp::from_millis(shared.clock.system())),
+                    is_time_unconfirmed: !shared.clock.is_confirmed(),
+                    keys: read.key_count()?,
                     spaces: shared.space_records().len() as u64,
                     disk_bytes: shared.occupied_bytes("")?,
                     truth_bytes: shared.occupied_bytes(truth::FILE)?,
@@ -350,11 +375,11 @@ impl Database {
     /// # Errors
     ///
     /// [`Poisoned`](StorageError::Poisoned) if an earlier write failed.
-    ///
-    /// # Panics
-    ///
-    /// When the system has no threads left.
     pub async fn close(self) -> Result<()> {
+        if self.inner.mark.is_forked() {
+            // The process that opened it closes it.
+            return Ok(());
+        }
         let flushed = self.inner.request(|reply| Request::Flush { reply }).await;
         self.inner.is_closed.store(true, Ordering::SeqCst);
         self.inner.shared.queue.save_when_stopped();
@@ -367,7 +392,8 @@ impl Database {
                 drop(inner);
                 let _ = sender.send(());
             });
-        closer.expect("the system lets us start a thread");
+        // Without a thread for it the files were closed here, when the closure went.
+        drop(closer);
         let _ = receiver.await;
         match flushed {
             Err(StorageError::Closed) => Ok(()),
@@ -420,9 +446,9 @@ impl Inner {
         self.pool.run(run).await
     }
 
-    /// That nobody has closed the database.
+    /// That nobody has closed the database, and that this is the process that opened it.
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.is_closed.load(Ordering::SeqCst) {
+        if self.is_closed.load(Ordering::SeqCst) || self.mark.is_forked() {
             Err(StorageError::Closed)
         } else {
             Ok(())

@@ -4,19 +4,21 @@
 //! <dir>/LOCK                          held by the process that has it open; says which one
 //! <dir>/FORMAT                        format version; read before anything else is touched, written last
 //! <dir>/truth.redb                    everything but the vectors; made under another name and renamed when complete
+//! <dir>/RESERVE                       blocks without content, which a full disk is freed with
 //! <dir>/spaces/<space id>/slots-<n>   the vectors
 //! <dir>/spaces/<space id>/index/      the indexes of large scopes: derived
 //! ```
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use llmspell_core::{Result, StorageError};
 
-use super::shared::Shared;
-use crate::disk::{Directory, Disk};
+use super::clock;
+use super::shared::{Lock, Shared};
+use crate::disk::{Directory, Disk, Locked, RESERVE_FILE, create_folders, sync_folder};
 use crate::error::{corrupted, io_error};
 use crate::options::DatabaseOptions;
 use crate::truth::{self, Truth};
@@ -30,19 +32,22 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// Opens the database in `dir`, or makes one.
 pub(super) fn open(dir: &Path, options: &DatabaseOptions) -> Result<Shared> {
-    refuse_foreign(dir, options.must_exist)?;
-    if !dir.exists() {
-        fs::create_dir_all(dir).map_err(|source| io_error("create", dir, source))?;
-        sync_parent(dir)?;
+    let is_new = refuse_foreign(dir, options.must_exist)?;
+    if is_new {
+        create_folders(dir, options.file_mode).map_err(|source| io_error("create", dir, source))?;
     }
     let dir = &dir.canonicalize().map_err(|source| io_error("find", dir, source))?;
-    let lock = take_lock(dir)?;
-    let disk: Arc<dyn Disk> = Arc::new(Directory::new(dir.clone()));
-    open_on(disk, Some(lock), options)
+    if let (true, Some(parent)) = (is_new, dir.parent()) {
+        // Whoever made the directory before us may not have made its name durable.
+        sync_folder(parent).map_err(|source| io_error("sync", parent, source))?;
+    }
+    let directory = Directory::open(dir.clone(), options.file_mode).map_err(|source| io_error("open", dir, source))?;
+    let lock = take_lock(&directory, dir)?;
+    open_on(Arc::new(directory), Some(lock), options)
 }
 
 /// Opens the database on a disk that is locked.
-pub(super) fn open_on(disk: Arc<dyn Disk>, lock: Option<File>, options: &DatabaseOptions) -> Result<Shared> {
+pub(super) fn open_on(disk: Arc<dyn Disk>, lock: Option<Lock>, options: &DatabaseOptions) -> Result<Shared> {
     let exists = |name: &str| {
         disk.exists(name)
             .map_err(|source| io_error("look for", &disk.full_path(name), source))
@@ -65,17 +70,21 @@ pub(super) fn open_on(disk: Arc<dyn Disk>, lock: Option<File>, options: &Databas
             write_format(&disk)?;
         }
     }
+    let page_cache_bytes = options.cache_bytes - options.value_cache_bytes();
+    // It has a lock of its own: where somebody has removed the file `LOCK`, nothing was touched until here.
+    let truth = Truth::open(&disk, page_cache_bytes, options.verify_bytes_max)?;
     for leftover in [truth::NEW_FILE, NEW_FORMAT_FILE] {
         disk.remove(leftover)
             .map_err(|source| io_error("remove", &disk.full_path(leftover), source))?;
     }
-    let page_cache_bytes = options.cache_bytes - options.value_cache_bytes();
-    let truth = Truth::open(&disk, page_cache_bytes, options.verify_bytes_max)?;
+    if options.reset_clock {
+        truth.reset_clock(clock::system_ms(options))?;
+    }
     Shared::new(truth, Some(disk), lock, options)
 }
 
-/// A directory that holds other things is not ours to write into.
-fn refuse_foreign(dir: &Path, must_exist: bool) -> Result<()> {
+/// A directory that holds other things is not ours to write into. Says whether a database is to be made in it.
+fn refuse_foreign(dir: &Path, must_exist: bool) -> Result<bool> {
     let foreign = |reason: String| {
         Err(StorageError::ForeignDirectory {
             path: dir.to_path_buf(),
@@ -83,7 +92,7 @@ fn refuse_foreign(dir: &Path, must_exist: bool) -> Result<()> {
         })
     };
     let names = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return foreign("there is no such directory".into()),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => return foreign("it is a file".into()),
         Err(source) => return Err(io_error("read", dir, source)),
@@ -98,28 +107,23 @@ fn refuse_foreign(dir: &Path, must_exist: bool) -> Result<()> {
         NEW_FORMAT_FILE,
         truth::FILE,
         truth::NEW_FILE,
+        RESERVE_FILE,
         "spaces",
     ];
     let is_database = names.iter().any(|name| name == FORMAT_FILE);
     match names.iter().find(|name| !ours.contains(&name.as_str())) {
         Some(other) if !is_database => foreign(format!("it holds `{other}` and no {FORMAT_FILE} file")),
         None if must_exist && !is_database => foreign("it is empty".into()),
-        _ => Ok(()),
+        _ => Ok(!is_database),
     }
 }
 
-fn take_lock(dir: &Path) -> Result<File> {
+fn take_lock(directory: &Directory, dir: &Path) -> Result<Lock> {
     let path = dir.join(LOCK_FILE);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|source| io_error("open", &path, source))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
+    let locked = directory.lock(LOCK_FILE);
+    let mut lock = match locked.map_err(|source| io_error("lock", &path, source))? {
+        Locked::Ours(file) => Lock(file),
+        Locked::Theirs(mut file) => {
             let mut holder = String::new();
             let known = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
             let holder = if known {
@@ -132,16 +136,16 @@ fn take_lock(dir: &Path) -> Result<File> {
                 holder,
             });
         }
-        Err(TryLockError::Error(source)) => return Err(io_error("lock", &path, source)),
-    }
+    };
     // For the error text of whoever comes second; the lock itself is the system's and ends with the process.
+    let Lock(file) = &mut lock;
     let written = file
         .set_len(0)
         .and_then(|()| file.rewind())
         .and_then(|()| writeln!(file, "process {}", std::process::id()))
         .and_then(|()| file.flush());
     written.map_err(|source| io_error("write to", &path, source))?;
-    Ok(file)
+    Ok(lock)
 }
 
 /// Whether the directory states that it is of the version we read.
@@ -190,17 +194,4 @@ fn write_format(disk: &Arc<dyn Disk>) -> Result<()> {
         disk.sync_dir("")
     };
     write().map_err(|source| io_error("write", &path, source))
-}
-
-fn sync_parent(dir: &Path) -> Result<()> {
-    let Some(parent) = dir
-        .canonicalize()
-        .ok()
-        .and_then(|dir| dir.parent().map(Path::to_path_buf))
-    else {
-        return Ok(());
-    };
-    Directory::new(parent.clone())
-        .sync_dir("")
-        .map_err(|source| io_error("sync", &parent, source))
 }

@@ -38,7 +38,7 @@ impl Writer {
         let expiry = self.first_expiry.map(|moment| {
             let due_ms = moment
                 .saturating_add(EXPIRY_DELAY_MS)
-                .saturating_sub(self.shared.clock.now());
+                .saturating_sub(self.shared.clock.confirmed());
             Duration::from_millis(u64::try_from(due_ms).unwrap_or(0))
         });
         let retry = (!self.purges.is_empty()).then_some(RETRY);
@@ -121,7 +121,8 @@ impl Writer {
     }
 
     fn purge_expired(&mut self) -> Result<()> {
-        let now = self.shared.clock.now();
+        // A clock that is ahead without being confirmed hides entries, but takes none.
+        let now = self.shared.clock.confirmed();
         let shared = Arc::clone(&self.shared);
         let is_last = self.transact(|batch| {
             let expired = batch.rows.expired(now, STEP_ROWS).map_err(Fail::Batch)?;

@@ -10,10 +10,10 @@ use parking_lot::RwLock;
 
 use llmspell_core::{Result, StorageError};
 
-use super::clock::Clock;
+use super::clock::{Boot, Clock};
 use super::routing::Routing;
 use crate::disk::Disk;
-use crate::error::io_error;
+use crate::error::{io_error, with_causes};
 use crate::ids::SpaceId;
 use crate::index_files::{self, Kind};
 use crate::index_queue::IndexQueue;
@@ -47,7 +47,18 @@ pub(crate) struct Shared {
     spaces_version: AtomicU64,
     poisoned: OnceLock<String>,
     /// Held until the last of us is gone.
-    _lock: Option<File>,
+    _lock: Option<Lock>,
+}
+
+/// The locked file of a directory.
+#[derive(Debug)]
+pub(super) struct Lock(pub(super) File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A forked process keeps the descriptor, and with it the lock, unless that is given up.
+        let _ = self.0.unlock();
+    }
 }
 
 /// A space, opened when it is first used: one that is damaged must not keep the others closed.
@@ -61,11 +72,12 @@ impl Shared {
     pub(super) fn new(
         truth: Truth,
         disk: Option<Arc<dyn Disk>>,
-        lock: Option<File>,
+        lock: Option<Lock>,
         options: &DatabaseOptions,
     ) -> Result<Self> {
         let read = truth.read()?;
         let head = read.head()?;
+        let clock = read.clock()?;
         let spaces = read.spaces()?;
         let has_quotas = AtomicBool::new(read.has_quotas()?);
         drop(read);
@@ -74,7 +86,7 @@ impl Shared {
             truth,
             // Reading a truth in RAM never blocks, so there is nothing to cache.
             values: ValueCache::new(if disk.is_some() { options.value_cache_bytes() } else { 0 }),
-            clock: Clock::new(options.time.clone(), head.clock_ms),
+            clock: Clock::new(options.time.clone(), Boot::of(options), head.clock_ms, clock),
             disk,
             free_bytes_min: options.free_bytes_min,
             queue: Arc::default(),
@@ -214,14 +226,20 @@ impl Shared {
     pub(super) fn create_space_dir(&self, id: SpaceId) -> Result<()> {
         let Some(disk) = &self.disk else { return Ok(()) };
         let dir = SlotStore::dir(id);
-        let made = disk
-            .create_dir("spaces")
-            .and_then(|()| disk.create_dir(&dir))
-            .and_then(|()| {
-                disk.sync_dir("spaces")?;
-                disk.sync_dir("")
-            });
-        made.map_err(|source| io_error("create", &disk.full_path(&dir), source))
+        let full_path = disk.full_path(&dir);
+        let made = disk.create_dir("spaces").and_then(|()| disk.create_dir(&dir));
+        made.map_err(|source| io_error("create", &full_path, source))?;
+        // Opened first: what fails from here on is the disk.
+        let parents = [disk.open_dir("spaces"), disk.open_dir("")];
+        for parent in parents {
+            let parent = parent.map_err(|source| io_error("open the parent of", &full_path, source))?;
+            if let Err(source) = parent.sync() {
+                let error = io_error("sync the parent of", &full_path, source);
+                self.poison(&error);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     // ---- writing ----
@@ -229,7 +247,7 @@ impl Shared {
     /// No more writes: what is on the disk is not known any more.
     pub(super) fn poison(&self, error: &StorageError) {
         // The first one counts; others follow from it.
-        let _ = self.poisoned.set(error.to_string());
+        let _ = self.poisoned.set(with_causes(error));
     }
 
     /// Whether there may be writes.

@@ -137,11 +137,22 @@ impl Writer {
             Ok(changed) => changed,
             Err((error, changes)) => {
                 self.poison_if_lost(&error);
-                self.roll_back(txn, changes.map_or_else(Vec::new, |changes| changes.pending));
+                let (pending, written) =
+                    changes.map_or_else(Default::default, |changes| (changes.pending, changes.written_spaces));
+                written.iter().for_each(|space| space.slots.let_go());
+                self.roll_back(txn, pending);
                 return Err(error);
             }
         };
 
+        for space in &changes.written_spaces {
+            // What fails here has not reached the disk: this transaction did not happen, and nothing is in doubt.
+            if let Err(error) = space.slots.prepare_sync() {
+                changes.written_spaces.iter().for_each(|space| space.slots.let_go());
+                self.roll_back(txn, changes.pending);
+                return Err(error);
+            }
+        }
         for space in &changes.written_spaces {
             if let Err(error) = space.slots.sync() {
                 self.shared.poison(&error);
@@ -159,6 +170,7 @@ impl Writer {
             return Err(error);
         }
         self.head = changes.head;
+        self.shared.clock.saved(changes.clock_version);
         self.shared.has_quotas.store(changes.has_quotas, Ordering::SeqCst);
         self.first_expiry = match (self.first_expiry, changes.first_expiry) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -234,25 +246,50 @@ impl Writer {
         }
     }
 
-    fn refuse_what_needs_room(&self, requests: Vec<Request>) -> Vec<Request> {
-        let Err(error) = self.shared.check_free_space() else {
+    fn refuse_what_needs_room(requests: Vec<Request>, no_room: Option<&StorageError>) -> Vec<Request> {
+        let Some(error) = no_room else {
             return requests;
         };
         let (refused, admitted): (Vec<_>, Vec<_>) = requests.into_iter().partition(Request::needs_room);
         for request in refused {
-            request.answer(Err(repeat(&error)));
+            request.answer(Err(repeat(error)));
         }
         admitted
     }
 
-    /// What was seen to expire and is not purged yet has expired after a restart too, whatever the clock says then.
+    /// Runs the requests in one transaction. One that fails half-way ends the transaction for all of them.
+    fn commit_together(
+        &mut self,
+        requests: &[Request],
+        no_room: Option<&StorageError>,
+    ) -> Result<Vec<Result<Outcome>>> {
+        self.transact(|batch| {
+            batch.no_room = no_room.map(repeat);
+            let mut results: Vec<Result<Outcome>> = Vec::with_capacity(requests.len());
+            for request in requests {
+                results.push(match batch.execute(request) {
+                    Ok(outcome) => Ok(outcome),
+                    Err(Fail::Request(error)) => Err(error),
+                    Err(fail @ Fail::Batch(_)) => return Err(fail),
+                });
+            }
+            Ok(results)
+        })
+    }
+
+    /// What was seen to expire and is not purged yet has expired after a restart too, whatever the clock says then. A jump
+    /// of the clock is stored as well: whoever opens the database later sees how long it has lasted.
     fn keep_time(&mut self) -> Result<()> {
-        let now = self.shared.clock.now();
-        if self.first_expiry.is_none_or(|moment| moment > now) || self.shared.check_writable().is_err() {
+        let now = self.shared.clock.confirmed();
+        let has_expired = self.first_expiry.is_some_and(|moment| moment <= now);
+        if !(has_expired || self.shared.clock.has_unsaved_jump()) || self.shared.check_writable().is_err() {
             return Ok(());
         }
         self.transact(|batch| {
-            batch.set_clock(now);
+            if has_expired {
+                batch.set_clock(now);
+            }
+            batch.set_changed();
             Ok(())
         })
     }
@@ -288,22 +325,22 @@ impl CommitEngine for Writer {
                 .for_each(|request| request.answer(Err(repeat(&error))));
             return;
         }
-        let requests = self.refuse_what_needs_room(requests);
-        let results = self.transact(|batch| {
-            let mut results: Vec<Result<Outcome>> = Vec::with_capacity(requests.len());
-            for request in &requests {
-                results.push(match batch.execute(request) {
-                    Ok(outcome) => Ok(outcome),
-                    Err(Fail::Request(error)) => Err(error),
-                    Err(fail @ Fail::Batch(_)) => return Err(fail),
-                });
-            }
-            Ok(results)
-        });
-        match results {
+        let no_room = self.shared.check_free_space().err();
+        if no_room.is_none() && self.shared.free_bytes_min > 0 {
+            self.shared.truth.keep_reserve();
+        }
+        let requests = Self::refuse_what_needs_room(requests, no_room.as_ref());
+        match self.commit_together(&requests, no_room.as_ref()) {
             Ok(results) => {
                 for (request, result) in requests.into_iter().zip(results) {
                     request.answer(result);
+                }
+            }
+            // Nothing happened. What one of them met (a file that could not be opened, a disk too full for it) is not for
+            // the others to bear: each has a transaction of its own.
+            Err(_) if requests.len() > 1 && self.shared.check_writable().is_ok() => {
+                for request in requests {
+                    self.commit(vec![request]);
                 }
             }
             Err(error) => requests

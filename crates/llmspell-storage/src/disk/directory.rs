@@ -1,106 +1,143 @@
 //! How does a real directory do what the engine asks?
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Disk, DiskFile};
+use super::open_files::{OpenFiles, RealFile};
+use super::tree::{Tree, identity};
+use super::{Disk, DiskDir, DiskFile};
+
+/// How often a lock is taken anew because the file that was locked lost its name meanwhile.
+const LOCK_ATTEMPTS: u32 = 100;
+
+/// What came of locking a file.
+#[derive(Debug)]
+pub(crate) enum Locked {
+    /// It is locked until this is dropped.
+    Ours(File),
+    /// Somebody else has locked it.
+    Theirs(File),
+}
 
 /// A directory of the file system.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    root: PathBuf,
+    tree: Arc<Tree>,
+    open_files: Arc<OpenFiles>,
 }
 
 impl Directory {
-    /// The directory at `root`, which exists.
-    pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root }
+    /// The directory at `root`, which exists. New files get the permission bits `file_mode`.
+    pub(crate) fn open(root: PathBuf, file_mode: u32) -> io::Result<Self> {
+        Ok(Self {
+            tree: Arc::new(Tree::open(root, file_mode)?),
+            open_files: Arc::default(),
+        })
+    }
+
+    /// Locks a file of the root, which is made if it is not there.
+    ///
+    /// What is locked at the end has that name: whoever removes the file and makes another one locks that one.
+    pub(crate) fn lock(&self, name: &str) -> io::Result<Locked> {
+        for _ in 0..LOCK_ATTEMPTS {
+            let file = self.open_files.with_room(|| self.tree.open_or_create_file(name))?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(Locked::Theirs(file)),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            let is_it = match self.tree.identity_of(name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                named => named? == identity(&file)?,
+            };
+            if is_it {
+                return Ok(Locked::Ours(file));
+            }
+        }
+        Err(io::Error::other("somebody removes it again and again"))
+    }
+
+    fn opened(&self, path: &str, file: File) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(RealFile::new(&self.tree, Some(&self.open_files), path, file)?)
     }
 }
 
 impl Disk for Directory {
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let path = self.root.join(path);
-        // A link would let two databases share a file that only one of them has locked.
-        if fs::symlink_metadata(&path)?.file_type().is_symlink() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a data file must not be a symbolic link",
-            ));
+        let file = self.open_files.with_room(|| self.tree.open_file(path))?;
+        self.opened(path, file)
+    }
+
+    fn open_alone(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.open_files.with_room(|| self.tree.open_file(path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => return Err(error),
         }
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Arc::new(RealFile(file)))
+        let file = RealFile::new(&self.tree, None, path, file)?;
+        if file.has_its_name()? {
+            Ok(file)
+        } else {
+            Err(io::Error::other("another file took its name while it was opened"))
+        }
     }
 
     fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(self.root.join(path))?;
-        Ok(Arc::new(RealFile(file)))
+        let file = self.open_files.with_room(|| self.tree.create_file(path))?;
+        let file = self.opened(path, file)?;
+        // Its length and its bytes are to be synced, whatever is written.
+        file.hold()?;
+        Ok(file)
     }
 
     fn create_dir(&self, path: &str) -> io::Result<()> {
-        match fs::create_dir(self.root.join(path)) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        }
+        self.open_files.with_room(|| self.tree.create_folder(path))
     }
 
     fn exists(&self, path: &str) -> io::Result<bool> {
-        self.root.join(path).try_exists()
+        Ok(self.open_files.with_room(|| self.tree.kind(path))?.is_some())
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
-        match fs::read_dir(self.root.join(path)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            entries => entries?
-                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-                .collect(),
-        }
+        self.open_files.with_room(|| self.tree.list(path))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.root.join(from), self.root.join(to))
+        self.open_files.with_room(|| self.tree.rename(from, to))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        match fs::remove_file(self.root.join(path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        self.open_files.with_room(|| self.tree.remove(path))
     }
 
-    fn sync_dir(&self, path: &str) -> io::Result<()> {
-        // Other systems make names durable with the file, or give no way to ask.
-        if cfg!(unix) {
-            File::open(self.root.join(path))?.sync_all()
-        } else {
-            Ok(())
-        }
+    fn open_dir(&self, path: &str) -> io::Result<Box<dyn DiskDir>> {
+        let folder = self.open_files.with_room(|| self.tree.folder_to_sync(path))?;
+        Ok(Box::new(RealDir(folder)))
     }
 
-    #[cfg(unix)]
     fn available_bytes(&self) -> Option<u64> {
-        let stat = rustix::fs::statvfs(&self.root).ok()?;
-        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
-
-    #[cfg(not(unix))]
-    fn available_bytes(&self) -> Option<u64> {
-        None
+        self.tree.available_bytes()
     }
 
     fn occupied_bytes(&self, path: &str) -> io::Result<u64> {
-        occupied_bytes(&self.root.join(path))
+        self.open_files.with_room(|| occupied_bytes(&self.tree.full_path(path)))
     }
 
     fn full_path(&self, path: &str) -> PathBuf {
-        self.root.join(path)
+        self.tree.full_path(path)
+    }
+}
+
+/// A folder that is open; none where the system has no such thing.
+#[derive(Debug)]
+struct RealDir(Option<File>);
+
+impl DiskDir for RealDir {
+    fn sync(&self) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), File::sync_all)
     }
 }
 
@@ -112,7 +149,16 @@ fn occupied_bytes(path: &Path) -> io::Result<u64> {
     if !metadata.is_dir() {
         return Ok(file_bytes(&metadata));
     }
-    fs::read_dir(path)?.try_fold(0, |sum, entry| Ok(sum + occupied_bytes(&entry?.path())?))
+    // A folder may go while it is looked at.
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut below = Vec::new();
+    for entry in entries {
+        below.push(entry?.path());
+    }
+    below.iter().try_fold(0, |sum, path| Ok(sum + occupied_bytes(path)?))
 }
 
 /// Blocks, not length: a file may have holes.
@@ -127,98 +173,107 @@ fn file_bytes(metadata: &fs::Metadata) -> u64 {
     metadata.len()
 }
 
-#[derive(Debug)]
-struct RealFile(File);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::open_files::OPEN_FILES_MAX;
+    use crate::options::DEFAULT_FILE_MODE;
 
-impl DiskFile for RealFile {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    #[cfg(unix)]
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.0, buffer, offset)
+    fn directory() -> (tempfile::TempDir, Directory) {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::open(dir.path().to_path_buf(), DEFAULT_FILE_MODE).unwrap();
+        (dir, directory)
     }
 
     #[cfg(target_os = "linux")]
-    fn read_cached(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool> {
-        use rustix::io::{Errno, ReadWriteFlags, preadv2};
-        let wanted = buffer.len();
-        match preadv2(
-            &self.0,
-            &mut [io::IoSliceMut::new(buffer)],
-            offset,
-            ReadWriteFlags::NOWAIT,
-        ) {
-            Ok(count) => Ok(count == wanted),
-            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
+    fn open_below(dir: &Path) -> usize {
+        let links = fs::read_dir("/proc/self/fd").unwrap();
+        links
+            .filter_map(|link| fs::read_link(link.unwrap().path()).ok())
+            .filter(|target| target.starts_with(dir) && target != dir)
+            .count()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn more_files_than_may_be_open_are_read_and_written_and_those_with_unsynced_writes_stay_open() {
+        let (dir, directory) = directory();
+        let files: Vec<_> = (0..3 * OPEN_FILES_MAX)
+            .map(|number| directory.create(&number.to_string()).unwrap())
+            .collect();
+        for (number, file) in files.iter().enumerate() {
+            file.write_at(0, &number.to_le_bytes()).unwrap();
         }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn read_cached(&self, _offset: u64, _buffer: &mut [u8]) -> io::Result<bool> {
-        Ok(false)
-    }
-
-    #[cfg(unix)]
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(&self.0, bytes, offset)
-    }
-
-    #[cfg(windows)]
-    fn read_at(&self, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
-        use std::os::windows::fs::FileExt;
-        while !buffer.is_empty() {
-            let count = self.0.seek_read(buffer, offset)?;
-            if count == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+        assert_eq!(open_below(dir.path()), files.len(), "none of them was synced");
+        for file in &files {
+            file.sync().unwrap();
+        }
+        for _ in 0..2 {
+            for (number, file) in files.iter().enumerate() {
+                let mut bytes = [0; size_of::<usize>()];
+                file.read_at(0, &mut bytes).unwrap();
+                assert_eq!(usize::from_le_bytes(bytes), number);
             }
-            buffer = &mut buffer[count..];
-            offset += count as u64;
-        }
-        Ok(())
-    }
-
-    #[cfg(windows)]
-    fn write_at(&self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
-        use std::os::windows::fs::FileExt;
-        while !bytes.is_empty() {
-            let count = self.0.seek_write(bytes, offset)?;
-            bytes = &bytes[count..];
-            offset += count as u64;
-        }
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    #[cfg(target_os = "linux")]
-    fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
-        use rustix::fs::{FallocateFlags, fallocate};
-        match fallocate(
-            &self.0,
-            FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
-            offset,
-            len,
-        ) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) | Ok(()) => Ok(()),
-            Err(error) => Err(error.into()),
+            let open = open_below(dir.path());
+            assert!(open <= OPEN_FILES_MAX, "{open} files are open");
         }
     }
 
-    #[cfg(not(target_os = "linux"))]
-    fn punch_hole(&self, _offset: u64, _len: u64) -> io::Result<()> {
-        Ok(())
+    #[test]
+    fn a_file_that_was_closed_and_whose_name_another_one_took_is_not_read() {
+        let (dir, directory) = directory();
+        let file = directory.create("a").unwrap();
+        file.sync().unwrap();
+        let others: Vec<_> = (0..2 * OPEN_FILES_MAX)
+            .map(|number| directory.create(&format!("other {number}")).unwrap())
+            .collect();
+        others.iter().for_each(|other| other.sync().unwrap());
+        fs::write(dir.path().join("b"), [7; 8]).unwrap();
+        fs::rename(dir.path().join("b"), dir.path().join("a")).unwrap();
+        let error = file.read_at(0, &mut [0; 8]).unwrap_err();
+        assert!(error.to_string().contains("another file"), "{error}");
     }
 
-    fn mappable(&self) -> Option<&File> {
-        Some(&self.0)
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_by_no_call_and_what_they_lead_to_stays_as_it_is() {
+        use std::os::unix::fs::symlink;
+        let (dir, directory) = directory();
+        let victim = tempfile::tempdir().unwrap();
+        let precious = victim.path().join("precious");
+        fs::write(&precious, b"precious").unwrap();
+        symlink(&precious, dir.path().join("file")).unwrap();
+        symlink(victim.path(), dir.path().join("folder")).unwrap();
+        assert!(directory.open("file").is_err());
+        assert!(directory.open_alone("file").is_err());
+        assert!(directory.create("file").is_err());
+        assert!(directory.lock("file").is_err());
+        assert!(directory.open("folder/precious").is_err());
+        assert!(directory.create("folder/new").is_err());
+        assert!(directory.create_dir("folder").is_err());
+        assert!(directory.create_dir("folder/below").is_err());
+        assert!(directory.list("folder").is_err());
+        assert!(directory.remove("folder/precious").is_err());
+        assert!(directory.rename("folder/precious", "mine").is_err());
+        assert!(directory.open_dir("folder").is_err());
+        assert_eq!(fs::read(&precious).unwrap(), b"precious");
+        assert_eq!(fs::read_dir(victim.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn new_files_and_folders_are_for_their_owner_only_unless_asked_otherwise() {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for (file_mode, folder_mode) in [(DEFAULT_FILE_MODE, 0o700), (0o640, 0o750)] {
+            let dir = tempfile::tempdir().unwrap();
+            let directory = Directory::open(dir.path().to_path_buf(), file_mode).unwrap();
+            directory.create("file").unwrap();
+            directory.create_dir("folder").unwrap();
+            directory.lock("LOCK").unwrap();
+            assert_eq!(mode(&dir.path().join("file")), file_mode);
+            assert_eq!(mode(&dir.path().join("LOCK")), file_mode);
+            assert_eq!(mode(&dir.path().join("folder")), folder_mode);
+        }
     }
 }

@@ -1,17 +1,25 @@
 //! Where do bytes go? The few things the engine asks of a file system.
 //!
-//! | file           | question                                               |
-//! |----------------|--------------------------------------------------------|
-//! | `directory.rs` | how does a real directory do them?                     |
-//! | `redb_file.rs` | how does redb use them?                                |
-//! | `sim.rs`       | what would be on the disk if the power failed now? (tests) |
+//! | file            | question                                               |
+//! |-----------------|--------------------------------------------------------|
+//! | `boot.rs`       | which start of the machine is this?                    |
+//! | `directory.rs`  | how does a real directory do them?                     |
+//! | `open_files.rs` | how many of its files are open at once?                |
+//! | `tree.rs`       | how does a name lead nowhere else, and for whom is a new file? |
+//! | `redb_file.rs`  | how does redb use them?                                |
+//! | `reserve.rs`    | how can a full disk be freed?                          |
+//! | `sim.rs`        | what would be on the disk if the power failed now? (tests) |
 //!
 //! Paths are relative to the root, made of our own words and numbers: nothing a user names is ever part of one.
 
+mod boot;
 mod directory;
+mod open_files;
 mod redb_file;
+mod reserve;
 #[cfg(test)]
 pub(crate) mod sim;
+mod tree;
 
 use std::fmt;
 use std::fs::File;
@@ -19,8 +27,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub(crate) use directory::Directory;
+pub(crate) use boot::boot_id;
+pub(crate) use directory::{Directory, Locked};
 pub(crate) use redb_file::RedbFile;
+pub(crate) use reserve::{RESERVE_FILE, Reserve};
+#[cfg(feature = "sled")]
+pub(crate) use tree::available_bytes;
+pub(crate) use tree::{create_folders, sync_folder};
 
 /// A file that is read and written at offsets.
 pub(crate) trait DiskFile: fmt::Debug + Send + Sync {
@@ -38,15 +51,32 @@ pub(crate) trait DiskFile: fmt::Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Lets go of the blocks of a range, which reads as zeros from then on. Where the system cannot, nothing happens.
     fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Takes blocks for the first `len` bytes.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Opens the file if it is not open, and keeps it so until [`sync`](Self::sync) has succeeded or it is
+    /// [let go](Self::let_go): what fails then is the disk, not a shortage of descriptors.
+    fn hold(&self) -> io::Result<()>;
+    /// What was written since the last [`sync`](Self::sync) need not become durable: the file may be closed.
+    fn let_go(&self);
+    /// Whether it can be mapped into memory.
+    fn is_mappable(&self) -> bool;
     /// The file to map into memory, where that is possible.
-    fn mappable(&self) -> Option<&File>;
+    fn mappable(&self) -> io::Result<Option<Arc<File>>>;
+}
+
+/// A directory that is open, so that nothing but the disk itself can keep its names from becoming durable.
+pub(crate) trait DiskDir: fmt::Debug + Send + Sync {
+    /// Returns when the names in it survive loss of power.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// A directory tree.
 pub(crate) trait Disk: fmt::Debug + Send + Sync {
     /// Opens a file that exists.
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
-    /// Creates a file, or cuts the one that is there to nothing. The name is durable after
+    /// Opens a file that exists and locks it until it is dropped; `WouldBlock` if another has locked it. It stays open.
+    fn open_alone(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Creates a file, in place of one that an interrupted run has left. The name is durable after
     /// [`sync_dir`](Self::sync_dir).
     fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Creates a directory; its parent must exist. It may exist already.
@@ -59,8 +89,12 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file; it need not exist.
     fn remove(&self, path: &str) -> io::Result<()>;
+    /// Opens a directory, to make its names durable later; the root is the empty path.
+    fn open_dir(&self, path: &str) -> io::Result<Box<dyn DiskDir>>;
     /// Makes the names in a directory durable; the root is the empty path.
-    fn sync_dir(&self, path: &str) -> io::Result<()>;
+    fn sync_dir(&self, path: &str) -> io::Result<()> {
+        self.open_dir(path)?.sync()
+    }
     /// Bytes that can still be written, as far as known.
     fn available_bytes(&self) -> Option<u64>;
     /// Bytes that a file or directory occupies, everything in it included.

@@ -3,30 +3,60 @@
 use std::io;
 use std::sync::Arc;
 
-use super::DiskFile;
+use super::{DiskFile, Reserve};
 
 /// One of our files as redb's storage. That only we use it, the lock of the directory sees to.
 #[derive(Debug)]
-pub(crate) struct RedbFile(pub(crate) Arc<dyn DiskFile>);
+pub(crate) struct RedbFile {
+    file: Arc<dyn DiskFile>,
+    /// What is given up where a write finds no room. redb takes any failed write for the end of the file.
+    reserve: Option<Arc<Reserve>>,
+}
+
+impl RedbFile {
+    /// A file that writes without a reserve.
+    pub(crate) fn new(file: Arc<dyn DiskFile>) -> Self {
+        Self { file, reserve: None }
+    }
+
+    /// A file that gives up the reserve where it finds no room.
+    pub(crate) fn with_reserve(file: Arc<dyn DiskFile>, reserve: &Arc<Reserve>) -> Self {
+        Self {
+            file,
+            reserve: Some(Arc::clone(reserve)),
+        }
+    }
+
+    fn write(&self, write: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        match (write(), &self.reserve) {
+            (Err(error), Some(reserve)) if is_full(&error) && reserve.give() => write(),
+            (done, _) => done,
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
 
 impl redb::StorageBackend for RedbFile {
     fn len(&self) -> Result<u64, io::Error> {
-        self.0.len()
+        self.file.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.0.read_at(offset, out)
+        self.file.read_at(offset, out)
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.0.set_len(len)
+        self.write(|| self.file.set_len(len))
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
-        self.0.sync()
+        self.file.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.0.write_at(offset, data)
+        self.write(|| self.file.write_at(offset, data))
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskDir, DiskFile};
 
 const SECTOR_BYTES: usize = 512;
 
@@ -279,6 +279,10 @@ impl Disk for SimDisk {
         }
     }
 
+    fn open_alone(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path)
+    }
+
     fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
         let file = {
             let mut world = self.world.lock();
@@ -347,8 +351,11 @@ impl Disk for SimDisk {
         }
     }
 
-    fn sync_dir(&self, path: &str) -> io::Result<()> {
-        self.act(Event::SyncDir { path: path.to_string() })
+    fn open_dir(&self, path: &str) -> io::Result<Box<dyn DiskDir>> {
+        Ok(Box::new(SimDir {
+            disk: self.clone(),
+            path: path.to_string(),
+        }))
     }
 
     fn available_bytes(&self) -> Option<u64> {
@@ -361,6 +368,20 @@ impl Disk for SimDisk {
 
     fn full_path(&self, path: &str) -> PathBuf {
         PathBuf::from("sim").join(path)
+    }
+}
+
+#[derive(Debug)]
+struct SimDir {
+    disk: SimDisk,
+    path: String,
+}
+
+impl DiskDir for SimDir {
+    fn sync(&self) -> io::Result<()> {
+        self.disk.act(Event::SyncDir {
+            path: self.path.clone(),
+        })
     }
 }
 
@@ -409,8 +430,22 @@ impl DiskFile for SimFile {
         self.write_at(offset, &vec![0; usize::try_from(len).unwrap()])
     }
 
-    fn mappable(&self) -> Option<&File> {
-        None
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+
+    fn hold(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn let_go(&self) {}
+
+    fn is_mappable(&self) -> bool {
+        false
+    }
+
+    fn mappable(&self) -> io::Result<Option<Arc<File>>> {
+        Ok(None)
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) const DELETE_IDS_MAX: usize = 10_000;
 impl VectorStorage for HNSWVectorStorage {
     async fn write(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
         let Handle { database, space } = self.handle()?;
+        database.inner.check_open()?;
         if entries.is_empty() {
             return Ok(Vec::new());
         }
@@ -109,6 +110,7 @@ impl VectorStorage for HNSWVectorStorage {
         scope.validate()?;
         validate::ids(ids)?;
         if ids.is_empty() {
+            handle.database.inner.check_open()?;
             return Ok(0);
         }
         handle.delete(scope, ids, None, handle.now()).await

@@ -12,7 +12,7 @@ use roaring::RoaringBitmap;
 
 use super::ids::{FileIds, Ids};
 use super::layout::{CHUNK_BYTES, HEADER_BYTES, Header, IndexRow, Kind, NEW_SUFFIX, START, Section, dir, parse_name};
-use crate::codec::Malformed;
+use crate::codec::{Malformed, try_zeros};
 use crate::disk::{Disk, DiskFile};
 use crate::ids::{Lsn, ScopeId, SpaceId};
 use crate::slots::{Memory, MemoryBytes};
@@ -79,10 +79,10 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, space: SpaceId, scope: ScopeId, row: In
         let (header, checksum) = Header::decode(bytes)?;
         Ok((header, (header.scope, header.lsn, checksum)))
     })?;
-    let memory = Arc::new(match file.mappable() {
-        Some(mappable) => Memory::map(mappable, usize::try_from(row.bytes)?)?,
+    let memory = Arc::new(match file.mappable()? {
+        Some(mappable) => Memory::map(&mappable, usize::try_from(row.bytes)?)?,
         None => {
-            let mut content = vec![0; usize::try_from(row.bytes)?];
+            let mut content = try_zeros(usize::try_from(row.bytes)?)?;
             file.read_at(0, &mut content)?;
             let memory = Memory::anonymous(content.len())?;
             memory.write(0, &content);
@@ -195,7 +195,7 @@ pub(super) fn read_chunks(
     is_cancelled: &dyn Fn() -> bool,
     mut visit: impl FnMut(u64, &[u8]),
 ) -> Result<bool, Unusable> {
-    let mut table = vec![0; usize::try_from(len)?];
+    let mut table = try_zeros(usize::try_from(len)?)?;
     file.read_at(offset, &mut table)?;
     if crc32c::crc32c(&table) != table_checksum {
         return Err(Unusable("the checksum of its checksums is wrong".to_string()));

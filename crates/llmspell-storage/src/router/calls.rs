@@ -131,6 +131,7 @@ impl VectorStorage for DimensionRouter {
         scope.validate()?;
         validate::ids(ids)?;
         if ids.is_empty() {
+            self.inner.database.inner.check_open()?;
             return Ok(0);
         }
         self.delete_all(scope, ids, None).await

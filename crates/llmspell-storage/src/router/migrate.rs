@@ -343,6 +343,7 @@ mod tests {
     use super::*;
     use crate::database::Database;
     use crate::disk::Directory;
+    use crate::options::DEFAULT_FILE_MODE;
     use crate::truth::Truth;
 
     fn entry(id: &str, scope: &str) -> VectorEntry {
@@ -355,7 +356,7 @@ mod tests {
 
     /// What no call can do: a space gets another role. Returns the one it had.
     fn set_role(dir: &Path, name: &str, role: Role) -> Role {
-        let disk: Arc<dyn crate::disk::Disk> = Arc::new(Directory::new(dir.to_path_buf()));
+        let disk: Arc<dyn crate::disk::Disk> = Arc::new(Directory::open(dir.to_path_buf(), DEFAULT_FILE_MODE).unwrap());
         let truth = Truth::open(&disk, 1 << 20, 1 << 30).unwrap();
         let spaces = truth.read().unwrap().spaces().unwrap();
         let (id, record) = spaces.into_iter().find(|(_, record)| record.name == name).unwrap();

@@ -176,3 +176,45 @@ impl AsRef<[u8]> for MemoryBytes {
         self.memory.bytes(self.offset, self.len)
     }
 }
+
+/// A page that a forked process finds empty: such a process has none of our threads, and must not wait for them.
+#[derive(Debug)]
+pub(crate) struct ForkMark {
+    /// None where the system cannot empty a page.
+    page: Option<MmapMut>,
+    process: u32,
+}
+
+impl ForkMark {
+    /// Marks this process.
+    pub(crate) fn new() -> Self {
+        Self {
+            page: wiped_page().ok(),
+            process: std::process::id(),
+        }
+    }
+
+    /// Whether this is a copy of the process that made the mark.
+    pub(crate) fn is_forked(&self) -> bool {
+        match &self.page {
+            // Asking the system takes longer than a read of a cached value.
+            Some(page) => page[0] == 0,
+            None => std::process::id() != self.process,
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn wiped_page() -> io::Result<MmapMut> {
+    use rustix::mm::{Advice, madvise};
+    let mut page = MmapMut::map_anon(1)?;
+    // SAFETY: the page is our own, anonymous and private, and all bytes are as good as others when it is read.
+    unsafe { madvise(page.as_mut_ptr().cast(), page.len(), Advice::LinuxWipeOnFork)? };
+    page[0] = 1;
+    Ok(page)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn wiped_page() -> io::Result<MmapMut> {
+    Err(io::ErrorKind::Unsupported.into())
+}

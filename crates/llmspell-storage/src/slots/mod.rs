@@ -21,6 +21,6 @@ mod store;
 mod view;
 
 pub(crate) use alloc::{FreeChanges, SlotAllocator};
-pub(crate) use map::{Memory, MemoryBytes};
+pub(crate) use map::{ForkMark, Memory, MemoryBytes};
 pub(crate) use store::SlotStore;
 pub(crate) use view::{SlotView, Waiting};

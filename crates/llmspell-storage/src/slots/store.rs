@@ -15,8 +15,9 @@ use llmspell_core::Result;
 use super::layout;
 use super::map::Memory;
 use super::view::{Segment, SlotView};
-use crate::disk::{Disk, DiskFile};
-use crate::error::{corrupted, io_error};
+use crate::codec::try_zeros;
+use crate::disk::{Disk, DiskDir, DiskFile};
+use crate::error::{corrupted, io_error, out_of_memory};
 use crate::ids::{Generation, Slot, SpaceId};
 
 /// Files stay below this size.
@@ -52,8 +53,8 @@ struct Home {
 #[derive(Debug, Default)]
 struct WriterState {
     files: Vec<OpenFile>,
-    /// A file was created since the last sync.
-    has_new_names: bool,
+    /// The directory, open, if a file was created in it since the last sync.
+    new_names: Option<Box<dyn DiskDir>>,
 }
 
 #[derive(Debug)]
@@ -159,19 +160,29 @@ impl SlotStore {
         }
     }
 
-    /// The generation that the next use of a slot has. Only the committer asks.
-    pub(crate) fn next_generation(&self, slot: Slot) -> Generation {
+    /// The generation that the next use of a slot has. Only the committer asks, of slots that nobody names.
+    ///
+    /// It reads the file, not the memory: a free slot may lie in a hole, and reading a hole through memory makes the
+    /// system look for room, which kills the process if there is none.
+    ///
+    /// # Errors
+    ///
+    /// `Io`.
+    pub(crate) fn next_generation(&self, slot: Slot) -> Result<Generation> {
         if slot.0 >= self.fresh_from.load(Ordering::Relaxed) {
             // Looking would read a page that is about to be written as a whole.
-            return Generation(1);
+            return Ok(Generation(1));
         }
         let view = self.view();
         let stated = if view.reaches(slot) {
-            layout::stated_generation(view.bytes(slot)).0
+            let mut header = [0; layout::HEADER_BYTES];
+            view.read_header(slot, &mut header)
+                .map_err(|source| io_error("read", &self.path(slot), source))?;
+            layout::stated_generation(&header).0
         } else {
             0
         };
-        Generation(stated.wrapping_add(1))
+        Ok(Generation(stated.wrapping_add(1)))
     }
 
     /// Makes the files long enough for `end` slots, written or not: so a file that is shorter has been cut.
@@ -209,7 +220,7 @@ impl SlotStore {
             file.write_at(place * self.stride, bytes)
                 .map_err(|source| io_error("write to", &self.path(first), source))?;
         }
-        if open.file.as_ref().is_none_or(|file| file.mappable().is_none()) {
+        if open.file.as_ref().is_none_or(|file| !file.is_mappable()) {
             self.write_to_memory(first, bytes);
         }
         Ok(())
@@ -236,7 +247,32 @@ impl SlotStore {
         debug_assert!(rest.is_empty(), "room was reserved for every slot");
     }
 
-    /// Returns when everything written so far is durable.
+    /// Makes sure that [`sync`](Self::sync) can fail by the disk only: everything it needs is open.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if a file cannot be opened. Nothing is in doubt then.
+    pub(crate) fn prepare_sync(&self) -> Result<()> {
+        let state = self.writer.lock();
+        for (number, open) in state.files.iter().enumerate() {
+            if let (Some(file), true) = (&open.file, open.is_dirty) {
+                let path = || self.path(Slot(number as u64 * self.slots_per_file));
+                file.hold().map_err(|source| io_error("open", &path(), source))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was written since the last sync is named by nobody and need not become durable by itself: its files may be
+    /// closed. The next sync makes it durable with what is written then.
+    pub(crate) fn let_go(&self) {
+        let state = self.writer.lock();
+        for file in state.files.iter().filter_map(|open| open.file.as_ref()) {
+            file.let_go();
+        }
+    }
+
+    /// Returns when everything written so far is durable. [`prepare_sync`](Self::prepare_sync) comes first.
     ///
     /// # Errors
     ///
@@ -250,12 +286,10 @@ impl SlotStore {
                 open.is_dirty = false;
             }
         }
-        if let (Some(home), true) = (&self.home, state.has_new_names) {
+        if let (Some(home), Some(dir)) = (&self.home, &state.new_names) {
             let path = home.disk.full_path(&home.dir);
-            home.disk
-                .sync_dir(&home.dir)
-                .map_err(|source| io_error("sync", &path, source))?;
-            state.has_new_names = false;
+            dir.sync().map_err(|source| io_error("sync", &path, source))?;
+            state.new_names = None;
         }
         Ok(())
     }
@@ -313,8 +347,17 @@ impl SlotStore {
         let index = usize::try_from(number).expect("few files");
         while state.files.len() <= index {
             let number = state.files.len() as u64;
+            // Opened before anything is made: what fails at the sync is the disk then.
+            let dir = match (&self.home, &state.new_names) {
+                (Some(home), None) => {
+                    let path = home.disk.full_path(&home.dir);
+                    let dir = home.disk.open_dir(&home.dir);
+                    Some(dir.map_err(|source| io_error("open", &path, source))?)
+                }
+                _ => None,
+            };
             let file = self.create(number)?;
-            state.has_new_names |= file.is_some();
+            state.new_names = state.new_names.take().or(dir);
             state.files.push(OpenFile {
                 file,
                 capacity: 0,
@@ -369,9 +412,12 @@ impl SlotStore {
         if capacity == 0 {
             return Ok(());
         }
-        let mapped = open.file.as_ref().and_then(|file| file.mappable());
+        let mapped = match &open.file {
+            Some(file) => file.mappable().map_err(|source| io_error("open", &path(), source))?,
+            None => None,
+        };
         let segment = if let Some(file) = mapped {
-            let memory = Memory::map(file, bytes(capacity)).map_err(|source| io_error("map", &path(), source))?;
+            let memory = Memory::map(&file, bytes(capacity)).map_err(|source| io_error("map", &path(), source))?;
             segments.retain(|segment| segment.first_slot != first_of_file);
             Segment {
                 first_slot: first_of_file,
@@ -384,7 +430,7 @@ impl SlotStore {
             let memory =
                 Memory::anonymous(bytes(slots)).map_err(|source| io_error("get memory for", &path(), source))?;
             if let Some(file) = &open.file {
-                let mut content = vec![0; bytes(slots)];
+                let mut content = try_zeros(bytes(slots)).map_err(|source| out_of_memory(&path(), source))?;
                 file.read_at(open.capacity * self.stride, &mut content)
                     .map_err(|source| io_error("read", &path(), source))?;
                 memory.write(0, &content);
@@ -408,6 +454,7 @@ mod tests {
     use super::*;
     use crate::disk::Directory;
     use crate::ids::{Extent, PointId, ScopeId};
+    use crate::options::DEFAULT_FILE_MODE;
 
     const DIM: usize = 5;
 
@@ -449,7 +496,7 @@ mod tests {
     #[test]
     fn slots_in_files_survive_closing_and_an_older_view_keeps_its_slots() {
         let dir = tempfile::tempdir().unwrap();
-        let disk: Arc<dyn Disk> = Arc::new(Directory::new(dir.path().to_path_buf()));
+        let disk: Arc<dyn Disk> = Arc::new(Directory::open(dir.path().to_path_buf(), DEFAULT_FILE_MODE).unwrap());
         disk.create_dir("spaces").unwrap();
         disk.create_dir(&SlotStore::dir(SpaceId(1))).unwrap();
         let store = SlotStore::open(&disk, SpaceId(1), DIM, 0).unwrap();

@@ -79,6 +79,18 @@ impl SlotView {
         }
     }
 
+    /// Copies the bytes before the components through the file of the slot.
+    pub(super) fn read_header(&self, slot: Slot, header: &mut [u8; HEADER_BYTES]) -> io::Result<()> {
+        let (segment, offset) = self.locate(slot);
+        match &segment.file {
+            Some((file, start)) => file.read_at(start + offset as u64, header),
+            None => {
+                header.copy_from_slice(segment.memory.bytes(offset, HEADER_BYTES));
+                Ok(())
+            }
+        }
+    }
+
     /// Whether the slots are in files; otherwise they are in RAM only.
     pub(crate) fn has_files(&self) -> bool {
         self.segments.iter().any(|segment| segment.file.is_some())

@@ -20,19 +20,20 @@ mod tables;
 mod write;
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use llmspell_core::{EmbeddingModel, HNSWConfig, Result};
+use llmspell_core::{EmbeddingModel, HNSWConfig, Result, StorageError};
 use redb::{ReadableDatabase, TableHandle};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use purge::ExpiredRow;
 pub(crate) use read::Read;
-pub(crate) use tables::Head;
+pub(crate) use tables::{ClockJump, ClockRow, Head};
 pub(crate) use write::{Rows, Write};
 
-use crate::disk::{Disk, RedbFile};
+use crate::disk::{Disk, DiskFile, RedbFile, Reserve};
 use crate::error::{corrupted, io_error, redb_error};
 use crate::ids::SpaceId;
 
@@ -122,6 +123,8 @@ impl SpaceRecord {
 pub(crate) struct Truth {
     redb: redb::Database,
     path: PathBuf,
+    /// The file, and what is set aside so that it can be written on a full disk; none in RAM.
+    on_disk: Option<(Arc<dyn DiskFile>, Arc<Reserve>)>,
 }
 
 impl Truth {
@@ -132,7 +135,11 @@ impl Truth {
             .set_cache_size(IN_MEMORY_CACHE_BYTES)
             .create_with_backend(redb::backends::InMemoryBackend::new())
             .map_err(|error| redb_error(&path, error))?;
-        let truth = Self { redb, path };
+        let truth = Self {
+            redb,
+            path,
+            on_disk: None,
+        };
         truth.initialize()?;
         let Some(space) = space else {
             return Ok(truth);
@@ -156,11 +163,12 @@ impl Truth {
             .create(NEW_FILE)
             .map_err(|source| io_error("create", &path, source))?;
         let redb = redb::Builder::new()
-            .create_with_backend(RedbFile(Arc::clone(&file)))
+            .create_with_backend(RedbFile::new(Arc::clone(&file)))
             .map_err(|error| redb_error(&path, error))?;
         let truth = Self {
             redb,
             path: path.clone(),
+            on_disk: None,
         };
         truth.initialize()?;
         drop(truth);
@@ -175,12 +183,19 @@ impl Truth {
     /// Opens the file that [`create`](Self::create) made.
     pub(crate) fn open(disk: &Arc<dyn Disk>, cache_bytes: usize, verify_bytes_max: u64) -> Result<Self> {
         let path = disk.full_path(FILE);
-        let file = disk.open(FILE).map_err(|source| io_error("open", &path, source))?;
+        let file = disk.open_alone(FILE).map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => StorageError::AlreadyOpen {
+                path: disk.full_path(""),
+                holder: "a process whose LOCK file was removed".to_string(),
+            },
+            _ => io_error("open", &path, source),
+        })?;
         let len = file.len().map_err(|source| io_error("measure", &path, source))?;
         if len == 0 {
             // redb would take it for a new one.
             return Err(corrupted(path, "the file is empty"));
         }
+        let reserve = Arc::new(Reserve::of(disk));
         let open = |is_verified: bool, cache_bytes: usize| {
             let mut builder = redb::Builder::new();
             builder
@@ -188,7 +203,7 @@ impl Truth {
                 .set_check_integrity_on_open(is_verified);
             guard(&path, || {
                 builder
-                    .create_with_backend(RedbFile(Arc::clone(&file)))
+                    .create_with_backend(RedbFile::with_reserve(Arc::clone(&file), &reserve))
                     .map_err(|error| redb_error(&path, error))
             })
         };
@@ -198,7 +213,20 @@ impl Truth {
             drop(open(true, VERIFY_CACHE_BYTES.min(cache_bytes))?);
         }
         let redb = open(false, cache_bytes)?;
-        Ok(Self { redb, path })
+        Ok(Self {
+            redb,
+            path,
+            on_disk: Some((file, reserve)),
+        })
+    }
+
+    /// Sets room aside, so that what frees room can be written on a full disk. Asked for while there is room.
+    pub(crate) fn keep_reserve(&self) {
+        if let Some((file, reserve)) = &self.on_disk
+            && let Ok(len) = file.len()
+        {
+            reserve.keep(len);
+        }
     }
 
     fn initialize(&self) -> Result<()> {
@@ -235,6 +263,24 @@ impl Truth {
     pub(crate) fn is_new(&self) -> Result<bool> {
         let read = self.read()?;
         Ok(read.head()? == Head::NEW && read.key_count()? == 0 && !read.has_quotas()?)
+    }
+
+    /// Stores `now` as the latest moment that was seen, whatever was stored. A database that has seen none stays so.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, or `Data` if the file is damaged.
+    pub(crate) fn reset_clock(&self, now: i64) -> Result<()> {
+        let head = self.read()?.head()?;
+        if head.clock_ms == Head::NEW.clock_ms {
+            return Ok(());
+        }
+        let txn = self.write()?;
+        let mut rows = txn.rows();
+        rows.set_head(&Head { clock_ms: now, ..head })?;
+        rows.set_clock(None)?;
+        drop(rows);
+        txn.commit()
     }
 
     /// What is there now.

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use llmspell_core::{QuotaStatus, Result, StateScope};
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, Value};
 
-use super::tables::{self, Head};
+use super::tables::{self, ClockRow, Head};
 use super::{SpaceRecord, quota, table_error};
-use crate::codec::{Malformed, unseal};
-use crate::error::{corrupted, redb_error};
+use crate::codec::{Malformed, try_copy, unseal};
+use crate::error::{corrupted, out_of_memory, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
 use crate::index_files::IndexRow;
 use crate::namespace::{State, decode_checkpoint};
@@ -55,6 +55,16 @@ impl Read {
         let row = meta.get(tables::HEAD).map_err(self.failed())?;
         let row = row.ok_or_else(|| corrupted(&self.path, "row `head` of table `meta` is missing"))?;
         Head::decode(row.value()).map_err(self.malformed("row `head` of table `meta`".to_string()))
+    }
+
+    /// How the clocks went together when that was last stored.
+    pub(crate) fn clock(&self) -> Result<Option<ClockRow>> {
+        let meta = self.table(tables::META)?;
+        let Some(row) = meta.get(tables::CLOCK).map_err(self.failed())? else {
+            return Ok(None);
+        };
+        let row = ClockRow::decode(row.value()).map_err(self.malformed("row `clock` of table `meta`".to_string()))?;
+        Ok(Some(row))
     }
 
     /// All spaces.
@@ -345,7 +355,7 @@ impl Read {
     fn unsealed(&self, scope: ScopeId, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
         let place = || format!("value of key `{}`", String::from_utf8_lossy(key));
         let value = unseal(&tables::kv_place(scope.0, key), sealed).map_err(self.malformed(place()))?;
-        Ok(value.to_vec())
+        try_copy(value).map_err(|source| out_of_memory(&self.path, source))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | table         | key                          | value                                             |
 //! |---------------|------------------------------|---------------------------------------------------|
-//! | `meta`        | name                         | `head`: see [`Head`]                              |
+//! | `meta`        | name                         | `head`: see [`Head`]; `clock`: see [`ClockRow`]   |
 //! | `spaces`      | space id                     | sealed JSON: see [`SpaceRecord`](super::SpaceRecord) |
 //! | `slot_ends`   | space id                     | one past the last slot ever used                  |
 //! | `free_slots`  | space id, first slot         | length of a free run of slots                     |
@@ -44,11 +44,12 @@ pub(super) const KV: TableDefinition<'_, (u64, &[u8]), &[u8]> = TableDefinition:
 pub(super) const QUOTAS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("quotas");
 
 pub(super) const HEAD: &str = "head";
+pub(super) const CLOCK: &str = "clock";
 
 /// What the next mutation starts from.
 ///
-/// `{checksum u32, next_scope_id u64, next_space_id u32, lsn u64, clock_ms i64}`. The clock is the latest moment that a
-/// mutation saw; time never goes back behind it, so what has expired stays so.
+/// `{checksum u32, next_scope_id u64, next_space_id u32, lsn u64, clock_ms i64}`. The clock is the latest confirmed moment
+/// that a mutation saw; time never goes back behind it, so what has expired stays so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) next_scope_id: u64,
@@ -88,6 +89,64 @@ impl Head {
     }
 }
 
+/// How the clock of the system and that of the machine go together, as last seen.
+///
+/// `{checksum u32, boot_id 16 bytes, offset i64}`, and where the system's is ahead without being confirmed also `{offset
+/// i64, since i64, wall i64}`. All times in milliseconds. A row that is missing says that nothing is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClockRow {
+    /// Which start of the machine; zero if that was not known.
+    pub(crate) boot_id: [u8; 16],
+    /// Confirmed time when the machine was started, since 1970.
+    pub(crate) offset: i64,
+    pub(crate) jump: Option<ClockJump>,
+}
+
+/// A jump of the clock that is not confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClockJump {
+    /// What the system says minus the time since the start of the machine.
+    pub(crate) offset: i64,
+    /// Time since that start when it was first seen.
+    pub(crate) since: i64,
+    /// What the system said then, since 1970.
+    pub(crate) wall: i64,
+}
+
+impl ClockRow {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut body = Writer::default();
+        body.bytes(&self.boot_id).i64(self.offset);
+        if let Some(jump) = self.jump {
+            body.i64(jump.offset).i64(jump.since).i64(jump.wall);
+        }
+        seal(CLOCK.as_bytes(), &body.finish())
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut body = Reader::new(unseal(CLOCK.as_bytes(), bytes)?);
+        let mut boot_id = [0; 16];
+        for half in boot_id.as_chunks_mut::<8>().0 {
+            *half = body.u64()?.to_le_bytes();
+        }
+        let offset = body.i64()?;
+        let jump = match body.rest() {
+            [] => None,
+            rest => {
+                let mut body = Reader::new(rest);
+                let jump = ClockJump {
+                    offset: body.i64()?,
+                    since: body.i64()?,
+                    wall: body.i64()?,
+                };
+                body.end()?;
+                Some(jump)
+            }
+        };
+        Ok(Self { boot_id, offset, jump })
+    }
+}
+
 /// What `scope_names` says of a scope.
 pub(super) fn encode_scope_name(id: ScopeId, space: SpaceId, scope: &StateScope) -> Vec<u8> {
     let mut body = Writer::default();
@@ -109,4 +168,34 @@ pub(super) fn kv_place(scope: u64, key: &[u8]) -> Vec<u8> {
     place.extend_from_slice(&scope.to_le_bytes());
     place.extend_from_slice(key);
     place
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_the_clock_never_change() {
+        let mut row = ClockRow {
+            boot_id: [7; 16],
+            offset: 2,
+            jump: None,
+        };
+        let mut body = vec![7; 16];
+        body.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(row.encode(), seal(b"clock", &body));
+        assert_eq!(ClockRow::decode(&row.encode()).unwrap(), row);
+        row.jump = Some(ClockJump {
+            offset: -1,
+            since: 3,
+            wall: 4,
+        });
+        body.extend_from_slice(&[0xff; 8]);
+        body.extend_from_slice(&[3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(row.encode(), seal(b"clock", &body));
+        assert_eq!(ClockRow::decode(&row.encode()).unwrap(), row);
+        for len in 0..row.encode().len() {
+            assert!(ClockRow::decode(&row.encode()[..len]).is_err(), "cut to {len} bytes");
+        }
+    }
 }

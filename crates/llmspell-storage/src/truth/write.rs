@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use llmspell_core::{QuotaStatus, Result, StateScope};
 use redb::{Durability, ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
-use super::tables::{self, Head};
+use super::tables::{self, ClockRow, Head};
 use super::{SpaceRecord, quota, table_error};
-use crate::codec::{CHECKSUM_BYTES, Malformed, seal, unseal};
-use crate::error::{corrupted, redb_error};
+use crate::codec::{CHECKSUM_BYTES, Malformed, seal, try_copy, try_seal, unseal};
+use crate::error::{corrupted, out_of_memory, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
 use crate::index_files::IndexRow;
 use crate::namespace::{State, encode_checkpoint};
@@ -122,6 +122,17 @@ impl<'t> Rows<'t> {
         table!(self.meta, META)
             .insert(tables::HEAD, head.encode().as_slice())
             .map_err(failed)?;
+        Ok(())
+    }
+
+    /// Stores how the clocks go together; none: nothing is known.
+    pub(crate) fn set_clock(&mut self, row: Option<&ClockRow>) -> Result<()> {
+        let failed = self.failed();
+        let meta = table!(self.meta, META);
+        match row {
+            Some(row) => drop(meta.insert(tables::CLOCK, row.encode().as_slice()).map_err(failed)?),
+            None => drop(meta.remove(tables::CLOCK).map_err(failed)?),
+        }
         Ok(())
     }
 
@@ -310,19 +321,22 @@ impl<'t> Rows<'t> {
 
     /// The value of a key.
     pub(crate) fn value(&mut self, scope: ScopeId, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let path = self.write.path.clone();
         let failed = self.failed();
         let malformed = self.malformed(format!("value of key `{}`", String::from_utf8_lossy(key)));
         let Some(row) = table!(self.kv, KV).get((scope.0, key)).map_err(failed)? else {
             return Ok(None);
         };
         let value = unseal(&tables::kv_place(scope.0, key), row.value()).map_err(malformed)?;
-        Ok(Some(value.to_vec()))
+        let copy = try_copy(value).map_err(|source| out_of_memory(&path, source))?;
+        Ok(Some(copy))
     }
 
     /// Stores the value of a key.
     pub(crate) fn put_value(&mut self, scope: ScopeId, key: &[u8], value: &[u8]) -> Result<()> {
         let failed = self.failed();
-        let sealed = seal(&tables::kv_place(scope.0, key), value);
+        let sealed = try_seal(&tables::kv_place(scope.0, key), value)
+            .map_err(|source| out_of_memory(&self.write.path, source))?;
         table!(self.kv, KV)
             .insert((scope.0, key), sealed.as_slice())
             .map_err(failed)?;

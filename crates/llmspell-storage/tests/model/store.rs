@@ -66,7 +66,7 @@ impl Store {
     }
 
     async fn open_at(path: &Path, time: Arc<AtomicI64>, graphs: Graphs, spaces: Spaces) -> Self {
-        let source = Arc::clone(&time);
+        let (source, boot) = (Arc::clone(&time), Arc::clone(&time));
         let graph_points_min = match graphs {
             Graphs::FromTheFirstEntries => 3,
             Graphs::None => u64::MAX,
@@ -74,7 +74,8 @@ impl Store {
         let options = DatabaseOptions::new()
             .graph_points_min(graph_points_min)
             .metadata_points_min(2)
-            .clock(move || Timestamp::from_millis(source.load(Ordering::SeqCst)));
+            .clock(move || Timestamp::from_millis(source.load(Ordering::SeqCst)))
+            .boot_clock(move || Duration::from_millis(boot.load(Ordering::SeqCst).unsigned_abs()));
         let database = options.open(path).await.unwrap();
         let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
         let vectors: Arc<dyn VectorStorage> = match spaces {

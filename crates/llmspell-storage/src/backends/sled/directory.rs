@@ -13,16 +13,17 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use llmspell_core::{Result, StorageError};
 
 use super::io_error;
-use crate::disk::{Directory, Disk as _};
-use crate::error::repeat;
+use crate::disk::{Directory, Disk as _, Locked, create_folders, sync_folder};
+use crate::error::{repeat, with_causes};
+use crate::options::DEFAULT_FILE_MODE;
 
 const LOCK: &str = "LOCK";
 const FORMAT: &str = "FORMAT";
@@ -43,8 +44,11 @@ pub(super) const RESERVE_BYTES: u64 = 16 << 20;
 ///
 /// As [`SledOptions::open`](super::SledOptions::open).
 pub(super) fn claim(path: &Path) -> Result<File> {
-    fs::create_dir_all(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => foreign(path, "it is a file".into()),
+    if path.is_file() {
+        return Err(foreign(path, "it is a file".into()));
+    }
+    create_folders(path, DEFAULT_FILE_MODE).map_err(|error| match error.kind() {
+        io::ErrorKind::NotADirectory => foreign(path, "it is a file".into()),
         _ => io_error("create", path, error),
     })?;
     // Looked at before anything is made in it, and again when nobody else can change it.
@@ -56,7 +60,24 @@ pub(super) fn claim(path: &Path) -> Result<File> {
             sync_directory(parent).map_err(|error| io_error("sync", parent, error))?;
         }
     }
+    // sled would make it readable for everybody, and follow a link.
+    directory(path)
+        .and_then(|directory| directory.create_dir(DATA))
+        .map_err(|source| unsound(source, "create", &path.join(DATA)))?;
     Ok(lock)
+}
+
+/// The directory, in which no link is followed.
+fn directory(path: &Path) -> io::Result<Directory> {
+    Directory::open(path.to_path_buf(), DEFAULT_FILE_MODE)
+}
+
+/// An error of a call that refuses links: one that stands there is nothing of ours, and no damage either.
+fn unsound(source: io::Error, op: &'static str, path: &Path) -> StorageError {
+    match source.kind() {
+        io::ErrorKind::InvalidInput => foreign(path, source.to_string()),
+        _ => io_error(op, path, source),
+    }
 }
 
 #[derive(PartialEq)]
@@ -108,17 +129,10 @@ fn stranger(path: &Path) -> io::Result<Option<OsString>> {
 
 fn lock(path: &Path) -> Result<File> {
     let lock_path = path.join(LOCK);
-    let mut options = File::options();
-    let mut lock = options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&lock_path)
-        .map_err(|error| io_error("open", &lock_path, error))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
+    let locked = directory(path).and_then(|directory| directory.lock(LOCK));
+    let mut lock = match locked.map_err(|source| unsound(source, "lock", &lock_path))? {
+        Locked::Ours(lock) => lock,
+        Locked::Theirs(mut lock) => {
             let mut holder = String::new();
             // The text is a courtesy: it may be missing for a moment, or unreadable on some systems.
             let _ = lock.read_to_string(&mut holder);
@@ -132,8 +146,7 @@ fn lock(path: &Path) -> Result<File> {
                 holder: holder.to_string(),
             });
         }
-        Err(TryLockError::Error(error)) => return Err(io_error("lock", &lock_path, error)),
-    }
+    };
     let text = format!("process {}\n", std::process::id());
     lock.set_len(0)
         .and_then(|()| lock.write_all(text.as_bytes()))
@@ -226,15 +239,16 @@ fn watermark_text(commits: u64) -> String {
 
 /// Puts a small file in place, whole or not at all.
 fn replace(path: &Path, name: &str, text: &str) -> Result<()> {
-    let new = path.join(format!("{name}{NEW}"));
-    let written = File::create(&new).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written
-        .and_then(|()| fs::rename(&new, path.join(name)))
-        .and_then(|()| sync_directory(path))
-        .map_err(|error| io_error("write", &new, error))
+    let new = format!("{name}{NEW}");
+    let write = || {
+        let directory = directory(path)?;
+        let file = directory.create(&new)?;
+        file.write_at(0, text.as_bytes())?;
+        file.sync()?;
+        directory.rename(&new, name)?;
+        directory.sync_dir("")
+    };
+    write().map_err(|error| unsound(error, "write", &path.join(new)))
 }
 
 /// sled's files as far as we sync them.
@@ -242,6 +256,8 @@ pub(super) struct Disk {
     pub(super) db: File,
     data: PathBuf,
     blobs: PathBuf,
+    /// Open, so that a shortage of descriptors is no failed sync. None where a folder cannot be opened.
+    blobs_folder: Option<File>,
     blobs_modified: Option<SystemTime>,
     blobs_synced: HashSet<OsString>,
 }
@@ -253,6 +269,11 @@ impl Disk {
         let mut disk = Self {
             db: File::open(data.join("db"))?,
             blobs: data.join("blobs"),
+            blobs_folder: if cfg!(unix) {
+                Some(File::open(data.join("blobs"))?)
+            } else {
+                None
+            },
             blobs_modified: None,
             blobs_synced: HashSet::new(),
             data,
@@ -290,7 +311,7 @@ impl Disk {
             present.insert(name);
         }
         self.blobs_synced = present;
-        sync_directory(&self.blobs)
+        self.blobs_folder.as_ref().map_or(Ok(()), File::sync_all)
     }
 
     /// # Errors
@@ -313,30 +334,16 @@ pub(super) fn repeated(error: &StorageError) -> StorageError {
     match error {
         StorageError::NoSpace { .. } => repeat(error),
         other => StorageError::Poisoned {
-            first_error: other.to_string(),
+            first_error: with_causes(other),
         },
     }
 }
 
-/// Bytes that can still be written to the file system of `path`, as far as known.
-pub(super) fn available_bytes(path: &Path) -> Option<u64> {
-    Directory::new(path.to_path_buf()).available_bytes()
-}
+pub(super) use crate::disk::available_bytes;
 
-#[cfg(unix)]
 fn sync_directory(path: &Path) -> io::Result<()> {
-    let path = if path.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        path
-    };
-    File::open(path)?.sync_all()
-}
-
-/// Elsewhere a directory cannot be opened as a file, and renames are journaled.
-#[cfg(not(unix))]
-fn sync_directory(_: &Path) -> io::Result<()> {
-    Ok(())
+    let is_here = path.as_os_str().is_empty();
+    sync_folder(if is_here { Path::new(".") } else { path })
 }
 
 fn foreign(path: &Path, reason: String) -> StorageError {

@@ -45,7 +45,9 @@ use llmspell_core::{
 };
 
 use crate::committer::Committer;
+use crate::database::OwnedByProcess;
 use crate::pool::Pool;
+use crate::slots::ForkMark;
 use changes::Change;
 use engine::{Engine, Outcome, Request};
 use reader::Reader;
@@ -72,9 +74,10 @@ const DEFAULT_COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct SledBackend {
     // In the order in which they end: writers, their watchdog, readers, files.
     committer: Option<Committer<Engine>>,
-    watchdog: Watchdog,
-    pool: Pool,
+    watchdog: OwnedByProcess<Watchdog>,
+    pool: OwnedByProcess<Pool>,
     reader: Arc<Reader>,
+    mark: Arc<ForkMark>,
 }
 
 /// How a [`SledBackend`] is opened.
@@ -122,7 +125,7 @@ impl SledOptions {
         let pool = Pool::new();
         let cache_bytes = self.cache_bytes;
         let opened = pool.run(move || open::open(&path, cache_bytes)).await?;
-        Ok(SledBackend::start(opened, pool, self.commit_timeout))
+        SledBackend::start(opened, pool, self.commit_timeout)
     }
 }
 
@@ -157,25 +160,38 @@ impl SledBackend {
         self.reader.path()
     }
 
-    fn start(opened: open::Opened, pool: Pool, commit_timeout: Duration) -> Self {
+    fn start(opened: open::Opened, pool: Pool, commit_timeout: Duration) -> Result<Self> {
+        let mark = Arc::new(ForkMark::new());
         let reader = Arc::new(opened.reader);
         let watch = Arc::new(Watch::new(commit_timeout));
         let engine = Engine::new(Arc::clone(&reader), Arc::clone(&watch), opened.disk, opened.head);
-        Self {
-            committer: Some(Committer::start("llmspell-sled", engine)),
-            watchdog: Watchdog::start(watch),
-            pool,
+        Ok(Self {
+            committer: Some(Committer::start("llmspell-sled", engine)?),
+            watchdog: OwnedByProcess::new(Watchdog::start(watch)?, &mark),
+            pool: OwnedByProcess::new(pool, &mark),
             reader,
-        }
+            mark,
+        })
     }
 
     /// Runs a read where it may wait for the disk. The hop costs about 5 µs; a cache of values would stand here.
     async fn read<T: Send + 'static>(&self, job: impl FnOnce(&Reader) -> Result<T> + Send + 'static) -> Result<T> {
+        self.check_process()?;
         let reader = Arc::clone(&self.reader);
         self.pool.run(move || job(&reader)).await
     }
 
+    /// That this is the process that opened the directory: a forked one has none of the threads.
+    fn check_process(&self) -> Result<()> {
+        if self.mark.is_forked() {
+            Err(StorageError::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
     async fn commit(&self, change: Change) -> Result<Outcome> {
+        self.check_process()?;
         let watch = self.watchdog.watch();
         let (ticket, answer) = watch.expect_answer()?;
         let committer = self
@@ -207,6 +223,7 @@ impl StorageBackend for SledBackend {
     async fn write(&self, batch: Vec<KeyValueWrite>) -> Result<WriteSummary> {
         validate::batch(&batch)?;
         if batch.is_empty() {
+            self.check_process()?;
             return Ok(WriteSummary::default());
         }
         match self.commit(Change::Batch(batch)).await? {
@@ -255,8 +272,8 @@ impl StorageBackend for SledBackend {
 
 impl Drop for SledBackend {
     fn drop(&mut self) {
-        if self.watchdog.watch().is_stuck() {
-            // The thread may never come back. Waiting for it would pass the hang on to whoever drops us.
+        if self.mark.is_forked() || self.watchdog.watch().is_stuck() {
+            // The thread is not there, or may never come back. Waiting for it would pass the hang on to whoever drops us.
             std::mem::forget(self.committer.take());
         }
     }

@@ -26,7 +26,7 @@ async fn a_failed_sync_ends_writing_but_not_reading() {
 
     let mut opened = open::open(directory.path(), CACHE_BYTES).unwrap();
     opened.disk.db = unsyncable();
-    let backend = SledBackend::start(opened, Pool::new(), Duration::from_secs(60));
+    let backend = SledBackend::start(opened, Pool::new(), Duration::from_secs(60)).unwrap();
     for attempt in 0..3 {
         let error = backend.set("other", b"lost".to_vec()).await.unwrap_err();
         assert!(

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use llmspell_core::{Result, StorageError};
 
 use super::engine::Outcome;
+use crate::error::no_thread;
 
 /// Names one who waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -166,18 +167,18 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    pub(super) fn start(watch: Arc<Watch>) -> Self {
+    pub(super) fn start(watch: Arc<Watch>) -> Result<Self> {
         let thread = std::thread::Builder::new()
             .name("llmspell-sled-watchdog".to_string())
             .spawn({
                 let watch = Arc::clone(&watch);
                 move || watch.guard()
             })
-            .expect("the system lets us start a thread");
-        Self {
+            .map_err(no_thread)?;
+        Ok(Self {
             watch,
             thread: Some(thread),
-        }
+        })
     }
 
     pub(super) fn watch(&self) -> &Watch {
@@ -207,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_commit_that_hangs_is_a_timeout_for_its_writers_and_the_end_of_the_handle() {
-        let watchdog = Watchdog::start(Arc::new(Watch::new(Duration::from_millis(20))));
+        let watchdog = Watchdog::start(Arc::new(Watch::new(Duration::from_millis(20)))).unwrap();
         let watch = watchdog.watch();
         let (first, first_answer) = watch.expect_answer().unwrap();
         let (_, queued_answer) = watch.expect_answer().unwrap();
@@ -230,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_commit_in_time_is_answered_and_the_next_one_has_all_the_time_again() {
-        let watchdog = Watchdog::start(Arc::new(Watch::new(Duration::from_millis(200))));
+        let watchdog = Watchdog::start(Arc::new(Watch::new(Duration::from_millis(200)))).unwrap();
         let watch = watchdog.watch();
         for _ in 0..5 {
             let (ticket, answer) = watch.expect_answer().unwrap();

@@ -238,6 +238,7 @@ impl Batch<'_> {
         }
         let spare = (capacity / EXTENT_SHARE).clamp(EXTENT_SLOTS.0, EXTENT_SLOTS.1);
         let wanted = (end - capacity).max(spare).min(u32::MAX - capacity);
+        self.note_written(space);
         let allocator = Writer::load_allocator(self.shared, self.allocators, space.id).map_err(changing)?;
         let (pieces, changes) = allocator.take(wanted, space.slots.slots_per_file());
         let slot_end = allocator.end();
@@ -268,7 +269,9 @@ impl Batch<'_> {
             .expect("the scope was just looked up");
         let lsn = Lsn(self.head.lsn.0 + 1);
         self.head.lsn = lsn;
-        self.head.clock_ms = self.head.clock_ms.max(now);
+        // Only what is confirmed: a clock that is ahead for a moment must not stop time for good.
+        let confirmed = now.min(self.shared.clock.latest());
+        self.head.clock_ms = self.head.clock_ms.max(confirmed);
         self.is_changed = true;
         let scope_id = pending.namespace.scope_id;
         self.rows.log(scope_id, lsn, op).map_err(changing)?;
@@ -330,6 +333,7 @@ impl Batch<'_> {
         points: &[PointId],
         entries: &[(&PreparedEntry, Timestamp)],
     ) -> Result<Vec<Generation>, Fail> {
+        self.note_written(space);
         let pending = &self.pending[&(space.id, scope.clone())];
         let scope_id = pending.namespace.scope_id;
         let mut generations = Vec::with_capacity(points.len());
@@ -351,17 +355,21 @@ impl Batch<'_> {
             }
             first.get_or_insert(slot);
             next = Some(Slot(slot.0 + 1));
-            let generation = space.slots.next_generation(slot);
+            let generation = space.slots.next_generation(slot).map_err(changing)?;
             layout::encode(slot, generation, scope_id, &entry.vector, &mut bytes);
             generations.push(generation);
         }
         if let Some(start) = first {
             space.slots.write(start, &bytes).map_err(changing)?;
         }
+        Ok(generations)
+    }
+
+    /// Its slot files are synced with this transaction, or let go.
+    fn note_written(&mut self, space: &Arc<Space>) {
         if !self.written_spaces.iter().any(|written| written.id == space.id) {
             self.written_spaces.push(Arc::clone(space));
         }
-        Ok(generations)
     }
 
     pub(super) fn update_metadata(

@@ -27,6 +27,7 @@ use super::request::{Outcome, Request};
 use super::routing::Routing;
 use super::shared::Shared;
 use super::writer::{Dropped, Pending};
+use crate::error::repeat;
 use crate::ids::{ScopeId, SpaceId};
 use crate::registry::Space;
 use crate::slots::SlotAllocator;
@@ -90,6 +91,8 @@ pub(super) struct Batch<'a> {
     quotas: HashMap<StateScope, ScopeQuota>,
     first_expiry: Option<i64>,
     is_changed: bool,
+    /// What a request that needs room is refused with; none while there is room.
+    pub(super) no_room: Option<StorageError>,
 }
 
 /// What to do once the transaction is durable.
@@ -103,6 +106,8 @@ pub(super) struct Changes {
     pub(super) is_moving: bool,
     pub(super) has_quotas: bool,
     pub(super) first_expiry: Option<i64>,
+    /// What is stored of the clock.
+    pub(super) clock_version: u64,
 }
 
 impl<'a> Batch<'a> {
@@ -130,7 +135,15 @@ impl<'a> Batch<'a> {
             quotas: HashMap::new(),
             first_expiry: None,
             is_changed: false,
+            no_room: None,
         }
+    }
+
+    /// That there is room on the disk for more.
+    fn check_room(&self) -> Result<(), Fail> {
+        self.no_room
+            .as_ref()
+            .map_or(Ok(()), |error| Err(Fail::Request(repeat(error))))
     }
 
     /// The last rows; nothing if nothing changed.
@@ -150,6 +163,10 @@ impl<'a> Batch<'a> {
         if self.head != self.head_before {
             self.rows.set_head(&self.head)?;
         }
+        let clock = self.shared.clock.unsaved();
+        if let Some((_, row)) = &clock {
+            self.rows.set_clock(Some(row))?;
+        }
         let has_quotas = self.finish_quotas()?;
         Ok(Some(Changes {
             head: self.head,
@@ -165,6 +182,7 @@ impl<'a> Batch<'a> {
             is_moving: self.is_moving,
             has_quotas,
             first_expiry: self.first_expiry,
+            clock_version: clock.map_or(0, |(version, _)| version),
         }))
     }
 
@@ -229,7 +247,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Records that it is `now`: after a restart it is no earlier.
+    /// Records that it is `now`, which is confirmed: after a restart it is no earlier.
     pub(super) fn set_clock(&mut self, now: i64) {
         self.head.clock_ms = self.head.clock_ms.max(now);
         self.is_changed = true;

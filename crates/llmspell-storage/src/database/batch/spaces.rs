@@ -36,6 +36,7 @@ impl Batch<'_> {
                 if record == stored {
                     return Ok(id);
                 }
+                self.check_room()?;
                 if stored.role == Role::Plain && record.role == Role::Routed {
                     self.check_ids_are_new(id)?;
                 }
@@ -51,6 +52,7 @@ impl Batch<'_> {
                         Role::Staging { of: of.0 }
                     }
                 };
+                self.check_room()?;
                 let id = SpaceId(self.head.next_space_id);
                 self.shared.create_space_dir(id).map_err(looking)?;
                 self.head.next_space_id += 1;

@@ -30,12 +30,14 @@ impl Wall {
 
 /// Large enough for a graph and an index of the metadata, if it is to be.
 async fn open(disk: &SimDisk, wall: &Wall, is_large: bool) -> (Database, HNSWVectorStorage) {
-    let Wall(now) = wall.clone();
+    let (Wall(now), Wall(boot)) = (wall.clone(), wall.clone());
     let points_min = if is_large { 2 } else { 10_000 };
     let options = DatabaseOptions::new()
         .graph_points_min(points_min)
         .metadata_points_min(points_min)
-        .clock(move || Timestamp::from_millis(now.load(Ordering::SeqCst)));
+        .clock(move || Timestamp::from_millis(now.load(Ordering::SeqCst)))
+        // The machine's own clock agrees.
+        .boot_clock(move || Duration::from_millis(boot.load(Ordering::SeqCst).unsigned_abs()));
     let database = Database::open_on(Arc::new(disk.clone()), &options).unwrap();
     let config = HNSWConfig::fast().with_ef_search(1_000);
     let vectors = database.vectors("s", 2, config).await.unwrap();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use llmspell_core::{
     DateFields, DistanceMetric, Filter, HNSWConfig, KeyValueWrite, Metadata, Quota, Result, StateScope, StorageBackend,
@@ -168,11 +169,12 @@ impl Store {
     /// Opens a database whose clock says `now`.
     pub(super) fn open_at(disk: Arc<dyn Disk>, now: i64) -> Result<Self> {
         let time = Arc::new(AtomicI64::new(now));
-        let source = Arc::clone(&time);
+        let (source, boot) = (Arc::clone(&time), Arc::clone(&time));
         let options = DatabaseOptions::new()
             .graph_points_min(2)
             .metadata_points_min(1)
-            .clock(move || Timestamp::from_millis(source.load(Ordering::SeqCst)));
+            .clock(move || Timestamp::from_millis(source.load(Ordering::SeqCst)))
+            .boot_clock(move || Duration::from_millis(boot.load(Ordering::SeqCst).unsigned_abs()));
         let database = Database::open_on(disk, &options)?;
         let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
         let vectors = Arc::new(block_on(database.vectors("s", DIM, config))?);

@@ -1,0 +1,46 @@
+//! `clock`: which moment is stored, what does the system say, and how is the former set right?
+
+use clap::Args;
+use llmspell_storage::{DatabaseOptions, Timestamp};
+use serde_json::json;
+
+use crate::errors::CliError;
+use crate::output::{Output, number_cell, row, table, text_cell};
+use crate::session::Session;
+
+/// Show the moment that is stored beside that of the system, or set it to that
+#[derive(Debug, Args)]
+pub(crate) struct ClockArgs {
+    /// Store what the system says now: for a database that was written while the clock was ahead
+    #[arg(long)]
+    reset: bool,
+}
+
+pub(crate) async fn run(args: ClockArgs, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
+    let options = DatabaseOptions::new().reset_clock(args.reset);
+    let database = session.open_existing_with(options).await?;
+    let stats = database.stats().await?;
+    output.object(&json!({
+        "stored_time": stats.stored_time, "system_time": stats.system_time,
+        "is_time_unconfirmed": stats.is_time_unconfirmed, "reset": args.reset,
+    }))?;
+    let mut lines = table(["", ""]);
+    for (name, time) in clock_rows(stats.stored_time, stats.system_time, stats.is_time_unconfirmed) {
+        lines.add_row(row([text_cell(name), number_cell(time)]));
+    }
+    output.table(lines)
+}
+
+/// What a person wants to know of the two moments.
+pub(super) fn clock_rows(
+    stored: Option<Timestamp>,
+    system: Option<Timestamp>,
+    is_unconfirmed: bool,
+) -> Vec<(&'static str, String)> {
+    let text = |time: Option<Timestamp>| time.map_or_else(|| "none".to_string(), |time| time.to_string());
+    let doubt = if is_unconfirmed { " (ahead, not confirmed)" } else { "" };
+    vec![
+        ("stored time", text(stored)),
+        ("system time", format!("{}{doubt}", text(system))),
+    ]
+}

@@ -1,0 +1,64 @@
+//! How can a full disk be freed? By room that was set aside while there was some.
+//!
+//! Deleting writes before it frees: pages of the truth that hold what stays are written anew. On a disk without a free
+//! byte that would fail, and a failed commit closes the database for writing. So a file of blocks without content lies
+//! beside the truth, and is removed as soon as a write to the truth finds no room: the write is then done with its
+//! blocks. It is made anew once there is room for other writes as well.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::Disk;
+
+/// Name of the file.
+pub(crate) const RESERVE_FILE: &str = "RESERVE";
+/// Its size: a share of that of the truth, within bounds in bytes.
+const SHARE: u64 = 8;
+const BYTES: (u64, u64) = (256 << 10, 4 << 20);
+
+/// The file that is removed when room is needed.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    disk: Arc<dyn Disk>,
+    /// Its size; zero while there is none.
+    bytes: AtomicU64,
+    /// It could not be made: the file system cannot do it, or has no room for it.
+    is_refused: AtomicBool,
+}
+
+impl Reserve {
+    /// The reserve of a disk, if an earlier run made one.
+    pub(crate) fn of(disk: &Arc<dyn Disk>) -> Self {
+        Self {
+            bytes: AtomicU64::new(disk.occupied_bytes(RESERVE_FILE).unwrap_or(0)),
+            is_refused: AtomicBool::new(disk.available_bytes().is_none()),
+            disk: Arc::clone(disk),
+        }
+    }
+
+    /// Sees to it that there is enough of it for a truth of this size. Without it all works but what it is for.
+    pub(crate) fn keep(&self, truth_bytes: u64) {
+        let wanted = (truth_bytes / SHARE).clamp(BYTES.0, BYTES.1);
+        // A truth that grows by a page must not have it made anew.
+        if 2 * self.bytes.load(Ordering::Relaxed) >= wanted || self.is_refused.load(Ordering::Relaxed) {
+            return;
+        }
+        let made = self.disk.create(RESERVE_FILE).and_then(|file| {
+            let made = file.allocate(wanted);
+            file.let_go();
+            made
+        });
+        if made.is_ok() {
+            self.bytes.store(wanted, Ordering::Relaxed);
+        } else {
+            self.is_refused.store(true, Ordering::Relaxed);
+            self.give();
+        }
+    }
+
+    /// Gives its blocks to whoever writes next. Says whether there were any.
+    pub(crate) fn give(&self) -> bool {
+        let had_some = self.bytes.swap(0, Ordering::Relaxed) > 0;
+        self.disk.remove(RESERVE_FILE).is_ok() && had_some
+    }
+}
