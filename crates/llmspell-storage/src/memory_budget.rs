@@ -61,6 +61,12 @@ impl QueryBudget {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// Bytes that are taken.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// Whether less than half is left: then namespaces remember only what they still need.
     pub(crate) fn is_tight(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) > self.bytes_max / 2
