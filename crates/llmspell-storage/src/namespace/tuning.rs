@@ -108,6 +108,9 @@ impl Tuning {
         let Some(mut queries) = self.queries.try_lock() else {
             return false;
         };
+        if queries.is_none() && budget.is_tight() && self.is_by_queries() {
+            return false;
+        }
         let bytes_each = 4 * vector.len() as u64 + QUERY_BYTES;
         let queries = queries.get_or_insert_with(|| Queries {
             budget: Arc::clone(budget),
@@ -115,6 +118,11 @@ impl Tuning {
             held: Vec::new(),
         });
         queries.bytes_each == bytes_each && queries.put(vector, random >> 16, limits)
+    }
+
+    /// Whether it was measured with queries, and so has no need of others yet.
+    fn is_by_queries(&self) -> bool {
+        self.measured.lock().is_some_and(|measured| measured.is_by_queries)
     }
 
     fn has_enough_queries(&self) -> bool {
@@ -219,7 +227,8 @@ impl Namespace {
         Some(held.iter().map(|(_, vector)| Arc::clone(vector)).collect())
     }
 
-    /// The namespace was measured with its queries. Where other namespaces have no room for theirs, these make it.
+    /// The namespace was measured with its queries. Where other namespaces may have no room for theirs, these make it, and
+    /// no others are remembered until there is more.
     pub(crate) fn give_way_with_queries(&self, budget: &QueryBudget) {
         if budget.is_tight() {
             *self.tuning.queries.lock() = None;
@@ -325,8 +334,20 @@ mod tests {
         assert!(!budget.take(bytes_each) && budget.is_tight());
 
         let [first, second] = namespaces;
+        first.set_measured(Some(measured(1_000, true)));
+        let held = first.remembered_count();
         first.give_way_with_queries(&budget);
         assert_eq!(first.remembered_count(), 0);
+        assert!(budget.take(held as u64 * bytes_each), "another one takes its room");
+        for number in 0..1_000 {
+            first.remember_query(&query(number, 100), &budget);
+        }
+        assert_eq!(
+            first.remembered_count(),
+            0,
+            "it needs none as long as there is little room"
+        );
+        budget.give_back(held as u64 * bytes_each);
         second.set_remembering(false);
         assert!(budget.take(300 * bytes_each), "all of it was given back");
         budget.give_back(300 * bytes_each);

@@ -324,6 +324,13 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// In the midst of something long: what filters ask for takes less.
+    fn index_what_filters_want(&self) {
+        if let Some(named) = self.indexing.shared.queue.take_wanted_metadata() {
+            self.indexing.index_wanted_metadata(&named);
+        }
+    }
+
     /// Building has read all vectors through memory; they need not stay there unless searches read them there.
     fn forget_pages(&self) {
         if self.space.config.read().memory() != Memory::Speed {
@@ -336,9 +343,7 @@ struct Watch<'a>(&'a Work<'a>);
 
 impl BuildWatch for Watch<'_> {
     fn advance(&self, _points: u64) {
-        if let Some(named) = self.0.indexing.shared.queue.take_wanted_metadata() {
-            self.0.indexing.index_wanted_metadata(&named);
-        }
+        self.0.index_what_filters_want();
     }
 
     fn is_cancelled(&self) -> bool {

@@ -163,7 +163,10 @@ impl Work<'_> {
             return;
         };
         let until = Until {
-            is_over: &|| begun.elapsed() >= AT_ONCE || self.is_cancelled(),
+            is_over: &|| {
+                self.index_what_filters_want();
+                begun.elapsed() >= AT_ONCE || self.is_cancelled()
+            },
             is_comparing_over: &|| begun.elapsed() >= COMPARING_AT_ONCE,
             row_bytes: usize::MAX,
         };
@@ -216,12 +219,12 @@ impl Work<'_> {
             }
             None => self.own_vectors(&state, count),
         };
-        let in_use = namespace.measured_ef(target);
+        let measured = namespace.measured().filter(|measured| measured.target == target);
         let config = space.config.read().clone();
         (!probes.is_empty()).then(|| Measuring {
             named: named.clone(),
             target,
-            search: search_for(&config, in_use, is_by_queries),
+            search: search_for(&config, measured, is_by_queries),
             is_by_queries,
             began_with: (live, namespace.died_since_measured()),
             probes,
@@ -267,13 +270,19 @@ fn query_count(live: u64, dim: usize) -> usize {
         .min(QUERY_BYTES_MAX / (4 * dim))
 }
 
-/// Where to look for the width.
-fn search_for(config: &HNSWConfig, in_use: Option<usize>, is_by_queries: bool) -> Search {
+/// Where to look for the width, if the last time this was `measured`.
+fn search_for(config: &HNSWConfig, measured: Option<Measured>, is_by_queries: bool) -> Search {
+    let preset = ladder::rung_of(config.ef_search());
+    let in_use = measured.map(|measured| ladder::rung_of(measured.ef as usize));
     // Queries may be harder than vectors that are stored, so these only make the beam wider.
-    let first = ladder::rung_of(config.ef_search());
+    let lowest = match (is_by_queries, measured) {
+        (true, _) => 0,
+        (false, Some(measured)) if measured.is_by_queries => in_use.unwrap_or(preset),
+        (false, _) => preset,
+    };
     Search {
-        lowest: if is_by_queries { 0 } else { first },
-        first: in_use.map_or(first, ladder::rung_of),
+        lowest,
+        first: in_use.unwrap_or(preset),
         is_chosen: in_use.is_some(),
         target: config.recall_target(),
     }
@@ -440,5 +449,53 @@ impl Probe {
             .take(self.neighbors)
             .filter(|other| other.distance <= self.farthest);
         Ok(found.count() as f64 / self.neighbors as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_vectors_make_the_beam_wider_than_that_of_the_preset_or_of_queries_but_never_narrower() {
+        let config = HNSWConfig::balanced();
+        let measured = |ef, is_by_queries| {
+            Some(Measured {
+                target: 980_000,
+                ef,
+                recall: 990_000,
+                queries: 256,
+                is_by_queries,
+                points: 1,
+            })
+        };
+        let table = [
+            (None, false, 100, 100),
+            (None, true, 16, 100),
+            (measured(160, false), false, 100, 160),
+            (measured(160, false), true, 16, 160),
+            (measured(160, true), false, 160, 160),
+            (measured(24, true), false, 24, 24),
+            (measured(24, true), true, 16, 24),
+        ];
+        for (measured, is_by_queries, lowest, first) in table {
+            let search = search_for(&config, measured, is_by_queries);
+            assert_eq!(
+                (RUNGS[search.lowest], RUNGS[search.first], search.is_chosen),
+                (lowest, first, measured.is_some()),
+                "{measured:?}, by queries: {is_by_queries}"
+            );
+        }
+    }
+
+    #[test]
+    fn fewer_queries_are_compared_with_more_points_and_their_bytes_are_bounded() {
+        assert_eq!(query_count(10_000, 384), QUERIES_MAX);
+        assert_eq!(query_count(1_000_000, 384), 178);
+        assert_eq!(query_count(100_000_000, 1_536), QUERIES_AT_ONCE_MIN);
+        for dim in [1, 384, 4_096, 65_535] {
+            let count = query_count(5_000, dim);
+            assert!((1..=QUERIES_MAX).contains(&count) && count * 4 * dim <= QUERY_BYTES_MAX);
+        }
     }
 }
