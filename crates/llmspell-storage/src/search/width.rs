@@ -2,6 +2,7 @@
 
 use llmspell_core::{EfChoice, EfSource, VectorQuery};
 
+use crate::index_files::Measured;
 use crate::namespace::Namespace;
 use crate::registry::Space;
 
@@ -29,5 +30,5 @@ pub(crate) fn ef_choice(query: Option<&VectorQuery>, space: &Space, namespace: &
     let target = space.recall_target();
     let measured = namespace.measured().filter(|measured| Some(measured.target) == target);
     let target = space.config.read().recall_target();
-    EfChoice::new(ef, source, target, measured.map(|measured| measured.to_stats()))
+    EfChoice::new(ef, source, target, measured.map(Measured::to_stats))
 }
