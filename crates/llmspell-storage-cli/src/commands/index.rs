@@ -31,7 +31,7 @@ pub(crate) struct IndexArgs {
     #[arg(long, value_enum)]
     memory: Option<MemoryArg>,
 
-    /// Share of the ten nearest that searches are to find from now on; each scope gets the ef_search that it needs
+    /// Share of the ten nearest that searches are to find from now on; each scope gets the beam that it needs
     /// [default: as it is]
     #[arg(long, value_name = "RECALL", conflicts_with = "ef")]
     recall_target: Option<f64>,
