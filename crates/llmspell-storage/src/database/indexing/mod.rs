@@ -186,6 +186,8 @@ impl IndexEngine for Indexing {
 
     fn run(&mut self, job: IndexJob) {
         let done = self.run_job(&job);
+        // What was measured meanwhile counts; a measurement from before must not replace it.
+        self.measuring.take_if(|measuring| measuring.is_of(job.space));
         if done.is_ok() {
             self.failures.retain(|(space, _), _| *space != job.space);
         }

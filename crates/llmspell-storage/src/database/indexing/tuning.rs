@@ -21,6 +21,7 @@ use roaring::RoaringBitmap;
 
 use super::ladder::{self, Estimate, Next, RUNGS, Search, Sums};
 use super::{Indexing, Work};
+use crate::ids::SpaceId;
 use crate::index_files::{IndexRow, Measured, millionths};
 use crate::index_queue::Named;
 use crate::namespace::{Namespace, QUERIES_MAX, State, kernel_metric, mixed};
@@ -34,11 +35,12 @@ const K: usize = 10;
 const STEP: Duration = Duration::from_millis(20);
 /// A rest is so many times as long as the step before it.
 const REST_SHARE: u32 = 49;
-/// How long somebody who waits for an index waits for this, for each namespace.
-const AT_ONCE: Duration = Duration::from_secs(4);
-/// Of it, for exact answers.
+/// How long somebody who waits for an index waits for this, for each namespace, at most. Where there is no time for more,
+/// the background does it.
+const AT_ONCE: Duration = Duration::from_secs(30);
+/// Of it, for exact answers, once there are a few of them.
 const COMPARING_AT_ONCE: Duration = Duration::from_secs(2);
-/// With fewer queries than this the width is not chosen at once, but in the background.
+/// So many are a few, and queries are never fewer unless they are very long.
 const QUERIES_AT_ONCE_MIN: usize = 64;
 /// Components that are compared for exact answers, at most, unless that leaves too few queries.
 const COMPONENTS_MAX: u64 = 1 << 36;
@@ -300,6 +302,11 @@ impl Probe {
 }
 
 impl Measuring {
+    /// Whether it is about a namespace of this space.
+    pub(super) fn is_of(&self, space: SpaceId) -> bool {
+        self.named.0 == space
+    }
+
     fn step(&mut self, work: &Work<'_>, until: &Until<'_>) -> Result<Outcome> {
         let mut row_bytes = 0;
         // As of one mutation for as long as a step takes.
