@@ -25,7 +25,7 @@ pub enum EfSource {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MeasuredWith {
-    /// Vectors of the scope itself, each searched for among the others.
+    /// Vectors of the scope itself: between two neighbors, which do not count.
     #[default]
     StoredVectors,
     /// Queries that the scope has got.

@@ -1,7 +1,7 @@
 //! Which width of the beam do the searches of a namespace need to reach the recall target?
 //!
 //! ```text
-//! draw      queries that the namespace has got, or vectors of its own
+//! draw      queries that the namespace has got, or vectors between two neighbors of its own
 //! compare   the exact answer of each, by comparing it with every point: some queries at once, some rows at a time
 //! search    with the graph, at one width after the other, until the smallest one is known that reaches the target
 //! choose    searches use it; the manifest names it beside the index file
@@ -12,10 +12,11 @@
 //! whole database. Everything else comes first.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use llmspell_core::{HNSWConfig, Result, VectorQuery};
+use llmspell_core::{HNSWConfig, Result, StateScope, VectorQuery, VectorResult};
 use llmspell_vector::{ExactDistance, PointId, TopK};
 use roaring::RoaringBitmap;
 
@@ -31,6 +32,11 @@ use crate::slots::{SlotView, Waiting};
 
 /// The recall is that of so many nearest entries.
 const K: usize = 10;
+/// A stored vector is moved halfway to one of so many neighbors, which are looked for with a beam of this width.
+const NEIGHBORS: usize = 32;
+const NEIGHBORS_EF: usize = 64;
+/// With stored vectors a search may miss this share of what it may miss with queries: they are easier to find, even so.
+const MISSED_SHARE: f64 = 0.5;
 /// How long a step takes in the background.
 const STEP: Duration = Duration::from_millis(20);
 /// A rest is so many times as long as the step before it.
@@ -78,8 +84,8 @@ pub(super) struct Measuring {
 /// A vector to search for.
 struct Probe {
     vector: Arc<[f32]>,
-    /// The point that it was taken from, which does not count as its own neighbor.
-    own: Option<(PointId, String)>,
+    /// The points that it was made of, which do not count as its neighbors.
+    own: Vec<(PointId, String)>,
     /// How many neighbors there are to find, and how far away the farthest of them is.
     neighbors: usize,
     farthest: f32,
@@ -255,7 +261,7 @@ impl Work<'_> {
             let vertex = index.graph.vertex(PointId(point))?;
             let (_, id) = index.ids.get(vertex, PointId(point)).ok()?;
             Some(Probe {
-                own: Some((PointId(point), id.to_string())),
+                own: vec![(PointId(point), id.to_string())],
                 ..Probe::of_query(view.vector(slot).into())
             })
         };
@@ -286,7 +292,10 @@ fn search_for(config: &HNSWConfig, measured: Option<Measured>, is_by_queries: bo
         lowest,
         first: in_use.unwrap_or(preset),
         is_chosen: in_use.is_some(),
-        target: config.recall_target(),
+        target: match is_by_queries {
+            true => config.recall_target(),
+            false => 1.0 - (1.0 - config.recall_target()) * MISSED_SHARE,
+        },
     }
 }
 
@@ -294,7 +303,7 @@ impl Probe {
     fn of_query(vector: Arc<[f32]>) -> Self {
         Self {
             vector,
-            own: None,
+            own: Vec::new(),
             neighbors: 0,
             farthest: f32::INFINITY,
         }
@@ -318,6 +327,12 @@ impl Measuring {
                 return Ok(Outcome::GivenUp);
             }
             if self.compared < self.probes.len() {
+                if self.comparison.is_none() {
+                    let block = self.block(work.space.dim);
+                    for probe in &mut self.probes[block] {
+                        probe.leave_point(work, &self.named.1, &state, &view)?;
+                    }
+                }
                 row_bytes += self.compare(work, &state, &hidden, &view)?;
                 if (until.is_comparing_over)() && self.compared >= QUERIES_AT_ONCE_MIN {
                     self.probes.truncate(self.compared);
@@ -342,12 +357,18 @@ impl Measuring {
         has_index && space.recall_target() == Some(self.target) && changed * CHANGED_SHARE <= live
     }
 
+    /// The queries that are compared together next.
+    fn block(&self, dim: usize) -> Range<usize> {
+        let count = BLOCK.min(BLOCK_BYTES_MAX / (4 * dim)).max(1);
+        self.compared..(self.compared + count).min(self.probes.len())
+    }
+
     /// Compares some queries with some rows. How many bytes these have.
     fn compare(&mut self, work: &Work<'_>, state: &State, hidden: &RoaringBitmap, view: &SlotView) -> Result<usize> {
         let (space, namespace) = (work.space, work.namespace);
-        let block = BLOCK.min(BLOCK_BYTES_MAX / (4 * space.dim)).max(1);
-        let end = (self.compared + block).min(self.probes.len());
-        let probes = &mut self.probes[self.compared..end];
+        let block = self.block(space.dim);
+        let end = block.end;
+        let probes = &mut self.probes[block];
         let metric = kernel_metric(space.metric);
         let Comparison {
             distances,
@@ -371,8 +392,7 @@ impl Measuring {
             for (point, row) in (first..).map(PointId).zip(view.vectors(run)) {
                 compared += 1;
                 for ((probe, distance), nearest) in probes.iter().zip(&*distances).zip(&mut *nearest) {
-                    let is_own = probe.own.as_ref().is_some_and(|(own, _)| *own == point);
-                    if !is_own {
+                    if probe.own.iter().all(|(own, _)| *own != point) {
                         nearest.offer(distance.distance(row), point);
                     }
                 }
@@ -425,37 +445,76 @@ impl Measuring {
     }
 }
 
+/// The vector halfway between two, as long as they are on average; none if there is none.
+fn between(one: &[f32], other: &[f32]) -> Option<Vec<f32>> {
+    let norm = |vector: &[f32]| vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    let half: Vec<f32> = one.iter().zip(other).map(|(a, b)| a / 2.0 + b / 2.0).collect();
+    let scale = f64::midpoint(norm(one), norm(other)) / norm(&half);
+    let between: Vec<f32> = half.iter().map(|x| (f64::from(*x) * scale) as f32).collect();
+    let is_fine = scale.is_finite() && scale > 0.0 && between.iter().all(|x| x.is_finite());
+    is_fine.then_some(between)
+}
+
 impl Probe {
     /// Share of the nearest that a search of this width finds: what is no farther away than the farthest of them.
     fn recall(&self, work: &Work<'_>, (_, scope): &Named, ef: usize) -> Result<f64> {
         if self.neighbors == 0 {
             return Ok(1.0);
         }
-        let k = self.neighbors + usize::from(self.own.is_some());
+        let others = self.search(work, scope, self.neighbors, ef)?;
+        let found = others.iter().filter(|other| other.distance <= self.farthest);
+        Ok(found.count() as f64 / self.neighbors as f64)
+    }
+
+    /// What a search of this width finds, without the points that the vector was made of.
+    fn search(&self, work: &Work<'_>, scope: &StateScope, count: usize, ef: usize) -> Result<Vec<VectorResult>> {
+        let k = count + self.own.len();
         let query = VectorQuery::new(self.vector.to_vec(), k)
             .with_scope(scope.clone())
             .with_metadata(false)
             .with_ef_search(ef.max(k));
         let shared = &work.indexing.shared;
         let at = (shared.clock.now(), Waiting::Allowed);
-        let answer = search::search(
-            &shared.truth,
-            work.space,
-            work.namespace,
-            &query,
-            at,
-            &mut Trace::quiet(),
-        )?;
-        let results = match answer {
+        let mut trace = Trace::quiet();
+        let answer = search::search(&shared.truth, work.space, work.namespace, &query, at, &mut trace)?;
+        let mut results = match answer {
             Answer::Found(results) => results,
             Answer::WouldWait => Vec::new(),
         };
-        let is_own = |id: &str| self.own.as_ref().is_some_and(|(_, own)| own == id);
-        let others = results.iter().filter(|result| !is_own(&result.id));
-        let found = others
-            .take(self.neighbors)
-            .filter(|other| other.distance <= self.farthest);
-        Ok(found.count() as f64 / self.neighbors as f64)
+        results.retain(|result| self.own.iter().all(|(_, own)| *own != result.id));
+        results.truncate(count);
+        Ok(results)
+    }
+
+    /// Moves the vector of a point halfway to one of its neighbors, if one is found.
+    ///
+    /// The links of a point lead to its neighbors, so these are found more easily with its own vector than with any other.
+    /// Between two neighbors there is a vector like theirs that nothing was linked for.
+    fn leave_point(&mut self, work: &Work<'_>, scope: &StateScope, state: &State, view: &SlotView) -> Result<()> {
+        let (space, namespace) = (work.space, work.namespace);
+        let Some((own, _)) = self.own.first() else {
+            return Ok(());
+        };
+        let random = mixed(u64::from(own.0));
+        let others = self.search(work, scope, NEIGHBORS, NEIGHBORS_EF)?;
+        let chosen = random.checked_rem(others.len() as u64);
+        let Some(chosen) = chosen.and_then(|chosen| others.get(usize::try_from(chosen).ok()?)) else {
+            return Ok(());
+        };
+        let read = work.indexing.shared.truth.read()?;
+        let point = read.point(namespace.scope_id, &chosen.id)?;
+        // It may have been born since.
+        let lives = |point: &PointId| point.0 < state.next_point && !state.dead.contains(point.0);
+        let Some(point) = point.filter(lives) else {
+            return Ok(());
+        };
+        namespace.verify_points([point.0], state, &space.slots, view)?;
+        let slot = state.slot(point).expect("living points have slots");
+        if let Some(between) = between(&self.vector, view.vector(slot)) {
+            self.vector = between.into();
+            self.own.push((point, chosen.id.clone()));
+        }
+        Ok(())
     }
 }
 
@@ -487,12 +546,24 @@ mod tests {
         ];
         for (measured, is_by_queries, lowest, first) in table {
             let search = search_for(&config, measured, is_by_queries);
+            assert!((search.target - if is_by_queries { 0.98 } else { 0.99 }).abs() < 1e-9);
             assert_eq!(
                 (RUNGS[search.lowest], RUNGS[search.first], search.is_chosen),
                 (lowest, first, measured.is_some()),
                 "{measured:?}, by queries: {is_by_queries}"
             );
         }
+    }
+
+    #[test]
+    fn between_two_vectors_lies_one_of_their_length() {
+        assert_eq!(
+            between(&[3.0, 0.0], &[0.0, 3.0]).unwrap(),
+            [4.5_f32.sqrt(), 4.5_f32.sqrt()]
+        );
+        assert_eq!(between(&[1.0, 0.0], &[1.0, 0.0]).unwrap(), [1.0, 0.0]);
+        assert_eq!(between(&[1.0, 2.0], &[-1.0, -2.0]), None);
+        assert_eq!(between(&[0.0], &[0.0]), None);
     }
 
     #[test]
