@@ -42,7 +42,8 @@ pub use quota::{Quota, QuotaStatus, QuotaUsage};
 pub use timestamp::Timestamp;
 pub use vector::validate as validate_vectors;
 pub use vector::{
-    DistanceMetric, FacetValue, HNSWConfig, IndexStats, IntoMetadata, Memory, Metadata, OnExisting, PathCost,
-    RecencyPlan, ScopedStats, ScopedVectors, SearchPath, SearchPlan, SearchStage, StorageStats, TimeRange, VectorEntry,
-    VectorQuery, VectorResult, VectorStorage, VectorStorageExt, recency_score,
+    DistanceMetric, EfChoice, EfSource, FacetValue, HNSWConfig, IndexStats, IntoMetadata, MeasuredRecall, MeasuredWith,
+    Memory, Metadata, OnExisting, PathCost, RecencyPlan, ScopedStats, ScopedVectors, SearchPath, SearchPlan,
+    SearchStage, StorageStats, TimeRange, VectorEntry, VectorQuery, VectorResult, VectorStorage, VectorStorageExt,
+    recency_score,
 };

@@ -18,6 +18,13 @@ pub const QUERY_SCOPES_MAX: usize = 64;
 /// Widest beam of one search, in candidates.
 pub const EF_SEARCH_MAX: usize = 100_000;
 
+/// Widest beam that a store chooses by itself to reach a recall target, in candidates. Wider ones are for queries and
+/// configurations that name them.
+pub const EF_SEARCH_CHOSEN_MAX: usize = 4_096;
+
+/// Share of the nearest entries that a store can be told to find.
+pub const RECALL_TARGET_RANGE: RangeInclusive<f64> = 0.5..=0.9999;
+
 /// Most entries or keys of one page of `list` or `scan`.
 pub const PAGE_MAX: usize = 10_000;
 

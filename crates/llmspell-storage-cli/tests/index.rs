@@ -137,6 +137,26 @@ fn the_index_is_built_optimized_and_told_about() {
 }
 
 #[test]
+fn a_recall_target_and_an_ef_search_are_settings_of_the_space() {
+    let place = place_with_vectors(&[]);
+    let config = || place.run(["--json", "stats"]).succeeds().json()[1]["config"].clone();
+    assert_eq!(config()["recall_target"], 0.98);
+    place.run(["index", "build", "--ef", "77"]).succeeds();
+    assert_eq!(config()["ef_search"], 77);
+    place.run(["index", "build", "--recall-target", "0.9"]).succeeds();
+    assert_eq!(
+        (&config()["recall_target"], config().get("ef_search")),
+        (&json!(0.9), None)
+    );
+    place
+        .run(["index", "build", "--recall-target", "1"])
+        .fails(64, "recall target is 1; it must be within 0.5..=0.9999");
+    assert_eq!(config()["recall_target"], 0.9);
+    let both = place.run(["index", "build", "--recall-target", "0.9", "--ef", "7"]);
+    assert_eq!(both.0.status.code(), Some(64));
+}
+
+#[test]
 fn an_import_without_a_tier_leaves_that_of_the_space() {
     let place = place_with_vectors(&["--memory", "speed"]);
     let again = ["import", "set/base.npy", "--upsert", "--preset", "fast"];

@@ -3,7 +3,7 @@
 //! Whoever changes a namespace notes it here and goes on. What can wait a little does: a few new points are cheaper to
 //! link together than one by one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,11 @@ struct State {
     jobs: VecDeque<IndexJob>,
     /// Filters ask for an index of their metadata.
     wanted: VecDeque<Named>,
+    /// Their searches are to be measured; each stands in it once.
+    unmeasured: VecDeque<Named>,
+    are_unmeasured: HashSet<Named>,
+    /// When the next of them is worked on.
+    measure_at: Instant,
     busy_with: Option<SpaceId>,
 }
 
@@ -74,6 +79,8 @@ pub(crate) enum Next {
     /// An index of the metadata is wanted.
     Metadata(Named),
     Namespace(Named),
+    /// The searches of a namespace are to be measured for a while.
+    Measure(Named),
     Stop,
 }
 
@@ -84,6 +91,9 @@ impl Default for IndexQueue {
                 noted: HashMap::new(),
                 jobs: VecDeque::new(),
                 wanted: VecDeque::new(),
+                unmeasured: VecDeque::new(),
+                are_unmeasured: HashSet::new(),
+                measure_at: Instant::now(),
                 busy_with: None,
             }),
             arrived: Condvar::new(),
@@ -148,6 +158,29 @@ impl IndexQueue {
         named
     }
 
+    /// The searches of a namespace are to be measured, when there is nothing else to do. That is not being
+    /// [busy](Self::is_busy_with).
+    pub(crate) fn want_measuring(&self, named: Named) {
+        let mut state = self.state.lock();
+        if self.is_stopping() || !state.are_unmeasured.insert(named.clone()) {
+            return;
+        }
+        state.unmeasured.push_back(named);
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Nothing is measured for a while; what is unfinished comes next.
+    pub(crate) fn rest_from_measuring(&self, rest: Duration, unfinished: Option<Named>) {
+        let mut state = self.state.lock();
+        state.measure_at = Instant::now() + rest;
+        if let Some(named) = unfinished
+            && state.are_unmeasured.insert(named.clone())
+        {
+            state.unmeasured.push_front(named);
+        }
+    }
+
     /// Queues work that somebody waits for. The job back if the queue has been stopped.
     pub(crate) fn submit(&self, job: IndexJob) -> Result<(), IndexJob> {
         let mut state = self.state.lock();
@@ -178,6 +211,8 @@ impl IndexQueue {
         let jobs = std::mem::take(&mut state.jobs);
         state.noted.clear();
         state.wanted.clear();
+        state.unmeasured.clear();
+        state.are_unmeasured.clear();
         drop(state);
         drop(jobs);
         self.arrived.notify_all();
@@ -225,15 +260,24 @@ impl IndexQueue {
             if let Some(job) = state.jobs.pop_front() {
                 return Next::Job(job);
             }
+            let now = Instant::now();
             let first = state.noted.iter().min_by_key(|(_, at)| **at);
-            match first.map(|(named, at)| (named.clone(), *at)) {
+            let first = first.map(|(named, at)| (named.clone(), *at));
+            if let Some((named, _)) = first.as_ref().filter(|(_, at)| *at <= now) {
+                state.noted.remove(named);
+                state.busy_with = Some(named.0);
+                return Next::Namespace(named.clone());
+            }
+            let measure_at = (!state.unmeasured.is_empty()).then_some(state.measure_at);
+            if measure_at.is_some_and(|at| at <= now)
+                && let Some(named) = state.unmeasured.pop_front()
+            {
+                state.are_unmeasured.remove(&named);
+                return Next::Measure(named);
+            }
+            match first.map(|(_, at)| at).into_iter().chain(measure_at).min() {
                 None => self.arrived.wait(&mut state),
-                Some((named, at)) if at <= Instant::now() => {
-                    state.noted.remove(&named);
-                    state.busy_with = Some(named.0);
-                    return Next::Namespace(named);
-                }
-                Some((_, at)) => {
+                Some(at) => {
                     self.arrived.wait_until(&mut state, at);
                 }
             }
@@ -279,6 +323,32 @@ mod tests {
         queue.stop();
         assert!(matches!(queue.next(), Next::Stop));
         assert!(queue.submit(job(8)).is_err());
+    }
+
+    #[test]
+    fn measuring_comes_after_everything_else_rests_and_goes_on_with_what_is_unfinished() {
+        let queue = IndexQueue::default();
+        let named = |name| (SpaceId(1), scope(name));
+        for name in ["a", "b", "a"] {
+            queue.want_measuring(named(name));
+        }
+        queue.note(SpaceId(1), &scope("c"), Due::Now);
+        assert!(matches!(queue.next(), Next::Namespace(of) if of == named("c")));
+        queue.set_busy_with(None);
+        assert!(!queue.is_busy_with(SpaceId(1)), "nobody waits for it");
+        assert!(matches!(queue.next(), Next::Measure(of) if of == named("a")));
+        let rest = Duration::from_millis(150);
+        let begun = Instant::now();
+        queue.rest_from_measuring(rest, Some(named("a")));
+        queue.submit(job(7)).unwrap();
+        assert!(matches!(queue.next(), Next::Job(_)));
+        assert!(matches!(queue.next(), Next::Measure(of) if of == named("a")));
+        assert!(begun.elapsed() >= rest);
+        queue.rest_from_measuring(Duration::ZERO, None);
+        assert!(
+            matches!(queue.next(), Next::Measure(of) if of == named("b")),
+            "each once"
+        );
     }
 
     #[test]

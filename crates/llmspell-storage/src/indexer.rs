@@ -16,6 +16,9 @@ pub(crate) trait IndexEngine: Send + 'static {
     /// Makes an index of the metadata of a namespace.
     fn index_metadata(&mut self, named: &Named);
 
+    /// Measures the searches of a namespace for a while.
+    fn measure(&mut self, named: &Named);
+
     /// Does what somebody waits for, and answers.
     fn run(&mut self, job: IndexJob);
 
@@ -76,6 +79,7 @@ fn run<E: IndexEngine>(queue: &IndexQueue, engine: &mut E) {
             }
             Next::Metadata(named) => guarded(&mut |engine| engine.index_metadata(&named)),
             Next::Namespace(named) => guarded(&mut |engine| engine.tend(&named)),
+            Next::Measure(named) => guarded(&mut |engine| engine.measure(&named)),
             Next::Stop => {
                 guarded(&mut IndexEngine::stop);
                 return;
@@ -102,6 +106,8 @@ mod tests {
         fn tend(&mut self, _: &Named) {}
 
         fn index_metadata(&mut self, _: &Named) {}
+
+        fn measure(&mut self, _: &Named) {}
 
         fn run(&mut self, job: IndexJob) {
             assert_ne!(job.space.0, 0, "a test panics on purpose");

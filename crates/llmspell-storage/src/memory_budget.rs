@@ -6,6 +6,7 @@
 //!
 //! A look for what may go passes over all loaded namespaces, so it makes room for many at once.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -13,6 +14,10 @@ use parking_lot::{Mutex, MutexGuard};
 /// A look frees this share of the budget beyond what is too much, and when it finds too little it is repeated only once
 /// so much has come: one eighth.
 const STEP_SHARE: u64 = 8;
+
+/// Bytes of the queries that all namespaces of one database remember together. With the 4 MiB that measuring takes besides
+/// (`database/indexing/tuning.rs`) it is 16 MiB in all.
+const QUERIES_BYTES_MAX: u64 = 12 << 20;
 
 /// What the loaded namespaces of one database may take, and do.
 #[derive(Debug)]
@@ -24,6 +29,48 @@ pub(crate) struct MemoryBudget {
     turn: AtomicU64,
     unloaded: AtomicU64,
     looking: Mutex<()>,
+    /// What remembered queries take, which are counted among the bytes of their namespaces too.
+    pub(crate) queries: Arc<QueryBudget>,
+}
+
+/// Bytes of RAM of the queries that all namespaces of one database remember.
+#[derive(Debug)]
+pub(crate) struct QueryBudget {
+    bytes_max: u64,
+    bytes: AtomicU64,
+}
+
+impl QueryBudget {
+    /// Nothing remembered yet.
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        Self {
+            bytes_max,
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes so many bytes, if there are as many left.
+    pub(crate) fn take(&self, bytes: u64) -> bool {
+        let take = |used: u64| used.checked_add(bytes).filter(|used| *used <= self.bytes_max);
+        let taken = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.is_ok()
+    }
+
+    /// Gives back what was taken.
+    pub(crate) fn give_back(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that are taken.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether less than half is left: then namespaces remember only what they still need.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.bytes_max / 2
+    }
 }
 
 /// When a namespace was used last, and how much RAM it takes.
@@ -56,6 +103,7 @@ impl MemoryBudget {
             turn: AtomicU64::new(1),
             unloaded: AtomicU64::new(0),
             looking: Mutex::new(()),
+            queries: Arc::new(QueryBudget::new(QUERIES_BYTES_MAX)),
         }
     }
 
@@ -213,6 +261,16 @@ mod tests {
         assert!(first.turn() < third.turn());
         budget.touch(&first);
         assert!(first.turn() > second.turn());
+    }
+
+    #[test]
+    fn queries_take_no_more_than_there_is_and_what_is_given_back_can_be_taken_again() {
+        let budget = QueryBudget::new(10);
+        assert!(budget.take(5) && !budget.is_tight());
+        assert!(budget.take(5) && budget.is_tight());
+        assert!(!budget.take(1) && !budget.take(u64::MAX));
+        budget.give_back(5);
+        assert!(!budget.is_tight() && budget.take(1));
     }
 
     #[test]

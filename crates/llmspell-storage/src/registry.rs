@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use llmspell_core::{DateFields, DistanceMetric, EmbeddingModel, HNSWConfig, Result, StateScope};
+use llmspell_core::{DateFields, DistanceMetric, EmbeddingModel, HNSWConfig, Result, StateScope, VectorQuery};
 use llmspell_vector::Scratch as GraphScratch;
 
 use crate::disk::Disk;
 use crate::error::corrupted;
 use crate::gate::Gate;
 use crate::ids::{ScopeId, SpaceId};
-use crate::index_files::{self, IndexRow, Unusable};
+use crate::index_files::{self, IndexRow, Unusable, millionths};
 use crate::index_queue::{Due, IndexQueue};
 use crate::memory_budget::MemoryBudget;
 use crate::metadata_index::Restored;
@@ -186,10 +186,41 @@ impl Space {
 
     /// Tells the indexer if a namespace has something for it.
     pub(crate) fn note(&self, scope: &StateScope, namespace: &Namespace) {
+        let has_index = namespace.state().index.is_some();
+        namespace.set_remembering(has_index && self.recall_target().is_some());
         match self.need(namespace) {
+            // Everything else comes first, and leads here again.
+            Need::Nothing if self.is_measuring_due(namespace) => self.queue.want_measuring((self.id, scope.clone())),
             Need::Nothing => {}
             Need::Soon => self.queue.note(self.id, scope, Due::WhenQuiet),
             Need::Now => self.queue.note(self.id, scope, Due::Now),
+        }
+    }
+
+    /// The recall that searches are to reach, in millionths; none where the configuration names the width of their beam, or
+    /// where there are no graphs.
+    pub(crate) fn recall_target(&self) -> Option<u32> {
+        let config = self.config.read();
+        let is_chosen = config.named_ef_search().is_none() && graph_config(self.dim, &config).is_some();
+        is_chosen.then(|| millionths(config.recall_target()))
+    }
+
+    /// Whether the searches of a namespace are to be measured: it has a graph, and was not measured, or not as it is.
+    pub(crate) fn is_measuring_due(&self, namespace: &Namespace) -> bool {
+        let state = namespace.state();
+        let has_index = state.index.as_ref().is_some_and(|index| !index.is_damaged());
+        has_index
+            && self
+                .recall_target()
+                .is_some_and(|target| namespace.is_measuring_due(target, state.live_count()))
+    }
+
+    /// Remembers a query that a namespace got, perhaps, so that its searches can be measured with it.
+    pub(crate) fn remember_query(&self, scope: &StateScope, namespace: &Namespace, query: &VectorQuery) {
+        let is_whole = query.vector.len() == self.dim;
+        let is_enough = is_whole && !query.exact && namespace.remember_query(&query.vector, &self.budget.queries);
+        if is_enough && self.is_measuring_due(namespace) {
+            self.queue.want_measuring((self.id, scope.clone()));
         }
     }
 
@@ -250,7 +281,10 @@ impl Space {
             let state = read.state(scope_id)?;
             let row = read.index(scope_id);
             let (state, filed) = self.with_file(scope_id, state, row.as_ref().ok().copied());
-            let namespace = Arc::new(Namespace::new(scope_id, state, (row.ok().flatten(), filed)));
+            let row = row.ok().flatten();
+            let measured = row.and_then(|row| row.measured).filter(|_| state.index.is_some());
+            let namespace = Arc::new(Namespace::new(scope_id, state, (row, filed)));
+            namespace.set_measured(measured);
             let mut loaded = self.loaded.write();
             if self.removals.load(Ordering::SeqCst) == removals {
                 let namespace = self.insert(&mut loaded, scope, namespace);

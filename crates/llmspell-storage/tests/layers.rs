@@ -73,6 +73,7 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 5] = [
             "committer.rs",
             "index_queue.rs",
             "database/indexing/mod.rs",
+            "database/indexing/tuning.rs",
             "backends/sled/open.rs",
             "backends/sled/watch.rs",
         ],

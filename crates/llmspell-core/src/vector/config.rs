@@ -6,20 +6,23 @@ use super::metric::DistanceMetric;
 use super::validate::in_range;
 use crate::error::{Result, StorageError};
 use crate::filter::{DateFields, FieldPath};
-use crate::limits::{DIM_RANGE, EF_CONSTRUCTION_RANGE, EF_SEARCH_MAX, M_RANGE};
+use crate::limits::{DIM_RANGE, EF_CONSTRUCTION_RANGE, EF_SEARCH_MAX, M_RANGE, RECALL_TARGET_RANGE};
 
 /// How the vectors of a space are compared, and how the graph of a large namespace is built and walked.
 ///
 /// Names and meaning are those of the HNSW paper (arXiv 1603.09320). Dimension and metric are fixed when a space is
 /// created; the other settings may change when it is opened again.
 ///
-/// | preset                           | `m` | `ef_construction` | `ef_search` | for                        |
-/// |----------------------------------|----:|------------------:|------------:|----------------------------|
-/// | [`fast`](Self::fast)             |  12 |                64 |          40 | prototypes, small machines |
-/// | [`balanced`](Self::balanced)     |  16 |               100 |         100 | most applications          |
-/// | [`accurate`](Self::accurate)     |  32 |               256 |         256 | when a miss is expensive   |
+/// | preset                           | `m` | `ef_construction` | recall target | `ef_search` at first | for                        |
+/// |----------------------------------|----:|------------------:|--------------:|---------------------:|----------------------------|
+/// | [`fast`](Self::fast)             |  12 |                64 |           .95 |                   40 | prototypes, small machines |
+/// | [`balanced`](Self::balanced)     |  16 |               100 |           .98 |                  100 | most applications          |
+/// | [`accurate`](Self::accurate)     |  32 |               256 |          .995 |                  256 | when a miss is expensive   |
 ///
-/// A namespace without a graph is searched exactly and needs none of the three numbers.
+/// A store chooses `ef_search` for each namespace itself, so that searches reach the
+/// [recall target](Self::with_recall_target). It does not where the configuration or the query
+/// [names an `ef_search`](Self::with_ef_search). A namespace without a graph is searched exactly and needs none of these
+/// numbers.
 ///
 /// ```
 /// # use llmspell_core::{DistanceMetric, HNSWConfig};
@@ -28,21 +31,95 @@ use crate::limits::{DIM_RANGE, EF_CONSTRUCTION_RANGE, EF_SEARCH_MAX, M_RANGE};
 /// # Ok::<(), llmspell_core::StorageError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredConfig")]
 pub struct HNSWConfig {
     metric: DistanceMetric,
     m: usize,
     ef_construction: usize,
-    ef_search: usize,
+    /// Left out where none is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ef_search: Option<usize>,
+    seed: u64,
+    memory: Memory,
+    recall_target: RecallTarget,
+    /// Left out where there are none.
+    #[serde(skip_serializing_if = "DateFields::is_empty")]
+    date_fields: DateFields,
+    /// Left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index_dim: Option<usize>,
+}
+
+/// A configuration as it is stored, perhaps by an older build.
+#[derive(Deserialize)]
+struct StoredConfig {
+    metric: DistanceMetric,
+    m: usize,
+    ef_construction: usize,
+    ef_search: Option<usize>,
     seed: u64,
     /// Spaces stored before there was a choice have none.
     #[serde(default)]
     memory: Memory,
-    /// Left out where there are none, as in spaces stored before there were any.
-    #[serde(default, skip_serializing_if = "DateFields::is_empty")]
+    /// Spaces stored before there were targets have none.
+    recall_target: Option<RecallTarget>,
+    #[serde(default)]
     date_fields: DateFields,
-    /// Left out where there is none, as in spaces stored before there was any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     index_dim: Option<usize>,
+}
+
+/// A share of the true neighbors. Equal if its bits are equal.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(transparent)]
+struct RecallTarget(f64);
+
+impl PartialEq for RecallTarget {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
+impl Eq for RecallTarget {}
+
+impl RecallTarget {
+    const FAST: Self = Self(0.95);
+    const BALANCED: Self = Self(0.98);
+    const ACCURATE: Self = Self(0.995);
+
+    /// The beam of searches until it is known which one reaches the target: that of the preset with the next higher target.
+    fn first_ef(self) -> usize {
+        match self.0 {
+            target if target <= Self::FAST.0 => 40,
+            target if target <= Self::BALANCED.0 => 100,
+            _ => 256,
+        }
+    }
+}
+
+impl From<StoredConfig> for HNSWConfig {
+    fn from(stored: StoredConfig) -> Self {
+        let mut config = Self {
+            metric: stored.metric,
+            m: stored.m,
+            ef_construction: stored.ef_construction,
+            ef_search: stored.ef_search,
+            seed: stored.seed,
+            memory: stored.memory,
+            recall_target: stored.recall_target.unwrap_or(RecallTarget::BALANCED),
+            date_fields: stored.date_fields,
+            index_dim: stored.index_dim,
+        };
+        if stored.recall_target.is_none() {
+            // Every configuration named an `ef_search` then. One that is that of its preset was not chosen by anybody.
+            let numbers = |config: &Self| (config.m, config.ef_construction, config.ef_search());
+            let presets = [Self::fast(), Self::balanced(), Self::accurate()];
+            if let Some(preset) = presets.iter().find(|preset| numbers(preset) == numbers(&config)) {
+                (config.ef_search, config.recall_target) = (None, preset.recall_target);
+            }
+        }
+        config
+    }
 }
 
 /// What of the index of a large namespace is kept in RAM: speed against bytes.
@@ -96,29 +173,30 @@ impl HNSWConfig {
     /// Small and quick.
     #[must_use]
     pub fn fast() -> Self {
-        Self::preset(12, 64, 40)
+        Self::preset(12, 64, RecallTarget::FAST)
     }
 
     /// The default.
     #[must_use]
     pub fn balanced() -> Self {
-        Self::preset(16, 100, 100)
+        Self::preset(16, 100, RecallTarget::BALANCED)
     }
 
     /// Highest recall.
     #[must_use]
     pub fn accurate() -> Self {
-        Self::preset(32, 256, 256)
+        Self::preset(32, 256, RecallTarget::ACCURATE)
     }
 
-    fn preset(m: usize, ef_construction: usize, ef_search: usize) -> Self {
+    fn preset(m: usize, ef_construction: usize, recall_target: RecallTarget) -> Self {
         Self {
             metric: DistanceMetric::Cosine,
             m,
             ef_construction,
-            ef_search,
+            ef_search: None,
             seed: 0,
             memory: Memory::Balanced,
+            recall_target,
             date_fields: DateFields::none(),
             index_dim: None,
         }
@@ -145,10 +223,35 @@ impl HNSWConfig {
         self
     }
 
-    /// Width of the beam of a search that does not name its own, within 1 to [`EF_SEARCH_MAX`]; at least `k` is used.
+    /// Names the width of the beam of a search that does not name its own, within 1 to [`EF_SEARCH_MAX`]; at least `k` is
+    /// used. Unless said otherwise, none is named, and the store chooses one by the
+    /// [recall target](Self::with_recall_target).
     #[must_use]
     pub fn with_ef_search(mut self, candidates: usize) -> Self {
-        self.ef_search = candidates;
+        self.ef_search = Some(candidates);
+        self
+    }
+
+    /// Leaves the width of the beam to the store again, after [`with_ef_search`](Self::with_ef_search).
+    #[must_use]
+    pub fn without_ef_search(mut self) -> Self {
+        self.ef_search = None;
+        self
+    }
+
+    /// Which share of the ten nearest entries a search is to find on average, within [`RECALL_TARGET_RANGE`].
+    ///
+    /// For each namespace that has a graph the store measures the recall of searches, and takes the smallest `ef_search`
+    /// that reaches the target, at most [`EF_SEARCH_CHOSEN_MAX`](crate::limits::EF_SEARCH_CHOSEN_MAX). It measures in the
+    /// background, with queries that the namespace has got, and until there are enough with its own vectors; in
+    /// [`build_index`](super::VectorStorage::build_index) it measures at once. Statistics and
+    /// [`explain`](super::VectorStorage::explain) say what was measured, and which `ef_search` is in use. Until something was
+    /// measured, the `ef_search` of the preset with this or the next higher target is used.
+    ///
+    /// It has no effect where the configuration or a query [names an `ef_search`](Self::with_ef_search).
+    #[must_use]
+    pub fn with_recall_target(mut self, recall: f64) -> Self {
+        self.recall_target = RecallTarget(recall);
         self
     }
 
@@ -215,10 +318,23 @@ impl HNSWConfig {
         self.ef_construction
     }
 
-    /// Width of the beam of a search that does not name its own, in candidates.
+    /// Width of the beam of a search that does not name its own, in candidates: the one that was
+    /// [named](Self::named_ef_search), or else the one that is used until a namespace was measured.
     #[must_use]
     pub fn ef_search(&self) -> usize {
+        self.ef_search.unwrap_or_else(|| self.recall_target.first_ef())
+    }
+
+    /// Width of the beam that was named, in candidates; none where the store chooses it.
+    #[must_use]
+    pub fn named_ef_search(&self) -> Option<usize> {
         self.ef_search
+    }
+
+    /// Which share of the ten nearest entries a search is to find on average.
+    #[must_use]
+    pub fn recall_target(&self) -> f64 {
+        self.recall_target.0
     }
 
     /// Where the random choices of a graph start from.
@@ -255,7 +371,15 @@ impl HNSWConfig {
         }
         in_range("m", self.m, M_RANGE)?;
         in_range("ef_construction", self.ef_construction, EF_CONSTRUCTION_RANGE)?;
-        in_range("ef_search", self.ef_search, 1..=EF_SEARCH_MAX)?;
+        in_range("ef_search", self.ef_search(), 1..=EF_SEARCH_MAX)?;
+        if !RECALL_TARGET_RANGE.contains(&self.recall_target.0) {
+            return Err(StorageError::OutOfRange {
+                what: "recall target",
+                got: self.recall_target.0,
+                min: *RECALL_TARGET_RANGE.start(),
+                max: *RECALL_TARGET_RANGE.end(),
+            });
+        }
         if let Some(dim) = self.index_dim {
             in_range("index dimension", dim, DIM_RANGE)?;
         }
@@ -289,14 +413,74 @@ mod tests {
     }
 
     #[test]
+    fn an_ef_search_that_was_stored_before_there_were_targets_is_named_unless_it_is_that_of_its_preset() {
+        let read = |m: usize, ef_construction: usize, ef_search: usize| -> HNSWConfig {
+            let stored = serde_json::json!({
+                "metric": "cosine", "m": m, "ef_construction": ef_construction, "ef_search": ef_search, "seed": 0,
+            });
+            serde_json::from_value(stored).unwrap()
+        };
+        assert_eq!(read(12, 64, 40), HNSWConfig::fast());
+        assert_eq!(read(16, 100, 100), HNSWConfig::balanced());
+        assert_eq!(read(32, 256, 256), HNSWConfig::accurate());
+        for (m, ef_construction, ef_search) in [(12, 64, 41), (16, 64, 40), (12, 100, 100), (20, 100, 100)] {
+            let config = read(m, ef_construction, ef_search);
+            assert_eq!(
+                config.named_ef_search(),
+                Some(ef_search),
+                "m {m}, {ef_construction}, {ef_search}"
+            );
+            assert_eq!(config.ef_search(), ef_search);
+        }
+    }
+
+    #[test]
+    fn a_named_ef_search_and_a_target_come_back_as_they_were_stored() {
+        let balanced = HNSWConfig::balanced();
+        let configs = [
+            balanced.clone(),
+            balanced.clone().with_ef_search(100),
+            balanced.clone().with_recall_target(0.9),
+            HNSWConfig::fast().with_m(16).with_ef_construction(100),
+            HNSWConfig::accurate().with_recall_target(0.98).with_ef_search(7),
+        ];
+        for config in configs {
+            let stored = serde_json::to_string(&config).unwrap();
+            assert_eq!(serde_json::from_str::<HNSWConfig>(&stored).unwrap(), config, "{stored}");
+        }
+        assert_eq!(balanced.clone().with_ef_search(7).without_ef_search(), balanced);
+    }
+
+    #[test]
+    fn until_it_is_measured_a_target_has_the_ef_search_of_the_preset_above() {
+        let ef = |target| HNSWConfig::balanced().with_recall_target(target).ef_search();
+        assert_eq!(
+            [0.5, 0.95, 0.951, 0.98, 0.981, 0.9999].map(ef),
+            [40, 40, 100, 100, 256, 256]
+        );
+        let presets = [HNSWConfig::fast(), HNSWConfig::balanced(), HNSWConfig::accurate()];
+        assert_eq!(presets.map(|preset| preset.ef_search()), [40, 100, 256]);
+    }
+
+    #[test]
+    fn a_target_out_of_range_is_refused_with_its_limits() {
+        for bad in [0.0, 0.49, 1.0, -1.0, f64::NAN, f64::INFINITY] {
+            let error = HNSWConfig::fast().with_recall_target(bad).validate().unwrap_err();
+            let expected = format!("recall target is {bad}; it must be within 0.5..=0.9999");
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
     fn date_fields_are_stored_where_there_are_any() {
         let stored = |config: &HNSWConfig| serde_json::to_string(config).unwrap();
         let plain = HNSWConfig::fast();
-        let old = r#"{"metric":"cosine","m":12,"ef_construction":64,"ef_search":40,"seed":0,"memory":"balanced"}"#;
-        assert_eq!(stored(&plain), old, "as before there were any");
+        let plain_text =
+            r#"{"metric":"cosine","m":12,"ef_construction":64,"seed":0,"memory":"balanced","recall_target":0.95}"#;
+        assert_eq!(stored(&plain), plain_text, "as before there were any");
         let dated = plain.clone().with_date_fields(["when", "meta.day"]);
         dated.validate().unwrap();
-        let with_fields = old.replace('}', r#","date_fields":["meta.day","when"]}"#);
+        let with_fields = plain_text.replace('}', r#","date_fields":["meta.day","when"]}"#);
         assert_eq!(stored(&dated), with_fields);
         assert_eq!(serde_json::from_str::<HNSWConfig>(&with_fields).unwrap(), dated);
         for bad in ["a..b", "@created_at", "@type"] {

@@ -9,12 +9,14 @@
 //! | `time_range.rs` | within which times? [`TimeRange`]                         |
 //! | `recency.rs`  | what does age take away from a score? [`recency_score`]     |
 //! | `plan.rs`     | how was a query answered, and why so? [`SearchPlan`]        |
+//! | `ef.rs`       | how wide is the beam of searches, and why? [`EfChoice`]     |
 //! | `metric.rs`   | how near is near? [`DistanceMetric`]                        |
 //! | `config.rs`   | how is an index built? [`HNSWConfig`]                       |
 //! | `stats.rs`    | how much is there? [`StorageStats`], [`ScopedStats`]        |
 //! | `validate.rs` | what is allowed?                                            |
 
 mod config;
+mod ef;
 mod entry;
 mod metric;
 mod plan;
@@ -27,6 +29,7 @@ mod time_range;
 pub mod validate;
 
 pub use config::{HNSWConfig, Memory};
+pub use ef::{EfChoice, EfSource, MeasuredRecall, MeasuredWith};
 pub use entry::{IntoMetadata, Metadata, VectorEntry};
 pub use metric::DistanceMetric;
 pub use plan::{PathCost, SearchPath, SearchPlan, SearchStage};

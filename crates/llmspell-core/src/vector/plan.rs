@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::ef::EfChoice;
 use super::recency::RecencyPlan;
 
 /// A way to find the nearest entries.
@@ -95,6 +96,9 @@ pub struct SearchPlan {
     pub k: usize,
     /// Width of the beam that the query or the store asked for; 0 if there is no graph.
     pub ef: usize,
+    /// Why the beam has this width; none if there is no graph, and in stores that do not choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ef_choice: Option<EfChoice>,
     /// The ways that were weighed; empty where there was no choice.
     pub estimates: Vec<PathCost>,
     /// The ways that were gone, in order: the last one gave the answer. More than one where a walk met too few entries
@@ -143,6 +147,9 @@ impl fmt::Display for SearchPlan {
             self.matching, self.tail
         )?;
         writeln!(f, "wanted     {} with a beam of {}", self.k, self.ef)?;
+        if let Some(choice) = &self.ef_choice {
+            writeln!(f, "beam       {choice}")?;
+        }
         for (place, cost) in self.estimates.iter().enumerate() {
             let head = if place == 0 { "estimated" } else { "" };
             writeln!(f, "{head:<10} {:>9.1} µs  {}", cost.micros, cost.path.name())?;
@@ -193,6 +200,7 @@ fn duration(millis: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ef::EfSource;
     use super::*;
 
     fn plan() -> SearchPlan {
@@ -203,6 +211,7 @@ mod tests {
             tail: 7,
             k: 10,
             ef: 100,
+            ef_choice: None,
             estimates: vec![
                 PathCost::new(SearchPath::Exact, 250.0),
                 PathCost::new(SearchPath::GraphInside, 71.25),
@@ -242,6 +251,13 @@ results    10";
                 .to_string()
                 .contains("of them 16 rescored, 7 left undecided by codes\n")
         );
+        let choice = EfChoice::new(100, EfSource::Query, 0.98, None);
+        let with_choice = SearchPlan {
+            ef_choice: Some(choice),
+            ..plan()
+        };
+        let line = "beam of 100\nbeam       100, named by the query\nest";
+        assert_eq!(with_choice.to_string(), expected.replace("beam of 100\nest", line));
         let recency = RecencyPlan::new(std::time::Duration::from_secs(7 * 86_400), 80, 16);
         let with_recency = SearchPlan {
             recency: Some(recency),

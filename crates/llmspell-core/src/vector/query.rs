@@ -56,8 +56,9 @@ pub struct VectorQuery {
     /// After this time half of a score is left; see [`with_recency`](Self::with_recency).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recency: Option<Duration>,
-    /// Width of the beam for this search, `k` to [`EF_SEARCH_MAX`](crate::limits::EF_SEARCH_MAX); that of the
-    /// [`HNSWConfig`](super::HNSWConfig) by default. Wider finds more of the true neighbors and takes longer.
+    /// Width of the beam for this search, `k` to [`EF_SEARCH_MAX`](crate::limits::EF_SEARCH_MAX); by default that of the
+    /// [`HNSWConfig`](super::HNSWConfig), or the one that the store has chosen for its
+    /// [recall target](super::HNSWConfig::with_recall_target). Wider finds more of the true neighbors and takes longer.
     /// An exact search does not need it.
     #[serde(default)]
     pub ef_search: Option<usize>,

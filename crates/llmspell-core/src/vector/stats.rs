@@ -4,6 +4,7 @@ use llmspell_state_traits::StateScope;
 use serde::{Deserialize, Serialize};
 
 use super::config::Memory;
+use super::ef::EfChoice;
 use super::metric::DistanceMetric;
 use crate::quota::QuotaStatus;
 
@@ -47,7 +48,7 @@ pub struct StorageStats {
 }
 
 /// One scope of a store. An unknown scope has zeros.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ScopedStats {
     /// Whose entries these are.
@@ -74,7 +75,7 @@ pub struct ScopedStats {
 }
 
 /// The graph of one scope.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct IndexStats {
     /// What is kept in RAM.
@@ -90,6 +91,9 @@ pub struct IndexStats {
     /// Leading components that the graph looks at.
     #[serde(default)]
     pub dim: usize,
+    /// How wide the beam of searches is, why, and which recall was measured; none in stores that do not choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ef: Option<EfChoice>,
     /// The codes that searches walk on, for example `4-bit`.
     pub code: String,
     /// Bytes of RAM of the codes of the points.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use llmspell_storage::{HNSWVectorStorage, StateScope, VectorStorage};
+use llmspell_storage::{HNSWConfig, HNSWVectorStorage, StateScope, VectorStorage};
 use serde_json::json;
 
 use super::index_view::index_sentence;
@@ -30,6 +30,31 @@ pub(crate) struct IndexArgs {
     /// What of the index is kept in RAM from now on [default: as it is]
     #[arg(long, value_enum)]
     memory: Option<MemoryArg>,
+
+    /// Share of the ten nearest that searches are to find from now on; each scope gets the beam that it needs
+    /// [default: as it is]
+    #[arg(long, value_name = "RECALL", conflicts_with = "ef")]
+    recall_target: Option<f64>,
+
+    /// Width of the beam of searches from now on, whatever their recall [default: as it is]
+    #[arg(long, value_name = "COUNT")]
+    ef: Option<usize>,
+}
+
+impl IndexArgs {
+    /// The settings of a space with those that the call names.
+    fn config(&self, mut config: HNSWConfig) -> HNSWConfig {
+        if let Some(memory) = self.memory {
+            config = config.with_memory(memory.into());
+        }
+        if let Some(target) = self.recall_target {
+            config = config.with_recall_target(target).without_ef_search();
+        }
+        if let Some(ef) = self.ef {
+            config = config.with_ef_search(ef);
+        }
+        config
+    }
 }
 
 pub(crate) async fn run(command: IndexCommand, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
@@ -39,8 +64,8 @@ pub(crate) async fn run(command: IndexCommand, session: &Session<'_>, output: &m
         IndexCommand::Build(args) => (args, "build"),
         IndexCommand::Optimize(args) => (args, "optimize"),
     };
-    if let Some(memory) = args.memory {
-        let config = store.config().clone().with_memory(memory.into());
+    let config = args.config(store.config().clone());
+    if config != *store.config() {
         store = database.vectors(store.space_name(), store.dim(), config).await?;
     }
 

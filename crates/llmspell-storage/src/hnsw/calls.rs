@@ -248,6 +248,9 @@ impl VectorStorage for HNSWVectorStorage {
                     Some(snapshot) => stats::of_scope(&space, &scope, snapshot, now)?,
                     None => stats::of_unknown(&scope),
                 };
+                if let (Some(index), Some(namespace)) = (&mut stats.index, &namespace) {
+                    index.ef = Some(search::ef_choice(None, &space, namespace));
+                }
                 stats.quota = quota_status(&shared, &scope, now)?;
                 Ok(stats)
             })
@@ -293,6 +296,7 @@ impl Handle {
         {
             let space = &self.space;
             let at = (now, Waiting::Never);
+            space.remember_query(&query.scope, &namespace, query);
             let search = || search::search(truth, space, &namespace, query, at, &mut Trace::quiet());
             if let Answer::Found(found) = truth.guard(search)? {
                 return Ok(found);

@@ -152,6 +152,7 @@ pub(super) fn search_loaded(
     let Some(namespace) = space.load(&shared.truth, &query.scope)? else {
         return Ok(Vec::new());
     };
+    space.remember_query(&query.scope, &namespace, query);
     match search::search(&shared.truth, space, &namespace, query, (now, Waiting::Allowed), trace)? {
         Answer::Found(found) => Ok(found),
         Answer::WouldWait => unreachable!("this search may wait"),

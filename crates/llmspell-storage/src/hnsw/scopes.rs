@@ -53,6 +53,7 @@ fn search_in_place(handle: &Handle, query: &VectorQuery, now: i64) -> Result<Opt
     let mut best = Best::new(query);
     for (scope, namespace) in scopes.into_iter().zip(namespaces) {
         let query = best.query_in(scope);
+        space.remember_query(scope, &namespace, query);
         let search = || {
             search::search(
                 &shared.truth,

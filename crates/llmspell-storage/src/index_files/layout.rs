@@ -20,6 +20,7 @@
 //! The file is `<scope_id>-<lsn>-<number>.idx` in `spaces/<space>/index`, all three decimal; `number` tells files of one
 //! Lsn apart. Those of metadata end with `.meta`: see `metadata.rs`. v1 (0.1.0): as above.
 
+use super::measured::Measured;
 use crate::codec::{CHECKSUM_BYTES, Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Lsn, ScopeId, SpaceId};
 
@@ -65,6 +66,8 @@ pub(crate) struct IndexRow {
     pub(crate) bytes: u64,
     /// Checksum that the header must have.
     pub(crate) header_checksum: u32,
+    /// What was measured of searches in the scope; none of files of metadata.
+    pub(crate) measured: Option<Measured>,
 }
 
 /// The directory of the index files of a space.
@@ -92,30 +95,39 @@ pub(super) fn parse_name(name: &str) -> Option<(Kind, ScopeId, Lsn, u32)> {
 }
 
 const ROW_VERSION: u8 = 1;
+/// Of a row that ends with what was measured of searches.
+const ROW_VERSION_MEASURED: u8 = 2;
 
 impl IndexRow {
     /// The bytes of the row of `scope`.
     pub(crate) fn encode(&self, scope: ScopeId) -> Vec<u8> {
         let mut body = Writer::default();
-        body.u8(ROW_VERSION)
+        let version = self.measured.map_or(ROW_VERSION, |_| ROW_VERSION_MEASURED);
+        body.u8(version)
             .u64(self.lsn.0)
             .u32(self.number)
             .u64(self.bytes)
             .u32(self.header_checksum);
+        if let Some(measured) = &self.measured {
+            measured.encode(&mut body);
+        }
         seal(&scope.0.to_le_bytes(), &body.finish())
     }
 
     /// Reads what [`encode`](Self::encode) wrote for the same scope.
     pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<Self, Malformed> {
         let mut body = Reader::new(unseal(&scope.0.to_le_bytes(), bytes)?);
-        if body.u8()? != ROW_VERSION {
-            return Err(Malformed("its version is unknown"));
-        }
+        let is_measured = match body.u8()? {
+            ROW_VERSION => false,
+            ROW_VERSION_MEASURED => true,
+            _ => return Err(Malformed("its version is unknown")),
+        };
         let row = Self {
             lsn: Lsn(body.u64()?),
             number: body.u32()?,
             bytes: body.u64()?,
             header_checksum: body.u32()?,
+            measured: is_measured.then(|| Measured::decode(&mut body)).transpose()?,
         };
         body.end()?;
         Ok(row)
@@ -253,6 +265,7 @@ mod tests {
             number: 3,
             bytes: 4,
             header_checksum: 5,
+            measured: None,
         };
         let bytes = row.encode(ScopeId(1));
         #[rustfmt::skip]
@@ -265,6 +278,47 @@ mod tests {
         ]);
         assert_eq!(IndexRow::decode(ScopeId(1), &bytes), Ok(row));
         assert!(IndexRow::decode(ScopeId(2), &bytes).is_err());
+
+        let measured = Measured {
+            target: 980_000,
+            ef: 6,
+            recall: 1_000_000,
+            queries: 7,
+            is_by_queries: true,
+            points: 8,
+        };
+        let row = IndexRow {
+            measured: Some(measured),
+            ..row
+        };
+        let with_measured = row.encode(ScopeId(1));
+        assert_eq!((with_measured[4], &with_measured[5..29]), (2, &bytes[5..29]));
+        #[rustfmt::skip]
+        assert_eq!(with_measured[29..], [
+            0x20, 0xf4, 0x0e, 0,
+            6, 0, 0, 0,
+            0x40, 0x42, 0x0f, 0,
+            7, 0, 0, 0,
+            1,
+            8, 0, 0, 0, 0, 0, 0, 0,
+        ]);
+        assert_eq!(IndexRow::decode(ScopeId(1), &with_measured), Ok(row));
+        for impossible in [
+            Measured { ef: 0, ..measured },
+            Measured {
+                recall: 1_000_001,
+                ..measured
+            },
+        ] {
+            let row = IndexRow {
+                measured: Some(impossible),
+                ..row
+            };
+            assert!(
+                IndexRow::decode(ScopeId(1), &row.encode(ScopeId(1))).is_err(),
+                "{impossible:?}"
+            );
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | `write.rs`    | how is one written?                                   |
 //! | `open.rs`     | how is one opened, and checked?                       |
 //! | `ids.rs`      | which user's id has a vertex?                         |
+//! | `measured.rs` | what was measured of searches with an index?          |
 //! | `metadata.rs` | how is an index of metadata kept in a file?           |
 //!
 //! # Promises
@@ -17,12 +18,14 @@
 
 mod ids;
 mod layout;
+mod measured;
 mod metadata;
 mod open;
 mod write;
 
 pub(crate) use ids::{IdList, Ids};
 pub(crate) use layout::{IndexRow, Kind, dir};
+pub(crate) use measured::{Measured, millionths};
 pub(crate) use metadata::{read as read_metadata, write as write_metadata};
 pub(crate) use open::{IndexFile, Opened, Unusable, open, remove_unnamed};
 pub(crate) use write::{Content, remove, write};

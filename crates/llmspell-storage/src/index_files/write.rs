@@ -92,6 +92,7 @@ pub(super) fn write_new(
             number,
             bytes,
             header_checksum: u32::from_le_bytes(header[..4].try_into().expect("a header has more")),
+            measured: None,
         })
     })();
     match written {

@@ -101,6 +101,7 @@ fn read_metadata_file(body: &mut Reader<'_>) -> Result<MetadataFile, Malformed> 
         number: body.u32()?,
         bytes: body.u64()?,
         header_checksum: body.u32()?,
+        measured: None,
     };
     let changed = Arc::new(read_bitmap(body)?);
     Ok(MetadataFile { row, changed })
@@ -163,6 +164,7 @@ mod tests {
                 number: 1,
                 bytes: 2,
                 header_checksum: 3,
+                measured: None,
             },
             changed: Arc::new(RoaringBitmap::from([1])),
         });
@@ -218,6 +220,7 @@ mod tests {
                 number: 3,
                 bytes: 4,
                 header_checksum: 5,
+                measured: None,
             },
             changed: Arc::default(),
         });

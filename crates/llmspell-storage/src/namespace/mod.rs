@@ -11,6 +11,7 @@
 //! | `reuse.rs`   | which points may be given out again?                            |
 //! | `verify.rs`  | are the slots of the living points undamaged?                   |
 //! | `names.rs`   | which ids have the entries of a small namespace?                |
+//! | `tuning.rs`  | how wide is the beam of searches, and which queries is that measured with? |
 //! | `weight.rs`  | how much RAM does a namespace take, and may it go?              |
 //!
 //! # Promises
@@ -28,6 +29,7 @@ mod names;
 mod passing;
 mod reuse;
 mod state;
+mod tuning;
 mod verify;
 mod weight;
 
@@ -45,6 +47,8 @@ pub(crate) use names::{NAMED_POINTS_MAX, Names};
 pub(crate) use passing::Passing;
 pub(crate) use reuse::{Filed, Reuse};
 pub(crate) use state::{MetadataFile, State};
+use tuning::Tuning;
+pub(crate) use tuning::{QUERIES_MAX, mixed};
 use verify::Verified;
 pub(crate) use verify::damaged_slot;
 
@@ -78,6 +82,7 @@ pub(crate) struct Namespace {
     wanted_times: AtomicU8,
     verified: Verified,
     names: KnownNames,
+    tuning: Tuning,
     /// When it was used last, and what was counted of it.
     pub(crate) usage: Usage,
     is_to_be_put_away: AtomicBool,
@@ -100,6 +105,7 @@ impl Namespace {
             wanted_times: AtomicU8::new(0),
             verified: Verified::default(),
             names: KnownNames::default(),
+            tuning: Tuning::default(),
             usage: Usage::default(),
             is_to_be_put_away: AtomicBool::new(false),
         }
@@ -135,6 +141,10 @@ impl Namespace {
         if let Some(points) = &mut *self.unsaved.lock() {
             *points |= &changes.points;
         }
+        self.tuning.note_died(freed.len());
+        if state.is_dropped {
+            self.tuning.end();
+        }
         *self.current.write() = Arc::new(state);
         self.names.set(None);
         self.reuse.lock().retire(&before, freed);
@@ -157,6 +167,7 @@ impl Namespace {
         *self.current.write() = state;
         let released = reuse.set_in_index(points);
         reuse.retire(&before, released);
+        self.tuning.note_index();
         true
     }
 

@@ -27,7 +27,11 @@ impl Namespace {
     pub(crate) fn resident_bytes(&self) -> u64 {
         let state = self.state();
         let own = size_of::<Self>() + size_of::<State>() + 2 * ARC_BYTES + PLACE_BYTES;
-        (own + self.names.bytes()) as u64 + state.resident_bytes() + self.verified.bytes() + self.reuse.lock().bytes()
+        (own + self.names.bytes()) as u64
+            + self.tuning.bytes()
+            + state.resident_bytes()
+            + self.verified.bytes()
+            + self.reuse.lock().bytes()
     }
 
     /// Whether nobody looks at any of its states: then loading it again makes the same of it. Only for whoever has the

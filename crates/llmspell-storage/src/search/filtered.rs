@@ -17,6 +17,7 @@ use llmspell_vector::PointId;
 use super::indexed::{Hit, Indexed, Miss};
 use super::plan::Case;
 use super::trace::Trace;
+use super::width::ef_choice;
 use super::{Answer, CHEAP_MICROS, Condition, Ranking, Snapshot, fall_back, index_for, index_metadata, indexed};
 use crate::metadata_index::MetadataIndex;
 use crate::namespace::{Index, Namespace, Passing, State};
@@ -204,6 +205,7 @@ impl Search<'_> {
         let ways = chosen.case.costs();
         trace.plan.tail = chosen.passing.tail.len();
         trace.plan.ef = search.ef();
+        trace.width(|| ef_choice(Some(self.query.0), self.space, self.namespace));
         trace.plan.estimates.clone_from(&ways);
         let (query, ranking) = self.query;
         if ways[0].path == SearchPath::Exact && ranking.needs_times() {

@@ -23,6 +23,7 @@ use super::filtered::Chosen;
 use super::ranking::Ranking;
 use super::tail::Tail;
 use super::trace::Trace;
+use super::width::{ef_choice, width};
 use crate::error::{corrupted, io_error};
 use crate::ids::Generation;
 use crate::index_queue::Due;
@@ -117,6 +118,7 @@ impl Indexed<'_> {
         trace.go(SearchPath::Graph);
         trace.plan.tail = visible.len();
         trace.plan.ef = ef;
+        trace.width(|| ef_choice(Some(self.query), self.space, self.namespace));
         loop {
             hits.truncate(in_tail);
             let beam = if is_whole { self.index.graph.len() as usize } else { ef };
@@ -140,9 +142,7 @@ impl Indexed<'_> {
 
     /// Width of the beam that was asked for.
     pub(super) fn ef(&self) -> usize {
-        let ef = self.query.ef_search;
-        ef.unwrap_or_else(|| self.space.config.read().ef_search())
-            .max(self.query.k)
+        width(self.query, self.space, self.namespace).max(self.query.k)
     }
 
     /// The vector that the graph is asked for: as many components as it looks at. A query that is shorter looks the same

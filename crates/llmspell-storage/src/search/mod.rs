@@ -15,6 +15,7 @@
 //! | `small.rs` | which are, in a small scope whose ids are known?           |
 //! | `copies.rs` | which entries have no copy in another space yet?     |
 //! | `tail.rs` | which vectors are compared by a scan?                       |
+//! | `width.rs` | how wide is the beam of a search, and why?                 |
 
 mod copies;
 mod filtered;
@@ -25,6 +26,7 @@ mod ranking;
 mod small;
 mod tail;
 mod trace;
+mod width;
 
 use std::sync::Arc;
 
@@ -48,6 +50,8 @@ pub(crate) use metadata::{Condition, index_metadata, index_metadata_in_backgroun
 use ranking::Ranking;
 use tail::Tail;
 pub(crate) use trace::Trace;
+pub(crate) use width::ef_choice;
+use width::width;
 
 /// How often a reader looks again for a state and a snapshot that belong together.
 ///
@@ -87,8 +91,7 @@ pub(crate) fn is_cheap(query: &VectorQuery, space: &Space, namespace: &Namespace
         return false;
     }
     if let Some(index) = index_for(query, &state) {
-        let ef = query.ef_search.unwrap_or_else(|| space.config.read().ef_search());
-        return ef.max(query.k) <= CHEAP_EF
+        return width(query, space, namespace).max(query.k) <= CHEAP_EF
             && state.tail.len() * space.slots.stride() <= CHEAP_BYTES
             && index.is_in_ram();
     }

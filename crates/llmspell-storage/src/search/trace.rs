@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use llmspell_core::{SearchPath, SearchPlan, SearchStage};
+use llmspell_core::{EfChoice, SearchPath, SearchPlan, SearchStage};
 
 /// Counts what a search does; times it too, if a clock is given.
 pub(crate) struct Trace<'a> {
@@ -35,6 +35,13 @@ impl<'a> Trace<'a> {
     pub(super) fn go(&mut self, path: SearchPath) {
         if self.clock.is_some() {
             self.plan.paths.push(path);
+        }
+    }
+
+    /// Says why the beam is as wide as it is.
+    pub(super) fn width(&mut self, choice: impl FnOnce() -> EfChoice) {
+        if self.clock.is_some() {
+            self.plan.ef_choice = Some(choice());
         }
     }
 

@@ -11,8 +11,8 @@ mod sample;
 use std::time::Instant;
 
 use clap::Args;
-use llmspell_storage::limits::{EF_SEARCH_MAX, K_MAX};
-use llmspell_storage::{HNSWVectorStorage, StateScope, VectorStorage};
+use llmspell_storage::limits::{EF_SEARCH_MAX, K_MAX, RECALL_TARGET_RANGE};
+use llmspell_storage::{EfChoice, EfSource, HNSWVectorStorage, StateScope, VectorStorage};
 use serde::Serialize;
 use serde_json::json;
 
@@ -120,17 +120,16 @@ pub(crate) async fn run(args: RecallArgs, session: &Session<'_>, output: &mut Ou
     let truths = tokio::task::block_in_place(|| sample::truths(&store, &scope, &sample, k, &progress))?;
     drop(progress);
 
+    let in_use = stats.index.as_ref().and_then(|index| index.ef);
     output.text(format!(
-        "{} of {} vectors of {scope} in space `{}`, {} nearest others each; the space searches with ef {}{}",
+        "{} of {} vectors of {scope} in space `{}`, {} nearest others each\n{}",
         grouped(sample.len() as u64),
         grouped(vectors),
         store.space_name(),
         k,
-        store.config().ef_search(),
-        if stats.index.is_none() {
-            format!("\n{SCANNED}")
-        } else {
-            String::new()
+        match in_use {
+            Some(choice) => format!("ef_search in use: {choice}"),
+            None => SCANNED.to_string(),
         }
     ))?;
     output.flush()?;
@@ -157,7 +156,7 @@ pub(crate) async fn run(args: RecallArgs, session: &Session<'_>, output: &mut Ou
         }
     }
     tell(&measured, output)?;
-    recommend(&measured, &args.target, &store, stats.index.is_some(), output)?;
+    recommend(&measured, &args.target, (&store, in_use.as_ref()), output)?;
     drop(store);
     database.close().await?;
     Ok(())
@@ -231,15 +230,14 @@ fn tell(measured: &[Measured], output: &mut Output) -> Result<(), CliError> {
     output.text("")
 }
 
-/// The narrowest beam that reached each target.
+/// The narrowest beam that reached each target, and what helps where none did.
 fn recommend(
     measured: &[Measured],
     targets: &[f64],
-    store: &HNSWVectorStorage,
-    is_indexed: bool,
+    (store, in_use): (&HNSWVectorStorage, Option<&EfChoice>),
     output: &mut Output,
 ) -> Result<(), CliError> {
-    let configured = store.config().ef_search();
+    let ef_search = in_use.map_or(store.config().ef_search(), |choice| choice.ef);
     let mut recommended = Vec::new();
     for target in targets {
         let best = narrowest(measured, *target);
@@ -252,12 +250,50 @@ fn recommend(
                 "for recall {target}: ef_search {} (recall {:.4}, p99 {:.0} µs)",
                 one.ef, one.recall, one.p99_us
             ),
-            None => format!(
-                "for recall {target}: none of these reached it; try a wider --ef, or a larger m or ef_construction"
-            ),
+            None => format!("for recall {target}: {}", what_helps(measured)),
         })?;
     }
-    output.object(&json!({"recommended": recommended, "ef_search": configured, "indexed": is_indexed}))
+    if let Some(choice) = in_use {
+        output.text(keeping(choice, targets))?;
+    }
+    output.object(&json!({
+        "recommended": recommended, "ef_search": ef_search, "indexed": in_use.is_some(), "in_use": in_use,
+    }))
+}
+
+/// What to do when no beam was wide enough: recall rises with the beam until everything is compared.
+fn what_helps(measured: &[Measured]) -> String {
+    let widest = measured.iter().max_by_key(|one| one.ef);
+    match widest {
+        Some(one) if one.ef < EF_SEARCH_MAX => {
+            let wider = |factor: usize| (one.ef * factor).min(EF_SEARCH_MAX);
+            format!(
+                "none of these reached it; wider ones find more (ef {} found {:.4}), so measure --ef {},{}",
+                one.ef,
+                one.recall,
+                wider(2),
+                wider(4)
+            )
+        }
+        _ => "the widest beam there is missed it; an exact search misses nothing".to_string(),
+    }
+}
+
+/// How a target is reached without naming a width.
+fn keeping(choice: &EfChoice, targets: &[f64]) -> String {
+    let wanted = targets.iter().copied().fold(0.0, f64::max);
+    let wanted = wanted.clamp(*RECALL_TARGET_RANGE.start(), *RECALL_TARGET_RANGE.end());
+    let how = format!("`index build --recall-target {wanted}`, or with_recall_target({wanted})");
+    match choice.source {
+        EfSource::Config => format!("the configuration names an ef_search; {how} leaves the choice to the store"),
+        _ if wanted > choice.target => {
+            format!(
+                "the store keeps recall@10 at {} by itself; for more, {how}",
+                choice.target
+            )
+        }
+        _ => format!("the store keeps recall@10 at {} by itself", choice.target),
+    }
 }
 
 fn narrowest(measured: &[Measured], target: f64) -> Option<&Measured> {
@@ -287,6 +323,26 @@ mod tests {
         let all = [measured(16, 0.9), measured(32, 0.96), measured(64, 0.955)];
         assert_eq!(narrowest(&all, 0.95).map(|one| one.ef), Some(32));
         assert_eq!(narrowest(&all, 0.99), None);
+    }
+
+    #[test]
+    fn where_no_beam_reached_the_target_a_wider_one_is_recommended_up_to_the_widest() {
+        let hint = what_helps(&[measured(64, 0.7), measured(4_000, 0.9)]);
+        assert!(
+            hint.contains("ef 4000 found 0.9000") && hint.ends_with("--ef 8000,16000"),
+            "{hint}"
+        );
+        assert!(what_helps(&[measured(40_000, 0.9)]).ends_with("--ef 80000,100000"));
+        assert!(what_helps(&[measured(EF_SEARCH_MAX, 0.9)]).contains("exact search"));
+    }
+
+    #[test]
+    fn a_target_is_recommended_where_it_changes_something() {
+        let say = |source, targets: &[f64]| keeping(&EfChoice::new(100, source, 0.98, None), targets);
+        assert!(say(EfSource::Config, &[0.9, 0.95]).contains("--recall-target 0.95"));
+        assert!(say(EfSource::Measured, &[0.95, 0.99]).contains("with_recall_target(0.99)"));
+        assert!(say(EfSource::Measured, &[1.0]).contains("--recall-target 0.9999"));
+        assert!(!say(EfSource::Preset, &[0.95]).contains("recall-target"));
     }
 
     #[test]

@@ -122,6 +122,8 @@ impl Work<'_> {
         let Some(row) = index_files::write(disk, self.space.id, &content, is_cancelled)? else {
             return Ok(());
         };
+        let measured = self.namespace.measured();
+        let row = IndexRow { measured, ..row };
         let opened = index_files::open(disk, self.space.id, content.scope, row)
             .map_err(|unusable| corrupted(disk.full_path(&row.name(content.scope, Kind::Graph)), unusable.0))
             .inspect_err(|_| self.remove_file(&row))?;
@@ -164,7 +166,7 @@ impl Work<'_> {
     }
 
     /// Names a file in the manifest, or none. False if the scope was dropped meanwhile.
-    fn name_file(&self, row: Option<IndexRow>) -> Result<bool> {
+    pub(super) fn name_file(&self, row: Option<IndexRow>) -> Result<bool> {
         let (reply, answer) = oneshot::channel();
         let scope = self.namespace.scope_id;
         self.indexing

@@ -16,20 +16,24 @@
 //! | `repair.rs` | how do links get around tombstones?                    |
 //! | `files.rs`  | how does an index get its file, and lose it?           |
 //! | `metadata.rs` | who makes the index of metadata, and its file?       |
+//! | `tuning.rs` | how wide a beam do searches need to reach the recall target? |
+//! | `ladder.rs` | … and which width is measured next?                    |
 //!
 //! Nothing here holds a lock that a search or a commit waits for. Whatever fails leaves the namespace as it was: it is
 //! found by scanning, and tried again later.
 
 mod files;
+mod ladder;
 mod metadata;
 mod repair;
 mod source;
+mod tuning;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use llmspell_core::{Memory, Result, StorageError};
+use llmspell_core::{Memory, Result, StateScope, StorageError};
 use llmspell_vector::{BuildWatch, Graph, GraphConfig, PointId};
 
 use super::request::Request;
@@ -41,6 +45,7 @@ use crate::indexer::IndexEngine;
 use crate::namespace::{Index, Namespace, State, Step, graph_config};
 use crate::registry::Space;
 use source::Source;
+use tuning::Measuring;
 
 /// How long a namespace is left alone after a failure; twice as long after each further one.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
@@ -50,6 +55,8 @@ pub(super) struct Indexing {
     shared: Arc<Shared>,
     committer: Submitter<Request>,
     failures: HashMap<Named, Failure>,
+    /// The namespace whose searches are being measured.
+    measuring: Option<Measuring>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +80,7 @@ impl Indexing {
             shared,
             committer,
             failures: HashMap::new(),
+            measuring: None,
         }
     }
 
@@ -93,6 +101,23 @@ impl Indexing {
         self.shared.truth.guard(|| work.run())
     }
 
+    /// Measures searches for somebody who waits.
+    fn measure_for(&self, space: &Arc<Space>, scope: &StateScope, namespace: &Arc<Namespace>, goal: Goal) {
+        let work = Work {
+            indexing: self,
+            space,
+            namespace,
+            goal: Some(goal),
+        };
+        let named = (space.id, scope.clone());
+        // Nothing that is waited for fails with it.
+        let _ = self.shared.truth.guard(|| {
+            work.measure_at_once(&named, goal == Goal::Rebuilt);
+            work.name_measured();
+            Ok(())
+        });
+    }
+
     fn run_job(&self, job: &IndexJob) -> Result<()> {
         let space = self.shared.space(job.space)?;
         self.shared.queue.set_busy_with(Some(job.space));
@@ -104,7 +129,10 @@ impl Indexing {
                 return Err(StorageError::Closed);
             }
             self.work(&space, &namespace, Some(job.goal))?;
+            self.measure_for(&space, scope, &namespace, job.goal);
             space.weigh(&namespace);
+            // What is left to measure.
+            space.note(scope, &namespace);
             self.shared.make_room();
         }
         Ok(())
@@ -152,8 +180,14 @@ impl IndexEngine for Indexing {
         self.index_wanted_metadata(named);
     }
 
+    fn measure(&mut self, named: &Named) {
+        self.measure_a_little(named);
+    }
+
     fn run(&mut self, job: IndexJob) {
         let done = self.run_job(&job);
+        // What was measured meanwhile counts; a measurement from before must not replace it.
+        self.measuring.take_if(|measuring| measuring.is_of(job.space));
         if done.is_ok() {
             self.failures.retain(|(space, _), _| *space != job.space);
         }
@@ -265,6 +299,11 @@ impl Work<'_> {
             self.in_large_pages(&graph)?
         };
         let index = Index::new(graph, ids, source.points.clone(), source.state.lsn);
+        let before = source.state.index.as_ref();
+        if before.is_none_or(|before| !before.matches(config)) {
+            // Whatever was measured, it was with another graph.
+            self.namespace.set_measured(None);
+        }
         self.namespace.publish_index(Some(Arc::new(index)));
         self.forget_pages();
         Ok(())
@@ -287,6 +326,13 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// In the midst of something long: what filters ask for takes less.
+    fn index_what_filters_want(&self) {
+        if let Some(named) = self.indexing.shared.queue.take_wanted_metadata() {
+            self.indexing.index_wanted_metadata(&named);
+        }
+    }
+
     /// Building has read all vectors through memory; they need not stay there unless searches read them there.
     fn forget_pages(&self) {
         if self.space.config.read().memory() != Memory::Speed {
@@ -299,9 +345,7 @@ struct Watch<'a>(&'a Work<'a>);
 
 impl BuildWatch for Watch<'_> {
     fn advance(&self, _points: u64) {
-        if let Some(named) = self.0.indexing.shared.queue.take_wanted_metadata() {
-            self.0.indexing.index_wanted_metadata(&named);
-        }
+        self.0.index_what_filters_want();
     }
 
     fn is_cancelled(&self) -> bool {
