@@ -10,11 +10,14 @@
 //! | `writer.rs`  | how does a batch become durable, and then visible?  |
 //! | `batch/`     | what do requests change?                            |
 //! | `indexing/`  | what does an index need, and how does it get it?    |
+//! | `backlog.rs` | what is left to be given back, and how urgent is it? |
 //! | `purge.rs`   | how is space given back?                            |
 //! | `routing.rs` | which spaces know of each other?                    |
+//! | `removal.rs` | how do scopes and spaces go?                        |
 //! | `quotas.rs`  | how much may a scope hold, and how much does it?    |
 //! | `check.rs`   | is everything as it should be?                      |
 
+mod backlog;
 mod batch;
 mod check;
 mod clock;
@@ -22,6 +25,7 @@ mod indexing;
 mod open;
 mod purge;
 mod quotas;
+mod removal;
 mod request;
 mod routing;
 mod shared;
@@ -40,7 +44,8 @@ use tokio::sync::oneshot;
 
 pub(crate) use batch::KV_SCOPE;
 pub(crate) use quotas::status as quota_status;
-pub(crate) use request::{Copied, Opening, Part, PreparedEntry, Reply, Request, Spaces};
+pub use request::Removed;
+pub(crate) use request::{Copied, Opening, Part, PreparedEntry, Reply, Request, Scopes, Spaces};
 pub(crate) use shared::Shared;
 
 use crate::committer::Committer;

@@ -44,6 +44,12 @@ impl Routing {
         routed.map(|(id, _)| *id)
     }
 
+    /// The spaces whose entries are somebody's: not copies, and not what is left of a space that was replaced.
+    pub(super) fn counted(&self) -> impl Iterator<Item = SpaceId> + '_ {
+        let counted = self.roles.iter().filter(|(_, role)| role.counts());
+        counted.map(|(id, _)| *id)
+    }
+
     /// The space to which the entries of this one are copied.
     pub(super) fn staging_of(&self, id: SpaceId) -> Option<SpaceId> {
         let is_its = |(_, role): &(&SpaceId, &Role)| matches!(role, Role::Staging { of } if *of == id.0);

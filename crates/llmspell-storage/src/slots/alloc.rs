@@ -90,6 +90,12 @@ impl SlotAllocator {
         changes
     }
 
+    /// The whole free run that a free slot is part of.
+    pub(crate) fn free_run(&self, slot: Slot) -> Option<(Slot, u32)> {
+        let (first, len) = self.by_place.range(..=slot.0).next_back()?;
+        (slot.0 - first < u64::from(*len)).then_some((Slot(*first), *len))
+    }
+
     fn add(&mut self, first: u64, len: u32) {
         self.by_place.insert(first, len);
         self.by_len.insert((len, first));

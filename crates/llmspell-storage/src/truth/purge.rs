@@ -1,5 +1,7 @@
 //! How does what nobody can see any more go?
 
+use std::collections::HashSet;
+
 use llmspell_core::Result;
 use redb::ReadableTable;
 
@@ -17,23 +19,23 @@ pub(crate) struct ExpiredRow {
 }
 
 impl Rows<'_> {
-    /// Entries that have expired at `now`, at most `limit`, in the order of time.
-    pub(crate) fn expired(&mut self, now: i64, limit: usize) -> Result<Vec<ExpiredRow>> {
+    /// Entries that have expired at `now`, at most `limit`, in the order of time; without those of some scopes.
+    pub(crate) fn expired(&mut self, now: i64, limit: usize, without: &HashSet<ScopeId>) -> Result<Vec<ExpiredRow>> {
         let failed = self.failed();
         let rows = table!(self.expiring, EXPIRING)
             .range(..=(now, u64::MAX, u32::MAX))
             .map_err(&failed)?;
-        rows.take(limit)
-            .map(|row| {
-                let (key, _) = row.map_err(&failed)?;
-                let (moment, scope, point) = key.value();
-                Ok(ExpiredRow {
-                    moment,
-                    scope: ScopeId(scope),
-                    point: PointId(point),
-                })
+        let rows = rows.map(|row| {
+            let (key, _) = row.map_err(&failed)?;
+            let (moment, scope, point) = key.value();
+            Ok(ExpiredRow {
+                moment,
+                scope: ScopeId(scope),
+                point: PointId(point),
             })
-            .collect()
+        });
+        let is_wanted = |row: &Result<ExpiredRow>| row.as_ref().map_or(true, |row| !without.contains(&row.scope));
+        rows.filter(is_wanted).take(limit).collect()
     }
 
     /// Removes the row of an expiring point, whatever it says.
@@ -45,8 +47,8 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Removes at most `limit` entries of a dropped scope. Says whether there are more.
-    pub(crate) fn purge_entries(&mut self, scope: ScopeId, limit: usize) -> Result<bool> {
+    /// Removes at most `limit` entries of a dropped scope. Says how many rows went; fewer than `limit` were the last.
+    pub(crate) fn purge_entries(&mut self, scope: ScopeId, limit: usize) -> Result<usize> {
         let failed = self.failed();
         let start: (u64, &[u8]) = (scope.0, &[]);
         let end: (u64, &[u8]) = (scope.0 + 1, &[]);
@@ -81,7 +83,7 @@ impl Rows<'_> {
                 self.remove_expiring(moment.as_millis(), scope, *point)?;
             }
         }
-        Ok(ids.len() == limit || points.len() == limit)
+        Ok(ids.len().max(points.len()))
     }
 
     /// Removes the state of a dropped scope, whose slots are given back.

@@ -166,6 +166,23 @@ impl<'t> Rows<'t> {
         Ok(row.map(|id| ScopeId(id.value())))
     }
 
+    /// The scopes of a space.
+    pub(crate) fn scopes(&mut self, space: SpaceId) -> Result<Vec<StateScope>> {
+        let failed = self.failed();
+        let path = &self.write.path;
+        let no_bytes: &[u8] = &[];
+        let scopes = table!(self.scopes, SCOPES);
+        let rows = match space.0.checked_add(1) {
+            Some(next) => scopes.range((space.0, no_bytes)..(next, no_bytes)),
+            None => scopes.range((space.0, no_bytes)..),
+        };
+        let scope = |row: std::result::Result<_, redb::StorageError>| {
+            let (key, _): (redb::AccessGuard<'_, (u32, Bytes)>, redb::AccessGuard<'_, u64>) = row.map_err(&failed)?;
+            StateScope::from_bytes(key.value().1).map_err(|error| corrupted(path, format!("table `scopes`: {error}")))
+        };
+        rows.map_err(&failed)?.map(scope).collect()
+    }
+
     /// Adds a scope.
     pub(crate) fn put_scope(&mut self, space: SpaceId, scope: &StateScope, id: ScopeId) -> Result<()> {
         let failed = self.failed();

@@ -22,6 +22,7 @@ use std::sync::atomic::Ordering;
 use llmspell_core::{ErrorKind, Result, StateScope, StorageError};
 
 use quotas::ScopeQuota;
+pub(super) use scopes::runs_of;
 
 use super::request::{Outcome, Request};
 use super::routing::Routing;
@@ -47,11 +48,15 @@ pub(crate) enum Fail {
 }
 
 impl Fail {
+    pub(crate) fn into_error(self) -> StorageError {
+        match self {
+            Self::Request(error) | Self::Batch(error) => error,
+        }
+    }
+
     /// Found while rows were being changed.
     fn of_batch(self) -> Self {
-        match self {
-            Self::Request(error) | Self::Batch(error) => Self::Batch(error),
-        }
+        Self::Batch(self.into_error())
     }
 }
 
@@ -133,11 +138,12 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The last rows; nothing if nothing changed.
-    pub(super) fn finish(mut self) -> Result<Option<Changes>> {
+    /// The last rows. False if nothing changed.
+    pub(super) fn finish(&mut self) -> Result<bool> {
         if !self.is_changed {
-            return Ok(None);
+            return Ok(false);
         }
+        self.drop_ended().map_err(Fail::into_error)?;
         for pending in self.pending.values_mut() {
             if pending.state.ops_since_checkpoint >= CHECKPOINT_OPS {
                 pending.state.ops_since_checkpoint = 0;
@@ -150,8 +156,13 @@ impl<'a> Batch<'a> {
         if self.head != self.head_before {
             self.rows.set_head(&self.head)?;
         }
-        let has_quotas = self.finish_quotas()?;
-        Ok(Some(Changes {
+        self.has_quotas = self.finish_quotas()?;
+        Ok(true)
+    }
+
+    /// What to do once the transaction is durable, or to undo if it will not be.
+    pub(super) fn into_changes(self) -> Changes {
+        Changes {
             head: self.head,
             pending: self
                 .pending
@@ -163,9 +174,9 @@ impl<'a> Batch<'a> {
             written_spaces: self.written_spaces,
             spaces: self.spaces,
             is_moving: self.is_moving,
-            has_quotas,
+            has_quotas: self.has_quotas,
             first_expiry: self.first_expiry,
-        }))
+        }
     }
 
     /// Does one request.
@@ -199,7 +210,13 @@ impl<'a> Batch<'a> {
                 now,
                 ..
             } => self.delete(spaces, scope, ids, only.as_ref(), *now).map(Outcome::Count),
-            Request::DropScope { spaces, scope, now, .. } => self.drop_scopes(spaces, scope, *now).map(Outcome::Count),
+            Request::DropScopes {
+                spaces,
+                scopes,
+                with_keys,
+                now,
+                ..
+            } => self.drop_scopes(spaces, scopes, *with_keys, *now).map(Outcome::Removed),
             Request::OpenSpace { record, opening, .. } => self.open_space(record, *opening).map(Outcome::Space),
             Request::Copies {
                 from, to, copies, now, ..

@@ -12,7 +12,6 @@ use llmspell_core::{EmbeddingModel, StateScope, StorageError};
 use super::{Batch, Fail, changing, looking};
 use crate::database::request::{Copied, Opening, Spaces};
 use crate::ids::{ScopeId, SpaceId};
-use crate::op::Op;
 use crate::registry::Space;
 use crate::truth::{Role, SpaceRecord};
 
@@ -191,6 +190,10 @@ impl Batch<'_> {
                 self.check_takes_entries(space)?;
                 Ok(vec![Arc::clone(space)])
             }
+            Spaces::All => {
+                let all = self.routing.counted().filter(|id| self.shared.has_space(*id));
+                all.map(|id| self.shared.space(id).map_err(looking)).collect()
+            }
             Spaces::Routed => {
                 let durable = self.routing.routed().filter(|id| self.shared.has_space(*id));
                 durable.map(|id| self.shared.space(id).map_err(looking)).collect()
@@ -318,11 +321,6 @@ impl Batch<'_> {
             self.put_space(id, SpaceRecord { role, ..record })?;
         }
         for (scope, _) in &scopes {
-            // A scope that holds nothing any more is one nevertheless.
-            if self.rows.scope_id(to, scope).map_err(changing)?.is_none() {
-                self.create_scope(&to_space, scope)?;
-                self.apply(&to_space, scope, &Op::default(), now)?;
-            }
             self.recount(scope)?;
         }
         self.is_moving = true;

@@ -1,5 +1,6 @@
 //! Is nothing left of a dropped scope, whatever its size, and is its space written again?
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,11 @@ fn rows(database: &Database, scope: ScopeId) -> [usize; 3] {
         Ok(true)
     })
     .unwrap();
-    [entries, ids, usize::from(read.first_expiry().unwrap().is_some())]
+    [
+        entries,
+        ids,
+        usize::from(read.first_expiry(&HashSet::new()).unwrap().is_some()),
+    ]
 }
 
 #[test]
