@@ -36,6 +36,8 @@ pub(super) struct Backlog {
     pub(super) purges: VecDeque<Purge>,
     /// Those that could not be purged: they must not be in the way of the others.
     pub(super) set_aside: Vec<Purge>,
+    /// Dropped spaces.
+    pub(super) spaces: VecDeque<SpaceId>,
     /// When the first entry expires that can be read.
     pub(super) first_expiry: Option<i64>,
     /// Scopes in which points have died: they may have slots to give back.
@@ -78,6 +80,7 @@ pub(super) struct Remains {
 pub(super) enum Turn {
     Dropped,
     Expired,
+    Space,
     /// A scope that lives on.
     Living,
     /// What failed before or had to wait, once there is nothing else.
@@ -110,9 +113,14 @@ impl Purge {
 }
 
 impl Backlog {
-    pub(super) fn new(purges: impl IntoIterator<Item = Purge>, first_expiry: Option<i64>) -> Self {
+    pub(super) fn new(
+        purges: impl IntoIterator<Item = Purge>,
+        spaces: impl IntoIterator<Item = SpaceId>,
+        first_expiry: Option<i64>,
+    ) -> Self {
         Self {
             purges: purges.into_iter().collect(),
+            spaces: spaces.into_iter().collect(),
             set_aside: Vec::new(),
             first_expiry,
             unreadable: HashSet::new(),
@@ -128,7 +136,7 @@ impl Backlog {
     /// How long housekeeping may wait at `now`, in milliseconds since 1970; none if there is nothing to do.
     pub(super) fn due_in(&self, now: i64) -> Option<Duration> {
         let is_ready = |purge: &Purge| purge.remains.is_some() || purge.is_quiet();
-        let dropped = if self.purges.iter().any(is_ready) {
+        let dropped = if !self.spaces.is_empty() || self.purges.iter().any(is_ready) {
             Some(Duration::ZERO)
         } else {
             (!self.purges.is_empty()).then_some(RETRY)
@@ -157,10 +165,11 @@ impl Backlog {
 
     /// What comes next at `now`: one kind of work after the other.
     pub(super) fn next_turn(&mut self, now: i64) -> Turn {
-        const ORDER: [Turn; 3] = [Turn::Dropped, Turn::Expired, Turn::Living];
+        const ORDER: [Turn; 4] = [Turn::Dropped, Turn::Expired, Turn::Space, Turn::Living];
         let is_ready = |turn: &Turn| match turn {
             Turn::Dropped => self.purges.iter().any(Purge::is_quiet),
             Turn::Expired => self.expiry_in(now) == Some(Duration::ZERO),
+            Turn::Space => !self.spaces.is_empty(),
             Turn::Living => !self.shrinking.is_empty(),
             Turn::Again => false,
         };
@@ -196,6 +205,7 @@ impl Backlog {
     pub(super) fn share(&self) -> f64 {
         let dropped: u64 = self.purges.iter().take(COUNTED_SCOPES_MAX).map(Purge::weight).sum();
         let expired = u64::from(self.full_steps) * STEP_ROWS as u64;
-        ((dropped + expired) as f64 / ROWS_AT_PAR).clamp(SHARES.0, SHARES.1)
+        let spaces = self.spaces.len() as u64 * SCOPE_ROWS.1;
+        ((dropped + expired + spaces) as f64 / ROWS_AT_PAR).clamp(SHARES.0, SHARES.1)
     }
 }

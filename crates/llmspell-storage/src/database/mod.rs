@@ -290,7 +290,7 @@ impl Database {
                         .find(|(id, _)| id.0 == of)
                         .map_or_else(String::new, |(_, of)| of.name.clone()),
                 },
-                Role::Retired => SpaceRole::Replaced,
+                Role::Retired | Role::Dropped => SpaceRole::Replaced,
             },
         };
         Ok(records.iter().map(info).collect())

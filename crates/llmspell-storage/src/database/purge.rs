@@ -10,10 +10,12 @@ use roaring::RoaringBitmap;
 use super::backlog::{Purge, Remains, STEP_ROWS, Turn};
 use super::batch::{Fail, runs_of};
 use super::writer::{Writer, slot_runs};
-use crate::ids::{PointId, ScopeId, Slot};
+use crate::error::io_error;
+use crate::ids::{PointId, ScopeId, Slot, SpaceId};
 use crate::index_files;
 use crate::namespace::State;
 use crate::registry::Space;
+use crate::slots::SlotStore;
 use crate::truth::ExpiredRow;
 
 /// Dropped scopes of which one step gives back the slots.
@@ -33,9 +35,14 @@ const RETURNED_MAX: u64 = 4096;
 /// What a step does to a dropped scope.
 struct Work {
     scope: ScopeId,
+    /// Its state is there, and is to go.
+    has_state: bool,
     /// To be given back, and by which space.
-    slots: Option<(Arc<Space>, Vec<(Slot, u32)>)>,
+    slots: Option<Slots>,
 }
+
+/// Slots of a space.
+type Slots = (Arc<Space>, Vec<(Slot, u32)>);
 
 impl Writer {
     /// How long housekeeping may wait; none if there is nothing to do.
@@ -50,6 +57,7 @@ impl Writer {
         let done = match self.backlog.next_turn(self.shared.clock.now()) {
             Turn::Dropped => self.purge_dropped(),
             Turn::Expired => self.purge_expired(),
+            Turn::Space => self.purge_space(),
             Turn::Living => self.shrink(),
             Turn::Again => {
                 self.backlog.try_again();
@@ -89,6 +97,8 @@ impl Writer {
             for work in &works {
                 if let Some((space, runs)) = &work.slots {
                     batch.give_back_slots(space, runs)?;
+                }
+                if work.has_state {
                     batch.rows.forget_state(work.scope).map_err(Fail::Batch)?;
                 }
                 if limit > 0 {
@@ -145,6 +155,7 @@ impl Writer {
                 if without_slots <= limit / 2 + 1 {
                     works.push(Work {
                         scope: purge.scope,
+                        has_state: false,
                         slots: None,
                     });
                 }
@@ -153,7 +164,8 @@ impl Writer {
             match self.slots_of(purge) {
                 Ok(slots) => works.push(Work {
                     scope: purge.scope,
-                    slots: Some(slots),
+                    has_state: true,
+                    slots,
                 }),
                 Err(_) => drop(unreadable.insert(purge.scope)),
             }
@@ -162,13 +174,17 @@ impl Writer {
         works
     }
 
-    fn slots_of(&self, purge: &Purge) -> Result<(Arc<Space>, Vec<(Slot, u32)>)> {
+    /// None if its space was dropped as well: then all slots of that go together.
+    fn slots_of(&self, purge: &Purge) -> Result<Option<Slots>> {
+        if !self.shared.has_space(purge.space) {
+            return Ok(None);
+        }
         let state = self
             .shared
             .truth
             .guard(|| self.shared.truth.read()?.state(purge.scope))?;
         let space = self.shared.space(purge.space)?;
-        Ok((space, slot_runs(&state.extents).collect()))
+        Ok(Some((space, slot_runs(&state.extents).collect())))
     }
 
     fn set_aside(&mut self, scopes: BTreeSet<ScopeId>) {
@@ -229,11 +245,53 @@ impl Writer {
         Ok(())
     }
 
+    /// The files of a dropped space first: they are most of it, and removing them needs no room. Whoever has them open
+    /// reads on.
+    fn purge_space(&mut self) -> Result<()> {
+        let Some(space) = self.backlog.spaces.pop_front() else {
+            return Ok(());
+        };
+        let done = self.remove_files(space).and_then(|()| {
+            self.transact(|batch| {
+                batch.set_changed();
+                batch.rows.purge_space(space, STEP_ROWS).map_err(Fail::Batch)
+            })
+        });
+        match done {
+            Ok(false) => self.shared.forget_space(space),
+            Ok(true) => self.backlog.spaces.push_front(space),
+            // Another one is tried first.
+            Err(_) => self.backlog.spaces.push_back(space),
+        }
+        done.map(drop)
+    }
+
+    fn remove_files(&self, space: SpaceId) -> Result<()> {
+        let Some(disk) = &self.shared.disk else { return Ok(()) };
+        let dir = SlotStore::dir(space);
+        let remove = || {
+            for dir in [&index_files::dir(space), &dir] {
+                for name in disk.list(dir)? {
+                    let path = format!("{dir}/{name}");
+                    if path != index_files::dir(space) {
+                        disk.remove(&path)?;
+                    }
+                }
+                disk.remove_dir(dir)?;
+            }
+            Ok(())
+        };
+        remove().map_err(|source| io_error("remove", &disk.full_path(&dir), source))
+    }
+
     /// Gives back slots of a scope that lives on, if many of its points are dead.
     fn shrink(&mut self) -> Result<()> {
         let Some((space_id, scope)) = self.backlog.shrinking.pop_first() else {
             return Ok(());
         };
+        if !self.shared.has_space(space_id) {
+            return Ok(());
+        }
         let space = self.shared.space(space_id)?;
         // One that is not loaded was used longest ago; its next loss is soon enough.
         let Some(namespace) = space.loaded(&scope) else {

@@ -34,6 +34,25 @@ impl Database {
         self.drop_scopes(Scopes::OfKind(kind)).await
     }
 
+    /// Removes a vector space with everything in it, at once, and the space to which its entries are being copied, if there
+    /// is one.
+    ///
+    /// Its name is free when this returns, for any dimension and metric. What it held counts for no quota any more; its
+    /// files and rows go in the background, after a crash too. Handles to it get
+    /// [`UnknownSpace`](llmspell_core::StorageError::UnknownSpace), and a [`DimensionRouter`](crate::DimensionRouter) does not know its
+    /// model any more. The disk gets its blocks back when no handle to it is left. It works on a full disk too.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownSpace`](llmspell_core::StorageError::UnknownSpace) if there is none of this name; `Data`, `Io` or `Closed` when it cannot
+    /// be done.
+    pub async fn drop_space(&self, name: &str) -> Result<()> {
+        self.inner.check_open()?;
+        let (name, now) = (name.to_string(), self.inner.shared.clock.now());
+        let request = |reply| Request::DropSpace { name, now, reply };
+        self.inner.request(request).await
+    }
+
     async fn drop_scopes(&self, scopes: Scopes) -> Result<Removed> {
         self.inner.check_open()?;
         let now = self.inner.shared.clock.now();

@@ -70,6 +70,8 @@ pub(crate) enum Request {
         opening: Opening,
         reply: Reply<SpaceId>,
     },
+    /// A space to remove, with everything in it.
+    DropSpace { name: String, now: i64, reply: Reply<()> },
     /// Copies of entries with other vectors, for a space that will take the place of another. Those whose original is not
     /// what was copied any more are left out.
     Copies {
@@ -207,6 +209,7 @@ impl Request {
             Self::Metadata { metadata, .. } => metadata.len(),
             Self::Delete { .. }
             | Self::DropScopes { .. }
+            | Self::DropSpace { .. }
             | Self::OpenSpace { .. }
             | Self::Switch { .. }
             | Self::Empty { .. }
@@ -228,6 +231,7 @@ impl Request {
             | Self::Switch { .. }
             | Self::Empty { .. }
             | Self::DropScopes { .. }
+            | Self::DropSpace { .. }
             | Self::NameIndex { .. }
             | Self::NameMetadata { .. }
             | Self::Flush { .. } => false,
@@ -246,7 +250,10 @@ impl Request {
             | Self::SetQuota { reply, .. } => {
                 drop(reply.send(result.map(|outcome| outcome.into_count() > 0)));
             }
-            Self::Entries { reply, .. } | Self::Metadata { reply, .. } | Self::Flush { reply } => {
+            Self::Entries { reply, .. }
+            | Self::Metadata { reply, .. }
+            | Self::DropSpace { reply, .. }
+            | Self::Flush { reply } => {
                 drop(reply.send(result.map(drop)));
             }
             Self::Delete { reply, .. } | Self::Copies { reply, .. } | Self::Empty { reply, .. } => {

@@ -24,6 +24,11 @@ impl Routing {
         self.roles.insert(id, role);
     }
 
+    /// Whether a space is there.
+    pub(super) fn has(&self, id: SpaceId) -> bool {
+        self.roles.get(&id).is_some_and(|role| *role != Role::Dropped)
+    }
+
     pub(super) fn role(&self, id: SpaceId) -> Role {
         self.roles.get(&id).copied().unwrap_or_default()
     }

@@ -32,7 +32,7 @@ use crate::index_files::Kind;
 use crate::namespace::{Changes, Namespace, State};
 use crate::registry::Space;
 use crate::slots::SlotAllocator;
-use crate::truth::{Head, Write};
+use crate::truth::{Head, Role, Write};
 
 /// The committer's own state.
 pub(crate) struct Writer {
@@ -74,12 +74,13 @@ impl Writer {
         let at_once = |moment| if moment <= head.clock_ms { i64::MIN } else { moment };
         let first_expiry = read.first_expiry(&HashSet::new())?.map(at_once);
         drop(read);
+        let spaces = shared.dropped_spaces();
         let purges = purges.into_iter().map(|(scope, space)| Purge::stored(scope, space));
         Ok(Self {
             shared,
             head,
             allocators: HashMap::new(),
-            backlog: Backlog::new(purges, first_expiry),
+            backlog: Backlog::new(purges, spaces, first_expiry),
         })
     }
 
@@ -143,6 +144,10 @@ impl Writer {
             self.shared.moves.fetch_add(1, Ordering::SeqCst);
         }
         for (id, record) in changes.spaces {
+            if record.role == Role::Dropped {
+                self.allocators.remove(&id);
+                self.backlog.spaces.push_back(id);
+            }
             self.shared.set_space(id, record);
         }
         self.publish(changes.dropped, changes.pending);
@@ -179,6 +184,9 @@ impl Writer {
             });
         }
         for (scope, pending) in pending {
+            if pending.space.is_dropped() {
+                continue;
+            }
             if !pending.freed.is_empty() {
                 self.backlog.shrinking.insert((pending.space.id, scope.clone()));
             }

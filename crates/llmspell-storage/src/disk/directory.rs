@@ -75,6 +75,13 @@ impl Disk for Directory {
         }
     }
 
+    fn remove_dir(&self, path: &str) -> io::Result<()> {
+        match fs::remove_dir(self.root.join(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn sync_dir(&self, path: &str) -> io::Result<()> {
         // Other systems make names durable with the file, or give no way to ask.
         if cfg!(unix) {

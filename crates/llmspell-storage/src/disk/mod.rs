@@ -59,6 +59,8 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file; it need not exist.
     fn remove(&self, path: &str) -> io::Result<()>;
+    /// Removes a directory without anything in it; it need not exist.
+    fn remove_dir(&self, path: &str) -> io::Result<()>;
     /// Makes the names in a directory durable; the root is the empty path.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
     /// Bytes that can still be written, as far as known.

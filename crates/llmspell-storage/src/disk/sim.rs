@@ -347,6 +347,13 @@ impl Disk for SimDisk {
         }
     }
 
+    fn remove_dir(&self, path: &str) -> io::Result<()> {
+        if !self.list(path)?.is_empty() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        self.remove(path)
+    }
+
     fn sync_dir(&self, path: &str) -> io::Result<()> {
         self.act(Event::SyncDir { path: path.to_string() })
     }

@@ -8,7 +8,7 @@ use redb::ReadableTable;
 use super::table_error;
 use super::tables;
 use super::write::{Rows, table};
-use crate::ids::{PointId, ScopeId};
+use crate::ids::{PointId, ScopeId, SpaceId};
 
 /// A row of `expiring`.
 #[derive(Debug, Clone, Copy)]
@@ -101,5 +101,59 @@ impl Rows<'_> {
         table!(self.scope_names, SCOPE_NAMES).remove(scope.0).map_err(&failed)?;
         table!(self.dropped, DROPPED).remove(scope.0).map_err(&failed)?;
         Ok(())
+    }
+
+    /// Removes at most `limit` rows of a dropped space. Says whether there are more.
+    pub(crate) fn purge_space(&mut self, space: SpaceId, limit: usize) -> Result<bool> {
+        let failed = self.failed();
+        let mut left = limit;
+        while left > 0 {
+            let no_bytes: &[u8] = &[];
+            let first = {
+                let scopes = table!(self.scopes, SCOPES);
+                let mut rows = scopes.range((space.0, no_bytes)..).map_err(&failed)?;
+                let row = rows.next().transpose().map_err(&failed)?;
+                row.filter(|(key, _)| key.value().0 == space.0)
+                    .map(|(key, id)| (key.value().1.to_vec(), ScopeId(id.value())))
+            };
+            let Some((name, scope)) = first else {
+                return self.purge_space_itself(space, left);
+            };
+            let removed = self.purge_entries(scope, left)?;
+            if removed == left {
+                return Ok(true);
+            }
+            // The scope itself is a row, too.
+            left -= removed + 1;
+            self.forget_state(scope)?;
+            table!(self.indexes, INDEXES).remove(scope.0).map_err(&failed)?;
+            table!(self.scope_names, SCOPE_NAMES).remove(scope.0).map_err(&failed)?;
+            table!(self.scopes, SCOPES)
+                .remove((space.0, name.as_slice()))
+                .map_err(&failed)?;
+        }
+        Ok(true)
+    }
+
+    fn purge_space_itself(&mut self, space: SpaceId, limit: usize) -> Result<bool> {
+        let failed = self.failed();
+        let mut runs = Vec::with_capacity(limit);
+        let free = table!(self.free_slots, FREE_SLOTS);
+        for row in free
+            .range((space.0, 0)..=(space.0, u64::MAX))
+            .map_err(&failed)?
+            .take(limit)
+        {
+            runs.push(row.map_err(&failed)?.0.value());
+        }
+        for run in &runs {
+            free.remove(run).map_err(&failed)?;
+        }
+        if runs.len() == limit {
+            return Ok(true);
+        }
+        table!(self.slot_ends, SLOT_ENDS).remove(space.0).map_err(&failed)?;
+        table!(self.spaces, SPACES).remove(space.0).map_err(&failed)?;
+        Ok(false)
     }
 }

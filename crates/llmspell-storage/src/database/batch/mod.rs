@@ -145,7 +145,7 @@ impl<'a> Batch<'a> {
         }
         self.drop_ended().map_err(Fail::into_error)?;
         for pending in self.pending.values_mut() {
-            if pending.state.ops_since_checkpoint >= CHECKPOINT_OPS {
+            if self.routing.has(pending.space.id) && pending.state.ops_since_checkpoint >= CHECKPOINT_OPS {
                 pending.state.ops_since_checkpoint = 0;
                 self.rows.checkpoint(pending.namespace.scope_id, &pending.state)?;
             }
@@ -218,6 +218,7 @@ impl<'a> Batch<'a> {
                 ..
             } => self.drop_scopes(spaces, scopes, *with_keys, *now).map(Outcome::Removed),
             Request::OpenSpace { record, opening, .. } => self.open_space(record, *opening).map(Outcome::Space),
+            Request::DropSpace { name, now, .. } => self.drop_space(name, *now).map(|()| Outcome::Done),
             Request::Copies {
                 from, to, copies, now, ..
             } => self.write_copies(from, to, copies, *now).map(Outcome::Count),

@@ -18,6 +18,9 @@ use crate::truth::ExpiredRow;
 impl Batch<'_> {
     /// The namespace of a scope as this batch has changed it so far; none if there is no such scope.
     pub(super) fn pending(&mut self, space: &Arc<Space>, scope: &StateScope) -> Result<Option<&mut Pending>, Fail> {
+        if space.is_dropped() || !self.routing.has(space.id) {
+            return Ok(None);
+        }
         let key = (space.id, scope.clone());
         if !self.pending.contains_key(&key) {
             // Not by the registry: this batch may have dropped the scope.
@@ -129,7 +132,7 @@ impl Batch<'_> {
     /// Drops the scopes that this batch has left without entries.
     pub(super) fn drop_ended(&mut self) -> Result<(), Fail> {
         let pending = self.pending.iter();
-        let ended = pending.filter(|(_, pending)| pending.state.live_count() == 0);
+        let ended = pending.filter(|((space, _), pending)| self.routing.has(*space) && pending.state.live_count() == 0);
         let ended: Vec<_> = ended
             .map(|((_, scope), pending)| (Arc::clone(&pending.space), scope.clone()))
             .collect();
@@ -154,7 +157,8 @@ impl Batch<'_> {
         let read = self.shared.truth.read().map_err(changing)?;
         let name = read.scope_name(scope_id).map_err(looking)?;
         drop(read);
-        if let Some((space, scope)) = name {
+        // A space that was dropped goes as a whole.
+        if let Some((space, scope)) = name.filter(|(space, _)| self.routing.has(*space)) {
             let space = self.shared.space(space).map_err(looking)?;
             self.remove_expired(&space, &scope, (scope_id, rows), now)?;
         }
