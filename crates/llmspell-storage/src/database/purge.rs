@@ -24,11 +24,11 @@ const STEP_SCOPES: usize = 64;
 const PUNCH_BYTES_MIN: u64 = 64 << 10;
 
 /// A scope that lives on keeps slots of dead points for its next entries: up to so many bytes, and up to one in so many of
-/// its slots.
-const SHRINK_BYTES_MIN: u64 = 64 << 10;
+/// its slots. Tests make few of them do.
+const SHRINK_BYTES_MIN: u64 = if cfg!(test) { 64 } else { 64 << 10 };
 const SHRINK_SHARE: u64 = 4;
 /// It gives back runs of so many slots at least: each is noted with the scope.
-const RETURNED_RUN_MIN: usize = 8;
+const RETURNED_RUN_MIN: usize = if cfg!(test) { 1 } else { 8 };
 /// Slots that one step gives back, about.
 const RETURNED_MAX: u64 = 4096;
 
