@@ -209,3 +209,60 @@ impl Backlog {
         ((dropped + expired + spaces) as f64 / ROWS_AT_PAR).clamp(SHARES.0, SHARES.1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scopes(count: u64, rows: u64) -> Backlog {
+        let purge = |number| Purge {
+            rows,
+            ..Purge::stored(ScopeId(number), SpaceId(1))
+        };
+        Backlog::new((0..count).map(purge), [], None)
+    }
+
+    #[test]
+    fn the_share_of_the_purge_grows_with_what_is_left_and_one_large_scope_is_in_no_hurry() {
+        assert_eq!(scopes(1, 10).share(), 0.25);
+        assert_eq!(scopes(1, 10_000_000).share(), 0.5);
+        assert_eq!(scopes(8, 1_024).share(), 1.0);
+        assert_eq!(scopes(100_000, 8).share(), 2.0);
+        let mut expiring = scopes(0, 0);
+        expiring.full_steps = 24;
+        assert_eq!(expiring.share(), 1.5);
+    }
+
+    #[test]
+    fn dropped_scopes_expired_entries_spaces_and_living_scopes_take_turns() {
+        let mut backlog = scopes(3, 8);
+        backlog.first_expiry = Some(i64::MIN);
+        backlog.spaces.push_back(SpaceId(2));
+        backlog.shrinking.insert((SpaceId(1), StateScope::Global));
+        let turns: Vec<Turn> = (0..6).map(|_| backlog.next_turn(0)).collect();
+        let (dropped, expired) = (Turn::Dropped, Turn::Expired);
+        assert_eq!(turns, [dropped, expired, Turn::Space, Turn::Living, dropped, expired]);
+        backlog.purges.clear();
+        backlog.first_expiry = Some(10_000);
+        let turns: Vec<Turn> = (0..3).map(|_| backlog.next_turn(0)).collect();
+        assert_eq!(turns, [Turn::Space, Turn::Living, Turn::Space]);
+    }
+
+    #[test]
+    fn what_failed_waits_and_is_tried_again_alone_once_there_is_nothing_else() {
+        let mut backlog = scopes(1, 8);
+        assert_eq!(backlog.due_in(0), Some(Duration::ZERO));
+        backlog.set_failed(true);
+        assert_eq!(backlog.due_in(0), Some(AFTER_FAILURE));
+        backlog.set_failed(false);
+        backlog.set_aside.extend(backlog.purges.pop_front());
+        backlog.unreadable.insert(ScopeId(9));
+        assert_eq!(
+            (backlog.due_in(0), backlog.next_turn(0)),
+            (Some(AFTER_FAILURE), Turn::Again)
+        );
+        backlog.try_again();
+        assert!(backlog.is_careful && backlog.unreadable.is_empty());
+        assert_eq!((backlog.due_in(0), backlog.purges.len()), (Some(Duration::ZERO), 1));
+    }
+}

@@ -337,8 +337,8 @@ fn returnable(state: &State, points: &RoaringBitmap) -> RoaringBitmap {
     };
     for point in points {
         let slot = state.slot(PointId(point)).map(|slot| slot.0);
-        let goes_on =
-            run.last().is_some_and(|last| last + 1 == point) && slot.is_some_and(|slot| last_slot == Some(slot - 1));
+        let is_next_slot = slot.is_some_and(|slot| last_slot.is_some_and(|last: u64| last + 1 == slot));
+        let goes_on = is_next_slot && run.last().is_some_and(|last| last + 1 == point);
         if (!goes_on || run.len() as u64 >= RETURNED_MAX) && end_run(&mut run) {
             return chosen;
         }
