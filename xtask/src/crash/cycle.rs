@@ -127,7 +127,12 @@ impl Generation<'_> {
                 }
                 Line::Problem(problem) => bail!("the writer: {problem}"),
                 Line::Ready { .. } | Line::Panic(_) => {}
-                Line::Pair { .. } | Line::Scope { .. } | Line::Quota { .. } | Line::Purging(_) | Line::Complete => {
+                Line::Pair { .. }
+                | Line::Listed { .. }
+                | Line::Scope { .. }
+                | Line::Quota { .. }
+                | Line::Purging(_)
+                | Line::Complete => {
                     bail!("a writer talks like a checker")
                 }
             }

@@ -11,9 +11,10 @@ use serde_json::json;
 use super::workload::block_on;
 use crate::database::Database;
 use crate::disk::Disk;
-use crate::disk::sim::{Luck, SimDisk};
+use crate::disk::sim::{Image, Luck, SimDisk};
 use crate::ids::{ScopeId, SpaceId};
 use crate::options::DatabaseOptions;
+use crate::truth::Truth;
 
 /// More than two steps of a purge take.
 const COUNT: u16 = 1_200;
@@ -95,40 +96,39 @@ fn given_a_large_scope_when_it_is_dropped_then_no_row_of_it_stays_and_its_slots_
 /// What cannot be purged must not keep anything else.
 #[test]
 fn given_dropped_scopes_of_a_space_whose_file_is_lost_then_those_of_another_are_purged_all_the_same() {
-    // Given: power is lost when scopes of both spaces were dropped, and nothing was purged yet.
+    // Given: power is lost when scopes of a space were dropped, and nothing was purged yet.
     let disk = SimDisk::default();
     let config = || HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
     let database = Database::open_on(Arc::new(disk.clone()), &DatabaseOptions::new()).unwrap();
-    let spaces = ["damaged", "sound"].map(|name| block_on(database.vectors(name, 2, config())).unwrap());
+    let [damaged, sound] = ["damaged", "sound"].map(|name| block_on(database.vectors(name, 2, config())).unwrap());
     let owners = [1, 2, 3].map(|number| StateScope::Session(number.to_string()));
     let of = |scope: &StateScope| {
         let mut entries = entries(scope);
         entries.truncate(20);
         entries
     };
-    for space in &spaces {
+    for space in [&damaged, &sound] {
         block_on(space.insert(owners.iter().flat_map(of).collect())).unwrap();
         block_on(space.insert(of(&StateScope::Global))).unwrap();
     }
     let begun = disk.now();
-    for space in &spaces {
-        block_on(space.delete_scopes(&owners)).unwrap();
-    }
+    block_on(damaged.delete_scopes(&owners)).unwrap();
     let to_purge = |database: &Database| database.inner.shared.truth.read().unwrap().dropped_scopes().unwrap();
-    let image = disk
-        .sync_boundaries()
-        .into_iter()
-        .filter(|time| *time >= begun)
-        .find_map(|time| {
-            let image = disk.image_at(time, Luck::Everything);
-            let truth = Database::open_on(Arc::new(SimDisk::from_image(&image)), &DatabaseOptions::new()).unwrap();
-            (to_purge(&truth).len() == 2 * owners.len()).then_some(image)
-        });
-    let disk = SimDisk::from_image(&image.expect("after both commits and before the purge"));
+    let later = disk.sync_boundaries().into_iter().filter(|time| *time >= begun);
+    let mut images = later.map(|time| disk.image_at(time, Luck::Everything));
+    let is_dropped = |image: &Image| {
+        let disk = Arc::new(SimDisk::from_image(image));
+        let truth = Truth::open(&(disk as Arc<dyn Disk>), 1 << 20, u64::MAX).unwrap();
+        truth.read().unwrap().dropped_scopes().unwrap().len() == owners.len()
+    };
+    let image = images.find(is_dropped).expect("after the commit and before the purge");
+    let disk = SimDisk::from_image(&image);
     disk.remove("spaces/00000001/slots-0").unwrap();
 
-    // When: it is opened without the file of the first space.
+    // When: it is opened without the file of that space, and scopes of the other one are dropped.
     let database = Database::open_on(Arc::new(disk), &DatabaseOptions::new()).unwrap();
+    let sound = block_on(database.existing_vectors("sound")).unwrap().unwrap();
+    block_on(sound.delete_scopes(&owners)).unwrap();
 
     // Then: the second one is purged, the first one is still to be.
     let start = Instant::now();
@@ -140,7 +140,6 @@ fn given_dropped_scopes_of_a_space_whose_file_is_lost_then_those_of_another_are_
         std::thread::sleep(Duration::from_millis(2));
     }
     assert_eq!(to_purge(&database).len(), owners.len());
-    let sound = block_on(database.existing_vectors("sound")).unwrap().unwrap();
     assert_eq!(block_on(sound.scopes()).unwrap(), [StateScope::Global]);
     assert!(block_on(database.existing_vectors("damaged")).is_err());
 }
