@@ -43,7 +43,7 @@ const PURGED_WITHIN: Duration = Duration::from_secs(60);
 const SLOT_BYTES_LEFT_MAX: u64 = 1 << 20;
 
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct ChurnArguments {
     /// Minutes of session churn; 0 leaves it out
     #[arg(long, default_value_t = 10.0)]
     churn_minutes: f64,
@@ -69,7 +69,7 @@ struct Load {
 }
 
 /// Runs it, and says what was measured.
-pub(crate) fn run(arguments: &Arguments, seed: u64) -> Result<()> {
+pub(crate) fn run(arguments: &ChurnArguments, seed: u64) -> Result<()> {
     if arguments.churn_minutes <= 0.0 {
         return Ok(());
     }

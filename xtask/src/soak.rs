@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
-    churn: churn::Arguments,
+    churn: churn::ChurnArguments,
 }
 
 /// Tests that take their length from the environment.
