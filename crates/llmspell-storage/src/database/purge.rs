@@ -20,6 +20,9 @@ use crate::truth::ExpiredRow;
 
 /// Dropped scopes of which one step gives back the slots.
 const STEP_SCOPES: usize = 64;
+/// On a disk that is nearly full a step takes less: the transaction itself needs room.
+const STEP_SCOPES_IF_FULL: usize = 8;
+const STEP_ROWS_IF_FULL: usize = 32;
 /// Free runs of slots from this size on are given back to the file system as well.
 const PUNCH_BYTES_MIN: u64 = 64 << 10;
 
@@ -89,11 +92,18 @@ impl Writer {
     /// Slots first, of all scopes, so that new vectors need not wait until all rows are gone. The state goes with them:
     /// whoever begins anew after a crash finds no slots to give back. Then rows, of as many scopes as have few of them.
     fn purge_dropped(&mut self) -> Result<()> {
-        let works = self.next_works();
+        let is_full = self.shared.is_nearly_full();
+        let works = self.next_works(if is_full { STEP_SCOPES_IF_FULL } else { STEP_SCOPES });
         let is_careful = self.backlog.is_careful;
+        // Rows need room before they give any; slots give theirs back at once.
+        let rows_max = match is_full {
+            false => STEP_ROWS,
+            true if works.iter().any(|work| work.slots.is_some()) => 0,
+            true => STEP_ROWS_IF_FULL,
+        };
         let done = self.transact(|batch| {
             let mut rows = BTreeMap::new();
-            let mut limit = STEP_ROWS;
+            let mut limit = rows_max;
             for work in &works {
                 if let Some((space, runs)) = &work.slots {
                     batch.give_back_slots(space, runs)?;
@@ -142,9 +152,9 @@ impl Writer {
     }
 
     /// The dropped scopes of the next step. What of them cannot be read is set aside.
-    fn next_works(&mut self) -> Vec<Work> {
+    fn next_works(&mut self, scopes_max: usize) -> Vec<Work> {
         let (mut works, mut unreadable, mut without_slots) = (Vec::new(), BTreeSet::new(), 0);
-        let limit = if self.backlog.is_careful { 1 } else { STEP_SCOPES };
+        let limit = if self.backlog.is_careful { 1 } else { scopes_max };
         for purge in self.backlog.purges.iter().filter(|purge| purge.is_quiet()) {
             if works.len() == limit {
                 break;
@@ -218,9 +228,13 @@ impl Writer {
     fn purge_expired(&mut self) -> Result<()> {
         let now = self.shared.clock.now();
         let without = self.backlog.unreadable.clone();
+        let rows_max = match self.shared.is_nearly_full() {
+            false => STEP_ROWS,
+            true => STEP_ROWS_IF_FULL,
+        };
         let (is_last, unreadable) = self.transact(|batch| {
-            let expired = batch.rows.expired(now, STEP_ROWS, &without).map_err(Fail::Batch)?;
-            let is_last = expired.len() < STEP_ROWS;
+            let expired = batch.rows.expired(now, rows_max, &without).map_err(Fail::Batch)?;
+            let is_last = expired.len() < rows_max;
             let mut by_scope: BTreeMap<ScopeId, Vec<ExpiredRow>> = BTreeMap::new();
             for row in expired {
                 by_scope.entry(row.scope).or_default().push(row);

@@ -24,6 +24,9 @@ use crate::slots::SlotStore;
 use crate::truth::{Role, SpaceRecord, Truth};
 use crate::value_cache::ValueCache;
 
+/// A disk with less room than this is nearly full, whatever is to be kept free.
+const NEARLY_FULL_BYTES: u64 = 4 << 20;
+
 /// An open database.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -287,6 +290,12 @@ impl Shared {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Whether there is so little room that whatever gives some back should itself need little.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        let available = self.disk.as_ref().and_then(|disk| disk.available_bytes());
+        available.is_some_and(|bytes| bytes < self.free_bytes_min.max(NEARLY_FULL_BYTES))
     }
 
     /// Where the database is.
