@@ -222,7 +222,7 @@ async fn given_sessions_whose_entries_expire_then_they_are_gone_as_if_dropped() 
 
     // When their time is over: at once, before anything was purged.
     time.store(BEGIN + 2 * HOUR_MS, Ordering::SeqCst);
-    assert_eq!(vectors.scopes().await.unwrap(), [kept.clone()]);
+    assert_eq!(vectors.scopes().await.unwrap(), std::slice::from_ref(&kept));
     let stats = vectors.stats().await.unwrap();
     assert_eq!((stats.scopes, stats.vectors), (1, 8));
 
@@ -372,8 +372,8 @@ async fn given_scopes_with_vectors_and_keys_when_they_are_deleted_together_then_
 
     let removed = database.delete_scopes_of_kind(ScopeKind::Session).await.unwrap();
     assert_eq!((removed.vectors, removed.keys), (8, 5));
-    assert_eq!(vectors.scopes().await.unwrap(), [user.clone()]);
-    assert_eq!(others.scopes().await.unwrap(), [user.clone()]);
+    assert_eq!(vectors.scopes().await.unwrap(), std::slice::from_ref(&user));
+    assert_eq!(others.scopes().await.unwrap(), std::slice::from_ref(&user));
     assert_eq!(keys(&user).await.count("").await.unwrap(), 2);
     assert_eq!(database.kv().count("").await.unwrap(), 2);
     assert_sound(&database, "deleted").await;

@@ -127,7 +127,8 @@ impl Writer {
         let rows = match done {
             Ok(rows) => rows,
             Err(error) if is_careful => {
-                self.set_aside(works.iter().map(|work| work.scope).collect());
+                let failed = works.iter().map(|work| work.scope).collect();
+                self.set_aside(&failed);
                 return Err(error);
             }
             Err(error) => {
@@ -180,7 +181,7 @@ impl Writer {
                 Err(_) => drop(unreadable.insert(purge.scope)),
             }
         }
-        self.set_aside(unreadable);
+        self.set_aside(&unreadable);
         works
     }
 
@@ -197,7 +198,7 @@ impl Writer {
         Ok(Some((space, slot_runs(&state.extents).collect())))
     }
 
-    fn set_aside(&mut self, scopes: BTreeSet<ScopeId>) {
+    fn set_aside(&mut self, scopes: &BTreeSet<ScopeId>) {
         if scopes.is_empty() {
             return;
         }
