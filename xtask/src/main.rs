@@ -1,8 +1,10 @@
 //! Work on the project itself, with what cargo gives: `cargo xtask help`.
 
+mod churn;
 mod crash;
 mod memcheck;
 mod million;
+mod random;
 mod soak;
 
 use std::process::ExitCode;
@@ -23,7 +25,7 @@ struct Arguments {
 enum Command {
     /// Kills a writing process again and again, and checks what is left.
     Crash(crash::Arguments),
-    /// Runs the model tests for long.
+    /// Runs session churn and the model tests for long.
     Soak(soak::Arguments),
     /// Loads, opens, searches and extends a large store; with `--growth` also how that grows.
     BenchMillion(million::Arguments),

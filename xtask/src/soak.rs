@@ -1,9 +1,11 @@
-//! How are the tests run for long that take their length from the environment?
+//! How are the tests run for long that take their length from the environment? And sessions that come and go, before them.
 
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
+
+use crate::churn;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -19,6 +21,8 @@ pub(crate) struct Arguments {
     /// Start of the chance of the models; another one each time by default.
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    churn: churn::ChurnArguments,
 }
 
 /// Tests that take their length from the environment.
@@ -31,7 +35,16 @@ struct LongTests {
 /// Runs all of them, in release, and says what is run.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let started = Instant::now();
-    for tests in long_tests(arguments) {
+    churn::run(
+        &arguments.churn,
+        arguments.seed.unwrap_or_else(|| u64::from(std::process::id())),
+    )?;
+    let tests = if arguments.churn.churn_only {
+        Vec::new()
+    } else {
+        long_tests(arguments)
+    };
+    for tests in tests {
         let mut command = Command::new(env!("CARGO"));
         command.args(["test", "--release", "-p", "llmspell-storage"]);
         command.args(tests.arguments);

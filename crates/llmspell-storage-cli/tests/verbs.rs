@@ -550,3 +550,64 @@ fn the_stored_time_is_shown_beside_that_of_the_system_and_can_be_reset() {
     let check = place.run(["check"]).succeeds().stdout();
     assert!(check.contains("stored time"), "{check}");
 }
+
+#[test]
+fn scopes_go_together_and_by_kind() {
+    let place = Workplace::new();
+    let scopes = ["session:1", "session:2", "user:ada", "user:bob", "user:carol"];
+    let rows = scopes.map(|scope| format!(r#"{{"id": "1", "vector": [1, 0], "scope": "{scope}"}}"#));
+    place
+        .run_with_input(["import", "-"], rows.join("\n").as_bytes())
+        .succeeds();
+    place
+        .run(["--scope", "session:1", "kv", "set", "theme", "dark"])
+        .succeeds();
+    let removed = |args: &[&str]| {
+        let args = ["--json", "scope", "rm", "--yes"]
+            .into_iter()
+            .chain(args.iter().copied());
+        place.run(args).succeeds().json()[0].clone()
+    };
+    let gone = removed(&["user:ada", "user:bob", "user:nobody"]);
+    assert_eq!(
+        gone,
+        json!({"scopes": ["user:ada", "user:bob", "user:nobody"], "vectors": 2, "keys": 0})
+    );
+    let gone = removed(&["--kind", "session"]);
+    assert_eq!(gone, json!({"kind": "session", "vectors": 2, "keys": 1}));
+    let left = place.run(["--json", "scope", "ls"]).succeeds().json();
+    assert_eq!((left.len(), &left[0]["scope"]), (1, &json!("user:carol")));
+    place.run(["scope", "rm", "--yes"]).fails(64, "SCOPE");
+    place
+        .run(["scope", "rm", "--kind", "tenant", "--yes"])
+        .fails(64, "tenant");
+    place
+        .run(["scope", "rm", "user:a", "--kind", "user"])
+        .fails(64, "--kind");
+    place
+        .run(["scope", "rm", "--kind", "user"])
+        .fails(64, "nobody is there to confirm");
+}
+
+#[test]
+fn a_space_goes_with_everything_in_it_and_its_name_is_free() {
+    let place = Workplace::with_notes();
+    let wide = br#"{"id": "w", "vector": [1, 2, 3]}"#;
+    place
+        .run_with_input(["--space", "wide", "import", "-"], wide)
+        .succeeds();
+    place
+        .run(["space", "rm", "wide"])
+        .fails(64, "nobody is there to confirm");
+    place.run(["space", "rm", "none", "--yes"]).fails(3, "no space `none`");
+    let removed = place.run(["--json", "space", "rm", "wide", "--yes"]).succeeds().json();
+    assert_eq!(removed, [json!({"space": "wide", "vectors": 1})]);
+    place.run(["--space", "wide", "count"]).fails(3, "no space `wide`");
+    let narrow = br#"{"id": "n", "vector": [1, 2]}"#;
+    place
+        .run_with_input(["--space", "wide", "import", "-"], narrow)
+        .succeeds();
+    let spaces = place.run(["--json", "space", "ls"]).succeeds().json();
+    assert_eq!((&spaces[1]["space"], &spaces[1]["dim"]), (&json!("wide"), &json!(2)));
+    place.run(["check"]).succeeds();
+}

@@ -22,8 +22,6 @@ const BATCH_BYTES_MAX: usize = 16 << 20;
 /// How long a commit may wait for the writers of the last one: a share of what that took, and never longer.
 const GATHER_SHARE: u32 = 4;
 const GATHER_MAX: Duration = Duration::from_millis(1);
-/// Housekeeping gets a step this often while writers never pause.
-const TIDY_BESIDE_WRITES_EVERY: Duration = Duration::from_millis(100);
 
 /// What a committer thread drives.
 pub(crate) trait CommitEngine: Send + 'static {
@@ -39,6 +37,11 @@ pub(crate) trait CommitEngine: Send + 'static {
     /// How long housekeeping may wait; none if there is nothing to do.
     fn tidy_after(&mut self) -> Option<Duration> {
         None
+    }
+
+    /// How long housekeeping may take beside writers that never pause, as a share of what commits take.
+    fn tidy_share(&self) -> f64 {
+        0.0
     }
 
     /// Does a little housekeeping (milliseconds).
@@ -171,7 +174,7 @@ fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
         }
     }
     let _guard = CloseOnExit(queue);
-    let mut last_tidy = Instant::now();
+    let mut allowance = Allowance::default();
     let mut company = Company {
         writers: 1,
         commit: Duration::ZERO,
@@ -189,7 +192,6 @@ fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
                 Some(_) => {
                     drop(state);
                     engine.tidy();
-                    last_tidy = Instant::now();
                 }
             }
             continue;
@@ -209,10 +211,33 @@ fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
             commit: begun.elapsed(),
         };
         // Writers that never pause must not keep space from being given back.
-        if last_tidy.elapsed() >= TIDY_BESIDE_WRITES_EVERY && engine.tidy_after() == Some(Duration::ZERO) {
+        allowance.earn(company.commit, engine.tidy_share());
+        while allowance.is_left() && engine.tidy_after() == Some(Duration::ZERO) {
+            let begun = Instant::now();
             engine.tidy();
-            last_tidy = Instant::now();
+            allowance.spend(begun.elapsed());
         }
+    }
+}
+
+/// How long housekeeping may still take before the next commit. A step that takes longer is paid for later.
+#[derive(Debug, Default)]
+struct Allowance {
+    seconds: f64,
+}
+
+impl Allowance {
+    /// A commit took so long. What was left of the time before is not saved up.
+    fn earn(&mut self, commit: Duration, share: f64) {
+        self.seconds = self.seconds.min(0.0) + commit.as_secs_f64() * share;
+    }
+
+    fn spend(&mut self, time: Duration) {
+        self.seconds -= time.as_secs_f64();
+    }
+
+    fn is_left(&self) -> bool {
+        self.seconds > 0.0
     }
 }
 
@@ -323,6 +348,60 @@ mod tests {
         // Only one of them comes back, and is not kept waiting.
         assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), [4]);
         open.send(()).unwrap();
+    }
+
+    /// Housekeeping that never ends, beside a writer that never pauses: each step and each commit takes a while.
+    struct Tidier {
+        share: f64,
+        steps: mpsc::Sender<bool>,
+    }
+
+    impl CommitEngine for Tidier {
+        type Request = usize;
+
+        fn request_bytes(_: &usize) -> usize {
+            1
+        }
+
+        fn commit(&mut self, _: Vec<usize>) {
+            let _ = self.steps.send(true);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+
+        fn tidy_after(&mut self) -> Option<Duration> {
+            Some(Duration::ZERO)
+        }
+
+        fn tidy_share(&self) -> f64 {
+            self.share
+        }
+
+        fn tidy(&mut self) {
+            let _ = self.steps.send(false);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    #[test]
+    fn housekeeping_gets_its_share_beside_writers_that_never_pause() {
+        for (share, (least, most)) in [(0.25, (3, 30)), (2.0, (60, 300))] {
+            let (steps, seen) = mpsc::channel();
+            let committer = Committer::start("test", Tidier { share, steps }).unwrap();
+            // More requests than go into one batch wait at any time.
+            (0..51 * BATCH_REQUESTS_MAX).for_each(|_| committer.submit(1).unwrap());
+            let (mut commits, mut tidied) = (0, 0);
+            while commits < 50 {
+                match seen.recv_timeout(PATIENCE).unwrap() {
+                    true => commits += 1,
+                    // Steps before the first commit are those of a thread that had nothing else to do.
+                    false => tidied += u32::from(commits > 0),
+                }
+            }
+            assert!(
+                (least..=most).contains(&tidied),
+                "{tidied} steps beside {commits} commits, share {share}"
+            );
+        }
     }
 
     #[test]

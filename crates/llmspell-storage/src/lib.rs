@@ -106,7 +106,7 @@ pub use backends::{MemoryBackend, RedbBackend};
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use backends::{SledBackend, SledOptions, SledReport};
-pub use database::{Database, DatabaseStats, SpaceInfo, SpaceRole};
+pub use database::{Database, DatabaseStats, Removed, SpaceInfo, SpaceRole};
 pub use export::{export, export_with};
 pub use hnsw::{DEFAULT_SPACE, HNSWVectorStorage};
 pub use llmspell_core::*;

@@ -11,14 +11,18 @@
 //! changes:  runs, then count u32 of those that expire, then for each its place among the points u32, expires_at i64
 //! runs:     count u32, then per run first point u32, length u32
 //! extents:  count u32, then per extent first point u32, length u32, first slot u64
+//! in v2 then: returned: runs
 //! ```
 //!
-//! The checksum covers the key of the row (scope id, Lsn) too. v1 (0.1.0): as above.
+//! The checksum covers the key of the row (scope id, Lsn) too. v1 (0.1.0): as above, no slots are given back. v2 (0.1.0):
+//! some are; who does not know of it would take slots of others for its own.
 
 use crate::codec::{Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Extent, Lsn, PointId, ScopeId, Slot};
 
 const VERSION: u8 = 1;
+/// Of a mutation that gives slots back.
+const VERSION_WITH_RETURNED: u8 = 2;
 
 /// One mutation of one namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub(crate) struct Op {
     pub(crate) updated: Vec<PointId>,
     /// Slots that the namespace gets, for points beyond those it could have before.
     pub(crate) extents: Vec<Extent>,
+    /// Dead points whose slots the namespace gives back, in ascending order.
+    pub(crate) returned: Vec<PointId>,
     /// Bytes of metadata that came.
     pub(crate) metadata_bytes_added: u32,
     /// Bytes of metadata that went.
@@ -49,20 +55,29 @@ impl Op {
     /// The bytes of the row for `lsn` of `scope`.
     pub(crate) fn encode(&self, scope: ScopeId, lsn: Lsn) -> Vec<u8> {
         let mut body = Writer::with_capacity(64);
-        body.u8(VERSION)
+        let version = if self.returned.is_empty() {
+            VERSION
+        } else {
+            VERSION_WITH_RETURNED
+        };
+        body.u8(version)
             .u32(self.metadata_bytes_added)
             .u32(self.metadata_bytes_removed);
         write_changes(&mut body, &self.put);
         write_changes(&mut body, &self.removed);
         write_runs(&mut body, self.updated.iter().copied());
         write_extents(&mut body, &self.extents);
+        if !self.returned.is_empty() {
+            write_runs(&mut body, self.returned.iter().copied());
+        }
         seal(&place(scope, lsn), &body.finish())
     }
 
     /// Reads what [`encode`](Self::encode) wrote for the same place.
     pub(crate) fn decode(scope: ScopeId, lsn: Lsn, bytes: &[u8]) -> Result<Self, Malformed> {
         let mut body = Reader::new(unseal(&place(scope, lsn), bytes)?);
-        if body.u8()? != VERSION {
+        let version = body.u8()?;
+        if ![VERSION, VERSION_WITH_RETURNED].contains(&version) {
             return Err(Malformed("its version is unknown"));
         }
         let metadata_bytes_added = body.u32()?;
@@ -71,12 +86,18 @@ impl Op {
         let removed = read_changes(&mut body)?;
         let updated = read_runs(&mut body)?;
         let extents = read_extents(&mut body)?;
+        let returned = if version == VERSION_WITH_RETURNED {
+            read_runs(&mut body)?
+        } else {
+            Vec::new()
+        };
         body.end()?;
         Ok(Self {
             put,
             removed,
             updated,
             extents,
+            returned,
             metadata_bytes_added,
             metadata_bytes_removed,
         })
@@ -197,20 +218,21 @@ mod tests {
             first_slot: Slot(slot),
             len,
         });
-        let updated = prop::collection::vec((0..40_u32).prop_map(PointId), 0..5);
+        let points = || prop::collection::vec((0..40_u32).prop_map(PointId), 0..5);
         (
             changes(),
             changes(),
-            updated,
+            (points(), points()),
             prop::collection::vec(extent, 0..3),
             any::<u32>(),
             any::<u32>(),
         )
-            .prop_map(|(put, removed, updated, extents, added, gone)| Op {
+            .prop_map(|(put, removed, (updated, returned), extents, added, gone)| Op {
                 put,
                 removed,
                 updated,
                 extents,
+                returned,
                 metadata_bytes_added: added,
                 metadata_bytes_removed: gone,
             })
@@ -249,6 +271,7 @@ mod tests {
                 first_slot: Slot(8),
                 len: 2,
             }],
+            returned: vec![],
             metadata_bytes_added: 10,
             metadata_bytes_removed: 11,
         };
@@ -261,6 +284,22 @@ mod tests {
             0, 0, 0, 0,
             0, 0, 0, 0,                             // updated
             1, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0,
+        ]);
+    }
+    #[test]
+    fn the_bytes_of_an_op_that_gives_slots_back_never_change() {
+        let op = Op {
+            returned: [3, 4, 5, 9].map(PointId).to_vec(),
+            ..Op::default()
+        };
+        #[rustfmt::skip]
+        assert_eq!(op.encode(ScopeId(1), Lsn(2))[4..], [
+            2, 0, 0, 0, 0, 0, 0, 0, 0,              // version, metadata bytes
+            0, 0, 0, 0, 0, 0, 0, 0,                 // put
+            0, 0, 0, 0, 0, 0, 0, 0,                 // removed
+            0, 0, 0, 0,                             // updated
+            0, 0, 0, 0,                             // extents
+            2, 0, 0, 0, 3, 0, 0, 0, 3, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0,
         ]);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use roaring::RoaringBitmap;
 
 use llmspell_core::{DateFields, DistanceMetric, EmbeddingModel, HNSWConfig, Result, StateScope, VectorQuery};
 use llmspell_vector::Scratch as GraphScratch;
@@ -20,7 +21,7 @@ use crate::index_files::{self, IndexRow, Unusable, millionths};
 use crate::index_queue::{Due, IndexQueue};
 use crate::memory_budget::MemoryBudget;
 use crate::metadata_index::Restored;
-use crate::namespace::{Filed, Index, MetadataFile, Namespace, Need, State, graph_config};
+use crate::namespace::{Changes, Filed, Index, MetadataFile, Namespace, Need, State, graph_config};
 use crate::slots::SlotStore;
 use crate::truth::{Role, SpaceRecord, Truth};
 
@@ -63,8 +64,9 @@ pub(crate) struct Space {
     pub(crate) config: RwLock<HNSWConfig>,
     /// Whose vectors these are, as far as known.
     model: RwLock<Option<Arc<EmbeddingModel>>>,
-    /// Another space has taken its place.
+    /// Another space has taken its place, or it was dropped.
     is_retired: AtomicBool,
+    is_dropped: AtomicBool,
     /// Closed for writes of applications while the last entries are copied elsewhere.
     pub(crate) gate: Gate,
     pub(crate) slots: SlotStore,
@@ -104,6 +106,7 @@ impl Space {
             model: RwLock::new(record.model.map(Arc::new)),
             gate: Gate::default(),
             is_retired: AtomicBool::new(record.role == Role::Retired),
+            is_dropped: AtomicBool::new(false),
             slots,
             loaded: RwLock::default(),
             removals: AtomicU64::new(0),
@@ -120,7 +123,14 @@ impl Space {
     pub(crate) fn set_record(&self, record: &SpaceRecord) {
         *self.config.write() = record.config.clone();
         *self.model.write() = record.model.clone().map(Arc::new);
-        self.is_retired.store(record.role == Role::Retired, Ordering::SeqCst);
+        let is_retired = matches!(record.role, Role::Retired | Role::Dropped);
+        self.is_retired.store(is_retired, Ordering::SeqCst);
+        self.is_dropped.store(record.role == Role::Dropped, Ordering::SeqCst);
+    }
+
+    /// Whether it was dropped: nothing of it is to be read or written any more.
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.is_dropped.load(Ordering::SeqCst)
     }
 
     /// Whose vectors these are, as far as known.
@@ -128,7 +138,8 @@ impl Space {
         self.model.read().clone()
     }
 
-    /// Whether another space has taken its place: what was asked of this one is to be asked of that.
+    /// Whether another space has taken its place, or it was dropped: what was asked of this one is to be asked of whatever
+    /// is there now.
     pub(crate) fn is_retired(&self) -> bool {
         self.is_retired.load(Ordering::SeqCst)
     }
@@ -266,6 +277,10 @@ impl Space {
                 return Ok(Some(namespace));
             }
             let removals = self.removals.load(Ordering::SeqCst);
+            if self.is_dropped() {
+                // Its rows are there until they are purged.
+                return Ok(None);
+            }
             let read = truth.read()?;
             let Some(scope_id) = read.scope_id(self.id, scope)? else {
                 return Ok(None);
@@ -354,6 +369,19 @@ impl Space {
         self.removals.fetch_add(1, Ordering::SeqCst);
         if let Some(namespace) = loaded.remove(scope) {
             self.budget.leave(&namespace.usage);
+        }
+    }
+
+    /// Forgets all namespaces, after the space was dropped: whoever holds one finds nothing in it.
+    pub(crate) fn forget_all(&self) {
+        let loaded = {
+            let mut loaded = self.loaded.write();
+            self.removals.fetch_add(1, Ordering::SeqCst);
+            std::mem::take(&mut *loaded)
+        };
+        for namespace in loaded.into_values() {
+            self.budget.leave(&namespace.usage);
+            namespace.publish(State::dropped(), RoaringBitmap::new(), &Changes::default());
         }
     }
 

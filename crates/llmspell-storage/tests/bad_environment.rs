@@ -476,6 +476,54 @@ async fn given_a_disk_that_fills_up_then_the_reserve_refuses_writes_and_deleting
 }
 
 #[tokio::test]
+async fn given_small_sessions_and_a_disk_that_others_have_filled_then_deleting_them_makes_room() {
+    let Some(mount) = Mount::new("size=32m") else { return };
+    // Given: many sessions, none of which is worth telling the file system of by itself, up to the reserve.
+    let options = || DatabaseOptions::new().free_bytes_min(8 << 20);
+    let database = options().open(mount.path()).await.unwrap();
+    let vectors = database.vectors("v", 1000, HNSWConfig::fast()).await.unwrap();
+    let session = |number: usize| StateScope::Session(number.to_string());
+    let entry = |number: usize| VectorEntry::new("m", vec![1.0 + number as f32; 1000]).with_scope(session(number));
+    let mut count = 0;
+    let error = loop {
+        match vectors.insert((count..count + 20).map(entry).collect()).await {
+            Ok(_) => count += 20,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StorageError::NoSpace { .. }), "{error}");
+    let kept = count / 2;
+    // And others who take all that is left, but for what one transaction needs.
+    let mut rest = std::fs::File::create(mount.0.path().join("theirs")).unwrap();
+    let blocks = [0; 4096];
+    while std::io::Write::write_all(&mut rest, &blocks).is_ok() {}
+    rest.set_len(rest.metadata().unwrap().len() - (2 << 20)).unwrap();
+
+    // When: half of the sessions go together, more one by one, one entry by its id.
+    let together: Vec<StateScope> = (0..kept).map(session).collect();
+    assert_eq!(vectors.delete_scopes(&together).await.unwrap(), kept as u64);
+    for number in kept..kept + 10 {
+        assert_eq!(vectors.delete_scope(&session(number)).await.unwrap(), 1);
+    }
+    assert_eq!(
+        vectors.delete(&session(kept + 10), &["m".to_string()]).await.unwrap(),
+        1
+    );
+
+    // Then: there is room again for as many, and nothing else was touched.
+    let begun = std::time::Instant::now();
+    while vectors.insert(vec![entry(0)]).await.is_err() {
+        assert!(
+            begun.elapsed() < std::time::Duration::from_secs(30),
+            "the disk stays full"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(vectors.stats().await.unwrap().vectors as usize, count - kept - 10);
+    assert!(database.check().await.unwrap().is_ok());
+}
+
+#[tokio::test]
 async fn given_a_disk_that_is_full_to_the_last_byte_then_nothing_acknowledged_is_lost() {
     let Some(mount) = Mount::new("size=8m") else { return };
     let options = || DatabaseOptions::new().free_bytes_min(0);

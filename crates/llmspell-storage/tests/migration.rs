@@ -238,7 +238,7 @@ async fn a_migration_that_was_cut_short_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_scope_that_holds_nothing_any_more_is_one_afterwards_too() {
+async fn a_scope_that_holds_nothing_any_more_is_none_afterwards_and_begins_anew() {
     let dir = tempfile::tempdir().unwrap();
     let names = ["deleted", "expired", "filled"].map(user);
     {
@@ -250,20 +250,21 @@ async fn a_scope_that_holds_nothing_any_more_is_one_afterwards_too() {
         router.insert(entries).await.unwrap();
         assert_eq!(router.delete(&names[0], &["0001".to_string()]).await.unwrap(), 1);
         router.migrate_space("old", new(), embed).await.unwrap();
-        assert_eq!(router.scopes().await.unwrap(), names);
+        assert_eq!(router.scopes().await.unwrap(), names[2..]);
         for (scope, held) in names.iter().zip([0, 0, 1]) {
             assert_eq!(router.list(scope, None, 10).await.unwrap().len(), held);
         }
         router.close().await.unwrap();
     }
     let router = DimensionRouter::open(dir.path(), HNSWConfig::balanced()).await.unwrap();
-    assert_eq!(router.scopes().await.unwrap(), names);
+    assert_eq!(router.scopes().await.unwrap(), names[2..]);
     for (scope, held) in names.iter().zip([0, 0, 1]) {
         assert_eq!(router.list(scope, None, 10).await.unwrap().len(), held);
         let entry = VectorEntry::new("0002", vec![1.0, 0.0, 1.0]).with_model("new");
         router.insert(vec![entry.with_scope(scope.clone())]).await.unwrap();
         assert_eq!(router.list(scope, None, 10).await.unwrap().len(), held + 1);
     }
+    assert_eq!(router.scopes().await.unwrap(), names);
 }
 
 #[tokio::test]

@@ -14,10 +14,10 @@ use llmspell_storage::{
 
 use super::content::{TAGS, Value, metadata_seed, tag, vector, vector_seed};
 use super::operation::{Line, Operation, StoredEntry, now};
-use super::random::Random;
 use super::router::keep_migrating;
 use super::store::{Engine, Store};
 use super::workload::{Subject, WRITERS, Workload, private_scopes, space_of};
+use crate::random::Random;
 
 /// Nobody has killed us for so long that nobody will.
 const LIFE_MAX: Duration = Duration::from_secs(60);
@@ -110,7 +110,7 @@ pub(crate) fn check(arguments: &ChildArguments) -> Result<()> {
         tell_ready(started);
         tell(&Line::Purging(purging(&store).await?));
         check_keys(&store).await.context("key-value data")?;
-        for space in 0..store.spaces.len() {
+        for space in 0..store.spaces().len() {
             check_space(&store, space)
                 .await
                 .with_context(|| format!("space {space}"))?;
@@ -186,9 +186,12 @@ async fn check_keys(store: &Store) -> Result<()> {
 }
 
 async fn check_space(store: &Store, space: usize) -> Result<()> {
-    let storage = &*store.spaces[space];
+    let storage = &*store.space(space);
     let mut all: Vec<VectorEntry> = Vec::new();
-    for scope in storage.scopes().await? {
+    let from = now();
+    let scopes = storage.scopes().await?;
+    tell(&Line::Listed { space, from, to: now() });
+    for scope in scopes {
         let from = now();
         let entries = list(storage, &scope).await?;
         let to = now();
@@ -217,7 +220,7 @@ async fn check_space(store: &Store, space: usize) -> Result<()> {
 /// Dropped scopes whose space is not given back yet.
 async fn purging(store: &Store) -> Result<u64> {
     let mut count = 0;
-    for space in &store.spaces {
+    for space in store.spaces() {
         count += space.stats().await?.scopes_to_purge;
     }
     Ok(count)
@@ -235,7 +238,7 @@ async fn wait_until_purged(store: &Store) -> Result<()> {
 /// That the quotas of a writer's scopes count what is there, let in what fits and refuse what does not. Leaves the
 /// entries as they were.
 async fn check_quotas(database: &Database, store: &Store, space: usize, writer: usize) -> Result<()> {
-    let storage = &*store.spaces[space];
+    let storage = &*store.space(space);
     let existing = storage.scopes().await?;
     for scope in private_scopes(writer) {
         // First: what expires between the two would be in the quota and not in the list.

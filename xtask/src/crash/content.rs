@@ -6,7 +6,7 @@
 use llmspell_storage::Metadata;
 use serde::{Deserialize, Serialize};
 
-use super::random::Random;
+use crate::random::Random;
 
 const SEED_BYTES: usize = 8;
 

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::model::{Found, FoundScope, Span, Territory};
 use super::operation::{Line, Operation, StoredEntry, now};
 use super::process::{Process, Role};
-use super::random::Random;
 use super::workload::{Owner, Subject, WRITERS, owner, scope_owner};
+use crate::random::Random;
 
 /// The writer is killed at a random moment of this time after it began to write.
 const WRITING: Duration = Duration::from_millis(250);
@@ -127,7 +127,12 @@ impl Generation<'_> {
                 }
                 Line::Problem(problem) => bail!("the writer: {problem}"),
                 Line::Ready { .. } | Line::Panic(_) => {}
-                Line::Pair { .. } | Line::Scope { .. } | Line::Quota { .. } | Line::Purging(_) | Line::Complete => {
+                Line::Pair { .. }
+                | Line::Listed { .. }
+                | Line::Scope { .. }
+                | Line::Quota { .. }
+                | Line::Purging(_)
+                | Line::Complete => {
                     bail!("a writer talks like a checker")
                 }
             }
@@ -165,6 +170,11 @@ impl Generation<'_> {
         for line in checked.lines {
             match line {
                 Line::Ready { open_us } => reopen = Duration::from_micros(open_us),
+                Line::Listed { space, from, to } => {
+                    for found in &mut found {
+                        found.listed.insert(space, Span { from, to });
+                    }
+                }
                 Line::Pair { key, value } => match owner(&key) {
                     Owner::Writer(writer) => drop(found[writer].pairs.insert(key, value)),
                     Owner::All | Owner::Nobody => bail!("nobody ever wrote key `{key}`"),

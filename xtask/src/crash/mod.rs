@@ -19,7 +19,6 @@
 //! | `workload.rs`  | which operations does a writer do?                         |
 //! | `operation.rs` | what do the processes tell each other?                     |
 //! | `content.rs`   | what is stored?                                            |
-//! | `random.rs`    | where does chance come from?                               |
 //!
 //! Killing a process shows what survives the process, not what survives the power: what it wrote is still in the memory
 //! of the system. Loss of power is the matter of the simulated disk in the tests of `llmspell-storage`.
@@ -30,7 +29,6 @@ mod cycle;
 mod model;
 mod operation;
 mod process;
-mod random;
 mod router;
 mod store;
 mod workload;
@@ -43,9 +41,9 @@ use clap::ValueEnum;
 
 pub(crate) use children::{ChildArguments, check, write};
 
+use crate::random::Random;
 use cycle::{Generation, Tally};
 use model::Territory;
-use random::Random;
 use workload::{Subject, WRITERS};
 
 /// After so many cycles a new store begins.

@@ -29,7 +29,7 @@ pub(super) type Place = (usize, StateScope);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Territory {
     pairs: BTreeMap<String, Value>,
-    /// Without those that were never written to or were dropped.
+    /// Some may be empty: those are not there.
     scopes: BTreeMap<Place, BTreeMap<String, Entry>>,
     /// How many entries a scope may hold. It outlives the scope.
     quotas: BTreeMap<StateScope, u64>,
@@ -51,6 +51,8 @@ pub(super) struct Found {
     pub(super) pairs: BTreeMap<String, Value>,
     pub(super) scopes: BTreeMap<Place, FoundScope>,
     pub(super) quotas: BTreeMap<StateScope, u64>,
+    /// When it was read which scopes a space has.
+    pub(super) listed: BTreeMap<usize, Span>,
 }
 
 #[derive(Debug, Clone)]
@@ -197,6 +199,17 @@ impl Territory {
                 let dropped = self.scopes.remove(&(*space, scope.clone())).unwrap_or_default();
                 counts(&dropped.into_values().collect::<Vec<_>>(), when)
             }
+            Operation::DropScopes { space, scopes } => {
+                let dropped = scopes
+                    .iter()
+                    .filter_map(|scope| self.scopes.remove(&(*space, scope.clone())));
+                let entries: Vec<Entry> = dropped.flat_map(BTreeMap::into_values).collect();
+                counts(&entries, when)
+            }
+            Operation::DropSpace { space } => {
+                self.scopes.retain(|(of, _), _| of != space);
+                vec![Outcome::Done]
+            }
         };
         match outcome {
             Some(outcome) if !possible.contains(outcome) => Err(format!(
@@ -306,13 +319,17 @@ impl Territory {
             let (space, scope) = place;
             let in_place = |detail: String| Some(format!("space {space}, scope {scope}: {detail}"));
             let none = BTreeMap::new();
-            let (owed, got) = match (self.scopes.get(place), found.scopes.get(place)) {
-                (Some(owed), Some(got)) => (owed, got),
-                // The scope of all is there if anybody has written to it.
-                (None, Some(got)) if scope_owner(scope) == Owner::All => (&none, got),
-                (Some(_), None) => return in_place("the scope is missing".to_string()),
-                (None, Some(_)) => return in_place("the scope is there again".to_string()),
-                (None, None) => continue,
+            let owed = self.scopes.get(place).unwrap_or(&none);
+            let listed = found.listed.get(space).copied();
+            let may_be_gone = |entry: &Entry| listed.is_some_and(|when| entry.sight(when) != Sight::Seen);
+            let must_be_gone = |entry: &Entry| listed.is_some_and(|when| entry.sight(when) == Sight::Gone);
+            let got = match found.scopes.get(place) {
+                None if owed.values().all(may_be_gone) => continue,
+                None => return in_place("the scope is missing".to_string()),
+                // The scope of all is there as long as anybody has something in it.
+                Some(got) if scope_owner(scope) == Owner::All => got,
+                Some(_) if owed.values().all(must_be_gone) => return in_place("the scope is there again".to_string()),
+                Some(got) => got,
             };
             for id in owed.keys().chain(got.entries.keys()) {
                 if let Some(detail) = entry_difference(owed.get(id), got.entries.get(id), got.when) {
@@ -439,6 +456,7 @@ mod tests {
             pairs: territory.pairs.clone(),
             scopes: scopes.collect(),
             quotas: territory.quotas.clone(),
+            listed: BTreeMap::from([(0, when)]),
         }
     }
 
@@ -490,6 +508,45 @@ mod tests {
         ]);
         assert!(dropped.difference(&good).unwrap().contains("there again"));
         assert!(owed.difference(&Found::default()).unwrap().contains("missing"));
+        for all in [
+            Operation::DropScopes {
+                space: 0,
+                scopes: vec![StateScope::Global, scope()],
+            },
+            Operation::DropSpace { space: 0 },
+        ] {
+            let gone = territory(&[upsert(&["0:1"], Life::Forever), all]);
+            assert!(gone.difference(&good).unwrap().contains("there again"));
+            assert_eq!(gone.difference(&Found::default()), None);
+        }
+    }
+
+    #[test]
+    fn a_scope_may_be_missing_once_its_last_entry_may_have_ended_and_must_be_once_it_has() {
+        let owed = territory(&[upsert(&["0:mortal-1"], Life::For(100))]);
+        let listed = |from, to| {
+            let mut there = kept(&owed, Span { from, to });
+            there.scopes.get_mut(&(0, scope())).unwrap().entries.clear();
+            let mut missing = there.clone();
+            missing.scopes.clear();
+            (owed.difference(&missing).is_none(), owed.difference(&there).is_none())
+        };
+        assert_eq!(listed(1_050, 1_060), (false, false), "it lives, and its entry too");
+        assert_eq!(listed(1_095, 1_105), (true, true));
+        assert_eq!(listed(1_110, 1_120), (true, false));
+        let removed = Operation::Remove {
+            space: 0,
+            scope: scope(),
+            ids: vec!["0:1".to_string()],
+        };
+        let emptied = territory(&[upsert(&["0:1"], Life::Forever), removed]);
+        assert!(
+            emptied
+                .difference(&kept(&emptied, LATER))
+                .unwrap()
+                .contains("there again")
+        );
+        assert_eq!(emptied.difference(&Found::default()), None);
     }
 
     #[test]
@@ -498,6 +555,8 @@ mod tests {
         let seen_at = |from, to| owed.difference(&kept(&owed, Span { from, to })).is_none();
         let missing_at = |from, to| {
             let mut found = kept(&owed, Span { from, to });
+            // Which scopes there are was read before.
+            found.listed.insert(0, WHEN);
             found.scopes.get_mut(&(0, scope())).unwrap().entries.clear();
             owed.difference(&found).is_none()
         };
@@ -511,10 +570,10 @@ mod tests {
         let mut owed = territory(&[upsert(&["0:mortal-1"], Life::For(100))]);
         let back = kept(&owed, LATER);
         let mut gone = back.clone();
-        gone.scopes.get_mut(&(0, scope())).unwrap().entries.clear();
+        gone.scopes.clear();
         assert_eq!(owed.difference(&gone), None);
         owed.settle(&gone);
-        assert!(owed.difference(&back).unwrap().contains("nobody owes it"));
+        assert!(owed.difference(&back).unwrap().contains("there again"));
     }
 
     #[test]

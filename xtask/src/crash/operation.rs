@@ -41,6 +41,10 @@ pub(super) enum Operation {
     RemoveMatching { space: usize, scope: StateScope, tag: u32 },
     /// A scope to delete.
     DropScope { space: usize, scope: StateScope },
+    /// Scopes to delete together; some of them may not be there.
+    DropScopes { space: usize, scopes: Vec<StateScope> },
+    /// A space to delete, whose name is taken again at once.
+    DropSpace { space: usize },
     /// How many entries a scope may hold; none: as many as it likes.
     Quota { scope: StateScope, vectors: Option<u64> },
 }
@@ -106,6 +110,8 @@ pub(super) enum Line {
     },
     /// The call has returned.
     Ack { writer: usize, at: i64, outcome: Outcome },
+    /// The checker has read which scopes a space has, within `from..=to`.
+    Listed { space: usize, from: i64, to: i64 },
     /// The checker found a key.
     Pair { key: String, value: Value },
     /// The checker found a scope; it read the entries within `from..=to`.

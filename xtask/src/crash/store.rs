@@ -1,7 +1,7 @@
 //! How are operations done, through the public API?
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use llmspell_storage::{
@@ -19,7 +19,7 @@ use super::workload::{SPACES, Subject};
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) keys: Arc<dyn StorageBackend>,
-    pub(super) spaces: Vec<Arc<dyn VectorStorage>>,
+    spaces: Mutex<Vec<Arc<dyn VectorStorage>>>,
     /// What `spaces` has, if it is one.
     pub(super) router: Option<DimensionRouter>,
     pub(super) engine: Engine,
@@ -39,7 +39,7 @@ impl Store {
                 let sled = Arc::new(SledBackend::open(dir).await?);
                 Self {
                     keys: Arc::clone(&sled) as _,
-                    spaces: Vec::new(),
+                    spaces: Mutex::default(),
                     router: None,
                     engine: Engine::Sled(sled),
                 }
@@ -49,7 +49,7 @@ impl Store {
                 let database = redb.database().clone();
                 Self {
                     keys: Arc::new(redb),
-                    spaces: Vec::new(),
+                    spaces: Mutex::default(),
                     router: None,
                     engine: Engine::Database(database),
                 }
@@ -59,7 +59,7 @@ impl Store {
                 let router = router::open(&database).await?;
                 Self {
                     keys: Arc::new(database.kv()),
-                    spaces: vec![Arc::new(router.clone())],
+                    spaces: Mutex::new(vec![Arc::new(router.clone())]),
                     router: Some(router),
                     engine: Engine::Database(database),
                 }
@@ -67,16 +67,12 @@ impl Store {
             Subject::Vectors => {
                 let database = options().open(dir).await?;
                 let mut spaces: Vec<Arc<dyn VectorStorage>> = Vec::new();
-                for ((name, dim), metric) in SPACES
-                    .into_iter()
-                    .zip([DistanceMetric::Euclidean, DistanceMetric::Cosine])
-                {
-                    let config = HNSWConfig::fast().with_metric(metric);
-                    spaces.push(Arc::new(database.vectors(name, dim, config).await?));
+                for number in 0..SPACES.len() {
+                    spaces.push(open_space(&database, number).await?);
                 }
                 Self {
                     keys: Arc::new(database.kv()),
-                    spaces,
+                    spaces: Mutex::new(spaces),
                     router: None,
                     engine: Engine::Database(database),
                 }
@@ -98,6 +94,25 @@ impl Store {
             Engine::Sled(sled) => drop(sled),
         }
         Ok(())
+    }
+
+    /// The spaces there are.
+    pub(super) fn spaces(&self) -> Vec<Arc<dyn VectorStorage>> {
+        self.spaces.lock().expect("nobody panics with it").clone()
+    }
+
+    pub(super) fn space(&self, number: usize) -> Arc<dyn VectorStorage> {
+        Arc::clone(&self.spaces()[number])
+    }
+
+    async fn drop_space(&self, number: usize) -> llmspell_storage::Result<Outcome> {
+        let Engine::Database(database) = &self.engine else {
+            unreachable!("sled has no spaces")
+        };
+        database.drop_space(SPACES[number].0).await?;
+        let new = open_space(database, number).await?;
+        self.spaces.lock().expect("nobody panics with it")[number] = new;
+        Ok(Outcome::Done)
     }
 
     pub(super) async fn value(&self, key: &str) -> Result<Option<Value>> {
@@ -132,21 +147,25 @@ impl Store {
                 id,
                 metadata: seed,
             } => {
-                let updated = self.spaces[*space].update_metadata(scope, id, metadata(*seed)).await;
+                let updated = self.space(*space).update_metadata(scope, id, metadata(*seed)).await;
                 updated.map(|()| Outcome::Done)
             }
-            Operation::Remove { space, scope, ids } => self.spaces[*space].delete(scope, ids).await.map(Outcome::Count),
+            Operation::Remove { space, scope, ids } => self.space(*space).delete(scope, ids).await.map(Outcome::Count),
             Operation::RemoveMatching {
                 space,
                 scope,
                 tag: number,
             } => {
                 let filter = Filter::eq("tag", tag(*number));
-                let removed = self.spaces[*space].delete_matching(scope, &filter).await;
+                let removed = self.space(*space).delete_matching(scope, &filter).await;
                 removed.map(Outcome::Count)
             }
             Operation::Quota { scope, vectors } => self.set_quota(scope, *vectors).await.map(|()| Outcome::Done),
-            Operation::DropScope { space, scope } => self.spaces[*space].delete_scope(scope).await.map(Outcome::Count),
+            Operation::DropScope { space, scope } => self.space(*space).delete_scope(scope).await.map(Outcome::Count),
+            Operation::DropScopes { space, scopes } => {
+                self.space(*space).delete_scopes(scopes).await.map(Outcome::Count)
+            }
+            Operation::DropSpace { space } => self.drop_space(*space).await,
         };
         match result {
             Ok(outcome) => outcome,
@@ -176,7 +195,7 @@ impl Store {
             Some(router) => router::write(router, entries, on_existing).await,
             None => {
                 let entries = entries.into_iter().map(|(_, entry)| entry).collect();
-                self.spaces[space].write(entries, on_existing).await
+                self.space(space).write(entries, on_existing).await
             }
         }
     }
@@ -195,7 +214,7 @@ impl Store {
     pub(super) async fn ask_by_filter(&self, operation: &Operation) -> llmspell_storage::Result<()> {
         if let Operation::Metadata { space, scope, .. } | Operation::Remove { space, scope, .. } = operation {
             let filter = Filter::eq("tag", tag(0));
-            self.spaces[*space].count_matching(scope, &filter).await?;
+            self.space(*space).count_matching(scope, &filter).await?;
         }
         Ok(())
     }
@@ -221,6 +240,14 @@ impl Store {
         };
         Ok(Outcome::Count(deleted))
     }
+}
+
+/// A space by its number, as it is or new.
+async fn open_space(database: &Database, number: usize) -> llmspell_storage::Result<Arc<dyn VectorStorage>> {
+    let (name, dim) = SPACES[number];
+    let metric = [DistanceMetric::Euclidean, DistanceMetric::Cosine][number];
+    let config = HNSWConfig::fast().with_metric(metric);
+    Ok(Arc::new(database.vectors(name, dim, config).await?))
 }
 
 /// So low that kills meet graphs being built, extended and written.

@@ -9,11 +9,13 @@ use llmspell_storage::StateScope;
 
 use super::content::{TAGS, Value};
 use super::operation::{EntriesKind, KeyChange, Life, NewEntry, Operation, now};
-use super::random::Random;
+use crate::random::Random;
 
 /// Names and dimensions of the spaces; the first compares by Euclidean distance, the second by cosine.
 pub(super) const SPACES: [(&str, usize); 2] = [("small", 16), ("large", 96)];
 pub(super) const WRITERS: usize = 4;
+/// Has a space for itself, which it may drop.
+const LONE_WRITER: usize = 1;
 
 const KEY_GROUPS: usize = 4;
 const KEYS_PER_GROUP: usize = 16;
@@ -85,11 +87,16 @@ pub(super) fn private_scopes(writer: usize) -> [StateScope; 3] {
     ]
 }
 
+/// A scope that nobody writes to.
+fn nobodys_scope(writer: usize) -> StateScope {
+    StateScope::Tool(format!("{writer}/never written"))
+}
+
 /// The space that a writer writes to; none if it writes keys.
 pub(super) fn space_of(subject: Subject, writer: usize) -> Option<usize> {
     match (subject, writer) {
         (Subject::Redb | Subject::Sled, _) | (Subject::Vectors | Subject::Router, 0) => None,
-        (Subject::Vectors, 1) => Some(1),
+        (Subject::Vectors, LONE_WRITER) => Some(1),
         (Subject::Vectors | Subject::Router, _) => Some(0),
     }
 }
@@ -100,6 +107,8 @@ pub(super) struct Workload {
     field: Field,
     random: Random,
     next: Option<Operation>,
+    /// Nobody else writes to its space.
+    is_alone_in_space: bool,
 }
 
 impl Workload {
@@ -110,6 +119,7 @@ impl Workload {
             field,
             random,
             next: None,
+            is_alone_in_space: subject == Subject::Vectors && writer == LONE_WRITER,
         }
     }
 
@@ -214,6 +224,16 @@ impl Workload {
                 scope: self.private_scope(),
                 vectors: self.random.percent(60).then(|| self.random.below(QUOTA_END)),
             },
+            94 => {
+                let scopes = [self.private_scope(), self.private_scope(), nobodys_scope(self.writer)];
+                Operation::DropScopes {
+                    space,
+                    scopes: scopes.to_vec(),
+                }
+            }
+            95 if self.is_alone_in_space => Operation::DropSpace { space },
+            // All of a scope ends by itself.
+            96 => self.mortal_scope(space),
             _ => {
                 let scope = self.private_scope();
                 if self.random.percent(70) {
@@ -275,6 +295,23 @@ impl Workload {
             kind: EntriesKind::Upsert,
             entries: unique(entries),
         }
+    }
+
+    /// A scope of entries that expire, in the place of whatever it held.
+    fn mortal_scope(&mut self, space: usize) -> Operation {
+        let scope = self.private_scope();
+        let Operation::Entries { kind, mut entries, .. } = self.mortal_entries(space) else {
+            unreachable!("these are entries");
+        };
+        for entry in &mut entries {
+            entry.scope = scope.clone();
+        }
+        self.next = Some(Operation::Entries {
+            space,
+            kind,
+            entries: unique(entries),
+        });
+        Operation::DropScope { space, scope }
     }
 
     fn scope(&mut self) -> StateScope {

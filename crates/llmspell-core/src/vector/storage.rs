@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use llmspell_state_traits::StateScope;
+use llmspell_state_traits::{ScopeKind, StateScope};
 
 use super::entry::{Metadata, VectorEntry};
 use super::plan::{SearchPath, SearchPlan, SearchStage};
@@ -34,7 +34,7 @@ use crate::validate_key_value::page as validate_page;
 ///
 /// # For implementers
 ///
-/// Twelve methods are required; the rest is made of them. Check input with
+/// Thirteen methods are required; the rest is made of them. Check input with
 /// [`validate_vectors`](crate::validate_vectors) first, and run [`conformance::vectors`](crate::conformance) on the
 /// result.
 #[async_trait]
@@ -79,12 +79,23 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     /// As [`write`](Self::write).
     async fn delete(&self, scope: &StateScope, ids: &[String]) -> Result<u64>;
 
-    /// Removes everything of a scope. Says how many entries there were.
+    /// Removes everything of some scopes: of all of them at once, or of none. Says how many entries there were.
+    ///
+    /// A scope that is not there is empty, one that is named twice counts once, and without scopes nothing happens. At
+    /// most [`BATCH_ITEMS_MAX`](crate::limits::BATCH_ITEMS_MAX) scopes may be named.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad scope or too many of them, or as [`write`](Self::write).
+    async fn delete_scopes(&self, scopes: &[StateScope]) -> Result<u64>;
+
+    /// Removes everything of all scopes of a kind, at once: all sessions, for example. Says how many entries there were.
+    /// For administration: it reaches every scope of the kind, whosoever it is.
     ///
     /// # Errors
     ///
     /// As [`write`](Self::write).
-    async fn delete_scope(&self, scope: &StateScope) -> Result<u64>;
+    async fn delete_scopes_of_kind(&self, kind: ScopeKind) -> Result<u64>;
 
     /// At most `limit` entries of a scope whose id is greater than `after`, in byte order of the ids.
     ///
@@ -96,7 +107,8 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     /// `Invalid` for a limit out of range; `Data` or `Io` when entries cannot be read.
     async fn list(&self, scope: &StateScope, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>>;
 
-    /// Every scope that holds or held entries and was not dropped, in order. For administration: it names them all.
+    /// Every scope that holds an entry, in order: one whose last entry was deleted or has expired is gone. For
+    /// administration: it names them all.
     ///
     /// # Errors
     ///
@@ -162,6 +174,15 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     /// As [`write`](Self::write).
     async fn upsert(&self, entries: Vec<VectorEntry>) -> Result<Vec<String>> {
         self.write(entries, OnExisting::Replace).await
+    }
+
+    /// Removes everything of a scope. Says how many entries there were.
+    ///
+    /// # Errors
+    ///
+    /// As [`delete_scopes`](Self::delete_scopes).
+    async fn delete_scope(&self, scope: &StateScope) -> Result<u64> {
+        self.delete_scopes(std::slice::from_ref(scope)).await
     }
 
     /// [`search`](Self::search) in `scope` alone, whatever scopes the query names.

@@ -81,6 +81,17 @@ pub fn vector(id: &str, vector: &[f32], dim: usize, metric: DistanceMetric) -> R
     Ok(())
 }
 
+/// Checks scopes that a call names together.
+///
+/// # Errors
+///
+/// [`StorageError::Scope`] for the first bad one, [`StorageError::LimitExceeded`] if there are more than
+/// [`BATCH_ITEMS_MAX`].
+pub fn scopes(scopes: &[StateScope]) -> Result<()> {
+    at_most("batch", "", scopes.len(), BATCH_ITEMS_MAX, "scopes")?;
+    scopes.iter().try_for_each(|scope| Ok(scope.validate()?))
+}
+
 /// The scope of a query that is to be explained.
 ///
 /// # Errors

@@ -40,6 +40,11 @@ pub(crate) enum Fault {
     ExpiredBlocksItsId,
     LifetimeIsForgotten,
     DropScopeIsNamed,
+    EndedScopeIsNamed,
+    OnlyTheFirstScopeIsDropped,
+    RepeatedScopesAreCountedTwice,
+    ScopesBeforeABadOneAreDropped,
+    KindsAreOneInDeleteScopes,
     AskedScopesAreNamed,
     ListIncludesAfter,
     StatsAreStale,
@@ -66,7 +71,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 60] = [
+    pub(crate) const ALL: [Self; 65] = [
         Self::ScopesAreOneInSearch,
         Self::ScopesAreOneInDeleteScope,
         Self::ScopesAreOneInUpdate,
@@ -104,6 +109,11 @@ impl Fault {
         Self::ExpiredBlocksItsId,
         Self::LifetimeIsForgotten,
         Self::DropScopeIsNamed,
+        Self::EndedScopeIsNamed,
+        Self::OnlyTheFirstScopeIsDropped,
+        Self::RepeatedScopesAreCountedTwice,
+        Self::ScopesBeforeABadOneAreDropped,
+        Self::KindsAreOneInDeleteScopes,
         Self::AskedScopesAreNamed,
         Self::ListIncludesAfter,
         Self::StatsAreStale,

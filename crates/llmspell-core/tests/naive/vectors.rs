@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use llmspell_core::{
-    DateFields, DistanceMetric, Metadata, OnExisting, Result, ScopedStats, StateScope, StorageError, StorageStats,
-    Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, recency_score, validate_key_value,
+    DateFields, DistanceMetric, Metadata, OnExisting, Result, ScopeKind, ScopedStats, StateScope, StorageError,
+    StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, recency_score, validate_key_value,
     validate_vectors as validate,
 };
 use serde_json::Value;
@@ -449,19 +449,48 @@ impl VectorStorage for NaiveStore {
         } as u64)
     }
 
-    async fn delete_scope(&self, scope: &StateScope) -> Result<u64> {
-        let scope = self.scope(scope)?;
+    async fn delete_scopes(&self, scopes: &[StateScope]) -> Result<u64> {
+        if !self.has(Fault::ScopesBeforeABadOneAreDropped) {
+            validate::scopes(
+                &scopes
+                    .iter()
+                    .map(|scope| self.scope(scope))
+                    .collect::<Result<Vec<_>>>()?,
+            )?;
+        }
         let mut state = self.state.lock().unwrap();
-        let count = self.visible(&state, &scope, Fault::ExpiredIsCounted).len();
-        let begins_alike = |owner: &StateScope| owner.to_string().starts_with(&scope.to_string());
-        let is_broken = self.has(Fault::ScopesAreOneInDeleteScope);
-        state
-            .entries
-            .retain(|(owner, _), _| *owner != scope && !(is_broken && begins_alike(owner)));
-        if !self.has(Fault::DropScopeIsNamed) {
-            state.named.retain(|named| *named != scope);
+        let mut count = 0;
+        let wanted = if self.has(Fault::OnlyTheFirstScopeIsDropped) {
+            1
+        } else {
+            usize::MAX
+        };
+        for scope in scopes.iter().take(wanted) {
+            let scope = self.scope(scope)?;
+            let visible = self.visible(&state, &scope, Fault::ExpiredIsCounted).len();
+            let times = scopes.iter().filter(|other| **other == scope).count();
+            count += visible
+                * if self.has(Fault::RepeatedScopesAreCountedTwice) {
+                    times
+                } else {
+                    1
+                };
+            let begins_alike = |owner: &StateScope| owner.to_string().starts_with(&scope.to_string());
+            let is_broken = self.has(Fault::ScopesAreOneInDeleteScope);
+            state
+                .entries
+                .retain(|(owner, _), _| *owner != scope && !(is_broken && begins_alike(owner)));
+            if !self.has(Fault::DropScopeIsNamed) {
+                state.named.retain(|named| *named != scope);
+            }
         }
         Ok(count as u64)
+    }
+
+    async fn delete_scopes_of_kind(&self, kind: ScopeKind) -> Result<u64> {
+        let mut scopes = self.scopes().await?;
+        scopes.retain(|scope| scope.kind() == kind || self.has(Fault::KindsAreOneInDeleteScopes));
+        self.delete_scopes(&scopes).await
     }
 
     async fn list(&self, scope: &StateScope, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
@@ -485,7 +514,16 @@ impl VectorStorage for NaiveStore {
     }
 
     async fn scopes(&self) -> Result<Vec<StateScope>> {
-        let mut scopes = self.state.lock().unwrap().named.clone();
+        let state = self.state.lock().unwrap();
+        let mut scopes = state.named.clone();
+        let is_broken = [
+            Fault::DropScopeIsNamed,
+            Fault::EndedScopeIsNamed,
+            Fault::AskedScopesAreNamed,
+        ];
+        if !is_broken.into_iter().any(|fault| self.has(fault)) {
+            scopes.retain(|scope| !self.visible(&state, scope, Fault::ExpiredIsCounted).is_empty());
+        }
         scopes.sort();
         Ok(scopes)
     }

@@ -4,9 +4,7 @@ use std::cmp::Ordering;
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::{Args, Subcommand, ValueEnum};
-use llmspell_storage::{
-    Database, QuotaStatus, ScopedBackend, ScopedStats, SpaceRole, StateScope, StorageBackend, VectorStorage,
-};
+use llmspell_storage::{Database, QuotaStatus, ScopeKind, ScopedStats, SpaceRole, StateScope, VectorStorage};
 use serde_json::json;
 
 use crate::errors::CliError;
@@ -21,7 +19,7 @@ pub(crate) enum ScopeCommand {
     Ls(ListArgs),
     /// Show or change how much a scope may hold, in all spaces together; limits that are not named stay as they are
     Quota(QuotaArgs),
-    /// Remove everything of a scope: its vectors in every space, and its key-value data
+    /// Remove everything of some scopes, or of all of a kind, at once: their vectors in every space, and their key-value data
     Rm(RemoveArgs),
 }
 
@@ -85,12 +83,45 @@ pub(crate) struct QuotaArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
-    /// Scope to remove; with --space or --model, only its vectors there
-    name: ScopeArg,
+    /// Scopes to remove; with --space or --model, only their vectors there
+    #[arg(value_name = "SCOPE", required_unless_present = "kind", conflicts_with = "kind")]
+    names: Vec<ScopeArg>,
+
+    /// Remove all scopes of this kind
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
 
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
+}
+
+/// A kind of scopes, as in their text form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Global,
+    User,
+    Session,
+    Agent,
+    Tool,
+    Workflow,
+    Hook,
+    Custom,
+}
+
+impl From<Kind> for ScopeKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Global => Self::Global,
+            Kind::User => Self::User,
+            Kind::Session => Self::Session,
+            Kind::Agent => Self::Agent,
+            Kind::Tool => Self::Tool,
+            Kind::Workflow => Self::Workflow,
+            Kind::Hook => Self::Hook,
+            Kind::Custom => Self::Custom,
+        }
+    }
 }
 
 pub(crate) async fn run(command: ScopeCommand, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
@@ -222,44 +253,60 @@ async fn remove(
     session: &Session<'_>,
     output: &mut Output,
 ) -> Result<(), CliError> {
-    let scope = &args.name.0;
-    if !args.yes && !confirmed(scope)? {
+    let scopes: Vec<StateScope> = args.names.iter().map(|name| name.0.clone()).collect();
+    let kind = args.kind.map(ScopeKind::from);
+    let what = match (kind, scopes.as_slice()) {
+        (Some(kind), _) => format!("all scopes of kind {}", kind.name()),
+        (None, [scope]) => scope.to_string(),
+        (None, scopes) => format!("{} scopes", scopes.len()),
+    };
+    if !args.yes && !confirmed(&what, "a scope")? {
         return Err(CliError::usage(
-            format!("nothing was removed of {scope}"),
+            format!("nothing was removed of {what}"),
             "answer y, or give --yes",
         ));
     }
-    let mut vectors = 0;
-    for space in spaces(database, session).await? {
-        if let Some(store) = database.existing_vectors(&space).await? {
-            vectors += store.delete_scope(scope).await?;
-        }
-    }
-    let keys = if !session.names_space() {
-        let backend: std::sync::Arc<dyn StorageBackend> = std::sync::Arc::new(database.kv());
-        ScopedBackend::new(backend, scope.clone())?.clear().await?
+    let (vectors, keys) = if session.names_space() {
+        let store = session.vectors(database).await?;
+        let vectors = match kind {
+            Some(kind) => store.delete_scopes_of_kind(kind).await?,
+            None => store.delete_scopes(&scopes).await?,
+        };
+        (vectors, 0)
     } else {
-        0
+        let removed = match kind {
+            Some(kind) => database.delete_scopes_of_kind(kind).await?,
+            None => database.delete_scopes(&scopes).await?,
+        };
+        (removed.vectors, removed.keys)
     };
-    output.object(&json!({"scope": scope.to_string(), "vectors": vectors, "keys": keys}))?;
+    let names: Vec<String> = scopes.iter().map(StateScope::to_string).collect();
+    let mut line = match (kind, names.as_slice()) {
+        (Some(kind), _) => json!({"kind": kind.name()}),
+        (None, [scope]) => json!({"scope": scope}),
+        (None, scopes) => json!({"scopes": scopes}),
+    };
+    (line["vectors"], line["keys"]) = (json!(vectors), json!(keys));
+    output.object(&line)?;
     let vectors = counted(vectors, "vector", "vectors");
     output.text(format!(
-        "{vectors} and {} of {scope} removed",
+        "{vectors} and {} of {what} removed",
         counted(keys, "key", "keys")
     ))
 }
 
-fn confirmed(scope: &StateScope) -> Result<bool, CliError> {
+/// Whether somebody who sits there wants everything of `what` to go, which is one `thing`.
+pub(super) fn confirmed(what: &str, thing: &str) -> Result<bool, CliError> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         return Err(CliError::usage(
-            "nobody is there to confirm the removal of a scope",
+            format!("nobody is there to confirm the removal of {thing}"),
             "add --yes",
         ));
     }
     let ask = || -> io::Result<String> {
         let mut stderr = io::stderr();
-        write!(stderr, "Remove everything of {scope}? [y/N] ")?;
+        write!(stderr, "Remove everything of {what}? [y/N] ")?;
         stderr.flush()?;
         let mut answer = String::new();
         stdin.lock().read_line(&mut answer)?;

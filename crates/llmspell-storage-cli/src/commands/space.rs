@@ -1,24 +1,67 @@
-//! `space`: which embedding spaces are there?
+//! `space`: which embedding spaces are there, and how does one go away?
 
-use clap::Subcommand;
-use llmspell_storage::{SpaceInfo, SpaceRole, StorageStats, VectorStorage};
+use clap::{Args, Subcommand};
+use llmspell_storage::{Database, SpaceInfo, SpaceRole, StorageStats, VectorStorage};
 use serde_json::{Value, json};
 
+use super::scope::confirmed;
 use crate::errors::CliError;
-use crate::output::{Output, bytes_text, grouped, number_cell, one_line, row, table, text_cell};
+use crate::output::{Output, bytes_text, counted, grouped, number_cell, one_line, row, table, text_cell};
 use crate::session::Session;
 
-/// List embedding spaces
+/// List or remove embedding spaces
 #[derive(Debug, Subcommand)]
 pub(crate) enum SpaceCommand {
     /// List the spaces: dimension, metric, model, what each is used for, and how much it holds: vectors and their bytes, with
     /// the index
     Ls,
+    /// Remove a space with everything in it, in all scopes; its model is unknown afterwards, and its name is free
+    Rm(RemoveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// Name of the space
+    name: String,
+
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
 }
 
 pub(crate) async fn run(command: SpaceCommand, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
-    let SpaceCommand::Ls = command;
     let database = session.open_existing().await?;
+    match command {
+        SpaceCommand::Ls => list(&database, output).await,
+        SpaceCommand::Rm(args) => remove(&args, &database, output).await,
+    }
+}
+
+async fn remove(args: &RemoveArgs, database: &Database, output: &mut Output) -> Result<(), CliError> {
+    let name = &args.name;
+    let vectors = match database.existing_vectors(name).await? {
+        // What is left of one that was replaced cannot be seen.
+        Some(store) => store.stats().await.map_or(0, |stats| stats.vectors),
+        None => 0,
+    };
+    let what = format!(
+        "the space `{}` ({})",
+        one_line(name, 40),
+        counted(vectors, "vector", "vectors")
+    );
+    let is_there = database.spaces().await?.iter().any(|space| space.name == *name);
+    if is_there && !args.yes && !confirmed(&what, "a space")? {
+        return Err(CliError::usage(
+            format!("nothing was removed of {what}"),
+            "answer y, or give --yes",
+        ));
+    }
+    database.drop_space(name).await?;
+    output.object(&json!({"space": name, "vectors": vectors}))?;
+    output.text(format!("{what} removed"))
+}
+
+async fn list(database: &Database, output: &mut Output) -> Result<(), CliError> {
     let mut lines = table(["space", "dim", "metric", "model", "role", "vectors", "bytes"]);
     for space in database.spaces().await? {
         let stats = match database.existing_vectors(&space.name).await? {

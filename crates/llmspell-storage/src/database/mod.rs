@@ -10,12 +10,15 @@
 //! | `writer.rs`  | how does a batch become durable, and then visible?  |
 //! | `batch/`     | what do requests change?                            |
 //! | `indexing/`  | what does an index need, and how does it get it?    |
+//! | `backlog.rs` | what is left to be given back, and how urgent is it? |
 //! | `purge.rs`   | how is space given back?                            |
 //! | `routing.rs` | which spaces know of each other?                    |
 //! | `owned.rs`   | what must a forked process leave alone?             |
+//! | `removal.rs` | how do scopes and spaces go?                        |
 //! | `quotas.rs`  | how much may a scope hold, and how much does it?    |
 //! | `check.rs`   | is everything as it should be?                      |
 
+mod backlog;
 mod batch;
 mod check;
 mod clock;
@@ -24,6 +27,7 @@ mod open;
 mod owned;
 mod purge;
 mod quotas;
+mod removal;
 mod request;
 mod routing;
 mod shared;
@@ -44,7 +48,8 @@ pub(crate) use batch::KV_SCOPE;
 #[cfg(feature = "sled")]
 pub(crate) use owned::Owned as OwnedByProcess;
 pub(crate) use quotas::status as quota_status;
-pub(crate) use request::{Copied, Opening, Part, PreparedEntry, Reply, Request, Spaces};
+pub use request::Removed;
+pub(crate) use request::{Copied, Opening, Part, PreparedEntry, Reply, Request, Scopes, Spaces};
 pub(crate) use shared::Shared;
 
 use crate::committer::Committer;
@@ -305,7 +310,7 @@ impl Database {
                         .find(|(id, _)| id.0 == of)
                         .map_or_else(String::new, |(_, of)| of.name.clone()),
                 },
-                Role::Retired => SpaceRole::Replaced,
+                Role::Retired | Role::Dropped => SpaceRole::Replaced,
             },
         };
         Ok(records.iter().map(info).collect())

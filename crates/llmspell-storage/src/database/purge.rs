@@ -1,62 +1,73 @@
 //! How is the space of dropped scopes and expired entries given back? A step at a time, between commits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use llmspell_core::{Result, StateScope};
+use llmspell_core::Result;
+use roaring::RoaringBitmap;
 
-use super::batch::Fail;
-use super::writer::{Purge, Remains, Writer, slot_runs};
-use crate::ids::{PointId, ScopeId, SpaceId};
+use super::backlog::{Purge, Remains, STEP_ROWS, Turn};
+use super::batch::{Fail, runs_of};
+use super::writer::{Writer, slot_runs};
+use crate::error::io_error;
+use crate::ids::{PointId, ScopeId, Slot, SpaceId};
 use crate::index_files;
-use crate::record::Record;
+use crate::namespace::State;
+use crate::registry::Space;
+use crate::slots::SlotStore;
 use crate::truth::ExpiredRow;
 
-/// Rows of one step; a few milliseconds.
-const STEP_ROWS: usize = 512;
-/// How long to wait for searches that still hold a dropped scope, or after a failure.
-const RETRY: Duration = Duration::from_millis(200);
-/// Expired entries are invisible at once; their space is given back at this pace.
-const EXPIRY_DELAY_MS: i64 = 1_000;
-/// Runs of free slots from this size on are given back to the file system as well.
+/// Dropped scopes of which one step gives back the slots.
+const STEP_SCOPES: usize = 64;
+/// On a disk that is nearly full a step takes less: the transaction itself needs room.
+const STEP_SCOPES_IF_FULL: usize = 8;
+const STEP_ROWS_IF_FULL: usize = 32;
+/// Free runs of slots from this size on are given back to the file system as well.
 const PUNCH_BYTES_MIN: u64 = 64 << 10;
+
+/// A scope that lives on keeps slots of dead points for its next entries: up to so many bytes, and up to one in so many of
+/// its slots. Tests make few of them do.
+const SHRINK_BYTES_MIN: u64 = if cfg!(test) { 64 } else { 64 << 10 };
+const SHRINK_SHARE: u64 = 4;
+/// It gives back runs of so many slots at least: each is noted with the scope.
+const RETURNED_RUN_MIN: usize = if cfg!(test) { 1 } else { 8 };
+/// Slots that one step gives back, about.
+const RETURNED_MAX: u64 = 4096;
+
+/// What a step does to a dropped scope.
+struct Work {
+    scope: ScopeId,
+    /// Its state is there, and is to go.
+    has_state: bool,
+    /// To be given back, and by which space.
+    slots: Option<Slots>,
+}
+
+/// Slots of a space.
+type Slots = (Arc<Space>, Vec<(Slot, u32)>);
 
 impl Writer {
     /// How long housekeeping may wait; none if there is nothing to do.
     pub(super) fn purge_after(&mut self) -> Option<Duration> {
-        if self.shared.check_writable().is_err() {
-            return None;
-        }
-        if self
-            .purges
-            .iter()
-            .any(|purge| purge.remains.is_some() || purge.is_quiet())
-        {
-            return Some(Duration::ZERO);
-        }
-        let expiry = self.first_expiry.map(|moment| {
-            let due_ms = moment
-                .saturating_add(EXPIRY_DELAY_MS)
-                .saturating_sub(self.shared.clock.confirmed());
-            Duration::from_millis(u64::try_from(due_ms).unwrap_or(0))
-        });
-        let retry = (!self.purges.is_empty()).then_some(RETRY);
-        expiry.into_iter().chain(retry).min()
+        self.shared.check_writable().ok()?;
+        self.backlog.due_in(self.shared.clock.confirmed())
     }
 
     /// One step.
     pub(super) fn purge_step(&mut self) -> Result<()> {
         self.let_go();
-        let done = match self.purges.iter().position(Purge::is_quiet) {
-            Some(index) => self.purge_scope(index),
-            None => self.purge_expired(),
+        let done = match self.backlog.next_turn(self.shared.clock.confirmed()) {
+            Turn::Dropped => self.purge_dropped(),
+            Turn::Expired => self.purge_expired(),
+            Turn::Space => self.purge_space(),
+            Turn::Living => self.shrink(),
+            Turn::Again => {
+                self.backlog.try_again();
+                Ok(())
+            }
         };
-        if done.is_err() {
-            // Whatever it was, it will be there again after the next start.
-            self.purges.clear();
-            self.first_expiry = None;
-        }
+        self.backlog.set_failed(done.is_err());
         done
     }
 
@@ -64,7 +75,7 @@ impl Writer {
     fn let_go(&mut self) {
         for Purge {
             scope, space, remains, ..
-        } in &mut self.purges
+        } in &mut self.backlog.purges
         {
             let Some(Remains { last, files }) = remains.take() else {
                 continue;
@@ -78,98 +89,280 @@ impl Writer {
         }
     }
 
-    fn purge_scope(&mut self, index: usize) -> Result<()> {
-        if !self.purges[index].has_no_slots {
-            return self.purge_slots(index);
-        }
-        let scope = self.purges[index].scope;
-        let has_more = self.transact(|batch| {
+    /// Slots first, of all scopes, so that new vectors need not wait until all rows are gone. The state goes with them:
+    /// whoever begins anew after a crash finds no slots to give back. Then rows, of as many scopes as have few of them.
+    fn purge_dropped(&mut self) -> Result<()> {
+        let is_full = self.shared.is_nearly_full();
+        let works = self.next_works(if is_full { STEP_SCOPES_IF_FULL } else { STEP_SCOPES });
+        let is_careful = self.backlog.is_careful;
+        // Rows need room before they give any; slots give theirs back at once.
+        let rows_max = match is_full {
+            false => STEP_ROWS,
+            true if works.iter().any(|work| work.slots.is_some()) => 0,
+            true => STEP_ROWS_IF_FULL,
+        };
+        let done = self.transact(|batch| {
+            let mut rows = BTreeMap::new();
+            let mut limit = rows_max;
+            for work in &works {
+                if let Some((space, runs)) = &work.slots {
+                    batch.give_back_slots(space, runs)?;
+                }
+                if work.has_state {
+                    batch.rows.forget_state(work.scope).map_err(Fail::Batch)?;
+                }
+                if limit > 0 {
+                    let removed = batch.rows.purge_entries(work.scope, limit).map_err(Fail::Batch)?;
+                    let is_last = removed < limit;
+                    limit -= removed;
+                    if is_last {
+                        batch.rows.finish_purge(work.scope).map_err(Fail::Batch)?;
+                    }
+                    rows.insert(work.scope, (removed as u64, is_last));
+                }
+            }
             batch.set_changed();
-            batch.rows.purge_entries(scope, STEP_ROWS).map_err(Fail::Batch)
-        })?;
-        if has_more {
-            return Ok(());
+            Ok(rows)
+        });
+        let rows = match done {
+            Ok(rows) => rows,
+            Err(error) if is_careful => {
+                let failed = works.iter().map(|work| work.scope).collect();
+                self.set_aside(&failed);
+                return Err(error);
+            }
+            Err(error) => {
+                self.backlog.is_careful = true;
+                return Err(error);
+            }
+        };
+        self.backlog.is_careful = false;
+        let without_slots: BTreeSet<ScopeId> = works.iter().map(|work| work.scope).collect();
+        self.backlog.purges.retain_mut(|purge| {
+            if without_slots.contains(&purge.scope) {
+                (purge.has_no_slots, purge.namespace) = (true, None);
+            }
+            let (removed, is_last) = rows.get(&purge.scope).copied().unwrap_or_default();
+            purge.rows = purge.rows.saturating_sub(removed);
+            !is_last
+        });
+        for (space, runs) in works.into_iter().filter_map(|work| work.slots) {
+            self.punch(&space, &runs);
         }
-        self.transact(|batch| {
-            batch.set_changed();
-            batch.rows.finish_purge(scope).map_err(Fail::Batch)
-        })?;
-        self.purges.swap_remove(index);
         Ok(())
     }
 
-    /// First of all, so that new vectors need not wait until all rows are gone. The state goes with them: whoever begins
-    /// anew after a crash finds no slots to give back.
-    fn purge_slots(&mut self, index: usize) -> Result<()> {
-        let Purge { scope, space, .. } = self.purges[index];
-        let state = self.shared.truth.read()?.state(scope)?;
-        let space = self.shared.space(space)?;
-        let runs: Vec<_> = slot_runs(&state.extents).collect();
-        self.transact(|batch| {
-            batch.give_back_slots(&space, &runs)?;
-            batch.rows.forget_state(scope).map_err(Fail::Batch)
-        })?;
-        let purge = &mut self.purges[index];
-        (purge.has_no_slots, purge.namespace) = (true, None);
+    /// The dropped scopes of the next step. What of them cannot be read is set aside.
+    fn next_works(&mut self, scopes_max: usize) -> Vec<Work> {
+        let (mut works, mut unreadable, mut without_slots) = (Vec::new(), BTreeSet::new(), 0);
+        let limit = if self.backlog.is_careful { 1 } else { scopes_max };
+        for purge in self.backlog.purges.iter().filter(|purge| purge.is_quiet()) {
+            if works.len() == limit {
+                break;
+            }
+            if purge.has_no_slots {
+                // Each of them has a row at least, so no more of them can go in one step.
+                without_slots += 1;
+                if without_slots <= limit / 2 + 1 {
+                    works.push(Work {
+                        scope: purge.scope,
+                        has_state: false,
+                        slots: None,
+                    });
+                }
+                continue;
+            }
+            match self.slots_of(purge) {
+                Ok(slots) => works.push(Work {
+                    scope: purge.scope,
+                    has_state: true,
+                    slots,
+                }),
+                Err(_) => drop(unreadable.insert(purge.scope)),
+            }
+        }
+        self.set_aside(&unreadable);
+        works
+    }
+
+    /// None if its space was dropped as well: then all slots of that go together.
+    fn slots_of(&self, purge: &Purge) -> Result<Option<Slots>> {
+        if !self.shared.has_space(purge.space) {
+            return Ok(None);
+        }
+        let state = self
+            .shared
+            .truth
+            .guard(|| self.shared.truth.read()?.state(purge.scope))?;
+        let space = self.shared.space(purge.space)?;
+        Ok(Some((space, slot_runs(&state.extents).collect())))
+    }
+
+    fn set_aside(&mut self, scopes: &BTreeSet<ScopeId>) {
+        if scopes.is_empty() {
+            return;
+        }
+        let purges = std::mem::take(&mut self.backlog.purges);
+        let (aside, rest): (Vec<_>, Vec<_>) = purges.into_iter().partition(|purge| scopes.contains(&purge.scope));
+        self.backlog.purges.extend(rest);
+        self.backlog.set_aside.extend(aside);
+    }
+
+    /// Gives free slots back to the file system, with all free ones beside them: many small scopes make a large run.
+    fn punch(&mut self, space: &Space, given: &[(Slot, u32)]) {
+        let Some(allocator) = self.allocators.get(&space.id) else {
+            return;
+        };
+        let runs: BTreeSet<_> = given
+            .iter()
+            .filter_map(|(first, _)| allocator.free_run(*first))
+            .collect();
         for (first, len) in runs {
             if u64::from(len) * space.slots.stride() >= PUNCH_BYTES_MIN {
                 // The slots are free either way; only the disk is not told.
                 let _ = space.slots.punch(first, len);
             }
         }
-        Ok(())
     }
 
+    /// A scope whose entries cannot be read does not keep those of the others.
     fn purge_expired(&mut self) -> Result<()> {
         // A clock that is ahead without being confirmed hides entries, but takes none.
         let now = self.shared.clock.confirmed();
-        let shared = Arc::clone(&self.shared);
-        let is_last = self.transact(|batch| {
-            let expired = batch.rows.expired(now, STEP_ROWS).map_err(Fail::Batch)?;
-            let is_last = expired.len() < STEP_ROWS;
+        let without = self.backlog.unreadable.clone();
+        let rows_max = match self.shared.is_nearly_full() {
+            false => STEP_ROWS,
+            true => STEP_ROWS_IF_FULL,
+        };
+        let (is_last, unreadable) = self.transact(|batch| {
+            let expired = batch.rows.expired(now, rows_max, &without).map_err(Fail::Batch)?;
+            let is_last = expired.len() < rows_max;
             let mut by_scope: BTreeMap<ScopeId, Vec<ExpiredRow>> = BTreeMap::new();
             for row in expired {
                 by_scope.entry(row.scope).or_default().push(row);
             }
-            let read = shared.truth.read().map_err(Fail::Batch)?;
-            for (scope_id, rows) in by_scope {
-                let name: Option<(SpaceId, StateScope)> = read.scope_name(scope_id).map_err(Fail::Batch)?;
-                let mut found: Vec<(PointId, Record)> = Vec::new();
-                for row in &rows {
-                    // The row may outlive its entry if the entry's scope was dropped.
-                    batch
-                        .rows
-                        .remove_expiring(row.moment, scope_id, row.point)
-                        .map_err(Fail::Batch)?;
+            let mut unreadable = Vec::new();
+            for (scope, rows) in by_scope {
+                match batch.purge_expired(scope, &rows, now) {
+                    Err(Fail::Request(_)) => unreadable.push(scope),
+                    done => done?,
                 }
-                if let Some((space_id, scope)) = &name {
-                    let space = shared.space(*space_id).map_err(Fail::Batch)?;
-                    for row in &rows {
-                        if let Some(record) = batch.record(&space, scope, scope_id, row.point)? {
-                            found.push((row.point, record));
-                        }
-                    }
-                    found.sort_by_key(|(point, _)| *point);
-                    batch.remove(&space, scope, &found, now)?;
-                }
-                batch.set_changed();
             }
-            Ok(is_last)
+            Ok((is_last, unreadable))
         })?;
-        self.first_expiry = if is_last {
-            self.shared.truth.read()?.first_expiry()?
+        self.backlog.unreadable.extend(unreadable);
+        if is_last {
+            self.backlog.full_steps = 0;
+            self.backlog.first_expiry = self.shared.truth.read()?.first_expiry(&self.backlog.unreadable)?;
         } else {
-            Some(i64::MIN)
+            self.backlog.full_steps = self.backlog.full_steps.saturating_add(1);
+            self.backlog.first_expiry = Some(i64::MIN);
+        }
+        Ok(())
+    }
+
+    /// The files of a dropped space first: they are most of it, and removing them needs no room. Whoever has them open
+    /// reads on.
+    fn purge_space(&mut self) -> Result<()> {
+        let Some(space) = self.backlog.spaces.pop_front() else {
+            return Ok(());
         };
+        let done = self.remove_files(space).and_then(|()| {
+            self.transact(|batch| {
+                batch.set_changed();
+                batch.rows.purge_space(space, STEP_ROWS).map_err(Fail::Batch)
+            })
+        });
+        match done {
+            Ok(false) => self.shared.forget_space(space),
+            Ok(true) => self.backlog.spaces.push_front(space),
+            // Another one is tried first.
+            Err(_) => self.backlog.spaces.push_back(space),
+        }
+        done.map(drop)
+    }
+
+    fn remove_files(&self, space: SpaceId) -> Result<()> {
+        let Some(disk) = &self.shared.disk else { return Ok(()) };
+        let dir = SlotStore::dir(space);
+        let remove = || {
+            for dir in [&index_files::dir(space), &dir] {
+                for name in disk.list(dir)? {
+                    let path = format!("{dir}/{name}");
+                    if path != index_files::dir(space) {
+                        disk.remove(&path)?;
+                    }
+                }
+                disk.remove_dir(dir)?;
+            }
+            Ok(())
+        };
+        remove().map_err(|source| io_error("remove", &disk.full_path(&dir), source))
+    }
+
+    /// Gives back slots of a scope that lives on, if many of its points are dead.
+    fn shrink(&mut self) -> Result<()> {
+        let Some((space_id, scope)) = self.backlog.shrinking.pop_first() else {
+            return Ok(());
+        };
+        if !self.shared.has_space(space_id) {
+            return Ok(());
+        }
+        let space = self.shared.space(space_id)?;
+        // One that is not loaded was used longest ago; its next loss is soon enough.
+        let Some(namespace) = space.loaded(&scope) else {
+            return Ok(());
+        };
+        let state = namespace.state();
+        let dead = state.dead_with_slot();
+        let is_much = |points: u64| {
+            points * space.slots.stride() >= SHRINK_BYTES_MIN && points * SHRINK_SHARE >= state.slot_count()
+        };
+        if state.is_dropped || !is_much(dead.len()) {
+            return Ok(());
+        }
+        let free = namespace.reuse.lock().free().clone();
+        let points = returnable(&state, &free);
+        if points.is_empty() {
+            if !returnable(&state, &dead).is_empty() {
+                self.backlog.shrinking_later.insert((space_id, scope));
+            }
+            return Ok(());
+        }
+        let slots: Vec<Slot> = points.iter().filter_map(|point| state.slot(PointId(point))).collect();
+        drop(state);
+        self.transact(|batch| batch.return_slots(&space, &scope, &namespace, &points))?;
+        self.punch(&space, &runs_of(slots));
+        // There may be more than one step gives back.
+        self.backlog.shrinking.insert((space_id, scope));
         Ok(())
     }
 }
 
-impl Purge {
-    /// Whether no search can see the scope any more.
-    fn is_quiet(&self) -> bool {
-        self.namespace
-            .as_ref()
-            .is_none_or(|namespace| namespace.reuse.lock().is_quiet())
+/// Of some dead points those whose slots are worth giving back: they lie one after the other. As many as one step takes.
+fn returnable(state: &State, points: &RoaringBitmap) -> RoaringBitmap {
+    let mut chosen = RoaringBitmap::new();
+    let mut run: Vec<u32> = Vec::new();
+    let mut last_slot = None;
+    let mut end_run = |run: &mut Vec<u32>| {
+        if run.len() >= RETURNED_RUN_MIN {
+            chosen.extend(run.iter().copied());
+        }
+        run.clear();
+        chosen.len() >= RETURNED_MAX
+    };
+    for point in points {
+        let slot = state.slot(PointId(point)).map(|slot| slot.0);
+        let is_next_slot = slot.is_some_and(|slot| last_slot.is_some_and(|last: u64| last + 1 == slot));
+        let goes_on = is_next_slot && run.last().is_some_and(|last| last + 1 == point);
+        if (!goes_on || run.len() as u64 >= RETURNED_MAX) && end_run(&mut run) {
+            return chosen;
+        }
+        if slot.is_some() {
+            run.push(point);
+        }
+        last_slot = slot;
     }
+    end_run(&mut run);
+    chosen
 }

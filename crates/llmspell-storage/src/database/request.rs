@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use llmspell_core::{Filter, KeyValueWrite, OnExisting, Quota, Result, StateScope, Timestamp, WriteSummary};
+use llmspell_core::{Filter, KeyValueWrite, OnExisting, Quota, Result, ScopeKind, StateScope, Timestamp, WriteSummary};
 use tokio::sync::oneshot;
 
 use crate::ids::{ScopeId, SpaceId};
@@ -55,12 +55,14 @@ pub(crate) enum Request {
         now: i64,
         reply: Reply<u64>,
     },
-    /// A scope to remove, from all of the spaces.
-    DropScope {
+    /// Scopes to remove, from all of the spaces.
+    DropScopes {
         spaces: Spaces,
-        scope: StateScope,
+        scopes: Scopes,
+        /// Their key-value data too.
+        with_keys: bool,
         now: i64,
-        reply: Reply<u64>,
+        reply: Reply<Removed>,
     },
     /// A space to create, or to open with a changed configuration.
     OpenSpace {
@@ -68,6 +70,8 @@ pub(crate) enum Request {
         opening: Opening,
         reply: Reply<SpaceId>,
     },
+    /// A space to remove, with everything in it.
+    DropSpace { name: String, now: i64, reply: Reply<()> },
     /// Copies of entries with other vectors, for a space that will take the place of another. Those whose original is not
     /// what was copied any more are left out.
     Copies {
@@ -122,6 +126,26 @@ pub(crate) enum Spaces {
     One(Arc<Space>),
     /// All that the router knows when it is done.
     Routed,
+    /// All that anybody can write to when it is done.
+    All,
+}
+
+/// Scopes that a write is about.
+#[derive(Debug, Clone)]
+pub(crate) enum Scopes {
+    Named(Vec<StateScope>),
+    /// All of a kind that are there when it is done.
+    OfKind(ScopeKind),
+}
+
+/// How much was removed with scopes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Removed {
+    /// Vectors that could be seen, in all spaces together.
+    pub vectors: u64,
+    /// Keys.
+    pub keys: u64,
 }
 
 /// The entries of a batch that belong to one space.
@@ -184,7 +208,8 @@ impl Request {
             Self::Copies { copies, .. } => copies.iter().map(|copied| copied.entry.bytes()).sum(),
             Self::Metadata { metadata, .. } => metadata.len(),
             Self::Delete { .. }
-            | Self::DropScope { .. }
+            | Self::DropScopes { .. }
+            | Self::DropSpace { .. }
             | Self::OpenSpace { .. }
             | Self::Switch { .. }
             | Self::Empty { .. }
@@ -207,7 +232,8 @@ impl Request {
             | Self::OpenSpace { .. }
             | Self::Switch { .. }
             | Self::Empty { .. }
-            | Self::DropScope { .. }
+            | Self::DropScopes { .. }
+            | Self::DropSpace { .. }
             | Self::NameIndex { .. }
             | Self::NameMetadata { .. }
             | Self::Flush { .. } => false,
@@ -226,15 +252,16 @@ impl Request {
             | Self::SetQuota { reply, .. } => {
                 drop(reply.send(result.map(|outcome| outcome.into_count() > 0)));
             }
-            Self::Entries { reply, .. } | Self::Metadata { reply, .. } | Self::Flush { reply } => {
+            Self::Entries { reply, .. }
+            | Self::Metadata { reply, .. }
+            | Self::DropSpace { reply, .. }
+            | Self::Flush { reply } => {
                 drop(reply.send(result.map(drop)));
             }
-            Self::Delete { reply, .. }
-            | Self::DropScope { reply, .. }
-            | Self::Copies { reply, .. }
-            | Self::Empty { reply, .. } => {
+            Self::Delete { reply, .. } | Self::Copies { reply, .. } | Self::Empty { reply, .. } => {
                 drop(reply.send(result.map(Outcome::into_count)));
             }
+            Self::DropScopes { reply, .. } => drop(reply.send(result.map(Outcome::into_removed))),
             Self::OpenSpace { reply, .. } => drop(reply.send(result.map(Outcome::into_space))),
         }
     }
@@ -245,6 +272,7 @@ impl Request {
 pub(crate) enum Outcome {
     Done,
     Count(u64),
+    Removed(Removed),
     Space(SpaceId),
 }
 
@@ -252,7 +280,7 @@ impl Outcome {
     fn into_count(self) -> u64 {
         match self {
             Self::Count(count) => count,
-            Self::Done | Self::Space(_) => unreachable!("this request counts"),
+            Self::Done | Self::Removed(_) | Self::Space(_) => unreachable!("this request counts"),
         }
     }
 
@@ -262,10 +290,17 @@ impl Outcome {
         }
     }
 
+    fn into_removed(self) -> Removed {
+        match self {
+            Self::Removed(removed) => removed,
+            Self::Done | Self::Count(_) | Self::Space(_) => unreachable!("this request removes scopes"),
+        }
+    }
+
     fn into_space(self) -> SpaceId {
         match self {
             Self::Space(space) => space,
-            Self::Done | Self::Count(_) => unreachable!("this request opens a space"),
+            Self::Done | Self::Count(_) | Self::Removed(_) => unreachable!("this request opens a space"),
         }
     }
 }

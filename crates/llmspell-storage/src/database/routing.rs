@@ -24,6 +24,11 @@ impl Routing {
         self.roles.insert(id, role);
     }
 
+    /// Whether a space is there.
+    pub(super) fn has(&self, id: SpaceId) -> bool {
+        self.roles.get(&id).is_some_and(|role| *role != Role::Dropped)
+    }
+
     pub(super) fn role(&self, id: SpaceId) -> Role {
         self.roles.get(&id).copied().unwrap_or_default()
     }
@@ -42,6 +47,12 @@ impl Routing {
     pub(super) fn routed(&self) -> impl Iterator<Item = SpaceId> + '_ {
         let routed = self.roles.iter().filter(|(_, role)| **role == Role::Routed);
         routed.map(|(id, _)| *id)
+    }
+
+    /// The spaces whose entries are somebody's: not copies, and not what is left of a space that was replaced.
+    pub(super) fn counted(&self) -> impl Iterator<Item = SpaceId> + '_ {
+        let counted = self.roles.iter().filter(|(_, role)| role.counts());
+        counted.map(|(id, _)| *id)
     }
 
     /// The space to which the entries of this one are copied.

@@ -21,8 +21,11 @@ use crate::memory_budget::{MemoryBudget, last_turn_to_unload};
 use crate::options::DatabaseOptions;
 use crate::registry::Space;
 use crate::slots::SlotStore;
-use crate::truth::{SpaceRecord, Truth};
+use crate::truth::{Role, SpaceRecord, Truth};
 use crate::value_cache::ValueCache;
+
+/// A disk with less room than this is nearly full, whatever is to be kept free.
+const NEARLY_FULL_BYTES: u64 = 4 << 20;
 
 /// An open database.
 #[derive(Debug)]
@@ -111,18 +114,29 @@ impl Shared {
 
     /// All spaces, in the order of their creation.
     pub(crate) fn space_records(&self) -> Vec<(SpaceId, SpaceRecord)> {
-        self.spaces
-            .read()
-            .iter()
-            .map(|(id, space)| (*id, space.record.clone()))
-            .collect()
+        let spaces = self.spaces.read();
+        let there = spaces.iter().filter(|(_, space)| space.record.role != Role::Dropped);
+        there.map(|(id, space)| (*id, space.record.clone())).collect()
     }
 
     /// The space of a name.
     pub(crate) fn space_record(&self, name: &str) -> Option<(SpaceId, SpaceRecord)> {
         let spaces = self.spaces.read();
-        let found = spaces.iter().find(|(_, space)| space.record.name == name);
+        let is_it = |space: &KnownSpace| space.record.role != Role::Dropped && space.record.name == name;
+        let found = spaces.iter().find(|(_, space)| is_it(space));
         found.map(|(id, space)| (*id, space.record.clone()))
+    }
+
+    /// The spaces that were dropped and are not purged yet.
+    pub(super) fn dropped_spaces(&self) -> Vec<SpaceId> {
+        let spaces = self.spaces.read();
+        let dropped = spaces.iter().filter(|(_, space)| space.record.role == Role::Dropped);
+        dropped.map(|(id, _)| *id).collect()
+    }
+
+    /// Nothing is left of a space that was dropped.
+    pub(super) fn forget_space(&self, id: SpaceId) {
+        self.spaces.write().remove(&id);
     }
 
     /// The roles of all spaces.
@@ -130,22 +144,31 @@ impl Shared {
         Routing::of(self.spaces.read().iter().map(|(id, space)| (*id, &space.record)))
     }
 
-    /// Whether a space is durable: one that a batch makes is not until it is committed.
+    /// Whether a space is there and durable: one that a batch makes is not until it is committed.
     pub(super) fn has_space(&self, id: SpaceId) -> bool {
-        self.spaces.read().contains_key(&id)
+        let spaces = self.spaces.read();
+        spaces.get(&id).is_some_and(|space| space.record.role != Role::Dropped)
     }
 
     /// A space that the truth has, and that is durable.
     ///
     /// # Errors
     ///
-    /// `Data` or `Io` if its files cannot be opened.
+    /// `Data` or `Io` if its files cannot be opened; `UnknownSpace` if it was dropped.
     pub(crate) fn space(&self, id: SpaceId) -> Result<Arc<Space>> {
         if let Some(KnownSpace { open: Some(space), .. }) = self.spaces.read().get(&id) {
             return Ok(Arc::clone(space));
         }
         let mut spaces = self.spaces.write();
-        let known = spaces.get_mut(&id).expect("spaces are never removed");
+        let known = match spaces.get_mut(&id) {
+            Some(known) if known.record.role != Role::Dropped => known,
+            other => {
+                let name = other.map_or_else(|| format!("number {}", id.0), |dropped| dropped.record.name.clone());
+                let there = spaces.values().filter(|space| space.record.role != Role::Dropped);
+                let known = there.map(|space| space.record.to_string()).collect();
+                return Err(StorageError::UnknownSpace { name, known });
+            }
+        };
         if let Some(space) = &known.open {
             return Ok(Arc::clone(space));
         }
@@ -175,7 +198,7 @@ impl Shared {
         Ok(space)
     }
 
-    /// A space was created, or got another configuration.
+    /// A space was created, got another configuration, or was dropped.
     pub(super) fn set_space(&self, id: SpaceId, record: SpaceRecord) {
         let mut spaces = self.spaces.write();
         let known = spaces.entry(id).or_insert_with(|| KnownSpace {
@@ -184,10 +207,16 @@ impl Shared {
         });
         if let Some(space) = &known.open {
             space.set_record(&record);
+            if record.role == Role::Dropped {
+                space.forget_all();
+            }
             // Other settings may ask for other graphs.
             for (scope, namespace) in space.all_loaded() {
                 space.note(&scope, &namespace);
             }
+        }
+        if record.role == Role::Dropped {
+            known.open = None;
         }
         known.record = record;
         drop(spaces);
@@ -279,6 +308,12 @@ impl Shared {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Whether there is so little room that whatever gives some back should itself need little.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        let available = self.disk.as_ref().and_then(|disk| disk.available_bytes());
+        available.is_some_and(|bytes| bytes < self.free_bytes_min.max(NEARLY_FULL_BYTES))
     }
 
     /// Where the database is.

@@ -12,7 +12,7 @@
 //! the disk before the commit fails all of them and changes nothing either. A failed sync or commit closes the
 //! database for writing: what is on the disk is then unknown, and trying again would only seem to help.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,44 +21,25 @@ use roaring::RoaringBitmap;
 
 use llmspell_core::{ErrorKind, Result, StateScope, StorageError};
 
-use super::batch::{Batch, Fail};
+use super::backlog::{Backlog, Purge, Remains};
+use super::batch::{Batch, Changes as Done, Fail};
 use super::request::{Outcome, Request};
 use super::shared::Shared;
 use crate::committer::CommitEngine;
 use crate::error::repeat;
-use crate::ids::{Extent, PointId, ScopeId, SpaceId};
-use crate::index_files::{IndexRow, Kind};
+use crate::ids::{Extent, PointId, SpaceId};
+use crate::index_files::Kind;
 use crate::namespace::{Changes, Namespace, State};
 use crate::registry::Space;
 use crate::slots::SlotAllocator;
-use crate::truth::{Head, Write};
+use crate::truth::{Head, Role, Write};
 
 /// The committer's own state.
 pub(crate) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) head: Head,
     pub(super) allocators: HashMap<SpaceId, SlotAllocator>,
-    pub(super) purges: Vec<Purge>,
-    pub(super) first_expiry: Option<i64>,
-}
-
-/// A dropped scope that is to be purged.
-pub(super) struct Purge {
-    pub(super) scope: ScopeId,
-    pub(super) space: SpaceId,
-    /// The namespace that searches may still hold; none after a restart, and once its slots were given back.
-    pub(super) namespace: Option<Arc<Namespace>>,
-    /// What is left to let go of: with a large graph that takes longer than a caller should wait.
-    pub(super) remains: Option<Remains>,
-    /// Its slots were given back; its rows are left.
-    pub(super) has_no_slots: bool,
-}
-
-/// What a dropped scope leaves in memory and beside the truth.
-pub(super) struct Remains {
-    /// Its last state, which holds its indexes.
-    pub(super) last: Arc<State>,
-    pub(super) files: Vec<(Kind, IndexRow)>,
+    pub(super) backlog: Backlog,
 }
 
 /// What a batch changes in memory once it is durable.
@@ -70,6 +51,8 @@ pub(super) struct Pending {
     pub(super) freed: RoaringBitmap,
     pub(super) changes: Changes,
     pub(super) taken: Vec<PointId>,
+    /// Dead points that have got a slot beyond those that were needed.
+    pub(super) spare: Vec<PointId>,
 }
 
 /// A scope that a batch drops.
@@ -77,6 +60,8 @@ pub(super) struct Dropped {
     pub(super) space: Arc<Space>,
     pub(super) scope: StateScope,
     pub(super) namespace: Arc<Namespace>,
+    /// Points that were given out before it was dropped.
+    pub(super) taken: Vec<PointId>,
 }
 
 impl Writer {
@@ -85,26 +70,17 @@ impl Writer {
         let read = shared.truth.read()?;
         let head = read.head()?;
         let purges = read.dropped_scopes()?;
-        let purges = purges
-            .into_iter()
-            .map(|(scope, space)| Purge {
-                scope,
-                space,
-                namespace: None,
-                remains: None,
-                has_no_slots: false,
-            })
-            .collect();
         // What has expired by the time that was stored goes at once: a clock that is behind it stands still meanwhile.
         let at_once = |moment| if moment <= head.clock_ms { i64::MIN } else { moment };
-        let first_expiry = read.first_expiry()?.map(at_once);
+        let first_expiry = read.first_expiry(&HashSet::new())?.map(at_once);
         drop(read);
+        let spaces = shared.dropped_spaces();
+        let purges = purges.into_iter().map(|(scope, space)| Purge::stored(scope, space));
         Ok(Self {
             shared,
             head,
             allocators: HashMap::new(),
-            purges,
-            first_expiry,
+            backlog: Backlog::new(purges, spaces, first_expiry),
         })
     }
 
@@ -122,25 +98,23 @@ impl Writer {
             .truth
             .guard(|| Ok(work(&mut batch)))
             .unwrap_or_else(|error| Err(Fail::Batch(error)));
-        let changes = shared.truth.guard(|| batch.finish());
-        let changes = match (done, changes) {
-            (Ok(value), Ok(Some(changes))) => Ok((value, changes)),
-            (Ok(value), Ok(None)) => {
+        let done = done.and_then(|value| {
+            let is_changed = shared.truth.guard(|| batch.finish()).map_err(Fail::Batch)?;
+            Ok((value, is_changed))
+        });
+        let changes = batch.into_changes();
+        let value = match done {
+            Ok((value, true)) => value,
+            Ok((value, false)) => {
                 // Nothing to make durable: every request was refused, or asked for what is so already.
-                self.roll_back(txn, Vec::new());
+                self.roll_back(txn, changes);
                 return Ok(value);
             }
-            (Err(Fail::Request(error) | Fail::Batch(error)), changes) => Err((error, changes.ok().flatten())),
-            (Ok(_), Err(error)) => Err((error, None)),
-        };
-        let (value, changes) = match changes {
-            Ok(changed) => changed,
-            Err((error, changes)) => {
+            Err(fail) => {
+                let error = fail.into_error();
                 self.poison_if_lost(&error);
-                let (pending, written) =
-                    changes.map_or_else(Default::default, |changes| (changes.pending, changes.written_spaces));
-                written.iter().for_each(|space| space.slots.let_go());
-                self.roll_back(txn, pending);
+                changes.written_spaces.iter().for_each(|space| space.slots.let_go());
+                self.roll_back(txn, changes);
                 return Err(error);
             }
         };
@@ -149,14 +123,14 @@ impl Writer {
             // What fails here has not reached the disk: this transaction did not happen, and nothing is in doubt.
             if let Err(error) = space.slots.prepare_sync() {
                 changes.written_spaces.iter().for_each(|space| space.slots.let_go());
-                self.roll_back(txn, changes.pending);
+                self.roll_back(txn, changes);
                 return Err(error);
             }
         }
         for space in &changes.written_spaces {
             if let Err(error) = space.slots.sync() {
                 self.shared.poison(&error);
-                self.roll_back(txn, changes.pending);
+                self.roll_back(txn, changes);
                 return Err(error);
             }
         }
@@ -172,7 +146,7 @@ impl Writer {
         self.head = changes.head;
         self.shared.clock.saved(changes.clock_version);
         self.shared.has_quotas.store(changes.has_quotas, Ordering::SeqCst);
-        self.first_expiry = match (self.first_expiry, changes.first_expiry) {
+        self.backlog.first_expiry = match (self.backlog.first_expiry, changes.first_expiry) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
@@ -180,6 +154,10 @@ impl Writer {
             self.shared.moves.fetch_add(1, Ordering::SeqCst);
         }
         for (id, record) in changes.spaces {
+            if record.role == Role::Dropped {
+                self.allocators.remove(&id);
+                self.backlog.spaces.push_back(id);
+            }
             self.shared.set_space(id, record);
         }
         self.publish(changes.dropped, changes.pending);
@@ -195,6 +173,7 @@ impl Writer {
             space,
             scope,
             namespace,
+            ..
         } in dropped
         {
             let last = namespace.state();
@@ -205,15 +184,23 @@ impl Writer {
             let graph = namespace.named_file.lock().take().map(|row| (Kind::Graph, row));
             let metadata = last.metadata_file.as_ref().map(|file| (Kind::Metadata, file.row));
             let files = graph.into_iter().chain(metadata).collect();
-            self.purges.push(Purge {
+            self.backlog.purges.push_back(Purge {
                 scope: namespace.scope_id,
                 space: space.id,
+                rows: last.live_count(),
                 namespace: Some(namespace),
                 remains: Some(Remains { last, files }),
                 has_no_slots: false,
             });
         }
         for (scope, pending) in pending {
+            if pending.space.is_dropped() {
+                continue;
+            }
+            if !pending.freed.is_empty() {
+                self.backlog.shrinking.insert((pending.space.id, scope.clone()));
+            }
+            pending.namespace.reuse.lock().give_back(pending.spare);
             pending
                 .namespace
                 .publish(pending.state, pending.freed, &pending.changes);
@@ -228,9 +215,17 @@ impl Writer {
         self.shared.make_room();
     }
 
-    fn roll_back(&mut self, txn: Write, pending: Vec<(StateScope, Pending)>) {
-        for (_, pending) in pending {
-            pending.namespace.reuse.lock().give_back(pending.taken);
+    fn roll_back(&mut self, txn: Write, changes: Done) {
+        let pending = changes
+            .pending
+            .into_iter()
+            .map(|(_, pending)| (pending.namespace, pending.taken));
+        let dropped = changes
+            .dropped
+            .into_iter()
+            .map(|dropped| (dropped.namespace, dropped.taken));
+        for (namespace, taken) in pending.chain(dropped) {
+            namespace.reuse.lock().give_back(taken);
         }
         // They may have given out slots; the rows know better.
         self.allocators.clear();
@@ -281,7 +276,7 @@ impl Writer {
     /// of the clock is stored as well: whoever opens the database later sees how long it has lasted.
     fn keep_time(&mut self) -> Result<()> {
         let now = self.shared.clock.confirmed();
-        let has_expired = self.first_expiry.is_some_and(|moment| moment <= now);
+        let has_expired = self.backlog.first_expiry.is_some_and(|moment| moment <= now);
         if !(has_expired || self.shared.clock.has_unsaved_jump()) || self.shared.check_writable().is_err() {
             return Ok(());
         }
@@ -351,6 +346,10 @@ impl CommitEngine for Writer {
 
     fn tidy_after(&mut self) -> Option<Duration> {
         self.purge_after()
+    }
+
+    fn tidy_share(&self) -> f64 {
+        self.backlog.share()
     }
 
     fn tidy(&mut self) {

@@ -113,6 +113,10 @@ impl Disk for Directory {
         self.open_files.with_room(|| self.tree.remove(path))
     }
 
+    fn remove_dir(&self, path: &str) -> io::Result<()> {
+        self.open_files.with_room(|| self.tree.remove_folder(path))
+    }
+
     fn open_dir(&self, path: &str) -> io::Result<Box<dyn DiskDir>> {
         let folder = self.open_files.with_room(|| self.tree.folder_to_sync(path))?;
         Ok(Box::new(RealDir(folder)))

@@ -89,6 +89,8 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file; it need not exist.
     fn remove(&self, path: &str) -> io::Result<()>;
+    /// Removes a directory without anything in it; it need not exist.
+    fn remove_dir(&self, path: &str) -> io::Result<()>;
     /// Opens a directory, to make its names durable later; the root is the empty path.
     fn open_dir(&self, path: &str) -> io::Result<Box<dyn DiskDir>>;
     /// Makes the names in a directory durable; the root is the empty path.

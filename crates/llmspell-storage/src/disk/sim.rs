@@ -351,6 +351,13 @@ impl Disk for SimDisk {
         }
     }
 
+    fn remove_dir(&self, path: &str) -> io::Result<()> {
+        if !self.list(path)?.is_empty() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        self.remove(path)
+    }
+
     fn open_dir(&self, path: &str) -> io::Result<Box<dyn DiskDir>> {
         Ok(Box::new(SimDir {
             disk: self.clone(),

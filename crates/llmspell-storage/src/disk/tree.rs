@@ -261,6 +261,17 @@ mod unix {
             }
         }
 
+        /// Removes a folder without anything in it; it need not be there.
+        pub(in crate::disk) fn remove_folder(&self, path: &str) -> io::Result<()> {
+            let removed = self
+                .parent(path)
+                .and_then(|(parent, name)| Ok(rustix::fs::unlinkat(parent.fd(), name, AtFlags::REMOVEDIR)?));
+            match removed {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            }
+        }
+
         /// Which file a name stands for now.
         pub(in crate::disk) fn identity_of(&self, path: &str) -> io::Result<Identity> {
             let metadata = std::fs::symlink_metadata(self.full_path(path))?;
@@ -401,6 +412,13 @@ mod plain {
 
         pub(in crate::disk) fn remove(&self, path: &str) -> io::Result<()> {
             match fs::remove_file(self.root.join(path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            }
+        }
+
+        pub(in crate::disk) fn remove_folder(&self, path: &str) -> io::Result<()> {
+            match fs::remove_dir(self.root.join(path)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
             }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use async_trait::async_trait;
 
 use llmspell_core::{
-    FacetValue, FieldPath, Filter, Metadata, ModelRef, OnExisting, Result, ScopedStats, SearchPlan, StateScope,
-    StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
+    FacetValue, FieldPath, Filter, Metadata, ModelRef, OnExisting, Result, ScopeKind, ScopedStats, SearchPlan,
+    StateScope, StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
     validate_vectors as validate,
 };
 
@@ -15,7 +15,7 @@ use super::handle::{Handle, search_loaded};
 use super::prepare::prepare;
 use super::shape::{Shape, checked_query};
 use super::{HNSWVectorStorage, scopes, stats};
-use crate::database::{Part, Request, quota_status};
+use crate::database::{Part, Request, Scopes, quota_status};
 use crate::index_queue::Goal;
 use crate::registry::Space;
 use crate::search::{self, Answer, Condition, Snapshot, Trace};
@@ -116,20 +116,17 @@ impl VectorStorage for HNSWVectorStorage {
         handle.delete(scope, ids, None, handle.now()).await
     }
 
-    async fn delete_scope(&self, scope: &StateScope) -> Result<u64> {
+    async fn delete_scopes(&self, scopes: &[StateScope]) -> Result<u64> {
         let handle = self.handle()?;
-        scope.validate()?;
-        let (spaces, scope, now) = (handle.spaces(), scope.clone(), handle.now());
-        handle
-            .database
-            .inner
-            .write([&handle.space], |reply| Request::DropScope {
-                spaces,
-                scope,
-                now,
-                reply,
-            })
-            .await
+        validate::scopes(scopes)?;
+        if scopes.is_empty() {
+            return Ok(0);
+        }
+        handle.drop_scopes(Scopes::Named(scopes.to_vec())).await
+    }
+
+    async fn delete_scopes_of_kind(&self, kind: ScopeKind) -> Result<u64> {
+        self.handle()?.drop_scopes(Scopes::OfKind(kind)).await
     }
 
     async fn list(&self, scope: &StateScope, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
@@ -201,18 +198,12 @@ impl VectorStorage for HNSWVectorStorage {
 
     async fn scopes(&self) -> Result<Vec<StateScope>> {
         let handle = self.handle()?;
-        let (shared, space) = (Arc::clone(handle.shared()), Arc::clone(&handle.space));
+        let (shared, space, now) = (Arc::clone(handle.shared()), Arc::clone(&handle.space), handle.now());
         handle
             .database
             .inner
             .run(move || {
-                let mut scopes: Vec<StateScope> = shared
-                    .truth
-                    .read()?
-                    .scopes(space.id)?
-                    .into_iter()
-                    .map(|(scope, _)| scope)
-                    .collect();
+                let mut scopes = stats::living_scopes(&shared, &space, now)?;
                 scopes.sort_unstable();
                 Ok(scopes)
             })
@@ -283,6 +274,20 @@ impl VectorStorage for HNSWVectorStorage {
 }
 
 impl Handle {
+    /// Removes everything of some scopes. Says how many entries could be seen.
+    async fn drop_scopes(&self, scopes: Scopes) -> Result<u64> {
+        let (spaces, now) = (self.spaces(), self.now());
+        let request = |reply| Request::DropScopes {
+            spaces,
+            scopes,
+            with_keys: false,
+            now,
+            reply,
+        };
+        let removed = self.database.inner.write([&self.space], request).await?;
+        Ok(removed.vectors)
+    }
+
     /// The answer to a valid query of this space.
     pub(crate) async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
         let now = self.now();

@@ -7,7 +7,7 @@ use llmspell_core::{IndexStats, Memory, Result, ScopedStats, StateScope, Storage
 use llmspell_vector::GraphLayout;
 
 use crate::database::Shared;
-use crate::ids::SpaceId;
+use crate::ids::{ScopeId, SpaceId};
 use crate::namespace::State;
 use crate::registry::Space;
 use crate::search::Snapshot;
@@ -34,7 +34,7 @@ pub(super) fn of_scope(space: &Space, scope: &StateScope, snapshot: Snapshot<'_>
     stats.vector_bytes = stats.vectors * 4 * space.dim as u64;
     stats.metadata_bytes = state.metadata_bytes.saturating_sub(expired_bytes);
     stats.tail_vectors = state.counts().tail.min(stats.vectors);
-    stats.reusable_bytes = (u64::from(state.capacity) - state.live_count()) * space.slots.stride();
+    stats.reusable_bytes = (state.slot_count() - state.live_count()) * space.slots.stride();
     stats.index = of_index(&state);
     stats.metadata_index_bytes = metadata_index_bytes(&state);
     Ok(stats)
@@ -65,7 +65,32 @@ fn of_index(state: &State) -> Option<IndexStats> {
     Some(stats)
 }
 
-/// Live entries of each scope of a space.
+/// The scopes of a space that hold an entry at `now`, in milliseconds since 1970.
+///
+/// # Errors
+///
+/// `Data` or `Io` when they cannot be read.
+pub(super) fn living_scopes(shared: &Shared, space: &Space, now: i64) -> Result<Vec<StateScope>> {
+    let read = shared.truth.read()?;
+    // A scope all of whose entries have expired is dropped by the purge, which has not come to these.
+    let doubtful = read.scopes_with_expired(now)?;
+    let mut living = Vec::new();
+    for (scope, scope_id) in read.scopes(space.id)? {
+        if !doubtful.contains(&scope_id) || visible_count(space, &read, (&scope, scope_id), now)? > 0 {
+            living.push(scope);
+        }
+    }
+    Ok(living)
+}
+
+fn visible_count(space: &Space, read: &Read, (scope, id): (&StateScope, ScopeId), now: i64) -> Result<u64> {
+    match space.loaded(scope) {
+        Some(namespace) if namespace.scope_id == id => Ok(namespace.state().visible_count(now)),
+        _ => Ok(read.state(id)?.visible_count(now)),
+    }
+}
+
+/// Live entries of each scope of a space that has some.
 ///
 /// # Errors
 ///
@@ -73,13 +98,13 @@ fn of_index(state: &State) -> Option<IndexStats> {
 pub(crate) fn visible_counts(shared: &Shared, space: &Space, now: i64) -> Result<Vec<(StateScope, u64)>> {
     let read = shared.truth.read()?;
     let count = |(scope, scope_id)| {
-        let count = match space.loaded(&scope) {
-            Some(namespace) if namespace.scope_id == scope_id => namespace.state().visible_count(now),
-            _ => read.state(scope_id)?.visible_count(now),
-        };
+        let count = visible_count(space, &read, (&scope, scope_id), now)?;
         Ok((scope, count))
     };
-    read.scopes(space.id)?.into_iter().map(count).collect()
+    let counts = read.scopes(space.id)?.into_iter().map(count);
+    counts
+        .filter(|count| count.as_ref().map_or(true, |(_, count)| *count > 0))
+        .collect()
 }
 
 /// All scopes of some spaces together; what they share is counted once.
@@ -94,12 +119,9 @@ pub(crate) fn of_spaces(shared: &Shared, spaces: &[Arc<Space>], now: i64) -> Res
     let mut holding: Vec<&Arc<Space>> = Vec::new();
     for space in spaces {
         let before = stats.vectors;
-        add_space(&mut stats, shared, &read, space, now)?;
+        add_space(&mut stats, shared, &read, space, now, &mut names)?;
         if stats.vectors > before {
             holding.push(space);
-        }
-        for (scope, _) in read.scopes(space.id)?.into_iter().filter(|_| spaces.len() > 1) {
-            names.insert(scope);
         }
     }
     if holding.is_empty() {
@@ -110,9 +132,7 @@ pub(crate) fn of_spaces(shared: &Shared, spaces: &[Arc<Space>], now: i64) -> Res
         stats.dim = if is_one { first.dim } else { 0 };
         stats.metric = first.metric;
     }
-    if spaces.len() > 1 {
-        stats.scopes = names.len() as u64;
-    }
+    stats.scopes = names.len() as u64;
     let is_theirs = |id: SpaceId| spaces.iter().any(|space| space.id == id);
     let dropped = read.dropped_scopes()?;
     stats.scopes_to_purge = dropped.into_iter().filter(|(_, of)| is_theirs(*of)).count() as u64;
@@ -122,7 +142,14 @@ pub(crate) fn of_spaces(shared: &Shared, spaces: &[Arc<Space>], now: i64) -> Res
     Ok(stats)
 }
 
-fn add_space(stats: &mut StorageStats, shared: &Shared, read: &Read, space: &Space, now: i64) -> Result<()> {
+fn add_space(
+    stats: &mut StorageStats,
+    shared: &Shared,
+    read: &Read,
+    space: &Space,
+    now: i64,
+    names: &mut HashSet<StateScope>,
+) -> Result<()> {
     let mut live_slots = 0;
     for (scope, scope_id) in read.scopes(space.id)? {
         let state: Arc<State> = match space.loaded(&scope) {
@@ -130,7 +157,6 @@ fn add_space(stats: &mut StorageStats, shared: &Shared, read: &Read, space: &Spa
             _ => Arc::new(read.state(scope_id)?),
         };
         let visible = state.visible_count(now);
-        stats.scopes += 1;
         stats.vectors += visible;
         stats.vector_bytes += visible * 4 * space.dim as u64;
         live_slots += state.live_count();
@@ -148,6 +174,9 @@ fn add_space(stats: &mut StorageStats, shared: &Shared, read: &Read, space: &Spa
             stats.indexed_vectors += counts.live - counts.tail;
             stats.index_bytes += index.bytes(&state.dead);
             stats.memory_bytes += index.own_bytes(&state.dead);
+        }
+        if visible > 0 {
+            names.insert(scope);
         }
     }
     stats.disk_bytes += shared.occupied_bytes(&SlotStore::dir(space.id))?;

@@ -9,7 +9,8 @@
 //!
 //! The checksum covers the key of the row (scope id) too. Bitmaps are in the portable roaring format. What is read
 //! is checked for consistency before it is used. v1 (0.1.0): as above, without a file of metadata. v2 (0.1.0): with one;
-//! who does not know of it must not change the namespace, because the points that have changed must go on being noted.
+//! who does not know of it must not change the namespace, because the points that have changed must go on being noted. v3
+//! (0.1.0): as v1, v4: as v2; dead points between extents have no slot. Before v3 all points below the end of the extents had.
 
 use std::sync::Arc;
 
@@ -26,11 +27,15 @@ use crate::op::{read_extents, write_extents};
 const VERSION: u8 = 1;
 /// Of a state that names a file of metadata.
 const VERSION_WITH_FILE: u8 = 2;
+/// What is added to the version of a state that has given slots back.
+const GAPS: u8 = 2;
 
 /// The bytes of the checkpoint of `scope`.
 pub(crate) fn encode(scope: ScopeId, state: &State) -> Vec<u8> {
     let mut body = Writer::default();
-    body.u8(state.metadata_file.as_ref().map_or(VERSION, |_| VERSION_WITH_FILE))
+    let version = state.metadata_file.as_ref().map_or(VERSION, |_| VERSION_WITH_FILE);
+    let has_gaps = state.gaps().next().is_some();
+    body.u8(version + if has_gaps { GAPS } else { 0 })
         .u64(state.lsn.0)
         .u32(state.next_point)
         .u64(state.metadata_bytes);
@@ -53,10 +58,11 @@ pub(crate) fn encode(scope: ScopeId, state: &State) -> Vec<u8> {
 /// Reads what [`encode`] wrote for the same scope.
 pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
     let mut body = Reader::new(unseal(&scope.0.to_le_bytes(), bytes)?);
-    let version = body.u8()?;
-    if ![VERSION, VERSION_WITH_FILE].contains(&version) {
-        return Err(Malformed("its version is unknown"));
-    }
+    let (version, may_have_gaps) = match body.u8()? {
+        version @ (VERSION | VERSION_WITH_FILE) => (version, false),
+        version if [VERSION + GAPS, VERSION_WITH_FILE + GAPS].contains(&version) => (version - GAPS, true),
+        _ => return Err(Malformed("its version is unknown")),
+    };
     let lsn = Lsn(body.u64()?);
     let next_point = body.u32()?;
     let metadata_bytes = body.u64()?;
@@ -71,10 +77,12 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
         .then(|| read_metadata_file(&mut body))
         .transpose()?;
     body.end()?;
-    let capacity = extents
+    let ends = extents
         .iter()
-        .try_fold(0_u32, |sum, extent| sum.checked_add(extent.len))
-        .ok_or(Malformed("its extents are too long"))?;
+        .map(|extent| extent.first_point.0.checked_add(extent.len));
+    let ends = ends.collect::<Option<Vec<u32>>>();
+    let ends = ends.ok_or(Malformed("its extents are too long"))?;
+    let capacity = ends.into_iter().max().unwrap_or(0).max(next_point);
     let state = State {
         known_filters: PassingCache::default(),
         lsn,
@@ -91,6 +99,9 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
         ops_since_checkpoint: 0,
         is_dropped: false,
     };
+    if !may_have_gaps && state.gaps().next().is_some() {
+        return Err(Malformed("points have no slot"));
+    }
     state.check().map_err(|_| Malformed("it contradicts itself"))?;
     Ok(state)
 }
@@ -190,6 +201,65 @@ mod tests {
             decode(ScopeId(5), &encode(ScopeId(5), &state)).is_err(),
             "from the future"
         );
+    }
+
+    #[test]
+    fn a_state_that_has_given_slots_back_reads_back_and_says_so() {
+        let change = |point| PointChange {
+            point: PointId(point),
+            expires_at: None,
+        };
+        let mut state = State::default();
+        state.apply(
+            Lsn(4),
+            &Op {
+                put: (0..6).map(change).collect(),
+                extents: vec![Extent {
+                    first_point: PointId(0),
+                    first_slot: Slot(9),
+                    len: 6,
+                }],
+                ..Op::default()
+            },
+        );
+        for (lsn, gone) in [(5, 1..3), (7, 5..6)] {
+            let removed = gone.clone().map(change).collect();
+            state.apply(
+                Lsn(lsn),
+                &Op {
+                    removed,
+                    ..Op::default()
+                },
+            );
+            let returned = gone.map(PointId).collect();
+            state.apply(
+                Lsn(lsn + 1),
+                &Op {
+                    returned,
+                    ..Op::default()
+                },
+            );
+        }
+        state.ops_since_checkpoint = 0;
+        assert_reads_back(&state);
+        assert_eq!(encode(ScopeId(5), &state)[4], 3);
+        state.metadata_file = Some(MetadataFile {
+            row: IndexRow {
+                lsn: Lsn(3),
+                number: 1,
+                bytes: 2,
+                header_checksum: 3,
+                measured: None,
+            },
+            changed: Arc::default(),
+        });
+        assert_reads_back(&state);
+        let mut bytes = encode(ScopeId(5), &state);
+        assert_eq!(bytes[4], 4);
+        // In a version that knows no gaps there are none.
+        bytes[4] = 2;
+        let sealed = seal(&5_u64.to_le_bytes(), &bytes[4..]);
+        assert!(decode(ScopeId(5), &sealed).is_err());
     }
 
     fn assert_reads_back(state: &State) {

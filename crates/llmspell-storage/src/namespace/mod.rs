@@ -91,7 +91,7 @@ pub(crate) struct Namespace {
 impl Namespace {
     /// A namespace as it was read from the truth, or a new one; with the index of the file that the manifest names.
     pub(crate) fn new(scope_id: ScopeId, state: State, (named_file, filed): (Option<IndexRow>, Filed)) -> Self {
-        let reuse = Reuse::new(&state.dead, filed);
+        let reuse = Reuse::new(&state.dead_with_slot(), filed);
         Self {
             scope_id,
             current: RwLock::new(Arc::new(state)),

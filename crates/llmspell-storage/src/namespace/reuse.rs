@@ -39,7 +39,7 @@ pub(crate) enum Filed {
 }
 
 impl Reuse {
-    /// For a namespace that was just loaded, so nobody looks at anything.
+    /// For a namespace that was just loaded, so nobody looks at anything; with the dead points that have a slot.
     pub(crate) fn new(dead: &RoaringBitmap, filed: Filed) -> Self {
         let mut reuse = Self {
             in_file: filed,
@@ -91,6 +91,18 @@ impl Reuse {
             self.free.remove(point.0);
         }
         points
+    }
+
+    /// The points that nobody can see and that have a slot.
+    pub(crate) fn free(&mut self) -> &RoaringBitmap {
+        self.let_go();
+        &self.free
+    }
+
+    /// Takes points that nobody can see: their slots are given back.
+    pub(crate) fn take_all(&mut self, points: &RoaringBitmap) {
+        debug_assert!(points.is_subset(&self.free), "nobody can see them");
+        self.free -= points;
     }
 
     /// Gives back points that were taken for a write that did not happen.

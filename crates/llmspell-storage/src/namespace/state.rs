@@ -21,9 +21,9 @@ pub(crate) struct State {
     pub(crate) lsn: Lsn,
     /// Points below this were given out once.
     pub(crate) next_point: u32,
-    /// Points below this have a slot.
+    /// Points from here on never had a slot. Those below have one, but for dead ones whose slot was given back.
     pub(crate) capacity: u32,
-    /// Where the slots are; ascending by point, without gaps.
+    /// Where the slots are; ascending by point. Points in a gap are dead.
     pub(crate) extents: Arc<Vec<Extent>>,
     /// Points below `next_point` that do not live.
     pub(crate) dead: Arc<RoaringBitmap>,
@@ -125,10 +125,13 @@ impl State {
         if !op.extents.is_empty() {
             let extents = Arc::make_mut(&mut self.extents);
             for extent in &op.extents {
-                debug_assert_eq!(extent.first_point.0, self.capacity, "extents leave no gap");
-                self.capacity += extent.len;
-                push_extent(extents, *extent);
+                self.capacity = self.capacity.max(extent.first_point.0 + extent.len);
+                add_extent(extents, *extent);
             }
+        }
+        if !op.returned.is_empty() {
+            let returned: RoaringBitmap = op.returned.iter().map(|point| point.0).collect();
+            self.extents = Arc::new(without(&self.extents, &returned));
         }
         for change in &op.put {
             let PointId(point) = change.point;
@@ -184,6 +187,28 @@ impl State {
         let changed = self.metadata_file.as_ref().map(|file| file.changed.len());
         let is_behind = changed.is_none_or(|changed| changed * share > self.live_count());
         self.metadata.is_some() && self.index.is_some() && is_behind
+    }
+
+    /// How many points have a slot, living or not.
+    pub(crate) fn slot_count(&self) -> u64 {
+        self.extents.iter().map(|extent| u64::from(extent.len)).sum()
+    }
+
+    /// The runs of points that have no slot any more: all of them are dead, and nobody can see them.
+    pub(crate) fn gaps(&self) -> impl Iterator<Item = Range<u32>> + '_ {
+        let begins = self.extents.iter().map(|extent| extent.first_point.0);
+        let ends = self.extents.iter().map(|extent| extent.first_point.0 + extent.len);
+        let gaps = std::iter::once(0).chain(ends).zip(begins.chain([self.capacity]));
+        gaps.filter(|(end, begin)| end < begin).map(|(end, begin)| end..begin)
+    }
+
+    /// The dead points that have a slot.
+    pub(crate) fn dead_with_slot(&self) -> RoaringBitmap {
+        let mut dead = (*self.dead).clone();
+        for gap in self.gaps() {
+            dead.remove_range(gap);
+        }
+        dead
     }
 
     /// Where the vector of a point is; none if the point has no slot.
@@ -245,21 +270,28 @@ impl State {
 
     /// That the promises of the type are kept; what is wrong, if they are not.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let mut next = 0;
+        let mut next: u32 = 0;
         for extent in self.extents.iter() {
-            if extent.first_point.0 != next || extent.len == 0 {
+            if extent.first_point.0 < next || extent.len == 0 {
                 return Err(format!(
-                    "an extent starts at point {} instead of {next}",
+                    "an extent starts at point {} before {next}",
                     extent.first_point.0
                 ));
             }
-            next += extent.len;
+            next = extent.first_point.0.saturating_add(extent.len);
         }
-        if next != self.capacity || self.next_point > self.capacity {
+        if next.max(self.next_point) != self.capacity {
             return Err(format!(
                 "{} points, slots for {next}, capacity {}",
                 self.next_point, self.capacity
             ));
+        }
+        let is_all_dead = |gap: &Range<u32>| {
+            let dead = self.dead.range_cardinality(gap.clone());
+            gap.end <= self.next_point && dead == u64::from(gap.end - gap.start)
+        };
+        if let Some(gap) = self.gaps().find(|gap| !is_all_dead(gap)) {
+            return Err(format!("points {} to {} have no slot", gap.start, gap.end - 1));
         }
         if let Some(index) = &self.index
             && *self.tail != self.living() - &index.points
@@ -278,12 +310,42 @@ impl State {
     }
 }
 
-/// Appends an extent, as part of the last one where both slots and points go on.
-fn push_extent(extents: &mut Vec<Extent>, extent: Extent) {
-    match extents.last_mut() {
-        Some(last) if last.first_slot.0 + u64::from(last.len) == extent.first_slot.0 => last.len += extent.len,
-        _ => extents.push(extent),
+/// Puts an extent in its place, as part of the one before where both slots and points go on.
+fn add_extent(extents: &mut Vec<Extent>, extent: Extent) {
+    let place = extents.partition_point(|other| other.first_point < extent.first_point);
+    let goes_on = |before: &Extent| {
+        before.first_point.0 + before.len == extent.first_point.0
+            && before.first_slot.0 + u64::from(before.len) == extent.first_slot.0
+    };
+    match extents[..place].last_mut() {
+        Some(before) if goes_on(before) => before.len += extent.len,
+        _ => extents.insert(place, extent),
     }
+}
+
+/// What is left of extents without some points.
+fn without(extents: &[Extent], points: &RoaringBitmap) -> Vec<Extent> {
+    let mut left = Vec::with_capacity(extents.len());
+    for extent in extents {
+        let begin = extent.first_point.0;
+        let end = begin + extent.len;
+        let mut next = begin;
+        let piece = |from: u32, to: u32| Extent {
+            first_point: PointId(from),
+            first_slot: Slot(extent.first_slot.0 + u64::from(from - begin)),
+            len: to - from,
+        };
+        for point in points.range(begin..end) {
+            if next < point {
+                left.push(piece(next, point));
+            }
+            next = point + 1;
+        }
+        if next < end {
+            left.push(piece(next, end));
+        }
+    }
+    left
 }
 
 #[cfg(test)]
@@ -335,6 +397,72 @@ mod tests {
         assert_eq!(state.slot(PointId(9)), Some(Slot(51)));
         assert_eq!(state.slot(PointId(10)), None);
         state.check().unwrap();
+    }
+
+    #[test]
+    fn points_whose_slots_were_given_back_get_others_and_keep_their_neighbors() {
+        let mut state = State::default();
+        let points: Vec<u32> = (0..10).collect();
+        state.apply(
+            Lsn(1),
+            &Op {
+                extents: vec![extent(0, 100, 12)],
+                put: put(&points),
+                ..Op::default()
+            },
+        );
+        let gone = || [2, 3, 4, 8, 9].map(PointId).to_vec();
+        state.apply(
+            Lsn(2),
+            &Op {
+                removed: put(&[2, 3, 4, 8, 9]),
+                ..Op::default()
+            },
+        );
+        state.apply(
+            Lsn(3),
+            &Op {
+                returned: gone(),
+                ..Op::default()
+            },
+        );
+        state.check().unwrap();
+        assert_eq!(
+            *state.extents,
+            [extent(0, 100, 2), extent(5, 105, 3), extent(10, 110, 2)]
+        );
+        assert_eq!(state.gaps().collect::<Vec<_>>(), [2..5, 8..10]);
+        assert_eq!((state.slot_count(), state.capacity), (7, 12));
+        assert!(state.dead_with_slot().is_empty());
+        assert_eq!(state.slot(PointId(3)), None);
+        assert_eq!(state.slot(PointId(7)), Some(Slot(107)));
+
+        // New slots for one of the gaps, and a vector in it.
+        state.apply(
+            Lsn(4),
+            &Op {
+                extents: vec![extent(2, 50, 2)],
+                put: put(&[2]),
+                ..Op::default()
+            },
+        );
+        state.check().unwrap();
+        assert_eq!(state.gaps().collect::<Vec<_>>(), [4..5, 8..10]);
+        assert_eq!(state.slot(PointId(3)), Some(Slot(51)));
+        assert_eq!(state.dead_with_slot(), RoaringBitmap::from([3]));
+        let hidden = state.hidden(0);
+        let runs: Vec<_> = state.runs(0..12, &hidden).collect();
+        assert_eq!(runs, [extent(0, 100, 2), extent(2, 50, 1), extent(5, 105, 3)]);
+
+        // A living point without a slot is a contradiction.
+        state.apply(
+            Lsn(5),
+            &Op {
+                returned: vec![PointId(5)],
+                ..Op::default()
+            },
+        );
+        assert_eq!(state.check(), Err("points 4 to 5 have no slot".to_string()));
     }
 
     #[test]

@@ -8,14 +8,14 @@ use std::time::Instant;
 use async_trait::async_trait;
 
 use llmspell_core::{
-    FacetValue, FieldPath, Filter, Metadata, ModelRef, OnExisting, Result, ScopedStats, SearchPlan, StateScope,
-    StorageError, StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
+    FacetValue, FieldPath, Filter, Metadata, ModelRef, OnExisting, Result, ScopeKind, ScopedStats, SearchPlan,
+    StateScope, StorageError, StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
     validate_vectors as validate,
 };
 
 use super::routes::{Route, Routes};
 use super::{DimensionRouter, merge};
-use crate::database::{Opening, Part, PreparedEntry, Request, Spaces};
+use crate::database::{Opening, Part, PreparedEntry, Request, Scopes, Spaces};
 use crate::hnsw::{DELETE_IDS_MAX, HNSWVectorStorage, Shape, checked_query, of_spaces, prepare_routed};
 use crate::registry::Space;
 use crate::truth::SpaceRecord;
@@ -137,16 +137,16 @@ impl VectorStorage for DimensionRouter {
         self.delete_all(scope, ids, None).await
     }
 
-    async fn delete_scope(&self, scope: &StateScope) -> Result<u64> {
-        scope.validate()?;
-        let (scope, now) = (scope.clone(), self.now());
-        self.change(|reply| Request::DropScope {
-            spaces: Spaces::Routed,
-            scope,
-            now,
-            reply,
-        })
-        .await
+    async fn delete_scopes(&self, scopes: &[StateScope]) -> Result<u64> {
+        validate::scopes(scopes)?;
+        if scopes.is_empty() {
+            return self.inner.database.inner.check_open().map(|()| 0);
+        }
+        self.drop_scopes(Scopes::Named(scopes.to_vec())).await
+    }
+
+    async fn delete_scopes_of_kind(&self, kind: ScopeKind) -> Result<u64> {
+        self.drop_scopes(Scopes::OfKind(kind)).await
     }
 
     async fn list(&self, scope: &StateScope, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
@@ -297,6 +297,19 @@ impl VectorStorage for DimensionRouter {
 }
 
 impl DimensionRouter {
+    /// Removes everything of some scopes. Says how many entries could be seen.
+    async fn drop_scopes(&self, scopes: Scopes) -> Result<u64> {
+        let now = self.now();
+        let request = |reply| Request::DropScopes {
+            spaces: Spaces::Routed,
+            scopes,
+            with_keys: false,
+            now,
+            reply,
+        };
+        Ok(self.change(request).await?.vectors)
+    }
+
     pub(super) fn now(&self) -> i64 {
         self.inner.database.inner.shared.clock.now()
     }

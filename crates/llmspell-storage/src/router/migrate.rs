@@ -119,6 +119,9 @@ impl DimensionRouter {
         let mut fruitless = 0;
         loop {
             report.rounds += 1;
+            if let Some(gone) = [&from, &to].into_iter().find(|handle| handle.space.is_dropped()) {
+                return Err(self.routes().unknown_space(&gone.space.name));
+            }
             // Little is left: writes wait until it is done, else there would always be a little more.
             let closed = (last <= PAGE as u64).then(|| from.space.gate.close());
             let before = report.embedded;

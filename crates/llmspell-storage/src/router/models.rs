@@ -67,6 +67,21 @@ impl DimensionRouter {
         self.open_as(record, Opening::Adopted).await
     }
 
+    /// Removes a space of the router with everything in it, by the name of its model or its own: see
+    /// [`Database::drop_space`](crate::Database::drop_space). The model is not known afterwards; registered again, it may
+    /// have another dimension.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownSpace`](StorageError::UnknownSpace) with what is known; as a write of vectors.
+    pub async fn drop_space(&self, name: &str) -> Result<()> {
+        let routes = self.routes();
+        let of_name = routes.all.iter().find(|route| route.name() == name);
+        let route = of_name.or_else(|| routes.of_model(name));
+        let route = route.ok_or_else(|| routes.unknown_space(name))?;
+        self.inner.database.drop_space(route.name()).await
+    }
+
     /// The models that are known, in the order in which they became so.
     #[must_use]
     pub fn models(&self) -> Vec<EmbeddingModel> {

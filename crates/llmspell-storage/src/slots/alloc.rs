@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::Slot;
 
+/// Free runs below this are left to whoever needs no more: a scope knows each of its pieces. Tests take small ones.
+const PIECE_SLOTS_MIN: u32 = if cfg!(test) { 5 } else { 64 };
+
 /// The free slots of one space: runs that were given back, and everything from `end` on.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct SlotAllocator {
@@ -36,22 +39,28 @@ impl SlotAllocator {
         self.end
     }
 
-    /// Takes `count` slots: the smallest run that holds them, else new ones at the end. No piece crosses a multiple of
-    /// `slots_per_file`.
+    /// Takes `count` slots: the smallest run that holds them, else the largest ones, as long as they are not too small, and
+    /// new ones at the end. No piece crosses a multiple of `slots_per_file`.
     pub(crate) fn take(&mut self, count: u32, slots_per_file: u64) -> (Vec<(Slot, u32)>, FreeChanges) {
         let mut changes = FreeChanges::default();
-        let fitting = self.by_len.range((count, 0)..).next().copied();
-        if let Some((len, first)) = fitting {
-            self.remove(first, len);
-            changes.removed.push(first);
-            if len > count {
-                self.add(first + u64::from(count), len - count);
-                changes.added.push((first + u64::from(count), len - count));
-            }
-            return (vec![(Slot(first), count)], changes);
-        }
         let mut pieces = Vec::new();
         let mut rest = count;
+        while rest > 0 {
+            let fitting = self.by_len.range((rest, 0)..).next().copied();
+            let largest = || self.by_len.last().copied().filter(|(len, _)| *len >= PIECE_SLOTS_MIN);
+            let Some((len, first)) = fitting.or_else(largest) else {
+                break;
+            };
+            let taken = len.min(rest);
+            self.remove(first, len);
+            changes.removed.push(first);
+            if len > taken {
+                self.add(first + u64::from(taken), len - taken);
+                changes.added.push((first + u64::from(taken), len - taken));
+            }
+            pieces.push((Slot(first), taken));
+            rest -= taken;
+        }
         while rest > 0 {
             let room = slots_per_file - self.end % slots_per_file;
             let len = rest.min(u32::try_from(room).unwrap_or(u32::MAX));
@@ -90,6 +99,12 @@ impl SlotAllocator {
         changes
     }
 
+    /// The whole free run that a free slot is part of.
+    pub(crate) fn free_run(&self, slot: Slot) -> Option<(Slot, u32)> {
+        let (first, len) = self.by_place.range(..=slot.0).next_back()?;
+        (slot.0 - first < u64::from(*len)).then_some((Slot(*first), *len))
+    }
+
     fn add(&mut self, first: u64, len: u32) {
         self.by_place.insert(first, len);
         self.by_len.insert((len, first));
@@ -121,7 +136,21 @@ mod tests {
                 added: vec![(23, 1)]
             }
         );
+        // No run holds all of these: the largest, and the rest where it fits.
+        let (pieces, changes) = allocator.take(11, 1000);
+        assert_eq!(pieces, [(Slot(0), 10), (Slot(23), 1)]);
+        assert_eq!(changes.removed, [0, 23]);
+        assert_eq!(changes.added, []);
         assert_eq!(allocator.take(11, 1000).0, [(Slot(100), 11)]);
+    }
+
+    #[test]
+    fn runs_that_are_too_small_are_not_put_together() {
+        let mut allocator = SlotAllocator::new(100, [(0, 4), (20, 4), (40, 6)]);
+        assert_eq!(allocator.take(12, 1000).0, [(Slot(40), 6), (Slot(100), 6)]);
+        assert_eq!(allocator.free_run(Slot(22)), Some((Slot(20), 4)));
+        assert_eq!(allocator.free_run(Slot(24)), None);
+        assert_eq!(allocator.free_run(Slot(41)), None);
     }
 
     #[test]

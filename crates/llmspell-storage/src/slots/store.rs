@@ -25,6 +25,8 @@ const FILE_BYTES_MAX: u64 = 1 << 30;
 /// Step in which a file grows: a share of its size, within bounds.
 const FILE_GROWTH_SHARE: u64 = 32;
 const FILE_GROWTH_BYTES: (u64, u64) = (64 << 10, 8 << 20);
+/// Blocks of file systems, or a multiple of theirs; pages of memory.
+const BLOCK_BYTES: u64 = 4096;
 /// Anonymous memory costs nothing until it is touched, so it grows in larger steps.
 const MEMORY_GROWTH_SHARE: u64 = 1;
 const MEMORY_GROWTH_BYTES: (u64, u64) = (64 << 10, 64 << 20);
@@ -294,7 +296,7 @@ impl SlotStore {
         Ok(())
     }
 
-    /// Lets go of the disk blocks of free slots.
+    /// Lets go of the disk blocks that hold nothing but these slots, which are free.
     ///
     /// # Errors
     ///
@@ -306,7 +308,13 @@ impl SlotStore {
             return Ok(());
         };
         let offset = first.0 % self.slots_per_file * self.stride;
-        file.punch_hole(offset, u64::from(len) * self.stride)
+        let end = offset + u64::from(len) * self.stride;
+        // The system would write zeros into blocks that are only partly to go: on a full disk, of all times.
+        let (begin, end) = (offset.next_multiple_of(BLOCK_BYTES), end / BLOCK_BYTES * BLOCK_BYTES);
+        if begin >= end {
+            return Ok(());
+        }
+        file.punch_hole(begin, end - begin)
             .map_err(|source| io_error("punch a hole into", &self.path(first), source))
     }
 

@@ -80,6 +80,8 @@ pub(crate) enum Role {
     },
     /// Another has taken its place. What is left is to be removed.
     Retired,
+    /// It was dropped, and its name is free. The record goes when nothing else is left of it.
+    Dropped,
 }
 
 impl Role {

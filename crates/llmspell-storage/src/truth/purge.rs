@@ -1,12 +1,14 @@
 //! How does what nobody can see any more go?
 
+use std::collections::HashSet;
+
 use llmspell_core::Result;
 use redb::ReadableTable;
 
 use super::table_error;
 use super::tables;
 use super::write::{Rows, table};
-use crate::ids::{PointId, ScopeId};
+use crate::ids::{PointId, ScopeId, SpaceId};
 
 /// A row of `expiring`.
 #[derive(Debug, Clone, Copy)]
@@ -17,23 +19,23 @@ pub(crate) struct ExpiredRow {
 }
 
 impl Rows<'_> {
-    /// Entries that have expired at `now`, at most `limit`, in the order of time.
-    pub(crate) fn expired(&mut self, now: i64, limit: usize) -> Result<Vec<ExpiredRow>> {
+    /// Entries that have expired at `now`, at most `limit`, in the order of time; without those of some scopes.
+    pub(crate) fn expired(&mut self, now: i64, limit: usize, without: &HashSet<ScopeId>) -> Result<Vec<ExpiredRow>> {
         let failed = self.failed();
         let rows = table!(self.expiring, EXPIRING)
             .range(..=(now, u64::MAX, u32::MAX))
             .map_err(&failed)?;
-        rows.take(limit)
-            .map(|row| {
-                let (key, _) = row.map_err(&failed)?;
-                let (moment, scope, point) = key.value();
-                Ok(ExpiredRow {
-                    moment,
-                    scope: ScopeId(scope),
-                    point: PointId(point),
-                })
+        let rows = rows.map(|row| {
+            let (key, _) = row.map_err(&failed)?;
+            let (moment, scope, point) = key.value();
+            Ok(ExpiredRow {
+                moment,
+                scope: ScopeId(scope),
+                point: PointId(point),
             })
-            .collect()
+        });
+        let is_wanted = |row: &Result<ExpiredRow>| row.as_ref().map_or(true, |row| !without.contains(&row.scope));
+        rows.filter(is_wanted).take(limit).collect()
     }
 
     /// Removes the row of an expiring point, whatever it says.
@@ -45,8 +47,8 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Removes at most `limit` entries of a dropped scope. Says whether there are more.
-    pub(crate) fn purge_entries(&mut self, scope: ScopeId, limit: usize) -> Result<bool> {
+    /// Removes at most `limit` entries of a dropped scope. Says how many rows went; fewer than `limit` were the last.
+    pub(crate) fn purge_entries(&mut self, scope: ScopeId, limit: usize) -> Result<usize> {
         let failed = self.failed();
         let start: (u64, &[u8]) = (scope.0, &[]);
         let end: (u64, &[u8]) = (scope.0 + 1, &[]);
@@ -81,7 +83,7 @@ impl Rows<'_> {
                 self.remove_expiring(moment.as_millis(), scope, *point)?;
             }
         }
-        Ok(ids.len() == limit || points.len() == limit)
+        Ok(ids.len().max(points.len()))
     }
 
     /// Removes the state of a dropped scope, whose slots are given back.
@@ -99,5 +101,59 @@ impl Rows<'_> {
         table!(self.scope_names, SCOPE_NAMES).remove(scope.0).map_err(&failed)?;
         table!(self.dropped, DROPPED).remove(scope.0).map_err(&failed)?;
         Ok(())
+    }
+
+    /// Removes at most `limit` rows of a dropped space. Says whether there are more.
+    pub(crate) fn purge_space(&mut self, space: SpaceId, limit: usize) -> Result<bool> {
+        let failed = self.failed();
+        let mut left = limit;
+        while left > 0 {
+            let no_bytes: &[u8] = &[];
+            let first = {
+                let scopes = table!(self.scopes, SCOPES);
+                let mut rows = scopes.range((space.0, no_bytes)..).map_err(&failed)?;
+                let row = rows.next().transpose().map_err(&failed)?;
+                row.filter(|(key, _)| key.value().0 == space.0)
+                    .map(|(key, id)| (key.value().1.to_vec(), ScopeId(id.value())))
+            };
+            let Some((name, scope)) = first else {
+                return self.purge_space_itself(space, left);
+            };
+            let removed = self.purge_entries(scope, left)?;
+            if removed == left {
+                return Ok(true);
+            }
+            // The scope itself is a row, too.
+            left -= removed + 1;
+            self.forget_state(scope)?;
+            table!(self.indexes, INDEXES).remove(scope.0).map_err(&failed)?;
+            table!(self.scope_names, SCOPE_NAMES).remove(scope.0).map_err(&failed)?;
+            table!(self.scopes, SCOPES)
+                .remove((space.0, name.as_slice()))
+                .map_err(&failed)?;
+        }
+        Ok(true)
+    }
+
+    fn purge_space_itself(&mut self, space: SpaceId, limit: usize) -> Result<bool> {
+        let failed = self.failed();
+        let mut runs = Vec::with_capacity(limit);
+        let free = table!(self.free_slots, FREE_SLOTS);
+        for row in free
+            .range((space.0, 0)..=(space.0, u64::MAX))
+            .map_err(&failed)?
+            .take(limit)
+        {
+            runs.push(row.map_err(&failed)?.0.value());
+        }
+        for run in &runs {
+            free.remove(run).map_err(&failed)?;
+        }
+        if runs.len() == limit {
+            return Ok(true);
+        }
+        table!(self.slot_ends, SLOT_ENDS).remove(space.0).map_err(&failed)?;
+        table!(self.spaces, SPACES).remove(space.0).map_err(&failed)?;
+        Ok(false)
     }
 }

@@ -1,5 +1,6 @@
 //! What is there, as of one moment?
 
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
@@ -136,11 +137,27 @@ impl Read {
             .transpose()
     }
 
-    /// The earliest moment at which an entry expires.
-    pub(crate) fn first_expiry(&self) -> Result<Option<i64>> {
+    /// The earliest moment at which an entry expires that is not in one of some scopes.
+    pub(crate) fn first_expiry(&self, without: &HashSet<ScopeId>) -> Result<Option<i64>> {
+        for row in self.table(tables::EXPIRING)?.iter().map_err(self.failed())? {
+            let (key, _) = row.map_err(self.failed())?;
+            let (moment, scope, _) = key.value();
+            if !without.contains(&ScopeId(scope)) {
+                return Ok(Some(moment));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Scopes of entries that have expired at `now`, in milliseconds since 1970, and are not purged yet.
+    pub(crate) fn scopes_with_expired(&self, now: i64) -> Result<BTreeSet<ScopeId>> {
         let table = self.table(tables::EXPIRING)?;
-        let first = table.first().map_err(self.failed())?;
-        Ok(first.map(|(key, _)| key.value().0))
+        let rows = table.range(..=(now, u64::MAX, u32::MAX)).map_err(self.failed())?;
+        rows.map(|row| {
+            let (key, _) = row.map_err(self.failed())?;
+            Ok(ScopeId(key.value().1))
+        })
+        .collect()
     }
 
     /// Dropped scopes that are not purged yet.

@@ -76,10 +76,10 @@ type Bytes = &'static [u8];
 pub(crate) struct Rows<'t> {
     pub(super) write: &'t Write,
     meta: Option<Table<'t, &'static str, Bytes>>,
-    spaces: Option<Table<'t, u32, Bytes>>,
-    slot_ends: Option<Table<'t, u32, u64>>,
-    free_slots: Option<Table<'t, (u32, u64), u32>>,
-    scopes: Option<Table<'t, (u32, Bytes), u64>>,
+    pub(super) spaces: Option<Table<'t, u32, Bytes>>,
+    pub(super) slot_ends: Option<Table<'t, u32, u64>>,
+    pub(super) free_slots: Option<Table<'t, (u32, u64), u32>>,
+    pub(super) scopes: Option<Table<'t, (u32, Bytes), u64>>,
     pub(super) scope_names: Option<Table<'t, u64, Bytes>>,
     pub(super) dropped: Option<Table<'t, u64, u32>>,
     pub(super) ids: Option<Table<'t, (u64, Bytes), u32>>,
@@ -87,7 +87,7 @@ pub(crate) struct Rows<'t> {
     pub(super) expiring: Option<Table<'t, (i64, u64, u32), u32>>,
     pub(super) log: Option<Table<'t, (u64, u64), Bytes>>,
     pub(super) checkpoints: Option<Table<'t, u64, Bytes>>,
-    indexes: Option<Table<'t, u64, Bytes>>,
+    pub(super) indexes: Option<Table<'t, u64, Bytes>>,
     kv: Option<Table<'t, (u64, Bytes), Bytes>>,
     quotas: Option<Table<'t, Bytes, Bytes>>,
 }
@@ -175,6 +175,23 @@ impl<'t> Rows<'t> {
             .get((space.0, bytes.as_slice()))
             .map_err(failed)?;
         Ok(row.map(|id| ScopeId(id.value())))
+    }
+
+    /// The scopes of a space.
+    pub(crate) fn scopes(&mut self, space: SpaceId) -> Result<Vec<StateScope>> {
+        let failed = self.failed();
+        let path = &self.write.path;
+        let no_bytes: &[u8] = &[];
+        let scopes = table!(self.scopes, SCOPES);
+        let rows = match space.0.checked_add(1) {
+            Some(next) => scopes.range((space.0, no_bytes)..(next, no_bytes)),
+            None => scopes.range((space.0, no_bytes)..),
+        };
+        let scope = |row: std::result::Result<_, redb::StorageError>| {
+            let (key, _): (redb::AccessGuard<'_, (u32, Bytes)>, redb::AccessGuard<'_, u64>) = row.map_err(&failed)?;
+            StateScope::from_bytes(key.value().1).map_err(|error| corrupted(path, format!("table `scopes`: {error}")))
+        };
+        rows.map_err(&failed)?.map(scope).collect()
     }
 
     /// Adds a scope.
@@ -398,6 +415,18 @@ impl<'t> Rows<'t> {
             None => drop(quotas.remove(key.as_slice()).map_err(failed)?),
         }
         Ok(())
+    }
+
+    /// The scopes that have a quota.
+    pub(crate) fn scopes_with_quota(&mut self) -> Result<Vec<StateScope>> {
+        let failed = self.failed();
+        let path = &self.write.path;
+        let rows = table!(self.quotas, QUOTAS).iter().map_err(&failed)?;
+        rows.map(|row| {
+            let (key, _) = row.map_err(&failed)?;
+            StateScope::from_bytes(key.value()).map_err(|error| corrupted(path, format!("table `quotas`: {error}")))
+        })
+        .collect()
     }
 
     /// Whether any scope has a quota.

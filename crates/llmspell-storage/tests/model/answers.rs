@@ -6,7 +6,7 @@ use llmspell_storage::{Filter, Metadata};
 
 use crate::block_on;
 use crate::plain::Model;
-use crate::program::{Call, Step, setting, step};
+use crate::program::{Call, Step, removal, setting, step};
 use crate::store::{Graphs, Spaces, Store, directory};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -56,7 +56,11 @@ fn run(cases: usize, steps: usize) {
         failure_persistence: None,
         ..Config::default()
     };
-    let programs = (any::<bool>(), any::<bool>(), vec(step(0..4), 1..=steps));
+    let programs = (
+        any::<bool>(),
+        any::<bool>(),
+        vec(prop_oneof![30 => step(0..4), 1 => removal(0..4)], 1..=steps),
+    );
     let result = TestRunner::new(config).run(&programs, |(asks, has_graphs, steps): (bool, bool, Vec<Step>)| {
         block_on(async {
             let dir = directory();

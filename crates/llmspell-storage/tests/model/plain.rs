@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use llmspell_storage::{
-    DateFields, Filter, Metadata, Quota, QuotaStatus, QuotaUsage, Result, StateScope, StorageError, Timestamp,
-    VectorEntry, VectorResult,
+    DateFields, Filter, Metadata, Quota, QuotaStatus, QuotaUsage, Result, ScopeKind, StateScope, StorageError,
+    Timestamp, VectorEntry, VectorResult,
 };
 
 use crate::program::{Call, Content, DIM, KeyCall, Search, Seen, Step, Write, floats, id, key, scope, score, value};
@@ -56,6 +56,16 @@ impl Model {
                 let mut hits = self.search(&scopes.iter().map(|of| scope(*of)).collect::<Vec<_>>(), search)?;
                 hits.truncate(search.k);
                 Seen::Hits(hits)
+            }
+            Step::DropScopes(scopes) => Seen::Count(scopes.iter().map(|of| self.remove(&scope(*of), |_| true)).sum()),
+            Step::DropUsers => {
+                let users = self.entries.keys().map(|(owner, _)| owner.clone());
+                let users: BTreeSet<StateScope> = users.filter(|owner| owner.kind() == ScopeKind::User).collect();
+                Seen::Count(users.iter().map(|owner| self.remove(owner, |_| true)).sum())
+            }
+            Step::DropSpace => {
+                self.entries.clear();
+                Seen::Done(true)
             }
             Step::Keys { scope: of, call } => self.keys(&scope(*of), call)?,
             Step::SetQuota { scope: of, quota } => Seen::Done(match quota {

@@ -45,6 +45,12 @@ pub(crate) enum Step {
         scopes: Vec<u8>,
         search: Search,
     },
+    /// Scopes are deleted together, some of them perhaps named twice.
+    DropScopes(Vec<u8>),
+    /// All users.
+    DropUsers,
+    /// A space is deleted with everything in it, and made anew.
+    DropSpace,
     Keys {
         scope: u8,
         call: KeyCall,
@@ -245,6 +251,15 @@ pub(crate) fn event() -> impl Strategy<Value = Step> {
         2 => Just(Step::BuildIndex),
         1 => Just(Step::OptimizeIndex),
         1 => damage().prop_map(Step::DamageIndexes),
+    ]
+}
+
+/// What takes much at once, of these scopes and of others.
+pub(crate) fn removal(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => vec(scopes, 0..4).prop_map(Step::DropScopes),
+        1 => Just(Step::DropUsers),
+        1 => Just(Step::DropSpace),
     ]
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use llmspell_storage::{
     Database, DatabaseOptions, DistanceMetric, EmbeddingModel, FacetValue, HNSWConfig, HNSWVectorStorage, OnExisting,
-    Result, ScopedBackend, ScopedVectors, SearchPlan, StorageBackend, Timestamp, VectorEntry, VectorQuery,
-    VectorStorage, VectorStorageExt,
+    Result, ScopeKind, ScopedBackend, ScopedVectors, SearchPlan, StorageBackend, StorageError, Timestamp, VectorEntry,
+    VectorQuery, VectorStorage, VectorStorageExt,
 };
 use tempfile::TempDir;
 
@@ -50,6 +50,10 @@ pub(crate) enum Graphs {
     None,
 }
 
+fn config() -> HNSWConfig {
+    HNSWConfig::fast().with_metric(DistanceMetric::Euclidean)
+}
+
 /// Where syncing costs nothing, if there is such a place: what survives a loss of power is tested elsewhere.
 pub(crate) fn directory() -> TempDir {
     let in_memory = Path::new("/dev/shm");
@@ -77,11 +81,10 @@ impl Store {
             .clock(move || Timestamp::from_millis(source.load(Ordering::SeqCst)))
             .boot_clock(move || Duration::from_millis(boot.load(Ordering::SeqCst).unsigned_abs()));
         let database = options.open(path).await.unwrap();
-        let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
         let vectors: Arc<dyn VectorStorage> = match spaces {
-            Spaces::One => Arc::new(database.vectors("model", DIM, config).await.unwrap()),
+            Spaces::One => Arc::new(database.vectors("model", DIM, config()).await.unwrap()),
             Spaces::Routed => {
-                let router = database.router(config).await.unwrap();
+                let router = database.router(config()).await.unwrap();
                 for model in MODELS {
                     let model = EmbeddingModel::new(model, DIM).with_metric(DistanceMetric::Euclidean);
                     router.register_model(model).await.unwrap();
@@ -109,14 +112,32 @@ impl Store {
                 self.reopen(|path| damage.happen(path)).await.unwrap();
                 Seen::Done(true)
             }
+            Step::DropSpace => {
+                self.drop_space().await;
+                Seen::Done(true)
+            }
             step => self.call(step).await,
         }
+    }
+
+    /// The only one, whose handle does not know it any more.
+    async fn drop_space(&mut self) {
+        assert_eq!(self.spaces, Spaces::One, "a router has two");
+        self.database.drop_space("model").await.unwrap();
+        let gone = self.vectors.count(&scope(0)).await;
+        assert!(matches!(gone, Err(StorageError::UnknownSpace { .. })), "{gone:?}");
+        self.vectors = Arc::new(self.database.vectors("model", DIM, config()).await.unwrap());
     }
 
     /// Two steps at once: they are asked for in this order, before either is answered.
     pub(crate) async fn run_both(&mut self, first: &Step, second: &Step) -> (Seen, Seen) {
         // A reopening needs all handles, and time passes between calls.
-        let is_alone = |step: &Step| matches!(step, Step::Reopen | Step::DamageIndexes(_) | Step::Pass(_));
+        let is_alone = |step: &Step| {
+            matches!(
+                step,
+                Step::Reopen | Step::DamageIndexes(_) | Step::Pass(_) | Step::DropSpace
+            )
+        };
         if is_alone(first) || is_alone(second) {
             return (self.run(first).await, self.run(second).await);
         }
@@ -154,6 +175,11 @@ impl Store {
                 let query = self.query(search).with_scopes(scopes.iter().map(|of| scope(*of)));
                 Seen::Hits(self.vectors.search(&query).await?)
             }
+            Step::DropScopes(scopes) => {
+                let scopes: Vec<_> = scopes.iter().map(|of| scope(*of)).collect();
+                Seen::Count(self.vectors.delete_scopes(&scopes).await?)
+            }
+            Step::DropUsers => Seen::Count(self.vectors.delete_scopes_of_kind(ScopeKind::User).await?),
             Step::Keys { scope: of, call } => self.keys(*of, call).await?,
             Step::SetQuota { scope: of, quota } => match quota {
                 Some(quota) => {
@@ -174,7 +200,7 @@ impl Store {
                 self.vectors.optimize_index().await?;
                 Seen::Done(true)
             }
-            Step::Reopen | Step::DamageIndexes(_) => unreachable!("`run` does them"),
+            Step::Reopen | Step::DamageIndexes(_) | Step::DropSpace => unreachable!("`run` does them"),
         })
     }
 
@@ -307,6 +333,7 @@ impl Store {
         let (mut entries, mut values) = (BTreeMap::new(), BTreeMap::new());
         for owner in self.vectors.scopes().await.unwrap() {
             let page = self.vectors.list(&owner, None, 10_000).await.unwrap();
+            assert!(!page.is_empty(), "a scope without entries is none: {owner}");
             assert_eq!(self.vectors.count(&owner).await.unwrap(), page.len() as u64);
             entries.extend(page.into_iter().map(|entry| ((owner.clone(), entry.id.clone()), entry)));
         }
@@ -343,9 +370,10 @@ fn counts(values: Vec<FacetValue>) -> Seen {
 
 impl Damage {
     fn happen(self, database: &Path) {
-        let Ok(files) = fs::read_dir(database.join("spaces/00000001/index")) else {
-            return;
-        };
+        // Each time the space is dropped its folder has another number.
+        let spaces = fs::read_dir(database.join("spaces")).unwrap();
+        let folders = spaces.map(|space| space.unwrap().path().join("index"));
+        let files = folders.filter_map(|index| fs::read_dir(index).ok()).flatten();
         for path in files.map(|file| file.unwrap().path()) {
             let mut bytes = fs::read(&path).unwrap();
             let place = |share: u16| bytes.len() * usize::from(share) / 1000;

@@ -1,9 +1,9 @@
 //! Is what was deleted gone?
 
-use llmspell_state_traits::StateScope;
+use llmspell_state_traits::{ScopeKind, StateScope};
 use serde_json::json;
 
-use super::{entry, exact, ids, listed, scattered, user};
+use super::{assert_invalid, entry, exact, ids, listed, scattered, user};
 use crate::filter::Filter;
 use crate::vector::VectorStorage;
 
@@ -107,4 +107,50 @@ pub async fn a_dropped_scope_is_empty_and_holds_only_what_comes_after(store: &dy
             "others are untouched"
         );
     }
+}
+
+/// Several scopes go at once, each counted once; others stay, and an unknown one is empty.
+pub async fn dropped_scopes_go_together_and_others_stay(store: &dyn VectorStorage) {
+    let names = ["a", "ab", "b", "c"].map(user);
+    let batch = names
+        .iter()
+        .flat_map(|scope| ["x", "y"].map(|id| entry(id, [1.0, 2.0, 3.0]).with_scope(scope.clone())));
+    store.insert(batch.collect()).await.unwrap();
+    assert_eq!(store.delete_scopes(&[]).await.unwrap(), 0);
+    let named = [&names[0], &user("nobody"), &names[2], &names[0]].map(Clone::clone);
+    assert_eq!(store.delete_scopes(&named).await.unwrap(), 4);
+    assert_eq!(store.scopes().await.unwrap(), [names[1].clone(), names[3].clone()]);
+    for (scope, left) in names.iter().zip([0, 2, 0, 2]) {
+        assert_eq!(store.count(scope).await.unwrap(), left, "in {scope}");
+        assert_eq!(listed(store, scope).await.len() as u64, left, "in {scope}");
+    }
+    assert_eq!(store.delete_scopes(&named).await.unwrap(), 0, "there is nothing more");
+
+    // One bad scope, and all of them stay.
+    let bad = [names[1].clone(), user("")];
+    assert_invalid(store.delete_scopes(&bad).await, "delete_scopes");
+    assert_eq!(store.count(&names[1]).await.unwrap(), 2);
+}
+
+/// All scopes of a kind go at once, and no other.
+pub async fn scopes_of_a_kind_go_together_and_others_stay(store: &dyn VectorStorage) {
+    let session = |id: &str| StateScope::Session(id.to_string());
+    let others = [
+        StateScope::Global,
+        user("session"),
+        StateScope::Tool("session:1".into()),
+        StateScope::Custom("session:1".into()),
+    ];
+    let sessions = [session("1"), session("2"), session("user:a")];
+    let batch = others.iter().chain(&sessions);
+    let batch = batch.map(|scope| entry("doc", [1.0, 2.0, 3.0]).with_scope(scope.clone()));
+    store.insert(batch.collect()).await.unwrap();
+    assert_eq!(store.delete_scopes_of_kind(ScopeKind::Agent).await.unwrap(), 0);
+    assert_eq!(store.delete_scopes_of_kind(ScopeKind::Session).await.unwrap(), 3);
+    let mut expected = others.to_vec();
+    expected.sort();
+    assert_eq!(store.scopes().await.unwrap(), expected);
+    assert_eq!(store.count(&sessions[1]).await.unwrap(), 0);
+    assert_eq!(store.delete_scopes_of_kind(ScopeKind::Global).await.unwrap(), 1);
+    assert_eq!(store.stats().await.unwrap().vectors, 3);
 }

@@ -3,8 +3,9 @@
 use llmspell_state_traits::StateScope;
 use serde_json::json;
 
-use super::{DIM, METRIC, entry, exact, scattered, user};
+use super::{DIM, METRIC, entry, exact, listed, scattered, user};
 use crate::filter::Filter;
+use crate::timestamp::Timestamp;
 use crate::vector::VectorStorage;
 
 /// Pages of a list join to all entries of the scope in byte order of their ids, each as `get` returns it.
@@ -66,7 +67,8 @@ pub async fn pages_of_a_list_join_to_the_scope(store: &dyn VectorStorage) {
     }
 }
 
-/// `scopes` names, in order, the scopes that hold entries, and none that was only asked about or was dropped.
+/// `scopes` names, in order, the scopes that hold entries, and none that was only asked about
+/// or was dropped.
 pub async fn scopes_are_those_that_hold_entries(store: &dyn VectorStorage) {
     assert!(store.scopes().await.unwrap().is_empty());
     let mut expected = vec![
@@ -95,6 +97,45 @@ pub async fn scopes_are_those_that_hold_entries(store: &dyn VectorStorage) {
     store.delete_scope(&dropped).await.unwrap();
     assert_eq!(store.scopes().await.unwrap(), expected);
     assert_eq!(store.stats().await.unwrap().scopes, 5);
+}
+
+/// A scope whose last entry was deleted or has expired is named no more; a write begins it anew.
+pub async fn a_scope_ends_with_its_last_entry_and_begins_anew(store: &dyn VectorStorage) {
+    let (deleted, expired, replaced) = (user("deleted"), user("expired"), user("replaced"));
+    let ended = || Timestamp::from_millis(1);
+    let mut others = vec![StateScope::Global, replaced.clone()];
+    let doc = |scope: &StateScope| entry("doc", [1.0; 3]).with_scope(scope.clone());
+    store
+        .insert(vec![doc(&StateScope::Global), doc(&replaced), doc(&deleted)])
+        .await
+        .unwrap();
+    store
+        .insert(vec![doc(&expired).with_expires_at(ended())])
+        .await
+        .unwrap();
+    store.delete(&deleted, &["doc".into()]).await.unwrap();
+    others.sort();
+    assert_eq!(store.scopes().await.unwrap(), others);
+    assert_eq!(store.stats().await.unwrap().scopes, 2);
+
+    // One that ends and begins again in one call is there.
+    store.upsert(vec![doc(&replaced)]).await.unwrap();
+    store.insert(vec![doc(&expired), doc(&deleted)]).await.unwrap();
+    let all = [StateScope::Global, deleted.clone(), expired.clone(), replaced.clone()];
+    assert_eq!(store.scopes().await.unwrap(), all);
+    for scope in &all {
+        assert_eq!(listed(store, scope).await, ["doc"], "in {scope}");
+    }
+    store
+        .upsert(vec![doc(&replaced).with_expires_at(ended())])
+        .await
+        .unwrap();
+    assert_eq!(store.scopes().await.unwrap(), all[..3]);
+    assert_eq!(
+        store.delete_scope(&replaced).await.unwrap(),
+        0,
+        "what has expired does not count"
+    );
 }
 
 /// Statistics count what is there, in total and for each scope, after inserts, replacements, updates and deletes.

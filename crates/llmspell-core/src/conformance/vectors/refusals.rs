@@ -182,6 +182,8 @@ pub async fn a_bad_scope_is_refused_everywhere(store: &dyn VectorStorage) {
         );
         assert_invalid(store.delete(&bad, &ids).await, "delete");
         assert_invalid(store.delete_scope(&bad).await, "delete_scope");
+        let among_good = [StateScope::Global, bad.clone()];
+        assert_invalid(store.delete_scopes(&among_good).await, "delete_scopes");
         assert_invalid(store.list(&bad, None, 1).await, "list");
         assert_invalid(store.count(&bad).await, "count");
         assert_invalid(store.stats_for_scope(&bad).await, "stats_for_scope");

@@ -1,6 +1,7 @@
 //! Which rows and slots do entries change?
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use llmspell_core::{CompiledFilter, EntryTimes, Filter, OnExisting, StateScope, StorageError, Timestamp};
@@ -166,6 +167,7 @@ impl Batch<'_> {
                 .collect(),
             updated: Vec::new(),
             extents,
+            returned: Vec::new(),
             metadata_bytes_added: sum_bytes(group.entries.iter().map(|(entry, _)| entry.metadata.len())),
             metadata_bytes_removed: sum_bytes(group.replaced.iter().map(|(_, record)| record.metadata.len())),
         };
@@ -204,7 +206,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Points for `count` entries: dead ones that nobody can see, then those that have a slot, then new slots.
+    /// Points for `count` entries: dead ones that nobody can see, then those that gave their slot back, then those that
+    /// have a slot, then new ones; with new slots for what has none.
     fn allocate(
         &mut self,
         space: &Arc<Space>,
@@ -219,8 +222,23 @@ impl Batch<'_> {
         self.is_changed = true;
         let mut points = pending.namespace.reuse.lock().take(count);
         pending.taken.extend_from_slice(&points);
+        let spare = (pending.state.capacity / EXTENT_SHARE).clamp(EXTENT_SLOTS.0, EXTENT_SLOTS.1);
+        // Runs of points that need slots.
+        let (mut bare, mut surplus): (Vec<Range<u32>>, Vec<PointId>) = (Vec::new(), Vec::new());
+        let left = |points: &[PointId]| u32::try_from(count - points.len()).expect("validate bounds the batch");
+        for gap in pending.state.gaps() {
+            let missing = left(&points);
+            if missing == 0 {
+                break;
+            }
+            let end = gap.end.min(gap.start + missing.max(spare));
+            let used = end.min(gap.start + missing);
+            points.extend((gap.start..used).map(PointId));
+            surplus.extend((used..end).map(PointId));
+            bare.push(gap.start..end);
+        }
         let first = pending.state.next_point;
-        let fresh = u32::try_from(count - points.len()).expect("validate bounds the batch");
+        let fresh = left(&points);
         let full = || {
             Fail::Request(StorageError::LimitExceeded {
                 what: "scope",
@@ -233,22 +251,28 @@ impl Batch<'_> {
         let end = first.checked_add(fresh).ok_or_else(full)?;
         points.extend((first..end).map(PointId));
         let capacity = pending.state.capacity;
-        if end <= capacity {
-            return Ok((points, Vec::new()));
+        if end > capacity {
+            let wanted = (end - capacity).max(spare).min(u32::MAX - capacity);
+            bare.push(capacity..capacity + wanted);
         }
-        let spare = (capacity / EXTENT_SHARE).clamp(EXTENT_SLOTS.0, EXTENT_SLOTS.1);
-        let wanted = (end - capacity).max(spare).min(u32::MAX - capacity);
-        self.note_written(space);
-        let allocator = Writer::load_allocator(self.shared, self.allocators, space.id).map_err(changing)?;
-        let (pieces, changes) = allocator.take(wanted, space.slots.slots_per_file());
-        let slot_end = allocator.end();
-        space.slots.extend(slot_end).map_err(changing)?;
-        self.rows.change_free_slots(space.id, &changes).map_err(changing)?;
-        self.slot_ends.insert(space.id, slot_end);
-        let mut next = capacity;
-        let extents = pieces
-            .into_iter()
-            .map(|(first_slot, len)| {
+        pending.spare.append(&mut surplus);
+        let extents = self.new_extents(space, bare)?;
+        Ok((points, extents))
+    }
+
+    /// Slots for runs of points.
+    fn new_extents(&mut self, space: &Arc<Space>, runs: Vec<Range<u32>>) -> Result<Vec<Extent>, Fail> {
+        let mut extents = Vec::with_capacity(runs.len());
+        for run in runs {
+            self.note_written(space);
+            let allocator = Writer::load_allocator(self.shared, self.allocators, space.id).map_err(changing)?;
+            let (pieces, changes) = allocator.take(run.end - run.start, space.slots.slots_per_file());
+            let slot_end = allocator.end();
+            space.slots.extend(slot_end).map_err(changing)?;
+            self.rows.change_free_slots(space.id, &changes).map_err(changing)?;
+            self.slot_ends.insert(space.id, slot_end);
+            let mut next = run.start;
+            extents.extend(pieces.into_iter().map(|(first_slot, len)| {
                 let extent = Extent {
                     first_point: PointId(next),
                     first_slot,
@@ -256,9 +280,9 @@ impl Batch<'_> {
                 };
                 next += len;
                 extent
-            })
-            .collect();
-        Ok((points, extents))
+            }));
+        }
+        Ok(extents)
     }
 
     /// Logs a mutation and applies it to the pending state.
@@ -493,22 +517,6 @@ impl Batch<'_> {
         }
         self.count_entries(space, scope, 0, found.len());
         self.remove_copies(space, scope, found.iter().map(|(_, record)| record.id.as_str()), now)
-    }
-
-    /// The record of a point of a scope; none if the scope is not there any more.
-    pub(in crate::database) fn record(
-        &mut self,
-        space: &Arc<Space>,
-        scope: &StateScope,
-        scope_id: ScopeId,
-        point: PointId,
-    ) -> Result<Option<Record>, Fail> {
-        match self.pending(space, scope)? {
-            Some(pending) if pending.namespace.scope_id == scope_id => {
-                self.rows.record(scope_id, point).map(Some).map_err(looking)
-            }
-            _ => Ok(None),
-        }
     }
 
     /// Gives back the slots of a purged scope.

@@ -22,6 +22,7 @@ use std::sync::atomic::Ordering;
 use llmspell_core::{ErrorKind, Result, StateScope, StorageError};
 
 use quotas::ScopeQuota;
+pub(super) use scopes::runs_of;
 
 use super::request::{Outcome, Request};
 use super::routing::Routing;
@@ -48,11 +49,15 @@ pub(crate) enum Fail {
 }
 
 impl Fail {
+    pub(crate) fn into_error(self) -> StorageError {
+        match self {
+            Self::Request(error) | Self::Batch(error) => error,
+        }
+    }
+
     /// Found while rows were being changed.
     fn of_batch(self) -> Self {
-        match self {
-            Self::Request(error) | Self::Batch(error) => Self::Batch(error),
-        }
+        Self::Batch(self.into_error())
     }
 }
 
@@ -91,6 +96,8 @@ pub(super) struct Batch<'a> {
     quotas: HashMap<StateScope, ScopeQuota>,
     first_expiry: Option<i64>,
     is_changed: bool,
+    /// What is stored of the clock.
+    clock_version: u64,
     /// What a request that needs room is refused with; none while there is room.
     pub(super) no_room: Option<StorageError>,
 }
@@ -135,6 +142,7 @@ impl<'a> Batch<'a> {
             quotas: HashMap::new(),
             first_expiry: None,
             is_changed: false,
+            clock_version: 0,
             no_room: None,
         }
     }
@@ -146,13 +154,14 @@ impl<'a> Batch<'a> {
             .map_or(Ok(()), |error| Err(Fail::Request(repeat(error))))
     }
 
-    /// The last rows; nothing if nothing changed.
-    pub(super) fn finish(mut self) -> Result<Option<Changes>> {
+    /// The last rows. False if nothing changed.
+    pub(super) fn finish(&mut self) -> Result<bool> {
         if !self.is_changed {
-            return Ok(None);
+            return Ok(false);
         }
+        self.drop_ended().map_err(Fail::into_error)?;
         for pending in self.pending.values_mut() {
-            if pending.state.ops_since_checkpoint >= CHECKPOINT_OPS {
+            if self.routing.has(pending.space.id) && pending.state.ops_since_checkpoint >= CHECKPOINT_OPS {
                 pending.state.ops_since_checkpoint = 0;
                 self.rows.checkpoint(pending.namespace.scope_id, &pending.state)?;
             }
@@ -163,12 +172,17 @@ impl<'a> Batch<'a> {
         if self.head != self.head_before {
             self.rows.set_head(&self.head)?;
         }
-        let clock = self.shared.clock.unsaved();
-        if let Some((_, row)) = &clock {
-            self.rows.set_clock(Some(row))?;
+        if let Some((version, row)) = self.shared.clock.unsaved() {
+            self.rows.set_clock(Some(&row))?;
+            self.clock_version = version;
         }
-        let has_quotas = self.finish_quotas()?;
-        Ok(Some(Changes {
+        self.has_quotas = self.finish_quotas()?;
+        Ok(true)
+    }
+
+    /// What to do once the transaction is durable, or to undo if it will not be.
+    pub(super) fn into_changes(self) -> Changes {
+        Changes {
             head: self.head,
             pending: self
                 .pending
@@ -180,10 +194,10 @@ impl<'a> Batch<'a> {
             written_spaces: self.written_spaces,
             spaces: self.spaces,
             is_moving: self.is_moving,
-            has_quotas,
+            has_quotas: self.has_quotas,
             first_expiry: self.first_expiry,
-            clock_version: clock.map_or(0, |(version, _)| version),
-        }))
+            clock_version: self.clock_version,
+        }
     }
 
     /// Does one request.
@@ -217,8 +231,15 @@ impl<'a> Batch<'a> {
                 now,
                 ..
             } => self.delete(spaces, scope, ids, only.as_ref(), *now).map(Outcome::Count),
-            Request::DropScope { spaces, scope, now, .. } => self.drop_scopes(spaces, scope, *now).map(Outcome::Count),
+            Request::DropScopes {
+                spaces,
+                scopes,
+                with_keys,
+                now,
+                ..
+            } => self.drop_scopes(spaces, scopes, *with_keys, *now).map(Outcome::Removed),
             Request::OpenSpace { record, opening, .. } => self.open_space(record, *opening).map(Outcome::Space),
+            Request::DropSpace { name, now, .. } => self.drop_space(name, *now).map(|()| Outcome::Done),
             Request::Copies {
                 from, to, copies, now, ..
             } => self.write_copies(from, to, copies, *now).map(Outcome::Count),

@@ -12,19 +12,16 @@ use llmspell_core::{EmbeddingModel, StateScope, StorageError};
 use super::{Batch, Fail, changing, looking};
 use crate::database::request::{Copied, Opening, Spaces};
 use crate::ids::{ScopeId, SpaceId};
-use crate::op::Op;
 use crate::registry::Space;
 use crate::truth::{Role, SpaceRecord};
 
 impl Batch<'_> {
-    /// The space of a name, as this batch has changed it so far.
+    /// A space that is there, as this batch has changed it so far.
     fn space_record(&self, is_it: impl Fn(SpaceId, &SpaceRecord) -> bool) -> Option<(SpaceId, SpaceRecord)> {
-        let in_batch = self.spaces.iter().rev().find(|(id, space)| is_it(*id, space)).cloned();
-        let stored = || {
-            let mut records = self.shared.space_records().into_iter();
-            records.find(|(id, space)| is_it(*id, space))
-        };
-        in_batch.or_else(stored)
+        let mut records: BTreeMap<SpaceId, SpaceRecord> = self.shared.space_records().into_iter().collect();
+        records.extend(self.spaces.iter().cloned());
+        let mut there = records.into_iter().filter(|(_, space)| space.role != Role::Dropped);
+        there.find(|(id, space)| is_it(*id, space))
     }
 
     pub(super) fn open_space(&mut self, record: &SpaceRecord, opening: Opening) -> Result<SpaceId, Fail> {
@@ -97,6 +94,7 @@ impl Batch<'_> {
                 record.model = joined(stored, asked)?;
             }
             (_, Role::Staging { .. }) => return Err(mismatch("one that entries are being copied to", "another one")),
+            (_, Role::Dropped) => unreachable!("it has no name any more"),
             (_, Role::Retired) => return Err(mismatch("one that another has replaced", "a plain space")),
             (Opening::StagingOf(_), _) => return Err(mismatch("one that is in use", "a new one")),
         }
@@ -143,13 +141,13 @@ impl Batch<'_> {
 
     /// That another space may take the place of this one: the router has it, and there is no such space yet.
     fn check_is_replaceable(&self, id: SpaceId) -> Result<(), Fail> {
-        let (_, record) = self
-            .space_record(|other, _| other == id)
-            .expect("spaces are never removed");
+        let Some((_, record)) = self.space_record(|other, _| other == id) else {
+            return Err(self.unknown_space(&format!("number {}", id.0)));
+        };
         if let Some(staging) = self.routing.staging_of(id) {
             let (_, staging) = self
                 .space_record(|other, _| other == staging)
-                .expect("spaces are never removed");
+                .expect("the routing knows only spaces that are there");
             return Err(Fail::Request(StorageError::SpaceMismatch {
                 space: record.name,
                 what: "successor",
@@ -193,6 +191,10 @@ impl Batch<'_> {
                 self.check_takes_entries(space)?;
                 Ok(vec![Arc::clone(space)])
             }
+            Spaces::All => {
+                let all = self.routing.counted().filter(|id| self.shared.has_space(*id));
+                all.map(|id| self.shared.space(id).map_err(looking)).collect()
+            }
             Spaces::Routed => {
                 let durable = self.routing.routed().filter(|id| self.shared.has_space(*id));
                 durable.map(|id| self.shared.space(id).map_err(looking)).collect()
@@ -203,9 +205,41 @@ impl Batch<'_> {
     /// That applications may change what a space holds.
     pub(super) fn check_takes_entries(&self, space: &Space) -> Result<(), Fail> {
         match self.routing.role(space.id) {
-            Role::Plain | Role::Routed => Ok(()),
-            Role::Staging { .. } | Role::Retired => Err(self.unknown_space(&space.name)),
+            // One that was dropped long ago is unknown to the routing too.
+            Role::Plain | Role::Routed if !space.is_dropped() => Ok(()),
+            _ => Err(self.unknown_space(&space.name)),
         }
+    }
+
+    /// Drops a space with everything in it, and the one to which its entries are copied. Its name is free at once.
+    pub(super) fn drop_space(&mut self, name: &str, now: i64) -> Result<(), Fail> {
+        let Some((id, record)) = self.space_record(|_, space| space.name == name) else {
+            return Err(self.unknown_space(name));
+        };
+        // Look at all of it before anything is changed.
+        let mut gone = Vec::new();
+        if self.has_quotas && record.role.counts() {
+            let space = self.shared.space(id).map_err(looking)?;
+            for scope in self.rows.scopes_with_quota().map_err(looking)? {
+                if let Some(pending) = self.pending(&space, &scope)? {
+                    let live = usize::try_from(pending.state.live_count()).expect("points are `u32`");
+                    self.prepare_to_count(&scope)?;
+                    gone.push((Arc::clone(&space), scope, live));
+                }
+            }
+        }
+        for (space, scope, live) in gone {
+            self.count_entries(&space, &scope, 0, live);
+        }
+        self.head.clock_ms = self.head.clock_ms.max(now);
+        let staging = self.routing.staging_of(id);
+        let staging = staging.and_then(|staging| self.space_record(|other, _| other == staging));
+        for (id, record) in staging.into_iter().chain([(id, record)]) {
+            let role = Role::Dropped;
+            self.put_space(id, SpaceRecord { role, ..record })?;
+            self.slot_ends.remove(&id);
+        }
+        Ok(())
     }
 
     // ---- copies ----
@@ -316,15 +350,10 @@ impl Batch<'_> {
         for (id, role) in [(from, Role::Retired), (to, Role::Routed)] {
             let (_, record) = self
                 .space_record(|other, _| other == id)
-                .expect("spaces are never removed");
+                .expect("the routing knows only spaces that are there");
             self.put_space(id, SpaceRecord { role, ..record })?;
         }
         for (scope, _) in &scopes {
-            // A scope that holds nothing any more is one nevertheless.
-            if self.rows.scope_id(to, scope).map_err(changing)?.is_none() {
-                self.create_scope(&to_space, scope)?;
-                self.apply(&to_space, scope, &Op::default(), now)?;
-            }
             self.recount(scope)?;
         }
         self.is_moving = true;

@@ -1,6 +1,6 @@
 //! Which rows does key-value data change?
 
-use llmspell_core::KeyValueWrite;
+use llmspell_core::{KeyValueWrite, SCOPE_ID_BYTES_MAX, ScopeKind, ScopedBackend};
 
 use super::quotas::KeyChange;
 use super::{Batch, Fail, KV_SCOPE, changing, looking};
@@ -21,6 +21,25 @@ impl Batch<'_> {
             }
         }
         Ok(deleted)
+    }
+
+    /// The keys of all scopes of a kind. A key begins with the length of its scope's text, so there is one range of keys
+    /// for each length.
+    pub(super) fn keys_of_kind(&mut self, kind: ScopeKind) -> Result<Vec<String>, Fail> {
+        let name = kind.name();
+        let shortest = name.len();
+        // Each byte of an id may be written as a percent sign and two digits.
+        let longest = shortest + 1 + 3 * SCOPE_ID_BYTES_MAX;
+        let mut keys = Vec::new();
+        for len in shortest..=longest {
+            let prefix = format!("{len}:{name}");
+            let stored = self.rows.keys(KV_SCOPE, prefix.as_bytes()).map_err(looking)?;
+            let stored = stored.into_iter().filter_map(|key| String::from_utf8(key).ok());
+            let is_of_kind =
+                |key: &String| ScopedBackend::split_key(key).is_some_and(|(scope, _)| scope.kind() == kind);
+            keys.extend(stored.filter(is_of_kind));
+        }
+        Ok(keys)
     }
 
     pub(super) fn swap_value(&mut self, key: &str, expected: Option<&[u8]>, new: Option<&[u8]>) -> Result<bool, Fail> {

@@ -45,10 +45,10 @@ fn write(store: &Store, writer: u32, is_over: &AtomicBool) -> BTreeMap<String, u
         let (number, value) = (random(&mut seed, PAIRS), random(&mut seed, 5));
         let ids = [0, 1].map(|half| format!("{writer}-{number}-{half}"));
         if random(&mut seed, 4) == 0 {
-            block_on(store.vectors.delete(&scope(), &ids)).unwrap();
+            block_on(store.vectors().delete(&scope(), &ids)).unwrap();
             model.retain(|id, _| !ids.contains(id));
         } else {
-            block_on(store.vectors.upsert(pair(writer, number, value))).unwrap();
+            block_on(store.vectors().upsert(pair(writer, number, value))).unwrap();
             model.extend(ids.into_iter().map(|id| (id, value)));
         }
     }
@@ -58,7 +58,7 @@ fn write(store: &Store, writer: u32, is_over: &AtomicBool) -> BTreeMap<String, u
 /// What a filter finds is of one moment: it matches, and no pair is torn.
 fn assert_filter(store: &Store, filter: &Filter) {
     let compiled = filter.compile(&llmspell_core::DateFields::none()).unwrap();
-    let found = block_on(store.vectors.list_matching(&scope(), filter, None, PAGE_MAX)).unwrap();
+    let found = block_on(store.vectors().list_matching(&scope(), filter, None, PAGE_MAX)).unwrap();
     let mut halves = BTreeMap::<u64, u32>::new();
     for entry in &found {
         let metadata = entry.metadata.as_object().unwrap();
@@ -66,7 +66,7 @@ fn assert_filter(store: &Store, filter: &Filter) {
         *halves.entry(metadata["pair"].as_u64().unwrap()).or_default() += 1;
     }
     assert!(halves.values().all(|count| *count == 2), "{filter}: {found:?}");
-    let count = block_on(store.vectors.count_matching(&scope(), filter)).unwrap();
+    let count = block_on(store.vectors().count_matching(&scope(), filter)).unwrap();
     assert!(count.is_multiple_of(2), "{filter}: {count}");
 }
 
@@ -76,11 +76,11 @@ fn given_an_index_when_much_is_written_then_it_is_read_up_later_and_filters_find
     let store = Store::open(Arc::new(SimDisk::default())).unwrap();
     let write = |pairs: std::ops::Range<u32>, value| {
         let entries = pairs.flat_map(|number| pair(0, number, value)).collect();
-        block_on(store.vectors.upsert(entries)).unwrap();
+        block_on(store.vectors().upsert(entries)).unwrap();
     };
-    let count = |value: u32| block_on(store.vectors.count_matching(&scope(), &Filter::eq("value", value))).unwrap();
+    let count = |value: u32| block_on(store.vectors().count_matching(&scope(), &Filter::eq("value", value))).unwrap();
     write(0..10, 1);
-    block_on(store.vectors.build_index()).unwrap();
+    block_on(store.vectors().build_index()).unwrap();
     assert_eq!(count(1), 20);
     let shared = &store.database.inner.shared;
     let namespace = shared
@@ -117,9 +117,9 @@ fn given_writers_and_rebuilds_at_once_when_filters_ask_then_they_find_what_is_th
     // Given: an index that is forgotten and made again all the time, by filters, by the indexer, from files and rows.
     let store = Store::open(Arc::new(SimDisk::default())).unwrap();
     for writer in 0..WRITERS {
-        block_on(store.vectors.upsert(pair(writer, 0, 0))).unwrap();
+        block_on(store.vectors().upsert(pair(writer, 0, 0))).unwrap();
     }
-    block_on(store.vectors.build_index()).unwrap();
+    block_on(store.vectors().build_index()).unwrap();
     let shared = &store.database.inner.shared;
     let space = shared.space(FIRST_SPACE).unwrap();
     let namespace = space.load(&shared.truth, &scope()).unwrap().unwrap();
@@ -143,7 +143,7 @@ fn given_writers_and_rebuilds_at_once_when_filters_ask_then_they_find_what_is_th
         });
         threads.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
-                block_on(store.vectors.build_index()).unwrap();
+                block_on(store.vectors().build_index()).unwrap();
             }
         });
 
@@ -169,7 +169,7 @@ fn given_writers_and_rebuilds_at_once_when_filters_ask_then_they_find_what_is_th
     for value in 0..5 {
         let found = block_on(
             store
-                .vectors
+                .vectors()
                 .list_matching(&scope(), &Filter::eq("value", value), None, PAGE_MAX),
         )
         .unwrap();

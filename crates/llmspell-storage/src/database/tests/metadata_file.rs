@@ -93,7 +93,7 @@ impl Run {
                 .with_metadata(serde_json::Value::Object(metadata(value)))
         };
         let entries = ids.iter().map(entry).collect();
-        block_on(self.store().vectors.upsert(entries)).unwrap();
+        block_on(self.store().vectors().upsert(entries)).unwrap();
         self.model.extend(ids.into_iter().map(|number| (id(number), value)));
     }
 
@@ -122,11 +122,11 @@ impl Run {
         match step {
             Step::Upsert(numbers, value) => self.upsert(numbers, *value),
             Step::Update(number, value) => {
-                let updated = block_on(
-                    self.store()
-                        .vectors
-                        .update_metadata(&scope(), &id(*number), metadata(*value)),
-                );
+                let updated = block_on(self.store().vectors().update_metadata(
+                    &scope(),
+                    &id(*number),
+                    metadata(*value),
+                ));
                 assert_eq!(updated.is_ok(), self.model.contains_key(&id(*number)));
                 if updated.is_ok() {
                     self.model.insert(id(*number), *value);
@@ -134,16 +134,16 @@ impl Run {
             }
             Step::Delete(numbers) => {
                 let ids: Vec<String> = numbers.iter().copied().map(id).collect();
-                block_on(self.store().vectors.delete(&scope(), &ids)).unwrap();
+                block_on(self.store().vectors().delete(&scope(), &ids)).unwrap();
                 self.model.retain(|id, _| !ids.contains(id));
             }
             Step::Replace(numbers) => {
-                block_on(self.store().vectors.delete_scope(&scope())).unwrap();
+                block_on(self.store().vectors().delete_scope(&scope())).unwrap();
                 self.wait_for("the files of a dropped scope go with it", <[String]>::is_empty);
                 self.model.clear();
                 self.upsert(numbers, 1);
             }
-            Step::Index => block_on(self.store().vectors.build_index()).unwrap(),
+            Step::Index => block_on(self.store().vectors().build_index()).unwrap(),
             Step::Ask => self.ask(),
             Step::Close => {
                 self.reopen();
@@ -174,7 +174,7 @@ impl Run {
 
     fn ask(&self) {
         block_on(async {
-            let entries = self.store().vectors.list(&scope(), None, PAGE_MAX).await.unwrap();
+            let entries = self.store().vectors().list(&scope(), None, PAGE_MAX).await.unwrap();
             let expected = self.model.iter().map(|(id, value)| (id.clone(), metadata(*value)));
             let got = entries
                 .iter()

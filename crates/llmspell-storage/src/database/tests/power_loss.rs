@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::workload::{Content, Store, steps};
+use super::workload::{Content, Store, steps_with_a_dropped_space};
 use crate::disk::sim::{Image, Luck, SimDisk};
 
 /// How many ways a disk can be unlucky at each point; `LLMSPELL_POWER_LOSS_SEEDS` sets another number.
@@ -37,7 +37,7 @@ fn run() -> Run {
         acknowledged: Vec::new(),
         times: vec![store.now()],
     };
-    for step in steps() {
+    for step in steps_with_a_dropped_space() {
         run.begun.push(run.disk.now());
         store.run(&step).unwrap();
         run.acknowledged.push(run.disk.now());

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use llmspell_core::{
-    DateFields, DistanceMetric, Filter, HNSWConfig, KeyValueWrite, Metadata, Quota, Result, StateScope, StorageBackend,
-    Timestamp, VectorEntry, VectorQuery, VectorStorage, limits::PAGE_MAX,
+    DateFields, DistanceMetric, Filter, HNSWConfig, KeyValueWrite, Metadata, Quota, Result, ScopeKind, StateScope,
+    StorageBackend, Timestamp, VectorEntry, VectorQuery, VectorStorage, limits::PAGE_MAX,
 };
+use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::database::Database;
@@ -49,6 +50,11 @@ pub(super) enum Step {
     /// Everything that has an end has ended, and is purged by and by.
     Pass,
     DropScope(StateScope),
+    DropScopes(Vec<StateScope>),
+    /// All sessions.
+    DropSessions,
+    /// All entries with their space, whose name is taken again.
+    DropSpace,
     /// Every scope of two entries or more has a graph then, and a file of it.
     BuildIndex,
 }
@@ -64,6 +70,10 @@ fn ada() -> StateScope {
 
 fn bob() -> StateScope {
     StateScope::User("bob".to_string())
+}
+
+fn cleo() -> StateScope {
+    StateScope::Session("cleo".to_string())
 }
 
 /// Every kind of write, in the orders that matter: reuse of points, of ids, of names of scopes.
@@ -88,10 +98,17 @@ pub(super) fn steps() -> Vec<Step> {
         Step::Upsert(vec![(bob(), "u", 9.0)]),
         Step::Quota(bob(), Some(5)),
         Step::Metadata(bob(), "u", 9),
-        Step::Mortal(vec![(bob(), "m", 10.0), (bob(), "n", 11.0)]),
+        // One of the scopes ends with them.
+        Step::Mortal(vec![(bob(), "m", 10.0), (cleo(), "m", 10.5), (bob(), "n", 11.0)]),
         Step::DeleteMatching(bob(), 9),
         Step::Pass,
         Step::Upsert(vec![(bob(), "m", 12.0), (bob(), "p", 13.0), (bob(), "q", 14.0)]),
+        // It ends with its last entry, and begins anew.
+        Step::Delete(ada(), vec!["w"]),
+        Step::Upsert(vec![(ada(), "w", 7.0), (cleo(), "x", 7.5)]),
+        Step::DropScopes(vec![cleo(), ada(), StateScope::Global]),
+        Step::Upsert(vec![(cleo(), "x", 7.5)]),
+        Step::DropSessions,
         Step::Quota(bob(), Some(2)),
         Step::Metadata(bob(), "q", 9),
         Step::DropScope(bob()),
@@ -102,6 +119,18 @@ pub(super) fn steps() -> Vec<Step> {
             set("d", b"4"),
         ]),
     ]
+}
+
+/// [`steps`], and a space that is dropped whose name is taken again: two commits, after each of which the same can be seen.
+pub(super) fn steps_with_a_dropped_space() -> Vec<Step> {
+    let mut steps = steps();
+    let end = steps.len() - 2;
+    let dropped = [
+        Step::DropSpace,
+        Step::Upsert(vec![(bob(), "m", 16.0), (ada(), "x", 17.0)]),
+    ];
+    steps.splice(end..end, dropped);
+    steps
 }
 
 impl Content {
@@ -145,9 +174,18 @@ impl Content {
             Step::Pass => content.entries.retain(|(_, id), _| id != "m" && id != "n"),
             Step::BuildIndex => {}
             Step::DropScope(scope) => content.entries.retain(|(of, _), _| of != scope),
+            Step::DropScopes(scopes) => content.entries.retain(|(of, _), _| !scopes.contains(of)),
+            Step::DropSessions => content.entries.retain(|(of, _), _| of.kind() != ScopeKind::Session),
+            Step::DropSpace => content.entries.clear(),
         }
         content
     }
+}
+
+/// The space, as it is or new.
+fn space(database: &Database) -> Result<Arc<dyn VectorStorage>> {
+    let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
+    Ok(Arc::new(block_on(database.vectors("s", DIM, config))?))
 }
 
 fn vector(x: f32) -> Vec<f32> {
@@ -157,7 +195,8 @@ fn vector(x: f32) -> Vec<f32> {
 /// An open database and its space.
 pub(super) struct Store {
     pub(super) database: Database,
-    pub(super) vectors: Arc<dyn VectorStorage>,
+    /// Another one once its space was dropped.
+    vectors: Mutex<Arc<dyn VectorStorage>>,
     time: Arc<AtomicI64>,
 }
 
@@ -176,13 +215,22 @@ impl Store {
             .clock(move || Timestamp::from_millis(source.load(Ordering::SeqCst)))
             .boot_clock(move || Duration::from_millis(boot.load(Ordering::SeqCst).unsigned_abs()));
         let database = Database::open_on(disk, &options)?;
-        let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
-        let vectors = Arc::new(block_on(database.vectors("s", DIM, config))?);
+        let vectors = Mutex::new(space(&database)?);
         Ok(Self {
             database,
             vectors,
             time,
         })
+    }
+
+    pub(super) fn vectors(&self) -> Arc<dyn VectorStorage> {
+        Arc::clone(&self.vectors.lock())
+    }
+
+    fn drop_space(&self) -> Result<()> {
+        block_on(self.database.drop_space("s"))?;
+        *self.vectors.lock() = space(&self.database)?;
+        Ok(())
     }
 
     /// What the clock says, in milliseconds since 1970.
@@ -200,7 +248,7 @@ impl Store {
             }
             Step::DeleteMatching(scope, value) => {
                 let filter = Filter::eq("value", *value);
-                block_on(self.vectors.delete_matching(scope, &filter)).map(drop)
+                block_on(self.vectors().delete_matching(scope, &filter)).map(drop)
             }
             Step::Quota(scope, Some(count)) => {
                 block_on(self.database.set_quota(scope, Quota::new().with_vectors(*count)))
@@ -212,14 +260,17 @@ impl Store {
             }
             Step::Metadata(scope, id, value) => {
                 let metadata = json!({ "value": value }).as_object().unwrap().clone();
-                block_on(self.vectors.update_metadata(scope, id, metadata))
+                block_on(self.vectors().update_metadata(scope, id, metadata))
             }
             Step::Delete(scope, ids) => {
                 let ids: Vec<String> = ids.iter().map(|id| (*id).to_string()).collect();
-                block_on(self.vectors.delete(scope, &ids)).map(drop)
+                block_on(self.vectors().delete(scope, &ids)).map(drop)
             }
-            Step::BuildIndex => block_on(self.vectors.build_index()),
-            Step::DropScope(scope) => block_on(self.vectors.delete_scope(scope)).map(drop),
+            Step::BuildIndex => block_on(self.vectors().build_index()),
+            Step::DropScope(scope) => block_on(self.vectors().delete_scope(scope)).map(drop),
+            Step::DropScopes(scopes) => block_on(self.vectors().delete_scopes(scopes)).map(drop),
+            Step::DropSessions => block_on(self.vectors().delete_scopes_of_kind(ScopeKind::Session)).map(drop),
+            Step::DropSpace => self.drop_space(),
         }
     }
 
@@ -232,7 +283,7 @@ impl Store {
             let entry = VectorEntry::new(*id, vector(*x)).with_scope(scope.clone());
             change(entry.with_metadata(json!({ "x": x })))
         });
-        block_on(self.vectors.upsert(entries.collect())).map(drop)
+        block_on(self.vectors().upsert(entries.collect())).map(drop)
     }
 
     /// Everything, read in every way there is; the ways must agree.
@@ -241,20 +292,21 @@ impl Store {
             let mut content = Content::default();
             let page = self.database.kv().scan("", None, PAGE_MAX).await.unwrap();
             content.values = page.into_iter().collect();
-            for scope in self.vectors.scopes().await.unwrap() {
-                let entries = self.vectors.list(&scope, None, PAGE_MAX).await.unwrap();
-                assert_eq!(entries.len() as u64, self.vectors.count(&scope).await.unwrap());
+            for scope in self.vectors().scopes().await.unwrap() {
+                let entries = self.vectors().list(&scope, None, PAGE_MAX).await.unwrap();
+                assert!(!entries.is_empty(), "a scope without entries is none: {scope}");
+                assert_eq!(entries.len() as u64, self.vectors().count(&scope).await.unwrap());
                 self.assert_filtered(&scope, &entries).await;
                 for entry in entries {
                     let query = VectorQuery::new(entry.embedding.clone(), 10).with_scope(scope.clone());
-                    let hits = self.vectors.search(&query).await.unwrap();
+                    let hits = self.vectors().search(&query).await.unwrap();
                     assert!(
                         hits.iter().any(|hit| hit.id == entry.id && hit.distance == 0.0),
                         "{entry:?} in {hits:?}"
                     );
                     let (key, value) = entry.metadata.as_object().unwrap().iter().next().unwrap();
                     let filter = Filter::eq(key.as_str(), value.as_f64().unwrap());
-                    let page = self.vectors.list_matching(&scope, &filter, None, PAGE_MAX).await;
+                    let page = self.vectors().list_matching(&scope, &filter, None, PAGE_MAX).await;
                     assert!(page.unwrap().iter().any(|other| other.id == entry.id), "{filter}");
                     let metadata = entry.metadata.as_object().unwrap().clone();
                     content
@@ -264,7 +316,7 @@ impl Store {
             }
             for scope in [ada(), bob()] {
                 if let Some(status) = self.database.quota(&scope).await.unwrap() {
-                    let held = self.vectors.count(&scope).await.unwrap();
+                    let held = self.vectors().count(&scope).await.unwrap();
                     assert_eq!(status.used.vectors, held, "{scope}");
                     content.quotas.insert(scope, status.quota.vectors.unwrap());
                 }
@@ -282,14 +334,14 @@ impl Store {
             let matches = |entry: &&VectorEntry| compiled.matches(entry.metadata.as_object().unwrap());
             let expected: Vec<&str> = entries.iter().filter(matches).map(|entry| entry.id.as_str()).collect();
             let found = self
-                .vectors
+                .vectors()
                 .list_matching(scope, &filter, None, PAGE_MAX)
                 .await
                 .unwrap();
             let found: Vec<&str> = found.iter().map(|entry| entry.id.as_str()).collect();
             assert_eq!(found, expected, "{filter} in {scope}");
             assert_eq!(
-                self.vectors.count_matching(scope, &filter).await.unwrap(),
+                self.vectors().count_matching(scope, &filter).await.unwrap(),
                 expected.len() as u64
             );
         }

@@ -1,0 +1,68 @@
+//! How do scopes and spaces go?
+
+use llmspell_core::{Result, ScopeKind, StateScope, validate_vectors as validate};
+
+use super::Database;
+use super::request::{Removed, Request, Scopes, Spaces};
+
+impl Database {
+    /// Removes everything of some scopes, their vectors in every space and their key-value data: of all of them at once,
+    /// or of none. Their quotas stay.
+    ///
+    /// Key-value data counts as a scope's if it was written through a [`ScopedBackend`](llmspell_core::ScopedBackend). A
+    /// scope that is not there is empty, one that is named twice counts once. At most
+    /// [`BATCH_ITEMS_MAX`](llmspell_core::limits::BATCH_ITEMS_MAX) scopes may be named. What they held is invisible when
+    /// this returns; its space is given back in the background. It works on a full disk too.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad scope or too many of them; `Data`, `Io` or `Closed` when it cannot be done.
+    pub async fn delete_scopes(&self, scopes: &[StateScope]) -> Result<Removed> {
+        validate::scopes(scopes)?;
+        if scopes.is_empty() {
+            return self.inner.check_open().map(|()| Removed::default());
+        }
+        self.drop_scopes(Scopes::Named(scopes.to_vec())).await
+    }
+
+    /// [`delete_scopes`](Self::delete_scopes) of all scopes of a kind that are there: all sessions, for example.
+    ///
+    /// # Errors
+    ///
+    /// `Data`, `Io` or `Closed` when it cannot be done.
+    pub async fn delete_scopes_of_kind(&self, kind: ScopeKind) -> Result<Removed> {
+        self.drop_scopes(Scopes::OfKind(kind)).await
+    }
+
+    /// Removes a vector space with everything in it, at once, and the space to which its entries are being copied, if there
+    /// is one.
+    ///
+    /// Its name is free when this returns, for any dimension and metric. What it held counts for no quota any more; its
+    /// files and rows go in the background, after a crash too. Handles to it get
+    /// [`UnknownSpace`](llmspell_core::StorageError::UnknownSpace), and a [`DimensionRouter`](crate::DimensionRouter) does not know its
+    /// model any more. The disk gets its blocks back when no handle to it is left. It works on a full disk too.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownSpace`](llmspell_core::StorageError::UnknownSpace) if there is none of this name; `Data`, `Io` or `Closed` when it cannot
+    /// be done.
+    pub async fn drop_space(&self, name: &str) -> Result<()> {
+        self.inner.check_open()?;
+        let (name, now) = (name.to_string(), self.inner.shared.clock.now());
+        let request = |reply| Request::DropSpace { name, now, reply };
+        self.inner.request(request).await
+    }
+
+    async fn drop_scopes(&self, scopes: Scopes) -> Result<Removed> {
+        self.inner.check_open()?;
+        let now = self.inner.shared.clock.now();
+        let request = |reply| Request::DropScopes {
+            spaces: Spaces::All,
+            scopes,
+            with_keys: true,
+            now,
+            reply,
+        };
+        self.inner.write(&self.inner.shared.open_spaces(), request).await
+    }
+}
