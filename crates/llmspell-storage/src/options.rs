@@ -148,7 +148,7 @@ impl DatabaseOptions {
     /// before, or than what a commit has stored, time stands still.
     #[must_use]
     pub fn clock(mut self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        self.time = Some(TimeSource(Arc::new(now)));
+        self.time = Some(TimeSource::new(now));
         self
     }
 }
@@ -158,6 +158,10 @@ impl DatabaseOptions {
 pub(crate) struct TimeSource(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl TimeSource {
+    pub(crate) fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         (self.0)()
     }

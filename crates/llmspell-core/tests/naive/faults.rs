@@ -61,12 +61,18 @@ pub(crate) enum Fault {
     EachScopeHasItsMostRecent,
     RecencyScoreIsTheScore,
     NotYoursIsAnotherError,
+    TouchRevivesExpired,
+    TouchForgetsMissing,
+    TouchRepeatsMissing,
+    TouchIsAnUpdate,
+    TouchOnlyProlongs,
+    TouchCrossesScopes,
     DroppedInsertIsHalf,
     BatchIsNotAtomicForReaders,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 60] = [
+    pub(crate) const ALL: [Self; 66] = [
         Self::ScopesAreOneInSearch,
         Self::ScopesAreOneInDeleteScope,
         Self::ScopesAreOneInUpdate,
@@ -125,6 +131,12 @@ impl Fault {
         Self::EachScopeHasItsMostRecent,
         Self::RecencyScoreIsTheScore,
         Self::NotYoursIsAnotherError,
+        Self::TouchRevivesExpired,
+        Self::TouchForgetsMissing,
+        Self::TouchRepeatsMissing,
+        Self::TouchIsAnUpdate,
+        Self::TouchOnlyProlongs,
+        Self::TouchCrossesScopes,
         Self::DroppedInsertIsHalf,
         Self::BatchIsNotAtomicForReaders,
     ];

@@ -6,6 +6,7 @@
 //! | `open.rs`    | how is a directory opened, or made?                 |
 //! | `shared.rs`  | what do all handles and the committer share?        |
 //! | `clock.rs`   | what time is it?                                    |
+//! | `expiring_keys.rs` | how is the space of expired keys given back?  |
 //! | `request.rs` | what does a handle ask of the committer?            |
 //! | `writer.rs`  | how does a batch become durable, and then visible?  |
 //! | `batch/`     | what do requests change?                            |
@@ -18,6 +19,7 @@
 mod batch;
 mod check;
 mod clock;
+mod expiring_keys;
 mod indexing;
 mod open;
 mod purge;
@@ -39,6 +41,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub(crate) use batch::KV_SCOPE;
+pub(crate) use clock::Clock;
 pub(crate) use quotas::status as quota_status;
 pub(crate) use request::{Copied, Opening, Part, PreparedEntry, Reply, Request, Spaces};
 pub(crate) use shared::Shared;
@@ -308,7 +311,7 @@ impl Database {
                     .map(|(id, _)| shared.occupied_bytes(&index_files::dir(*id)))
                     .sum::<Result<u64>>()?;
                 Ok(DatabaseStats {
-                    keys: shared.truth.read()?.key_count()?,
+                    keys: shared.truth.read()?.key_count(shared.clock.now())?,
                     spaces: shared.space_records().len() as u64,
                     disk_bytes: shared.occupied_bytes("")?,
                     truth_bytes: shared.occupied_bytes(truth::FILE)?,

@@ -14,11 +14,11 @@ use crate::record::Record;
 use crate::truth::ExpiredRow;
 
 /// Rows of one step; a few milliseconds.
-const STEP_ROWS: usize = 512;
+pub(super) const STEP_ROWS: usize = 512;
 /// How long to wait for searches that still hold a dropped scope, or after a failure.
 const RETRY: Duration = Duration::from_millis(200);
 /// Expired entries are invisible at once; their space is given back at this pace.
-const EXPIRY_DELAY_MS: i64 = 1_000;
+pub(super) const EXPIRY_DELAY_MS: i64 = 1_000;
 /// Runs of free slots from this size on are given back to the file system as well.
 const PUNCH_BYTES_MIN: u64 = 64 << 10;
 
@@ -42,11 +42,15 @@ impl Writer {
             Duration::from_millis(u64::try_from(due_ms).unwrap_or(0))
         });
         let retry = (!self.purges.is_empty()).then_some(RETRY);
-        expiry.into_iter().chain(retry).min()
+        let keys = self.expiring_keys.due_after(self.shared.clock.now());
+        expiry.into_iter().chain(retry).chain(keys).min()
     }
 
     /// One step.
     pub(super) fn purge_step(&mut self) -> Result<()> {
+        if self.keys_have_a_turn() {
+            return self.purge_keys();
+        }
         self.let_go();
         let done = match self.purges.iter().position(Purge::is_quiet) {
             Some(index) => self.purge_scope(index),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use llmspell_core::{Filter, KeyValueWrite, OnExisting, Quota, Result, StateScope, Timestamp, WriteSummary};
+use llmspell_core::{Expiry, Filter, KeyValueWrite, OnExisting, Quota, Result, StateScope, Timestamp, WriteSummary};
 use tokio::sync::oneshot;
 
 use crate::ids::{ScopeId, SpaceId};
@@ -17,7 +17,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 
 /// One write. All of it was validated.
 pub(crate) enum Request {
-    /// Changes of key-value data.
+    /// Changes of key-value data. Lifetimes have become moments.
     Values {
         writes: Vec<KeyValueWrite>,
         reply: Reply<WriteSummary>,
@@ -27,6 +27,8 @@ pub(crate) enum Request {
         key: String,
         expected: Option<Vec<u8>>,
         new: Option<Vec<u8>>,
+        /// A moment, if any.
+        expiry: Expiry,
         reply: Reply<bool>,
     },
     /// Entries of one or several spaces and scopes.
@@ -44,6 +46,15 @@ pub(crate) enum Request {
         metadata: Vec<u8>,
         now: i64,
         reply: Reply<()>,
+    },
+    /// Another end for entries, or none, in the first of the spaces that has each. The answer is the ids that are not there.
+    Touch {
+        spaces: Spaces,
+        scope: StateScope,
+        ids: Vec<String>,
+        expires_at: Option<Timestamp>,
+        now: i64,
+        reply: Reply<Vec<String>>,
     },
     /// Entries to remove, from all of the spaces.
     Delete {
@@ -183,7 +194,8 @@ impl Request {
             }
             Self::Copies { copies, .. } => copies.iter().map(|copied| copied.entry.bytes()).sum(),
             Self::Metadata { metadata, .. } => metadata.len(),
-            Self::Delete { .. }
+            Self::Touch { .. }
+            | Self::Delete { .. }
             | Self::DropScope { .. }
             | Self::OpenSpace { .. }
             | Self::Switch { .. }
@@ -198,10 +210,14 @@ impl Request {
     /// Whether it needs room on the disk. What frees room is allowed on a full disk.
     pub(crate) fn needs_room(&self) -> bool {
         match self {
-            Self::Values { writes, .. } => writes.iter().any(|write| matches!(write, KeyValueWrite::Set { .. })),
+            Self::Values { writes, .. } => writes.iter().any(KeyValueWrite::stores),
             Self::Swap { new, .. } => new.is_some(),
             Self::SetQuota { quota, .. } => quota.is_some(),
-            Self::Entries { .. } | Self::Metadata { .. } | Self::OpenSpace { .. } | Self::Copies { .. } => true,
+            Self::Entries { .. }
+            | Self::Metadata { .. }
+            | Self::Touch { .. }
+            | Self::OpenSpace { .. }
+            | Self::Copies { .. } => true,
             Self::Delete { .. }
             | Self::Switch { .. }
             | Self::Empty { .. }
@@ -233,24 +249,33 @@ impl Request {
             | Self::Empty { reply, .. } => {
                 drop(reply.send(result.map(Outcome::into_count)));
             }
+            Self::Touch { reply, .. } => drop(reply.send(result.map(Outcome::into_ids))),
             Self::OpenSpace { reply, .. } => drop(reply.send(result.map(Outcome::into_space))),
         }
     }
 }
 
 /// What came of a request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     Done,
     Count(u64),
     Space(SpaceId),
+    Ids(Vec<String>),
 }
 
 impl Outcome {
     fn into_count(self) -> u64 {
         match self {
             Self::Count(count) => count,
-            Self::Done | Self::Space(_) => unreachable!("this request counts"),
+            Self::Done | Self::Space(_) | Self::Ids(_) => unreachable!("this request counts"),
+        }
+    }
+
+    fn into_ids(self) -> Vec<String> {
+        match self {
+            Self::Ids(ids) => ids,
+            Self::Done | Self::Count(_) | Self::Space(_) => unreachable!("this request names ids"),
         }
     }
 
@@ -263,7 +288,7 @@ impl Outcome {
     fn into_space(self) -> SpaceId {
         match self {
             Self::Space(space) => space,
-            Self::Done | Self::Count(_) => unreachable!("this request opens a space"),
+            Self::Done | Self::Count(_) | Self::Ids(_) => unreachable!("this request opens a space"),
         }
     }
 }

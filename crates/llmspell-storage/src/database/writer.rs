@@ -22,6 +22,7 @@ use roaring::RoaringBitmap;
 use llmspell_core::{ErrorKind, Result, StateScope, StorageError};
 
 use super::batch::{Batch, Fail};
+use super::expiring_keys::ExpiringKeys;
 use super::request::{Outcome, Request};
 use super::shared::Shared;
 use crate::committer::CommitEngine;
@@ -40,6 +41,8 @@ pub(crate) struct Writer {
     pub(super) allocators: HashMap<SpaceId, SlotAllocator>,
     pub(super) purges: Vec<Purge>,
     pub(super) first_expiry: Option<i64>,
+    /// Keys that are to be purged when they are over.
+    pub(super) expiring_keys: ExpiringKeys,
 }
 
 /// A dropped scope that is to be purged.
@@ -98,6 +101,7 @@ impl Writer {
         // What has expired by the time that was stored goes at once: a clock that is behind it stands still meanwhile.
         let at_once = |moment| if moment <= head.clock_ms { i64::MIN } else { moment };
         let first_expiry = read.first_expiry()?.map(at_once);
+        let expiring_keys = ExpiringKeys::new(read.first_key_expiry()?.map(at_once));
         drop(read);
         Ok(Self {
             shared,
@@ -105,6 +109,7 @@ impl Writer {
             allocators: HashMap::new(),
             purges,
             first_expiry,
+            expiring_keys,
         })
     }
 
@@ -164,6 +169,7 @@ impl Writer {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        self.expiring_keys.note(changes.first_key_expiry);
         if changes.is_moving {
             self.shared.moves.fetch_add(1, Ordering::SeqCst);
         }
@@ -248,7 +254,8 @@ impl Writer {
     /// What was seen to expire and is not purged yet has expired after a restart too, whatever the clock says then.
     fn keep_time(&mut self) -> Result<()> {
         let now = self.shared.clock.now();
-        if self.first_expiry.is_none_or(|moment| moment > now) || self.shared.check_writable().is_err() {
+        let has_seen_an_end = self.first_expiry.is_some_and(|moment| moment <= now) || self.expiring_keys.are_over(now);
+        if !has_seen_an_end || self.shared.check_writable().is_err() {
             return Ok(());
         }
         self.transact(|batch| {
@@ -289,6 +296,8 @@ impl CommitEngine for Writer {
             return;
         }
         let requests = self.refuse_what_needs_room(requests);
+        let now = self.shared.clock.now();
+        let keys_are_due = self.expiring_keys.are_due(now);
         let results = self.transact(|batch| {
             let mut results: Vec<Result<Outcome>> = Vec::with_capacity(requests.len());
             for request in &requests {
@@ -297,6 +306,13 @@ impl CommitEngine for Writer {
                     Err(Fail::Request(error)) => Err(error),
                     Err(fail @ Fail::Batch(_)) => return Err(fail),
                 });
+            }
+            if keys_are_due {
+                match batch.purge_in_proportion(now) {
+                    // What was only looked at may be damaged. It concerns none of the requests.
+                    Ok(()) | Err(Fail::Request(_)) => {}
+                    Err(fail @ Fail::Batch(_)) => return Err(fail),
+                }
             }
             Ok(results)
         });

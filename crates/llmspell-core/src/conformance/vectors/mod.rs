@@ -130,6 +130,8 @@ pub async fn check_all_with(
         a_dropped_scope_is_empty_and_holds_only_what_comes_after,
         an_expired_entry_does_not_exist,
         a_lifetime_ends_by_itself,
+        a_touch_gives_entries_another_end_and_nothing_else,
+        a_touch_ends_entries_and_revives_none,
         pages_of_a_list_join_to_the_scope,
         scopes_are_those_that_hold_entries,
         statistics_count_what_is_there,

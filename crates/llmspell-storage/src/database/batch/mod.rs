@@ -89,6 +89,9 @@ pub(super) struct Batch<'a> {
     has_quotas: bool,
     quotas: HashMap<StateScope, ScopeQuota>,
     first_expiry: Option<i64>,
+    first_key_expiry: Option<i64>,
+    /// Values with an end that were put.
+    expiring_puts: usize,
     is_changed: bool,
 }
 
@@ -103,6 +106,7 @@ pub(super) struct Changes {
     pub(super) is_moving: bool,
     pub(super) has_quotas: bool,
     pub(super) first_expiry: Option<i64>,
+    pub(super) first_key_expiry: Option<i64>,
 }
 
 impl<'a> Batch<'a> {
@@ -129,6 +133,8 @@ impl<'a> Batch<'a> {
             has_quotas: shared.has_quotas.load(Ordering::SeqCst),
             quotas: HashMap::new(),
             first_expiry: None,
+            first_key_expiry: None,
+            expiring_puts: 0,
             is_changed: false,
         }
     }
@@ -165,6 +171,7 @@ impl<'a> Batch<'a> {
             is_moving: self.is_moving,
             has_quotas,
             first_expiry: self.first_expiry,
+            first_key_expiry: self.first_key_expiry,
         }))
     }
 
@@ -172,8 +179,14 @@ impl<'a> Batch<'a> {
     pub(super) fn execute(&mut self, request: &Request) -> Result<Outcome, Fail> {
         match request {
             Request::Values { writes, .. } => self.write_values(writes).map(Outcome::Count),
-            Request::Swap { key, expected, new, .. } => self
-                .swap_value(key, expected.as_deref(), new.as_deref())
+            Request::Swap {
+                key,
+                expected,
+                new,
+                expiry,
+                ..
+            } => self
+                .swap_value(key, expected.as_deref(), new.as_deref(), *expiry)
                 .map(|done| Outcome::Count(done.into())),
             Request::Entries {
                 parts,
@@ -191,6 +204,14 @@ impl<'a> Batch<'a> {
             } => self
                 .update_metadata(spaces, scope, id, metadata, *now)
                 .map(|()| Outcome::Done),
+            Request::Touch {
+                spaces,
+                scope,
+                ids,
+                expires_at,
+                now,
+                ..
+            } => self.touch(spaces, scope, ids, *expires_at, *now).map(Outcome::Ids),
             Request::Delete {
                 spaces,
                 scope,
