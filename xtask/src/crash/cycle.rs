@@ -9,7 +9,7 @@ use super::model::{Found, FoundScope, Span, Territory};
 use super::operation::{Line, Operation, StoredEntry, now};
 use super::process::{Process, Role};
 use super::random::Random;
-use super::workload::{Owner, Subject, WRITERS, owner, scope_owner};
+use super::workload::{Owner, Subject, WRITERS, is_mortal, owner, scope_owner};
 
 /// The writer is killed at a random moment of this time after it began to write.
 const WRITING: Duration = Duration::from_millis(250);
@@ -127,7 +127,12 @@ impl Generation<'_> {
                 }
                 Line::Problem(problem) => bail!("the writer: {problem}"),
                 Line::Ready { .. } | Line::Panic(_) => {}
-                Line::Pair { .. } | Line::Scope { .. } | Line::Quota { .. } | Line::Purging(_) | Line::Complete => {
+                Line::KeysRead { .. }
+                | Line::Pair { .. }
+                | Line::Scope { .. }
+                | Line::Quota { .. }
+                | Line::Purging(_)
+                | Line::Complete => {
                     bail!("a writer talks like a checker")
                 }
             }
@@ -165,7 +170,12 @@ impl Generation<'_> {
         for line in checked.lines {
             match line {
                 Line::Ready { open_us } => reopen = Duration::from_micros(open_us),
-                Line::Pair { key, value } => match owner(&key) {
+                Line::KeysRead { from, to } => found.iter_mut().for_each(|found| found.keys_read = Span { from, to }),
+                Line::Pair { key, value, expires_at } => match owner(&key) {
+                    Owner::Writer(writer) if is_mortal(&key) => {
+                        found[writer].mortal.insert(key, (value, expires_at));
+                    }
+                    Owner::Writer(_) if expires_at.is_some() => bail!("key `{key}` expires, and nobody said so"),
                     Owner::Writer(writer) => drop(found[writer].pairs.insert(key, value)),
                     Owner::All | Owner::Nobody => bail!("nobody ever wrote key `{key}`"),
                 },

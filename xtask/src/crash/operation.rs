@@ -31,6 +31,13 @@ pub(super) enum Operation {
         id: String,
         metadata: u32,
     },
+    /// Another end for entries.
+    Touch {
+        space: usize,
+        scope: StateScope,
+        ids: Vec<String>,
+        life: Life,
+    },
     /// Entries to delete.
     Remove {
         space: usize,
@@ -48,6 +55,8 @@ pub(super) enum Operation {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum KeyChange {
     Set(String, Value),
+    /// Of a key that only such changes have.
+    SetMortal(String, Value, Life),
     Delete(String),
     DeletePrefix(String),
 }
@@ -69,7 +78,7 @@ pub(super) struct NewEntry {
     pub(super) life: Life,
 }
 
-/// How long an entry lives, in milliseconds.
+/// How long an entry or a key lives, in milliseconds.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) enum Life {
     Forever,
@@ -84,6 +93,8 @@ pub(super) enum Outcome {
     /// So many were removed.
     Count(u64),
     Swapped(bool),
+    /// These ids are not there.
+    Missing(Vec<String>),
     /// An insert was refused because an id exists.
     Exists,
     NotFound,
@@ -106,8 +117,14 @@ pub(super) enum Line {
     },
     /// The call has returned.
     Ack { writer: usize, at: i64, outcome: Outcome },
+    /// The checker read the keys that follow within `from..=to`.
+    KeysRead { from: i64, to: i64 },
     /// The checker found a key.
-    Pair { key: String, value: Value },
+    Pair {
+        key: String,
+        value: Value,
+        expires_at: Option<i64>,
+    },
     /// The checker found a scope; it read the entries within `from..=to`.
     Scope {
         space: usize,

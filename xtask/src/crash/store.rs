@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use llmspell_storage::{
-    Database, DatabaseOptions, DimensionRouter, DistanceMetric, Filter, HNSWConfig, KeyValueWrite, OnExisting, Quota,
-    RedbBackend, SledBackend, StateScope, StorageBackend, StorageError, Timestamp, VectorEntry, VectorStorage,
+    Database, DatabaseOptions, DimensionRouter, DistanceMetric, Expiry, Filter, HNSWConfig, KeyValueWrite, OnExisting,
+    Quota, RedbBackend, SledBackend, StateScope, StorageBackend, StorageError, Timestamp, VectorEntry, VectorStorage,
 };
 use std::time::Duration;
 
@@ -135,6 +135,15 @@ impl Store {
                 let updated = self.spaces[*space].update_metadata(scope, id, metadata(*seed)).await;
                 updated.map(|()| Outcome::Done)
             }
+            Operation::Touch {
+                space,
+                scope,
+                ids,
+                life,
+            } => {
+                let touched = self.spaces[*space].touch(scope, ids, expiry(*life)).await;
+                touched.map(Outcome::Missing)
+            }
             Operation::Remove { space, scope, ids } => self.spaces[*space].delete(scope, ids).await.map(Outcome::Count),
             Operation::RemoveMatching {
                 space,
@@ -206,6 +215,15 @@ impl Store {
                 self.keys.set(key, value.bytes()).await?;
                 0
             }
+            [KeyChange::SetMortal(key, value, Life::Forever)] => {
+                self.keys.set(key, value.bytes()).await?;
+                0
+            }
+            [KeyChange::SetMortal(key, value, Life::For(millis))] => {
+                let ttl = Duration::from_millis((*millis).into());
+                self.keys.set_with_ttl(key, value.bytes(), ttl).await?;
+                0
+            }
             [KeyChange::Delete(key)] => u64::from(self.keys.delete(key).await?),
             changes => {
                 let batch = changes.iter().map(|change| match change {
@@ -213,6 +231,9 @@ impl Store {
                         key: key.clone(),
                         value: value.bytes(),
                     },
+                    KeyChange::SetMortal(key, value, life) => {
+                        KeyValueWrite::set_expiring(key, value.bytes(), expiry(*life))
+                    }
                     KeyChange::Delete(key) => KeyValueWrite::Delete { key: key.clone() },
                     KeyChange::DeletePrefix(prefix) => KeyValueWrite::DeletePrefix { prefix: prefix.clone() },
                 });
@@ -220,6 +241,14 @@ impl Store {
             }
         };
         Ok(Outcome::Count(deleted))
+    }
+}
+
+fn expiry(life: Life) -> Expiry {
+    match life {
+        Life::Forever => Expiry::Never,
+        Life::For(millis) => Expiry::After(Duration::from_millis(millis.into())),
+        Life::Until(moment) => Expiry::At(Timestamp::from_millis(moment)),
     }
 }
 
