@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use llmspell_storage::limits::PAGE_MAX;
 use llmspell_storage::{
-    Database, Filter, KeyValueEntry, ModelRef, OnExisting, StateScope, StorageError, VectorEntry, VectorQuery,
-    VectorStorage,
+    Database, Filter, KeyValueEntry, ModelRef, OnExisting, StateScope, StorageError, Timestamp, VectorEntry,
+    VectorQuery, VectorStorage,
 };
 
 use super::content::{TAGS, Value, metadata_seed, tag, vector, vector_seed};
@@ -193,7 +193,7 @@ async fn check_keys(store: &Store) -> Result<()> {
         ensure!(is_same, "get, get_batch and scan differ on `{key}`");
         tell(&Line::Pair {
             value: Value::of(&scanned),
-            expires_at: entry.expires_at.map(|moment| moment.as_millis()),
+            expires_at: entry.expires_at.map(Timestamp::as_millis),
             key,
         });
     }

@@ -701,7 +701,7 @@ mod tests {
             life,
         };
         let mut owed = territory(&[upsert(&["0:mortal-1"], Life::For(100))]);
-        let missing = |ids: &[&str]| Outcome::Missing(ids.iter().map(|id| id.to_string()).collect());
+        let missing = |ids: &[&str]| Outcome::Missing(ids.iter().map(ToString::to_string).collect());
         let later = touch(Life::For(10_000));
         assert!(owed.clone().apply(&later, WHEN, Some(&missing(&[]))).is_err());
         assert!(

@@ -25,14 +25,17 @@ pub(crate) struct ExpiredKey {
 /// When a key ended, or will.
 type End = Option<Timestamp>;
 
-fn until(now: i64) -> RangeInclusive<(i64, u64, &'static [u8])> {
+/// Key of a row of `expiring_keys`.
+type EndKey = (i64, u64, &'static [u8]);
+
+fn until(now: i64) -> RangeInclusive<EndKey> {
     // Moments before the next one, and the empty key of it, which nobody has.
     (i64::MIN, 0, &[][..])..=(now.saturating_add(1), 0, &[][..])
 }
 
 impl Read {
     /// None in databases that were made before keys could expire, until the first one does.
-    fn expiring_keys(&self) -> Result<Option<ReadOnlyTable<(i64, u64, &'static [u8]), ()>>> {
+    fn expiring_keys(&self) -> Result<Option<ReadOnlyTable<EndKey, ()>>> {
         self.optional_table(tables::EXPIRING_KEYS)
     }
 
