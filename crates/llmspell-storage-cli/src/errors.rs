@@ -95,6 +95,15 @@ pub(crate) enum CliError {
         expected: String,
     },
 
+    /// A bench found less of the nearest than it must.
+    #[error("{missed} of {figures} recalls are below their floor")]
+    BelowFloor {
+        /// How many are.
+        missed: usize,
+        /// How many were measured.
+        figures: usize,
+    },
+
     /// The system refused something else.
     #[error("{message}")]
     System {
@@ -170,7 +179,9 @@ impl CliError {
             Self::Usage { .. } | Self::Input { .. } => EXIT_USAGE,
             Self::NotFound { .. } => exit_code_of(ErrorKind::NotFound),
             Self::CasLost { .. } => exit_code_of(ErrorKind::Conflict),
-            Self::CheckFailed { .. } | Self::PromiseBroken { .. } => exit_code_of(ErrorKind::Data),
+            Self::CheckFailed { .. } | Self::PromiseBroken { .. } | Self::BelowFloor { .. } => {
+                exit_code_of(ErrorKind::Data)
+            }
             Self::Embedder { .. } => exit_code_of(ErrorKind::Io),
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => exit_code_of(ErrorKind::NotFound),
             Self::File { .. } | Self::System { .. } => exit_code_of(ErrorKind::Io),
@@ -196,6 +207,9 @@ impl CliError {
             Self::CheckFailed { .. } => "restore the directory from a backup; keep a copy of it for a report".into(),
             Self::PromiseBroken { .. } => {
                 "report this with the output above; run it with --dir to keep the files".into()
+            }
+            Self::BelowFloor { .. } => {
+                "measure one of them by itself with --only and --dump, and report it with its files".into()
             }
             Self::System { .. } | Self::Reported { .. } | Self::OutputClosed => {
                 "look at the cause above and run it again".into()

@@ -2,9 +2,11 @@
 
 use clap::ValueEnum;
 use llmspell_storage::Memory;
+use serde::Serialize;
 
 /// What of an index is kept in RAM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum MemoryArg {
     /// Codes of all neighbors beside every point: the fastest
     Speed,

@@ -338,3 +338,58 @@ fn bench_tenants_prints_every_phase_with_its_fields() {
         (&0.into(), &60.into())
     );
 }
+
+#[test]
+fn bench_sets_measures_each_tier_and_leaves_the_files_of_the_set() {
+    let place = Workplace::new();
+    let which = ["--quick", "--only", "few", "--metric", "euclidean"];
+    let rest = ["--queries", "30", "--dump", "sets", "--json"];
+    let lines = place
+        .run(["bench", "sets"].into_iter().chain(which).chain(rest))
+        .succeeds()
+        .json();
+    assert_eq!(
+        phases(&lines),
+        ["machine", "set", "set", "set", "set", "set", "set", "floors"]
+    );
+    for (line, memory) in lines[1..7]
+        .chunks(3)
+        .zip(["speed", "balanced"])
+        .flat_map(|(lines, memory)| lines.iter().map(move |line| (line, memory)))
+    {
+        assert_eq!(line["memory"], memory, "{line}");
+        assert_eq!(line["set"], "few-200-0.99-64x5000", "{line}");
+        for field in ["recall", "floor", "qps", "ef", "build_seconds"] {
+            assert!(line[field].as_f64().unwrap() > 0.0, "{field}: {line}");
+        }
+        assert_eq!(line["meets_floor"], true, "{line}");
+    }
+    let widths: Vec<_> = lines[1..4]
+        .iter()
+        .map(|line| (line["width"].as_str().unwrap(), line["floor"].as_f64().unwrap()))
+        .collect();
+    assert_eq!(widths, [("default", 0.95), ("wide", 0.999), ("all", 1.0)]);
+    assert_eq!((&lines[2]["ef"], &lines[3]["ef"]), (&1000.into(), &5000.into()));
+    assert_eq!((&lines[3]["recall"], &lines[3]["queries"]), (&1.0.into(), &25.into()));
+    assert_eq!((&lines[7]["figures"], &lines[7]["missed"]), (&6.into(), &0.into()));
+
+    let files = "sets/few-200-0.99-64x5000-euclidean";
+    for name in ["base.npy", "queries.npy", "truth.npy", "info.json"] {
+        assert!(place.path(files).join(name).exists(), "{name}");
+    }
+
+    for (wrong, part) in [
+        (
+            &["--only", "nothing"][..],
+            "no set has `nothing` in its name; there are groups-20-0.99-64x5000",
+        ),
+        (
+            &["--only", "gaussian", "--metric", "dot"],
+            "none of these sets is measured by",
+        ),
+        (&["--queries", "0"], "queries is 0"),
+    ] {
+        let args = ["bench", "sets", "--quick"].into_iter().chain(wrong.iter().copied());
+        place.run(args).fails(64, part);
+    }
+}

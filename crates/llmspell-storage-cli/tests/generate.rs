@@ -139,6 +139,70 @@ fn sixteen_bits_are_read_back_and_searched_without_a_miss() {
     assert_eq!(search["recall"], 1.0, "{search}");
 }
 
+/// Sets without clusters: their queries come with true neighbors too, and with the arguments that made them.
+#[test]
+fn every_kind_of_data_has_its_truth_and_names_its_options() {
+    let place = Workplace::new();
+    let size = [
+        "--n",
+        "600",
+        "--dim",
+        "20",
+        "--queries",
+        "10",
+        "--k",
+        "8",
+        "--metric",
+        "euclidean",
+    ];
+    for (data, options, described) in [
+        (
+            "groups",
+            &["--group-size", "30", "--cosine", "0.97"][..],
+            "\"cosine\":0.97",
+        ),
+        ("few", &["--group-size", "40"], "\"group_size\":40"),
+        ("gaussian", &[], "\"data\":\"gaussian\""),
+        ("duplicates", &["--share", "0.5"], "\"share\":0.5"),
+        ("lengths", &["--ratio", "9"], "\"ratio\":9.0"),
+    ] {
+        for (out, threads) in [(data.to_string(), "1"), (format!("{data}-again"), "3")] {
+            let args = ["bench", "generate", "--out", &out, "--data", data, "--threads", threads];
+            place
+                .run(args.into_iter().chain(size).chain(options.iter().copied()))
+                .succeeds();
+        }
+        let read = |name: &str| fs::read(place.path(data).join(name)).unwrap();
+        for name in ["base.npy", "queries.npy", "truth.npy", "info.json"] {
+            let again = fs::read(place.path(&format!("{data}-again")).join(name)).unwrap();
+            assert_eq!(read(name), again, "{data}: {name}");
+        }
+        assert!(
+            String::from_utf8(read("info.json")).unwrap().contains(described),
+            "{data}"
+        );
+
+        let (base, queries) = (floats(&read("base.npy"), 20), floats(&read("queries.npy"), 20));
+        let truth = integers(&read("truth.npy"), 8);
+        assert_eq!((base.len(), queries.len(), truth.len()), (600, 10, 10));
+        for (query, nearest) in queries.iter().zip(truth) {
+            let squared = |row: usize| -> f64 {
+                let pairs = query.iter().zip(&base[row]);
+                pairs.map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum()
+            };
+            let mut all: Vec<f64> = (0..600).map(squared).collect();
+            all.sort_by(f64::total_cmp);
+            for (row, expected) in nearest.into_iter().zip(all) {
+                let distance = squared(usize::try_from(row).unwrap()).sqrt();
+                assert!(
+                    (distance - expected.sqrt()).abs() < 1e-4,
+                    "{data}: {distance}, not {expected}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_made_is_refused_and_leaves_nothing() {
     let place = Workplace::new();
@@ -153,6 +217,26 @@ fn what_cannot_be_made_is_refused_and_leaves_nothing() {
             "intrinsic is 9; it must be within 1..=8",
         ),
         (&["--threads", "0"], "threads is 0"),
+        (
+            &["--data", "gaussian", "--cosine", "0.9"],
+            "--data gaussian has no --cosine",
+        ),
+        (&["--share", "0.1"], "--data clusters has no --share"),
+        (&["--data", "few", "--clusters", "3"], "--data few has no --clusters"),
+        (
+            &["--data", "groups", "--cosine", "1.5"],
+            "cosine is 1.5; it must be within 0.01..=1",
+        ),
+        (&["--data", "groups", "--cosine", "NaN"], "cosine is NaN"),
+        (
+            &["--data", "groups", "--n", "50", "--k", "5", "--group-size", "51"],
+            "group-size is 51; it must be within 1..=50",
+        ),
+        (
+            &["--data", "duplicates", "--share", "1.1"],
+            "share is 1.1; it must be within 0..=1",
+        ),
+        (&["--data", "lengths", "--ratio", "0.5"], "ratio is 0.5"),
         (
             &["--dim", "65535", "--clusters", "4000000000", "--intrinsic", "65535"],
             "of RAM",

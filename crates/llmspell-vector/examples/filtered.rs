@@ -9,9 +9,9 @@ mod common;
 
 use std::time::Instant;
 
-use common::{Floats, Noise, kept_graph, number};
+use common::{Floats, Noise, kept_graph, number, rescored};
 use llmspell_vector::{
-    Among, Candidate, ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, TopK, scan,
+    Among, ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, Shortlist, TopK, scan,
 };
 
 const K: usize = 10;
@@ -71,12 +71,9 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, rows: &Floats, exact: &ExactDistance, start: Instant, found: &[Candidate], nearest: &[f32]) {
-        self.shortlist += found.len();
-        let mut top = TopK::new(K);
-        for candidate in found {
-            top.offer(exact.distance(rows.row(candidate.point)), candidate.point);
-        }
+    fn add(&mut self, rows: &Floats, exact: &ExactDistance, start: Instant, found: Shortlist<'_>, nearest: &[f32]) {
+        let (top, compared) = rescored(rows, exact, K, found);
+        self.shortlist += compared.len();
         let (top, _) = top.into_sorted();
         self.micros.push(start.elapsed().as_secs_f64() * 1e6);
         self.wanted += nearest.len();
@@ -136,7 +133,7 @@ fn main() {
             let exact = ExactDistance::new(Metric::Cosine, query);
             for _ in 0..2 {
                 let start = Instant::now();
-                let found = graph.shortlist(query, K, ef, &|_| false, &mut scratch);
+                let found = graph.shortlist(query, K, ef, None, &mut scratch);
                 tally.add(&rows, &exact, start, found, &all[..K]);
             }
         }
@@ -182,12 +179,12 @@ fn main() {
                                 None,
                                 &mut top,
                             );
-                            tally.add(&rows, &exact, start, &[], &[]);
+                            tally.micros.push(start.elapsed().as_secs_f64() * 1e6);
                         });
                     }
                     tally("codes".into(), &mut |tally| {
                         let start = Instant::now();
-                        let found = graph.scan(query, K, passing.points.iter().copied(), &mut scratch);
+                        let found = graph.scan(query, K, 0, passing.points.iter().copied(), &mut scratch);
                         tally.add(&rows, &exact, start, found, &nearest);
                         tally.codes += passing.points.len() as u64;
                     });
@@ -216,8 +213,8 @@ fn main() {
                                 let start = Instant::now();
                                 let (found, _) =
                                     graph.shortlist_past(query, K, ef, &|point| passing.contains(point), &mut scratch);
-                                tally.add(&rows, &exact, start, found, &nearest);
                                 tally.gave_up += usize::from(found.len() < K);
+                                tally.add(&rows, &exact, start, found, &nearest);
                             });
                         }
                     }

@@ -9,7 +9,7 @@ mod common;
 
 use std::time::Instant;
 
-use common::{Floats, Noise, Quiet, number};
+use common::{Floats, Noise, Quiet, number, rescored};
 use llmspell_vector::{ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, TopK, scan};
 
 /// Of a hundred points so many are deleted.
@@ -110,11 +110,9 @@ impl Measured<'_> {
                     }
                     count += 1;
                     let exact = ExactDistance::new(Metric::Cosine, query);
-                    let mut top = TopK::new(10);
                     let is_hidden = |point: PointId| self.is_dead[point.0 as usize];
-                    for candidate in graph.shortlist(query, 10, ef, &is_hidden, &mut scratch) {
-                        top.offer(exact.distance(self.rows.row(candidate.point)), candidate.point);
-                    }
+                    let shortlist = graph.shortlist(query, 10, ef, Some(&is_hidden), &mut scratch);
+                    let (top, _) = rescored(self.rows, &exact, 10, shortlist);
                     let found = top.into_sorted().0;
                     hits += found
                         .iter()

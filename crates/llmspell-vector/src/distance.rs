@@ -32,6 +32,9 @@ impl Metric {
 /// altogether (below 2⁻¹⁵⁰ each) would not show in the lower one.
 const SQUARES_MIN: f32 = 1.0e-30;
 const SQUARES_MAX: f32 = f32::MAX;
+/// Cosine distances below this are those of differences: 1 − cosine is off by some 6e-8 whatever it is, which is more than
+/// what near-duplicates differ by. It is more than what a sum of 65,535 terms can be off by (5e-4).
+const NEAR: f32 = 1.0 / 64.0;
 
 /// One query, prepared to be compared with many vectors.
 ///
@@ -42,11 +45,17 @@ const SQUARES_MAX: f32 = f32::MAX;
 ///   differently; see [`Kernels`].)
 /// * It is within [`Metric`]'s range, never NaN and never `-0.0`, so equal distances are equal in every sense. What has
 ///   no distance (a component is not finite) is infinitely far.
+/// * A vector that equals the query is at distance 0, unless the metric is `InnerProduct` or it has no direction; under
+///   `Cosine` any positive multiple is nearer than `f32` tells from 0: `1 - distance` is exactly 1.
+/// * Near-duplicates are told apart: a `Cosine` distance below 1/64 is half the square of what two unit vectors differ by,
+///   and that length is right to 1e-7, as if the query had been rounded once.
 #[derive(Debug, Clone)]
 pub struct ExactDistance {
     metric: Metric,
     /// As given; under cosine divided by its norm, or all zero if it has no direction.
     query: AlignedVector,
+    /// As given, where `query` is not.
+    given: Box<[f32]>,
     kernels: Kernels,
 }
 
@@ -58,11 +67,18 @@ impl ExactDistance {
     }
 
     pub(crate) fn with_kernels(metric: Metric, query: &[f32], kernels: Kernels) -> Self {
-        let query = match metric {
-            Metric::Cosine => unit(query),
-            Metric::Euclidean | Metric::InnerProduct | Metric::Manhattan => AlignedVector::new(query.iter().copied()),
+        let (compared, given): (_, Box<[f32]>) = match metric {
+            Metric::Cosine => (unit(query), query.into()),
+            Metric::Euclidean | Metric::InnerProduct | Metric::Manhattan => {
+                (AlignedVector::new(query.iter().copied()), Box::default())
+            }
         };
-        Self { metric, query, kernels }
+        Self {
+            metric,
+            query: compared,
+            given,
+            kernels,
+        }
     }
 
     /// How vectors are compared.
@@ -99,12 +115,50 @@ impl ExactDistance {
 
     fn cosine(&self, vector: &[f32]) -> f32 {
         let (dot, norm_squared) = self.kernels.dot_and_norm_squared(self.query.as_slice(), vector);
-        let cosine = if (SQUARES_MIN..=SQUARES_MAX).contains(&norm_squared) && dot.is_finite() {
-            dot / norm_squared.sqrt()
+        if !(SQUARES_MIN..=SQUARES_MAX).contains(&norm_squared) || !dot.is_finite() {
+            return self.wide_cosine(vector);
+        }
+        let norm = norm_squared.sqrt();
+        let distance = (1.0 - dot / norm).clamp(0.0, 2.0);
+        if distance < NEAR {
+            self.near_cosine(vector, norm)
         } else {
-            wide_cosine(self.query.as_slice(), vector)
-        };
-        (1.0 - cosine).clamp(0.0, 2.0)
+            distance
+        }
+    }
+
+    /// 1 − cosine of two vectors of nearly one direction: half the square of what their unit vectors differ by.
+    fn near_cosine(&self, vector: &[f32], norm: f32) -> f32 {
+        if self.is_given(vector) {
+            return 0.0;
+        }
+        let squared = self.kernels.scaled_l2_squared(self.query.as_slice(), norm, vector);
+        squared / norm / norm * 0.5
+    }
+
+    /// The same by f64, which has room for all squares.
+    #[cold]
+    fn wide_cosine(&self, vector: &[f32]) -> f32 {
+        let norm = wide_dot(vector, vector).sqrt();
+        if norm == 0.0 {
+            return 1.0;
+        }
+        let query = self.query.as_slice();
+        let distance = (1.0 - wide_dot(query, vector) / norm).clamp(0.0, 2.0);
+        if distance >= f64::from(NEAR) || distance.is_nan() {
+            return distance as f32;
+        }
+        if self.is_given(vector) {
+            return 0.0;
+        }
+        let pairs = query.iter().zip(vector);
+        let squared: f64 = pairs.map(|(a, b)| (f64::from(*a) - f64::from(*b) / norm).powi(2)).sum();
+        (squared * 0.5) as f32
+    }
+
+    /// Whether it is the query, the sign of zeros aside.
+    fn is_given(&self, vector: &[f32]) -> bool {
+        *self.given == *vector
     }
 
     fn euclidean(&self, vector: &[f32]) -> f32 {
@@ -136,15 +190,6 @@ fn unit(vector: &[f32]) -> AlignedVector {
 }
 
 // The edges of f32, where its squares overflow or vanish: rare, so plain loops in f64, which has room for all of them.
-
-#[cold]
-fn wide_cosine(query: &[f32], vector: &[f32]) -> f32 {
-    let norm = wide_dot(vector, vector).sqrt();
-    if norm == 0.0 {
-        return 0.0;
-    }
-    (wide_dot(query, vector) / norm) as f32
-}
 
 #[cold]
 fn wide_euclidean(query: &[f32], vector: &[f32]) -> f32 {
@@ -214,6 +259,96 @@ mod tests {
         assert_eq!([euclidean, inner_product, manhattan], [2.0_f32.sqrt(), -24.0, 2.0]);
         assert_eq!(distances(&[1.0, 0.0], &[-1.0, 0.0]), [2.0, 2.0, 1.0, 2.0]);
         assert_eq!(distances(&[1.0, 0.0], &[1.0, 0.0]), [0.0, 0.0, -1.0, 0.0]);
+    }
+
+    /// Lengths around those of registers and blocks, and those of real embeddings.
+    const DIMS: [usize; 13] = [1, 2, 3, 7, 16, 31, 33, 65, 128, 384, 768, 1536, 4097];
+
+    fn random_vector(dim: usize, seed: u64) -> Vec<f32> {
+        let mut random = crate::random::Random::new(seed);
+        (0..dim)
+            .map(|_| (random.next() >> 40) as f32 / (1 << 24) as f32 - 0.5)
+            .collect()
+    }
+
+    #[test]
+    fn a_vector_is_at_distance_zero_from_itself_on_every_instruction_set() {
+        for kernels in Kernels::available() {
+            for (dim, seed) in DIMS.into_iter().flat_map(|dim| (0..50).map(move |seed| (dim, seed))) {
+                let vector = random_vector(dim, seed);
+                for metric in [Metric::Cosine, Metric::Euclidean, Metric::Manhattan] {
+                    let distance = ExactDistance::with_kernels(metric, &vector, kernels).distance(&vector);
+                    assert_eq!(distance.to_bits(), 0, "{kernels:?} {metric:?} dim {dim} seed {seed}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_multiple_of_a_vector_scores_one_under_cosine_on_every_instruction_set() {
+        for kernels in Kernels::available() {
+            for (dim, seed) in DIMS.into_iter().flat_map(|dim| (0..20).map(move |seed| (dim, seed))) {
+                let vector = random_vector(dim, seed);
+                let cosine = ExactDistance::with_kernels(Metric::Cosine, &vector, kernels);
+                // The shortest vanish when they are squared in f32; the longest overflow.
+                for factor in [0.3_f32, 7.7, 1.0e-3, 1.0e9, 1.0e-25, 1.0e20] {
+                    let multiple: Vec<f32> = vector.iter().map(|component| component * factor).collect();
+                    let score = 1.0 - cosine.distance(&multiple);
+                    assert_eq!(score, 1.0, "{kernels:?} dim {dim} seed {seed} times {factor}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_sign_of_a_zero_takes_no_vector_from_itself() {
+        let vectors = [[0.3, 0.0, -0.7], [0.3, -0.0, -0.7]];
+        for (kernels, query) in Kernels::available().flat_map(|table| vectors.map(|query| (table, query))) {
+            let cosine = ExactDistance::with_kernels(Metric::Cosine, &query, kernels);
+            assert_eq!(
+                vectors.map(|vector| cosine.distance(&vector).to_bits()),
+                [0, 0],
+                "{kernels:?}"
+            );
+        }
+    }
+
+    /// 1 − cosine in f64, by differences, so that nothing cancels.
+    fn cosine_of_differences(a: &[f32], b: &[f32]) -> f64 {
+        let (a_norm, b_norm) = (wide_dot(a, a).sqrt(), wide_dot(b, b).sqrt());
+        let differences = a
+            .iter()
+            .zip(b)
+            .map(|(a, b)| f64::from(*a) / a_norm - f64::from(*b) / b_norm);
+        differences.map(|difference| difference * difference).sum::<f64>() * 0.5
+    }
+
+    #[test]
+    fn near_duplicates_are_told_apart_under_cosine_on_every_instruction_set() {
+        for (kernels, dim) in Kernels::available().flat_map(|table| DIMS[3..].iter().map(move |dim| (table, *dim))) {
+            for (spread, seed) in [0.1_f32, 3.0e-2, 1.0e-2, 1.0e-3, 3.0e-4]
+                .into_iter()
+                .flat_map(|spread| (0..20).map(move |seed| (spread, seed)))
+            {
+                let query = random_vector(dim, seed);
+                // The shortest and the longest leave the range of squares in f32.
+                for factor in [1.0_f32, 7.7, 1.0e-22, 1.0e20] {
+                    let noise = random_vector(dim, seed + 1_000);
+                    let near: Vec<f32> = query
+                        .iter()
+                        .zip(noise)
+                        .map(|(x, step)| (x + spread * step) * factor)
+                        .collect();
+                    let expected = cosine_of_differences(&query, &near);
+                    let got = f64::from(ExactDistance::with_kernels(Metric::Cosine, &query, kernels).distance(&near));
+                    let allowed = 1.0e-7 + 2.0e-6 * expected.sqrt();
+                    assert!(
+                        (got.sqrt() - expected.sqrt()).abs() <= allowed,
+                        "{kernels:?} dim {dim} {spread} {factor}: {got}, not {expected}"
+                    );
+                }
+            }
+        }
     }
 
     proptest! {

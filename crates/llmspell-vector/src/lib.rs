@@ -45,7 +45,7 @@ mod top_k;
 pub use distance::{ExactDistance, Metric};
 pub use graph::{
     Among, BuildWatch, Candidate, Graph, GraphConfig, GraphDamage, GraphLayout, GraphStats, Grouped, IndexBytes, Rows,
-    Scratch, WalkReport,
+    Scratch, Shortlist, WalkReport,
 };
 pub use kernels::{Kernels, prefetch_row};
 pub use neighbor::{Neighbor, PointId};

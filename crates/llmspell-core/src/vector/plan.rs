@@ -108,6 +108,10 @@ pub struct SearchPlan {
     pub distances: u64,
     /// Of them, those of a shortlist that codes gave.
     pub rescored: u64,
+    /// Candidates that codes could not tell from the `k`-th best and that were not compared exactly, because a search
+    /// compares at most `ef` of them, or 4,096 if that is more: 0 nearly always. A larger `ef_search` compares them.
+    #[serde(default)]
+    pub undecided: u64,
     /// Results.
     pub results: usize,
     /// How ages were looked at, if the query asked for recency.
@@ -149,7 +153,11 @@ impl fmt::Display for SearchPlan {
         }
         writeln!(f, "codes      {}", self.codes)?;
         writeln!(f, "lists      {}", self.lists)?;
-        writeln!(f, "distances  {}, of them {} rescored", self.distances, self.rescored)?;
+        write!(f, "distances  {}, of them {} rescored", self.distances, self.rescored)?;
+        match self.undecided {
+            0 => writeln!(f)?,
+            undecided => writeln!(f, ", {undecided} left undecided by codes")?,
+        }
         if let Some(recency) = &self.recency {
             writeln!(
                 f,
@@ -204,6 +212,7 @@ mod tests {
             lists: 400,
             distances: 23,
             rescored: 16,
+            undecided: 0,
             results: 10,
             recency: None,
             stages: vec![SearchStage::new("filter", 12.0), SearchStage::new("search", 80.5)],
@@ -227,6 +236,12 @@ time            12.0 µs  filter
                 80.5 µs  search
 results    10";
         assert_eq!(plan().to_string(), expected);
+        let undecided = SearchPlan { undecided: 7, ..plan() };
+        assert!(
+            undecided
+                .to_string()
+                .contains("of them 16 rescored, 7 left undecided by codes\n")
+        );
         let recency = RecencyPlan::new(std::time::Duration::from_secs(7 * 86_400), 80, 16);
         let with_recency = SearchPlan {
             recency: Some(recency),

@@ -140,7 +140,8 @@ impl VectorQuery {
         self
     }
 
-    /// Lowest score of a result.
+    /// Lowest score of a result. Under cosine exact duplicates and their multiples have a score of 1; so has what differs
+    /// from them by less than `f32` shows, about a five-thousandth of the length.
     #[must_use]
     pub fn with_threshold(mut self, score: f32) -> Self {
         self.threshold = Some(score);
@@ -270,7 +271,9 @@ impl FacetValue {
     }
 }
 
-/// One entry found. Results come best first; equal distances are ordered by id, with several scopes by scope first. With
+/// One entry found. Results come best first; equal distances are ordered by id, with several scopes by scope first. Of more
+/// entries at one distance than fit, those with the smallest ids are found where everything is compared
+/// ([`exact`](VectorQuery::with_exact)); a graph finds any of them. With
 /// [recency](VectorQuery::with_recency) they come by its score, and only equal ones by distance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -18,6 +18,8 @@ use crate::index_files::{IdList, Ids, IndexFile, Opened};
 const TOMBSTONES_SHARE: u64 = 5;
 /// Links are led around tombstones once so many came since the last time: one twentieth of the vertices.
 const REPAIR_SHARE: u64 = 20;
+/// Where searches meet more tombstones than candidates, this many are enough.
+const BROKEN_MIN: u64 = 64;
 /// So many new points are linked without waiting for more.
 const TAIL_POINTS: u64 = 256;
 
@@ -38,6 +40,8 @@ pub(crate) struct Index {
     stats: OnceLock<GraphStats>,
     /// A search met something that cannot be.
     is_damaged: AtomicBool,
+    /// A search met more tombstones than it has places for candidates.
+    has_broken_links: AtomicBool,
 }
 
 /// Where the graph lies, without what changed since it was built or opened.
@@ -73,6 +77,8 @@ pub(crate) struct Counts {
     pub(crate) tombstones: u64,
     /// Of those, how many came since links were last led around them.
     pub(crate) unrepaired: u64,
+    /// Whether searches met more of them than candidates.
+    pub(crate) has_broken_links: bool,
 }
 
 /// What is to be done about a graph.
@@ -104,6 +110,7 @@ impl Index {
             repaired: 0,
             stats: OnceLock::new(),
             is_damaged: AtomicBool::new(false),
+            has_broken_links: AtomicBool::new(false),
         }
     }
 
@@ -223,6 +230,16 @@ impl Index {
         self.is_damaged.load(Ordering::Relaxed)
     }
 
+    /// Whether searches met more tombstones than candidates.
+    pub(crate) fn has_broken_links(&self) -> bool {
+        self.has_broken_links.load(Ordering::Relaxed)
+    }
+
+    /// Notes that one did; says whether it is the first.
+    pub(crate) fn note_broken_links(&self) -> bool {
+        !self.has_broken_links() && !self.has_broken_links.swap(true, Ordering::Relaxed)
+    }
+
     /// From now on searches do without it.
     pub(crate) fn set_damaged(&self) {
         self.is_damaged.store(true, Ordering::Relaxed);
@@ -253,8 +270,11 @@ impl Counts {
             .is_some_and(|vertices| self.tombstones * TOMBSTONES_SHARE > vertices)
     }
 
-    /// Whether so many of the vertices died lately that walks lose their way among them.
+    /// Whether so many of the vertices died lately that walks lose time among them: of all, or where searches go.
     fn has_too_many_unrepaired(&self) -> bool {
+        if self.has_broken_links && self.unrepaired >= BROKEN_MIN {
+            return true;
+        }
         self.vertices
             .is_some_and(|vertices| self.unrepaired * REPAIR_SHARE > vertices)
     }
@@ -324,11 +344,20 @@ mod tests {
             vertices,
             tombstones,
             unrepaired: 0,
+            has_broken_links: false,
         }
     }
 
     fn unrepaired(counts: Counts, unrepaired: u64) -> Counts {
         Counts { unrepaired, ..counts }
+    }
+
+    fn broken(counts: Counts, unrepaired: u64) -> Counts {
+        Counts {
+            unrepaired,
+            has_broken_links: true,
+            ..counts
+        }
     }
 
     #[test]
@@ -351,6 +380,12 @@ mod tests {
                 Step::Nothing,
             ),
             (unrepaired(counts(949, 0, Some(1_000), 51), 51), Need::Now, Step::Repair),
+            (broken(counts(9_936, 0, Some(10_000), 64), 64), Need::Now, Step::Repair),
+            (
+                broken(counts(9_937, 0, Some(10_000), 63), 63),
+                Need::Nothing,
+                Step::Nothing,
+            ),
             (unrepaired(counts(950, 1, Some(1_000), 51), 51), Need::Now, Step::Repair),
             (
                 unrepaired(counts(900, 0, Some(1_000), 100), 50),

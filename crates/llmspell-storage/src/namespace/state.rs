@@ -106,6 +106,7 @@ impl State {
                     vertices: Some(index.points.len()),
                     tombstones,
                     unrepaired: index.unrepaired(tombstones),
+                    has_broken_links: index.has_broken_links(),
                 }
             }
         }

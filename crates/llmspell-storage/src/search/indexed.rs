@@ -16,7 +16,7 @@ use std::iter::repeat;
 use llmspell_core::{
     DistanceMetric, Memory, PathCost, Result, SearchPath, VectorQuery, VectorResult, limits::EF_SEARCH_MAX,
 };
-use llmspell_vector::{Among, Candidate, ExactDistance, Neighbor, PointId, TopK, WalkReport, prefetch_row};
+use llmspell_vector::{Among, Candidate, ExactDistance, Neighbor, PointId, Shortlist, TopK, WalkReport, prefetch_row};
 use roaring::RoaringBitmap;
 
 use super::filtered::Chosen;
@@ -25,6 +25,7 @@ use super::tail::Tail;
 use super::trace::Trace;
 use crate::error::{corrupted, io_error};
 use crate::ids::Generation;
+use crate::index_queue::Due;
 use crate::namespace::{Index, Namespace, State, damaged_slot, kernel_metric};
 use crate::record::Record;
 use crate::registry::{Scratch, Space};
@@ -35,8 +36,10 @@ use crate::truth::Read;
 const FUNNEL: usize = 4;
 /// It ends earlier once so many in a row were not among the best: as a share of the beam, and of `k`.
 const FUNNEL_PATIENCE: (usize, usize) = (8, 2);
-/// Rows of a shortlist are fetched so many before they are needed, where the last of them may never be.
+/// Rows of a shortlist are asked for this many places before they are needed; the last of them may never be.
 const AHEAD: usize = 8;
+/// Up to this many vertices, a beam as wide as the graph walks through all of it; a larger graph is scanned.
+const WALKED_WHOLE_MAX: u64 = 4_096;
 /// Fewer than one in so many of the points that should pass did: what passes is far from the query.
 const FAR_SHARE: u64 = 4;
 
@@ -101,19 +104,29 @@ impl Indexed<'_> {
         let live = state.live_count() - expired.len();
         let wanted = live.min(k as u64);
         (trace.plan.live, trace.plan.matching) = (live, live);
+        let mut ef = self.ef();
+        // A beam with room for all compares all.
+        let is_whole = ef as u64 >= live;
+        if is_whole && live > WALKED_WHOLE_MAX {
+            return Err(Miss::Exhausted);
+        }
         let distance = ExactDistance::new(kernel_metric(self.metric), &query.vector);
         let visible = &*state.tail - &expired;
         let mut hits = self.tail_hits(&distance, &visible)?;
         let in_tail = hits.len();
-        let mut ef = self.ef();
         trace.go(SearchPath::Graph);
         trace.plan.tail = visible.len();
         trace.plan.ef = ef;
         loop {
             hits.truncate(in_tail);
-            self.graph_hits(ef, &distance, &expired, scratch, &mut hits)?;
-            if hits.len() as u64 >= wanted {
+            let beam = if is_whole { self.index.graph.len() as usize } else { ef };
+            trace.plan.undecided = self.graph_hits(beam, &distance, &expired, scratch, &mut hits)?;
+            let enough = if is_whole { live } else { wanted };
+            if hits.len() as u64 >= enough {
                 break;
+            }
+            if is_whole {
+                return Err(Miss::Exhausted);
             }
             if ef >= self.index.graph.len() as usize || ef >= EF_SEARCH_MAX {
                 return Err(Miss::Exhausted);
@@ -142,21 +155,20 @@ impl Indexed<'_> {
         }
     }
 
-    /// How many of the nearest that the graph finds are compared exactly: more than are wanted where it looks at other
-    /// components than those that are compared.
-    fn compared(&self, k: usize, ef: usize) -> usize {
-        if self.index.graph.config().dim == self.query.vector.len() {
-            return k;
-        }
-        let share = (2 * ef / 5).max(k);
-        (FUNNEL * k).max(share).min(ef.max(k))
-    }
-
-    /// How many of the shortlist in a row are compared without finding one of the best, where it is longer than what is wanted.
-    fn patience(&self, ef: usize) -> Option<usize> {
+    /// How many of the nearest that the graph finds are compared exactly, and how many of them in a row without finding
+    /// one of the best, where it looks at other components than those that are compared.
+    fn funnel(&self, ef: usize) -> Option<(usize, usize)> {
         let k = self.query.k;
         let (ef_share, k_share) = FUNNEL_PATIENCE;
-        (self.compared(k, ef) > k).then_some((ef / ef_share).max(k.div_ceil(k_share)))
+        let share = (2 * ef / 5).max(k);
+        let compared = (FUNNEL * k).max(share).min(ef.max(k));
+        let looks_at_others = self.index.graph.config().dim != self.query.vector.len();
+        looks_at_others.then(|| (compared, (ef / ef_share).max(k.div_ceil(k_share))))
+    }
+
+    /// How many nearest the graph is asked for.
+    fn nearest(&self, ef: usize) -> usize {
+        self.funnel(ef).map_or(self.query.k, |(compared, _)| compared)
     }
 
     /// Those of `hits` that are within the threshold and among the best `k`, and all that are as far away as the last.
@@ -191,6 +203,12 @@ impl Indexed<'_> {
         trace.plan.distances += chosen.passing.tail.len();
         let in_tail = hits.len();
         let wanted = (self.query.k as u64).min(chosen.passing.len());
+        if self.ef() as u64 >= trace.plan.live {
+            // A beam with room for all compares all.
+            trace.go(SearchPath::Exact);
+            self.compare_all(&chosen.passing.vertices, &distance, scratch, &mut hits, trace)?;
+            return Ok(self.best(hits));
+        }
         // Groups are known where a scan was gone before. A walk over all points would only show what they show sooner.
         let first = ways.first().map(|way| way.path);
         let is_known_far =
@@ -234,9 +252,9 @@ impl Indexed<'_> {
         hits: &mut Vec<Hit>,
         trace: &mut Trace<'_>,
     ) -> Result<Outcome, Miss> {
-        let Self { index, query, .. } = self;
+        let index = self.index;
         let (vector, case) = (&*self.walked(), &chosen.case);
-        let k = self.compared(query.k, case.ef_inside());
+        let k = self.nearest(case.ef_inside());
         let vertices = &chosen.passing.vertices;
         let is_allowed = |point: PointId| vertices.contains(point.0);
         let mut graph = std::mem::take(&mut scratch.graph);
@@ -272,8 +290,10 @@ impl Indexed<'_> {
                     }
                     let grouped = chosen.passing.grouped(&index.graph);
                     let scanned = match is_hurried {
-                        true => index.graph.scan_grouped_if_ready(vector, k, &grouped, &mut graph),
-                        false => Some(index.graph.scan_grouped(vector, k, &grouped, &mut graph)),
+                        true => index
+                            .graph
+                            .scan_grouped_if_ready(vector, (k, case.ef), &grouped, &mut graph),
+                        false => Some(index.graph.scan_grouped(vector, (k, case.ef), &grouped, &mut graph)),
                     };
                     let Some(scanned) = scanned else {
                         scratch.graph = graph;
@@ -281,7 +301,9 @@ impl Indexed<'_> {
                     };
                     scanned
                 } else {
-                    let found = index.graph.scan(vector, k, vertices.iter().map(PointId), &mut graph);
+                    let found = index
+                        .graph
+                        .scan(vector, k, case.ef, vertices.iter().map(PointId), &mut graph);
                     (found, case.matching)
                 };
                 let report = WalkReport {
@@ -297,16 +319,16 @@ impl Indexed<'_> {
         let is_enough = report.is_complete && report.passed >= passed_min;
         let rescored = if is_enough {
             let before = hits.len();
-            let rescored = self.rescore(candidates, self.patience(case.ef), distance, scratch, hits);
+            let rescored = self.rescore(candidates, case.ef, distance, scratch, hits);
             let count = (hits.len() - before) as u64;
             trace.plan.distances += count;
             trace.plan.rescored += count;
             rescored
         } else {
-            Ok(())
+            Ok(0)
         };
         scratch.graph = graph;
-        rescored?;
+        trace.plan.undecided = rescored?;
         Ok(match is_enough {
             true => Outcome::Enough,
             false if path == SearchPath::GraphAfter && report.passed * FAR_SHARE < passed_min => Outcome::Far,
@@ -333,7 +355,9 @@ impl Indexed<'_> {
         };
         let candidates: Vec<Candidate> = vertices.iter().map(PointId).filter_map(candidate).collect();
         trace.plan.distances += candidates.len() as u64;
-        self.rescore(&candidates, None, distance, scratch, hits)?;
+        for candidate in &candidates {
+            hits.push(self.hit(candidate, distance, scratch)?);
+        }
         Ok(Outcome::Enough)
     }
 
@@ -417,7 +441,7 @@ impl Indexed<'_> {
         Ok(results)
     }
 
-    /// Every point of the graph that the walk finds worth an exact distance.
+    /// Every point of the graph that the walk finds worth an exact distance; says how many codes left undecided.
     fn graph_hits(
         &self,
         ef: usize,
@@ -425,70 +449,77 @@ impl Indexed<'_> {
         expired: &RoaringBitmap,
         scratch: &mut Scratch,
         hits: &mut Vec<Hit>,
-    ) -> Result<(), Miss> {
+    ) -> Result<u64, Miss> {
         let dead = &self.state.dead;
         let is_hidden = |point: PointId| dead.contains(point.0) || expired.contains(point.0);
         let hides_nothing = self.state.counts().tombstones == 0 && expired.is_empty();
-        let is_hidden: &dyn Fn(PointId) -> bool = if hides_nothing { &|_| false } else { &is_hidden };
+        let is_hidden = (!hides_nothing).then_some(&is_hidden as &dyn Fn(PointId) -> bool);
         let mut graph = std::mem::take(&mut scratch.graph);
-        let k = self.compared(self.query.k, ef);
-        let candidates = self.index.graph.shortlist(&self.walked(), k, ef, is_hidden, &mut graph);
-        let rescored = self.rescore(candidates, self.patience(ef), distance, scratch, hits);
+        let k = self.nearest(ef);
+        let shortlist = self.index.graph.shortlist(&self.walked(), k, ef, is_hidden, &mut graph);
+        if shortlist.hidden() > ef && self.index.note_broken_links() {
+            self.space.queue.note(self.space.id, &self.query.scope, Due::WhenQuiet);
+        }
+        let undecided = self.rescore(shortlist, ef, distance, scratch, hits);
         scratch.graph = graph;
-        rescored
+        undecided
     }
 
-    /// The exact distances of a shortlist, best first: of all of it, or until `patience` in a row are not among the best `k`.
+    /// The exact distances of those candidates of a shortlist that may be among the best; says how many codes left
+    /// undecided.
     fn rescore(
         &self,
-        candidates: &[Candidate],
-        patience: Option<usize>,
+        mut shortlist: Shortlist<'_>,
+        ef: usize,
         distance: &ExactDistance,
         scratch: &mut Scratch,
         hits: &mut Vec<Hit>,
-    ) -> Result<(), Miss> {
-        let by_file = self.view.has_files() && self.space.config.read().memory() != Memory::Speed;
-        let prefetch = |candidates: &[Candidate]| {
-            if by_file {
-                return;
-            }
-            for candidate in candidates {
-                if let Some(slot) = self.state.slot(candidate.point) {
-                    prefetch_row(self.view.vector(slot));
-                }
+    ) -> Result<u64, Miss> {
+        let k = self.query.k;
+        if let Some((compared, patience)) = self.funnel(ef) {
+            shortlist = shortlist.leading(k, compared, patience);
+        }
+        let mut best = TopK::new(k);
+        hits.iter().for_each(|hit| best.offer(hit.distance, hit.point));
+        let is_in_place = !self.reads_files();
+        let prefetch = |candidate: &Candidate| {
+            if is_in_place && let Some(slot) = self.state.slot(candidate.point) {
+                prefetch_row(self.view.vector(slot));
             }
         };
-        let ahead = patience.map_or(candidates.len(), |_| AHEAD);
-        prefetch(&candidates[..ahead.min(candidates.len())]);
-        let mut best = patience.map(|patience| (TopK::new(self.query.k), patience));
-        let mut unchanged = 0;
-        for (place, candidate) in candidates.iter().enumerate() {
-            if let Some(next) = candidates.get(place + ahead) {
-                prefetch(std::slice::from_ref(next));
+        (0..AHEAD).filter_map(|ahead| shortlist.peek(ahead)).for_each(prefetch);
+        while let Some(candidate) = shortlist.next(best.bound()) {
+            if let Some(ahead) = shortlist.peek(AHEAD - 1) {
+                prefetch(ahead);
             }
-            let point = candidate.point;
-            let (exact, generation) = if by_file {
-                let generation = self.read_slot(point, scratch)?;
-                (distance.distance(&scratch.vector[..distance.dim()]), generation)
-            } else {
-                let (vector, generation) = self.slot_in_place(point)?;
-                (distance.distance(&vector[..distance.dim()]), generation)
-            };
-            hits.push(Hit {
-                distance: exact,
-                point,
-                vertex: Some(candidate.vertex),
-                generation,
-            });
-            if let Some((best, patience)) = &mut best {
-                unchanged = if exact < best.bound() { 0 } else { unchanged + 1 };
-                best.offer(exact, point);
-                if unchanged >= *patience {
-                    break;
-                }
-            }
+            let hit = self.hit(&candidate, distance, scratch)?;
+            best.offer(hit.distance, hit.point);
+            hits.push(hit);
         }
-        Ok(())
+        Ok(shortlist.undecided(best.bound()) as u64)
+    }
+
+    /// Whether vectors are read from their files, and not where they are mapped.
+    fn reads_files(&self) -> bool {
+        self.view.has_files() && self.space.config.read().memory() != Memory::Speed
+    }
+
+    /// A candidate with its exact distance.
+    fn hit(&self, candidate: &Candidate, distance: &ExactDistance, scratch: &mut Scratch) -> Result<Hit, Miss> {
+        let point = candidate.point;
+        let (exact, generation) = if self.reads_files() {
+            let generation = self.read_slot(point, scratch)?;
+            (distance.distance(&scratch.vector[..distance.dim()]), generation)
+        } else {
+            let (vector, generation) = self.slot_in_place(point)?;
+            (distance.distance(&vector[..distance.dim()]), generation)
+        };
+        Ok(Hit {
+            distance: exact,
+            point,
+            vertex: Some(candidate.vertex),
+            generation,
+        })
     }
 
     /// The nearest of those points of the tail, and all that are as far away as the last of them.

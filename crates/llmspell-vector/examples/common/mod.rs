@@ -5,7 +5,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use llmspell_vector::{BuildWatch, Graph, GraphConfig, PointId, Rows};
+use llmspell_vector::{BuildWatch, Candidate, ExactDistance, Graph, GraphConfig, PointId, Rows, Shortlist, TopK};
 
 /// Rows of `dim` floats, one after the other.
 pub(crate) struct Floats {
@@ -94,4 +94,20 @@ impl Noise {
         let sum: f32 = (0..6).map(|_| self.bits() as f32 / (1_u32 << 31) as f32).sum();
         (sum - 3.0) * std::f32::consts::SQRT_2
     }
+}
+
+/// Compares the candidates of a shortlist exactly, as a search for the `k` nearest does: the best, and those that were
+/// compared.
+pub(crate) fn rescored(
+    rows: &Floats,
+    exact: &ExactDistance,
+    k: usize,
+    mut shortlist: Shortlist<'_>,
+) -> (TopK, Vec<Candidate>) {
+    let (mut best, mut compared) = (TopK::new(k), Vec::new());
+    while let Some(candidate) = shortlist.next(best.bound()) {
+        best.offer(exact.distance(rows.row(candidate.point)), candidate.point);
+        compared.push(candidate);
+    }
+    (best, compared)
 }

@@ -10,6 +10,7 @@
 //! Which of them a query takes is not decided here.
 
 use crate::graph::pool::Visited;
+use crate::graph::shortlist::{Shortlist, Yardstick};
 use crate::graph::walk::{BEGINNINGS_MIN, Blocks, Memory, Nodes};
 use crate::graph::{Candidate, Graph, Scratch};
 use crate::neighbor::PointId;
@@ -21,15 +22,11 @@ const SCAN_AHEAD: usize = 16;
 const LISTS_AHEAD: usize = 6;
 /// Candidates that a scan has found before it first drops the farthest.
 const SCAN_ROOM: usize = 256;
-/// Candidates of a shortlist, at most, unless more are wanted.
-const SHORTLIST_MAX: usize = 4_096;
 /// A walk goes through others until it has found this share of the links of a vertex.
 const FRESH_SHARE: (usize, usize) = (3, 8);
-/// Codes cannot tell points apart whose estimates differ by less than this, times the distance, by the root of the number
-/// of components. An estimate deviates by 0.11 times twice the distance and the length of what the code stands for, which
-/// is a little less than one; the best of many estimates are too small by two to three such deviations, and the
-/// candidate that is sought may be too large by two.
-const MARGIN: f32 = 0.7;
+/// Standard deviations of the error of an estimate by which a candidate may be beyond the `k`-th estimate before it is
+/// dropped: the best of many estimates are too small by one or two, and the candidate that is sought may be too large by two.
+const DEVIATIONS: f32 = 3.2;
 
 /// What a walk with a filter has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,13 +66,13 @@ impl Graph {
     ///
     /// If `query` has not `dim` components.
     pub fn shortlist_among<'s>(
-        &self,
+        &'s self,
         query: &[f32],
         k: usize,
         ef: usize,
         among: &Among<'_>,
         scratch: &'s mut Scratch,
-    ) -> (&'s [Candidate], WalkReport) {
+    ) -> (Shortlist<'s>, WalkReport) {
         let ef = ef.max(k).clamp(1, self.len() as usize);
         let equals_max = if ef < self.len() as usize { k.max(1) } else { usize::MAX };
         let Scratch { memory, found } = scratch;
@@ -90,11 +87,11 @@ impl Graph {
         report.passed = found.len() as u64;
         let farthest = found.last().map_or(f32::INFINITY, |last| last.estimate);
         let is_full = found.len() == ef;
-        let bound = self.drop_farther(found, k);
+        let yardstick = Yardstick::new(self, query, memory.query.code.step());
+        let bound = self.drop_farther(found, k, &yardstick, ef);
         // Beyond the beam there may be more of those that codes cannot tell apart.
         report.is_complete &= !is_full || farthest > bound;
-        found.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.vertex.cmp(&b.vertex)));
-        (found, report)
+        (Shortlist::new(self, found, yardstick, ef), report)
     }
 
     /// The same by a walk over all points, with those left out that do not pass: `ef` counts them all. Fewer than `k` if
@@ -104,78 +101,85 @@ impl Graph {
     ///
     /// If `query` has not `dim` components.
     pub fn shortlist_past<'s>(
-        &self,
+        &'s self,
         query: &[f32],
         k: usize,
         ef: usize,
         is_allowed: &dyn Fn(PointId) -> bool,
         scratch: &'s mut Scratch,
-    ) -> (&'s [Candidate], WalkReport) {
+    ) -> (Shortlist<'s>, WalkReport) {
         let ef = ef.max(k).clamp(1, self.len() as usize);
         let Scratch { memory, found } = scratch;
         self.prepare(query, memory);
         // Of equal points, all that would be wanted may be among those left out.
-        let left_out = self.walk(ef / 2, ef, &|point| !is_allowed(point), memory, found);
+        self.walk(ef / 2, ef, None, memory, found);
+        let met = found.len();
+        found.retain(|candidate| is_allowed(candidate.point));
         let report = WalkReport {
             codes: memory.visited.count() as u64,
-            lists: (left_out + found.len()) as u64,
+            lists: met as u64,
             passed: found.len() as u64,
             is_complete: true,
         };
-        self.cut(found, k);
-        (found, report)
+        (self.shortlist_of(query, found, memory, ef), report)
     }
 
-    /// The points probably nearest to `query` among `points`, best first, by comparing the codes of them all: as many as
-    /// a shortlist of `k` has, or all that are in the graph, and more where codes cannot tell them apart. Fast where
-    /// `points` ascend: about 5 KiB of codes per microsecond.
+    /// The points probably nearest to `query` among `points`, best first, by comparing the codes of them all: those that
+    /// codes cannot tell from the `k` nearest, but at most `compared_max`, or 4,096 if that is more. Fast where `points`
+    /// ascend: about 5 KiB of codes per microsecond.
     ///
     /// # Panics
     ///
     /// If `query` has not `dim` components.
     pub fn scan<'s>(
-        &self,
+        &'s self,
         query: &[f32],
         k: usize,
+        compared_max: usize,
         points: impl Iterator<Item = PointId>,
         scratch: &'s mut Scratch,
-    ) -> &'s [Candidate] {
+    ) -> Shortlist<'s> {
         let Scratch { memory, found } = scratch;
         self.prepare_codes(query, memory);
-        let mut scan = self.begin_scan(k, found);
+        let yardstick = Yardstick::new(self, query, memory.query.code.step());
+        let mut scan = self.begin_scan(k, compared_max, yardstick, found);
         scan.compare(&mut memory.query.code, self.places().vertices(points), |_, _| {});
-        scan.end();
-        found
+        scan.end()
     }
 
     /// A scan that has compared nothing yet.
-    pub(crate) fn begin_scan<'a>(&'a self, k: usize, found: &'a mut Vec<Candidate>) -> Scan<'a> {
+    pub(crate) fn begin_scan<'a>(
+        &'a self,
+        k: usize,
+        compared_max: usize,
+        yardstick: Yardstick,
+        found: &'a mut Vec<Candidate>,
+    ) -> Scan<'a> {
         found.clear();
         Scan {
             graph: self,
             k,
             bound: f32::INFINITY,
-            room: SCAN_ROOM.max(2 * self.wanted(k)),
+            compared_max,
+            yardstick,
+            room: SCAN_ROOM.max(2 * k),
             kept: 0,
             found,
         }
     }
 
-    /// Drops those that are farther than as many as a shortlist has, unless their codes cannot tell them from the `k`
-    /// nearest. Gives the estimate from which on they are.
-    fn drop_farther(&self, found: &mut Vec<Candidate>, k: usize) -> f32 {
-        let wanted = self.wanted(k);
-        if found.len() <= wanted {
+    /// Drops those that the codes can tell from the `k` nearest, and of the others those that are more than may be
+    /// compared. Gives the estimate from which on they are dropped.
+    fn drop_farther(&self, found: &mut Vec<Candidate>, k: usize, yardstick: &Yardstick, compared_max: usize) -> f32 {
+        if found.len() <= k {
             return f32::INFINITY;
         }
         let by_estimate = |a: &Candidate, b: &Candidate| a.estimate.total_cmp(&b.estimate);
         let nth = |found: &mut Vec<Candidate>, place| found.select_nth_unstable_by(place, by_estimate).1.estimate;
-        let padded = self.base.head.encoder.padded() as f32;
         let kth = nth(found, k.saturating_sub(1));
-        let alike = kth + MARGIN * (kth.max(0.0) / padded).sqrt();
-        let bound = alike.max(nth(found, wanted - 1));
+        let bound = kth + DEVIATIONS * self.error_max() * yardstick.deviation(kth);
         found.retain(|candidate| candidate.estimate.total_cmp(&bound).is_le());
-        let most = wanted.max(SHORTLIST_MAX);
+        let most = Shortlist::compared_max(compared_max.max(k));
         if found.len() <= most {
             return bound;
         }
@@ -234,7 +238,7 @@ impl Graph {
         for (estimate, vertex) in nearest {
             if vertex != u32::MAX && front.visited.insert(vertex) {
                 front.done.insert(vertex);
-                pool.offer_among_equals(estimate, vertex, equals_max);
+                pool.offer_among_equals(estimate, vertex, equals_max, |_| false);
             }
         }
 
@@ -269,13 +273,13 @@ impl Graph {
             }
             for vertex in fresh.iter() {
                 let distance = encoder.codec.distance(&mut query.code, self.record(*vertex));
-                pool.offer_among_equals(distance, *vertex, equals_max);
+                pool.offer_among_equals(distance, *vertex, equals_max, |_| false);
             }
             report.codes += fresh.len() as u64;
             if report.codes + report.lists > among.budget {
                 return report;
             }
-            let Some(vertex) = pool.expand() else {
+            let Some((vertex, _)) = pool.expand() else {
                 report.is_complete = true;
                 return report;
             };
@@ -295,6 +299,8 @@ impl Graph {
 pub(crate) struct Scan<'a> {
     graph: &'a Graph,
     k: usize,
+    compared_max: usize,
+    yardstick: Yardstick,
     /// What is farther is not among those that may be wanted.
     bound: f32,
     /// Candidates that are found before the farthest are dropped.
@@ -304,7 +310,7 @@ pub(crate) struct Scan<'a> {
     found: &'a mut Vec<Candidate>,
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
     /// Compares the codes of some vertices; `see` is shown each estimate.
     pub(crate) fn compare(
         &mut self,
@@ -343,11 +349,16 @@ impl Scan<'_> {
                     point: PointId(0),
                 });
                 if self.found.len() >= self.room {
-                    self.bound = graph.drop_farther(self.found, self.k);
+                    self.bound = self.drop_farther();
                     self.room = self.room.max(2 * self.found.len());
                 }
             }
         }
+    }
+
+    fn drop_farther(&mut self) -> f32 {
+        self.graph
+            .drop_farther(self.found, self.k, &self.yardstick, self.compared_max)
     }
 
     /// What is farther is not wanted.
@@ -359,19 +370,18 @@ impl Scan<'_> {
     /// all compared so far.
     pub(crate) fn tighten(&mut self) {
         if self.found.len() >= self.kept + self.kept / 2 {
-            self.bound = self.graph.drop_farther(self.found, self.k).min(self.bound);
+            self.bound = self.drop_farther().min(self.bound);
             self.kept = self.found.len();
         }
     }
 
-    /// Leaves what a shortlist has, best first.
-    pub(crate) fn end(self) {
-        self.graph.drop_farther(self.found, self.k);
-        self.found
-            .sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.vertex.cmp(&b.vertex)));
+    /// What was found.
+    pub(crate) fn end(mut self) -> Shortlist<'a> {
+        self.drop_farther();
         for candidate in self.found.iter_mut() {
             candidate.point = self.graph.point(candidate.vertex);
         }
+        Shortlist::new(self.graph, self.found, self.yardstick, self.compared_max)
     }
 }
 

@@ -9,12 +9,13 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::distance::Metric;
+use crate::graph::cover::cover;
 use crate::graph::encoder::Encoder;
 use crate::graph::lists::{Added, Lists};
 use crate::graph::nodes::{NONE, NodeLayout};
 use crate::graph::prune::{Exact, prune};
 use crate::graph::reach::Reached;
-use crate::graph::walk::{Entries, Memory, Nodes, walk_codes};
+use crate::graph::walk::{Blocks, Entries, Memory, Nodes, walk_codes};
 use crate::graph::{BuildWatch, GraphConfig, GraphLayout, Rows};
 use crate::kernels::prefetch;
 use crate::neighbor::PointId;
@@ -36,6 +37,8 @@ const PLACES_BYTES_MAX: usize = 2 << 30;
 pub(crate) struct Built {
     pub(crate) encoder: Encoder,
     pub(crate) entries: Entries,
+    /// The largest error of a record.
+    pub(crate) error_max: f32,
     /// All nodes, one after the other.
     pub(crate) nodes: Vec<u8>,
 }
@@ -90,6 +93,7 @@ impl Builder<'_> {
             ready,
             self.config.ef_construction,
             1,
+            |_| false,
             memory,
         );
         // The places that are left fill with links back.
@@ -207,7 +211,7 @@ pub(crate) fn build(
                     let place = &mut places[if keeps_places { i * padded } else { 0 }..][..padded];
                     *row_trait = encoder.space.trait_of(row);
                     encoder.place(row, place);
-                    encoder.codec.encode(place, &mut rest, record);
+                    encoder.encode(row, place, &mut rest, record);
                     if let Some((levels, rounded)) = &mut bytes {
                         rounded[i] = Bytes::encode(place, &mut levels[i * padded..][..padded]);
                     }
@@ -216,6 +220,8 @@ pub(crate) fn build(
         }
     });
     let places = keeps_places.then_some(places);
+    let errors = records.chunks_exact(record_bytes).map(Codec::error);
+    let error_max = errors.fold(0.0, f32::max);
 
     let mut random = Random::new(config.seed ^ 0x6f72_6465_7200_0001);
     let mut order: Vec<u32> = (0..points.len() as u32).collect();
@@ -262,12 +268,78 @@ pub(crate) fn build(
     let layout = NodeLayout::new(config, padded);
     let mut nodes = finish(&builder, layout, places.as_deref(), threads, watch)?;
     connect(&mut builder, layout, &mut nodes);
-    let entries = builder.entries;
+    let exact = builder.exact;
+    let laid_out = LaidOut {
+        layout,
+        nodes: &nodes,
+        count: points.len() as u32,
+    };
+    let covered = cover(
+        &laid_out,
+        (&encoder, config.layout),
+        &builder.entries,
+        0,
+        config.seed,
+        &|vertex| exact.row(vertex).0.to_vec(),
+        &|| watch.is_cancelled(),
+    );
+    let entries = covered.unwrap_or(builder.entries);
     Some(Built {
         encoder,
         entries,
+        error_max,
         nodes,
     })
+}
+
+/// Nodes as they will be, one after the other.
+struct LaidOut<'a> {
+    layout: NodeLayout,
+    nodes: &'a [u8],
+    count: u32,
+}
+
+impl Nodes for LaidOut<'_> {
+    fn len(&self) -> u32 {
+        self.count
+    }
+
+    #[inline]
+    fn record(&self, vertex: u32) -> &[u8] {
+        self.layout.record(self.node(vertex))
+    }
+
+    #[inline]
+    fn links(&self, vertex: u32, out: &mut Vec<u32>) {
+        out.extend(self.layout.links(self.node(vertex)));
+    }
+
+    #[inline]
+    fn prefetch_record(&self, vertex: u32) {
+        self.layout.prefetch_record(self.node(vertex));
+    }
+
+    #[inline]
+    fn prefetch_links(&self, vertex: u32) {
+        self.layout.prefetch(self.node(vertex));
+    }
+}
+
+impl Blocks for LaidOut<'_> {
+    #[inline]
+    fn node(&self, vertex: u32) -> &[u8] {
+        &self.nodes[vertex as usize * self.layout.stride()..][..self.layout.stride()]
+    }
+
+    #[inline]
+    fn prefetch_node(&self, vertex: u32) {
+        self.layout.prefetch(self.node(vertex));
+    }
+
+    #[inline]
+    fn neighbors<'a>(&self, node: &'a [u8]) -> (&'a [[u8; 4]], impl Iterator<Item = &'a [u8]>) {
+        (self.layout.link_places(node), self.layout.batches(node))
+    }
 }
 
 /// Prunes every list to its limit and lays out the nodes.
@@ -448,7 +520,7 @@ impl BlockRoom {
     /// Writes the record of the code of a vector.
     pub(crate) fn encode_record(&mut self, encoder: &Encoder, row: &[f32], record: &mut [u8]) {
         encoder.place(row, &mut self.center);
-        encoder.codec.encode(&self.center, &mut self.neighbor, record);
+        encoder.encode(row, &self.center, &mut self.neighbor, record);
     }
 
     /// Puts a link to `neighbor` at a place of a node: that of a link, or the first free one. All other places stay as they are.

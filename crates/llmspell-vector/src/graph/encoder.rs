@@ -69,6 +69,15 @@ impl Encoder {
         self.rotation.rotate(out);
     }
 
+    /// Writes the record of a vector that stands at `place`. `rest` is room for as many components.
+    pub(crate) fn encode(&self, row: &[f32], place: &[f32], rest: &mut [f32], record: &mut [u8]) {
+        self.codec.encode(place, rest, record);
+        let correction = self.space.correction(row);
+        if correction < 0.0 {
+            self.codec.add(record, correction);
+        }
+    }
+
     /// Prepares the vector of a query, or one that is to become part of the graph: its neighbors are the answer.
     pub(crate) fn prepare(&self, vector: &[f32], query: &mut WalkQuery) {
         self.prepare_codes(vector, query);

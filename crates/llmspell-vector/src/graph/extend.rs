@@ -3,11 +3,13 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::graph::build::BlockRoom;
+use crate::graph::cover::cover;
 use crate::graph::nodes::NONE;
 use crate::graph::prune::{Exact, prune};
 use crate::graph::walk::{Blocks, Memory, walk_codes};
 use crate::graph::{BuildWatch, Graph, Rows};
 use crate::neighbor::PointId;
+use crate::quantize::Codec;
 
 /// Candidates per link whose exact distance is computed.
 const CANDIDATES_PER_LINK: usize = 2;
@@ -35,6 +37,19 @@ impl Graph {
             }
             graph.insert(*point, &all, rows, &mut work);
             watch.advance(1);
+        }
+        let head = &self.base.head;
+        let covered = cover(
+            &graph,
+            (&head.encoder, head.config.layout),
+            &graph.entries,
+            self.len(),
+            head.config.seed,
+            &|vertex| rows.row(all[vertex as usize]).to_vec(),
+            &|| watch.is_cancelled(),
+        );
+        if let Some(entries) = covered {
+            graph.entries = Arc::new(entries);
         }
         let places = self.places.get();
         graph.places = places.map_or_else(OnceLock::new, |places| {
@@ -70,6 +85,7 @@ impl Graph {
             entries.vertices.len(),
             ef,
             1,
+            |_| false,
             &mut work.memory,
         );
         let degree_max = head.config.degree_max();
@@ -85,6 +101,7 @@ impl Graph {
         let mut node = vec![0; layout.stride()];
         work.room
             .encode_record(&head.encoder, row, layout.record_mut(&mut node));
+        self.error_max = self.error_max.max(Codec::error(layout.record(&node)));
         self.write_list(&mut node, row, &found, exact, work);
         Arc::make_mut(&mut self.appended).push(point);
         Arc::make_mut(&mut self.changes).set(vertex, node.into());

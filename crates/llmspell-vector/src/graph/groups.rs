@@ -6,9 +6,10 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::graph::shortlist::{Shortlist, Yardstick};
 use crate::graph::sketches::{Masks, Sketches};
 use crate::graph::walk::{Memory, Nodes};
-use crate::graph::{Candidate, Graph, Scratch};
+use crate::graph::{Graph, Scratch};
 use crate::neighbor::PointId;
 use crate::top_k::TopK;
 
@@ -204,13 +205,13 @@ impl Graph {
     ///
     /// If `query` has not `dim` components, or `grouped` is of another graph.
     pub fn scan_grouped<'s>(
-        &self,
+        &'s self,
         query: &[f32],
-        k: usize,
+        (k, compared_max): (usize, usize),
         grouped: &Grouped,
         scratch: &'s mut Scratch,
-    ) -> (&'s [Candidate], u64) {
-        self.scan_groups(query, k, (grouped, true), scratch)
+    ) -> (Shortlist<'s>, u64) {
+        self.scan_groups(query, (k, compared_max), (grouped, true), scratch)
             .expect("it makes the signs that it needs")
     }
 
@@ -221,22 +222,22 @@ impl Graph {
     ///
     /// As [`scan_grouped`](Self::scan_grouped).
     pub fn scan_grouped_if_ready<'s>(
-        &self,
+        &'s self,
         query: &[f32],
-        k: usize,
+        (k, compared_max): (usize, usize),
         grouped: &Grouped,
         scratch: &'s mut Scratch,
-    ) -> Option<(&'s [Candidate], u64)> {
-        self.scan_groups(query, k, (grouped, false), scratch)
+    ) -> Option<(Shortlist<'s>, u64)> {
+        self.scan_groups(query, (k, compared_max), (grouped, false), scratch)
     }
 
     fn scan_groups<'s>(
-        &self,
+        &'s self,
         query: &[f32],
-        k: usize,
+        (k, compared_max): (usize, usize),
         (grouped, makes_signs): (&Grouped, bool),
         scratch: &'s mut Scratch,
-    ) -> Option<(&'s [Candidate], u64)> {
+    ) -> Option<(Shortlist<'s>, u64)> {
         let Scratch { memory, found } = scratch;
         self.prepare(query, memory);
         let mut groups = self.groups_far_to_near(memory);
@@ -244,10 +245,11 @@ impl Graph {
 
         let all = grouped.len();
         let enough = LOOKED_MIN.max(all / SHARE_MIN);
-        let mut nearest = TopK::new(self.wanted(k));
+        let mut nearest = TopK::new(k);
         // Members that were looked at, and how many when one was last among the nearest.
         let (mut looked, mut last_near, mut compared) = (0, 0, 0);
-        let mut scan = self.begin_scan(k, found);
+        let yardstick = Yardstick::new(self, query, memory.query.code.step());
+        let mut scan = self.begin_scan(k, compared_max, yardstick, found);
         while !groups.is_empty() {
             memory.sifted.clear();
             let looked_before = looked;
@@ -292,8 +294,7 @@ impl Graph {
                 break;
             }
         }
-        scan.end();
-        Some((found, compared as u64))
+        Some((scan.end(), compared as u64))
     }
 
     /// Whether hardly anything that passes is near the query: then the nearest stand at a border around it, and a walk does

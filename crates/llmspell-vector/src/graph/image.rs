@@ -14,6 +14,7 @@
 use crate::distance::Metric;
 use crate::graph::encoder::Encoder;
 use crate::graph::nodes::NodeLayout;
+use crate::graph::pool::VERTICES_MAX;
 use crate::graph::space::WalkSpace;
 use crate::graph::walk::Entries;
 use crate::graph::{GraphConfig, GraphDamage, GraphLayout};
@@ -22,7 +23,7 @@ use crate::neighbor::PointId;
 use crate::quantize::{Centroids, Rotation, Signs, padded};
 
 const MAGIC: [u8; 8] = *b"llsgraph";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 128;
 /// Sections begin at cache lines.
 const ALIGNMENT: usize = 64;
@@ -99,6 +100,8 @@ impl Sections {
 pub(crate) struct Head {
     pub(crate) config: GraphConfig,
     pub(crate) encoder: Encoder,
+    /// The largest error of a record.
+    pub(crate) error_max: f32,
 }
 
 impl Head {
@@ -108,7 +111,13 @@ impl Head {
     }
 
     /// Writes everything before the nodes into `out`, which holds zeros.
-    pub(crate) fn write(&self, points: impl ExactSizeIterator<Item = PointId>, entries: &Entries, out: &mut [u8]) {
+    pub(crate) fn write(
+        &self,
+        points: impl ExactSizeIterator<Item = PointId>,
+        entries: &Entries,
+        error_max: f32,
+        out: &mut [u8],
+    ) {
         let sections = self.sections(points.len(), entries);
         let space = &self.encoder.space;
         let metric = Metric::ALL.iter().position(|metric| *metric == self.config.metric);
@@ -124,6 +133,7 @@ impl Head {
             self.encoder.codec.centroids.len() as u64,
             u64::from(space.length_squared_max().to_bits()),
             u64::from(space.scale.to_bits()),
+            u64::from(error_max.to_bits()),
         ];
         out[..8].copy_from_slice(&MAGIC);
         out[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -178,6 +188,7 @@ impl Head {
             centroids,
             length,
             scale,
+            error_max,
             ..,
         ] = *numbers
         else {
@@ -201,7 +212,7 @@ impl Head {
                 _ => return Err(damage("no such layout")),
             },
         };
-        let vertices = number(vertices, u64::from(u32::MAX >> 1), "number of vertices")?;
+        let vertices = number(vertices, VERTICES_MAX as u64, "number of vertices")?;
         let entries = number(entries, vertices as u64, "number of entry points")?;
         let centroids = number(centroids, 1 << 16, "number of centroids")?;
         let sections = Sections::new(&config, vertices, entries, centroids);
@@ -236,7 +247,15 @@ impl Head {
         if entries.vertices.iter().any(|vertex| *vertex as usize >= vertices) {
             return Err(damage("an entry point is no vertex"));
         }
-        Ok((Self { config, encoder }, entries, vertices))
+        // A damaged one must not let a search stop too early.
+        let error_max = float(error_max);
+        let error_max = if error_max >= 0.0 { error_max } else { f32::INFINITY };
+        let head = Self {
+            config,
+            encoder,
+            error_max,
+        };
+        Ok((head, entries, vertices))
     }
 }
 

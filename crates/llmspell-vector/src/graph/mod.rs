@@ -7,6 +7,7 @@
 //! | `space.rs`   | in which space does a walk measure?                                              |
 //! | `encoder.rs` | how does a vector become a point of the walk, with its codes?                    |
 //! | `walk.rs`    | which vertices does a walk meet?                                                 |
+//! | `shortlist.rs`| which of them need an exact distance? [`Shortlist`]                             |
 //! | `among.rs`   | which points are near among those that a filter lets through? [`Among`]          |
 //! | `places.rs`  | which vertex is a point?                                                         |
 //! | `groups.rs`  | which points that pass a filter lie together?                                    |
@@ -19,6 +20,7 @@
 //! | `extend.rs`  | how do a few more points come in?                                                |
 //! | `repair.rs`  | how do links around deleted points lead on to living ones?                       |
 //! | `image.rs`   | what are the bytes of a graph?                                                   |
+//! | `cover.rs`   | which vertices do walks not find, so that they must be entry points?            |
 //! | `reach.rs`   | which vertices can be reached?                                                   |
 //! | `check.rs`   | are its promises kept?                                                           |
 //!
@@ -38,6 +40,7 @@ mod among;
 mod build;
 mod check;
 mod config;
+mod cover;
 mod encoder;
 mod extend;
 mod groups;
@@ -49,6 +52,7 @@ mod pool;
 mod prune;
 mod reach;
 mod repair;
+mod shortlist;
 mod sketches;
 mod space;
 mod walk;
@@ -61,6 +65,7 @@ pub use among::{Among, WalkReport};
 pub use config::{BuildWatch, Candidate, GraphConfig, GraphDamage, GraphLayout, GraphStats, IndexBytes, Rows};
 
 pub use groups::Grouped;
+pub use shortlist::Shortlist;
 
 use crate::distance::Metric;
 use crate::neighbor::PointId;
@@ -69,20 +74,15 @@ use groups::Memberships;
 use image::{AlignedBytes, Head, Sections};
 use nodes::{Changes, NONE, NodeLayout};
 use places::Places;
+use pool::VERTICES_MAX;
+use shortlist::Yardstick;
 use walk::{Blocks, Entries, Memory, Nodes, walk_blocks, walk_codes};
-
-/// Components at which a shortlist has twice as many candidates as are wanted: what the error of a code of half bytes
-/// puts too far behind. With fewer components the error is larger, and exact distances are cheaper.
-const SHORTLIST_DOUBLE_DIM: usize = 192;
 
 /// Components at which a walk over blocks is twice as wide as was asked for, so that one width means about one recall
 /// in both layouts: signs lead astray more often than half bytes, the more the fewer components there are.
 const BLOCK_DOUBLE_DIM: usize = 96;
 /// The same under inner product, where neighbors are far from each other, and the error of a sign code grows with that.
 const BLOCK_DOUBLE_DIM_INNER_PRODUCT: usize = 480;
-
-/// One of so many places of the beam taken by hidden vertices, and the walk is done again.
-const HIDDEN_SHARE: usize = 4;
 
 /// Memory of a search, kept for the next one: about one bit per vertex of the largest graph searched with it.
 #[derive(Debug, Default)]
@@ -100,6 +100,8 @@ pub struct Graph {
     /// Points of the vertices that came after those of the base.
     appended: Arc<Vec<PointId>>,
     changes: Arc<Changes>,
+    /// The largest error of a record.
+    error_max: f32,
     /// Made when a filter first asks.
     places: OnceLock<Arc<Places>>,
     /// Made when a filter first asks.
@@ -133,7 +135,7 @@ impl Graph {
     ///
     /// # Panics
     ///
-    /// If there are no points, or more than 2³¹, or a row has not `dim` components.
+    /// If there are no points, or more than 2³⁰, or a row has not `dim` components.
     #[must_use]
     pub fn build(
         config: &GraphConfig,
@@ -143,17 +145,18 @@ impl Graph {
         watch: &dyn BuildWatch,
     ) -> Option<Self> {
         assert!(
-            !points.is_empty() && points.len() < 1 << 31,
+            !points.is_empty() && points.len() < VERTICES_MAX,
             "a graph has at least one point"
         );
         let built = build::build(config, points, rows, threads, watch)?;
         let head = Head {
             config: config.clone(),
             encoder: built.encoder,
+            error_max: built.error_max,
         };
         let sections = head.sections(points.len(), &built.entries);
         let mut bytes = AlignedBytes::zeros(sections.end);
-        head.write(points.iter().copied(), &built.entries, bytes.as_mut());
+        head.write(points.iter().copied(), &built.entries, head.error_max, bytes.as_mut());
         bytes.as_mut()[sections.nodes..].copy_from_slice(&built.nodes);
         Some(Self::of(head, built.entries, points.len(), Arc::new(bytes)))
     }
@@ -164,6 +167,7 @@ impl Graph {
         let entries = Arc::new(entries);
         Self {
             entries: Arc::clone(&entries),
+            error_max: head.error_max,
             base: Arc::new(Base {
                 head,
                 entries,
@@ -179,32 +183,46 @@ impl Graph {
         }
     }
 
-    /// The points probably nearest to `query`, best first, without those hidden: enough to find the `k` nearest among
-    /// them by exact distances. Fewer than `k` if the walk met no more, because many are hidden or there are no more:
-    /// a larger `ef` finds more. At least `ef` vertices are looked at, or `k` if that is more.
+    /// The points probably nearest to `query`, best first, without those hidden, which lead a walk on but take no place of
+    /// its beam: at most `ef` of them, or `k` if that is
+    /// more, to find the `k` nearest among them by exact distances. Fewer than `k` if the walk met no more, because many
+    /// are hidden or there are no more: a larger `ef` finds more.
     ///
     /// # Panics
     ///
     /// If `query` has not `dim` components.
     pub fn shortlist<'s>(
-        &self,
+        &'s self,
         query: &[f32],
         k: usize,
         ef: usize,
-        is_hidden: &dyn Fn(PointId) -> bool,
+        is_hidden: Option<&dyn Fn(PointId) -> bool>,
         scratch: &'s mut Scratch,
-    ) -> &'s [Candidate] {
+    ) -> Shortlist<'s> {
         let Scratch { memory, found } = scratch;
         self.prepare(query, memory);
         let count = self.len() as usize;
         let ef = ef.max(k).clamp(1, count);
-        let hidden = self.walk(k, ef, is_hidden, memory, found);
-        if hidden * HIDDEN_SHARE > ef && ef < count {
-            // They took the places of others: once more, with places for all.
-            self.walk(k, (ef + hidden).min(count), is_hidden, memory, found);
-        }
-        self.cut(found, k);
-        found
+        self.walk(k, ef, is_hidden, memory, found);
+        let hidden = memory.pool.hidden();
+        self.shortlist_of(query, found, memory, ef).past_hidden(hidden)
+    }
+
+    /// What was found by a walk for the query that stands in `memory`.
+    fn shortlist_of<'s>(
+        &'s self,
+        query: &[f32],
+        found: &'s mut Vec<Candidate>,
+        memory: &Memory,
+        ef: usize,
+    ) -> Shortlist<'s> {
+        let yardstick = Yardstick::new(self, query, memory.query.code.step());
+        Shortlist::new(self, found, yardstick, ef)
+    }
+
+    /// The largest error of a record.
+    fn error_max(&self) -> f32 {
+        self.error_max
     }
 
     /// Makes `memory` that of a walk for `query`.
@@ -223,55 +241,30 @@ impl Graph {
         &head.encoder
     }
 
-    /// Candidates of a shortlist of which the best `k` will be taken.
-    fn wanted(&self, k: usize) -> usize {
-        let padded = self.base.head.encoder.padded();
-        let extra = k.saturating_mul(SHORTLIST_DOUBLE_DIM).div_ceil(padded);
-        k.saturating_add(extra).saturating_add(1)
-    }
-
-    /// Leaves the nearest of what was found, best first.
-    fn cut(&self, found: &mut Vec<Candidate>, k: usize) {
-        let wanted = self.wanted(k);
-        if found.len() > wanted {
-            found.select_nth_unstable_by(wanted, |a, b| a.estimate.total_cmp(&b.estimate));
-            found.truncate(wanted);
-        }
-        found.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.vertex.cmp(&b.vertex)));
-    }
-
     /// The vertices of the points.
     fn places(&self) -> &Places {
         let places = || Arc::new(Places::of((0..self.len()).map(|vertex| self.point(vertex))));
         self.places.get_or_init(places)
     }
 
-    /// Walks for the query that stands in `memory`; what may be found is in `found`. Says how many of the vertices that
-    /// the walk met are hidden.
+    /// Walks for the query that stands in `memory`; what was met and is not hidden is in `found`.
     fn walk(
         &self,
         k: usize,
         ef: usize,
-        is_hidden: &dyn Fn(PointId) -> bool,
+        is_hidden: Option<&dyn Fn(PointId) -> bool>,
         memory: &mut Memory,
         found: &mut Vec<Candidate>,
-    ) -> usize {
+    ) {
         let head = &self.base.head;
         let equals_max = if ef < self.len() as usize { k.max(1) } else { usize::MAX };
-        found.clear();
-        let mut hidden = 0;
-        let mut push = |estimate: f32, vertex: u32| {
-            let point = self.point(vertex);
-            if is_hidden(point) {
-                hidden += 1;
-            } else {
-                found.push(Candidate {
-                    estimate,
-                    vertex,
-                    point,
-                });
-            }
+        let is_hidden = |vertex: u32| is_hidden.is_some_and(|is_hidden| is_hidden(self.point(vertex)));
+        let candidate = |(estimate, vertex): (f32, u32)| Candidate {
+            estimate,
+            vertex,
+            point: self.point(vertex),
         };
+        found.clear();
         match head.config.layout {
             GraphLayout::Compact => {
                 let entries = &*self.entries;
@@ -282,9 +275,10 @@ impl Graph {
                     entries.vertices.len(),
                     ef,
                     equals_max,
+                    is_hidden,
                     memory,
                 );
-                memory.pool.held().for_each(|(estimate, vertex)| push(estimate, vertex));
+                found.extend(memory.pool.held().map(candidate));
             }
             GraphLayout::Blocks => {
                 let double_dim = match head.config.metric {
@@ -292,14 +286,10 @@ impl Graph {
                     Metric::Cosine | Metric::Euclidean | Metric::Manhattan => BLOCK_DOUBLE_DIM,
                 };
                 let ef = ef + (ef * double_dim).div_ceil(head.encoder.padded());
-                walk_blocks(self, &head.encoder, &self.entries, ef, memory);
-                memory
-                    .expanded
-                    .iter()
-                    .for_each(|(estimate, vertex)| push(*estimate, *vertex));
+                walk_blocks(self, &head.encoder, &self.entries, ef, is_hidden, memory);
+                found.extend(memory.expanded.iter().copied().map(candidate));
             }
         }
-        hidden
     }
 
     /// How it was built.
@@ -365,7 +355,9 @@ impl Graph {
         let sections = self.base.head.sections(self.len() as usize, &self.entries);
         let mut head = vec![0; sections.nodes];
         let points: Vec<PointId> = (0..self.len()).map(|vertex| self.point(vertex)).collect();
-        self.base.head.write(points.into_iter(), &self.entries, &mut head);
+        self.base
+            .head
+            .write(points.into_iter(), &self.entries, self.error_max, &mut head);
         out.write_all(&head)?;
         for vertex in 0..self.len() {
             out.write_all(self.node(vertex))?;

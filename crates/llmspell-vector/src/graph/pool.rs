@@ -2,14 +2,22 @@
 
 /// Set in the number of a vertex that was expanded.
 const EXPANDED: u32 = 1 << 31;
+/// Set in the number of a vertex that is hidden: it leads on to others, but takes no place of theirs.
+const HIDDEN: u32 = 1 << 30;
+/// Vertices of a graph, at most.
+pub(crate) const VERTICES_MAX: usize = 1 << 30;
+/// Hidden vertices that are held, for each place.
+const HIDDEN_PER_PLACE: usize = 4;
 
-/// The nearest `capacity` vertices seen, in order, each expanded or not. An array: for the widths of beams in use,
-/// shifting it is faster than two heaps.
+/// The nearest `capacity` vertices seen, in order, each expanded or not, and the hidden ones that are nearer than the last
+/// of them. An array: for the widths of beams in use, shifting it is faster than two heaps.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pool {
     capacity: usize,
-    /// Distance and vertex; ascending.
+    /// Distance and vertex; ascending. If the pool is full, the last one is not hidden.
     entries: Vec<(f32, u32)>,
+    /// How many of them are hidden.
+    hidden: usize,
     /// All before this are expanded.
     next: usize,
 }
@@ -19,29 +27,40 @@ impl Pool {
         self.capacity = capacity;
         self.entries.clear();
         self.entries.reserve(capacity + 1);
+        self.hidden = 0;
         self.next = 0;
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() - self.hidden >= self.capacity
     }
 
     /// What is not nearer than this need not be offered.
     #[inline]
     pub(crate) fn bound(&self) -> f32 {
-        if self.entries.len() < self.capacity {
-            f32::INFINITY
-        } else {
+        if self.is_full() {
             self.entries.last().map_or(f32::NEG_INFINITY, |(distance, _)| *distance)
+        } else {
+            f32::INFINITY
         }
     }
 
     /// Takes a vertex in, if it is nearer than the bound.
     #[inline]
-    pub(crate) fn offer(&mut self, distance: f32, vertex: u32) {
-        self.offer_among_equals(distance, vertex, usize::MAX);
+    pub(crate) fn offer(&mut self, distance: f32, vertex: u32, is_hidden: impl Fn(u32) -> bool) {
+        self.offer_among_equals(distance, vertex, usize::MAX, is_hidden);
     }
 
     /// Takes a vertex in, if it is nearer than the bound and fewer than `equals_max` are held at exactly its distance:
     /// equal vectors have equal codes, and a crowd of them would be all that a walk sees.
     #[inline]
-    pub(crate) fn offer_among_equals(&mut self, distance: f32, vertex: u32, equals_max: usize) {
+    pub(crate) fn offer_among_equals(
+        &mut self,
+        distance: f32,
+        vertex: u32,
+        equals_max: usize,
+        is_hidden: impl Fn(u32) -> bool,
+    ) {
         let is_nearer = distance < self.bound();
         if !is_nearer {
             return;
@@ -51,7 +70,15 @@ impl Pool {
         if is_one_too_many {
             return;
         }
-        if self.entries.len() == self.capacity {
+        if is_hidden(vertex) {
+            self.insert_hidden(distance, vertex, place);
+            return;
+        }
+        if self.hidden > 0 {
+            self.insert_among_hidden(distance, vertex, place);
+            return;
+        }
+        if self.is_full() {
             // Nearer than the last, so `place` is not beyond it.
             self.entries.pop();
         }
@@ -59,9 +86,40 @@ impl Pool {
         self.next = self.next.min(place);
     }
 
-    /// The nearest vertex that was not expanded; it is from now on.
+    /// Takes a vertex in where hidden ones are held: if the pool is full then, those go that are the last.
+    #[cold]
+    fn insert_among_hidden(&mut self, distance: f32, vertex: u32, place: usize) {
+        if self.is_full() {
+            self.entries.pop();
+        }
+        // Not beyond the end: what was taken away is farther.
+        self.entries.insert(place, (distance, vertex));
+        self.next = self.next.min(place);
+        while self.is_full() && self.entries.last().is_some_and(|(_, vertex)| vertex & HIDDEN != 0) {
+            self.entries.pop();
+            self.hidden -= 1;
+        }
+    }
+
+    #[cold]
+    fn insert_hidden(&mut self, distance: f32, vertex: u32, place: usize) {
+        self.entries.insert(place, (distance, vertex | HIDDEN));
+        self.next = self.next.min(place);
+        self.hidden += 1;
+        if self.hidden > HIDDEN_PER_PLACE * self.capacity
+            && let Some(farthest) = self.entries.iter().rposition(|(_, vertex)| vertex & HIDDEN != 0)
+        {
+            self.entries.remove(farthest);
+            self.hidden -= 1;
+            if self.next > farthest {
+                self.next -= 1;
+            }
+        }
+    }
+
+    /// The nearest vertex that was not expanded, and whether it is hidden; it is expanded from now on.
     #[inline]
-    pub(crate) fn expand(&mut self) -> Option<u32> {
+    pub(crate) fn expand(&mut self) -> Option<(u32, bool)> {
         let (_, vertex) = self.entries.get_mut(self.next)?;
         let found = *vertex;
         *vertex |= EXPANDED;
@@ -73,26 +131,31 @@ impl Pool {
         {
             self.next += 1;
         }
-        Some(found)
+        Some((found & !HIDDEN, found & HIDDEN != 0))
     }
 
     /// The vertex that [`expand`](Self::expand) would give.
     #[inline]
     pub(crate) fn peek(&self) -> Option<u32> {
-        self.entries.get(self.next).map(|(_, vertex)| *vertex)
+        self.entries.get(self.next).map(|(_, vertex)| *vertex & !HIDDEN)
     }
 
     /// One behind that, which may be expanded.
     #[inline]
     pub(crate) fn peek_second(&self) -> Option<u32> {
-        self.entries.get(self.next + 1).map(|(_, vertex)| *vertex & !EXPANDED)
+        let second = self.entries.get(self.next + 1);
+        second.map(|(_, vertex)| *vertex & !(EXPANDED | HIDDEN))
     }
 
-    /// What is held, nearest first.
+    /// What is held and not hidden, nearest first.
     pub(crate) fn held(&self) -> impl Iterator<Item = (f32, u32)> + '_ {
-        self.entries
-            .iter()
-            .map(|(distance, vertex)| (*distance, vertex & !EXPANDED))
+        let seen = self.entries.iter().filter(|(_, vertex)| vertex & HIDDEN == 0);
+        seen.map(|(distance, vertex)| (*distance, vertex & !EXPANDED))
+    }
+
+    /// How many hidden vertices are held.
+    pub(crate) fn hidden(&self) -> usize {
+        self.hidden
     }
 }
 
@@ -187,27 +250,44 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whatever the order of offers and expansions, it holds the nearest and gives the nearest that is left.
+        /// Whatever the order of offers and expansions, it holds the nearest and gives the nearest that is left; hidden ones
+        /// take no place of others, and are there as long as they are nearer than the last.
         #[test]
-        fn a_pool_is_a_sorted_list(capacity in 1..9_usize, steps in vec((0..30_u8, any::<bool>()), 0..60)) {
+        fn a_pool_is_a_sorted_list(
+            capacity in 1..9_usize,
+            steps in vec((0..30_u8, any::<bool>(), prop::bool::weighted(0.3)), 0..60),
+        ) {
             let mut pool = Pool::default();
             pool.reset(capacity);
-            let mut model: Vec<(f32, u32, bool)> = Vec::new();
-            for (vertex, (distance, expand)) in (0..).zip(steps) {
+            let mut model: Vec<(f32, u32, bool, bool)> = Vec::new();
+            for (vertex, (distance, expand, is_hidden)) in (0..).zip(steps) {
                 let distance = f32::from(distance);
-                pool.offer(distance, vertex);
-                model.push((distance, vertex, false));
+                // Equals come after those that were there, so one as far as the last place is not taken.
+                let seen = model.iter().filter(|entry| !entry.3).count();
+                if seen < capacity || model.last().is_some_and(|last| distance < last.0) {
+                    model.push((distance, vertex, false, is_hidden));
+                }
+                pool.offer(distance, vertex, |_| is_hidden);
                 model.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-                model.truncate(capacity);
+                let places = model.iter().enumerate().filter(|(_, entry)| !entry.3).map(|(place, _)| place);
+                if let Some(last) = places.clone().nth(capacity - 1) {
+                    model.truncate(last + 1);
+                }
+                while model.iter().filter(|entry| entry.3).count() > HIDDEN_PER_PLACE * capacity {
+                    let farthest = model.iter().rposition(|entry| entry.3);
+                    model.remove(farthest.expect("there are some"));
+                }
                 if expand {
                     let expected = model.iter_mut().find(|entry| !entry.2);
-                    let expected = expected.map(|entry| { entry.2 = true; entry.1 });
-                    prop_assert_eq!(pool.peek(), expected);
+                    let expected = expected.map(|entry| { entry.2 = true; (entry.1, entry.3) });
+                    prop_assert_eq!(pool.peek(), expected.map(|(vertex, _)| vertex));
                     prop_assert_eq!(pool.expand(), expected);
                 }
                 let held: Vec<_> = pool.held().collect();
-                let expected: Vec<_> = model.iter().map(|(distance, vertex, _)| (*distance, *vertex)).collect();
+                let seen = model.iter().filter(|entry| !entry.3);
+                let expected: Vec<_> = seen.map(|(distance, vertex, ..)| (*distance, *vertex)).collect();
                 prop_assert_eq!(held, expected);
+                prop_assert_eq!(pool.hidden(), model.iter().filter(|entry| entry.3).count());
             }
         }
     }
@@ -218,7 +298,7 @@ mod tests {
             let mut pool = Pool::default();
             pool.reset(4);
             for (distance, vertex) in [(2.0, 0), (1.0, 1), (2.0, 2), (1.0, 3), (2.0, 4), (3.0, 5)] {
-                pool.offer_among_equals(distance, vertex, equals_max);
+                pool.offer_among_equals(distance, vertex, equals_max, |_| false);
             }
             pool.held().collect::<Vec<_>>()
         };

@@ -124,6 +124,35 @@ impl WalkSpace {
         }
     }
 
+    /// What a distance of [`ExactDistance`](crate::ExactDistance) to `query` is in the walk: `offset + factor * distance`
+    /// is the squared distance, under Euclidean with the square of the distance.
+    pub(crate) fn exact_to_walk(&self, query: &[f32]) -> (f64, f64) {
+        let scale_squared = f64::from(self.scale).powi(2);
+        let length = f64::from(self.kernels.dot(query, query)).sqrt();
+        let longest_squared = f64::from(self.length_squared_max);
+        let (offset, factor) = match self.metric {
+            // A query without direction is equally far from all.
+            Metric::Cosine if length == 0.0 => (1.0, 0.0),
+            Metric::InnerProduct if length == 0.0 => (longest_squared, 0.0),
+            Metric::Cosine => (0.0, 2.0),
+            Metric::InnerProduct => (2.0 * longest_squared, 2.0 * longest_squared.sqrt() / length),
+            Metric::Euclidean | Metric::Manhattan => (0.0, 1.0),
+        };
+        (offset * scale_squared, factor * scale_squared)
+    }
+
+    /// What must be added to the squared distance of a vector in the walk so that it is what its exact distance says:
+    /// less than zero for one that is longer than `M`, which has no place where it belongs.
+    pub(crate) fn correction(&self, row: &[f32]) -> f32 {
+        match self.metric {
+            Metric::InnerProduct => {
+                let beyond = self.kernels.dot(row, row) - self.length_squared_max;
+                -beyond.max(0.0) * self.scale * self.scale
+            }
+            Metric::Cosine | Metric::Euclidean | Metric::Manhattan => 0.0,
+        }
+    }
+
     fn center(&self, row: &[f32], factor: f32, out: &mut [f32]) {
         for ((out, component), mean) in out.iter_mut().zip(row).zip(&self.mean) {
             *out = (component * factor - mean) * self.scale;

@@ -83,6 +83,22 @@ impl Entries {
         Self { vertices, batches }
     }
 
+    /// One more entry; `place` writes where it is in the walk.
+    pub(crate) fn push(&mut self, encoder: &Encoder, vertex: u32, place: impl Fn(&mut [f32])) {
+        let batch_bytes = Signs::batch_bytes(encoder.padded());
+        let count = self.vertices.len();
+        if count.is_multiple_of(BATCH) {
+            self.batches.resize(self.batches.len() + batch_bytes, 0);
+            let batch = &mut self.batches[count / BATCH * batch_bytes..];
+            (0..BATCH).for_each(|i| encoder.signs.clear(i, batch));
+        }
+        let (origin, mut there) = (vec![0.0; encoder.padded()], vec![0.0; encoder.padded()]);
+        place(&mut there);
+        let batch = &mut self.batches[count / BATCH * batch_bytes..];
+        encoder.signs.encode(&origin, &there, count % BATCH, batch);
+        self.vertices.push(vertex);
+    }
+
     /// The entries probably nearest to a query, among the first `count`.
     #[inline]
     pub(crate) fn nearest(&self, encoder: &Encoder, query: &WalkQuery, count: usize, ef: usize) -> Beginnings {
@@ -135,7 +151,12 @@ impl Beginnings {
 
 /// Walks over the codes of the vertices: what was met and is nearest is in `memory.pool`, at most `ef` of them. Begins
 /// at the first `entry_count` entries. At most `equals_max` of those at exactly the same distance are held: for an
-/// insertion one, for a search as many as are wanted. The query stands in `memory.query`.
+/// insertion one, for a search as many as are wanted. Vertices that are hidden take none of the `ef` places. The query
+/// stands in `memory.query`.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a walk has as many settings, and no two callers share them"
+)]
 pub(crate) fn walk_codes(
     nodes: &impl Nodes,
     encoder: &Encoder,
@@ -143,6 +164,7 @@ pub(crate) fn walk_codes(
     entry_count: usize,
     ef: usize,
     equals_max: usize,
+    is_hidden: impl Fn(u32) -> bool,
     memory: &mut Memory,
 ) {
     let Memory {
@@ -156,7 +178,8 @@ pub(crate) fn walk_codes(
     visited.reset(nodes.len());
     for (_, vertex) in entries.nearest(encoder, query, entry_count, ef).iter() {
         if visited.insert(vertex) {
-            pool.offer(encoder.codec.distance(&mut query.code, nodes.record(vertex)), vertex);
+            let distance = encoder.codec.distance(&mut query.code, nodes.record(vertex));
+            pool.offer(distance, vertex, &is_hidden);
         }
     }
     if pool.peek().is_none()
@@ -164,9 +187,9 @@ pub(crate) fn walk_codes(
     {
         // No entry has a distance: the query is beyond what floats can measure. Anything will do.
         visited.insert(*first);
-        pool.offer(f32::MAX, *first);
+        pool.offer(f32::MAX, *first, &is_hidden);
     }
-    while let Some(vertex) = pool.expand() {
+    while let Some((vertex, _)) = pool.expand() {
         links.clear();
         nodes.links(vertex, links);
         visited.keep_new(links);
@@ -178,7 +201,7 @@ pub(crate) fn walk_codes(
         }
         for link in links.iter() {
             let distance = encoder.codec.distance(&mut query.code, nodes.record(*link));
-            pool.offer_among_equals(distance, *link, equals_max);
+            pool.offer_among_equals(distance, *link, equals_max, &is_hidden);
         }
         if let Some(next) = pool.peek() {
             nodes.prefetch_links(next);
@@ -204,7 +227,16 @@ const ONCE_BELOW: usize = 4;
 /// A vertex is offered from every neighbor that is expanded, each time with another estimate: so one that was placed
 /// too far is placed better from a nearer neighbor, and is expanded earlier. It may stand in the pool several times, and
 /// is expanded once. Where the beam is about as wide as the graph, there is no room for that.
-pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entries, ef: usize, memory: &mut Memory) {
+///
+/// Vertices that are hidden take none of the `ef` places.
+pub(crate) fn walk_blocks(
+    nodes: &impl Blocks,
+    encoder: &Encoder,
+    entries: &Entries,
+    ef: usize,
+    is_hidden: impl Fn(u32) -> bool,
+    memory: &mut Memory,
+) {
     let Memory {
         query,
         pool,
@@ -218,7 +250,7 @@ pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entr
     expanded.clear();
     for (estimate, vertex) in entries.nearest(encoder, query, entries.vertices.len(), ef).iter() {
         if !offers_once || visited.insert(vertex) {
-            pool.offer(estimate, vertex);
+            pool.offer(estimate, vertex, &is_hidden);
         }
     }
     if pool.peek().is_none()
@@ -227,10 +259,10 @@ pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entr
         if offers_once {
             visited.insert(*first);
         }
-        pool.offer(f32::MAX, *first);
+        pool.offer(f32::MAX, *first, &is_hidden);
     }
     let mut estimates = [0.0; BATCH];
-    while let Some(vertex) = pool.expand() {
+    while let Some((vertex, vertex_is_hidden)) = pool.expand() {
         if !offers_once && !visited.insert(vertex) {
             continue;
         }
@@ -241,7 +273,9 @@ pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entr
         }
         let node = nodes.node(vertex);
         let distance = encoder.codec.distance(&mut query.code, nodes.record(vertex));
-        expanded.push((distance, vertex));
+        if !vertex_is_hidden {
+            expanded.push((distance, vertex));
+        }
         let (places, batches) = nodes.neighbors(node);
         for (places, batch) in places.chunks(BATCH).zip(batches) {
             encoder.signs.estimates(&query.signs, distance, batch, &mut estimates);
@@ -261,7 +295,7 @@ pub(crate) fn walk_blocks(nodes: &impl Blocks, encoder: &Encoder, entries: &Entr
                     !visited.contains(link)
                 };
                 if is_wanted {
-                    pool.offer(estimates[i], link);
+                    pool.offer(estimates[i], link, &is_hidden);
                 }
             }
         }

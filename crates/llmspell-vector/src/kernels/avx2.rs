@@ -3,8 +3,8 @@
 use std::arch::x86_64::{
     __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_ps,
     _mm256_andnot_ps, _mm256_castps256_ps128, _mm256_cmpgt_epi32, _mm256_extractf128_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_maskload_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps,
-    _mm256_sub_ps,
+    _mm256_fmsub_ps, _mm256_loadu_ps, _mm256_maskload_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32,
+    _mm256_setzero_ps, _mm256_sub_ps,
 };
 
 use super::Kernels;
@@ -19,6 +19,7 @@ pub(super) fn detect() -> Option<Kernels> {
         name: "avx2",
         dot,
         l2_squared,
+        scaled_l2_squared,
         manhattan,
         dot_and_norm_squared,
     })
@@ -34,6 +35,16 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
     let [sum] = sum_over_pairs(a, b, |[sum], a, b| {
         let difference = _mm256_sub_ps(a, b);
+        [_mm256_fmadd_ps(difference, difference, sum)]
+    });
+    sum
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn scaled_l2_squared(query: &[f32], scale: f32, vector: &[f32]) -> f32 {
+    let scale = _mm256_set1_ps(scale);
+    let [sum] = sum_over_pairs(query, vector, |[sum], query, vector| {
+        let difference = _mm256_fmsub_ps(scale, query, vector);
         [_mm256_fmadd_ps(difference, difference, sum)]
     });
     sum

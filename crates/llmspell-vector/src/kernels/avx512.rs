@@ -1,8 +1,8 @@
 //! AVX-512F: 16 components per register, 64 per turn.
 
 use std::arch::x86_64::{
-    __m512, _mm512_abs_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps,
-    _mm512_reduce_add_ps, _mm512_setzero_ps, _mm512_sub_ps,
+    __m512, _mm512_abs_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_fmsub_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps,
+    _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_sub_ps,
 };
 
 use super::Kernels;
@@ -17,6 +17,7 @@ pub(super) fn detect() -> Option<Kernels> {
         name: "avx512",
         dot,
         l2_squared,
+        scaled_l2_squared,
         manhattan,
         dot_and_norm_squared,
     })
@@ -32,6 +33,16 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
     let [sum] = sum_over_pairs(a, b, |[sum], a, b| {
         let difference = _mm512_sub_ps(a, b);
+        [_mm512_fmadd_ps(difference, difference, sum)]
+    });
+    sum
+}
+
+#[target_feature(enable = "avx512f")]
+fn scaled_l2_squared(query: &[f32], scale: f32, vector: &[f32]) -> f32 {
+    let scale = _mm512_set1_ps(scale);
+    let [sum] = sum_over_pairs(query, vector, |[sum], query, vector| {
+        let difference = _mm512_fmsub_ps(scale, query, vector);
         [_mm512_fmadd_ps(difference, difference, sum)]
     });
     sum

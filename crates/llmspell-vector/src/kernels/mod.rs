@@ -1,6 +1,6 @@
 //! Which distance loop is the fastest on this CPU? Home of all `unsafe` arithmetic.
 //!
-//! Every instruction set fills in one table of the same four operations. The fastest table that the CPU can run is
+//! Every instruction set fills in one table of the same five operations. The fastest table that the CPU can run is
 //! chosen once per process, by what the CPU says at run time: the same program runs everywhere.
 //!
 //! | file          | registers                                   | components per turn |
@@ -84,6 +84,7 @@ pub struct Kernels {
     // the functions may rely on both.
     dot: unsafe fn(&[f32], &[f32]) -> f32,
     l2_squared: unsafe fn(&[f32], &[f32]) -> f32,
+    scaled_l2_squared: unsafe fn(&[f32], f32, &[f32]) -> f32,
     manhattan: unsafe fn(&[f32], &[f32]) -> f32,
     dot_and_norm_squared: unsafe fn(&[f32], &[f32]) -> (f32, f32),
 }
@@ -145,6 +146,20 @@ impl Kernels {
         assert_same_dim(a, b);
         // SAFETY: the CPU features were detected by the `detect` that filled in this table.
         unsafe { (self.l2_squared)(a, b) }
+    }
+
+    /// Sum of `(scale * query[i] - vector[i])²`; zero for empty vectors. What two vectors of nearly one direction differ
+    /// by, once the first is made as long as the second.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ.
+    #[inline]
+    #[must_use]
+    pub fn scaled_l2_squared(&self, query: &[f32], scale: f32, vector: &[f32]) -> f32 {
+        assert_same_dim(query, vector);
+        // SAFETY: the CPU features were detected by the `detect` that filled in this table.
+        unsafe { (self.scaled_l2_squared)(query, scale, vector) }
     }
 
     /// Sum of `|a[i] - b[i]|`; zero for empty vectors.

@@ -1,6 +1,8 @@
 //! NEON: 4 components per register, 16 per turn.
 
-use std::arch::aarch64::{float32x4_t, vabdq_f32, vaddq_f32, vaddvq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vsubq_f32};
+use std::arch::aarch64::{
+    float32x4_t, vabdq_f32, vaddq_f32, vaddvq_f32, vdupq_n_f32, vfmaq_f32, vfmsq_f32, vld1q_f32, vsubq_f32,
+};
 use std::arch::is_aarch64_feature_detected;
 
 use super::Kernels;
@@ -15,6 +17,7 @@ pub(super) fn detect() -> Option<Kernels> {
         name: "neon",
         dot,
         l2_squared,
+        scaled_l2_squared,
         manhattan,
         dot_and_norm_squared,
     })
@@ -30,6 +33,17 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
     let [sum] = sum_over_pairs(a, b, |[sum], a, b| {
         let difference = vsubq_f32(a, b);
+        [vfmaq_f32(sum, difference, difference)]
+    });
+    sum
+}
+
+#[target_feature(enable = "neon")]
+fn scaled_l2_squared(query: &[f32], scale: f32, vector: &[f32]) -> f32 {
+    let scale = vdupq_n_f32(scale);
+    let [sum] = sum_over_pairs(query, vector, |[sum], query, vector| {
+        // The opposite of the difference, which has the same square.
+        let difference = vfmsq_f32(vector, scale, query);
         [vfmaq_f32(sum, difference, difference)]
     });
     sum

@@ -10,6 +10,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     name: "scalar",
     dot,
     l2_squared,
+    scaled_l2_squared,
     manhattan,
     dot_and_norm_squared,
 };
@@ -21,6 +22,14 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
     let [sum] = sum_over_pairs(a, b, |a, b| [(a - b) * (a - b)]);
+    sum
+}
+
+fn scaled_l2_squared(query: &[f32], scale: f32, vector: &[f32]) -> f32 {
+    let [sum] = sum_over_pairs(query, vector, |query, component| {
+        let difference = scale * query - component;
+        [difference * difference]
+    });
     sum
 }
 

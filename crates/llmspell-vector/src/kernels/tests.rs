@@ -9,7 +9,7 @@ struct Operation {
     run: fn(&Kernels, &[f32], &[f32]) -> f32,
 }
 
-const OPERATIONS: [Operation; 5] = [
+const OPERATIONS: [Operation; 6] = [
     Operation {
         name: "dot",
         term: |a, b| a * b,
@@ -34,6 +34,11 @@ const OPERATIONS: [Operation; 5] = [
         name: "norm_squared of dot_and_norm_squared",
         term: |_, b| b * b,
         run: |kernels, a, b| kernels.dot_and_norm_squared(a, b).1,
+    },
+    Operation {
+        name: "scaled_l2_squared by a half",
+        term: |a, b| (0.5 * a - b) * (0.5 * a - b),
+        run: |kernels, a, b| kernels.scaled_l2_squared(a, 0.5, b),
     },
 ];
 
@@ -99,7 +104,7 @@ fn every_component_counts_once() {
                 let got = OPERATIONS.each_ref().map(|operation| (operation.run)(&kernels, &a, &b));
                 assert_eq!(
                     got,
-                    [10.0, 9.0, 3.0, 10.0, 25.0],
+                    [10.0, 9.0, 3.0, 10.0, 25.0, 16.0],
                     "{} dim {dim} place {place}",
                     kernels.name()
                 );

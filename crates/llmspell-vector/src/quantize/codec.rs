@@ -4,12 +4,13 @@
 //!
 //! ```text
 //! byte 0                padded/2      +4        +8          +10     +12
-//!      │ half bytes     │ add        │ factor  │ centroid  │ zero  │
-//!      │ padded × 4 bit │ f32        │ f32     │ u16       │ u16   │
+//!      │ half bytes     │ add        │ factor  │ centroid  │ error │
+//!      │ padded × 4 bit │ f32        │ f32     │ u16       │ bf16  │
 //! ```
 //!
 //! The half bytes are the grid vector `x` nearest in direction to `r`. With `s = |r|² / <r,x>`, the estimate of the
 //! squared distance to a query `q` is `|q-c|² + add + factor * <x,q>` where `add = |r|² + 2s<x,c>` and `factor = -2s`.
+//! The error is the length of `sx - r`, rounded up, and at least a tenth of `|r|`.
 
 use crate::kernels::{CodeKernels, Kernels};
 use crate::quantize::Centroids;
@@ -21,6 +22,11 @@ const FACTOR_BYTES: usize = 12;
 const STEPS: [f32; 5] = [0.26, 0.30, 0.335, 0.37, 0.42];
 /// Cosine of the angle between a normally distributed vector and its grid vector: `1 / √1.0125`.
 const ALIGNMENT: f32 = 0.994;
+/// The error of a record is at least this share of the length of what it stands for.
+const ERROR_SHARE_MIN: f32 = 0.1;
+/// Error that a query rounded to multiples of one adds to an estimate, for a record with an error of length 1: the
+/// deviation of a rounded component, `1 / √12`, times the length of the grid vector, nine times that of its error.
+const ROUNDING: f32 = 2.6;
 /// The level in the middle of the grid.
 const MIDDLE: f32 = 7.5;
 
@@ -72,18 +78,20 @@ impl Codec {
         let (code, factors) = record.split_at_mut(self.padded / 2);
         let norm_squared = self.kernels.dot(rest, rest);
         let deviation = (norm_squared / self.padded as f32).sqrt();
-        let (mut add, mut factor) = (0.0, 0.0);
+        let (mut add, mut factor, mut error) = (0.0, 0.0, 0.0_f32);
         if deviation > 0.0 && deviation.is_finite() {
             let alignment = |step: f32, code: &mut [u8]| {
                 let (dot, squares) = self.codes.quantize_nibbles(rest, 1.0 / (step * deviation), code);
-                (dot / squares.sqrt(), dot)
+                (dot / squares.sqrt(), dot, squares)
             };
             let best = STEPS.into_iter().map(|step| (alignment(step, code).0, step));
             let (_, step) = best.max_by(|(a, _), (b, _)| a.total_cmp(b)).expect("there are steps");
-            let (_, dot) = alignment(step, code);
+            let (_, dot, squares) = alignment(step, code);
             let s = norm_squared / dot;
             add = norm_squared + 2.0 * s * self.product(code, centroid);
             factor = -2.0 * s;
+            let apart = (s * s * squares - norm_squared).max(0.0).sqrt();
+            error = apart.max(ERROR_SHARE_MIN * norm_squared.sqrt());
         } else {
             // The vector is its centroid.
             code.fill(0);
@@ -91,7 +99,9 @@ impl Codec {
         factors[0..4].copy_from_slice(&add.to_le_bytes());
         factors[4..8].copy_from_slice(&factor.to_le_bytes());
         factors[8..10].copy_from_slice(&(centroid_id as u16).to_le_bytes());
-        factors[10..12].fill(0);
+        // The upper half of a float, rounded up.
+        let error = (error.to_bits().saturating_add(0xffff) >> 16) as u16;
+        factors[10..12].copy_from_slice(&error.to_le_bytes());
     }
 
     /// Inner product of a grid vector and a vector.
@@ -139,6 +149,26 @@ impl Codec {
         let add = f32::from_le_bytes([a0, a1, a2, a3]);
         let factor = f32::from_le_bytes([f0, f1, f2, f3]);
         self.to_centroid(query, centroid) + add + factor * product
+    }
+
+    /// Length of the error of the grid vector of a record.
+    #[inline]
+    pub(crate) fn error(record: &[u8]) -> f32 {
+        let bytes: &[u8; 2] = record.last_chunk().expect("a record ends with its error");
+        f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16)
+    }
+
+    /// Square of the error that a query adds which is rounded to multiples of `step`, for a record with an error of
+    /// length 1.
+    pub(crate) fn rounding_squared(step: f32) -> f32 {
+        (ROUNDING * step).powi(2)
+    }
+
+    /// Adds to the estimate of a record, whatever the query is.
+    pub(crate) fn add(&self, record: &mut [u8], more: f32) {
+        let place = &mut record[self.padded / 2..self.padded / 2 + 4];
+        let bytes: &mut [u8; 4] = place.first_chunk_mut().expect("four bytes");
+        *bytes = (f32::from_le_bytes(*bytes) + more).to_le_bytes();
     }
 
     /// Place of the centroid of a record; the last one where a damaged record names none.
@@ -190,6 +220,11 @@ impl QueryCode {
 
     pub(crate) fn components(&self) -> &[f32] {
         &self.components
+    }
+
+    /// What the components are rounded to multiples of.
+    pub(crate) fn step(&self) -> f32 {
+        self.step
     }
 }
 

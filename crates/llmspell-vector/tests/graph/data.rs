@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use llmspell_vector::{BuildWatch, GraphConfig, GraphLayout, Metric, PointId, Rows};
+use llmspell_vector::{
+    BuildWatch, Candidate, ExactDistance, GraphConfig, GraphLayout, Metric, PointId, Rows, Shortlist, TopK,
+};
 
 #[derive(Clone)]
 pub(crate) struct Set {
@@ -110,4 +112,14 @@ pub(crate) fn config(metric: Metric, dim: usize, layout: GraphLayout) -> GraphCo
         seed: 1,
         layout,
     }
+}
+
+/// The candidates that a search for the `k` nearest compares exactly, in that order.
+pub(crate) fn compared(set: &Set, exact: &ExactDistance, k: usize, mut shortlist: Shortlist<'_>) -> Vec<Candidate> {
+    let (mut best, mut compared) = (TopK::new(k), Vec::new());
+    while let Some(candidate) = shortlist.next(best.bound()) {
+        best.offer(exact.distance(set.row(candidate.point)), candidate.point);
+        compared.push(candidate);
+    }
+    compared
 }

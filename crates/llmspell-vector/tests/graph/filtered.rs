@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use llmspell_vector::{Among, Candidate, ExactDistance, Graph, Metric, PointId, Rows, Scratch, TopK, scan};
+use llmspell_vector::{Among, Candidate, ExactDistance, Graph, Metric, PointId, Rows, Scratch, Shortlist, TopK, scan};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
-use super::data::{Noise, Set, Watch, clustered, config};
+use super::data::{Noise, Set, Watch, clustered, compared, config};
 use super::{LAYOUTS, build};
 
 const K: usize = 10;
@@ -43,11 +43,23 @@ impl Tally {
     }
 }
 
+/// What a search compares exactly.
+fn worth(set: &Set, query: &[f32], shortlist: Shortlist<'_>) -> Vec<Candidate> {
+    compared(set, &ExactDistance::new(Metric::Cosine, query), K, shortlist)
+}
+
 fn sample(passing: &[PointId]) -> Vec<PointId> {
     passing.iter().copied().step_by(passing.len() / 64 + 1).collect()
 }
 
-fn among(graph: &Graph, query: &[f32], passing: &[PointId], ef: usize, budget: u64) -> (Vec<Candidate>, bool) {
+fn among(
+    graph: &Graph,
+    set: &Set,
+    query: &[f32],
+    passing: &[PointId],
+    ef: usize,
+    budget: u64,
+) -> (Vec<Candidate>, bool) {
     let passes: BTreeSet<PointId> = passing.iter().copied().collect();
     let sample = sample(passing);
     let among = Among {
@@ -57,7 +69,7 @@ fn among(graph: &Graph, query: &[f32], passing: &[PointId], ef: usize, budget: u
     };
     let mut scratch = Scratch::default();
     let (found, report) = graph.shortlist_among(query, K, ef, &among, &mut scratch);
-    (found.to_vec(), report.is_complete)
+    (worth(set, query, found), report.is_complete)
 }
 
 #[test]
@@ -78,19 +90,24 @@ fn random_points_that_pass_are_found_at_every_share() {
                     .collect();
                 let mut scratch = Scratch::default();
                 let points = passing.iter().copied();
-                scanned.add(&set, query, &passing, graph.scan(query, K, points, &mut scratch));
+                scanned.add(
+                    &set,
+                    query,
+                    &passing,
+                    &worth(&set, query, graph.scan(query, K, 0, points, &mut scratch)),
+                );
                 let groups = graph.grouped(passing.iter().copied());
-                let (found, codes) = graph.scan_grouped(query, K, &groups, &mut scratch);
-                grouped.add(&set, query, &passing, found);
+                let (found, codes) = graph.scan_grouped(query, (K, 0), &groups, &mut scratch);
+                grouped.add(&set, query, &passing, &worth(&set, query, found));
                 assert!(codes <= passing.len() as u64);
-                let (found, _) = among(&graph, query, &passing, 100, u64::MAX);
+                let (found, _) = among(&graph, &set, query, &passing, 100, u64::MAX);
                 inside.add(&set, query, &passing, &found);
                 let passes: BTreeSet<PointId> = passing.iter().copied().collect();
                 let ef = 6_000 / percent as usize;
                 let is_allowed = |point: PointId| passes.contains(&point);
                 let (found, report) = graph.shortlist_past(query, K, ef, &is_allowed, &mut scratch);
-                assert!(report.passed as usize >= found.len() && report.lists >= report.passed);
-                after.add(&set, query, &passing, found);
+                assert!(report.passed as usize == found.len() && report.lists >= report.passed);
+                after.add(&set, query, &passing, &worth(&set, query, found));
             }
             let recalls = [scanned, inside, after, grouped].map(|tally| tally.recall());
             assert!(recalls[0] >= 0.99, "{layout:?}, {percent} %: scan {recalls:?}");
@@ -119,13 +136,14 @@ fn a_scan_of_groups_ends_early_and_finds_what_passes_far_from_the_query() {
         for number in 0..30 {
             let query = set.row(PointId(number));
             if number == 0 {
-                let unready = graph.scan_grouped_if_ready(query, K, &groups, &mut scratch);
-                assert_eq!(unready, None, "nobody has put signs in order yet");
+                let unready = graph.scan_grouped_if_ready(query, (K, 0), &groups, &mut scratch);
+                assert!(unready.is_none(), "nobody has put signs in order yet");
             }
-            let (found, compared) = graph.scan_grouped(query, K, &groups, &mut scratch);
-            let (found, compared) = (found.to_vec(), compared);
-            let ready = graph.scan_grouped_if_ready(query, K, &groups, &mut scratch);
-            assert_eq!(ready, Some((&found[..], compared)));
+            let (found, compared) = graph.scan_grouped(query, (K, 0), &groups, &mut scratch);
+            let (found, compared) = (worth(&set, query, found), compared);
+            let ready = graph.scan_grouped_if_ready(query, (K, 0), &groups, &mut scratch);
+            let ready = ready.map(|(found, compared)| (worth(&set, query, found), compared));
+            assert_eq!(ready, Some((found.clone(), compared)));
             let found = &found[..];
             codes += compared;
             all.add(&set, query, &set.points(), found);
@@ -139,7 +157,7 @@ fn a_scan_of_groups_ends_early_and_finds_what_passes_far_from_the_query() {
                 &set,
                 query,
                 &passing,
-                graph.scan_grouped(query, K, &groups, &mut scratch).0,
+                &worth(&set, query, graph.scan_grouped(query, (K, 0), &groups, &mut scratch).0),
             );
         }
         assert!(codes < 30 * 16_000 / 2, "{layout:?}: {codes} codes of {}", 30 * 16_000);
@@ -164,9 +182,9 @@ fn signs_spare_a_scan_of_groups_most_codes() {
             let mut tally = Tally { hits: 0, wanted: 0 };
             let (mut scratch, mut codes) = (Scratch::default(), 0);
             for (_, query) in queries.rows() {
-                let (found, compared) = graph.scan_grouped(query, K, &groups, &mut scratch);
+                let (found, compared) = graph.scan_grouped(query, (K, 0), &groups, &mut scratch);
                 codes += compared;
-                tally.add(&set, query, &passing, found);
+                tally.add(&set, query, &passing, &worth(&set, query, found));
             }
             let most = (30 * passing.len() / 3) as u64;
             assert!(
@@ -194,9 +212,10 @@ fn groups_of_a_graph_that_grew_hold_the_newcomers() {
             let groups = grown.grouped(passing.iter().copied());
             assert_eq!(groups.len(), count.div_ceil(step));
             for point in [0, 1_000, 1_018].map(PointId) {
-                let (found, _) = grown.scan_grouped(set.row(point), 1, &groups, &mut scratch);
+                let (mut found, _) = grown.scan_grouped(set.row(point), (1, 0), &groups, &mut scratch);
                 let is_there = (point.0 as usize).is_multiple_of(step);
-                assert_eq!(found[0].point == point, is_there, "{count} points, one of {step}");
+                let first = found.next(f32::INFINITY).unwrap();
+                assert_eq!(first.point == point, is_there, "{count} points, one of {step}");
             }
         }
     }
@@ -241,8 +260,13 @@ fn points_that_pass_far_from_the_query_are_found_by_a_walk_or_it_gives_up() {
             };
             let points = passing.iter().copied();
             let mut scratch = Scratch::default();
-            scanned.add(&set, query, &passing, graph.scan(query, K, points, &mut scratch));
-            let (found, is_complete) = among(&graph, query, &passing, 100, u64::MAX);
+            scanned.add(
+                &set,
+                query,
+                &passing,
+                &worth(&set, query, graph.scan(query, K, 0, points, &mut scratch)),
+            );
+            let (found, is_complete) = among(&graph, &set, query, &passing, 100, u64::MAX);
             if is_complete {
                 inside.add(&set, query, &passing, &found);
             }
@@ -260,8 +284,8 @@ fn a_walk_that_becomes_expensive_stops_and_says_so() {
         let graph = build(&set, Metric::Cosine, layout);
         let passing: Vec<PointId> = set.points().into_iter().step_by(20).collect();
         let query = set.row(PointId(7));
-        assert!(among(&graph, query, &passing, 50, u64::MAX).1);
-        assert!(!among(&graph, query, &passing, 50, 200).1);
+        assert!(among(&graph, &set, query, &passing, 50, u64::MAX).1);
+        assert!(!among(&graph, &set, query, &passing, 50, 200).1);
     }
 }
 
@@ -289,7 +313,9 @@ proptest! {
             prop_assert_eq!(graph.vertex(*point), Some(place as u32));
         }
         let there: BTreeSet<u32> = passing.iter().copied().filter(|point| *point < 600).collect();
-        let found = graph.scan(set.row(PointId(0)), k, passing.iter().copied().map(PointId), &mut scratch);
+        let points = passing.iter().copied().map(PointId);
+        let found = graph.scan(set.row(PointId(0)), k, 0, points, &mut scratch);
+        let found = found.candidates();
         let names: BTreeSet<u32> = found.iter().map(|candidate| candidate.point.0).collect();
         prop_assert!(names.is_subset(&there) && names.len() == found.len());
         prop_assert!(found.len() >= k.min(there.len()));
@@ -318,7 +344,8 @@ proptest! {
         let groups = graph.grouped(passing.iter().copied());
         prop_assert_eq!(groups.len(), there);
         let mut scratch = Scratch::default();
-        let (found, codes) = graph.scan_grouped(set.row(PointId(3)), k, &groups, &mut scratch);
+        let (found, codes) = graph.scan_grouped(set.row(PointId(3)), (k, 0), &groups, &mut scratch);
+        let found = found.candidates();
         let names: BTreeSet<PointId> = found.iter().map(|candidate| candidate.point).collect();
         prop_assert!(names.is_subset(&passing) && names.len() == found.len());
         prop_assert!(found.len() >= k.min(there) && codes <= there as u64);

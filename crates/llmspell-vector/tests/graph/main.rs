@@ -9,9 +9,11 @@ mod repair;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use llmspell_vector::{ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, TopK, scan};
+use llmspell_vector::{
+    Candidate, ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, TopK, scan,
+};
 
-use data::{Noise, Set, Watch, clustered, config};
+use data::{Noise, Set, Watch, clustered, compared, config};
 
 const LAYOUTS: [GraphLayout; 2] = [GraphLayout::Compact, GraphLayout::Blocks];
 
@@ -31,11 +33,15 @@ fn build(set: &Set, metric: Metric, layout: GraphLayout) -> Graph {
 /// Distances of the `k` nearest that a search finds: shortlist, then exact distances.
 fn found(graph: &Graph, set: &Set, query: &[f32], k: usize, ef: usize) -> Vec<f32> {
     let exact = ExactDistance::new(graph.config().metric, query);
-    let mut top = TopK::new(k);
-    for candidate in graph.shortlist(query, k, ef, &|_| false, &mut Scratch::default()) {
-        top.offer(exact.distance(set.row(candidate.point)), candidate.point);
-    }
-    top.into_sorted().0.iter().map(|neighbor| neighbor.distance).collect()
+    let mut scratch = Scratch::default();
+    let compared = compared(set, &exact, k, graph.shortlist(query, k, ef, None, &mut scratch));
+    let mut distances: Vec<f32> = compared
+        .iter()
+        .map(|candidate| exact.distance(set.row(candidate.point)))
+        .collect();
+    distances.sort_by(f32::total_cmp);
+    distances.truncate(k);
+    distances
 }
 
 /// Share of the `k` nearest that is found, equally near ones counting the same.
@@ -124,6 +130,111 @@ fn duplicates_hide_nothing() {
     assert_recall("duplicates", &set, &queries, Metric::Euclidean);
 }
 
+/// `count` members of groups of `size` near-duplicates; members have a cosine of about `1 / (1 + spread²)`.
+fn groups(count: usize, size: usize, dim: usize, spread: f32, noise: &mut Noise) -> (Set, Set) {
+    let centers: Vec<Vec<f32>> = (0..count.div_ceil(size)).map(|_| noise.vector(dim, 1.0)).collect();
+    let mut member = |place: usize| {
+        let center = &centers[place * 7 % centers.len()];
+        let around = noise.vector(dim, spread);
+        center
+            .iter()
+            .zip(around)
+            .map(|(x, more)| x + more)
+            .collect::<Vec<f32>>()
+    };
+    let set = Set::new(dim, (0..count).map(&mut member));
+    let queries = Set::new(dim, (0..30).map(&mut member));
+    (set, queries)
+}
+
+#[test]
+fn near_duplicates_are_found_and_the_wider_the_beam_the_more_of_them() {
+    for (size, dim, spread) in [(50, 64, 0.2), (100, 96, 0.1), (120, 32, 0.014)] {
+        let (set, queries) = groups(3_000, size, dim, spread, &mut Noise(17));
+        for metric in [Metric::Cosine, Metric::Euclidean, Metric::InnerProduct] {
+            for layout in LAYOUTS {
+                let graph = build(&set, metric, layout);
+                let [at_200, at_1000, at_all] = [200, 1_000, 3_000].map(|ef| recall(&graph, &set, &queries, 10, ef));
+                let name = format!("groups of {size}, {dim} components, {metric:?}, {layout:?}");
+                assert!(at_200 >= 0.95, "{name}: {at_200} at ef 200");
+                assert!(at_1000 >= 0.999, "{name}: {at_1000} at ef 1,000");
+                assert!(at_all == 1.0, "{name}: {at_all} as wide as the graph");
+            }
+        }
+    }
+}
+
+#[test]
+fn where_the_nearest_are_clearly_nearer_only_they_are_compared() {
+    let set = clustered(3_000, 256, 18);
+    for layout in LAYOUTS {
+        let graph = build(&set, Metric::Cosine, layout);
+        let mut scratch = Scratch::default();
+        let counts = (0..40).map(|number| {
+            let query = set.row(PointId(number));
+            let exact = ExactDistance::new(Metric::Cosine, query);
+            compared(&set, &exact, 1, graph.shortlist(query, 1, 100, None, &mut scratch)).len()
+        });
+        let most = counts.max().unwrap();
+        assert!(
+            most <= 3,
+            "{layout:?}: {most} of 100 candidates compared for the vector itself"
+        );
+    }
+}
+
+#[test]
+fn what_was_updated_again_and_again_is_found_as_in_a_new_graph() {
+    let set = clustered(6_000, 64, 19);
+    let points = set.points();
+    for layout in LAYOUTS {
+        let config = config(Metric::Cosine, 64, layout);
+        let watch = Watch::patient();
+        let mut graph = Graph::build(&config, &points[..4_000], &set, 2, &watch).unwrap();
+        // Those that are asked for are replaced by near ones: 10 times 200 of 4,000.
+        let mut living: Vec<PointId> = points[..4_000].to_vec();
+        for round in 0..10 {
+            let newer = &points[4_000 + 200 * round..4_200 + 200 * round];
+            let same_cluster = |dead: &PointId, new: &PointId| dead.0 % 20 == new.0 % 20;
+            for new in newer {
+                let place = living.iter().position(|dead| same_cluster(dead, new)).unwrap();
+                living.remove(place);
+            }
+            graph = graph.extended(newer, &set, &watch).unwrap();
+            living.extend(newer);
+        }
+        let new = Graph::build(&config, &living, &set, 2, &watch).unwrap();
+        let lives: BTreeSet<PointId> = living.iter().copied().collect();
+        let is_hidden = |point: PointId| !lives.contains(&point);
+        for ef in [16, 32] {
+            let hits = |graph: &Graph| {
+                let mut hits = 0;
+                for query in living.iter().step_by(40).map(|point| set.row(*point)) {
+                    let exact = ExactDistance::new(Metric::Cosine, query);
+                    let mut nearest = TopK::new(10);
+                    scan(
+                        &exact,
+                        living.iter().map(|point| (*point, set.row(*point))),
+                        None,
+                        &mut nearest,
+                    );
+                    let mut scratch = Scratch::default();
+                    let shortlist = graph.shortlist(query, 10, ef, Some(&is_hidden), &mut scratch);
+                    let found = compared(&set, &exact, 10, shortlist);
+                    let near = |candidate: &&Candidate| exact.distance(set.row(candidate.point)) <= nearest.bound();
+                    hits += found.iter().filter(near).count().min(10);
+                }
+                hits
+            };
+            let (updated, fresh) = (hits(&graph), hits(&new));
+            assert!(
+                updated + 30 >= fresh,
+                "{layout:?}, ef {ef}: {updated} of 1,000, a new one {fresh}"
+            );
+        }
+    }
+}
+
 #[test]
 fn of_equal_vectors_as_many_are_found_as_are_wanted() {
     let set = Set::new(8, (0..500).map(|_| vec![1.0; 8]));
@@ -179,7 +290,8 @@ fn what_is_hidden_is_not_found_but_still_leads_on() {
         let graph = build(&set, Metric::Cosine, layout);
         let is_hidden = |point: PointId| !point.0.is_multiple_of(4);
         let mut scratch = Scratch::default();
-        let candidates = graph.shortlist(set.row(PointId(3)), 10, 200, &is_hidden, &mut scratch);
+        let shortlist = graph.shortlist(set.row(PointId(3)), 10, 200, Some(&is_hidden), &mut scratch);
+        let candidates = shortlist.candidates();
         assert!(candidates.len() >= 10, "{layout:?}");
         assert!(
             candidates.iter().all(|candidate| candidate.point.0.is_multiple_of(4)),
@@ -212,7 +324,8 @@ fn a_crowd_of_deleted_points_hides_no_living_ones() {
             scan(&exact, living.rows(), None, &mut top);
             let farthest = top.bound();
             let mut scratch = Scratch::default();
-            let candidates = graph.shortlist(&query, 10, 200, &|point| point.0 < 250, &mut scratch);
+            let shortlist = graph.shortlist(&query, 10, 200, Some(&|point| point.0 < 250), &mut scratch);
+            let candidates = shortlist.candidates();
             wanted += 10;
             let near = candidates
                 .iter()
@@ -249,7 +362,8 @@ fn points_that_come_later_are_found_like_the_others() {
         let lost = points[2_000..].iter().filter(|point| {
             let mut scratch = Scratch::default();
             !graph
-                .shortlist(set.row(**point), 10, 100, &|_| false, &mut scratch)
+                .shortlist(set.row(**point), 10, 100, None, &mut scratch)
+                .candidates()
                 .iter()
                 .any(|candidate| candidate.point == **point)
         });
@@ -281,7 +395,8 @@ fn a_graph_that_was_written_answers_as_before_changed_or_not() {
             for query in (0..1_500).step_by(50) {
                 let shortlist = |graph: &Graph| {
                     graph
-                        .shortlist(set.row(PointId(query)), 10, 60, &|_| false, &mut Scratch::default())
+                        .shortlist(set.row(PointId(query)), 10, 60, None, &mut Scratch::default())
+                        .candidates()
                         .to_vec()
                 };
                 assert_eq!(shortlist(&opened), shortlist(&graph));
@@ -322,8 +437,10 @@ fn points_keep_their_names() {
     let named: Vec<PointId> = (0..graph.len()).map(|vertex| graph.point(vertex)).collect();
     assert_eq!(named, points);
     let mut scratch = Scratch::default();
-    let nearest = graph.shortlist(set.row(PointId(42)), 5, 50, &|_| false, &mut scratch)[0];
-    assert_eq!(nearest.point, PointId(42));
+    let nearest = graph
+        .shortlist(set.row(PointId(42)), 5, 50, None, &mut scratch)
+        .next(f32::INFINITY);
+    assert_eq!(nearest.unwrap().point, PointId(42));
 }
 
 #[test]
@@ -363,7 +480,7 @@ fn queries_beyond_what_floats_can_measure_get_an_answer() {
         for query in [[1.0e19; 16], [f32::MAX; 16], [0.0; 16], [f32::MIN_POSITIVE; 16]] {
             let mut scratch = Scratch::default();
             assert!(
-                !graph.shortlist(&query, 5, 20, &|_| false, &mut scratch).is_empty(),
+                !graph.shortlist(&query, 5, 20, None, &mut scratch).is_empty(),
                 "{layout:?} {metric:?} {query:?}"
             );
         }
@@ -402,8 +519,10 @@ fn damaged_bytes_are_refused_or_searched_without_a_panic() {
                         let known: BTreeSet<u32> = (0..graph.len()).collect();
                         let dim = graph.config().dim;
                         let mut scratch = Scratch::default();
-                        let candidates = graph.shortlist(&vec![0.3; dim], 5, 30, &|_| false, &mut scratch);
-                        assert!(candidates.iter().all(|candidate| known.contains(&candidate.vertex)));
+                        let mut shortlist = graph.shortlist(&vec![0.3; dim], 5, 30, None, &mut scratch);
+                        while shortlist.next(0.5).is_some() {}
+                        let mut candidates = shortlist.candidates().iter();
+                        assert!(candidates.all(|candidate| known.contains(&candidate.vertex)));
                         let _ = (graph.check(), graph.stats(&|_| false));
                     }
                     Err(damage) => {

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::LAYOUTS;
-use crate::data::{Noise, Set, Watch, clustered, config};
+use crate::data::{Noise, Set, Watch, clustered, compared, config};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -70,7 +70,13 @@ fn recall(graph: &Graph, set: &Set, dead: &BTreeSet<u32>, queries: &[Vec<f32>], 
         let exact = ExactDistance::new(graph.config().metric, query);
         let mut top = TopK::new(10);
         let is_hidden = |point: PointId| dead.contains(&point.0);
-        for candidate in graph.shortlist(query, 10, ef, &is_hidden, &mut Scratch::default()) {
+        let mut scratch = Scratch::default();
+        for candidate in compared(
+            set,
+            &exact,
+            10,
+            graph.shortlist(query, 10, ef, Some(&is_hidden), &mut scratch),
+        ) {
             top.offer(exact.distance(set.row(candidate.point)), candidate.point);
         }
         let truth = nearest(set, dead, graph.config().metric, query, 10);
@@ -126,8 +132,8 @@ proptest! {
                     if (0..held).any(|point| !dead.contains(&point)) {
                         let all = held as usize;
                         let mut scratch = Scratch::default();
-                        let met = graph.shortlist(set.row(PointId(0)), all, all, &|_| false, &mut scratch);
-                        prop_assert!(met.iter().all(|candidate| !dead.contains(&candidate.point.0)));
+                        let met = graph.shortlist(set.row(PointId(0)), all, all, None, &mut scratch);
+                        prop_assert!(met.candidates().iter().all(|candidate| !dead.contains(&candidate.point.0)));
                     }
                 }
             }
@@ -137,7 +143,7 @@ proptest! {
 }
 
 #[test]
-fn where_a_region_was_deleted_a_repair_finds_what_lies_around_it() {
+fn where_a_region_was_deleted_what_lies_around_it_is_found_repaired_or_not() {
     let set = clustered(4_000, 64, 21);
     for layout in LAYOUTS {
         let config = config(Metric::Cosine, 64, layout);
@@ -155,8 +161,9 @@ fn where_a_region_was_deleted_a_repair_finds_what_lies_around_it() {
         let new = Graph::build(&config, &living, &set, 2, &Watch::patient()).unwrap();
         let after = repaired(&graph, &set, &dead);
         let [before, after, new] = [graph, after, new].map(|graph| recall(&graph, &set, &dead, &centers, 32));
+        // Tombstones take no places of a beam: they cost time, not recall.
         assert!(
-            after >= before + 0.05 && after >= new - 0.03,
+            before >= new - 0.03 && after >= new - 0.03,
             "{layout:?}: {before}, repaired {after}, a new one {new}"
         );
     }

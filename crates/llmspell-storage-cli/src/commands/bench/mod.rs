@@ -9,6 +9,7 @@
 //! | `kv.rs`  | keys: reads, durable writes alone and together, batches, scans |
 //! | `load.rs` | how long does a load take?                                 |
 //! | `matryoshka/` | vectors stored or indexed in part: disk, recall and speed against whole ones |
+//! | `sets/` | data that are hard: near-duplicates, exact duplicates, Gaussian; recall beside its floors |
 //! | `router/` | several models: what routing costs, and a space for each of eight dimensions |
 //! | `tenants/` | scopes: very many small ones, a large one among them, removing one |
 //!
@@ -22,6 +23,7 @@ mod kv;
 mod load;
 mod matryoshka;
 mod router;
+mod sets;
 mod tenants;
 
 pub(super) use generate::kernel_metric;
@@ -45,7 +47,7 @@ pub(crate) enum BenchCommand {
     Ann(ann::AnnArgs),
     /// Filters: recall and latency at each share of entries that match
     Filter(filter::FilterArgs),
-    /// A seeded set of clustered vectors, with queries and their true neighbors
+    /// A seeded set of vectors, with queries and their true neighbors
     Generate(generate::GenerateArgs),
     /// Keys: reads, durable writes alone and together, batches, scans
     Kv(kv::KvArgs),
@@ -53,6 +55,8 @@ pub(crate) enum BenchCommand {
     Matryoshka(matryoshka::MatryoshkaArgs),
     /// Several models: what routing costs, and a space for each of eight dimensions
     Router(router::RouterArgs),
+    /// Recall on near-duplicates, exact duplicates, Gaussian data and lengths that differ, beside its floors
+    Sets(sets::SetsArgs),
     /// Scopes: very many small ones, a large one among them, removing one
     Tenants(tenants::TenantsArgs),
 }
@@ -65,6 +69,7 @@ pub(crate) async fn run(command: BenchCommand, output: &mut Output) -> Result<()
         BenchCommand::Kv(args) => kv::run(args, output).await,
         BenchCommand::Matryoshka(args) => matryoshka::run(args, output).await,
         BenchCommand::Router(args) => router::run(args, output).await,
+        BenchCommand::Sets(args) => sets::run(args, output).await,
         BenchCommand::Tenants(args) => tenants::run(args, output).await,
     }
 }

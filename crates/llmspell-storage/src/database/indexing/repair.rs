@@ -121,8 +121,9 @@ mod tests {
     fn dead_met(state: &State) -> usize {
         let graph = &state.index.as_ref().unwrap().graph;
         let mut scratch = Scratch::default();
-        let met = graph.shortlist(&vector(3), COUNT, COUNT, &|_| false, &mut scratch);
-        met.iter()
+        let met = graph.shortlist(&vector(3), COUNT, COUNT, None, &mut scratch);
+        met.candidates()
+            .iter()
             .filter(|candidate| state.dead.contains(candidate.point.0))
             .count()
     }

@@ -35,6 +35,10 @@ pub(super) enum Kind {
     Base = 2,
     /// Vectors to search with; from the same mixture, none of them in the base.
     Query = 3,
+    /// Which rows are copies.
+    Copy = 4,
+    /// Which rows are in which group.
+    Order = 5,
 }
 
 /// The shape of a mixture; every number at least 1.
@@ -133,7 +137,8 @@ fn unit(values: impl Iterator<Item = f32>) -> Vec<f32> {
     values.iter().map(|value| (f64::from(*value) / length) as f32).collect()
 }
 
-fn length(values: &[f32]) -> f64 {
+/// The square root of the sum of the squares.
+pub(super) fn length(values: &[f32]) -> f64 {
     let squares: f64 = values.iter().map(|value| f64::from(*value).powi(2)).sum();
     squares.sqrt()
 }

@@ -2,12 +2,18 @@
 //!
 //! | file          | question                                          |
 //! |---------------|---------------------------------------------------|
-//! | `mixture.rs`  | which vectors are made? The formula               |
+//! | `data.rs`     | which kinds of data are there, and which options has each? |
+//! | `mixture.rs`  | which vectors are made? The formula of clusters   |
+//! | `groups.rs`   | … of groups of near-duplicates                    |
+//! | `scattered.rs` | … of vectors without any order: Gaussian, exact duplicates, lengths that differ |
 //! | `truth.rs`    | which of them are nearest to each query, exactly? |
 //! | `npy_file.rs` | how does an array get into a file?                |
 
+mod data;
+mod groups;
 mod mixture;
 mod npy_file;
+mod scattered;
 mod truth;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +25,9 @@ use llmspell_storage::DistanceMetric;
 use llmspell_storage::limits::DIM_RANGE;
 use serde_json::{Value, json};
 
-use self::mixture::{Kind, Mixture, Shape};
+pub(super) use self::data::DataArg;
+use self::data::{Maker, Recipe, within};
+use self::mixture::Kind;
 pub(super) use self::npy_file::NpyFile;
 use self::npy_file::refuse_existing;
 pub(in crate::commands) use self::truth::kernel_metric;
@@ -30,24 +38,31 @@ use crate::progress::Progress;
 
 /// Rows that are made before they are written, in bytes.
 const CHUNK_BYTES: usize = 16 << 20;
-/// Most RAM for centers and axes.
-const MIXTURE_BYTES_MAX: u64 = 4 << 30;
 /// Raised whenever the formula changes.
 const GENERATOR_VERSION: u32 = 1;
 
 const AFTER_HELP: &str = "\
 Writes base.npy, queries.npy, truth.npy (rows of the base that are nearest to each query, exactly) and, last, info.json
 with the arguments. The same arguments give the same bytes, whatever the machine and its threads; a set of fewer rows
-is the beginning of a larger one.
+is the beginning of a larger one, unless it has groups, which are shuffled.
 
-Each vector is  center + Σ a_j g axis_j + 0.1 s g :  a cluster's center, a point in the few dimensions of the cluster
+By default (--data clusters) each vector is  center + Σ a_j g axis_j + 0.1 s g :  a cluster's center, a point in the few dimensions of the cluster
 (--intrinsic, with a decaying spectrum a_j), and noise. Components decay by s_i = 1 / √(1 + 16 i / dim); g is drawn from
 the normal distribution. Clusters differ in size and overlap. Queries are drawn in the same way and are not in the base.
 
-Example:
+--data groups       center + spread g : groups of --group-size (100) near-duplicates, --cosine (.99) between two of them;
+                    each query is one more member of a group
+--data few          the same, one group (200) among unrelated vectors; all queries are members of it
+--data gaussian     g in each component
+--data duplicates   gaussian, of which the --share (.2) are exact copies of other rows; so are queries
+--data lengths      gaussian directions, the longest vector --ratio (100) times as long as the shortest, evenly in the
+                    logarithm
+
+Examples:
+  llmspell-storage bench generate --out near --data groups --n 20000 --dim 384 --group-size 50 --cosine 0.97
   llmspell-storage bench generate --out set --n 100000 --dim 128 --metric euclidean";
 
-/// A seeded set of clustered vectors, with queries and their true neighbors
+/// A seeded set of vectors, with queries and their true neighbors
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct GenerateArgs {
@@ -65,23 +80,43 @@ pub(crate) struct GenerateArgs {
 
     /// How vectors are compared: cosine (rows get length 1), euclidean, dot, manhattan
     #[arg(long, default_value = "cosine")]
-    metric: DistanceMetric,
+    pub(super) metric: DistanceMetric,
 
     /// Vectors to search with
     #[arg(long, value_name = "ROWS", default_value_t = 1000)]
     queries: usize,
 
-    /// Clusters; the first is the largest
-    #[arg(long, value_name = "COUNT", default_value_t = 200)]
-    clusters: usize,
+    /// What the vectors are like
+    #[arg(long, value_enum, default_value = "clusters")]
+    pub(super) data: DataArg,
 
-    /// Dimensions of a cluster
-    #[arg(long, value_name = "DIM", default_value_t = 24)]
-    intrinsic: usize,
+    /// Clusters; the first is the largest [default: 200]
+    #[arg(long, value_name = "COUNT")]
+    clusters: Option<usize>,
+
+    /// Dimensions of a cluster [default: 24]
+    #[arg(long, value_name = "DIM")]
+    pub(super) intrinsic: Option<usize>,
+
+    /// Near-duplicates in a group [default: 100, of few 200; at most n]
+    #[arg(long, value_name = "ROWS")]
+    pub(super) group_size: Option<u64>,
+
+    /// Cosine between two members of a group [default: 0.99]
+    #[arg(long)]
+    pub(super) cosine: Option<f64>,
+
+    /// Rows that are copies of others, 0 to 1 [default: 0.2]
+    #[arg(long)]
+    share: Option<f64>,
+
+    /// How many times as long as the shortest the longest vector is [default: 100]
+    #[arg(long)]
+    ratio: Option<f64>,
 
     /// Another seed gives another set
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub(super) seed: u64,
 
     /// True neighbors of each query
     #[arg(long, default_value_t = 100)]
@@ -105,8 +140,13 @@ impl GenerateArgs {
             dim,
             metric: DistanceMetric::Cosine,
             queries,
-            clusters: 200,
-            intrinsic: 24.min(dim),
+            data: DataArg::Clusters,
+            clusters: None,
+            intrinsic: Some(24.min(dim)),
+            group_size: None,
+            cosine: None,
+            share: None,
+            ratio: None,
             seed: 1,
             k,
             f16: false,
@@ -132,7 +172,7 @@ pub(crate) fn run(args: &GenerateArgs, output: &mut Output) -> Result<(), CliErr
 
 /// Writes the files of a set. Says which is the base, and what is in `info.json`.
 pub(super) fn write_set(args: &GenerateArgs, is_quiet: bool) -> Result<(PathBuf, Value), CliError> {
-    let shape = check(args)?;
+    let recipe = check(args)?;
     let files = ["base.npy", "queries.npy", "truth.npy", "info.json"].map(|name| args.out.join(name));
     for file in &files {
         refuse_existing(file)?;
@@ -142,18 +182,18 @@ pub(super) fn write_set(args: &GenerateArgs, is_quiet: bool) -> Result<(PathBuf,
     let threads = args
         .threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let mixture = Mixture::new(shape);
+    let maker = Maker::new(recipe);
 
     let progress = Progress::new(Some(args.n), "rows", is_quiet);
     progress.say("base".into());
-    write_base(args, &mixture, &base, threads, &progress)?;
+    write_base(args, &maker, &base, threads, &progress)?;
     let rows = (0..args.queries as u64).map(|number| {
         let mut row = vec![0.0; args.dim];
-        mixture.row(Kind::Query, number, &mut row);
+        maker.row(Kind::Query, number, &mut row);
         row
     });
     let rows: Vec<Vec<f32>> = rows.collect();
-    drop(mixture);
+    drop(maker);
     write_rows(&queries, "<f4", args.dim, &rows, f32::to_le_bytes)?;
 
     progress.set(0);
@@ -162,60 +202,32 @@ pub(super) fn write_set(args: &GenerateArgs, is_quiet: bool) -> Result<(PathBuf,
     write_rows(&truth, "<i4", args.k, &nearest, u32::to_le_bytes)?;
     drop(progress);
 
-    let summary = json!({
+    let mut summary = json!({
         "generator": GENERATOR_VERSION, "n": args.n, "dim": args.dim, "metric": args.metric, "queries": args.queries,
-        "clusters": args.clusters, "intrinsic": args.intrinsic, "seed": args.seed, "k": args.k, "f16": args.f16,
+        "data": args.data.name(), "seed": args.seed, "k": args.k, "f16": args.f16,
     });
+    if let (Value::Object(summary), Value::Object(options)) = (&mut summary, recipe.data.describe()) {
+        summary.extend(options);
+    }
     std::fs::write(&info, format!("{summary}\n")).map_err(|source| CliError::file("write", &info, source))?;
     Ok((base, summary))
 }
 
 /// Refuses before anything is written.
-fn check(args: &GenerateArgs) -> Result<Shape, CliError> {
-    let within = |name: &str, value: u64, min: u64, max: u64| {
-        if (min..=max).contains(&value) {
-            return Ok(());
-        }
-        Err(CliError::usage(
-            format!("{name} is {value}; it must be within {min}..={max}"),
-            "see `llmspell-storage bench generate --help`",
-        ))
-    };
-    let most = u64::from(u32::MAX);
-    within("dim", args.dim as u64, 1, *DIM_RANGE.end() as u64)?;
+fn check(args: &GenerateArgs) -> Result<Recipe, CliError> {
+    within("dim", args.dim, *DIM_RANGE.start(), *DIM_RANGE.end())?;
     // Row numbers are written as 32 bits with a sign.
     within("n", args.n, 1, i32::MAX as u64)?;
-    within("queries", args.queries as u64, 1, most)?;
+    within("queries", args.queries as u64, 1, u64::from(u32::MAX))?;
     within("k", args.k as u64, 1, args.n.min(*DIM_RANGE.end() as u64))?;
-    within("clusters", args.clusters as u64, 1, most)?;
-    within("intrinsic", args.intrinsic as u64, 1, args.dim as u64)?;
-    within("threads", args.threads.unwrap_or(1) as u64, 1, 1024)?;
-    let shape = Shape {
-        dim: args.dim,
-        clusters: args.clusters,
-        intrinsic: args.intrinsic,
-        unit_length: args.metric == DistanceMetric::Cosine,
-        seed: args.seed,
-    };
-    if shape.bytes().is_none_or(|bytes| bytes > MIXTURE_BYTES_MAX) {
-        return Err(CliError::usage(
-            format!(
-                "{} clusters of {} axes of {} components take more than {} of RAM",
-                args.clusters,
-                args.intrinsic,
-                args.dim,
-                bytes_text(MIXTURE_BYTES_MAX)
-            ),
-            "lower --clusters or --intrinsic",
-        ));
-    }
-    Ok(shape)
+    within("threads", args.threads.unwrap_or(1), 1, 1024)?;
+    Recipe::of(args)
 }
 
 /// Makes rows with all threads, a chunk at a time, and writes them in order.
 fn write_base(
     args: &GenerateArgs,
-    mixture: &Mixture,
+    maker: &Maker,
     path: &Path,
     threads: usize,
     progress: &Progress,
@@ -234,7 +246,7 @@ fn write_base(
             for (first, rows) in firsts.zip(chunk.chunks_mut(share * dim)) {
                 scope.spawn(move || {
                     for (number, row) in (first..).zip(rows.chunks_exact_mut(dim)) {
-                        mixture.row(Kind::Base, number, row);
+                        maker.row(Kind::Base, number, row);
                     }
                 });
             }
