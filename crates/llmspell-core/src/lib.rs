@@ -12,12 +12,14 @@
 //! | `quota.rs`        | how much may a scope hold? [`Quota`]                                  |
 //! | `error.rs`        | what can go wrong, and what should the caller do? [`StorageError`]    |
 //! | `limits.rs`       | how large may things be? [`limits`]                                   |
+//! | `expiry.rs`       | when does something end? [`Expiry`]                                   |
 //! | `timestamp.rs`    | how are moments written? [`Timestamp`]                                |
 //! | `conformance/`    | does an implementation keep the contract? (feature `conformance`)     |
 
 #![forbid(unsafe_code)]
 
 mod error;
+mod expiry;
 mod key_value;
 mod model;
 mod quota;
@@ -30,11 +32,12 @@ pub mod filter;
 pub mod limits;
 
 pub use error::{ErrorKind, Result, StorageError};
+pub use expiry::Expiry;
 pub use filter::{CompiledFilter, DateFields, EntryTimes, FieldPath, Filter, FilterError, OwnTime, Scalar};
 pub use key_value::validate as validate_key_value;
 pub use key_value::{
-    BackendCharacteristics, BackendType, Durability, KeyValueWrite, ScopedBackend, StorageBackend, StorageBackendExt,
-    WriteSummary,
+    BackendCharacteristics, BackendType, Durability, KeyValueEntry, KeyValueWrite, ScopedBackend, StorageBackend,
+    StorageBackendExt, WriteSummary,
 };
 pub use llmspell_state_traits::{SCOPE_ID_BYTES_MAX, ScopeError, ScopeKind, StateScope};
 pub use model::{EmbeddingModel, ModelRef, cut};

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     bench, clock, completions, count, delete, demo, facet, get, import, index, kv, list, migrate, model, recall, scope,
-    search, space,
+    search, space, touch,
 };
 use crate::scope_arg::ScopeArg;
 
@@ -105,6 +105,8 @@ pub(crate) enum Command {
     Count(count::CountArgs),
     /// Delete entries by id or by a filter
     Delete(delete::DeleteArgs),
+    /// Give entries another end, or none
+    Touch(touch::TouchArgs),
     /// Show which values a field has, and how often
     Facet(facet::FacetArgs),
     /// List, limit or remove scopes

@@ -611,3 +611,74 @@ fn a_space_goes_with_everything_in_it_and_its_name_is_free() {
     assert_eq!((&spaces[1]["space"], &spaces[1]["dim"]), (&json!("wide"), &json!(2)));
     place.run(["check"]).succeeds();
 }
+
+#[test]
+fn a_key_with_a_lifetime_is_shown_with_its_end_and_then_not_at_all() {
+    let place = Workplace::new();
+    place.run(["kv", "set", "a", "1", "--ttl", "1h"]).succeeds();
+    place.run(["kv", "set", "b", "2", "--ttl", "1ms"]).succeeds();
+    place.run(["kv", "set", "c", "3"]).succeeds();
+    let scanned = place.run(["--json", "kv", "scan"]).succeeds().json();
+    assert_eq!(scanned.len(), 2, "{scanned:?}");
+    assert!(
+        scanned[0]["expires_at"].is_string() && scanned[1]["expires_at"].is_null(),
+        "{scanned:?}"
+    );
+    let got = place.run(["--json", "kv", "get", "a"]).succeeds().json();
+    assert_eq!(got[0], scanned[0]);
+    place.run(["kv", "get", "b"]).fails(3, "no key");
+    place.run(["kv", "set", "a", "1"]).succeeds();
+    let got = place.run(["--json", "kv", "get", "a"]).succeeds().json();
+    assert!(got[0]["expires_at"].is_null(), "a plain set clears it: {got:?}");
+    let lease = [
+        "--json", "kv", "cas", "lease", "--absent", "--new", "me", "--ttl", "1ms",
+    ];
+    assert_eq!(place.run(lease).succeeds().json()[0]["swapped"], true);
+    assert_eq!(place.run(lease).succeeds().json()[0]["swapped"], true, "it is over");
+    place
+        .run(["kv", "set", "a", "1", "--ttl", "0s"])
+        .fails(64, "ttl in milliseconds is 0");
+    place
+        .run(["kv", "set", "a", "1", "--ttl", "1"])
+        .fails(64, "ms, s, min, h, d or w");
+}
+
+#[test]
+fn a_touch_gives_entries_another_end_and_names_what_is_not_there() {
+    let place = Workplace::with_notes();
+    let ada = |args: &[&'static str]| {
+        let args = ["--json", "--scope", "user:ada"]
+            .into_iter()
+            .chain(args.iter().copied());
+        place.run(args.collect::<Vec<_>>()).succeeds().json()
+    };
+    let touched = ada(&["touch", "east", "nowhere", "east", "north", "--ttl", "7d"]);
+    assert_eq!(touched[0]["touched"], 2);
+    assert_eq!(touched[0]["missing"], serde_json::json!(["nowhere"]));
+    assert!(ada(&["get", "east"])[0]["expires_at"].is_string());
+    ada(&["touch", "east", "--until", "2100-01-01"]);
+    assert_eq!(ada(&["get", "east"])[0]["expires_at"], "2100-01-01T00:00:00Z");
+    ada(&["touch", "east", "--forever"]);
+    assert!(ada(&["get", "east"])[0]["expires_at"].is_null());
+    ada(&["touch", "north", "--until", "1970-01-02"]);
+    place.run(["--scope", "user:ada", "get", "north"]).fails(3, "north");
+    let touched = ada(&["touch", "north", "--forever"]);
+    assert_eq!(touched[0]["touched"], 0, "what has ended does not come back");
+    let shown = place
+        .run(["--scope", "user:ada", "touch", "north", "east", "--ttl", "1h"])
+        .succeeds()
+        .stdout();
+    assert!(
+        shown.contains("1 entry touched") && shown.contains("not there: north"),
+        "{shown}"
+    );
+    assert!(
+        ada(&["check"])
+            .iter()
+            .all(|line| line["problems"] == serde_json::json!([]))
+    );
+    place.run(["touch", "east"]).fails(64, "--ttl");
+    place
+        .run(["touch", "east", "--ttl", "1h", "--forever"])
+        .fails(64, "cannot be used");
+}

@@ -1,6 +1,6 @@
 //! How does key-value state move from one backend to another?
 
-use llmspell_core::{KeyValueWrite, Result, StorageBackend, StorageError};
+use llmspell_core::{KeyValueEntry, KeyValueWrite, Result, StorageBackend, StorageError};
 
 /// Bytes that a page should have.
 const PAGE_BYTES: usize = 8 << 20;
@@ -14,7 +14,7 @@ const KEY_CHARACTERS_MAX: usize = 64;
 /// Copies every key from one backend to another, which must be empty. Says how many there were.
 ///
 /// For example from [`SledBackend`](crate::SledBackend) to [`RedbBackend`](crate::RedbBackend). What is written to
-/// `from` meanwhile may be copied or not. Holds a page of about 8 MiB in RAM, more where large values follow small ones.
+/// `from` meanwhile may be copied or not. Keys that expire do so at the same moment there. Holds a page of about 8 MiB in RAM, more where large values follow small ones.
 ///
 /// ```
 /// # use llmspell_storage::{MemoryBackend, StorageBackend, export};
@@ -53,14 +53,14 @@ pub async fn export_with(
     let mut after: Option<String> = None;
     let mut limit = FIRST_PAGE_KEYS;
     loop {
-        let page = from.scan("", after.as_deref(), limit).await?;
+        let page = from.scan_entries("", after.as_deref(), limit).await?;
         let is_last = page.len() < limit;
-        let Some((last, _)) = page.last() else { break };
-        after = Some(last.clone());
+        let Some(last) = page.last() else { break };
+        after = Some(last.key.clone());
         copied += page.len() as u64;
         limit = next_limit(
             page.len(),
-            page.iter().map(|(key, value)| key.len() + value.len()).sum(),
+            page.iter().map(|entry| entry.key.len() + entry.value.len()).sum(),
         );
         for batch in batches(page) {
             to.write(batch).await?;
@@ -80,11 +80,11 @@ fn next_limit(keys: usize, bytes: usize) -> usize {
 }
 
 /// Cuts a page where it has enough bytes, so that no batch exceeds its limit: one value fits always.
-fn batches(page: Vec<(String, Vec<u8>)>) -> Vec<Vec<KeyValueWrite>> {
+fn batches(page: Vec<KeyValueEntry>) -> Vec<Vec<KeyValueWrite>> {
     let mut batches = vec![Vec::new()];
     let mut bytes = 0;
-    for (key, value) in page {
-        let write = KeyValueWrite::Set { key, value };
+    for entry in page {
+        let write = KeyValueWrite::set_expiring(entry.key, entry.value, entry.expires_at);
         if bytes >= PAGE_BYTES {
             batches.push(Vec::new());
             bytes = 0;
@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn batches_are_cut_after_the_bytes_of_a_page() {
-        let page = |sizes: &[usize]| sizes.iter().map(|size| ("k".to_string(), vec![0; *size])).collect();
+        let entry = |size: &usize| KeyValueEntry::new("k".to_string(), vec![0; *size], None);
+        let page = |sizes: &[usize]| sizes.iter().map(entry).collect();
         let cut = |sizes: &[usize]| batches(page(sizes)).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(cut(&[1, 2, 3]), [3]);
         assert_eq!(cut(&[PAGE_BYTES, PAGE_BYTES, 1, 1]), [1, 1, 2]);

@@ -96,6 +96,7 @@ mod report;
 mod router;
 mod search;
 mod slots;
+mod stored_value;
 mod truth;
 mod value_cache;
 

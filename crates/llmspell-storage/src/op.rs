@@ -8,14 +8,17 @@
 //! byte 0        4       5     9       13
 //!      │checksum│version│added│removed│ put: changes │ removed: changes │ updated: runs │ extents │
 //!      │ u32    │ u8    │ u32 bytes of metadata each
-//! changes:  runs, then count u32 of those that expire, then for each its place among the points u32, expires_at i64
+//! changes:  runs, ends
+//! ends:     count u32 of the points that expire, then for each its place among the points u32, expires_at i64
 //! runs:     count u32, then per run first point u32, length u32
 //! extents:  count u32, then per extent first point u32, length u32, first slot u64
 //! in v2 then: returned: runs
+//! in v3 then: touched: runs, ends, ends; returned: runs
 //! ```
 //!
-//! The checksum covers the key of the row (scope id, Lsn) too. v1 (0.1.0): as above, no slots are given back. v2 (0.1.0):
-//! some are; who does not know of it would take slots of others for its own.
+//! The ends of touched points are those before and those after. The checksum covers the key of the row (scope id, Lsn) too.
+//! v1 (0.1.0): neither touches points nor gives slots back, and so are most ops still written. v2 (0.1.0): slots are given
+//! back; who does not know of it would take slots of others for its own. v3 (0.1.0): points are touched.
 
 use crate::codec::{Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Extent, Lsn, PointId, ScopeId, Slot};
@@ -23,6 +26,8 @@ use crate::ids::{Extent, Lsn, PointId, ScopeId, Slot};
 const VERSION: u8 = 1;
 /// Of a mutation that gives slots back.
 const VERSION_WITH_RETURNED: u8 = 2;
+/// Of one that touches points.
+const VERSION_WITH_TOUCHED: u8 = 3;
 
 /// One mutation of one namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub(crate) struct Op {
     pub(crate) removed: Vec<PointChange>,
     /// Points whose metadata changed.
     pub(crate) updated: Vec<PointId>,
+    /// Points that end at another time than before, or that had no end and get one, or lose it.
+    pub(crate) touched: Vec<Touched>,
     /// Slots that the namespace gets, for points beyond those it could have before.
     pub(crate) extents: Vec<Extent>,
     /// Dead points whose slots the namespace gives back, in ascending order.
@@ -51,14 +58,22 @@ pub(crate) struct PointChange {
     pub(crate) expires_at: Option<i64>,
 }
 
+/// A point that gets another end, in milliseconds since 1970, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Touched {
+    pub(crate) point: PointId,
+    pub(crate) before: Option<i64>,
+    pub(crate) after: Option<i64>,
+}
+
 impl Op {
     /// The bytes of the row for `lsn` of `scope`.
     pub(crate) fn encode(&self, scope: ScopeId, lsn: Lsn) -> Vec<u8> {
         let mut body = Writer::with_capacity(64);
-        let version = if self.returned.is_empty() {
-            VERSION
-        } else {
-            VERSION_WITH_RETURNED
+        let version = match (self.touched.is_empty(), self.returned.is_empty()) {
+            (true, true) => VERSION,
+            (true, false) => VERSION_WITH_RETURNED,
+            (false, _) => VERSION_WITH_TOUCHED,
         };
         body.u8(version)
             .u32(self.metadata_bytes_added)
@@ -67,7 +82,12 @@ impl Op {
         write_changes(&mut body, &self.removed);
         write_runs(&mut body, self.updated.iter().copied());
         write_extents(&mut body, &self.extents);
-        if !self.returned.is_empty() {
+        if version == VERSION_WITH_TOUCHED {
+            write_runs(&mut body, self.touched.iter().map(|touched| touched.point));
+            write_ends(&mut body, self.touched.iter().map(|touched| touched.before));
+            write_ends(&mut body, self.touched.iter().map(|touched| touched.after));
+        }
+        if version != VERSION {
             write_runs(&mut body, self.returned.iter().copied());
         }
         seal(&place(scope, lsn), &body.finish())
@@ -77,7 +97,7 @@ impl Op {
     pub(crate) fn decode(scope: ScopeId, lsn: Lsn, bytes: &[u8]) -> Result<Self, Malformed> {
         let mut body = Reader::new(unseal(&place(scope, lsn), bytes)?);
         let version = body.u8()?;
-        if ![VERSION, VERSION_WITH_RETURNED].contains(&version) {
+        if ![VERSION, VERSION_WITH_RETURNED, VERSION_WITH_TOUCHED].contains(&version) {
             return Err(Malformed("its version is unknown"));
         }
         let metadata_bytes_added = body.u32()?;
@@ -86,16 +106,20 @@ impl Op {
         let removed = read_changes(&mut body)?;
         let updated = read_runs(&mut body)?;
         let extents = read_extents(&mut body)?;
-        let returned = if version == VERSION_WITH_RETURNED {
-            read_runs(&mut body)?
-        } else {
-            Vec::new()
+        let touched = match version {
+            VERSION_WITH_TOUCHED => read_touched(&mut body)?,
+            _ => Vec::new(),
+        };
+        let returned = match version {
+            VERSION => Vec::new(),
+            _ => read_runs(&mut body)?,
         };
         body.end()?;
         Ok(Self {
             put,
             removed,
             updated,
+            touched,
             extents,
             returned,
             metadata_bytes_added,
@@ -128,35 +152,50 @@ pub(crate) fn read_extents(body: &mut Reader<'_>) -> Result<Vec<Extent>, Malform
 
 fn write_changes(body: &mut Writer, changes: &[PointChange]) {
     write_runs(body, changes.iter().map(|change| change.point));
-    let expiring = || {
-        changes
-            .iter()
-            .enumerate()
-            .filter_map(|(place, change)| Some((place, change.expires_at?)))
-    };
-    body.u32(count(expiring().count()));
-    for (place, moment) in expiring() {
+    write_ends(body, changes.iter().map(|change| change.expires_at));
+}
+
+fn write_ends(body: &mut Writer, ends: impl Iterator<Item = Option<i64>>) {
+    let ends = ends.enumerate().filter_map(|(place, end)| Some((place, end?)));
+    let expiring: Vec<(usize, i64)> = ends.collect();
+    body.u32(count(expiring.len()));
+    for (place, moment) in expiring {
         body.u32(count(place)).i64(moment);
     }
 }
 
-fn read_changes(body: &mut Reader<'_>) -> Result<Vec<PointChange>, Malformed> {
-    let points = read_runs(body)?;
-    let mut changes: Vec<_> = points
-        .into_iter()
-        .map(|point| PointChange {
-            point,
-            expires_at: None,
-        })
-        .collect();
+/// The ends of so many points.
+fn read_ends(body: &mut Reader<'_>, points: usize) -> Result<Vec<Option<i64>>, Malformed> {
+    let mut ends = vec![None; points];
     for _ in 0..body.u32()? {
         let (place, moment) = (body.u32()?, body.i64()?);
-        let change = changes
+        *ends
             .get_mut(place as usize)
-            .ok_or(Malformed("a point expires that is not part of it"))?;
-        change.expires_at = Some(moment);
+            .ok_or(Malformed("a point expires that is not part of it"))? = Some(moment);
     }
-    Ok(changes)
+    Ok(ends)
+}
+
+fn read_touched(body: &mut Reader<'_>) -> Result<Vec<Touched>, Malformed> {
+    let points = read_runs(body)?;
+    let before = read_ends(body, points.len())?;
+    let after = read_ends(body, points.len())?;
+    let ends = before.into_iter().zip(after);
+    Ok(points
+        .into_iter()
+        .zip(ends)
+        .map(|(point, (before, after))| Touched { point, before, after })
+        .collect())
+}
+
+fn read_changes(body: &mut Reader<'_>) -> Result<Vec<PointChange>, Malformed> {
+    let points = read_runs(body)?;
+    let ends = read_ends(body, points.len())?;
+    Ok(points
+        .into_iter()
+        .zip(ends)
+        .map(|(point, expires_at)| PointChange { point, expires_at })
+        .collect())
 }
 
 fn write_runs(body: &mut Writer, points: impl Iterator<Item = PointId>) {
@@ -212,6 +251,16 @@ mod tests {
         })
     }
 
+    fn touched() -> impl Strategy<Value = Vec<Touched>> {
+        let end = || prop::option::of(any::<i64>());
+        let one = (0..40_u32, end(), end()).prop_map(|(point, before, after)| Touched {
+            point: PointId(point),
+            before,
+            after,
+        });
+        prop::collection::vec(one, 0..6)
+    }
+
     fn op() -> impl Strategy<Value = Op> {
         let extent = (any::<u32>(), any::<u64>(), any::<u32>()).prop_map(|(point, slot, len)| Extent {
             first_point: PointId(point),
@@ -223,19 +272,23 @@ mod tests {
             changes(),
             changes(),
             (points(), points()),
+            touched(),
             prop::collection::vec(extent, 0..3),
             any::<u32>(),
             any::<u32>(),
         )
-            .prop_map(|(put, removed, (updated, returned), extents, added, gone)| Op {
-                put,
-                removed,
-                updated,
-                extents,
-                returned,
-                metadata_bytes_added: added,
-                metadata_bytes_removed: gone,
-            })
+            .prop_map(
+                |(put, removed, (updated, returned), touched, extents, added, gone)| Op {
+                    put,
+                    removed,
+                    updated,
+                    touched,
+                    extents,
+                    returned,
+                    metadata_bytes_added: added,
+                    metadata_bytes_removed: gone,
+                },
+            )
     }
 
     proptest! {
@@ -266,6 +319,7 @@ mod tests {
                 expires_at: None,
             }],
             updated: vec![],
+            touched: vec![],
             extents: vec![Extent {
                 first_point: PointId(4),
                 first_slot: Slot(8),
@@ -286,6 +340,7 @@ mod tests {
             1, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0,
         ]);
     }
+
     #[test]
     fn the_bytes_of_an_op_that_gives_slots_back_never_change() {
         let op = Op {
@@ -300,6 +355,35 @@ mod tests {
             0, 0, 0, 0,                             // updated
             0, 0, 0, 0,                             // extents
             2, 0, 0, 0, 3, 0, 0, 0, 3, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0,
+        ]);
+    }
+
+    #[test]
+    fn the_bytes_of_an_op_that_touches_points_never_change() {
+        let touched = |point, before, after| Touched {
+            point: PointId(point),
+            before,
+            after,
+        };
+        let op = Op {
+            touched: vec![
+                touched(4, None, Some(6)),
+                touched(5, Some(7), None),
+                touched(9, Some(8), Some(9)),
+            ],
+            ..Op::default()
+        };
+        #[rustfmt::skip]
+        assert_eq!(op.encode(ScopeId(1), Lsn(2))[4..], [
+            3, 0, 0, 0, 0, 0, 0, 0, 0,                                          // version, metadata bytes
+            0, 0, 0, 0, 0, 0, 0, 0,                                             // put
+            0, 0, 0, 0, 0, 0, 0, 0,                                             // removed
+            0, 0, 0, 0,                                                         // updated
+            0, 0, 0, 0,                                                         // extents
+            2, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0,         // touched
+            2, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0,
+            2, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0,
+            0, 0, 0, 0,                                                         // returned
         ]);
     }
 }

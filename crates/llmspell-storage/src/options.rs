@@ -180,7 +180,7 @@ impl DatabaseOptions {
     /// expired by then, but nothing is purged by it until it is confirmed: a test of purges sets both clocks.
     #[must_use]
     pub fn clock(mut self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        self.time = Some(TimeSource(Arc::new(now)));
+        self.time = Some(TimeSource::new(now));
         self
     }
 
@@ -198,6 +198,10 @@ impl DatabaseOptions {
 pub(crate) struct TimeSource(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl TimeSource {
+    pub(crate) fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         (self.0)()
     }
@@ -214,6 +218,10 @@ impl fmt::Debug for TimeSource {
 pub(crate) struct BootSource(Arc<dyn Fn() -> Duration + Send + Sync>);
 
 impl BootSource {
+    pub(crate) fn new(elapsed: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Self(Arc::new(elapsed))
+    }
+
     pub(crate) fn elapsed(&self) -> Duration {
         (self.0)()
     }

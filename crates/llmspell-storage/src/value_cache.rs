@@ -14,12 +14,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::stored_value::StoredValue;
+
 const SHARDS: usize = 64;
 /// Bytes that an entry costs beyond key and value.
 const ENTRY_BYTES: usize = 96;
 
-/// A value, or that there is none.
-pub(crate) type Cached = Option<Arc<[u8]>>;
+/// A value and when it ends, or that there is none. What has ended by now is not there: whoever asks knows the time.
+pub(crate) type Cached = Option<StoredValue<Arc<[u8]>>>;
 
 /// The cache.
 pub(crate) struct ValueCache {
@@ -131,7 +133,7 @@ impl Shard {
         let key_bytes = key.len();
         self.young_bytes += bytes;
         if let Some(before) = self.young.insert(key, value) {
-            self.young_bytes -= ENTRY_BYTES + key_bytes + before.map_or(0, |value| value.len());
+            self.young_bytes -= ENTRY_BYTES + key_bytes + before.map_or(0, |stored| stored.value.len());
         }
     }
 
@@ -150,7 +152,7 @@ impl Shard {
 }
 
 fn entry_bytes(key: &[u8], value: &Cached) -> usize {
-    ENTRY_BYTES + key.len() + value.as_ref().map_or(0, |value| value.len())
+    ENTRY_BYTES + key.len() + value.as_ref().map_or(0, |stored| stored.value.len())
 }
 
 impl std::fmt::Debug for ValueCache {
@@ -166,7 +168,10 @@ mod tests {
     use super::*;
 
     fn value(text: &str) -> Cached {
-        Some(text.as_bytes().into())
+        Some(StoredValue {
+            value: text.as_bytes().into(),
+            expires_at: None,
+        })
     }
 
     fn cached(cache: &ValueCache, key: &str) -> Option<Cached> {

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use llmspell_storage::{
-    Database, DistanceMetric, HNSWConfig, StateScope, StorageBackend, Timestamp, VectorEntry, VectorQuery,
+    Database, DistanceMetric, Expiry, HNSWConfig, StateScope, StorageBackend, Timestamp, VectorEntry, VectorQuery,
     VectorStorage,
 };
 use serde_json::json;
@@ -118,4 +118,28 @@ async fn a_database_of_format_1_is_read() {
     let dir = tempfile::tempdir().unwrap();
     copy(&fixture, dir.path());
     assert_readable(dir.path()).await;
+    assert_can_end(dir.path()).await;
+}
+
+/// What was written before keys could expire and entries be touched can be given an end.
+async fn assert_can_end(dir: &Path) {
+    let database = Database::open(dir).await.unwrap();
+    let kv = database.kv();
+    let end = Timestamp::from_millis(9_000_000_000_000);
+    assert!(
+        kv.swap("key", Some(b"value"), Some(b"mortal".to_vec()), Expiry::At(end))
+            .await
+            .unwrap()
+    );
+    assert_eq!(kv.expires_at("key").await.unwrap(), Some(end));
+    let vectors = database.existing_vectors("memories").await.unwrap().unwrap();
+    assert!(
+        vectors
+            .touch(&ada(), &["m-1".to_string()], Expiry::At(end))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(vectors.get(&ada(), "m-1").await.unwrap().unwrap().expires_at, Some(end));
+    assert!(database.check().await.unwrap().is_ok());
 }

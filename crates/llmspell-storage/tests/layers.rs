@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 28] = [
     "error",
     "gate",
     "ids",
@@ -16,6 +16,7 @@ const LAYERS: [&str; 27] = [
     "codec",
     "disk",
     "record",
+    "stored_value",
     "op",
     "slots",
     "metadata_index",

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use llmspell_storage::{
     Database, HNSWConfig, HNSWVectorStorage, KeyValueWrite, Quota, ScopedBackend, StateScope, StorageBackend,
-    StorageError, VectorEntry, VectorStorage,
+    StorageError, Timestamp, VectorEntry, VectorStorage,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -36,9 +36,20 @@ fn keys_of(database: &Database, scope: StateScope) -> ScopedBackend {
 /// A change of one batch. Scope 2 is no scope: the backend itself, whose keys belong to nobody.
 #[derive(Debug, Clone)]
 enum Change {
-    Set { key: u8, len: usize },
-    Delete { key: u8 },
-    DeletePrefix { key: Option<u8> },
+    Set {
+        key: u8,
+        len: usize,
+    },
+    /// To a value that is over at once.
+    Ended {
+        key: u8,
+    },
+    Delete {
+        key: u8,
+    },
+    DeletePrefix {
+        key: Option<u8>,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -68,6 +79,7 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => (0..5_u8, 0..40_usize).prop_map(|(key, len)| Change::Set { key, len }),
         2 => (0..5_u8).prop_map(|key| Change::Delete { key }),
+        1 => (0..5_u8).prop_map(|key| Change::Ended { key }),
         1 => prop::option::of(0..5_u8).prop_map(|key| Change::DeletePrefix { key }),
     ]
 }
@@ -119,7 +131,8 @@ impl Model {
         for write in writes {
             match write {
                 KeyValueWrite::Set { key, value } => drop(after.insert(key.clone(), value.clone())),
-                KeyValueWrite::Delete { key } => drop(after.remove(key)),
+                // All of them have ended.
+                KeyValueWrite::SetExpiring { key, .. } | KeyValueWrite::Delete { key } => drop(after.remove(key)),
                 KeyValueWrite::DeletePrefix { prefix } => after.retain(|key, _| !key.starts_with(prefix)),
             }
         }
@@ -148,6 +161,7 @@ fn write_of(scope: u8, change: &Change) -> KeyValueWrite {
             key: full(*key),
             value: vec![7; *len],
         },
+        Change::Ended { key } => KeyValueWrite::set_expiring(full(*key), vec![7; 1_000], Timestamp::from_millis(1)),
         Change::Delete { key } => KeyValueWrite::Delete { key: full(*key) },
         Change::DeletePrefix { key } => {
             let prefix = key.map_or_else(|| prefix(scope), full);
@@ -161,6 +175,7 @@ fn inside(scope: u8, write: KeyValueWrite) -> KeyValueWrite {
     let strip = |text: String| text[prefix(scope).len()..].to_string();
     match write {
         KeyValueWrite::Set { key, value } => KeyValueWrite::Set { key: strip(key), value },
+        KeyValueWrite::SetExpiring { key, value, expiry } => KeyValueWrite::set_expiring(strip(key), value, expiry),
         KeyValueWrite::Delete { key } => KeyValueWrite::Delete { key: strip(key) },
         KeyValueWrite::DeletePrefix { prefix } => KeyValueWrite::DeletePrefix { prefix: strip(prefix) },
     }

@@ -121,19 +121,19 @@ async fn another_kind_or_version_is_refused() {
     let format = directory.path().join("FORMAT");
     let text = fs::read_to_string(&format).unwrap();
     assert_eq!(
-        text, "llmspell-storage sled\nversion 1\n",
+        text, "llmspell-storage sled\nversion 2\n",
         "the bytes of the marker never change"
     );
 
-    fs::write(&format, "llmspell-storage sled\nversion 2\n").unwrap();
+    fs::write(&format, "llmspell-storage sled\nversion 3\n").unwrap();
     let error = open(directory.path()).await.unwrap_err();
     assert!(
         matches!(
             error,
             StorageError::UnsupportedVersion {
-                found: 2,
+                found: 3,
                 min: 1,
-                max: 1,
+                max: 2,
                 ..
             }
         ),

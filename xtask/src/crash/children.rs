@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use llmspell_storage::limits::PAGE_MAX;
 use llmspell_storage::{
-    Database, Filter, ModelRef, OnExisting, StateScope, StorageError, VectorEntry, VectorQuery, VectorStorage,
+    Database, Filter, KeyValueEntry, ModelRef, OnExisting, StateScope, StorageError, Timestamp, VectorEntry,
+    VectorQuery, VectorStorage,
 };
 
 use super::content::{TAGS, Value, metadata_seed, tag, vector, vector_seed};
 use super::operation::{Line, Operation, StoredEntry, now};
 use super::router::keep_migrating;
 use super::store::{Engine, Store};
-use super::workload::{Subject, WRITERS, Workload, private_scopes, space_of};
+use super::workload::{Subject, WRITERS, Workload, is_mortal, private_scopes, space_of};
 use crate::random::Random;
 
 /// Nobody has killed us for so long that nobody will.
@@ -148,39 +149,53 @@ pub(crate) fn check(arguments: &ChildArguments) -> Result<()> {
 
 async fn check_keys(store: &Store) -> Result<()> {
     let keys = &store.keys;
-    let mut pairs: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut entries: Vec<KeyValueEntry> = Vec::new();
+    let from = now();
     // Small pages, so that paging is part of it.
     let page_len = 50;
     loop {
         let page = keys
-            .scan("", pairs.last().map(|(key, _)| key.as_str()), page_len)
+            .scan_entries("", entries.last().map(|entry| entry.key.as_str()), page_len)
             .await?;
         let is_last = page.len() < page_len;
-        pairs.extend(page);
+        entries.extend(page);
         if is_last {
             break;
         }
     }
-    let listed = keys.list_keys("").await?;
+    tell(&Line::KeysRead { from, to: now() });
+    // Those that expire may do so between two calls.
+    let mut listed = keys.list_keys("").await?;
+    let mortal = entries.iter().filter(|entry| is_mortal(&entry.key)).count();
+    listed.retain(|key| !is_mortal(key));
     ensure!(
-        pairs.iter().map(|(key, _)| key).eq(&listed),
+        entries
+            .iter()
+            .map(|entry| &entry.key)
+            .filter(|key| !is_mortal(key))
+            .eq(&listed),
         "scan and list of keys differ"
     );
     let count = keys.count("").await?;
     ensure!(
-        count == listed.len() as u64,
-        "{count} keys are counted, {} listed",
+        (listed.len()..=listed.len() + mortal).contains(&usize::try_from(count)?),
+        "{count} keys are counted, {} and {mortal} that expire listed",
         listed.len()
     );
     let batch = keys.get_batch(&listed).await?;
-    for (key, scanned) in pairs {
+    for entry in entries {
+        let (key, scanned) = (entry.key, entry.value);
         let got = keys.get(&key).await?;
-        ensure!(
-            got.as_ref() == Some(&scanned) && batch.get(&key) == Some(&scanned),
-            "get, get_batch and scan differ on `{key}`"
-        );
-        let value = Value::of(&scanned);
-        tell(&Line::Pair { key, value });
+        let is_same = match is_mortal(&key) {
+            true => got.is_none_or(|got| got == scanned),
+            false => got.as_ref() == Some(&scanned) && batch.get(&key) == Some(&scanned),
+        };
+        ensure!(is_same, "get, get_batch and scan differ on `{key}`");
+        tell(&Line::Pair {
+            value: Value::of(&scanned),
+            expires_at: entry.expires_at.map(Timestamp::as_millis),
+            key,
+        });
     }
     Ok(())
 }

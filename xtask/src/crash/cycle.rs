@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::model::{Found, FoundScope, Span, Territory};
 use super::operation::{Line, Operation, StoredEntry, now};
 use super::process::{Process, Role};
-use super::workload::{Owner, Subject, WRITERS, owner, scope_owner};
+use super::workload::{Owner, Subject, WRITERS, is_mortal, owner, scope_owner};
 use crate::random::Random;
 
 /// The writer is killed at a random moment of this time after it began to write.
@@ -127,7 +127,8 @@ impl Generation<'_> {
                 }
                 Line::Problem(problem) => bail!("the writer: {problem}"),
                 Line::Ready { .. } | Line::Panic(_) => {}
-                Line::Pair { .. }
+                Line::KeysRead { .. }
+                | Line::Pair { .. }
                 | Line::Listed { .. }
                 | Line::Scope { .. }
                 | Line::Quota { .. }
@@ -175,7 +176,12 @@ impl Generation<'_> {
                         found.listed.insert(space, Span { from, to });
                     }
                 }
-                Line::Pair { key, value } => match owner(&key) {
+                Line::KeysRead { from, to } => found.iter_mut().for_each(|found| found.keys_read = Span { from, to }),
+                Line::Pair { key, value, expires_at } => match owner(&key) {
+                    Owner::Writer(writer) if is_mortal(&key) => {
+                        found[writer].mortal.insert(key, (value, expires_at));
+                    }
+                    Owner::Writer(_) if expires_at.is_some() => bail!("key `{key}` expires, and nobody said so"),
                     Owner::Writer(writer) => drop(found[writer].pairs.insert(key, value)),
                     Owner::All | Owner::Nobody => bail!("nobody ever wrote key `{key}`"),
                 },

@@ -16,7 +16,7 @@ use super::operation::{EntriesKind, KeyChange, Life, NewEntry, Operation, Outcom
 use super::workload::{Owner, scope_owner};
 
 /// `from..=to`, in milliseconds since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) from: i64,
     pub(super) to: i64,
@@ -29,6 +29,8 @@ pub(super) type Place = (usize, StateScope);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Territory {
     pairs: BTreeMap<String, Value>,
+    /// Keys that expire.
+    mortal: BTreeMap<String, (Value, Option<Span>)>,
     /// Some may be empty: those are not there.
     scopes: BTreeMap<Place, BTreeMap<String, Entry>>,
     /// How many entries a scope may hold. It outlives the scope.
@@ -49,6 +51,10 @@ struct Entry {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Found {
     pub(super) pairs: BTreeMap<String, Value>,
+    /// Keys that expire, and when.
+    pub(super) mortal: BTreeMap<String, (Value, Option<i64>)>,
+    /// When keys were read.
+    pub(super) keys_read: Span,
     pub(super) scopes: BTreeMap<Place, FoundScope>,
     pub(super) quotas: BTreeMap<StateScope, u64>,
     /// When it was read which scopes a space has.
@@ -129,7 +135,7 @@ impl Territory {
     /// If it cannot have returned that.
     pub(super) fn apply(&mut self, operation: &Operation, when: Span, outcome: Option<&Outcome>) -> Result<(), String> {
         let possible: Vec<Outcome> = match operation {
-            Operation::Write(changes) => vec![Outcome::Count(self.write(changes))],
+            Operation::Write(changes) => vec![Outcome::Count(self.write(changes, when))],
             Operation::Swap { key, expected, new } => {
                 let is_expected = self.pairs.get(key) == expected.as_ref();
                 if is_expected {
@@ -171,6 +177,22 @@ impl Territory {
                         vec![Outcome::Done]
                     }
                     None => vec![Outcome::NotFound],
+                }
+            }
+            Operation::Touch {
+                space,
+                scope,
+                ids,
+                life,
+            } => {
+                let scope = self.scopes.entry((*space, scope.clone()));
+                match scope {
+                    std::collections::btree_map::Entry::Occupied(mut scope) => {
+                        touch(scope.get_mut(), ids, life.expires_at(when), when, outcome)
+                    }
+                    std::collections::btree_map::Entry::Vacant(_) => {
+                        touch(&mut BTreeMap::new(), ids, None, when, outcome)
+                    }
                 }
             }
             Operation::Remove { space, scope, ids } => {
@@ -219,11 +241,14 @@ impl Territory {
         }
     }
 
-    fn write(&mut self, changes: &[KeyChange]) -> u64 {
+    fn write(&mut self, changes: &[KeyChange], when: Span) -> u64 {
         let mut deleted = 0;
         for change in changes {
             match change {
                 KeyChange::Set(key, value) => drop(self.pairs.insert(key.clone(), value.clone())),
+                KeyChange::SetMortal(key, value, life) => {
+                    self.mortal.insert(key.clone(), (value.clone(), life.expires_at(when)));
+                }
                 KeyChange::Delete(key) => deleted += u64::from(self.pairs.remove(key).is_some()),
                 KeyChange::DeletePrefix(prefix) => {
                     let before = self.pairs.len();
@@ -312,6 +337,25 @@ impl Territory {
                 return Some(format!("key `{key}`: owed {owed:?}, found {got:?}"));
             }
         }
+        for key in self.mortal.keys().chain(found.mortal.keys()) {
+            let (owed, got) = (self.mortal.get(key), found.mortal.get(key));
+            let sight = owed.map_or(Sight::Gone, |(_, end)| sight(*end, found.keys_read));
+            let is_right = match (owed, got) {
+                (_, None) => sight != Sight::Seen,
+                (Some((value, end)), Some((got, moment))) => {
+                    let is_end = match (end, moment) {
+                        (Some(span), Some(moment)) => span.has(*moment),
+                        (end, moment) => end.is_none() && moment.is_none(),
+                    };
+                    sight != Sight::Gone && value == got && is_end
+                }
+                (None, Some(_)) => false,
+            };
+            if !is_right {
+                let when = found.keys_read;
+                return Some(format!("key `{key}` at {when:?}: owed {owed:?}, found {got:?}"));
+            }
+        }
         if self.quotas != found.quotas {
             return Some(format!("quotas: owed {:?}, found {:?}", self.quotas, found.quotas));
         }
@@ -343,6 +387,14 @@ impl Territory {
     /// What was found, which is this: so times are known exactly from now on, and what has expired must never be seen
     /// again.
     pub(super) fn settle(&mut self, found: &Found) {
+        self.mortal.retain(|key, (_, end)| {
+            let got = found.mortal.get(key);
+            *end = got.and_then(|(_, moment)| *moment).map(|moment| Span {
+                from: moment,
+                to: moment,
+            });
+            got.is_some()
+        });
         for (place, scope) in &mut self.scopes {
             let got = found.scopes.get(place).map(|scope| &scope.entries);
             scope.retain(|id, entry| {
@@ -363,8 +415,56 @@ impl Territory {
 
     /// Keys and entries that are owed.
     pub(super) fn len(&self) -> usize {
-        self.pairs.len() + self.scopes.values().map(BTreeMap::len).sum::<usize>()
+        self.pairs.len() + self.mortal.len() + self.scopes.values().map(BTreeMap::len).sum::<usize>()
     }
+}
+
+/// Gives entries another end, and says what that may return. Of what may have ended before it is what the call said.
+fn touch(
+    scope: &mut BTreeMap<String, Entry>,
+    ids: &[String],
+    end: Option<Span>,
+    when: Span,
+    outcome: Option<&Outcome>,
+) -> Vec<Outcome> {
+    let mut different: Vec<&String> = Vec::new();
+    ids.iter().for_each(|id| {
+        if !different.contains(&id) {
+            different.push(id);
+        }
+    });
+    let mut possible: Vec<Vec<String>> = vec![Vec::new()];
+    for id in different {
+        let sight = scope.get(id).map_or(Sight::Gone, |entry| entry.sight(when));
+        possible = match sight {
+            Sight::Seen => possible,
+            Sight::Gone => possible
+                .into_iter()
+                .map(|ids| [ids, vec![id.clone()]].concat())
+                .collect(),
+            Sight::Unknown => {
+                let either = |ids: Vec<String>| [ids.clone(), [ids, vec![id.clone()]].concat()];
+                possible.into_iter().flat_map(either).collect()
+            }
+        };
+        let is_missing = match outcome {
+            Some(Outcome::Missing(missing)) => missing.contains(id),
+            _ => sight == Sight::Gone,
+        };
+        if is_missing {
+            scope.remove(id);
+        } else if let Some(entry) = scope.get_mut(id) {
+            // In flight, and perhaps over: then it may have either end.
+            entry.expires_at = match (outcome, sight, entry.expires_at, end) {
+                (None, Sight::Unknown, Some(before), Some(after)) => Some(Span {
+                    from: before.from.min(after.from),
+                    to: before.to.max(after.to),
+                }),
+                _ => end,
+            };
+        }
+    }
+    possible.into_iter().map(Outcome::Missing).collect()
 }
 
 fn counts(removed: &[Entry], when: Span) -> Vec<Outcome> {
@@ -454,6 +554,12 @@ mod tests {
         });
         Found {
             pairs: territory.pairs.clone(),
+            mortal: territory
+                .mortal
+                .iter()
+                .map(|(key, (value, end))| (key.clone(), (value.clone(), end.map(|span| span.from))))
+                .collect(),
+            keys_read: when,
             scopes: scopes.collect(),
             quotas: territory.quotas.clone(),
             listed: BTreeMap::from([(0, when)]),
@@ -626,6 +732,50 @@ mod tests {
             ..kept(&owed, early)
         };
         assert!(owed.difference(&lost).unwrap().contains("quotas"));
+    }
+
+    #[test]
+    fn a_key_is_owed_until_it_may_have_expired_and_forbidden_once_it_must_have() {
+        let mortal = |life| KeyChange::SetMortal("0/mortal-1".to_string(), Value::made(1, 8), life);
+        let owed = territory(&[Operation::Write(vec![mortal(Life::For(100))])]);
+        let difference = |from, to, is_there: bool| {
+            let mut found = kept(&owed, Span { from, to });
+            found.mortal.retain(|_, _| is_there);
+            owed.difference(&found)
+        };
+        assert!(difference(1_050, 1_060, true).is_none() && difference(1_050, 1_060, false).is_some());
+        assert!(difference(1_095, 1_105, true).is_none() && difference(1_095, 1_105, false).is_none());
+        assert!(difference(1_110, 1_120, true).is_some() && difference(1_110, 1_120, false).is_none());
+        let cleared = territory(&[Operation::Write(vec![mortal(Life::For(100)), mortal(Life::Forever)])]);
+        assert!(cleared.difference(&kept(&owed, WHEN)).is_some(), "its end was cleared");
+        assert!(cleared.difference(&kept(&cleared, LATER)).is_none());
+    }
+
+    #[test]
+    fn a_touch_moves_the_end_and_names_what_is_not_there() {
+        let touch = |life| Operation::Touch {
+            space: 0,
+            scope: scope(),
+            ids: ["0:mortal-1", "0:mortal-2", "0:mortal-1"].map(String::from).into(),
+            life,
+        };
+        let mut owed = territory(&[upsert(&["0:mortal-1"], Life::For(100))]);
+        let missing = |ids: &[&str]| Outcome::Missing(ids.iter().map(ToString::to_string).collect());
+        let later = touch(Life::For(10_000));
+        assert!(owed.clone().apply(&later, WHEN, Some(&missing(&[]))).is_err());
+        assert!(
+            owed.clone()
+                .apply(&later, WHEN, Some(&missing(&["0:mortal-1", "0:mortal-2"])))
+                .is_err()
+        );
+        let about = Span { from: 1_095, to: 1_105 };
+        owed.clone()
+            .apply(&later, about, Some(&missing(&["0:mortal-1", "0:mortal-2"])))
+            .unwrap();
+        let before = kept(&owed, LATER);
+        owed.apply(&later, WHEN, Some(&missing(&["0:mortal-2"]))).unwrap();
+        assert!(owed.difference(&before).is_some(), "it has another end");
+        assert!(owed.difference(&kept(&owed, LATER)).is_none(), "it lives on");
     }
 
     #[test]

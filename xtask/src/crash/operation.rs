@@ -31,6 +31,13 @@ pub(super) enum Operation {
         id: String,
         metadata: u32,
     },
+    /// Another end for entries.
+    Touch {
+        space: usize,
+        scope: StateScope,
+        ids: Vec<String>,
+        life: Life,
+    },
     /// Entries to delete.
     Remove {
         space: usize,
@@ -52,6 +59,8 @@ pub(super) enum Operation {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum KeyChange {
     Set(String, Value),
+    /// Of a key that only such changes have.
+    SetMortal(String, Value, Life),
     Delete(String),
     DeletePrefix(String),
 }
@@ -73,7 +82,7 @@ pub(super) struct NewEntry {
     pub(super) life: Life,
 }
 
-/// How long an entry lives, in milliseconds.
+/// How long an entry or a key lives, in milliseconds.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) enum Life {
     Forever,
@@ -88,6 +97,8 @@ pub(super) enum Outcome {
     /// So many were removed.
     Count(u64),
     Swapped(bool),
+    /// These ids are not there.
+    Missing(Vec<String>),
     /// An insert was refused because an id exists.
     Exists,
     NotFound,
@@ -112,8 +123,14 @@ pub(super) enum Line {
     Ack { writer: usize, at: i64, outcome: Outcome },
     /// The checker has read which scopes a space has, within `from..=to`.
     Listed { space: usize, from: i64, to: i64 },
+    /// The checker read the keys that follow within `from..=to`.
+    KeysRead { from: i64, to: i64 },
     /// The checker found a key.
-    Pair { key: String, value: Value },
+    Pair {
+        key: String,
+        value: Value,
+        expires_at: Option<i64>,
+    },
     /// The checker found a scope; it read the entries within `from..=to`.
     Scope {
         space: usize,

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use llmspell_storage::{
-    Database, DatabaseOptions, DimensionRouter, DistanceMetric, Filter, HNSWConfig, KeyValueWrite, OnExisting, Quota,
-    RedbBackend, SledBackend, StateScope, StorageBackend, StorageError, Timestamp, VectorEntry, VectorStorage,
+    Database, DatabaseOptions, DimensionRouter, DistanceMetric, Expiry, Filter, HNSWConfig, KeyValueWrite, OnExisting,
+    Quota, RedbBackend, SledBackend, StateScope, StorageBackend, StorageError, Timestamp, VectorEntry, VectorStorage,
 };
 use std::time::Duration;
 
@@ -150,6 +150,15 @@ impl Store {
                 let updated = self.space(*space).update_metadata(scope, id, metadata(*seed)).await;
                 updated.map(|()| Outcome::Done)
             }
+            Operation::Touch {
+                space,
+                scope,
+                ids,
+                life,
+            } => {
+                let touched = self.space(*space).touch(scope, ids, expiry(*life)).await;
+                touched.map(Outcome::Missing)
+            }
             Operation::Remove { space, scope, ids } => self.space(*space).delete(scope, ids).await.map(Outcome::Count),
             Operation::RemoveMatching {
                 space,
@@ -225,6 +234,15 @@ impl Store {
                 self.keys.set(key, value.bytes()).await?;
                 0
             }
+            [KeyChange::SetMortal(key, value, Life::Forever)] => {
+                self.keys.set(key, value.bytes()).await?;
+                0
+            }
+            [KeyChange::SetMortal(key, value, Life::For(millis))] => {
+                let ttl = Duration::from_millis((*millis).into());
+                self.keys.set_with_ttl(key, value.bytes(), ttl).await?;
+                0
+            }
             [KeyChange::Delete(key)] => u64::from(self.keys.delete(key).await?),
             changes => {
                 let batch = changes.iter().map(|change| match change {
@@ -232,6 +250,9 @@ impl Store {
                         key: key.clone(),
                         value: value.bytes(),
                     },
+                    KeyChange::SetMortal(key, value, life) => {
+                        KeyValueWrite::set_expiring(key, value.bytes(), expiry(*life))
+                    }
                     KeyChange::Delete(key) => KeyValueWrite::Delete { key: key.clone() },
                     KeyChange::DeletePrefix(prefix) => KeyValueWrite::DeletePrefix { prefix: prefix.clone() },
                 });
@@ -248,6 +269,14 @@ async fn open_space(database: &Database, number: usize) -> llmspell_storage::Res
     let metric = [DistanceMetric::Euclidean, DistanceMetric::Cosine][number];
     let config = HNSWConfig::fast().with_metric(metric);
     Ok(Arc::new(database.vectors(name, dim, config).await?))
+}
+
+fn expiry(life: Life) -> Expiry {
+    match life {
+        Life::Forever => Expiry::Never,
+        Life::For(millis) => Expiry::After(Duration::from_millis(millis.into())),
+        Life::Until(moment) => Expiry::At(Timestamp::from_millis(moment)),
+    }
 }
 
 /// So low that kills meet graphs being built, extended and written.

@@ -21,6 +21,7 @@ const KEY_GROUPS: usize = 4;
 const KEYS_PER_GROUP: usize = 16;
 const IDS: usize = 120;
 const MORTAL_IDS: usize = 12;
+const MORTAL_KEYS: usize = 12;
 /// Below what a scope comes to hold, so that quotas refuse.
 const QUOTA_END: u64 = 150;
 
@@ -70,6 +71,11 @@ pub(super) fn owner(name: &str) -> Owner {
     number
         .filter(|writer| *writer < WRITERS)
         .map_or(Owner::Nobody, Owner::Writer)
+}
+
+/// Whether a key is one of those that expire. No prefix that is deleted reaches them, so they do not count.
+pub(super) fn is_mortal(key: &str) -> bool {
+    key.split('/').nth(1).is_some_and(|rest| rest.starts_with("mortal-"))
 }
 
 /// Whose a scope is.
@@ -142,7 +148,8 @@ impl Workload {
 
     fn key_operation(&mut self) -> Operation {
         match self.random.below(100) {
-            0..35 => Operation::Write(vec![self.set()]),
+            0..10 => Operation::Write(vec![self.set_mortal()]),
+            10..35 => Operation::Write(vec![self.set()]),
             35..50 => Operation::Write(vec![KeyChange::Delete(self.key())]),
             50..72 => {
                 let len = self.random.between(2, 13);
@@ -160,7 +167,8 @@ impl Workload {
 
     fn key_change(&mut self) -> KeyChange {
         match self.random.below(20) {
-            0..14 => self.set(),
+            0..11 => self.set(),
+            11..14 => self.set_mortal(),
             14..19 => KeyChange::Delete(self.key()),
             _ => KeyChange::DeletePrefix(self.prefix()),
         }
@@ -168,6 +176,26 @@ impl Workload {
 
     fn set(&mut self) -> KeyChange {
         KeyChange::Set(self.key(), self.value())
+    }
+
+    /// Now and then for ever, as any other key.
+    fn set_mortal(&mut self) -> KeyChange {
+        let key = format!("{}/mortal-{}", self.writer, self.random.between(0, MORTAL_KEYS));
+        let life = match self.random.below(10) {
+            0 => Life::Forever,
+            _ => self.life(),
+        };
+        KeyChange::SetMortal(key, self.value(), life)
+    }
+
+    /// That ends soon, or has ended.
+    fn life(&mut self) -> Life {
+        let millis = u32::try_from(self.random.between(1, 1_500)).expect("it is small");
+        match self.random.below(10) {
+            0..6 => Life::For(millis),
+            6..9 => Life::Until(now() + i64::from(millis)),
+            _ => Life::Until(now() - i64::from(millis)),
+        }
     }
 
     fn prefix(&mut self) -> String {
@@ -203,7 +231,13 @@ impl Workload {
                 self.entries(space, EntriesKind::Upsert, len)
             }
             58..60 => self.entries(space, EntriesKind::Upsert, 250),
-            60..70 => self.mortal_entries(space),
+            60..67 => self.mortal_entries(space),
+            67..70 => Operation::Touch {
+                space,
+                scope: self.scope(),
+                ids: (0..self.random.between(1, 4)).map(|_| self.mortal_id()).collect(),
+                life: self.life(),
+            },
             70..79 => Operation::Metadata {
                 space,
                 scope: self.scope(),
@@ -283,12 +317,7 @@ impl Workload {
         let mut entries = self.new_entries(len);
         for entry in &mut entries {
             entry.id = self.mortal_id();
-            let millis = u32::try_from(self.random.between(1, 1_500)).expect("it is small");
-            entry.life = match self.random.below(10) {
-                0..6 => Life::For(millis),
-                6..9 => Life::Until(now() + i64::from(millis)),
-                _ => Life::Until(now() - i64::from(millis)),
-            };
+            entry.life = self.life();
         }
         Operation::Entries {
             space,

@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
 
-use super::write::{KeyValueWrite, WriteSummary};
+use super::write::{KeyValueEntry, KeyValueWrite, WriteSummary};
 use crate::error::Result;
+use crate::expiry::Expiry;
 use crate::limits::PAGE_MAX;
+use crate::timestamp::Timestamp;
 
 /// Key-value state: strings to bytes, in byte order of the keys.
 ///
@@ -18,14 +21,19 @@ use crate::limits::PAGE_MAX;
 /// * A batch lands whole or not at all; no reader and no crash ever shows part of one.
 /// * A read that starts after a write returned sees it. Each key is linearizable.
 /// * A call that returns an [`Invalid`](crate::ErrorKind::Invalid) error changed nothing.
+/// * A key that has expired is not there for any call that begins from then on, and does not come back when the clock
+///   is set back. A call that is under way at that moment may still find it.
 /// * A future that is dropped leaves its write done or not done, never half.
+///
+/// Whoever writes a key says when it expires. [`set`](Self::set) and [`compare_and_swap`](Self::compare_and_swap) clear
+/// the expiry that the key had; [`set_with_ttl`](Self::set_with_ttl) and [`swap`](Self::swap) give it another.
 ///
 /// Keys are 1 to [`KEY_BYTES_MAX`](crate::limits::KEY_BYTES_MAX) bytes, values up to
 /// [`VALUE_BYTES_MAX`](crate::limits::VALUE_BYTES_MAX).
 ///
 /// # For implementers
 ///
-/// Seven methods are required; the rest is made of them and may be overridden where the engine knows better. Check
+/// Eight methods are required; the rest is made of them and may be overridden where the engine knows better. Check
 /// input with [`validate_key_value`](crate::validate_key_value) first, and run
 /// [`conformance::key_value`](crate::conformance) on the result.
 #[async_trait]
@@ -51,23 +59,32 @@ pub trait StorageBackend: fmt::Debug + Send + Sync {
     /// `Invalid` for a bad key, value or batch size; `Io` or `Closed` when it cannot be made durable.
     async fn write(&self, batch: Vec<KeyValueWrite>) -> Result<WriteSummary>;
 
-    /// At most `limit` pairs whose key starts with `prefix` and is greater than `after`, in byte order.
+    /// At most `limit` keys that start with `prefix` and are greater than `after`, in byte order, with their values and
+    /// when they expire.
     ///
     /// Page through a range with the last key of each page as the next `after`. `limit` is 1 to
-    /// [`PAGE_MAX`]; fewer pairs than that mean the end. Each page is as of one moment.
+    /// [`PAGE_MAX`]; fewer keys than that mean the end. Each page is as of one moment.
     ///
     /// # Errors
     ///
     /// `Invalid` for a limit out of range; `Data` or `Io` when a value cannot be read.
-    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Vec<u8>)>>;
+    async fn scan_entries(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<KeyValueEntry>>;
 
-    /// Stores `new` (`None` deletes) if the value is `expected` now (`None`: if the key is not there). Says whether
-    /// it did.
+    /// When a key expires; none if it does not, or is not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    async fn expires_at(&self, key: &str) -> Result<Option<Timestamp>>;
+
+    /// Stores `new` (`None` deletes) if the value is `expected` now (`None`: if the key is not there), and says whether
+    /// it did. What is stored expires as `expiry` says, whatever was there; a lifetime begins with the call. A key that
+    /// has expired is not there.
     ///
     /// # Errors
     ///
     /// As [`write`](Self::write).
-    async fn compare_and_swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>) -> Result<bool>;
+    async fn swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>, expiry: Expiry) -> Result<bool>;
 
     /// Which engine this is.
     fn backend_type(&self) -> BackendType;
@@ -75,7 +92,37 @@ pub trait StorageBackend: fmt::Debug + Send + Sync {
     /// What this engine is good for.
     fn characteristics(&self) -> BackendCharacteristics;
 
-    /// Stores a value, whatever was there.
+    /// [`swap`](Self::swap) to a value that does not expire, even if the one before did.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    async fn compare_and_swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>) -> Result<bool> {
+        self.swap(key, expected, new, Expiry::Never).await
+    }
+
+    /// The keys and values of [`scan_entries`](Self::scan_entries).
+    ///
+    /// # Errors
+    ///
+    /// As [`scan_entries`](Self::scan_entries).
+    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Vec<u8>)>> {
+        let page = self.scan_entries(prefix, after, limit).await?;
+        Ok(page.into_iter().map(|entry| (entry.key, entry.value)).collect())
+    }
+
+    /// Stores a value, whatever was there, for so long from the call on: at least a millisecond.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write); `Invalid` for a lifetime out of range.
+    async fn set_with_ttl(&self, key: &str, value: Vec<u8>, ttl: Duration) -> Result<()> {
+        self.write(vec![KeyValueWrite::set_expiring(key, value, ttl)])
+            .await
+            .map(drop)
+    }
+
+    /// Stores a value, whatever was there. It does not expire, even if the one before did.
     ///
     /// # Errors
     ///
@@ -89,7 +136,7 @@ pub trait StorageBackend: fmt::Debug + Send + Sync {
         .map(drop)
     }
 
-    /// Removes a key. Says whether it was there.
+    /// Removes a key. Says whether it was there and had not expired.
     ///
     /// # Errors
     ///

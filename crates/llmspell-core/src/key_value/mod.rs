@@ -3,7 +3,7 @@
 //! | file          | question                                            |
 //! |---------------|-----------------------------------------------------|
 //! | `backend.rs`  | what does a backend promise? [`StorageBackend`]     |
-//! | `write.rs`    | what can a batch do? [`KeyValueWrite`]              |
+//! | `write.rs`    | what can a batch do, and what is stored? [`KeyValueWrite`], [`KeyValueEntry`] |
 //! | `scoped.rs`   | how is a backend confined to one scope? [`ScopedBackend`] |
 //! | `typed.rs`    | how is any serde type stored? [`StorageBackendExt`] |
 //! | `validate.rs` | which keys and values are allowed?                  |
@@ -17,4 +17,4 @@ mod write;
 pub use backend::{BackendCharacteristics, BackendType, Durability, StorageBackend};
 pub use scoped::ScopedBackend;
 pub use typed::StorageBackendExt;
-pub use write::{KeyValueWrite, WriteSummary};
+pub use write::{KeyValueEntry, KeyValueWrite, WriteSummary};

@@ -9,8 +9,10 @@ use llmspell_state_traits::StateScope;
 
 use super::backend::{BackendCharacteristics, BackendType, StorageBackend};
 use super::validate;
-use super::write::{KeyValueWrite, WriteSummary};
+use super::write::{KeyValueEntry, KeyValueWrite, WriteSummary};
 use crate::error::Result;
+use crate::expiry::Expiry;
+use crate::timestamp::Timestamp;
 
 /// A view of a backend that can only touch the keys of one scope.
 ///
@@ -122,6 +124,11 @@ impl StorageBackend for ScopedBackend {
                     key: self.inside(&key)?,
                     value,
                 },
+                KeyValueWrite::SetExpiring { key, value, expiry } => KeyValueWrite::SetExpiring {
+                    key: self.inside(&key)?,
+                    value,
+                    expiry,
+                },
                 KeyValueWrite::Delete { key } => KeyValueWrite::Delete {
                     key: self.inside(&key)?,
                 },
@@ -134,20 +141,24 @@ impl StorageBackend for ScopedBackend {
         self.backend.write(inside).await
     }
 
-    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Vec<u8>)>> {
+    async fn scan_entries(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<KeyValueEntry>> {
         let after = after.map(|key| self.inside_unchecked(key));
-        let page = self
+        let mut page = self
             .backend
-            .scan(&self.inside_unchecked(prefix), after.as_deref(), limit)
+            .scan_entries(&self.inside_unchecked(prefix), after.as_deref(), limit)
             .await?;
-        Ok(page
-            .into_iter()
-            .map(|(key, value)| (self.outside(&key), value))
-            .collect())
+        for entry in &mut page {
+            entry.key = self.outside(&entry.key);
+        }
+        Ok(page)
     }
 
-    async fn compare_and_swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>) -> Result<bool> {
-        self.backend.compare_and_swap(&self.inside(key)?, expected, new).await
+    async fn expires_at(&self, key: &str) -> Result<Option<Timestamp>> {
+        self.backend.expires_at(&self.inside(key)?).await
+    }
+
+    async fn swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>, expiry: Expiry) -> Result<bool> {
+        self.backend.swap(&self.inside(key)?, expected, new, expiry).await
     }
 
     async fn count(&self, prefix: &str) -> Result<u64> {

@@ -1,6 +1,7 @@
 //! How is any serde type stored?
 
 use std::future::Future;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,6 +30,21 @@ pub trait StorageBackendExt: StorageBackend {
     fn store<T: Serialize + Sync + ?Sized>(&self, key: &str, value: &T) -> impl Future<Output = Result<()>> + Send {
         let bytes = serde_json::to_vec(value);
         async move { self.set(key, bytes?).await }
+    }
+
+    /// Stores `value` as JSON for so long from the call on.
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store); `Invalid` for a lifetime below a millisecond.
+    fn store_with_ttl<T: Serialize + Sync + ?Sized>(
+        &self,
+        key: &str,
+        value: &T,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<()>> + Send {
+        let bytes = serde_json::to_vec(value);
+        async move { self.set_with_ttl(key, bytes?, ttl).await }
     }
 
     /// Loads what [`store`](Self::store) stored.

@@ -2,6 +2,7 @@
 
 use super::write::KeyValueWrite;
 use crate::error::{Result, StorageError, shortened};
+use crate::expiry::Expiry;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX, KEY_BYTES_MAX, PAGE_MAX, VALUE_BYTES_MAX};
 
 /// Checks a key.
@@ -38,12 +39,30 @@ pub fn batch(batch: &[KeyValueWrite]) -> Result<()> {
                 self::key(key)?;
                 self::value(key, value)?;
             }
+            KeyValueWrite::SetExpiring { key, value, expiry } => {
+                self::key(key)?;
+                self::value(key, value)?;
+                expiry.validate()?;
+            }
             KeyValueWrite::Delete { key } => self::key(key)?,
             KeyValueWrite::DeletePrefix { .. } => {}
         }
     }
     let bytes = batch.iter().map(KeyValueWrite::len_bytes).sum();
     at_most("batch", "write", bytes, BATCH_BYTES_MAX, "bytes")
+}
+
+/// Checks what [`swap`](crate::StorageBackend::swap) is asked to do.
+///
+/// # Errors
+///
+/// The first thing wrong.
+pub fn swap(key: &str, new: Option<&[u8]>, expiry: Expiry) -> Result<()> {
+    self::key(key)?;
+    if let Some(value) = new {
+        self::value(key, value)?;
+    }
+    expiry.validate()
 }
 
 /// Checks the number of pairs or entries of a page.

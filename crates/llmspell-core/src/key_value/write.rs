@@ -1,14 +1,27 @@
-//! What can a batch do?
+//! What can a batch do, and what is stored?
+
+use crate::error::Result;
+use crate::expiry::Expiry;
+use crate::timestamp::Timestamp;
 
 /// One change of a batch; see [`StorageBackend::write`](crate::StorageBackend::write).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyValueWrite {
-    /// Stores the value, whatever was there.
+    /// Stores the value, whatever was there. It does not expire, even if what was there did.
     Set {
         /// Key.
         key: String,
         /// New value.
         value: Vec<u8>,
+    },
+    /// Stores the value, whatever was there, until it expires.
+    SetExpiring {
+        /// Key.
+        key: String,
+        /// New value.
+        value: Vec<u8>,
+        /// When it ends; a lifetime begins with the call.
+        expiry: Expiry,
     },
     /// Removes the key, if it is there.
     Delete {
@@ -23,20 +36,76 @@ pub enum KeyValueWrite {
 }
 
 impl KeyValueWrite {
+    /// Stores a value until it expires: after a lifetime, at a moment, or never.
+    #[must_use]
+    pub fn set_expiring(key: impl Into<String>, value: Vec<u8>, expiry: impl Into<Expiry>) -> Self {
+        Self::SetExpiring {
+            key: key.into(),
+            value,
+            expiry: expiry.into(),
+        }
+    }
+
+    /// Whether it stores something; other changes only remove.
+    #[must_use]
+    pub fn stores(&self) -> bool {
+        match self {
+            Self::Set { .. } | Self::SetExpiring { .. } => true,
+            Self::Delete { .. } | Self::DeletePrefix { .. } => false,
+        }
+    }
+
+    /// The same change, its lifetime counted from `now`. For implementers: lifetimes begin with the call, not when a
+    /// batch has its turn.
+    ///
+    /// # Errors
+    ///
+    /// As [`Expiry::moment`].
+    pub fn at(self, now: Timestamp) -> Result<Self> {
+        Ok(match self {
+            Self::SetExpiring { key, value, expiry } => Self::SetExpiring {
+                key,
+                value,
+                expiry: expiry.moment(now)?.into(),
+            },
+            other => other,
+        })
+    }
+
     /// Bytes this change brings: key and value, or the prefix.
     #[must_use]
     pub fn len_bytes(&self) -> usize {
         match self {
-            Self::Set { key, value } => key.len() + value.len(),
+            Self::Set { key, value } | Self::SetExpiring { key, value, .. } => key.len() + value.len(),
             Self::Delete { key } => key.len(),
             Self::DeletePrefix { prefix } => prefix.len(),
         }
     }
 }
 
+/// A key, its value, and when it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyValueEntry {
+    /// Key.
+    pub key: String,
+    /// Value.
+    pub value: Vec<u8>,
+    /// From this moment on the key is not there any more; none: it does not expire.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl KeyValueEntry {
+    /// For implementers.
+    #[must_use]
+    pub fn new(key: String, value: Vec<u8>, expires_at: Option<Timestamp>) -> Self {
+        Self { key, value, expires_at }
+    }
+}
+
 /// What a batch did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WriteSummary {
-    /// Keys that were there and are gone.
+    /// Keys that were there, had not expired, and are gone.
     pub deleted: u64,
 }

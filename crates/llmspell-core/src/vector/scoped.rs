@@ -11,6 +11,7 @@ use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::stats::ScopedStats;
 use super::storage::{OnExisting, VectorStorage};
 use crate::error::{Result, StorageError};
+use crate::expiry::Expiry;
 use crate::filter::{FieldPath, Filter};
 
 /// A handle that can only touch one scope of a vector store: what an application hands to code that it does not trust.
@@ -151,6 +152,15 @@ impl ScopedVectors {
     /// As there.
     pub async fn update_metadata(&self, id: &str, metadata: Metadata) -> Result<()> {
         self.storage.update_metadata(&self.scope, id, metadata).await
+    }
+
+    /// See [`VectorStorage::touch`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn touch(&self, ids: &[String], expiry: Expiry) -> Result<Vec<String>> {
+        self.storage.touch(&self.scope, ids, expiry).await
     }
 
     /// See [`VectorStorage::delete`].

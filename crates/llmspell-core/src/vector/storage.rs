@@ -14,6 +14,7 @@ use super::recency::RecencyPlan;
 use super::stats::{ScopedStats, StorageStats};
 use super::validate::{explained_scope, facet_field};
 use crate::error::Result;
+use crate::expiry::Expiry;
 use crate::filter::{DateFields, FieldPath, Filter, Scalar};
 use crate::limits::PAGE_MAX;
 use crate::validate_key_value::page as validate_page;
@@ -71,6 +72,16 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     ///
     /// [`NotFound`](crate::StorageError::NotFound), or as [`write`](Self::write).
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()>;
+
+    /// Gives entries another end, or none, and changes nothing else of them: all of those that are there, at once. Returns
+    /// the ids that are not there, in their order, each once. What has expired is not there, and does not come back.
+    ///
+    /// A lifetime begins with the call. A moment in the past ends the entries at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write); `Invalid` for a lifetime out of range.
+    async fn touch(&self, scope: &StateScope, ids: &[String], expiry: Expiry) -> Result<Vec<String>>;
 
     /// Removes entries by id: all of those that are there, at once. Says how many were.
     ///

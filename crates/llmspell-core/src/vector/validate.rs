@@ -11,6 +11,7 @@ use super::entry::{Metadata, VectorEntry};
 use super::metric::DistanceMetric;
 use super::query::VectorQuery;
 use crate::error::{Result, StorageError, shortened};
+use crate::expiry::Expiry;
 use crate::filter::{DateFields, FieldPath, Filter};
 use crate::key_value::validate::at_most;
 use crate::limits::{
@@ -178,9 +179,6 @@ pub fn entry(entry: &VectorEntry, dim: usize, metric: DistanceMetric) -> Result<
     vector(&entry.id, &entry.embedding, dim, metric)?;
     metadata(&entry.id, &entry.metadata)?;
     if let Some(ttl) = entry.ttl {
-        // Beyond this, adding it to a moment of our times would not fit.
-        let millis_max = i64::MAX / 2;
-        let millis = ttl.as_millis();
         if entry.expires_at.is_some() {
             return Err(StorageError::InvalidName {
                 what: "lifetime of",
@@ -188,14 +186,7 @@ pub fn entry(entry: &VectorEntry, dim: usize, metric: DistanceMetric) -> Result<
                 reason: "give ttl or expires_at, not both",
             });
         }
-        if millis == 0 || millis > millis_max as u128 {
-            return Err(StorageError::OutOfRange {
-                what: "ttl in milliseconds",
-                got: millis as f64,
-                min: 1.0,
-                max: millis_max as f64,
-            });
-        }
+        Expiry::After(ttl).validate()?;
     }
     Ok(())
 }

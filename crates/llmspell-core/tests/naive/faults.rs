@@ -66,12 +66,18 @@ pub(crate) enum Fault {
     EachScopeHasItsMostRecent,
     RecencyScoreIsTheScore,
     NotYoursIsAnotherError,
+    TouchRevivesExpired,
+    TouchForgetsMissing,
+    TouchRepeatsMissing,
+    TouchIsAnUpdate,
+    TouchOnlyProlongs,
+    TouchCrossesScopes,
     DroppedInsertIsHalf,
     BatchIsNotAtomicForReaders,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 65] = [
+    pub(crate) const ALL: [Self; 71] = [
         Self::ScopesAreOneInSearch,
         Self::ScopesAreOneInDeleteScope,
         Self::ScopesAreOneInUpdate,
@@ -135,6 +141,12 @@ impl Fault {
         Self::EachScopeHasItsMostRecent,
         Self::RecencyScoreIsTheScore,
         Self::NotYoursIsAnotherError,
+        Self::TouchRevivesExpired,
+        Self::TouchForgetsMissing,
+        Self::TouchRepeatsMissing,
+        Self::TouchIsAnUpdate,
+        Self::TouchOnlyProlongs,
+        Self::TouchCrossesScopes,
         Self::DroppedInsertIsHalf,
         Self::BatchIsNotAtomicForReaders,
     ];

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use llmspell_core::{
-    BackendCharacteristics, BackendType, Durability, KeyValueWrite, Result, StorageBackend, WriteSummary,
-    validate_key_value as validate,
+    BackendCharacteristics, BackendType, Durability, Expiry, KeyValueEntry, KeyValueWrite, Result, StorageBackend,
+    Timestamp, WriteSummary, validate_key_value as validate,
 };
 
 /// One promise to break.
@@ -36,10 +37,18 @@ pub(crate) enum Fault {
     GetBatchInventsMissing,
     SetForgetsNow,
     DroppedWriteIsHalf,
+    ExpiredIsFound,
+    ExpiredIsListed,
+    ExpiredCountsAsDeleted,
+    ExpiredIsSwapped,
+    ExpiryIsForgotten,
+    SetKeepsExpiry,
+    SwapKeepsExpiry,
+    AnyLifetimeIsTaken,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::EmptyValueIsMissing,
         Self::ValuesAreCut,
         Self::KeysAreTrimmed,
@@ -64,12 +73,37 @@ impl Fault {
         Self::GetBatchInventsMissing,
         Self::SetForgetsNow,
         Self::DroppedWriteIsHalf,
+        Self::ExpiredIsFound,
+        Self::ExpiredIsListed,
+        Self::ExpiredCountsAsDeleted,
+        Self::ExpiredIsSwapped,
+        Self::ExpiryIsForgotten,
+        Self::SetKeepsExpiry,
+        Self::SwapKeepsExpiry,
+        Self::AnyLifetimeIsTaken,
     ];
+}
+
+/// A value, and when it expires.
+#[derive(Debug, Clone)]
+struct Stored {
+    value: Vec<u8>,
+    expires_at: Option<Timestamp>,
+}
+
+impl Stored {
+    fn is_there(&self) -> bool {
+        self.expires_at.is_none_or(|end| end > now())
+    }
+}
+
+fn now() -> Timestamp {
+    SystemTime::now().into()
 }
 
 #[derive(Debug)]
 pub(crate) struct NaiveBackend {
-    map: Mutex<BTreeMap<String, Vec<u8>>>,
+    map: Mutex<BTreeMap<String, Stored>>,
     fault: Option<Fault>,
 }
 
@@ -108,6 +142,12 @@ impl NaiveBackend {
                         validate::value(key, value)?;
                     }
                 }
+                KeyValueWrite::SetExpiring { key, expiry, .. } => {
+                    self.key(key)?;
+                    if !self.has(Fault::AnyLifetimeIsTaken) {
+                        expiry.validate()?;
+                    }
+                }
                 KeyValueWrite::Delete { key } => drop(self.key(key)?),
                 KeyValueWrite::DeletePrefix { .. } => {}
             }
@@ -115,31 +155,62 @@ impl NaiveBackend {
                 return Ok(());
             }
         }
-        if takes_key || self.has(Fault::LargeValueIsTaken) || self.has(Fault::LargeBatchIsTaken) {
+        let is_lenient = [
+            Fault::LargeValueIsTaken,
+            Fault::LargeBatchIsTaken,
+            Fault::AnyLifetimeIsTaken,
+        ];
+        if takes_key || is_lenient.into_iter().any(|fault| self.has(fault)) {
             return Ok(());
         }
         validate::batch(batch)
     }
 
-    fn apply(&self, map: &mut BTreeMap<String, Vec<u8>>, write: KeyValueWrite) -> Result<u64> {
+    fn put(&self, map: &mut BTreeMap<String, Stored>, key: String, value: Vec<u8>, expiry: Option<Expiry>) {
+        let before = map.get(&key).and_then(|stored| stored.expires_at);
+        let expires_at = match expiry {
+            None if self.has(Fault::SetKeepsExpiry) => before,
+            None => None,
+            Some(_) if self.has(Fault::ExpiryIsForgotten) => None,
+            Some(expiry) => expiry.moment(now()).unwrap_or(None),
+        };
+        map.insert(key, Stored { value, expires_at });
+    }
+
+    /// Counts what a deletion removed.
+    fn counts(&self, stored: &Stored) -> bool {
+        stored.is_there() || self.has(Fault::ExpiredCountsAsDeleted)
+    }
+
+    fn apply(&self, map: &mut BTreeMap<String, Stored>, write: KeyValueWrite) -> Result<u64> {
         Ok(match write {
             KeyValueWrite::Set { key, mut value } => {
                 if self.has(Fault::ValuesAreCut) {
                     value.truncate(1 << 20);
                 }
-                map.insert(self.key(&key)?, value);
+                self.put(map, self.key(&key)?, value, None);
                 0
             }
-            KeyValueWrite::Delete { key } => u64::from(map.remove(&self.key(&key)?).is_some()),
+            KeyValueWrite::SetExpiring { key, value, expiry } => {
+                self.put(map, self.key(&key)?, value, Some(expiry));
+                0
+            }
+            KeyValueWrite::Delete { key } => {
+                let removed = map.remove(&self.key(&key)?);
+                u64::from(removed.is_some_and(|stored| self.counts(&stored)))
+            }
             KeyValueWrite::DeletePrefix { mut prefix } => {
                 if self.has(Fault::PrefixDeletesOneByteMore) {
                     prefix.pop();
                 }
-                let before = map.len();
-                map.retain(|key, _| !key.starts_with(&prefix));
-                (before - map.len()) as u64
+                let removed = map.extract_if(.., |key, _| key.starts_with(&prefix));
+                removed.filter(|(_, stored)| self.counts(stored)).count() as u64
             }
         })
+    }
+
+    fn found<'s>(&self, stored: Option<&'s Stored>) -> Option<&'s Stored> {
+        stored.filter(|stored| stored.is_there() || self.has(Fault::ExpiredIsFound))
     }
 }
 
@@ -160,15 +231,16 @@ async fn pause() {
 impl StorageBackend for NaiveBackend {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
         let key = self.key(key)?;
-        let value = self.map.lock().unwrap().get(&key).cloned();
+        let map = self.map.lock().unwrap();
+        let value = self.found(map.get(&key)).map(|stored| stored.value.clone());
         Ok(value.filter(|value| !value.is_empty() || !self.has(Fault::EmptyValueIsMissing)))
     }
 
     async fn get_batch(&self, keys: &[String]) -> Result<HashMap<String, Vec<u8>>> {
         let keys = keys.iter().map(|key| self.key(key)).collect::<Result<Vec<_>>>()?;
         let map = self.map.lock().unwrap();
-        let found = keys.into_iter().filter_map(|key| match map.get(&key) {
-            Some(value) => Some((key, value.clone())),
+        let found = keys.into_iter().filter_map(|key| match self.found(map.get(&key)) {
+            Some(stored) => Some((key, stored.value.clone())),
             None => self.has(Fault::GetBatchInventsMissing).then(|| (key, Vec::new())),
         });
         Ok(found.collect())
@@ -201,7 +273,7 @@ impl StorageBackend for NaiveBackend {
             deleted += self.apply(&mut map, write)?;
         }
         if self.has(Fault::SetForgetsNow) && map.len() == 1 {
-            map.retain(|_, value| value.first() != Some(&b's'));
+            map.retain(|_, stored| stored.value.first() != Some(&b's'));
         }
         Ok(WriteSummary {
             deleted: if self.has(Fault::DeletesAreNotCounted) {
@@ -212,7 +284,7 @@ impl StorageBackend for NaiveBackend {
         })
     }
 
-    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Vec<u8>)>> {
+    async fn scan_entries(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<KeyValueEntry>> {
         if !self.has(Fault::ZeroLimitIsTaken) {
             validate::page(limit)?;
         }
@@ -223,10 +295,13 @@ impl StorageBackend for NaiveBackend {
             Some(after) => key > after,
             None => true,
         };
-        let pairs = map.iter().filter(|(key, _)| is_in(key));
-        let mut pairs: Vec<_> = pairs.map(|(key, value)| (key.clone(), value.clone())).collect();
+        let is_seen = |stored: &Stored| stored.is_there() || self.has(Fault::ExpiredIsListed);
+        let pairs = map.iter().filter(|(key, stored)| is_in(key) && is_seen(stored));
+        let mut pairs: Vec<_> = pairs
+            .map(|(key, stored)| KeyValueEntry::new(key.clone(), stored.value.clone(), stored.expires_at))
+            .collect();
         if self.has(Fault::ScanIsNotSorted) {
-            pairs.sort_by_key(|(key, _)| key.chars().rev().collect::<String>());
+            pairs.sort_by_key(|entry| entry.key.chars().rev().collect::<String>());
         }
         pairs.truncate(if self.has(Fault::ScanStopsShort) {
             limit.min(9)
@@ -236,15 +311,28 @@ impl StorageBackend for NaiveBackend {
         Ok(pairs)
     }
 
-    async fn compare_and_swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>) -> Result<bool> {
+    async fn expires_at(&self, key: &str) -> Result<Option<Timestamp>> {
         let key = self.key(key)?;
+        let map = self.map.lock().unwrap();
+        Ok(self.found(map.get(&key)).and_then(|stored| stored.expires_at))
+    }
+
+    async fn swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>, expiry: Expiry) -> Result<bool> {
+        let key = self.key(key)?;
+        if !self.has(Fault::AnyLifetimeIsTaken) {
+            expiry.validate()?;
+        }
         if let Some(new) = &new
             && !self.has(Fault::LargeValueIsTaken)
         {
             validate::value(&key, new)?;
         }
+        let is_seen = |stored: &&Stored| stored.is_there() || self.has(Fault::ExpiredIsSwapped);
         if self.has(Fault::SwapIsNotAtomic) {
-            let is_expected = self.map.lock().unwrap().get(&key).map(Vec::as_slice) == expected;
+            let is_expected = {
+                let map = self.map.lock().unwrap();
+                map.get(&key).filter(is_seen).map(|stored| stored.value.as_slice()) == expected
+            };
             // Long enough for another thread to come between.
             std::thread::sleep(std::time::Duration::from_micros(50));
             if is_expected {
@@ -256,7 +344,7 @@ impl StorageBackend for NaiveBackend {
             return Ok(is_expected);
         }
         let mut map = self.map.lock().unwrap();
-        let current = map.get(&key).map(Vec::as_slice);
+        let current = map.get(&key).filter(is_seen).map(|stored| stored.value.as_slice());
         let is_expected = match self.fault {
             Some(Fault::SwapIgnoresExpected) => true,
             Some(Fault::SwapTakesMissingForEmpty) => current.unwrap_or_default() == expected.unwrap_or_default(),
@@ -264,7 +352,11 @@ impl StorageBackend for NaiveBackend {
         };
         if is_expected {
             match new {
-                Some(new) => drop(map.insert(key, new)),
+                Some(value) if self.has(Fault::SwapKeepsExpiry) => {
+                    let expires_at = map.get(&key).and_then(|stored| stored.expires_at);
+                    map.insert(key, Stored { value, expires_at });
+                }
+                Some(new) => self.put(&mut map, key, new, Some(expiry)),
                 None => drop(map.remove(&key)),
             }
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use llmspell_core::{
-    DateFields, DistanceMetric, Metadata, OnExisting, Result, ScopeKind, ScopedStats, StateScope, StorageError,
+    DateFields, DistanceMetric, Expiry, Metadata, OnExisting, Result, ScopeKind, ScopedStats, StateScope, StorageError,
     StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, recency_score, validate_key_value,
     validate_vectors as validate,
 };
@@ -432,6 +432,38 @@ impl VectorStorage for NaiveStore {
         stored.entry.metadata = Value::Object(new);
         stored.entry.updated_at = Some(now());
         Ok(())
+    }
+
+    async fn touch(&self, scope: &StateScope, ids: &[String], expiry: Expiry) -> Result<Vec<String>> {
+        let scope = self.scope(scope)?;
+        ids.iter().try_for_each(|id| validate::id(id))?;
+        let expires_at = expiry.moment(now())?;
+        let mut state = self.state.lock().unwrap();
+        let mut missing = Vec::new();
+        for id in ids {
+            let stored = state.entries.iter_mut().find(|((owner, name), stored)| {
+                name == id
+                    && (*owner == scope || self.has(Fault::TouchCrossesScopes))
+                    && (is_alive(&stored.entry) || self.has(Fault::TouchRevivesExpired))
+            });
+            match stored {
+                Some((_, stored)) => {
+                    let entry = &mut stored.entry;
+                    if self.has(Fault::TouchIsAnUpdate) {
+                        entry.updated_at = Some(now().checked_add(Duration::from_millis(1)).unwrap());
+                    }
+                    let is_shorter =
+                        expires_at.is_some() && (entry.expires_at.is_none() || entry.expires_at > expires_at);
+                    if !(is_shorter && self.has(Fault::TouchOnlyProlongs)) {
+                        entry.expires_at = expires_at;
+                    }
+                }
+                None if self.has(Fault::TouchForgetsMissing) => {}
+                None if missing.contains(id) && !self.has(Fault::TouchRepeatsMissing) => {}
+                None => missing.push(id.clone()),
+            }
+        }
+        Ok(missing)
     }
 
     async fn delete(&self, scope: &StateScope, ids: &[String]) -> Result<u64> {

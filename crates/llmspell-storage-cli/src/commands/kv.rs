@@ -4,23 +4,27 @@
 //! hexadecimal.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use llmspell_storage::limits::PAGE_MAX;
+use llmspell_storage::{Expiry, KeyValueEntry};
 use serde_json::{Value, json};
 
 use crate::errors::CliError;
 use crate::output::{Output, bytes_text, number_cell, one_line, row, table, text_cell};
 use crate::session::Session;
+use crate::time_arg::parse_duration;
 
 /// Read and write key-value data. With --scope, that of the scope; without, what belongs to no scope
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
   llmspell-storage --db memory.db kv set theme dark
   llmspell-storage --db memory.db kv set config - < config.json
+  llmspell-storage --db memory.db kv set token abc --ttl 1h
   llmspell-storage --db memory.db --scope user:ada kv get theme
   llmspell-storage --db memory.db kv scan session/ --limit 20
-  llmspell-storage --db memory.db kv cas leader --absent --new node-1")]
+  llmspell-storage --db memory.db kv cas leader --absent --new node-1 --ttl 30s")]
 pub(crate) enum KvCommand {
     /// Write the value of a key to stdout, as it is
     Get {
@@ -33,6 +37,9 @@ pub(crate) enum KvCommand {
         key: String,
         /// Value; - reads it from stdin
         value: String,
+        /// It ends so long from now, such as 30s, 1h or 7d; without, it does not end
+        #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+        ttl: Option<Duration>,
     },
     /// Remove a key
     Del {
@@ -90,6 +97,10 @@ pub(crate) struct CasArgs {
     /// It is removed
     #[arg(long)]
     delete: bool,
+
+    /// The new value ends so long from now; without, it does not end
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "delete")]
+    ttl: Option<Duration>,
 }
 
 pub(crate) async fn run(command: KvCommand, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
@@ -112,15 +123,19 @@ pub(crate) async fn run(command: KvCommand, session: &Session<'_>, output: &mut 
                 hint: "`kv scan` lists the keys; with --scope, those of that scope".into(),
             })?;
             if output.is_json() {
-                output.object(&pair(&key, &value))?;
+                let expires_at = backend.expires_at(&key).await?;
+                output.object(&pair(&KeyValueEntry::new(key, value, expires_at)))?;
             } else {
                 output.bytes(&value)?;
             }
         }
-        KvCommand::Set { key, value } => {
+        KvCommand::Set { key, value, ttl } => {
             let value = argument_or_stdin(value)?;
             let bytes = value.len();
-            backend.set(&key, value).await?;
+            match ttl {
+                Some(ttl) => backend.set_with_ttl(&key, value, ttl).await?,
+                None => backend.set(&key, value).await?,
+            }
             output.object(&json!({"key": key, "bytes": bytes}))?;
         }
         KvCommand::Del { key } => {
@@ -132,7 +147,8 @@ pub(crate) async fn run(command: KvCommand, session: &Session<'_>, output: &mut 
         KvCommand::Cas(args) => {
             let new = args.new.map(argument_or_stdin).transpose()?;
             let expected = args.expect.as_deref().map(str::as_bytes);
-            let swapped = backend.compare_and_swap(&args.key, expected, new).await?;
+            let expiry = args.ttl.map_or(Expiry::Never, Expiry::After);
+            let swapped = backend.swap(&args.key, expected, new, expiry).await?;
             output.object(&json!({"key": args.key, "swapped": swapped}))?;
             if !swapped {
                 return Err(CliError::CasLost { key: args.key });
@@ -148,26 +164,28 @@ async fn scan(
     backend: &dyn llmspell_storage::StorageBackend,
     output: &mut Output,
 ) -> Result<(), CliError> {
-    let mut lines = table(["key", "bytes", "value"]);
+    let mut lines = table(["key", "bytes", "expires", "value"]);
     let mut after = args.after;
     let mut left = args.limit;
     while left > 0 {
         let limit = left.min(PAGE_MAX);
-        let page = backend.scan(&args.prefix, after.as_deref(), limit).await?;
+        let page = backend.scan_entries(&args.prefix, after.as_deref(), limit).await?;
         left -= page.len();
         let is_last = page.len() < limit;
-        for (key, value) in &page {
-            output.object(&pair(key, value))?;
+        for entry in &page {
+            output.object(&pair(entry))?;
+            let expires = entry.expires_at.map(|moment| moment.to_string());
             lines.add_row(row([
-                text_cell(one_line(key, 60)),
-                number_cell(bytes_text(value.len() as u64)),
-                text_cell(one_line(&shown(value).1, 100)),
+                text_cell(one_line(&entry.key, 60)),
+                number_cell(bytes_text(entry.value.len() as u64)),
+                text_cell(expires.unwrap_or_default()),
+                text_cell(one_line(&shown(&entry.value).1, 100)),
             ]));
         }
         if is_last {
             break;
         }
-        after = page.into_iter().last().map(|(key, _)| key);
+        after = page.into_iter().last().map(|entry| entry.key);
     }
     output.table(lines)
 }
@@ -180,9 +198,13 @@ fn shown(value: &[u8]) -> (&'static str, String) {
     }
 }
 
-fn pair(key: &str, value: &[u8]) -> Value {
-    let (field, text) = shown(value);
-    json!({"key": key, field: text})
+fn pair(entry: &KeyValueEntry) -> Value {
+    let (field, text) = shown(&entry.value);
+    let mut pair = json!({"key": entry.key, field: text});
+    if let Some(moment) = entry.expires_at {
+        pair["expires_at"] = json!(moment);
+    }
+    pair
 }
 
 fn argument_or_stdin(argument: String) -> Result<Vec<u8>, CliError> {

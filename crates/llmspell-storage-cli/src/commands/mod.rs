@@ -22,6 +22,7 @@ pub(crate) mod scope;
 pub(crate) mod search;
 pub(crate) mod space;
 pub(crate) mod stats;
+pub(crate) mod touch;
 
 use crate::args::{Cli, Command};
 use crate::errors::CliError;
@@ -45,6 +46,7 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
         Command::List(args) => list::run(args, &session, output).await,
         Command::Count(args) => count::run(args, &session, output).await,
         Command::Delete(args) => delete::run(args, &session, output).await,
+        Command::Touch(args) => touch::run(args, &session, output).await,
         Command::Facet(args) => facet::run(args, &session, output).await,
         Command::Scope(command) => scope::run(command, &session, output).await,
         Command::Space(command) => space::run(command, &session, output).await,
@@ -70,6 +72,7 @@ fn takes_a_model(command: &Command) -> bool {
         | Command::List(_)
         | Command::Count(_)
         | Command::Delete(_)
+        | Command::Touch(_)
         | Command::Facet(_)
         | Command::Scope(_)
         | Command::Stats

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use llmspell_core::{
-    BackendCharacteristics, BackendType, Durability, KeyValueWrite, Result, StorageBackend, WriteSummary,
-    validate_key_value as validate,
+    BackendCharacteristics, BackendType, Durability, Expiry, KeyValueEntry, KeyValueWrite, Result, StorageBackend,
+    Timestamp, WriteSummary, validate_key_value as validate,
 };
 
 use crate::codec::try_copy;
 use crate::database::{Database, KV_SCOPE, Request, Shared};
 use crate::error::out_of_memory;
+use crate::stored_value::StoredValue;
+use crate::value_cache::Cached;
 
 /// Key-value data in a [`Database`], durable when a call returns.
 ///
@@ -69,6 +71,23 @@ impl RedbBackend {
     fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.database.inner.shared)
     }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.database.inner.shared.clock.now())
+    }
+
+    /// What is stored under a key, in place if it is in the cache.
+    async fn stored(&self, key: &str) -> Result<Cached> {
+        let shared = &self.database.inner.shared;
+        let found = match shared.values.get(key.as_bytes()) {
+            Ok(cached) => cached,
+            Err(_) => {
+                let (shared, key) = (self.shared(), key.as_bytes().to_vec());
+                self.database.inner.run(move || read_through(&shared, &key)).await?
+            }
+        };
+        Ok(visible(shared, found))
+    }
 }
 
 impl Database {
@@ -79,22 +98,34 @@ impl Database {
     }
 }
 
-/// A value of the cache, for the caller to keep.
-fn copied(shared: &Shared, value: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
-    let copy = value.map(try_copy).transpose();
-    copy.map_err(|source| out_of_memory(shared.truth.path(), source))
+/// Reads a value from the disk and leaves it in the cache. It may be over.
+fn read_through(shared: &Shared, key: &[u8]) -> Result<Cached> {
+    shared.values.get(key).or_else(|ticket| {
+        let stored = shared.truth.read()?.value(KV_SCOPE, key)?;
+        let cached = stored.map(|stored| stored.map(Arc::from));
+        shared.values.fill(key, cached.clone(), ticket);
+        Ok(cached)
+    })
 }
 
-/// Reads a value from the disk and leaves it in the cache.
-fn read_through(shared: &Shared, key: &[u8]) -> Result<Option<Vec<u8>>> {
-    match shared.values.get(key) {
-        Ok(cached) => copied(shared, cached.as_deref()),
-        Err(ticket) => {
-            let value = shared.truth.read()?.value(KV_SCOPE, key)?;
-            shared.values.fill(key, value.as_deref().map(Into::into), ticket);
-            Ok(value)
+/// A value, if it is not over.
+fn visible<V>(shared: &Shared, found: Option<StoredValue<V>>) -> Option<StoredValue<V>> {
+    // Most values have no end, and need no clock.
+    found.filter(|stored| stored.expires_at.is_none() || stored.is_there(shared.clock.now()))
+}
+
+/// Keys with a prefix that are not over, in order, until `visit` says to stop.
+fn visit_keys(shared: &Shared, prefix: &str, mut visit: impl FnMut(&[u8]) -> Result<bool>) -> Result<()> {
+    let read = shared.truth.read()?;
+    let now = shared.clock.now();
+    // Where none is over, values need not be looked at.
+    let some_are_over = read.first_key_expiry()?.is_some_and(|moment| moment <= now);
+    read.visit_values(KV_SCOPE, prefix.as_bytes(), None, |key, value| {
+        if some_are_over && !value()?.is_there(now) {
+            return Ok(true);
         }
-    }
+        visit(key)
+    })
 }
 
 #[async_trait]
@@ -102,11 +133,16 @@ impl StorageBackend for RedbBackend {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
         validate::key(key)?;
         self.database.inner.check_open()?;
-        if let Ok(cached) = self.database.inner.shared.values.get(key.as_bytes()) {
-            return copied(&self.database.inner.shared, cached.as_deref());
-        }
-        let (shared, key) = (self.shared(), key.as_bytes().to_vec());
-        self.database.inner.run(move || read_through(&shared, &key)).await
+        let found = self.stored(key).await?;
+        let copy = found.map(|stored| try_copy(&stored.value)).transpose();
+        copy.map_err(|source| out_of_memory(self.database.inner.shared.truth.path(), source))
+    }
+
+    async fn expires_at(&self, key: &str) -> Result<Option<Timestamp>> {
+        validate::key(key)?;
+        self.database.inner.check_open()?;
+        let found = self.stored(key).await?;
+        Ok(found.and_then(|stored| stored.expires_at))
     }
 
     async fn get_batch(&self, keys: &[String]) -> Result<HashMap<String, Vec<u8>>> {
@@ -117,10 +153,12 @@ impl StorageBackend for RedbBackend {
             .run(move || {
                 // From one snapshot, so not from the cache: it may be ahead of the snapshot.
                 let read = shared.truth.read()?;
+                let now = shared.clock.now();
                 let mut values = HashMap::with_capacity(keys.len());
                 for key in keys {
-                    if let Some(value) = read.value(KV_SCOPE, key.as_bytes())? {
-                        values.insert(key, value);
+                    let found = read.value(KV_SCOPE, key.as_bytes())?;
+                    if let Some(stored) = found.filter(|stored| stored.is_there(now)) {
+                        values.insert(key, stored.value);
                     }
                 }
                 Ok(values)
@@ -134,13 +172,17 @@ impl StorageBackend for RedbBackend {
             self.database.inner.check_open()?;
             return Ok(WriteSummary::default());
         }
+        let writes = batch
+            .into_iter()
+            .map(|write| write.at(self.now()))
+            .collect::<Result<_>>()?;
         self.database
             .inner
-            .request(|reply| Request::Values { writes: batch, reply })
+            .request(|reply| Request::Values { writes, reply })
             .await
     }
 
-    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Vec<u8>)>> {
+    async fn scan_entries(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<KeyValueEntry>> {
         validate::page(limit)?;
         let (shared, prefix, after) = (self.shared(), prefix.to_string(), after.map(str::to_string));
         self.database
@@ -148,23 +190,23 @@ impl StorageBackend for RedbBackend {
             .run(move || {
                 let mut page = Vec::new();
                 let after = after.as_deref().map(str::as_bytes);
-                shared
-                    .truth
-                    .read()?
-                    .visit_values(KV_SCOPE, prefix.as_bytes(), after, |key, value| {
-                        page.push((utf8(&shared, key)?, value()?));
-                        Ok(page.len() < limit)
-                    })?;
+                let read = shared.truth.read()?;
+                let now = shared.clock.now();
+                read.visit_values(KV_SCOPE, prefix.as_bytes(), after, |key, value| {
+                    let stored = value()?;
+                    if stored.is_there(now) {
+                        page.push(KeyValueEntry::new(utf8(&shared, key)?, stored.value, stored.expires_at));
+                    }
+                    Ok(page.len() < limit)
+                })?;
                 Ok(page)
             })
             .await
     }
 
-    async fn compare_and_swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>) -> Result<bool> {
-        validate::key(key)?;
-        if let Some(value) = &new {
-            validate::value(key, value)?;
-        }
+    async fn swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>, expiry: Expiry) -> Result<bool> {
+        validate::swap(key, new.as_deref(), expiry)?;
+        let expiry = expiry.moment(self.now())?.into();
         let (key, expected) = (key.to_string(), expected.map(<[u8]>::to_vec));
         self.database
             .inner
@@ -172,6 +214,7 @@ impl StorageBackend for RedbBackend {
                 key,
                 expected,
                 new,
+                expiry,
                 reply,
             })
             .await
@@ -183,13 +226,10 @@ impl StorageBackend for RedbBackend {
             .inner
             .run(move || {
                 let mut keys = Vec::new();
-                shared
-                    .truth
-                    .read()?
-                    .visit_values(KV_SCOPE, prefix.as_bytes(), None, |key, _| {
-                        keys.push(utf8(&shared, key)?);
-                        Ok(true)
-                    })?;
+                visit_keys(&shared, &prefix, |key| {
+                    keys.push(utf8(&shared, key)?);
+                    Ok(true)
+                })?;
                 Ok(keys)
             })
             .await
@@ -201,13 +241,10 @@ impl StorageBackend for RedbBackend {
             .inner
             .run(move || {
                 let mut count = 0;
-                shared
-                    .truth
-                    .read()?
-                    .visit_values(KV_SCOPE, prefix.as_bytes(), None, |_, _| {
-                        count += 1;
-                        Ok(true)
-                    })?;
+                visit_keys(&shared, &prefix, |_| {
+                    count += 1;
+                    Ok(true)
+                })?;
                 Ok(count)
             })
             .await

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use llmspell_core::StateScope;
 
+use super::expiring_keys::ExpiringKeys;
 use crate::ids::{ScopeId, SpaceId};
 use crate::index_files::{IndexRow, Kind};
 use crate::namespace::{Namespace, State};
@@ -19,7 +20,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How long dead points of a living scope may wait, which a search or an index holds.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Expired entries are invisible at once; their space is given back at this pace.
-const EXPIRY_DELAY_MS: i64 = 1_000;
+pub(super) const EXPIRY_DELAY_MS: i64 = 1_000;
 /// With so many rows left to purge, the purge may take as long as commits do; with more or fewer in proportion, within
 /// bounds. So a backlog under steady writes grows until purging keeps pace, and no further.
 const ROWS_AT_PAR: f64 = 8192.0;
@@ -40,6 +41,8 @@ pub(super) struct Backlog {
     pub(super) spaces: VecDeque<SpaceId>,
     /// When the first entry expires that can be read.
     pub(super) first_expiry: Option<i64>,
+    /// Keys that are to be purged when they are over.
+    pub(super) expiring_keys: ExpiringKeys,
     /// Scopes in which points have died: they may have slots to give back.
     pub(super) shrinking: BTreeSet<(SpaceId, StateScope)>,
     /// Those whose dead points somebody still looks at.
@@ -81,6 +84,8 @@ pub(super) enum Turn {
     Dropped,
     Expired,
     Space,
+    /// Keys that are over.
+    Keys,
     /// A scope that lives on.
     Living,
     /// What failed before or had to wait, once there is nothing else.
@@ -117,12 +122,14 @@ impl Backlog {
         purges: impl IntoIterator<Item = Purge>,
         spaces: impl IntoIterator<Item = SpaceId>,
         first_expiry: Option<i64>,
+        first_key_expiry: Option<i64>,
     ) -> Self {
         Self {
             purges: purges.into_iter().collect(),
             spaces: spaces.into_iter().collect(),
             set_aside: Vec::new(),
             first_expiry,
+            expiring_keys: ExpiringKeys::new(first_key_expiry),
             unreadable: HashSet::new(),
             full_steps: 0,
             is_careful: false,
@@ -147,7 +154,8 @@ impl Backlog {
         } else {
             (!self.shrinking_later.is_empty()).then_some(LOOK_AGAIN)
         };
-        let first = [dropped, self.expiry_in(now), living, failed]
+        let keys = self.expiring_keys.due_after(now);
+        let first = [dropped, self.expiry_in(now), keys, living, failed]
             .into_iter()
             .flatten()
             .min()?;
@@ -165,10 +173,11 @@ impl Backlog {
 
     /// What comes next at `now`: one kind of work after the other.
     pub(super) fn next_turn(&mut self, now: i64) -> Turn {
-        const ORDER: [Turn; 4] = [Turn::Dropped, Turn::Expired, Turn::Space, Turn::Living];
+        const ORDER: [Turn; 5] = [Turn::Dropped, Turn::Expired, Turn::Keys, Turn::Space, Turn::Living];
         let is_ready = |turn: &Turn| match turn {
             Turn::Dropped => self.purges.iter().any(Purge::is_quiet),
             Turn::Expired => self.expiry_in(now) == Some(Duration::ZERO),
+            Turn::Keys => self.expiring_keys.are_due(now),
             Turn::Space => !self.spaces.is_empty(),
             Turn::Living => !self.shrinking.is_empty(),
             Turn::Again => false,
@@ -219,7 +228,7 @@ mod tests {
             rows,
             ..Purge::stored(ScopeId(number), SpaceId(1))
         };
-        Backlog::new((0..count).map(purge), [], None)
+        Backlog::new((0..count).map(purge), [], None, None)
     }
 
     #[test]
@@ -234,15 +243,20 @@ mod tests {
     }
 
     #[test]
-    fn dropped_scopes_expired_entries_spaces_and_living_scopes_take_turns() {
+    fn dropped_scopes_expired_entries_and_keys_spaces_and_living_scopes_take_turns() {
         let mut backlog = scopes(3, 8);
         backlog.first_expiry = Some(i64::MIN);
+        backlog.expiring_keys.note(Some(i64::MIN));
         backlog.spaces.push_back(SpaceId(2));
         backlog.shrinking.insert((SpaceId(1), StateScope::Global));
         let turns: Vec<Turn> = (0..6).map(|_| backlog.next_turn(0)).collect();
         let (dropped, expired) = (Turn::Dropped, Turn::Expired);
-        assert_eq!(turns, [dropped, expired, Turn::Space, Turn::Living, dropped, expired]);
+        assert_eq!(
+            turns,
+            [dropped, expired, Turn::Keys, Turn::Space, Turn::Living, dropped]
+        );
         backlog.purges.clear();
+        backlog.expiring_keys = ExpiringKeys::new(None);
         backlog.first_expiry = Some(10_000);
         let turns: Vec<Turn> = (0..3).map(|_| backlog.next_turn(0)).collect();
         assert_eq!(turns, [Turn::Space, Turn::Living, Turn::Space]);

@@ -17,7 +17,7 @@
 //! By steps below the slack, at most one an hour, a clock can go ahead of the machine's own by less than two percent.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use llmspell_core::Timestamp;
 use parking_lot::Mutex;
@@ -80,6 +80,22 @@ impl Boot {
             Some(source) => Self {
                 source: Some(source.clone()),
                 id: Some([1; 16]),
+            },
+            None => Self {
+                source: None,
+                id: crate::disk::boot_id(),
+            },
+        }
+    }
+
+    /// The clock of the machine; none where another clock stands for that of the system: that one is always confirmed.
+    pub(crate) fn beside(wall: Option<&TimeSource>) -> Self {
+        match wall.cloned() {
+            Some(wall) => Self {
+                source: Some(BootSource::new(move || {
+                    Duration::from_millis(wall.now().as_millis().unsigned_abs())
+                })),
+                id: None,
             },
             None => Self {
                 source: None,

@@ -6,6 +6,7 @@
 //! | `open.rs`    | how is a directory opened, or made?                 |
 //! | `shared.rs`  | what do all handles and the committer share?        |
 //! | `clock.rs`   | what time is it?                                    |
+//! | `expiring_keys.rs` | how is the space of expired keys given back?  |
 //! | `request.rs` | what does a handle ask of the committer?            |
 //! | `writer.rs`  | how does a batch become durable, and then visible?  |
 //! | `batch/`     | what do requests change?                            |
@@ -22,6 +23,7 @@ mod backlog;
 mod batch;
 mod check;
 mod clock;
+mod expiring_keys;
 mod indexing;
 mod open;
 mod owned;
@@ -45,6 +47,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub(crate) use batch::KV_SCOPE;
+pub(crate) use clock::{Boot, Clock};
 #[cfg(feature = "sled")]
 pub(crate) use owned::Owned as OwnedByProcess;
 pub(crate) use quotas::status as quota_status;
@@ -338,7 +341,7 @@ impl Database {
                     stored_time: (stored_ms > i64::MIN).then(|| Timestamp::from_millis(stored_ms)),
                     system_time: Some(Timestamp::from_millis(shared.clock.system())),
                     is_time_unconfirmed: !shared.clock.is_confirmed(),
-                    keys: read.key_count()?,
+                    keys: read.key_count(shared.clock.now())?,
                     spaces: shared.space_records().len() as u64,
                     disk_bytes: shared.occupied_bytes("")?,
                     truth_bytes: shared.occupied_bytes(truth::FILE)?,

@@ -22,7 +22,7 @@ use crate::truth::ExpiredRow;
 const STEP_SCOPES: usize = 64;
 /// On a disk that is nearly full a step takes less: the transaction itself needs room.
 const STEP_SCOPES_IF_FULL: usize = 8;
-const STEP_ROWS_IF_FULL: usize = 32;
+pub(super) const STEP_ROWS_IF_FULL: usize = 32;
 /// Free runs of slots from this size on are given back to the file system as well.
 const PUNCH_BYTES_MIN: u64 = 64 << 10;
 
@@ -61,6 +61,7 @@ impl Writer {
             Turn::Dropped => self.purge_dropped(),
             Turn::Expired => self.purge_expired(),
             Turn::Space => self.purge_space(),
+            Turn::Keys => self.purge_keys(),
             Turn::Living => self.shrink(),
             Turn::Again => {
                 self.backlog.try_again();

@@ -79,6 +79,16 @@ pub(crate) fn status(shared: &Shared, scope: &StateScope, now: i64) -> Result<Op
             used.vector_bytes = used.vector_bytes.saturating_sub(expired * 4 * record.dim as u64);
         }
     }
+    let prefix = ScopedBackend::prefix(scope);
+    let mut over = 0;
+    read.visit_expired_keys(now, |key_scope, key| {
+        if key_scope == KV_SCOPE && key.starts_with(prefix.as_bytes()) {
+            let len = read.value(key_scope, key)?.map_or(0, |stored| stored.value.len());
+            over += (key.len() - prefix.len() + len) as u64;
+        }
+        Ok(())
+    })?;
+    status.used.kv_bytes = status.used.kv_bytes.saturating_sub(over);
     Ok(Some(status))
 }
 
@@ -121,7 +131,7 @@ fn count(shared: &Shared, read: &Read, scope: &StateScope) -> Result<QuotaUsage>
     }
     let prefix = ScopedBackend::prefix(scope);
     read.visit_values(KV_SCOPE, prefix.as_bytes(), None, |key, value| {
-        held.kv_bytes += (key.len() - prefix.len() + value()?.len()) as u64;
+        held.kv_bytes += (key.len() - prefix.len() + value()?.value.len()) as u64;
         Ok(true)
     })?;
     Ok(held)

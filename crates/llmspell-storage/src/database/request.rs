@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use llmspell_core::{Filter, KeyValueWrite, OnExisting, Quota, Result, ScopeKind, StateScope, Timestamp, WriteSummary};
+use llmspell_core::{
+    Expiry, Filter, KeyValueWrite, OnExisting, Quota, Result, ScopeKind, StateScope, Timestamp, WriteSummary,
+};
 use tokio::sync::oneshot;
 
 use crate::ids::{ScopeId, SpaceId};
@@ -17,7 +19,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 
 /// One write. All of it was validated.
 pub(crate) enum Request {
-    /// Changes of key-value data.
+    /// Changes of key-value data. Lifetimes have become moments.
     Values {
         writes: Vec<KeyValueWrite>,
         reply: Reply<WriteSummary>,
@@ -27,6 +29,8 @@ pub(crate) enum Request {
         key: String,
         expected: Option<Vec<u8>>,
         new: Option<Vec<u8>>,
+        /// A moment, if any.
+        expiry: Expiry,
         reply: Reply<bool>,
     },
     /// Entries of one or several spaces and scopes.
@@ -44,6 +48,15 @@ pub(crate) enum Request {
         metadata: Vec<u8>,
         now: i64,
         reply: Reply<()>,
+    },
+    /// Another end for entries, or none, in the first of the spaces that has each. The answer is the ids that are not there.
+    Touch {
+        spaces: Spaces,
+        scope: StateScope,
+        ids: Vec<String>,
+        expires_at: Option<Timestamp>,
+        now: i64,
+        reply: Reply<Vec<String>>,
     },
     /// Entries to remove, from all of the spaces.
     Delete {
@@ -207,7 +220,8 @@ impl Request {
             }
             Self::Copies { copies, .. } => copies.iter().map(|copied| copied.entry.bytes()).sum(),
             Self::Metadata { metadata, .. } => metadata.len(),
-            Self::Delete { .. }
+            Self::Touch { .. }
+            | Self::Delete { .. }
             | Self::DropScopes { .. }
             | Self::DropSpace { .. }
             | Self::OpenSpace { .. }
@@ -224,10 +238,10 @@ impl Request {
     /// known only when its record is looked at: [`Batch::open_space`](super::batch::Batch) asks then.
     pub(crate) fn needs_room(&self) -> bool {
         match self {
-            Self::Values { writes, .. } => writes.iter().any(|write| matches!(write, KeyValueWrite::Set { .. })),
+            Self::Values { writes, .. } => writes.iter().any(KeyValueWrite::stores),
             Self::Swap { new, .. } => new.is_some(),
             Self::SetQuota { quota, .. } => quota.is_some(),
-            Self::Entries { .. } | Self::Metadata { .. } | Self::Copies { .. } => true,
+            Self::Entries { .. } | Self::Metadata { .. } | Self::Touch { .. } | Self::Copies { .. } => true,
             Self::Delete { .. }
             | Self::OpenSpace { .. }
             | Self::Switch { .. }
@@ -262,25 +276,36 @@ impl Request {
                 drop(reply.send(result.map(Outcome::into_count)));
             }
             Self::DropScopes { reply, .. } => drop(reply.send(result.map(Outcome::into_removed))),
+            Self::Touch { reply, .. } => drop(reply.send(result.map(Outcome::into_ids))),
             Self::OpenSpace { reply, .. } => drop(reply.send(result.map(Outcome::into_space))),
         }
     }
 }
 
 /// What came of a request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     Done,
     Count(u64),
     Removed(Removed),
     Space(SpaceId),
+    Ids(Vec<String>),
 }
 
 impl Outcome {
     fn into_count(self) -> u64 {
         match self {
             Self::Count(count) => count,
-            Self::Done | Self::Removed(_) | Self::Space(_) => unreachable!("this request counts"),
+            Self::Done | Self::Removed(_) | Self::Space(_) | Self::Ids(_) => unreachable!("this request counts"),
+        }
+    }
+
+    fn into_ids(self) -> Vec<String> {
+        match self {
+            Self::Ids(ids) => ids,
+            Self::Done | Self::Count(_) | Self::Removed(_) | Self::Space(_) => {
+                unreachable!("this request names ids")
+            }
         }
     }
 
@@ -293,14 +318,18 @@ impl Outcome {
     fn into_removed(self) -> Removed {
         match self {
             Self::Removed(removed) => removed,
-            Self::Done | Self::Count(_) | Self::Space(_) => unreachable!("this request removes scopes"),
+            Self::Done | Self::Count(_) | Self::Space(_) | Self::Ids(_) => {
+                unreachable!("this request removes scopes")
+            }
         }
     }
 
     fn into_space(self) -> SpaceId {
         match self {
             Self::Space(space) => space,
-            Self::Done | Self::Count(_) | Self::Removed(_) => unreachable!("this request opens a space"),
+            Self::Done | Self::Count(_) | Self::Removed(_) | Self::Ids(_) => {
+                unreachable!("this request opens a space")
+            }
         }
     }
 }

@@ -73,6 +73,7 @@ impl Writer {
         // What has expired by the time that was stored goes at once: a clock that is behind it stands still meanwhile.
         let at_once = |moment| if moment <= head.clock_ms { i64::MIN } else { moment };
         let first_expiry = read.first_expiry(&HashSet::new())?.map(at_once);
+        let first_key_expiry = read.first_key_expiry()?.map(at_once);
         drop(read);
         let spaces = shared.dropped_spaces();
         let purges = purges.into_iter().map(|(scope, space)| Purge::stored(scope, space));
@@ -80,7 +81,7 @@ impl Writer {
             shared,
             head,
             allocators: HashMap::new(),
-            backlog: Backlog::new(purges, spaces, first_expiry),
+            backlog: Backlog::new(purges, spaces, first_expiry, first_key_expiry),
         })
     }
 
@@ -150,6 +151,7 @@ impl Writer {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        self.backlog.expiring_keys.note(changes.first_key_expiry);
         if changes.is_moving {
             self.shared.moves.fetch_add(1, Ordering::SeqCst);
         }
@@ -258,6 +260,8 @@ impl Writer {
         requests: &[Request],
         no_room: Option<&StorageError>,
     ) -> Result<Vec<Result<Outcome>>> {
+        let now = self.shared.clock.confirmed();
+        let keys_are_due = self.backlog.expiring_keys.are_due(now);
         self.transact(|batch| {
             batch.no_room = no_room.map(repeat);
             let mut results: Vec<Result<Outcome>> = Vec::with_capacity(requests.len());
@@ -268,6 +272,13 @@ impl Writer {
                     Err(fail @ Fail::Batch(_)) => return Err(fail),
                 });
             }
+            if keys_are_due {
+                match batch.purge_in_proportion(now) {
+                    // What was only looked at may be damaged. It concerns none of the requests.
+                    Ok(()) | Err(Fail::Request(_)) => {}
+                    Err(fail @ Fail::Batch(_)) => return Err(fail),
+                }
+            }
             Ok(results)
         })
     }
@@ -277,6 +288,7 @@ impl Writer {
     fn keep_time(&mut self) -> Result<()> {
         let now = self.shared.clock.confirmed();
         let has_expired = self.backlog.first_expiry.is_some_and(|moment| moment <= now);
+        let has_expired = has_expired || self.backlog.expiring_keys.are_over(now);
         if !(has_expired || self.shared.clock.has_unsaved_jump()) || self.shared.check_writable().is_err() {
             return Ok(());
         }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use async_trait::async_trait;
 
 use llmspell_core::{
-    FacetValue, FieldPath, Filter, Metadata, ModelRef, OnExisting, Result, ScopeKind, ScopedStats, SearchPlan,
-    StateScope, StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
+    Expiry, FacetValue, FieldPath, Filter, Metadata, ModelRef, OnExisting, Result, ScopeKind, ScopedStats, SearchPlan,
+    StateScope, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
     validate_vectors as validate,
 };
 
@@ -99,6 +99,30 @@ impl VectorStorage for HNSWVectorStorage {
                 scope,
                 id,
                 metadata,
+                now,
+                reply,
+            })
+            .await
+    }
+
+    async fn touch(&self, scope: &StateScope, ids: &[String], expiry: Expiry) -> Result<Vec<String>> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate::ids(ids)?;
+        let now = handle.now();
+        let expires_at = expiry.moment(Timestamp::from_millis(now))?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (spaces, scope, ids) = (handle.spaces(), scope.clone(), ids.to_vec());
+        handle
+            .database
+            .inner
+            .write([&handle.space], |reply| Request::Touch {
+                spaces,
+                scope,
+                ids,
+                expires_at,
                 now,
                 reply,
             })

@@ -159,6 +159,15 @@ impl State {
                 Arc::make_mut(&mut self.expiries).remove(moment, change.point);
             }
         }
+        for touched in &op.touched {
+            let expiries = Arc::make_mut(&mut self.expiries);
+            if let Some(moment) = touched.before {
+                expiries.remove(moment, touched.point);
+            }
+            if let Some(moment) = touched.after {
+                expiries.insert(moment, touched.point);
+            }
+        }
         if let Some(file) = &mut self.metadata_file {
             let replaced = op.put.iter().chain(&op.removed).map(|change| change.point);
             let changed = replaced.chain(op.updated.iter().copied());

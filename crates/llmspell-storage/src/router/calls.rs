@@ -8,9 +8,9 @@ use std::time::Instant;
 use async_trait::async_trait;
 
 use llmspell_core::{
-    FacetValue, FieldPath, Filter, Metadata, ModelRef, OnExisting, Result, ScopeKind, ScopedStats, SearchPlan,
-    StateScope, StorageError, StorageStats, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
-    validate_vectors as validate,
+    Expiry, FacetValue, FieldPath, Filter, Metadata, ModelRef, OnExisting, Result, ScopeKind, ScopedStats, SearchPlan,
+    StateScope, StorageError, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage,
+    validate_key_value, validate_vectors as validate,
 };
 
 use super::routes::{Route, Routes};
@@ -121,6 +121,26 @@ impl VectorStorage for DimensionRouter {
             scope,
             id,
             metadata,
+            now,
+            reply,
+        })
+        .await
+    }
+
+    async fn touch(&self, scope: &StateScope, ids: &[String], expiry: Expiry) -> Result<Vec<String>> {
+        scope.validate()?;
+        validate::ids(ids)?;
+        let now = self.now();
+        let expires_at = expiry.moment(Timestamp::from_millis(now))?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (scope, ids) = (scope.clone(), ids.to_vec());
+        self.change(|reply| Request::Touch {
+            spaces: Spaces::Routed,
+            scope,
+            ids,
+            expires_at,
             now,
             reply,
         })

@@ -3,22 +3,38 @@
 use llmspell_core::{Result, StateScope};
 
 use super::{Read, Truth, tables};
-use crate::codec::unseal;
 use crate::error::corrupted;
 use crate::ids::{Extent, Generation, PointId, ScopeId, Slot, SpaceId};
 use crate::namespace::State;
 use crate::report::CheckSection;
 use crate::slots::SlotStore;
+use crate::stored_value::StoredValue;
 use redb::ReadableTable;
 
-/// Every key-value pair.
+/// Every key-value pair, and that each that expires will be purged.
 pub(crate) fn values(read: &Read) -> Result<CheckSection> {
     let mut section = CheckSection::new("key-value data");
+    let mut expiring = 0;
     for row in read.table(tables::KV)?.iter().map_err(read.failed())? {
         let (key, value) = row.map_err(read.failed())?;
         let (scope, key) = key.value();
-        let place = format!("value of key `{}`", String::from_utf8_lossy(key));
-        section.note(unseal(&tables::kv_place(scope, key), value.value()).map_err(read.malformed(place)))?;
+        let place = || format!("value of key `{}`", String::from_utf8_lossy(key));
+        let stored = StoredValue::decode(&tables::kv_place(scope, key), value.value());
+        let Some(stored) = section.note(stored.map_err(read.malformed(place())))? else {
+            continue;
+        };
+        if let Some(moment) = stored.expires_at {
+            expiring += 1;
+            if !read.is_expiring(ScopeId(scope), key, moment)? {
+                let problem = corrupted(read.path(), format!("{} would never be purged", place()));
+                section.problems.push(problem.to_string());
+            }
+        }
+    }
+    let noted = read.expiring_key_count()?;
+    if noted != expiring && section.problems.is_empty() {
+        let detail = format!("{expiring} keys expire, {noted} are noted in table `expiring_keys`");
+        section.problems.push(corrupted(read.path(), detail).to_string());
     }
     Ok(section)
 }

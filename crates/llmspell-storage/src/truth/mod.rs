@@ -5,6 +5,7 @@
 //! | `tables.rs` | which tables are there?                      |
 //! | `read.rs`   | what is there, as of one moment?             |
 //! | `write.rs`  | which rows does a mutation change?           |
+//! | `values.rs` | which rows do keys have, and which of them are over? |
 //! | `quota.rs`  | how are the quota of a scope and what it holds stored? |
 //! | `purge.rs`  | how does what nobody can see any more go?    |
 //! | `check.rs`  | do all rows agree?                           |
@@ -17,6 +18,7 @@ mod purge;
 mod quota;
 mod read;
 mod tables;
+mod values;
 mod write;
 
 use std::fmt;
@@ -31,6 +33,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use purge::ExpiredRow;
 pub(crate) use read::Read;
 pub(crate) use tables::{ClockJump, ClockRow, Head};
+pub(crate) use values::ExpiredKey;
 pub(crate) use write::{Rows, Write};
 
 use crate::disk::{Disk, DiskFile, RedbFile, Reserve};
@@ -250,6 +253,7 @@ impl Truth {
             txn.open_table(tables::CHECKPOINTS)?;
             txn.open_table(tables::INDEXES)?;
             txn.open_table(tables::KV)?;
+            txn.open_table(tables::EXPIRING_KEYS)?;
             txn.open_table(tables::QUOTAS)?;
             txn.commit()?;
             Ok(())
@@ -264,7 +268,7 @@ impl Truth {
     /// `Io`, or `Data` if the file is damaged.
     pub(crate) fn is_new(&self) -> Result<bool> {
         let read = self.read()?;
-        Ok(read.head()? == Head::NEW && read.key_count()? == 0 && !read.has_quotas()?)
+        Ok(read.head()? == Head::NEW && read.key_count(i64::MIN)? == 0 && !read.has_quotas()?)
     }
 
     /// Stores `now` as the latest moment that was seen, whatever was stored. A database that has seen none stays so.

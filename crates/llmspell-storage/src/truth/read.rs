@@ -16,6 +16,7 @@ use crate::index_files::IndexRow;
 use crate::namespace::{State, decode_checkpoint};
 use crate::op::Op;
 use crate::record::Record;
+use crate::stored_value::StoredValue;
 
 /// A snapshot. While it is held, redb cannot use again the pages it sees, so hold it briefly.
 pub(crate) struct Read {
@@ -287,19 +288,20 @@ impl Read {
         })
     }
 
-    /// The value of a key.
-    pub(crate) fn value(&self, scope: ScopeId, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    /// The value of a key, also if it is over.
+    pub(crate) fn value(&self, scope: ScopeId, key: &[u8]) -> Result<Option<StoredValue<Vec<u8>>>> {
         let row = self.table(tables::KV)?.get((scope.0, key)).map_err(self.failed())?;
         row.map(|row| self.unsealed(scope, key, row.value())).transpose()
     }
 
-    /// Pairs whose key starts with `prefix` and is greater than `after`, in order, until `visit` says to stop.
+    /// Pairs whose key starts with `prefix` and is greater than `after`, in order, also those that are over, until
+    /// `visit` says to stop.
     pub(crate) fn visit_values(
         &self,
         scope: ScopeId,
         prefix: &[u8],
         after: Option<&[u8]>,
-        mut visit: impl FnMut(&[u8], &dyn Fn() -> Result<Vec<u8>>) -> Result<bool>,
+        mut visit: impl FnMut(&[u8], &dyn Fn() -> Result<StoredValue<Vec<u8>>>) -> Result<bool>,
     ) -> Result<()> {
         let table = self.table(tables::KV)?;
         let start = match after {
@@ -319,10 +321,18 @@ impl Read {
 
     /// The table of quotas; none in databases that were made before there were any, until the first one is set.
     fn quota_table(&self) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>> {
-        match self.txn.open_table(tables::QUOTAS) {
+        self.optional_table(tables::QUOTAS)
+    }
+
+    /// A table that databases get when they first need it.
+    pub(super) fn optional_table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        definition: TableDefinition<'_, K, V>,
+    ) -> Result<Option<ReadOnlyTable<K, V>>> {
+        match self.txn.open_table(definition) {
             Ok(table) => Ok(Some(table)),
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(table_error(&self.path, &tables::QUOTAS, error)),
+            Err(error) => Err(table_error(&self.path, &definition, error)),
         }
     }
 
@@ -364,15 +374,11 @@ impl Read {
         Ok(quotas)
     }
 
-    /// Number of keys in all scopes.
-    pub(crate) fn key_count(&self) -> Result<u64> {
-        self.table(tables::KV)?.len().map_err(self.failed())
-    }
-
-    fn unsealed(&self, scope: ScopeId, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
+    fn unsealed(&self, scope: ScopeId, key: &[u8], sealed: &[u8]) -> Result<StoredValue<Vec<u8>>> {
         let place = || format!("value of key `{}`", String::from_utf8_lossy(key));
-        let value = unseal(&tables::kv_place(scope.0, key), sealed).map_err(self.malformed(place()))?;
-        try_copy(value).map_err(|source| out_of_memory(&self.path, source))
+        let stored = StoredValue::decode(&tables::kv_place(scope.0, key), sealed).map_err(self.malformed(place()))?;
+        let copy = try_copy(stored.value).map_err(|source| out_of_memory(&self.path, source))?;
+        Ok(stored.map(|_| copy))
     }
 }
 

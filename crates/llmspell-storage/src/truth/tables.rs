@@ -15,7 +15,8 @@
 //! | `log`         | scope id, Lsn                | op: see `op.rs`                                   |
 //! | `checkpoints` | scope id                     | state: see `namespace/checkpoint.rs`              |
 //! | `indexes`     | scope id                     | index file: see `index_files/layout.rs`           |
-//! | `kv`          | scope id, key                | sealed value; scope id 0 is everybody's           |
+//! | `kv`          | scope id, key                | value: see `stored_value.rs`; scope id 0 is everybody's |
+//! | `expiring_keys` | `expires_at`, scope id, key | nothing                                          |
 //! | `quotas`      | bytes of the scope           | quota and what is used of it: see `quota.rs`      |
 //!
 //! The last row of `log` of a scope stays when a checkpoint makes it superfluous: it tells the scope's last Lsn.
@@ -41,6 +42,7 @@ pub(super) const LOG: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::
 pub(super) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
 pub(super) const INDEXES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("indexes");
 pub(super) const KV: TableDefinition<'_, (u64, &[u8]), &[u8]> = TableDefinition::new("kv");
+pub(super) const EXPIRING_KEYS: TableDefinition<'_, (i64, u64, &[u8]), ()> = TableDefinition::new("expiring_keys");
 pub(super) const QUOTAS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("quotas");
 
 pub(super) const HEAD: &str = "head";

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use llmspell_core::{QuotaStatus, Result, StateScope};
+use llmspell_core::{QuotaStatus, Result, StateScope, Timestamp};
 use redb::{Durability, ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use super::tables::{self, ClockRow, Head};
 use super::{SpaceRecord, quota, table_error};
-use crate::codec::{CHECKSUM_BYTES, Malformed, seal, try_copy, try_seal, unseal};
-use crate::error::{corrupted, out_of_memory, redb_error};
+use crate::codec::{Malformed, seal};
+use crate::error::{corrupted, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
 use crate::index_files::IndexRow;
 use crate::namespace::{State, encode_checkpoint};
@@ -47,6 +47,7 @@ impl Write {
             checkpoints: None,
             indexes: None,
             kv: None,
+            expiring_keys: None,
             quotas: None,
         }
     }
@@ -88,7 +89,8 @@ pub(crate) struct Rows<'t> {
     pub(super) log: Option<Table<'t, (u64, u64), Bytes>>,
     pub(super) checkpoints: Option<Table<'t, u64, Bytes>>,
     pub(super) indexes: Option<Table<'t, u64, Bytes>>,
-    kv: Option<Table<'t, (u64, Bytes), Bytes>>,
+    pub(super) kv: Option<Table<'t, (u64, Bytes), Bytes>>,
+    pub(super) expiring_keys: Option<Table<'t, (i64, u64, Bytes), ()>>,
     quotas: Option<Table<'t, Bytes, Bytes>>,
 }
 
@@ -111,7 +113,7 @@ impl<'t> Rows<'t> {
         move |error| redb_error(path, error)
     }
 
-    fn malformed(&self, what: String) -> impl FnOnce(Malformed) -> llmspell_core::StorageError + 't {
+    pub(super) fn malformed(&self, what: String) -> impl FnOnce(Malformed) -> llmspell_core::StorageError + 't {
         let path = &self.write.path;
         move |malformed| corrupted(path, format!("{what}: {}", malformed.0))
     }
@@ -260,6 +262,21 @@ impl<'t> Rows<'t> {
         Ok(())
     }
 
+    /// Replaces the record of a point, which expired at another moment before, or not at all.
+    pub(crate) fn touch_entry(
+        &mut self,
+        space: SpaceId,
+        scope: ScopeId,
+        point: PointId,
+        record: &Record,
+        before: Option<Timestamp>,
+    ) -> Result<()> {
+        if let Some(moment) = before {
+            self.remove_expiring(moment.as_millis(), scope, point)?;
+        }
+        self.put_entry(space, scope, point, record)
+    }
+
     /// Removes an entry; its id stays if another point has it now.
     pub(crate) fn remove_entry(&mut self, scope: ScopeId, point: PointId, record: &Record) -> Result<()> {
         let failed = self.failed();
@@ -336,61 +353,6 @@ impl<'t> Rows<'t> {
         Ok(true)
     }
 
-    /// The value of a key.
-    pub(crate) fn value(&mut self, scope: ScopeId, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let path = self.write.path.clone();
-        let failed = self.failed();
-        let malformed = self.malformed(format!("value of key `{}`", String::from_utf8_lossy(key)));
-        let Some(row) = table!(self.kv, KV).get((scope.0, key)).map_err(failed)? else {
-            return Ok(None);
-        };
-        let value = unseal(&tables::kv_place(scope.0, key), row.value()).map_err(malformed)?;
-        let copy = try_copy(value).map_err(|source| out_of_memory(&path, source))?;
-        Ok(Some(copy))
-    }
-
-    /// Stores the value of a key.
-    pub(crate) fn put_value(&mut self, scope: ScopeId, key: &[u8], value: &[u8]) -> Result<()> {
-        let failed = self.failed();
-        let sealed = try_seal(&tables::kv_place(scope.0, key), value)
-            .map_err(|source| out_of_memory(&self.write.path, source))?;
-        table!(self.kv, KV)
-            .insert((scope.0, key), sealed.as_slice())
-            .map_err(failed)?;
-        Ok(())
-    }
-
-    /// Removes a key. Says whether it was there.
-    pub(crate) fn remove_value(&mut self, scope: ScopeId, key: &[u8]) -> Result<bool> {
-        let failed = self.failed();
-        Ok(table!(self.kv, KV).remove((scope.0, key)).map_err(failed)?.is_some())
-    }
-
-    /// How long the value of a key is, if it is there.
-    pub(crate) fn value_len(&mut self, scope: ScopeId, key: &[u8]) -> Result<Option<u64>> {
-        let failed = self.failed();
-        let row = table!(self.kv, KV).get((scope.0, key)).map_err(failed)?;
-        Ok(row.map(|row| value_len(row.value())))
-    }
-
-    /// The keys that start with a prefix, and how long their values are.
-    pub(crate) fn value_lens(&mut self, scope: ScopeId, prefix: &[u8]) -> Result<Vec<(Vec<u8>, u64)>> {
-        let failed = self.failed();
-        let mut lens = Vec::new();
-        for row in table!(self.kv, KV)
-            .range((scope.0, prefix)..(scope.0 + 1, &[][..]))
-            .map_err(&failed)?
-        {
-            let (key, value) = row.map_err(&failed)?;
-            let key = key.value().1;
-            if !key.starts_with(prefix) {
-                break;
-            }
-            lens.push((key.to_vec(), value_len(value.value())));
-        }
-        Ok(lens)
-    }
-
     /// The quota of a scope and what is counted of it, if it has one.
     pub(crate) fn quota(&mut self, scope: &StateScope) -> Result<Option<QuotaStatus>> {
         let failed = self.failed();
@@ -453,9 +415,4 @@ impl<'t> Rows<'t> {
         }
         Ok(keys)
     }
-}
-
-/// How long the value in a sealed row is.
-fn value_len(sealed: &[u8]) -> u64 {
-    sealed.len().saturating_sub(CHECKSUM_BYTES) as u64
 }

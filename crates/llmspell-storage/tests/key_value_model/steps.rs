@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use llmspell_storage::{KeyValueWrite, ScopedBackend, StateScope, StorageBackend};
+use llmspell_storage::{Expiry, KeyValueEntry, KeyValueWrite, ScopedBackend, StateScope, StorageBackend, Timestamp};
 use proptest::prelude::*;
 
-type Model = BTreeMap<String, Vec<u8>>;
+/// Values, and when they end; without those that have.
+type Model = BTreeMap<String, (Vec<u8>, Option<Timestamp>)>;
 
 /// One thing that a user does.
 #[derive(Debug, Clone)]
@@ -21,6 +22,7 @@ pub(crate) enum Step {
         key: String,
         is_expected: bool,
         new: Option<Vec<u8>>,
+        expiry: Expiry,
     },
     Page {
         prefix: String,
@@ -43,8 +45,16 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
     (len, any::<u8>()).prop_map(|(len, byte)| vec![byte; len])
 }
 
+/// In some far year, or long ago, or never.
+fn expiry() -> impl Strategy<Value = Expiry> {
+    let far = (0..3_i64).prop_map(|number| 9_000_000_000_000 + number);
+    let moment = prop_oneof![3 => far, 1 => Just(1)].prop_map(|millis| Expiry::At(Timestamp::from_millis(millis)));
+    prop_oneof![3 => moment, 1 => Just(Expiry::Never)]
+}
+
 fn change() -> impl Strategy<Value = KeyValueWrite> {
     prop_oneof![
+        3 => (key(), value(), expiry()).prop_map(|(key, value, expiry)| KeyValueWrite::set_expiring(key, value, expiry)),
         4 => (key(), value()).prop_map(|(key, value)| KeyValueWrite::Set { key, value }),
         2 => key().prop_map(|key| KeyValueWrite::Delete { key }),
         1 => "(a|b|\u{10ffff}){0,2}".prop_map(|prefix| KeyValueWrite::DeletePrefix { prefix }),
@@ -56,8 +66,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         6 => (key(), value()).prop_map(|(key, value)| Step::Set(key, value)),
         2 => key().prop_map(Step::Delete),
         3 => prop::collection::vec(change(), 0..8).prop_map(Step::Batch),
-        3 => (key(), any::<bool>(), prop::option::of(value()))
-            .prop_map(|(key, is_expected, new)| Step::Swap { key, is_expected, new }),
+        3 => (key(), any::<bool>(), prop::option::of(value()), expiry())
+            .prop_map(|(key, is_expected, new, expiry)| Step::Swap { key, is_expected, new, expiry }),
         2 => ("(a|b){0,1}", prop::option::of(key()), 1..6_usize)
             .prop_map(|(prefix, after, limit)| Step::Page { prefix, after, limit }),
         1 => key().prop_map(Step::Scope),
@@ -76,15 +86,11 @@ pub(crate) async fn check(open: impl AsyncFn() -> Arc<dyn StorageBackend>, steps
         }
         let backend = backend.as_ref().expect("it was opened again");
         do_step(backend, &mut model, step).await;
-        let found = backend.scan("", None, 1000).await.unwrap();
-        assert!(
-            found
-                == model
-                    .iter()
-                    .map(|(key, value)| (key.clone(), value.clone()))
-                    .collect::<Vec<_>>(),
-            "scan"
-        );
+        let found = backend.scan_entries("", None, 1000).await.unwrap();
+        let entry = |(key, (value, end)): (&String, &(Vec<u8>, Option<Timestamp>))| {
+            KeyValueEntry::new(key.clone(), value.clone(), *end)
+        };
+        assert!(found == model.iter().map(entry).collect::<Vec<_>>(), "scan");
         assert_eq!(backend.count("").await.unwrap(), model.len() as u64, "count");
         assert_eq!(
             backend.count("a").await.unwrap(),
@@ -93,8 +99,9 @@ pub(crate) async fn check(open: impl AsyncFn() -> Arc<dyn StorageBackend>, steps
         );
     }
     let backend = backend.expect("it was opened again");
-    for (key, value) in &model {
+    for (key, (value, end)) in &model {
         assert!(backend.get(key).await.unwrap().as_ref() == Some(value), "get {key:?}");
+        assert_eq!(backend.expires_at(key).await.unwrap(), *end, "the end of {key:?}");
     }
 }
 
@@ -102,7 +109,7 @@ async fn do_step(backend: &Arc<dyn StorageBackend>, model: &mut Model, step: Ste
     match step {
         Step::Set(key, value) => {
             backend.set(&key, value.clone()).await.unwrap();
-            model.insert(key, value);
+            model.insert(key, (value, None));
         }
         Step::Delete(key) => assert_eq!(
             backend.delete(&key).await.unwrap(),
@@ -117,20 +124,25 @@ async fn do_step(backend: &Arc<dyn StorageBackend>, model: &mut Model, step: Ste
                 "deleted by a batch"
             );
         }
-        Step::Swap { key, is_expected, new } => {
-            let current = model.get(&key).cloned();
+        Step::Swap {
+            key,
+            is_expected,
+            new,
+            expiry,
+        } => {
+            let current = model.get(&key).map(|(value, _)| value.clone());
             let expected = if is_expected {
                 current
             } else {
                 Some(b"something else".to_vec())
             };
             let swapped = backend
-                .compare_and_swap(&key, expected.as_deref(), new.clone())
+                .swap(&key, expected.as_deref(), new.clone(), expiry)
                 .await
                 .unwrap();
             assert_eq!(swapped, is_expected, "swap");
             match new {
-                Some(new) if swapped => drop(model.insert(key, new)),
+                Some(new) if swapped => put(model, key, new, expiry),
                 None if swapped => drop(model.remove(&key)),
                 Some(_) | None => {}
             }
@@ -153,11 +165,24 @@ async fn do_step(backend: &Arc<dyn StorageBackend>, model: &mut Model, step: Ste
     }
 }
 
+fn put(model: &mut Model, key: String, value: Vec<u8>, expiry: Expiry) {
+    let long_ago = Timestamp::from_millis(1_000);
+    match expiry {
+        Expiry::At(end) if end <= long_ago => drop(model.remove(&key)),
+        Expiry::At(end) => drop(model.insert(key, (value, Some(end)))),
+        Expiry::Never | Expiry::After(_) => drop(model.insert(key, (value, None))),
+    }
+}
+
 fn apply(model: &mut Model, write: &KeyValueWrite) -> u64 {
     let before = model.len();
     match write {
         KeyValueWrite::Set { key, value } => {
-            model.insert(key.clone(), value.clone());
+            model.insert(key.clone(), (value.clone(), None));
+            return 0;
+        }
+        KeyValueWrite::SetExpiring { key, value, expiry } => {
+            put(model, key.clone(), value.clone(), *expiry);
             return 0;
         }
         KeyValueWrite::Delete { key } => drop(model.remove(key)),

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llmspell_storage::{
-    Database, DatabaseOptions, DistanceMetric, FieldPath, Filter, HNSWConfig, HNSWVectorStorage, Quota, Result,
-    ScopedBackend, ScopedVectors, StateScope, StorageBackend, VectorEntry, VectorQuery, VectorStorage,
+    Database, DatabaseOptions, DistanceMetric, Expiry, FieldPath, Filter, HNSWConfig, HNSWVectorStorage, Quota, Result,
+    ScopedBackend, ScopedVectors, StateScope, StorageBackend, Timestamp, VectorEntry, VectorQuery, VectorStorage,
     VectorStorageExt,
 };
 use proptest::collection::vec;
@@ -53,6 +53,11 @@ enum Try {
     Get(u8),
     Update(u8),
     Delete(u8),
+    /// To end at once, or never.
+    Touch {
+        id: u8,
+        ends: bool,
+    },
     Page(usize),
     Counts,
     Clear,
@@ -82,17 +87,18 @@ fn attempts() -> impl Strategy<Value = Try> {
         2 => (0..12_u8).prop_map(Try::Get),
         2 => (0..12_u8).prop_map(Try::Update),
         2 => (0..12_u8).prop_map(Try::Delete),
+        2 => (0..12_u8, any::<bool>()).prop_map(|(id, ends)| Try::Touch { id, ends }),
         2 => (0..12_usize).prop_map(Try::Page),
         2 => Just(Try::Counts),
         1 => Just(Try::Clear),
-        4 => (0..6_u8, 0..7_u8).prop_map(|(key, verb)| Try::Key { key, verb }),
+        4 => (0..6_u8, 0..10_u8).prop_map(|(key, verb)| Try::Key { key, verb }),
         1 => Just(Try::Text),
     ]
 }
 
 fn deeds() -> impl Strategy<Value = Deed> {
     let of = prop_oneof![Just(0_u8), 2..5_u8];
-    (of, 0..12_u8, 0..12_u8).prop_map(|(of, id, verb)| Deed { of, id, verb })
+    (of, 0..12_u8, 0..14_u8).prop_map(|(of, id, verb)| Deed { of, id, verb })
 }
 
 fn scope_of_b(number: u8) -> StateScope {
@@ -160,6 +166,14 @@ impl Place {
             10 => {
                 let brief = entries.map(|entry| entry.with_ttl(Duration::from_millis(1)));
                 drop(self.vectors.upsert(brief.collect()).await);
+            }
+            12 => {
+                let expiry = Expiry::After(Duration::from_millis(u64::from(*number) + 1));
+                drop(self.vectors.touch(&owner, &names, expiry).await.unwrap());
+            }
+            13 => {
+                let ttl = Duration::from_millis(u64::from(*number) + 1);
+                drop(keys.set_with_ttl(key(*number), text.into_bytes(), ttl).await);
             }
             11 => {
                 let quota = Quota::new().with_vectors(u64::from(*number)).with_kv_bytes(60);
@@ -237,6 +251,14 @@ impl Place {
                 note(&mut seen, self.handle.update_metadata(&id(*number), fields).await);
             }
             Try::Delete(number) => note(&mut seen, self.handle.delete(&[id(*number), String::from("c")]).await),
+            Try::Touch { id: number, ends } => {
+                let expiry = match ends {
+                    true => Expiry::At(Timestamp::from_millis(1)),
+                    false => Expiry::Never,
+                };
+                let ids = [id(*number), String::from("c")];
+                note(&mut seen, self.handle.touch(&ids, expiry).await);
+            }
             Try::Page(limit) => note(&mut seen, self.handle.list(None, *limit).await),
             Try::Counts => {
                 note(&mut seen, self.handle.count().await);
@@ -253,6 +275,12 @@ impl Place {
                     &mut seen,
                     self.keys.compare_and_swap(key(*number), None, Some(vec![1])).await,
                 ),
+                6 => note(&mut seen, self.keys.expires_at(key(*number)).await),
+                7 => {
+                    let ttl = Duration::from_millis(u64::from(*number) + 1);
+                    note(&mut seen, self.keys.set_with_ttl(key(*number), vec![2], ttl).await);
+                }
+                8 => note(&mut seen, self.keys.scan_entries("", None, 10).await),
                 _ => note(&mut seen, self.keys.clear().await),
             },
             Try::Text => write!(seen, "{:?} {:?}", self.handle, self.keys).unwrap(),

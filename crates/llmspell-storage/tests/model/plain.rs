@@ -7,7 +7,9 @@ use llmspell_storage::{
     Timestamp, VectorEntry, VectorResult,
 };
 
-use crate::program::{Call, Content, DIM, KeyCall, Search, Seen, Step, Write, floats, id, key, scope, score, value};
+use crate::program::{
+    Call, Content, DIM, KeyCall, Life, Search, Seen, Step, Value, Write, floats, id, key, scope, score, value,
+};
 use crate::store::BEGIN;
 
 /// What should be there.
@@ -15,9 +17,9 @@ use crate::store::BEGIN;
 pub(crate) struct Model {
     /// In milliseconds since 1970.
     now: i64,
-    /// Without those that have expired.
+    /// Without those that have expired, as of all here.
     entries: BTreeMap<(StateScope, String), VectorEntry>,
-    values: BTreeMap<(StateScope, String), Vec<u8>>,
+    values: BTreeMap<(StateScope, String), Value>,
     quotas: BTreeMap<StateScope, Quota>,
 }
 
@@ -79,6 +81,8 @@ impl Model {
                 self.now += i64::from(*millis);
                 let now = self.now;
                 self.entries.retain(|_, entry| !is_over(entry, now));
+                self.values
+                    .retain(|_, (_, end)| end.is_none_or(|end| end.as_millis() > now));
                 Seen::Done(true)
             }
             Step::Reopen | Step::BuildIndex | Step::OptimizeIndex | Step::DamageIndexes(_) => Seen::Done(true),
@@ -107,6 +111,26 @@ impl Model {
             Call::Delete(numbers) => {
                 let ids: Vec<String> = numbers.iter().map(|number| id(*number)).collect();
                 Seen::Count(self.remove(owner, |entry| ids.contains(&entry.id)))
+            }
+            Call::Touch { ids: numbers, life } => {
+                let expires_at = life.expiry(self.now).moment(Timestamp::from_millis(self.now))?;
+                let mut missing: Vec<String> = Vec::new();
+                let (mut ended, now) = (BTreeSet::new(), self.now);
+                for id in numbers.iter().map(|number| id(*number)) {
+                    let key = (owner.clone(), id.clone());
+                    match self.entries.get_mut(&key) {
+                        Some(entry) => {
+                            entry.expires_at = expires_at;
+                            if is_over(entry, now) {
+                                ended.insert(key);
+                            }
+                        }
+                        None if missing.contains(&id) => {}
+                        None => missing.push(id),
+                    }
+                }
+                self.entries.retain(|key, _| !ended.contains(key));
+                Seen::Ids(missing)
             }
             Call::UpdateMetadata { id: number, fields } => {
                 let not_found = || StorageError::NotFound { id: id(*number) };
@@ -268,22 +292,32 @@ impl Model {
         used.vectors = self.of(owner).count() as u64;
         used.vector_bytes = 4 * DIM as u64 * used.vectors;
         let own = self.values.iter().filter(|((of, _), _)| of == owner);
-        used.kv_bytes = own.map(|((_, key), value)| (key.len() + value.len()) as u64).sum();
+        used.kv_bytes = own.map(|((_, key), (value, _))| (key.len() + value.len()) as u64).sum();
         used
     }
 
     fn keys(&mut self, owner: &StateScope, call: &KeyCall) -> Result<Seen> {
         let place = |number: &u8| (owner.clone(), key(*number).to_string());
         Ok(match call {
-            KeyCall::Set { key, len } => {
-                self.set(place(key), value(*len))?;
+            KeyCall::Set { key, len, life } => {
+                self.set(place(key), value(*len), *life)?;
                 Seen::Done(true)
             }
             KeyCall::Remove(key) => Seen::Done(self.values.remove(&place(key)).is_some()),
-            KeyCall::Swap { key, expected, len } => {
-                let is_expected = self.values.get(&place(key)) == expected.map(value).as_ref();
+            KeyCall::Get(key) => {
+                let found = self.values.get(&place(key));
+                Seen::Pairs(found.map(|found| (place(key).1, found.clone())).into_iter().collect())
+            }
+            KeyCall::Swap {
+                key,
+                expected,
+                len,
+                life,
+            } => {
+                let current = self.values.get(&place(key)).map(|(value, _)| value);
+                let is_expected = current == expected.map(value).as_ref();
                 match len {
-                    Some(len) if is_expected => self.set(place(key), value(*len))?,
+                    Some(len) if is_expected => self.set(place(key), value(*len), *life)?,
                     None if is_expected => drop(self.values.remove(&place(key))),
                     Some(_) | None => {}
                 }
@@ -296,17 +330,26 @@ impl Model {
         })
     }
 
-    fn set(&mut self, place: (StateScope, String), value: Vec<u8>) -> Result<()> {
+    fn set(&mut self, place: (StateScope, String), value: Vec<u8>, life: Life) -> Result<()> {
+        let end = life.expiry(self.now).moment(Timestamp::from_millis(self.now))?;
+        let is_over = end.is_some_and(|end| end.as_millis() <= self.now);
         let used = self.used(&place.0).kv_bytes;
-        let bytes = (place.1.len() + value.len()) as u64;
+        let bytes = if is_over {
+            0
+        } else {
+            (place.1.len() + value.len()) as u64
+        };
         let freed = self
             .values
             .get(&place)
-            .map_or(0, |old| (place.1.len() + old.len()) as u64);
+            .map_or(0, |(old, _)| (place.1.len() + old.len()) as u64);
         let limit = self.quotas.get(&place.0).and_then(|quota| quota.kv_bytes);
         let after = used + bytes - freed;
         refuse_more(&place.0, "bytes of key-value data", limit, (used, after))?;
-        self.values.insert(place, value);
+        match is_over {
+            true => drop(self.values.remove(&place)),
+            false => drop(self.values.insert(place, (value, end))),
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use llmspell_storage::{
-    Filter, Metadata, Quota, QuotaStatus, StateScope, Timestamp, VectorEntry, VectorQuery, VectorResult,
+    Expiry, Filter, Metadata, Quota, QuotaStatus, StateScope, Timestamp, VectorEntry, VectorQuery, VectorResult,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -22,8 +22,11 @@ const EF_SEARCH: usize = 1_000;
 /// Everything that is there: entries and values by scope and name.
 pub(crate) type Content = (
     BTreeMap<(StateScope, String), VectorEntry>,
-    BTreeMap<(StateScope, String), Vec<u8>>,
+    BTreeMap<(StateScope, String), Value>,
 );
+
+/// The value of a key, and when it ends.
+pub(crate) type Value = (Vec<u8>, Option<Timestamp>);
 
 /// What happens to a store. Scopes, ids and keys are small numbers.
 #[derive(Debug, Clone)]
@@ -76,6 +79,10 @@ pub(crate) enum Call {
     Write(Write),
     Get(u8),
     Delete(Vec<u8>),
+    Touch {
+        ids: Vec<u8>,
+        life: Life,
+    },
     UpdateMetadata {
         id: u8,
         fields: Metadata,
@@ -141,13 +148,16 @@ pub(crate) enum KeyCall {
     Set {
         key: u8,
         len: u8,
+        life: Life,
     },
     Remove(u8),
     Swap {
         key: u8,
         expected: Option<u8>,
         len: Option<u8>,
+        life: Life,
     },
+    Get(u8),
     Scan,
 }
 
@@ -173,7 +183,7 @@ pub(crate) enum Seen {
     Plan(u64, u64, usize),
     /// Vectors, their bytes, and the quota.
     Held(u64, u64, Option<QuotaStatus>),
-    Pairs(Vec<(String, Vec<u8>)>),
+    Pairs(Vec<(String, Value)>),
     Done(bool),
     Refused(String),
     Both(Box<(Seen, Seen)>),
@@ -203,6 +213,18 @@ pub(crate) fn value(len: u8) -> Vec<u8> {
 
 pub(crate) fn floats(vector: [i8; DIM]) -> Vec<f32> {
     vector.map(f32::from).to_vec()
+}
+
+impl Life {
+    /// As a call says it at `now`, in milliseconds since 1970.
+    pub(crate) fn expiry(self, now: i64) -> Expiry {
+        match self {
+            Self::Forever => Expiry::Never,
+            Self::Ended => Expiry::At(Timestamp::from_millis(now)),
+            Self::For(millis) => Expiry::After(Duration::from_millis(millis.into())),
+            Self::Until(millis) => Expiry::At(Timestamp::from_millis(now + i64::from(millis))),
+        }
+    }
 }
 
 impl Entry {
@@ -291,6 +313,7 @@ fn call_of(scope: u8, scopes: std::ops::Range<u8>) -> impl Strategy<Value = Call
         6 => batch.prop_map(Call::Write),
         1 => (0..12_u8).prop_map(Call::Get),
         3 => vec(0..12_u8, 1..5).prop_map(Call::Delete),
+        3 => (vec(0..12_u8, 1..5), life()).prop_map(|(ids, life)| Call::Touch { ids, life }),
         4 => (0..12_u8, fields()).prop_map(|(id, fields)| Call::UpdateMetadata { id, fields }),
         1 => Just(Call::Clear),
         5 => search().prop_map(Call::Search),
@@ -311,12 +334,7 @@ fn vector() -> impl Strategy<Value = [i8; DIM]> {
 }
 
 fn entry(scopes: std::ops::Range<u8>, vectors: impl Strategy<Value = [i8; DIM]>) -> impl Strategy<Value = Entry> {
-    let life = prop_oneof![
-        8 => Just(Life::Forever),
-        1 => Just(Life::Ended),
-        2 => (1..3_000_u16).prop_map(Life::For),
-        1 => (1..3_000_u16).prop_map(Life::Until),
-    ];
+    let life = prop_oneof![2 => Just(Life::Forever), 1 => life()];
     (scopes, 0..12_u8, vectors, fields(), life).prop_map(|(scope, id, vector, fields, life)| Entry {
         scope,
         id,
@@ -324,6 +342,15 @@ fn entry(scopes: std::ops::Range<u8>, vectors: impl Strategy<Value = [i8; DIM]>)
         fields,
         life,
     })
+}
+
+fn life() -> impl Strategy<Value = Life> {
+    prop_oneof![
+        2 => Just(Life::Forever),
+        1 => Just(Life::Ended),
+        3 => (1..3_000_u16).prop_map(Life::For),
+        2 => (1..3_000_u16).prop_map(Life::Until),
+    ]
 }
 
 fn write(scopes: std::ops::Range<u8>, len: std::ops::Range<usize>) -> impl Strategy<Value = Write> {
@@ -406,10 +433,11 @@ fn filter() -> impl Strategy<Value = Filter> {
 
 fn key_call() -> impl Strategy<Value = KeyCall> {
     prop_oneof![
-        3 => (0..6_u8, 0..40_u8).prop_map(|(key, len)| KeyCall::Set { key, len }),
+        4 => (0..6_u8, 0..40_u8, life()).prop_map(|(key, len, life)| KeyCall::Set { key, len, life }),
         1 => (0..6_u8).prop_map(KeyCall::Remove),
-        1 => (0..6_u8, option::of(0..3_u8), option::of(0..3_u8))
-            .prop_map(|(key, expected, len)| KeyCall::Swap { key, expected, len }),
+        2 => (0..6_u8, option::of(0..3_u8), option::of(0..3_u8), life())
+            .prop_map(|(key, expected, len, life)| KeyCall::Swap { key, expected, len, life }),
+        1 => (0..6_u8).prop_map(KeyCall::Get),
         1 => Just(KeyCall::Scan),
     ]
 }

@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use llmspell_storage::{
-    Database, DatabaseOptions, DistanceMetric, EmbeddingModel, FacetValue, HNSWConfig, HNSWVectorStorage, OnExisting,
-    Result, ScopeKind, ScopedBackend, ScopedVectors, SearchPlan, StorageBackend, StorageError, Timestamp, VectorEntry,
-    VectorQuery, VectorStorage, VectorStorageExt,
+    Database, DatabaseOptions, DistanceMetric, EmbeddingModel, FacetValue, HNSWConfig, HNSWVectorStorage,
+    KeyValueEntry, KeyValueWrite, OnExisting, Result, ScopeKind, ScopedBackend, ScopedVectors, SearchPlan,
+    StorageBackend, StorageError, Timestamp, VectorEntry, VectorQuery, VectorStorage, VectorStorageExt,
 };
 use tempfile::TempDir;
 
-use crate::program::{Call, Content, DIM, Damage, KeyCall, Search, Seen, Step, Write, id, key, scope, value};
+use crate::program::{
+    Call, Content, DIM, Damage, KeyCall, Life, Search, Seen, Step, Value, Write, id, key, scope, value,
+};
 
 /// When every program begins, in milliseconds since 1970.
 pub(crate) const BEGIN: i64 = 1_900_000_000_000;
@@ -229,6 +231,10 @@ impl Store {
         }
     }
 
+    fn now(&self) -> i64 {
+        self.time.load(Ordering::SeqCst)
+    }
+
     async fn write(&self, write: &Write) -> Result<Vec<String>> {
         let (entries, on_existing) = self.built(write);
         self.vectors.write(entries, on_existing).await
@@ -240,6 +246,9 @@ impl Store {
             Call::Write(write) => Seen::Ids(self.write(write).await?),
             Call::Get(number) => Seen::Entries(store.get(owner, &id(*number)).await?.into_iter().collect()),
             Call::Delete(numbers) => Seen::Count(store.delete(owner, &ids(numbers)).await?),
+            Call::Touch { ids: numbers, life } => {
+                Seen::Ids(store.touch(owner, &ids(numbers), life.expiry(self.now())).await?)
+            }
             Call::UpdateMetadata { id: number, fields } => {
                 store.update_metadata(owner, &id(*number), fields.clone()).await?;
                 Seen::Done(true)
@@ -272,6 +281,9 @@ impl Store {
             }
             Call::Get(number) => Seen::Entries(handle.get(&id(*number)).await?.into_iter().collect()),
             Call::Delete(numbers) => Seen::Count(handle.delete(&ids(numbers)).await?),
+            Call::Touch { ids: numbers, life } => {
+                Seen::Ids(handle.touch(&ids(numbers), life.expiry(self.now())).await?)
+            }
             Call::UpdateMetadata { id: number, fields } => {
                 handle.update_metadata(&id(*number), fields.clone()).await?;
                 Seen::Done(true)
@@ -298,21 +310,43 @@ impl Store {
     async fn keys(&self, of: u8, call: &KeyCall) -> Result<Seen> {
         let keys = ScopedBackend::new(Arc::new(self.database.kv()), scope(of))?;
         Ok(match call {
-            KeyCall::Set { key: number, len } => {
-                keys.set(key(*number), value(*len)).await?;
+            KeyCall::Set { key: number, len, life } => {
+                let (key, value) = (key(*number), value(*len));
+                match life {
+                    Life::Forever => keys.set(key, value).await?,
+                    Life::For(millis) => {
+                        let ttl = Duration::from_millis((*millis).into());
+                        keys.set_with_ttl(key, value, ttl).await?;
+                    }
+                    life => {
+                        let write = KeyValueWrite::set_expiring(key, value, life.expiry(self.now()));
+                        keys.write(vec![write]).await?;
+                    }
+                }
                 Seen::Done(true)
+            }
+            KeyCall::Get(number) => {
+                let key = key(*number);
+                let (found, end) = (keys.get(key).await?, keys.expires_at(key).await?);
+                Seen::Pairs(found.map(|found| (key.to_string(), (found, end))).into_iter().collect())
             }
             KeyCall::Remove(number) => Seen::Done(keys.delete(key(*number)).await?),
             KeyCall::Swap {
                 key: number,
                 expected,
                 len,
+                life,
             } => {
                 let (expected, new) = (expected.map(value), len.map(value));
-                let swapped = keys.compare_and_swap(key(*number), expected.as_deref(), new);
+                let expiry = life.expiry(self.now());
+                let swapped = keys.swap(key(*number), expected.as_deref(), new, expiry);
                 Seen::Done(swapped.await?)
             }
-            KeyCall::Scan => Seen::Pairs(keys.scan("", None, 100).await?),
+            KeyCall::Scan => {
+                let page = keys.scan_entries("", None, 100).await?;
+                assert_eq!(keys.count("").await?, page.len() as u64);
+                Seen::Pairs(page.into_iter().map(pair).collect())
+            }
         })
     }
 
@@ -339,8 +373,12 @@ impl Store {
         }
         for owner in (0..4).map(scope) {
             let keys = ScopedBackend::new(Arc::new(self.database.kv()), owner.clone()).unwrap();
-            let page = keys.scan("", None, 10_000).await.unwrap();
-            values.extend(page.into_iter().map(|(key, value)| ((owner.clone(), key), value)));
+            let page = keys.scan_entries("", None, 10_000).await.unwrap();
+            values.extend(
+                page.into_iter()
+                    .map(pair)
+                    .map(|(key, value)| ((owner.clone(), key), value)),
+            );
         }
         let begun = Instant::now();
         while self.vectors.stats().await.unwrap().scopes_to_purge > 0 {
@@ -352,6 +390,10 @@ impl Store {
         assert!(report.is_ok(), "{report:#?}");
         (entries, values)
     }
+}
+
+fn pair(entry: KeyValueEntry) -> (String, Value) {
+    (entry.key, (entry.value, entry.expires_at))
 }
 
 fn ids(numbers: &[u8]) -> Vec<String> {

@@ -7,12 +7,14 @@
 //! | `scans.rs`      | are ranges complete, in order and paged?              |
 //! | `batches.rs`    | do batches keep their order, and land whole?          |
 //! | `swaps.rs`      | does compare-and-swap compare and swap?               |
+//! | `expiry.rs`     | does a key that has expired exist no more?            |
 //! | `concurrent.rs` | … also when several threads and dropped futures meet? |
 //! | `scopes.rs`     | are scoped views walls?                               |
 //! | `reopen.rs`     | is everything there after closing and opening?        |
 
 mod batches;
 mod concurrent;
+mod expiry;
 mod keys;
 mod reopen;
 mod scans;
@@ -30,6 +32,7 @@ use crate::key_value::{ScopedBackend, StorageBackend};
 
 pub use batches::*;
 pub use concurrent::*;
+pub use expiry::*;
 pub use keys::*;
 pub use reopen::*;
 pub use scans::*;
@@ -117,6 +120,11 @@ async fn check_each(fresh: &impl AsyncFn() -> Arc<dyn StorageBackend>, block_on:
         a_batch_beyond_the_limits_is_refused,
         compare_and_swap_follows_its_truth_table,
         compare_and_swap_refuses_what_set_refuses,
+        an_expired_key_is_not_there,
+        a_key_lives_as_long_as_it_was_told,
+        the_last_write_of_a_key_says_when_it_expires,
+        an_expired_key_is_absent_for_compare_and_swap,
+        a_lifetime_out_of_range_is_refused,
         a_dropped_write_is_done_or_not,
     );
     check!(on_threads:

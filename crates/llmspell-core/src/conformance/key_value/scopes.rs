@@ -1,6 +1,7 @@
 //! Are scoped views walls?
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use llmspell_state_traits::StateScope;
 
@@ -72,6 +73,17 @@ pub async fn scopes_share_no_key(backend: Arc<dyn StorageBackend>) {
         }
         let batch = view.get_batch(&KEYS.map(String::from)).await.unwrap();
         assert_eq!(batch, expected.into_iter().collect(), "get_batch in {scope}");
+    }
+    let hour = Duration::from_secs(3600);
+    views[0].set_with_ttl("a", b"mortal".to_vec(), hour).await.unwrap();
+    for view in &views {
+        let is_mortal = view.expires_at("a").await.unwrap().is_some();
+        assert_eq!(
+            is_mortal,
+            view.scope() == views[0].scope(),
+            "expires_at in {}",
+            view.scope()
+        );
     }
 }
 

@@ -7,6 +7,8 @@ use serde_json::json;
 
 use super::{DIM, assert_invalid, assert_kind, entry, exact, ids, listed, user};
 use crate::error::{ErrorKind, Result, StorageError};
+use crate::expiry::Expiry;
+use crate::timestamp::Timestamp;
 use crate::vector::{ScopedVectors, VectorStorage};
 
 #[track_caller]
@@ -72,6 +74,13 @@ pub async fn a_handle_for_one_scope_touches_no_other(store: &Arc<dyn VectorStora
         handle.update_metadata("shared", fields()).await,
         "an id of another",
     );
+    let both = ["doc".to_string(), "shared".to_string()];
+    let ended = Expiry::At(Timestamp::from_millis(i64::MAX));
+    assert_eq!(
+        handle.touch(&both, ended).await.unwrap(),
+        ["shared"],
+        "not yours is not there"
+    );
     let page = handle.list(Some("a"), 1).await.unwrap();
     assert_eq!(page.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>(), ["doc"]);
     let stats = handle.stats().await.unwrap();
@@ -81,6 +90,7 @@ pub async fn a_handle_for_one_scope_touches_no_other(store: &Arc<dyn VectorStora
 
     let left = store.get(&theirs, "doc").await.unwrap().unwrap();
     assert_eq!((left.embedding, left.metadata), (vec![9.0; DIM], json!({})));
+    assert_eq!(left.expires_at, None);
     assert_eq!(store.stats().await.unwrap().vectors, 2, "what others have is as it was");
     let text = format!("{handle:?}");
     assert!(text.contains("ada") && !text.contains("bob"), "{text}");

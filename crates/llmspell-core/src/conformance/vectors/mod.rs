@@ -132,6 +132,8 @@ pub async fn check_all_with(
         scopes_of_a_kind_go_together_and_others_stay,
         an_expired_entry_does_not_exist,
         a_lifetime_ends_by_itself,
+        a_touch_gives_entries_another_end_and_nothing_else,
+        a_touch_ends_entries_and_revives_none,
         pages_of_a_list_join_to_the_scope,
         scopes_are_those_that_hold_entries,
         a_scope_ends_with_its_last_entry_and_begins_anew,

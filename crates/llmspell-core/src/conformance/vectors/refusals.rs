@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{DIM, assert_invalid, assert_kind, entry, exact, listed, user};
 use crate::error::{ErrorKind, StorageError};
+use crate::expiry::Expiry;
 use crate::filter::Filter;
 use crate::limits::{EF_SEARCH_MAX, ID_BYTES_MAX, K_MAX, METADATA_BYTES_MAX, METADATA_DEPTH_MAX, PAGE_MAX};
 use crate::timestamp::Timestamp;
@@ -180,6 +181,7 @@ pub async fn a_bad_scope_is_refused_everywhere(store: &dyn VectorStorage) {
             store.update_metadata(&bad, "doc", Default::default()).await,
             "update_metadata",
         );
+        assert_invalid(store.touch(&bad, &ids, Expiry::Never).await, "touch");
         assert_invalid(store.delete(&bad, &ids).await, "delete");
         assert_invalid(store.delete_scope(&bad).await, "delete_scope");
         let among_good = [StateScope::Global, bad.clone()];
@@ -202,7 +204,14 @@ pub async fn a_bad_id_is_refused_everywhere(store: &dyn VectorStorage) {
             store.update_metadata(&scope, &bad, Default::default()).await,
             "update_metadata",
         );
-        assert_invalid(store.delete(&scope, &["doc".into(), bad]).await, "delete");
+        let ids = ["doc".into(), bad];
+        let ended = Expiry::At(Timestamp::from_millis(1));
+        assert_invalid(store.touch(&scope, &ids, ended).await, "touch");
+        assert_invalid(store.delete(&scope, &ids).await, "delete");
+    }
+    for ttl in [Duration::ZERO, Duration::from_nanos(999_999), Duration::MAX] {
+        let touched = store.touch(&scope, &["doc".into()], Expiry::After(ttl)).await;
+        assert_invalid(touched, "a lifetime out of range");
     }
     assert_eq!(listed(store, &scope).await, ["doc"], "and nothing changed");
 }

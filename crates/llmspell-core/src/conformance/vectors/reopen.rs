@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{assert_kind, entry, exact, ids, scattered, user};
 use crate::error::ErrorKind;
+use crate::expiry::Expiry;
 use crate::filter::Filter;
 use crate::timestamp::Timestamp;
 use crate::vector::{VectorEntry, VectorResult, VectorStorage};
@@ -85,6 +86,14 @@ async fn store_change(
             let short = entry("short", [1.0; 3]).with_ttl(Duration::from_millis(1));
             let long = entry("long", [1.0; 3]).with_ttl(Duration::from_secs(3600));
             store.insert(vec![short, long]).await.unwrap();
+            let touch = async |id: &str, expiry| {
+                let missing = store.touch(ada, &[id.to_string()], expiry).await;
+                assert!(missing.unwrap().is_empty());
+            };
+            touch("v07", Expiry::After(Duration::from_millis(1))).await;
+            touch("v08", Expiry::At(Timestamp::from_millis(9_000_000_000_000))).await;
+            touch("v09", Expiry::At(Timestamp::from_millis(9_000_000_000_000))).await;
+            touch("v09", Expiry::Never).await;
             std::thread::sleep(Duration::from_millis(10));
         }
         _ => {

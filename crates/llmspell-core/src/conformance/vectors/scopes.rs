@@ -5,7 +5,9 @@ use serde_json::json;
 
 use super::{DIM, assert_kind, entry, exact, ids, listed, scattered, user};
 use crate::error::ErrorKind;
+use crate::expiry::Expiry;
 use crate::filter::Filter;
+use crate::timestamp::Timestamp;
 use crate::vector::{VectorEntry, VectorQuery, VectorStorage};
 
 /// Scopes whose texts begin like each other, look like each other's inside, or mean something to a file system.
@@ -102,12 +104,17 @@ pub async fn no_write_crosses_the_wall_of_a_scope(store: &dyn VectorStorage) {
             .upsert(vec![entry("other", [500.0; 3]).with_scope(scope.clone())])
             .await
             .unwrap();
-        assert_eq!(store.delete(scope, &["doc".into(), "nothing".into()]).await.unwrap(), 1);
+        let both = ["doc".to_string(), "nothing".to_string()];
+        let ended = Expiry::At(Timestamp::from_millis(i64::MAX));
+        assert_eq!(store.touch(scope, &both, ended).await.unwrap(), ["nothing"]);
+        assert_eq!(store.delete(scope, &both).await.unwrap(), 1);
         assert_eq!(store.delete_scope(scope).await.unwrap(), 1, "its own last entry");
         for (number, other) in scopes.iter().enumerate().skip(turn + 1) {
             let left = store.list(other, None, 10).await.unwrap();
             let is_whole = |entry: &VectorEntry| {
-                entry.embedding == own_vector(number) && entry.metadata == json!({"owner": other.to_string()})
+                entry.embedding == own_vector(number)
+                    && entry.metadata == json!({"owner": other.to_string()})
+                    && entry.expires_at.is_none()
             };
             assert!(
                 left.len() == 2 && left.iter().all(is_whole),

@@ -4,22 +4,25 @@
 //! to one last value for each key, which sled can apply at once.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use llmspell_core::{KeyValueWrite, Result};
+use llmspell_core::{Expiry, KeyValueWrite, Result, Timestamp, WriteSummary};
 
 use super::engine::Outcome;
 use super::reader::Reader;
-use llmspell_core::WriteSummary;
+use super::record::Stored;
 
 /// What a caller wants changed.
 pub(super) enum Change {
-    /// All of it, in order.
+    /// All of it, in order. Lifetimes have become moments.
     Batch(Vec<KeyValueWrite>),
     /// If the value is the expected one.
     Swap {
         key: String,
         expected: Option<Vec<u8>>,
         new: Option<Vec<u8>>,
+        /// A moment, if any.
+        expiry: Expiry,
     },
 }
 
@@ -32,46 +35,67 @@ impl Change {
         }
     }
 
+    /// How many values with an end it brings.
+    pub(super) fn expiring_count(&self) -> usize {
+        let is_one = |write: &&KeyValueWrite| matches!(write, KeyValueWrite::SetExpiring { .. });
+        match self {
+            Self::Batch(batch) => batch.iter().filter(is_one).count(),
+            Self::Swap { expiry, .. } => usize::from(*expiry != Expiry::Never),
+        }
+    }
+
     /// Whether it stores anything; what only deletes may use the reserve of a full disk.
     pub(super) fn stores(&self) -> bool {
         match self {
-            Self::Batch(batch) => batch.iter().any(|write| matches!(write, KeyValueWrite::Set { .. })),
+            Self::Batch(batch) => batch.iter().any(KeyValueWrite::stores),
             Self::Swap { new, .. } => new.is_some(),
         }
     }
 }
 
-/// The last value of each key that changes, and how many keys come and go.
+/// What comes of the keys that change.
 #[derive(Default)]
 pub(super) struct Effect {
-    /// `None` deletes. A key that was not there and is not there now may be in it.
-    pub(super) values: BTreeMap<String, Option<Vec<u8>>>,
-    pub(super) added: u64,
-    pub(super) deleted: u64,
+    /// A key that was not there and is not there now may be in it.
+    pub(super) keys: BTreeMap<String, Changed>,
 }
 
-/// Works out what `change` does to what is in the tree, and what its caller is told. Reads only.
-pub(super) fn work_out(reader: &Reader, change: Change) -> Result<(Effect, Outcome)> {
+/// A key that changes.
+pub(super) struct Changed {
+    /// When what is in the tree ends, if something is.
+    pub(super) before: Option<Option<Timestamp>>,
+    /// What will be there.
+    pub(super) after: Option<Stored>,
+}
+
+/// Works out what `change` does at `now` to what is in the tree, and what its caller is told. Reads only.
+pub(super) fn work_out(reader: &Reader, change: Change, now: i64) -> Result<(Effect, Outcome)> {
     let mut effect = Effect::default();
     match change {
         Change::Batch(batch) => {
+            let mut deleted = 0;
             for write in batch {
                 match write {
-                    KeyValueWrite::Set { key, value } => effect.set(reader, key, value)?,
-                    KeyValueWrite::Delete { key } => effect.delete(reader, key)?,
-                    KeyValueWrite::DeletePrefix { prefix } => effect.delete_prefix(reader, &prefix)?,
+                    KeyValueWrite::Set { key, value } => effect.set(reader, key, value, None, now)?,
+                    KeyValueWrite::SetExpiring { key, value, expiry } => {
+                        effect.set(reader, key, value, moment(expiry), now)?;
+                    }
+                    KeyValueWrite::Delete { key } => deleted += u64::from(effect.delete(reader, key, now)?),
+                    KeyValueWrite::DeletePrefix { prefix } => deleted += effect.delete_prefix(reader, &prefix, now)?,
                 }
             }
-            let summary = WriteSummary {
-                deleted: effect.deleted,
-            };
-            Ok((effect, Outcome::Written(summary)))
+            Ok((effect, Outcome::Written(WriteSummary { deleted })))
         }
-        Change::Swap { key, expected, new } => {
-            let is_expected = reader.get(&key)? == expected;
+        Change::Swap {
+            key,
+            expected,
+            new,
+            expiry,
+        } => {
+            let is_expected = reader.get_at(&key, now)? == expected;
             match new {
-                Some(new) if is_expected => effect.set(reader, key, new)?,
-                None if is_expected => effect.delete(reader, key)?,
+                Some(new) if is_expected => effect.set(reader, key, new, moment(expiry), now)?,
+                None if is_expected => drop(effect.delete(reader, key, now)?),
                 Some(_) | None => {}
             }
             Ok((effect, Outcome::Swapped(is_expected)))
@@ -80,42 +104,98 @@ pub(super) fn work_out(reader: &Reader, change: Change) -> Result<(Effect, Outco
 }
 
 impl Effect {
-    fn set(&mut self, reader: &Reader, key: String, value: Vec<u8>) -> Result<()> {
-        if !self.is_there(reader, &key)? {
-            self.added += 1;
+    /// Removes keys, each if it ends at the moment that is noted of it.
+    pub(super) fn purge(reader: &Reader, keys: &[(i64, String)]) -> Result<Self> {
+        let mut effect = Self::default();
+        for (moment, key) in keys {
+            let before = reader.end_in_tree(key)?;
+            if before == Some(Some(Timestamp::from_millis(*moment))) {
+                effect.keys.insert(key.clone(), Changed { before, after: None });
+            }
         }
-        self.values.insert(key, Some(value));
+        Ok(effect)
+    }
+
+    /// How many keys come and go in the tree.
+    pub(super) fn added_and_removed(&self) -> (u64, u64) {
+        let changes = || {
+            self.keys
+                .values()
+                .map(|key| (key.before.is_some(), key.after.is_some()))
+        };
+        let added = changes().filter(|change| *change == (false, true)).count();
+        let removed = changes().filter(|change| *change == (true, false)).count();
+        (added as u64, removed as u64)
+    }
+
+    /// Whether it has to do with keys that expire.
+    pub(super) fn concerns_time(&self) -> bool {
+        let ends = |key: &Changed| {
+            key.before
+                .flatten()
+                .or(key.after.as_ref().and_then(|new| new.expires_at))
+        };
+        self.keys.values().any(|key| ends(key).is_some())
+    }
+
+    fn key(&mut self, reader: &Reader, key: String) -> Result<&mut Changed> {
+        match self.keys.entry(key) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
+                let before = reader.end_in_tree(new.key())?;
+                // Only that it is there and when it ends will be asked, and it is overwritten at once.
+                let after = before.map(|expires_at| Stored {
+                    value: Vec::new(),
+                    expires_at,
+                });
+                Ok(new.insert(Changed { before, after }))
+            }
+        }
+    }
+
+    /// Nothing is stored of what is over at `now`.
+    fn set(
+        &mut self,
+        reader: &Reader,
+        key: String,
+        value: Vec<u8>,
+        expires_at: Option<Timestamp>,
+        now: i64,
+    ) -> Result<()> {
+        let new = Stored { value, expires_at };
+        self.key(reader, key)?.after = Some(new).filter(|new| new.is_there(now));
         Ok(())
     }
 
-    fn delete(&mut self, reader: &Reader, key: String) -> Result<()> {
-        if self.is_there(reader, &key)? {
-            self.deleted += 1;
-            self.values.insert(key, None);
-        }
-        Ok(())
+    /// Says whether the key was there and not over.
+    fn delete(&mut self, reader: &Reader, key: String, now: i64) -> Result<bool> {
+        let removed = self.key(reader, key)?.after.take();
+        Ok(removed.is_some_and(|stored| stored.is_there(now)))
     }
 
-    fn delete_prefix(&mut self, reader: &Reader, prefix: &str) -> Result<()> {
-        let mut keys = reader.keys(prefix)?;
+    fn delete_prefix(&mut self, reader: &Reader, prefix: &str, now: i64) -> Result<u64> {
+        let mut keys = reader.keys_in_tree(prefix)?;
         let from_prefix = self
-            .values
+            .keys
             .range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded));
         keys.extend(
             from_prefix
                 .map(|(key, _)| key.clone())
                 .take_while(|key| key.starts_with(prefix)),
         );
+        let mut deleted = 0;
         for key in keys {
-            self.delete(reader, key)?;
+            deleted += u64::from(self.delete(reader, key, now)?);
         }
-        Ok(())
+        Ok(deleted)
     }
+}
 
-    fn is_there(&self, reader: &Reader, key: &str) -> Result<bool> {
-        match self.values.get(key) {
-            Some(value) => Ok(value.is_some()),
-            None => reader.contains(key),
-        }
+/// When a value ends; its lifetime became a moment when the call began.
+fn moment(expiry: Expiry) -> Option<Timestamp> {
+    match expiry {
+        Expiry::Never => None,
+        Expiry::At(moment) => Some(moment),
+        Expiry::After(_) => unreachable!("lifetimes become moments before they are queued"),
     }
 }

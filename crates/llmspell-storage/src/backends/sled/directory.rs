@@ -1,7 +1,7 @@
 //! Whose directory is it, and what lies around in it?
 //!
 //! ```text
-//! FORMAT      "llmspell-storage sled\nversion 1\n"
+//! FORMAT      "llmspell-storage sled\nversion 2\n"
 //! LOCK        "process 1234\n"                        locked by the system while open; the text is for people
 //! WATERMARK   "commits 1234 checksum 89abcdef\n"      CRC-32C of "commits 1234", in hexadecimal
 //! ```
@@ -9,7 +9,8 @@
 //! FORMAT and WATERMARK are written beside, synced and renamed. A directory with anything in it but without FORMAT is
 //! somebody else's, and nothing in it is touched.
 //!
-//! v1 (0.1.0): as above.
+//! v1 (0.1.0): as above. v2: keys may expire; see `record.rs`. A directory of version 1 becomes one of version 2 when it is
+//! opened, before anything is written: builds that know only the first would take such keys for damage.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -33,7 +34,8 @@ const QUARANTINE: &str = "quarantine";
 /// Ending of a file that is not yet what it will be.
 const NEW: &str = ".new";
 const KIND_LINE: &str = "llmspell-storage sled";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+const OLDEST_VERSION: u32 = 1;
 
 /// Bytes of the disk that stay free, so that a nearly full store can still be opened, cleared and closed.
 pub(super) const RESERVE_BYTES: u64 = 16 << 20;
@@ -54,7 +56,7 @@ pub(super) fn claim(path: &Path) -> Result<File> {
     // Looked at before anything is made in it, and again when nobody else can change it.
     check_format(path)?;
     let lock = lock(path)?;
-    if check_format(path)? == Format::None {
+    if check_format(path)? != Format::Ours {
         replace(path, FORMAT, &format!("{KIND_LINE}\nversion {VERSION}\n"))?;
         if let Some(parent) = path.parent() {
             sync_directory(parent).map_err(|error| io_error("sync", parent, error))?;
@@ -83,6 +85,7 @@ fn unsound(source: io::Error, op: &'static str, path: &Path) -> StorageError {
 #[derive(PartialEq)]
 enum Format {
     Ours,
+    Older,
     None,
 }
 
@@ -106,10 +109,11 @@ fn check_format(path: &Path) -> Result<Format> {
         .and_then(|line| line.strip_prefix("version ")?.parse().ok());
     match version {
         Some(VERSION) => Ok(Format::Ours),
+        Some(OLDEST_VERSION..VERSION) => Ok(Format::Older),
         Some(found) => Err(StorageError::UnsupportedVersion {
             path: path.to_path_buf(),
             found,
-            min: VERSION,
+            min: OLDEST_VERSION,
             max: VERSION,
         }),
         None => Err(foreign(path, "FORMAT names no version".into())),

@@ -4,10 +4,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use llmspell_core::{Result, StorageError, WriteSummary};
+use llmspell_core::{Result, StorageError, Timestamp, WriteSummary};
 
-use super::changes::{Change, Effect, work_out};
+use super::changes::{Change, Changed, Effect, work_out};
 use super::directory::{self, Disk};
 use super::reader::Reader;
 use super::record::{self, HEAD_KEY, Head};
@@ -17,6 +18,12 @@ use crate::committer::CommitEngine;
 
 /// Commits between two writes of the watermark.
 const WATERMARK_COMMITS: u64 = 10_000;
+/// Keys that one step of the purge removes; a few milliseconds.
+const PURGE_KEYS: usize = 512;
+/// Keys that are over and go with each one that will be.
+const PURGED_PER_PUT: usize = 2;
+/// Keys that are over are invisible at once; their space is given back at this pace.
+const EXPIRY_DELAY_MS: i64 = 1_000;
 
 /// One caller's change.
 pub(super) struct Request {
@@ -40,10 +47,12 @@ pub(super) struct Engine {
     /// Commits that are durable for certain.
     durable_commits: u64,
     watermark: u64,
+    /// The earliest moment at which a key expires, in milliseconds since 1970, or an earlier one.
+    first_end: Option<i64>,
 }
 
 impl Engine {
-    pub(super) fn new(reader: Arc<Reader>, watch: Arc<Watch>, disk: Disk, head: Head) -> Self {
+    pub(super) fn new(reader: Arc<Reader>, watch: Arc<Watch>, disk: Disk, head: Head, first_end: Option<i64>) -> Self {
         Self {
             reader,
             watch,
@@ -51,6 +60,8 @@ impl Engine {
             head,
             durable_commits: head.commits,
             watermark: head.commits,
+            // What was over by the time that was stored goes at once: a clock that is behind it stands still meanwhile.
+            first_end: first_end.map(|moment| if moment <= head.clock_ms { i64::MIN } else { moment }),
         }
     }
 
@@ -60,11 +71,13 @@ impl Engine {
             return changes.iter().map(|_| Err(directory::repeated(&error))).collect();
         }
         let count = changes.len();
+        let expiring = changes.iter().map(Change::expiring_count).sum::<usize>();
         let mut answers = Vec::with_capacity(count);
         for change in changes {
-            match work_out(&self.reader, change) {
+            let now = self.reader.now();
+            match work_out(&self.reader, change, now) {
                 Ok((effect, outcome)) => {
-                    if let Err(error) = self.apply(&effect) {
+                    if let Err(error) = self.apply(&effect, now) {
                         return self.poisoned(&error, count);
                     }
                     answers.push(Ok(outcome));
@@ -72,7 +85,12 @@ impl Engine {
                 Err(error) => answers.push(Err(error)),
             }
         }
-        if let Err(error) = self.make_durable() {
+        // In proportion: however fast keys come that end, those that are over do not pile up.
+        let purged = match self.first_end.is_some_and(|moment| moment <= self.reader.confirmed()) {
+            true => self.remove_over(PURGED_PER_PUT * expiring),
+            false => Ok(()),
+        };
+        if let Err(error) = purged.and_then(|()| self.make_durable()) {
             return self.poisoned(&error, count);
         }
         answers
@@ -94,25 +112,42 @@ impl Engine {
         self.disk.check_space(2 * bytes as u64 + directory::RESERVE_BYTES)
     }
 
-    fn apply(&mut self, effect: &Effect) -> Result<()> {
-        if effect.values.is_empty() {
+    fn apply(&mut self, effect: &Effect, now: i64) -> Result<()> {
+        if effect.keys.is_empty() {
             return Ok(());
         }
+        let (added, removed) = effect.added_and_removed();
         let head = Head {
             commits: self.head.commits + 1,
-            keys: self.head.keys + effect.added - effect.deleted,
+            keys: self.head.keys + added - removed,
+            clock_ms: match effect.concerns_time() {
+                true => self.head.clock_ms.max(now.min(self.reader.confirmed())),
+                false => self.head.clock_ms,
+            },
         };
         let mut batch = ::sled::Batch::default();
-        for (key, value) in &effect.values {
+        for (key, Changed { before, after }) in &effect.keys {
+            if let Some(moment) = before.flatten() {
+                batch.remove(record::end_key(moment.as_millis(), key));
+            }
             let tree_key = record::tree_key(key);
-            match value {
-                Some(value) => {
-                    let bytes = record::encode(&tree_key, value);
-                    batch.insert(tree_key, bytes);
-                }
-                None => batch.remove(tree_key),
+            let Some(stored) = after else {
+                batch.remove(tree_key);
+                continue;
+            };
+            let bytes = record::encode(&tree_key, &stored.value, stored.expires_at);
+            batch.insert(tree_key, bytes);
+            if let Some(moment) = stored.expires_at.map(Timestamp::as_millis) {
+                let end_key = record::end_key(moment, key);
+                let bytes = record::encode(&end_key, &[], None);
+                batch.insert(end_key, bytes);
+                self.first_end = Some(self.first_end.map_or(moment, |first| first.min(moment)));
             }
         }
+        self.write(batch, head)
+    }
+
+    fn write(&mut self, mut batch: ::sled::Batch, head: Head) -> Result<()> {
         batch.insert(HEAD_KEY, head.to_bytes());
         let gate = self.reader.exclude_readers();
         let applied = self.reader.db().apply_batch(batch);
@@ -120,6 +155,67 @@ impl Engine {
         applied.map_err(|error| sled_error("write to", self.reader.path(), error))?;
         self.head = head;
         Ok(())
+    }
+
+    /// A step of the purge.
+    fn purge(&mut self) -> Result<()> {
+        self.remove_over(PURGE_KEYS)?;
+        self.make_durable()
+    }
+
+    /// Removes some of the keys that are over.
+    fn remove_over(&mut self, limit: usize) -> Result<()> {
+        if limit == 0 {
+            return Ok(());
+        }
+        // A clock that is ahead without being confirmed hides keys, but takes none.
+        let now = self.reader.confirmed();
+        let over = self.reader.over(now, limit)?;
+        let is_last = over.len() < limit;
+        let effect = Effect::purge(&self.reader, &over)?;
+        self.apply(&effect, now)?;
+        if effect.keys.len() < over.len() {
+            // Of a damaged value it is not known when it ends: only the note goes, so that the purge gets on.
+            let mut notes = ::sled::Batch::default();
+            for (moment, key) in &over {
+                notes.remove(record::end_key(*moment, key));
+            }
+            let commits = self.head.commits + 1;
+            self.write(notes, Head { commits, ..self.head })?;
+        }
+        self.first_end = if is_last {
+            self.reader.first_end()?
+        } else {
+            Some(i64::MIN)
+        };
+        Ok(())
+    }
+
+    /// What was seen to expire and is not purged yet has expired after a restart too, whatever the clock says then.
+    fn keep_time(&mut self) -> Result<()> {
+        let now = self.reader.confirmed();
+        if self.first_end.is_none_or(|moment| moment > now) {
+            return Ok(());
+        }
+        let head = Head {
+            commits: self.head.commits + 1,
+            clock_ms: self.head.clock_ms.max(now),
+            ..self.head
+        };
+        self.write(::sled::Batch::default(), head)?;
+        self.make_durable()
+    }
+
+    /// Does what nobody waits for, under the eyes of the watchdog. A failure ends writing, as any other does.
+    fn in_background(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) {
+        if self.watch.start_commit(Vec::new()).is_err() {
+            return;
+        }
+        let path = self.path().to_path_buf();
+        if let Err(error) = catch_panic(&path, || work(self)) {
+            self.watch.poison(&error);
+        }
+        self.watch.finish_commit(Vec::new());
     }
 
     fn make_durable(&mut self) -> Result<()> {
@@ -174,10 +270,26 @@ impl CommitEngine for Engine {
         };
         self.watch.finish_commit(tickets.into_iter().zip(answers).collect());
     }
+
+    fn tidy_after(&mut self) -> Option<Duration> {
+        if self.watch.is_poisoned() {
+            return None;
+        }
+        let due_ms = self
+            .first_end?
+            .saturating_add(EXPIRY_DELAY_MS)
+            .saturating_sub(self.reader.confirmed());
+        Some(Duration::from_millis(u64::try_from(due_ms).unwrap_or(0)))
+    }
+
+    fn tidy(&mut self) {
+        self.in_background(Self::purge);
+    }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.in_background(Self::keep_time);
         if self.watermark < self.durable_commits {
             self.raise_watermark();
         }

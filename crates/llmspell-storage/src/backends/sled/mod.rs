@@ -40,12 +40,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use llmspell_core::{
-    BackendCharacteristics, BackendType, Durability, KeyValueWrite, Result, StorageBackend, StorageError, WriteSummary,
-    validate_key_value as validate,
+    BackendCharacteristics, BackendType, Durability, Expiry, KeyValueEntry, KeyValueWrite, Result, StorageBackend,
+    StorageError, Timestamp, WriteSummary, validate_key_value as validate,
 };
 
 use crate::committer::Committer;
 use crate::database::OwnedByProcess;
+use crate::options::TimeSource;
 use crate::pool::Pool;
 use crate::slots::ForkMark;
 use changes::Change;
@@ -85,6 +86,8 @@ pub struct SledBackend {
 pub struct SledOptions {
     cache_bytes: u64,
     commit_timeout: Duration,
+    /// None: the clock of the system.
+    time: Option<TimeSource>,
 }
 
 impl Default for SledOptions {
@@ -92,6 +95,7 @@ impl Default for SledOptions {
         Self {
             cache_bytes: DEFAULT_CACHE_BYTES,
             commit_timeout: DEFAULT_COMMIT_TIMEOUT,
+            time: None,
         }
     }
 }
@@ -112,7 +116,18 @@ impl SledOptions {
         self
     }
 
-    /// Opens a directory, or makes one.
+    /// Whom to ask for the time, in place of the clock of the system: for tests of what expires.
+    ///
+    /// Time never goes back: while the answer is earlier than one before, or than what a commit has stored, time stands
+    /// still.
+    #[must_use]
+    pub fn clock(mut self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        self.time = Some(TimeSource::new(now));
+        self
+    }
+
+    /// Opens a directory, or makes one. One that an older version made is brought up to this one's format; the older
+    /// version refuses it from then on.
     ///
     /// # Errors
     ///
@@ -123,8 +138,8 @@ impl SledOptions {
     pub async fn open(self, path: impl AsRef<Path>) -> Result<SledBackend> {
         let path = path.as_ref().to_path_buf();
         let pool = Pool::new();
-        let cache_bytes = self.cache_bytes;
-        let opened = pool.run(move || open::open(&path, cache_bytes)).await?;
+        let (cache_bytes, time) = (self.cache_bytes, self.time);
+        let opened = pool.run(move || open::open(&path, cache_bytes, time)).await?;
         SledBackend::start(opened, pool, self.commit_timeout)
     }
 }
@@ -164,7 +179,13 @@ impl SledBackend {
         let mark = Arc::new(ForkMark::new());
         let reader = Arc::new(opened.reader);
         let watch = Arc::new(Watch::new(commit_timeout));
-        let engine = Engine::new(Arc::clone(&reader), Arc::clone(&watch), opened.disk, opened.head);
+        let engine = Engine::new(
+            Arc::clone(&reader),
+            Arc::clone(&watch),
+            opened.disk,
+            opened.head,
+            opened.first_end,
+        );
         Ok(Self {
             committer: Some(Committer::start("llmspell-sled", engine)?),
             watchdog: OwnedByProcess::new(Watchdog::start(watch)?, &mark),
@@ -188,6 +209,10 @@ impl SledBackend {
         } else {
             Ok(())
         }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.reader.now())
     }
 
     async fn commit(&self, change: Change) -> Result<Outcome> {
@@ -226,26 +251,38 @@ impl StorageBackend for SledBackend {
             self.check_process()?;
             return Ok(WriteSummary::default());
         }
+        let batch = batch
+            .into_iter()
+            .map(|write| write.at(self.now()))
+            .collect::<Result<_>>()?;
         match self.commit(Change::Batch(batch)).await? {
             Outcome::Written(summary) => Ok(summary),
             Outcome::Swapped(_) => unreachable!("a batch is answered by a summary"),
         }
     }
 
-    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Vec<u8>)>> {
+    async fn scan_entries(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<KeyValueEntry>> {
         validate::page(limit)?;
         let (prefix, after) = (prefix.to_string(), after.map(String::from));
         self.read(move |reader| reader.page(&prefix, after.as_deref(), limit))
             .await
     }
 
-    async fn compare_and_swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>) -> Result<bool> {
+    async fn expires_at(&self, key: &str) -> Result<Option<Timestamp>> {
         validate::key(key)?;
-        if let Some(new) = &new {
-            validate::value(key, new)?;
-        }
-        let (key, expected) = (key.to_string(), expected.map(<[u8]>::to_vec));
-        match self.commit(Change::Swap { key, expected, new }).await? {
+        let key = key.to_string();
+        self.read(move |reader| reader.expires_at(&key)).await
+    }
+
+    async fn swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>, expiry: Expiry) -> Result<bool> {
+        validate::swap(key, new.as_deref(), expiry)?;
+        let change = Change::Swap {
+            key: key.to_string(),
+            expected: expected.map(<[u8]>::to_vec),
+            new,
+            expiry: expiry.moment(self.now())?.into(),
+        };
+        match self.commit(change).await? {
             Outcome::Swapped(swapped) => Ok(swapped),
             Outcome::Written(_) => unreachable!("a swap is answered by whether it swapped"),
         }

@@ -9,6 +9,8 @@ use super::directory::{self, Disk};
 use super::reader::Reader;
 use super::record::Head;
 use super::{catch_panic, io_error, sled_error};
+use crate::database::{Boot, Clock};
+use crate::options::TimeSource;
 
 /// sled's background threads may hold its file for a moment after the last handle is gone.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,6 +21,8 @@ pub(super) struct Opened {
     pub(super) reader: Reader,
     pub(super) disk: Disk,
     pub(super) head: Head,
+    /// The first moment at which a key expires.
+    pub(super) first_end: Option<i64>,
 }
 
 /// Opens or makes a directory. Blocks.
@@ -26,12 +30,15 @@ pub(super) struct Opened {
 /// # Errors
 ///
 /// As [`SledOptions::open`](super::SledOptions::open).
-pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Opened> {
+pub(super) fn open(path: &Path, cache_bytes: u64, time: Option<TimeSource>) -> Result<Opened> {
     let lock = directory::claim(path)?;
     let watermark = directory::read_watermark(path)?;
     let db = start_sled(path, cache_bytes)?;
     let reader = Reader::new(db, path.to_path_buf(), lock);
     let head = catch_panic(path, || reader.head())?;
+    let boot = Boot::beside(time.as_ref());
+    let reader = reader.with_clock(Clock::new(time, boot, head.clock_ms, None));
+    let first_end = reader.first_end()?;
     if head.commits < watermark {
         return Err(StorageError::Corrupted {
             path: path.to_path_buf(),
@@ -42,7 +49,12 @@ pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Opened> {
     if watermark < head.commits {
         directory::write_watermark(path, head.commits)?;
     }
-    Ok(Opened { reader, disk, head })
+    Ok(Opened {
+        reader,
+        disk,
+        head,
+        first_end,
+    })
 }
 
 fn start_sled(path: &Path, cache_bytes: u64) -> Result<::sled::Db> {

@@ -111,6 +111,11 @@ impl Watch {
         self.state.lock().poisoned.get_or_insert_with(|| error.to_string());
     }
 
+    /// Whether there are no more writes.
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.state.lock().poisoned.is_some()
+    }
+
     /// Whether a commit took too long and has not come back.
     pub(super) fn is_stuck(&self) -> bool {
         let state = self.state.lock();

@@ -1,6 +1,6 @@
 //! Which rows and slots do entries change?
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::database::request::{Part, PreparedEntry, Spaces};
 use crate::database::writer::Writer;
 use crate::error::corrupted;
 use crate::ids::{Extent, Generation, Lsn, PointId, ScopeId, Slot, SpaceId};
-use crate::op::{Op, PointChange};
+use crate::op::{Op, PointChange, Touched};
 use crate::record::Record;
 use crate::registry::Space;
 use crate::slots::{FreeChanges, layout};
@@ -166,6 +166,7 @@ impl Batch<'_> {
                 })
                 .collect(),
             updated: Vec::new(),
+            touched: Vec::new(),
             extents,
             returned: Vec::new(),
             metadata_bytes_added: sum_bytes(group.entries.iter().map(|(entry, _)| entry.metadata.len())),
@@ -430,6 +431,57 @@ impl Batch<'_> {
             .put_entry(space.id, scope_id, point, &record)
             .map_err(changing)?;
         self.remove_copies(&space, scope, [id], now)
+    }
+
+    /// Gives entries another end, or none. Returns the ids that are not there, in their order; what has expired is not.
+    pub(super) fn touch(
+        &mut self,
+        spaces: &Spaces,
+        scope: &StateScope,
+        ids: &[String],
+        expires_at: Option<Timestamp>,
+        now: i64,
+    ) -> Result<Vec<String>, Fail> {
+        let spaces = self.spaces(spaces)?;
+        let mut found: Vec<Stored> = spaces.iter().map(|_| Vec::new()).collect();
+        let (mut seen, mut missing) = (HashSet::new(), Vec::new());
+        'ids: for id in ids.iter().filter(|id| seen.insert(id.as_str())) {
+            for (space, found) in spaces.iter().zip(&mut found) {
+                let visible = |(_, record): &(_, Record)| !record.is_expired(Timestamp::from_millis(now));
+                if let Some(entry) = self.existing(space, scope, id)?.filter(visible) {
+                    found.push(entry);
+                    continue 'ids;
+                }
+            }
+            missing.push(id.clone());
+        }
+        for (space, mut found) in spaces.iter().zip(found) {
+            found.retain(|(_, record)| record.expires_at != expires_at);
+            if found.is_empty() {
+                continue;
+            }
+            found.sort_by_key(|(point, _)| *point);
+            let after = expires_at.map(Timestamp::as_millis);
+            let touched = found.iter().map(|(point, record)| Touched {
+                point: *point,
+                before: record.expires_at.map(Timestamp::as_millis),
+                after,
+            });
+            let op = Op {
+                touched: touched.collect(),
+                ..Op::default()
+            };
+            let scope_id = self.apply(space, scope, &op, now)?;
+            for (point, record) in &mut found {
+                let before = std::mem::replace(&mut record.expires_at, expires_at);
+                self.rows
+                    .touch_entry(space.id, scope_id, *point, record, before)
+                    .map_err(changing)?;
+            }
+            self.first_expiry = self.first_expiry.into_iter().chain(after).min();
+            self.remove_copies(space, scope, found.iter().map(|(_, record)| record.id.as_str()), now)?;
+        }
+        Ok(missing)
     }
 
     pub(super) fn delete(

@@ -95,6 +95,9 @@ pub(super) struct Batch<'a> {
     has_quotas: bool,
     quotas: HashMap<StateScope, ScopeQuota>,
     first_expiry: Option<i64>,
+    first_key_expiry: Option<i64>,
+    /// Values with an end that were put.
+    expiring_puts: usize,
     is_changed: bool,
     /// What is stored of the clock.
     clock_version: u64,
@@ -115,6 +118,7 @@ pub(super) struct Changes {
     pub(super) first_expiry: Option<i64>,
     /// What is stored of the clock.
     pub(super) clock_version: u64,
+    pub(super) first_key_expiry: Option<i64>,
 }
 
 impl<'a> Batch<'a> {
@@ -141,6 +145,8 @@ impl<'a> Batch<'a> {
             has_quotas: shared.has_quotas.load(Ordering::SeqCst),
             quotas: HashMap::new(),
             first_expiry: None,
+            first_key_expiry: None,
+            expiring_puts: 0,
             is_changed: false,
             clock_version: 0,
             no_room: None,
@@ -196,6 +202,7 @@ impl<'a> Batch<'a> {
             is_moving: self.is_moving,
             has_quotas: self.has_quotas,
             first_expiry: self.first_expiry,
+            first_key_expiry: self.first_key_expiry,
             clock_version: self.clock_version,
         }
     }
@@ -204,8 +211,14 @@ impl<'a> Batch<'a> {
     pub(super) fn execute(&mut self, request: &Request) -> Result<Outcome, Fail> {
         match request {
             Request::Values { writes, .. } => self.write_values(writes).map(Outcome::Count),
-            Request::Swap { key, expected, new, .. } => self
-                .swap_value(key, expected.as_deref(), new.as_deref())
+            Request::Swap {
+                key,
+                expected,
+                new,
+                expiry,
+                ..
+            } => self
+                .swap_value(key, expected.as_deref(), new.as_deref(), *expiry)
                 .map(|done| Outcome::Count(done.into())),
             Request::Entries {
                 parts,
@@ -223,6 +236,14 @@ impl<'a> Batch<'a> {
             } => self
                 .update_metadata(spaces, scope, id, metadata, *now)
                 .map(|()| Outcome::Done),
+            Request::Touch {
+                spaces,
+                scope,
+                ids,
+                expires_at,
+                now,
+                ..
+            } => self.touch(spaces, scope, ids, *expires_at, *now).map(Outcome::Ids),
             Request::Delete {
                 spaces,
                 scope,
@@ -268,9 +289,11 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Records that it is `now`, which is confirmed: after a restart it is no earlier.
+    /// Records that it is `now`, as far as that is confirmed: after a restart it is no earlier.
     pub(super) fn set_clock(&mut self, now: i64) {
-        self.head.clock_ms = self.head.clock_ms.max(now);
+        // A clock that is ahead for a moment must not stop time for good.
+        let confirmed = now.min(self.shared.clock.latest());
+        self.head.clock_ms = self.head.clock_ms.max(confirmed);
         self.is_changed = true;
     }
 

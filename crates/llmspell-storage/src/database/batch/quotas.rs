@@ -10,6 +10,7 @@ use std::sync::Arc;
 use llmspell_core::{KeyValueWrite, Quota, QuotaStatus, QuotaUsage, ScopedBackend, StateScope, Timestamp};
 
 use super::entries::Group;
+use super::values::is_over;
 use super::{Batch, Fail, KV_SCOPE, looking};
 use crate::database::request::PreparedEntry;
 use crate::ids::{PointId, SpaceId};
@@ -31,9 +32,13 @@ pub(super) enum KeyChange<'w> {
 }
 
 impl<'w> KeyChange<'w> {
-    pub(super) fn of(write: &'w KeyValueWrite) -> Self {
+    /// At `now`: a value that is over by then comes to nothing.
+    pub(super) fn of(write: &'w KeyValueWrite, now: i64) -> Self {
         match write {
-            KeyValueWrite::Set { key, value } => Self::Put(key, value.len()),
+            KeyValueWrite::SetExpiring { key, expiry, .. } if is_over(*expiry, now) => Self::Remove(key),
+            KeyValueWrite::Set { key, value } | KeyValueWrite::SetExpiring { key, value, .. } => {
+                Self::Put(key, value.len())
+            }
             KeyValueWrite::Delete { key } => Self::Remove(key),
             KeyValueWrite::DeletePrefix { prefix } => Self::RemovePrefix(prefix),
         }
@@ -185,8 +190,13 @@ impl Batch<'_> {
 
     // ---- key-value data ----
 
-    /// That the scopes whose keys these are may hold what comes of the changes; counts them.
-    pub(super) fn admit_keys<'w>(&mut self, changes: impl IntoIterator<Item = KeyChange<'w>>) -> Result<(), Fail> {
+    /// That the scopes whose keys these are may hold what comes of the changes; counts them. What is over at `now` counts
+    /// as long as there is room, as entries do.
+    pub(super) fn admit_keys<'w>(
+        &mut self,
+        changes: impl IntoIterator<Item = KeyChange<'w>>,
+        now: i64,
+    ) -> Result<(), Fail> {
         if !self.has_quotas {
             return Ok(());
         }
@@ -209,17 +219,50 @@ impl Batch<'_> {
         // In order, so that the same batch is always refused with the same words.
         let mut after = Vec::with_capacity(keys.changed.len());
         for (scope, (came, gone)) in keys.changed {
-            if let Some(status) = self.quota(&scope)? {
-                let mut used = status.used;
+            let Some(status) = self.quota(&scope)? else { continue };
+            let changed = |mut used: QuotaUsage| {
                 used.kv_bytes = used.kv_bytes.saturating_add(came).saturating_sub(gone);
-                status.admit(&scope, &used).map_err(Fail::Request)?;
-                after.push((scope, used));
+                used
+            };
+            let used = changed(status.used);
+            if !status.quota.allows(&used) {
+                let (mut visible, mut visible_after) = (status.used, used);
+                let (over, touched) = self.expired_key_bytes(&scope, &keys.now, now)?;
+                visible.kv_bytes = visible.kv_bytes.saturating_sub(over + touched);
+                visible_after.kv_bytes = visible_after.kv_bytes.saturating_sub(over);
+                QuotaStatus::new(status.quota, visible)
+                    .admit(&scope, &visible_after)
+                    .map_err(Fail::Request)?;
             }
+            after.push((scope, used));
         }
         for (scope, used) in after {
             self.set_used(&scope, used);
         }
         Ok(())
+    }
+
+    /// Bytes of the keys of a scope that are over at `now` and not purged yet: of those that a request leaves alone, and of
+    /// those that it changes.
+    fn expired_key_bytes(
+        &mut self,
+        scope: &StateScope,
+        changed: &HashMap<String, u64>,
+        now: i64,
+    ) -> Result<(u64, u64), Fail> {
+        let prefix = ScopedBackend::prefix(scope);
+        let (mut alone, mut touched) = (0, 0);
+        // As many as the purge has not come to yet.
+        for row in self.rows.expired_keys(now, usize::MAX).map_err(looking)? {
+            if row.scope != KV_SCOPE || !row.key.starts_with(prefix.as_bytes()) {
+                continue;
+            }
+            let found = self.rows.value_len_and_end(row.scope, &row.key).map_err(looking)?;
+            let bytes = found.map_or(0, |(len, _)| (row.key.len() - prefix.len()) as u64 + len);
+            let is_changed = std::str::from_utf8(&row.key).is_ok_and(|key| changed.contains_key(key));
+            *(if is_changed { &mut touched } else { &mut alone }) += bytes;
+        }
+        Ok((alone, touched))
     }
 
     /// Notes that a key gets a value of so many bytes, or none.
@@ -234,8 +277,8 @@ impl Batch<'_> {
         let gone = match keys.now.get(key) {
             Some(bytes) => *bytes,
             None => {
-                let len = self.rows.value_len(KV_SCOPE, key.as_bytes()).map_err(looking)?;
-                len.map_or(0, bytes)
+                let found = self.rows.value_len_and_end(KV_SCOPE, key.as_bytes()).map_err(looking)?;
+                found.map_or(0, |(len, _)| bytes(len))
             }
         };
         let came = value_len.map_or(0, bytes);

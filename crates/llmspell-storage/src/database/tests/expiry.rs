@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use llmspell_core::{Filter, HNSWConfig, StateScope, Timestamp, VectorEntry, VectorQuery, VectorStorage};
+use llmspell_core::{Expiry, Filter, HNSWConfig, StateScope, Timestamp, VectorEntry, VectorQuery, VectorStorage};
 use serde_json::json;
 
 use crate::database::Database;
@@ -176,4 +176,48 @@ async fn given_a_purge_when_the_power_fails_and_the_clock_goes_back_then_nothing
     wall.set(0);
     let (_lost, vectors) = open(&SimDisk::from_image(&image), &wall, true).await;
     assert_only_a_third_exists(&vectors, "after the loss").await;
+}
+
+/// The rows of the old ends are gone: neither does the purge take what lives on, nor does anything stay for ever.
+#[tokio::test]
+async fn given_entries_that_are_touched_when_their_old_and_their_new_ends_pass_then_only_the_new_ones_count() {
+    for is_large in [false, true] {
+        let (disk, wall) = (SimDisk::default(), Wall::default());
+        wall.set(0);
+        let (database, vectors) = open(&disk, &wall, is_large).await;
+        fill(&vectors).await;
+        let ids = |rest: u32| -> Vec<String> {
+            let numbers = (0..COUNT).filter(|number| number % 3 == rest);
+            numbers.map(|number| format!("e{number:02}")).collect()
+        };
+        // Given: one third had no end and gets one, one has another, one keeps its own.
+        let later = Expiry::At(Timestamp::from_millis(BEGIN + 2 * HOUR_MS));
+        assert_eq!(vectors.touch(&SCOPE, &ids(0), later).await.unwrap(), [""; 0]);
+        assert_eq!(vectors.touch(&SCOPE, &ids(1), later).await.unwrap(), [""; 0]);
+        assert_eq!(vectors.touch(&SCOPE, &ids(1), Expiry::Never).await.unwrap(), [""; 0]);
+        let live = async || {
+            let query = VectorQuery::new(vec![1.0, 1.0], 100);
+            let found = vectors.search(&query).await.unwrap().len();
+            assert_eq!(vectors.count(&SCOPE).await.unwrap(), found as u64);
+            assert!(database.check().await.unwrap().is_ok());
+            found
+        };
+        let third = usize::try_from(COUNT / 3).unwrap();
+        assert_eq!(live().await, 3 * third);
+
+        // When the first end passes, then the second.
+        wall.set(HOUR_MS);
+        assert_eq!(live().await, 2 * third);
+        let missing = vectors.touch(&SCOPE, &ids(2), Expiry::Never).await.unwrap();
+        assert_eq!(missing, ids(2), "what has ended does not come back");
+        wall.set(3 * HOUR_MS);
+        assert_eq!(live().await, third);
+        vectors.delete(&SCOPE, &["none".to_string()]).await.unwrap();
+        assert_purged(&database, "touched").await;
+
+        // Then
+        assert_eq!(live().await, third);
+        let left = vectors.list(&SCOPE, None, 100).await.unwrap();
+        assert!(left.iter().map(|entry| &entry.id).eq(&ids(1)) && left.iter().all(|entry| entry.expires_at.is_none()));
+    }
 }

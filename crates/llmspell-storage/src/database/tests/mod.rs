@@ -2,6 +2,7 @@
 //! should be?
 
 mod disk_failure;
+mod expiring_keys;
 mod expiry;
 mod metadata_build;
 mod metadata_file;

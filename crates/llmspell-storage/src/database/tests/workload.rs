@@ -1,13 +1,13 @@
 //! A small workload of every kind of write, and what a database must hold after each of its steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use llmspell_core::{
-    DateFields, DistanceMetric, Filter, HNSWConfig, KeyValueWrite, Metadata, Quota, Result, ScopeKind, StateScope,
-    StorageBackend, Timestamp, VectorEntry, VectorQuery, VectorStorage, limits::PAGE_MAX,
+    DateFields, DistanceMetric, Expiry, Filter, HNSWConfig, KeyValueWrite, Metadata, Quota, Result, ScopeKind,
+    StateScope, StorageBackend, Timestamp, VectorEntry, VectorQuery, VectorStorage, limits::PAGE_MAX,
 };
 use parking_lot::Mutex;
 use serde_json::json;
@@ -28,9 +28,12 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// What can be seen of a database.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Content {
-    pub(super) values: BTreeMap<String, Vec<u8>>,
+    /// Key → value, and when it ends.
+    pub(super) values: BTreeMap<String, (Vec<u8>, Option<Timestamp>)>,
     /// Scope, id → vector, metadata.
     pub(super) entries: BTreeMap<(StateScope, String), (Vec<f32>, Metadata)>,
+    /// Those that end.
+    pub(super) mortal: BTreeSet<(StateScope, String)>,
     /// Most entries that a scope may hold.
     pub(super) quotas: BTreeMap<StateScope, u64>,
 }
@@ -47,6 +50,8 @@ pub(super) enum Step {
     DeleteMatching(StateScope, u32),
     /// Most entries of a scope; none: as many as it likes.
     Quota(StateScope, Option<u64>),
+    /// These end when mortal entries do, or not any more.
+    Touch(StateScope, Vec<&'static str>, Expiry),
     /// Everything that has an end has ended, and is purged by and by.
     Pass,
     DropScope(StateScope),
@@ -82,6 +87,8 @@ pub(super) fn steps() -> Vec<Step> {
         key: key.to_string(),
         value: value.to_vec(),
     };
+    let mortal =
+        |key: &str, value: &[u8]| KeyValueWrite::set_expiring(key, value.to_vec(), Timestamp::from_millis(END));
     vec![
         Step::Values(vec![set("a", b"1"), set("b", &[7; 3000])]),
         Step::Upsert(vec![(ada(), "x", 1.0), (ada(), "y", 2.0), (bob(), "x", 3.0)]),
@@ -101,7 +108,17 @@ pub(super) fn steps() -> Vec<Step> {
         // One of the scopes ends with them.
         Step::Mortal(vec![(bob(), "m", 10.0), (cleo(), "m", 10.5), (bob(), "n", 11.0)]),
         Step::DeleteMatching(bob(), 9),
+        Step::Values(vec![
+            mortal("session", b"5"),
+            mortal("b", b"6"),
+            mortal("immortal", b"7"),
+            set("immortal", b"8"),
+        ]),
+        Step::Touch(bob(), vec!["v", "w"], Expiry::At(Timestamp::from_millis(END))),
+        Step::Mortal(vec![(bob(), "stays", 16.0)]),
+        Step::Touch(bob(), vec!["stays"], Expiry::Never),
         Step::Pass,
+        Step::Values(vec![set("session", b"9")]),
         Step::Upsert(vec![(bob(), "m", 12.0), (bob(), "p", 13.0), (bob(), "q", 14.0)]),
         // It ends with its last entry, and begins anew.
         Step::Delete(ada(), vec!["w"]),
@@ -141,7 +158,13 @@ impl Content {
             Step::Values(writes) => {
                 for write in writes {
                     match write {
-                        KeyValueWrite::Set { key, value } => drop(content.values.insert(key.clone(), value.clone())),
+                        KeyValueWrite::Set { key, value } => {
+                            content.values.insert(key.clone(), (value.clone(), None));
+                        }
+                        KeyValueWrite::SetExpiring { key, value, .. } => {
+                            let end = Some(Timestamp::from_millis(END));
+                            content.values.insert(key.clone(), (value.clone(), end));
+                        }
                         KeyValueWrite::Delete { key } => drop(content.values.remove(key)),
                         KeyValueWrite::DeletePrefix { prefix } => {
                             content.values.retain(|key, _| !key.starts_with(prefix));
@@ -155,6 +178,19 @@ impl Content {
                     content
                         .entries
                         .insert((scope.clone(), (*id).to_string()), (vector(*x), metadata));
+                    content.mortal.remove(&(scope.clone(), (*id).to_string()));
+                    if matches!(step, Step::Mortal(_)) {
+                        content.mortal.insert((scope.clone(), (*id).to_string()));
+                    }
+                }
+            }
+            Step::Touch(scope, ids, expiry) => {
+                for id in ids.iter().map(|id| (scope.clone(), (*id).to_string())) {
+                    match expiry {
+                        Expiry::Never => drop(content.mortal.remove(&id)),
+                        _ if content.entries.contains_key(&id) => drop(content.mortal.insert(id)),
+                        _ => {}
+                    }
                 }
             }
             Step::Metadata(scope, id, value) => {
@@ -171,13 +207,19 @@ impl Content {
                 .retain(|(of, _), (_, metadata)| of != scope || metadata.get("value") != Some(&json!(value))),
             Step::Quota(scope, Some(count)) => drop(content.quotas.insert(scope.clone(), *count)),
             Step::Quota(scope, None) => drop(content.quotas.remove(scope)),
-            Step::Pass => content.entries.retain(|(_, id), _| id != "m" && id != "n"),
+            Step::Pass => {
+                let mortal = content.mortal.clone();
+                content.entries.retain(|id, _| !mortal.contains(id));
+                content.values.retain(|_, (_, end)| end.is_none());
+            }
             Step::BuildIndex => {}
             Step::DropScope(scope) => content.entries.retain(|(of, _), _| of != scope),
             Step::DropScopes(scopes) => content.entries.retain(|(of, _), _| !scopes.contains(of)),
             Step::DropSessions => content.entries.retain(|(of, _), _| of.kind() != ScopeKind::Session),
             Step::DropSpace => content.entries.clear(),
         }
+        let left: Vec<_> = content.entries.keys().cloned().collect();
+        content.mortal.retain(|id| left.contains(id));
         content
     }
 }
@@ -254,6 +296,10 @@ impl Store {
                 block_on(self.database.set_quota(scope, Quota::new().with_vectors(*count)))
             }
             Step::Quota(scope, None) => block_on(self.database.remove_quota(scope)).map(drop),
+            Step::Touch(scope, ids, expiry) => {
+                let ids: Vec<String> = ids.iter().map(|id| (*id).to_string()).collect();
+                block_on(self.vectors().touch(scope, &ids, *expiry)).map(drop)
+            }
             Step::Pass => {
                 self.time.store(LATER, Ordering::SeqCst);
                 Ok(())
@@ -290,8 +336,12 @@ impl Store {
     pub(super) fn content(&self) -> Content {
         block_on(async {
             let mut content = Content::default();
-            let page = self.database.kv().scan("", None, PAGE_MAX).await.unwrap();
-            content.values = page.into_iter().collect();
+            let page = self.database.kv().scan_entries("", None, PAGE_MAX).await.unwrap();
+            assert_eq!(self.database.kv().count("").await.unwrap(), page.len() as u64);
+            let values = page
+                .into_iter()
+                .map(|entry| (entry.key, (entry.value, entry.expires_at)));
+            content.values = values.collect();
             for scope in self.vectors().scopes().await.unwrap() {
                 let entries = self.vectors().list(&scope, None, PAGE_MAX).await.unwrap();
                 assert!(!entries.is_empty(), "a scope without entries is none: {scope}");
@@ -309,6 +359,9 @@ impl Store {
                     let page = self.vectors().list_matching(&scope, &filter, None, PAGE_MAX).await;
                     assert!(page.unwrap().iter().any(|other| other.id == entry.id), "{filter}");
                     let metadata = entry.metadata.as_object().unwrap().clone();
+                    if entry.expires_at.is_some() {
+                        content.mortal.insert((scope.clone(), entry.id.clone()));
+                    }
                     content
                         .entries
                         .insert((scope.clone(), entry.id), (entry.embedding, metadata));
