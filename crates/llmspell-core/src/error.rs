@@ -252,7 +252,8 @@ pub enum StorageError {
     },
 
     /// The scope would hold more than its [`Quota`](crate::Quota) allows. Nothing of the batch was stored; delete
-    /// something, or have the quota raised.
+    /// something, or have the quota raised. Where a batch exceeds several, the error names the first of their scopes, in the
+    /// order of scopes.
     #[error("the scope `{scope}` holds {used} of at most {limit} {what}: no room for {asked} more")]
     QuotaExceeded {
         /// Whose quota it is.

@@ -269,6 +269,7 @@ fn key_value_quotas_hold_and_count_like_a_map_whatever_happened_before() {
         failure_persistence: None,
         ..Config::default()
     };
+    println!("PROPTEST_RNG_SEED={}", config.rng_seed);
     let result = TestRunner::new(config).run(&vec(step(), 1..40), |steps| {
         let dir = tempfile::tempdir().unwrap();
         block_on(run(&dir.path().join("db"), &steps))

@@ -7,10 +7,9 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
 use crate::block_on;
-use crate::program::{Call, Seen, Step, Write, call, event, many, setting};
+use crate::program::{Call, Seen, Step, Write, call, event, many, runner, setting};
 use crate::store::{Graphs, Spaces, Store, directory};
 
 /// In all metadata of B.
@@ -95,12 +94,7 @@ fn the_answers_of_one_scope_are_the_same_with_and_without_the_others_by_the_rout
 
 fn answers_are_the_same(spaces: Spaces) {
     let cases = setting("LLMSPELL_ISOLATION_CASES", 256);
-    let config = Config {
-        cases: u32::try_from(cases).unwrap(),
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let result = TestRunner::new(config).run(&(program_of_a(), program_of_b()), |(a, b)| {
+    let result = runner(cases).run(&(program_of_a(), program_of_b()), |(a, b)| {
         let (alone, beside) = block_on(async { (seen_by_a(spaces, &a, &[]).await, seen_by_a(spaces, &a, &b).await) });
         for (number, (alone, beside)) in alone.iter().zip(&beside).enumerate() {
             prop_assert_eq!(alone, beside, "step {}: {:?}", number, &a[number]);

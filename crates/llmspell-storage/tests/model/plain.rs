@@ -183,19 +183,20 @@ impl Model {
                 after.insert(key(entry), stored);
             }
         }
-        // In the order in which the batch names the scopes.
-        for entry in &entries {
-            let Some(quota) = self.quotas.get(&entry.scope) else {
+        // In the order of the scopes, whatever the order in which the batch names them.
+        let scopes: BTreeSet<&StateScope> = entries.iter().map(|entry| &entry.scope).collect();
+        for scope in scopes {
+            let Some(quota) = self.quotas.get(scope) else {
                 continue;
             };
             let count = |entries: &BTreeMap<(StateScope, String), VectorEntry>| {
-                entries.keys().filter(|(owner, _)| *owner == entry.scope).count() as u64
+                entries.keys().filter(|(owner, _)| owner == scope).count() as u64
             };
             let (used, after) = (count(&self.entries), count(&after));
-            refuse_more(&entry.scope, "vectors", quota.vectors, (used, after))?;
+            refuse_more(scope, "vectors", quota.vectors, (used, after))?;
             let bytes = 4 * DIM as u64;
             refuse_more(
-                &entry.scope,
+                scope,
                 "bytes of vectors",
                 quota.vector_bytes,
                 (bytes * used, bytes * after),

@@ -1,6 +1,7 @@
 //! What can be called, and what can be seen of a call? Random programs of small numbers, so that calls meet.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use llmspell_storage::{
@@ -10,6 +11,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 use serde_json::json;
 
 use crate::random;
@@ -413,6 +415,26 @@ fn damage() -> impl Strategy<Value = Damage> {
         (0..1000_u16).prop_map(Damage::Cut),
         (0..1000_u16).prop_map(Damage::Flipped),
     ]
+}
+
+/// Runs `cases` programs from the seed that `PROPTEST_RNG_SEED` gives: a commit has one, in `.cargo/config.toml`, so it
+/// always runs the same programs. The seed is printed, which shows it where a test fails.
+pub(crate) fn runner(cases: usize) -> TestRunner {
+    let mut config = Config {
+        cases: u32::try_from(cases).unwrap(),
+        failure_persistence: None,
+        ..Config::default()
+    };
+    if matches!(config.rng_seed, RngSeed::Random) {
+        config.rng_seed = RngSeed::Fixed(any_seed());
+    }
+    println!("PROPTEST_RNG_SEED={}", config.rng_seed);
+    TestRunner::new(config)
+}
+
+/// Another number each time, where the binary of the tests runs without cargo.
+fn any_seed() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 /// A number from the environment, for longer runs.
