@@ -12,6 +12,7 @@ use super::stats::ScopedStats;
 use super::storage::{OnExisting, VectorStorage};
 use crate::error::{Result, StorageError};
 use crate::filter::{FieldPath, Filter};
+use crate::model::ModelRef;
 
 /// A handle that can only touch one scope of a vector store: what an application hands to code that it does not trust.
 ///
@@ -19,6 +20,9 @@ use crate::filter::{FieldPath, Filter};
 /// nothing ([`StateScope::Global`], the default) means this one, one that names another is refused with
 /// [`OutsideScope`](StorageError::OutsideScope), before the store is asked. What belongs to others can be told neither
 /// from answers nor from errors, statistics or `{:?}`; "not yours" is "not there".
+///
+/// A handle names models of the store and never describes one: nothing that it writes makes a model known or a space. The
+/// owner of the store registers models. Errors list no models or spaces.
 ///
 /// The key-value counterpart is [`ScopedBackend`](crate::ScopedBackend).
 ///
@@ -70,17 +74,22 @@ impl ScopedVectors {
         &self.scope
     }
 
-    /// See [`VectorStorage::write`].
+    /// See [`VectorStorage::write`]. Entries may name models that the store knows; of one that they describe only the name
+    /// counts.
     ///
     /// # Errors
     ///
-    /// As there; [`OutsideScope`](StorageError::OutsideScope) if an entry names another scope. Nothing is stored then.
+    /// As [`VectorStorage::write_known`]; [`OutsideScope`](StorageError::OutsideScope) if an entry names another scope.
+    /// Nothing is stored then.
     pub async fn write(&self, mut entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
         for entry in &mut entries {
             self.check(&entry.scope)?;
             entry.scope = self.scope.clone();
+            if let Some(ModelRef::Model(described)) = &entry.model {
+                entry.model = Some(described.name.as_str().into());
+            }
         }
-        self.storage.write(entries, on_existing).await
+        own(self.storage.write_known(entries, on_existing).await)
     }
 
     /// See [`VectorStorage::insert`].
@@ -110,14 +119,14 @@ impl ScopedVectors {
         match &query.scopes {
             None => {
                 self.check(&query.scope)?;
-                self.storage.search_scoped(query, &self.scope).await
+                own(self.storage.search_scoped(query, &self.scope).await)
             }
             Some(scopes) => {
                 // Here nothing is said by default: whoever writes `Global` means it.
                 if let Some(other) = scopes.iter().find(|scope| **scope != self.scope) {
                     return Err(self.outside(other));
                 }
-                self.storage.search(query).await
+                own(self.storage.search(query).await)
             }
         }
     }
@@ -141,7 +150,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn get(&self, id: &str) -> Result<Option<VectorEntry>> {
-        self.storage.get(&self.scope, id).await
+        own(self.storage.get(&self.scope, id).await)
     }
 
     /// See [`VectorStorage::update_metadata`].
@@ -150,7 +159,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn update_metadata(&self, id: &str, metadata: Metadata) -> Result<()> {
-        self.storage.update_metadata(&self.scope, id, metadata).await
+        own(self.storage.update_metadata(&self.scope, id, metadata).await)
     }
 
     /// See [`VectorStorage::delete`].
@@ -159,7 +168,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn delete(&self, ids: &[String]) -> Result<u64> {
-        self.storage.delete(&self.scope, ids).await
+        own(self.storage.delete(&self.scope, ids).await)
     }
 
     /// Removes every entry; see [`VectorStorage::delete_scope`]. The handle stays good.
@@ -168,7 +177,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn clear(&self) -> Result<u64> {
-        self.storage.delete_scope(&self.scope).await
+        own(self.storage.delete_scope(&self.scope).await)
     }
 
     /// See [`VectorStorage::list`].
@@ -177,7 +186,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
-        self.storage.list(&self.scope, after, limit).await
+        own(self.storage.list(&self.scope, after, limit).await)
     }
 
     /// See [`VectorStorage::count`].
@@ -186,7 +195,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn count(&self) -> Result<u64> {
-        self.storage.count(&self.scope).await
+        own(self.storage.count(&self.scope).await)
     }
 
     /// See [`VectorStorage::explain`].
@@ -204,7 +213,7 @@ impl ScopedVectors {
                 }
             }
         }
-        self.storage.explain(&query.with_scope(self.scope.clone())).await
+        own(self.storage.explain(&query.with_scope(self.scope.clone())).await)
     }
 
     /// See [`VectorStorage::count_matching`].
@@ -213,7 +222,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn count_matching(&self, filter: &Filter) -> Result<u64> {
-        self.storage.count_matching(&self.scope, filter).await
+        own(self.storage.count_matching(&self.scope, filter).await)
     }
 
     /// See [`VectorStorage::list_matching`].
@@ -222,7 +231,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn list_matching(&self, filter: &Filter, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
-        self.storage.list_matching(&self.scope, filter, after, limit).await
+        own(self.storage.list_matching(&self.scope, filter, after, limit).await)
     }
 
     /// See [`VectorStorage::delete_matching`].
@@ -231,7 +240,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn delete_matching(&self, filter: &Filter) -> Result<u64> {
-        self.storage.delete_matching(&self.scope, filter).await
+        own(self.storage.delete_matching(&self.scope, filter).await)
     }
 
     /// See [`VectorStorage::facet`].
@@ -240,7 +249,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn facet(&self, field: &FieldPath, filter: &Filter, limit: usize) -> Result<Vec<FacetValue>> {
-        self.storage.facet(&self.scope, field, filter, limit).await
+        own(self.storage.facet(&self.scope, field, filter, limit).await)
     }
 
     /// See [`VectorStorage::stats_for_scope`].
@@ -249,7 +258,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn stats(&self) -> Result<ScopedStats> {
-        self.storage.stats_for_scope(&self.scope).await
+        own(self.storage.stats_for_scope(&self.scope).await)
     }
 
     /// That a scope which an entry or a query carries is this one, or the default.
@@ -267,6 +276,11 @@ impl ScopedVectors {
             named: named.clone(),
         }
     }
+}
+
+/// What the holder of a handle is told of the answer of the store.
+fn own<T>(answer: Result<T>) -> Result<T> {
+    answer.map_err(StorageError::without_names)
 }
 
 /// `storage.scoped(scope)` for every store that can be shared: those that are `Clone`, and `Arc<dyn VectorStorage>`.

@@ -41,6 +41,7 @@ impl Model {
     fn try_run(&mut self, step: &Step) -> Result<Seen> {
         Ok(match step {
             Step::Write(write) => self.write(self.built(write), write.refuses)?,
+            Step::Models { .. } => unreachable!("the model has one space"),
             Step::Of {
                 scope: of,
                 by_handle,

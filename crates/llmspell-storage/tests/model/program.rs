@@ -18,6 +18,9 @@ use crate::random;
 
 pub(crate) const DIM: usize = 4;
 
+/// Components of the one model that has no other of its dimension beside it.
+pub(crate) const ALONE_DIM: usize = 3;
+
 /// Wider than any scope, so that a walk through a graph may miss nothing.
 const EF_SEARCH: usize = 1_000;
 
@@ -32,6 +35,11 @@ pub(crate) type Content = (
 pub(crate) enum Step {
     /// Entries of any scopes.
     Write(Write),
+    /// What the handle of a scope tries with models, before a router.
+    Models {
+        scope: u8,
+        call: ModelCall,
+    },
     /// A call for one scope, of the store or of the handle of the scope.
     Of {
         scope: u8,
@@ -96,6 +104,34 @@ pub(crate) enum Call {
     },
     Stats,
 }
+
+/// Names and dimensions are few, so that two scopes meet where they can.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ModelCall {
+    /// An entry with a description of a model of its own.
+    Describe {
+        name: u8,
+        dim: usize,
+    },
+    /// An entry that names a model, known, preset or neither.
+    Name {
+        name: u8,
+        dim: usize,
+    },
+    /// An entry of so many components, and nothing else.
+    Insert {
+        dim: usize,
+    },
+    Search {
+        dim: usize,
+    },
+    Explain {
+        dim: usize,
+    },
+}
+
+/// Of a preset, of the router of these tests, and of nobody.
+pub(crate) const MODEL_NAMES: [&str; 4] = ["all-MiniLM-L6-v2", "alone", "mine", "yours"];
 
 #[derive(Debug, Clone)]
 pub(crate) struct Write {
@@ -171,6 +207,8 @@ pub(crate) enum Seen {
     Held(u64, u64, Option<QuotaStatus>),
     Pairs(Vec<(String, Vec<u8>)>),
     Done(bool),
+    /// How many models the router knows, and what came of the call.
+    Models(usize, Box<Seen>),
     Refused(String),
     Both(Box<(Seen, Seen)>),
 }
@@ -269,6 +307,20 @@ pub(crate) fn call(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
         3 => (scopes.clone(), key_call()).prop_map(|(scope, call)| Step::Keys { scope, call }),
         2 => (scopes, option::weighted(0.7, quota())).prop_map(|(scope, quota)| Step::SetQuota { scope, quota }),
     ]
+}
+
+/// What a handle for one of the scopes tries with models.
+pub(crate) fn model_call(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
+    let name = || 0..MODEL_NAMES.len() as u8;
+    let dim = || select(vec![ALONE_DIM, DIM, 5, 384]);
+    let call = prop_oneof![
+        3 => (name(), dim()).prop_map(|(name, dim)| ModelCall::Describe { name, dim }),
+        1 => (name(), dim()).prop_map(|(name, dim)| ModelCall::Name { name, dim }),
+        2 => dim().prop_map(|dim| ModelCall::Insert { dim }),
+        2 => dim().prop_map(|dim| ModelCall::Search { dim }),
+        1 => dim().prop_map(|dim| ModelCall::Explain { dim }),
+    ];
+    (scopes, call).prop_map(|(scope, call)| Step::Models { scope, call })
 }
 
 fn call_of(scope: u8, scopes: std::ops::Range<u8>) -> impl Strategy<Value = Call> {
