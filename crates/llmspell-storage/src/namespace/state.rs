@@ -193,7 +193,12 @@ impl State {
         (offset < extent.len).then(|| Slot(extent.first_slot.0 + u64::from(offset)))
     }
 
-    /// Whether a point lives and has not expired at `now`.
+    /// Whether there is such a point, and it was not removed. It may have expired.
+    pub(crate) fn lives(&self, point: PointId) -> bool {
+        point.0 < self.next_point && !self.dead.contains(point.0)
+    }
+
+    /// The points that are dead or have expired at `now`.
     pub(crate) fn hidden(&self, now: i64) -> RoaringBitmap {
         let expired = self.expiries.expired(now);
         if expired.is_empty() {
