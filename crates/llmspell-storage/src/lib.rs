@@ -98,6 +98,7 @@ mod search;
 mod slots;
 mod truth;
 mod value_cache;
+mod verifier;
 
 pub mod backends;
 mod export;

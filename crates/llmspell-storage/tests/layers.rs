@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 28] = [
     "error",
     "gate",
     "ids",
@@ -28,6 +28,7 @@ const LAYERS: [&str; 27] = [
     "search",
     "committer",
     "indexer",
+    "verifier",
     "pool",
     "value_cache",
     "database",
@@ -58,6 +59,7 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 5] = [
         &[
             "committer.rs",
             "indexer.rs",
+            "verifier.rs",
             "pool.rs",
             "database/mod.rs",
             "backends/sled/watch.rs",
@@ -71,6 +73,7 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 5] = [
             "hnsw/",
             "router/",
             "committer.rs",
+            "verifier.rs",
             "index_queue.rs",
             "database/indexing/mod.rs",
             "backends/sled/open.rs",

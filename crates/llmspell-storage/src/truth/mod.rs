@@ -8,6 +8,7 @@
 //! | `quota.rs`  | how are the quota of a scope and what it holds stored? |
 //! | `purge.rs`  | how does what nobody can see any more go?    |
 //! | `check.rs`  | do all rows agree?                           |
+//! | `verify.rs` | is every row found by its key?               |
 //!
 //! redb checks its pages only after a crash, so every value of ours carries its own checksum over its key and itself.
 //! Only redb's plain parts are used: `get`, `range`, `insert`, `remove`, and a durable `commit`.
@@ -17,6 +18,7 @@ mod purge;
 mod quota;
 mod read;
 mod tables;
+mod verify;
 mod write;
 
 use std::fmt;
@@ -30,6 +32,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use purge::ExpiredRow;
 pub(crate) use read::Read;
 pub(crate) use tables::Head;
+pub(crate) use verify::Verification;
 pub(crate) use write::{Rows, Write};
 
 use crate::disk::{Disk, RedbFile};
@@ -122,6 +125,8 @@ impl SpaceRecord {
 pub(crate) struct Truth {
     redb: redb::Database,
     path: PathBuf,
+    /// Whether all of the file was verified when it was opened.
+    pub(crate) is_verified: bool,
 }
 
 impl Truth {
@@ -132,7 +137,11 @@ impl Truth {
             .set_cache_size(IN_MEMORY_CACHE_BYTES)
             .create_with_backend(redb::backends::InMemoryBackend::new())
             .map_err(|error| redb_error(&path, error))?;
-        let truth = Self { redb, path };
+        let truth = Self {
+            redb,
+            path,
+            is_verified: true,
+        };
         truth.initialize()?;
         let Some(space) = space else {
             return Ok(truth);
@@ -161,6 +170,7 @@ impl Truth {
         let truth = Self {
             redb,
             path: path.clone(),
+            is_verified: true,
         };
         truth.initialize()?;
         drop(truth);
@@ -193,12 +203,17 @@ impl Truth {
             })
         };
         // Our checksums tell whether a row is what was written, but a damaged key can hide its row altogether.
-        if len <= verify_bytes_max {
+        let is_verified = len <= verify_bytes_max;
+        if is_verified {
             // By itself: redb forgets the pages that it has read for this, but an allocator may keep the memory.
             drop(open(true, VERIFY_CACHE_BYTES.min(cache_bytes))?);
         }
         let redb = open(false, cache_bytes)?;
-        Ok(Self { redb, path })
+        Ok(Self {
+            redb,
+            path,
+            is_verified,
+        })
     }
 
     fn initialize(&self) -> Result<()> {
