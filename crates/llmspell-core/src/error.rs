@@ -261,7 +261,7 @@ pub enum StorageError {
     QuotaExceeded {
         /// Whose quota it is.
         scope: StateScope,
-        /// What is limited: `vectors`, `bytes of vectors` or `bytes of key-value data`.
+        /// What is limited: `vectors`, `bytes of vectors`, `bytes of metadata` or `bytes of key-value data`.
         what: &'static str,
         /// Most that the scope may hold.
         limit: u64,

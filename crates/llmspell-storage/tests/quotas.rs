@@ -414,6 +414,61 @@ fn what_has_expired_does_not_count_before_it_is_purged_either() {
     });
 }
 
+/// `{"note":"…"}` of so many bytes.
+fn note(bytes: usize) -> serde_json::Value {
+    serde_json::json!({ "note": "x".repeat(bytes - r#"{"note":""}"#.len()) })
+}
+
+#[test]
+fn metadata_counts_when_it_comes_when_it_changes_and_when_it_goes() {
+    block_on(async {
+        let store = HNSWVectorStorage::new(DIM, HNSWConfig::fast());
+        let admin = store.database().unwrap();
+        let entry = |id: &str, bytes| entries([id.into()], DIM).remove(0).with_metadata(note(bytes));
+        let used = async || admin.quota(&user(0)).await.unwrap().unwrap().used.metadata_bytes;
+        store.insert(vec![entry("a", 60)]).await.unwrap();
+        admin
+            .set_quota(&user(0), Quota::new().with_metadata_bytes(100))
+            .await
+            .unwrap();
+        assert_eq!(used().await, 60, "what was there is counted");
+
+        let refused = store.insert(vec![entry("b", 41)]).await.unwrap_err();
+        let text = "the scope `user:u0` holds 60 of at most 100 bytes of metadata: no room for 41 more";
+        assert_eq!(refused.to_string(), text);
+        store.insert(vec![entry("b", 40)]).await.unwrap();
+        let update = async |id: &str, bytes| {
+            let fields = note(bytes).as_object().cloned().unwrap();
+            store.update_metadata(&user(0), id, fields).await
+        };
+        assert!(matches!(
+            update("a", 61).await,
+            Err(StorageError::QuotaExceeded {
+                used: 100,
+                asked: 1,
+                ..
+            })
+        ));
+        update("a", 20).await.unwrap();
+        assert_eq!(used().await, 60);
+        store.upsert(vec![entry("b", 80)]).await.unwrap();
+        assert!(store.upsert(vec![entry("b", 81)]).await.is_err());
+        store.delete(&user(0), &["a".into()]).await.unwrap();
+        assert_eq!(used().await, 80);
+
+        let brief = entry("c", 20).with_ttl(Duration::from_millis(20));
+        store.insert(vec![brief]).await.unwrap();
+        std::thread::sleep(Duration::from_millis(60));
+        assert_eq!(used().await, 80, "what has expired does not count");
+        store.insert(vec![entry("d", 20)]).await.unwrap();
+        assert!(store.insert(vec![entry("e", 12)]).await.is_err());
+        store.delete_scope(&user(0)).await.unwrap();
+        assert_eq!(used().await, 0);
+        let report = admin.check().await.unwrap();
+        assert!(report.is_ok(), "{report:#?}");
+    });
+}
+
 #[test]
 fn what_is_there_already_stays_when_a_quota_is_set_below_it() {
     block_on(async {

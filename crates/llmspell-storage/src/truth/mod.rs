@@ -30,6 +30,7 @@ use redb::{ReadableDatabase, TableHandle};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use purge::ExpiredRow;
+pub(crate) use quota::StoredQuota;
 pub(crate) use read::Read;
 pub(crate) use tables::Head;
 pub(crate) use verify::Verification;

@@ -3,11 +3,11 @@
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use llmspell_core::{QuotaStatus, Result, StateScope};
+use llmspell_core::{Result, StateScope};
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, Value};
 
 use super::tables::{self, Head};
-use super::{SpaceRecord, quota, table_error};
+use super::{SpaceRecord, StoredQuota, quota, table_error};
 use crate::codec::{Malformed, unseal};
 use crate::error::{corrupted, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
@@ -308,7 +308,7 @@ impl Read {
     }
 
     /// The quota of a scope and what is counted of it, if it has one.
-    pub(crate) fn quota(&self, scope: &StateScope) -> Result<Option<QuotaStatus>> {
+    pub(crate) fn quota(&self, scope: &StateScope) -> Result<Option<StoredQuota>> {
         let Some(table) = self.quota_table()? else {
             return Ok(None);
         };
@@ -319,7 +319,7 @@ impl Read {
     }
 
     /// All quotas, damaged ones too.
-    pub(crate) fn quotas(&self) -> Result<Vec<Result<(StateScope, QuotaStatus)>>> {
+    pub(crate) fn quotas(&self) -> Result<Vec<Result<(StateScope, StoredQuota)>>> {
         let Some(table) = self.quota_table()? else {
             return Ok(Vec::new());
         };

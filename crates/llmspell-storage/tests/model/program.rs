@@ -454,9 +454,16 @@ fn key_call() -> impl Strategy<Value = KeyCall> {
 }
 
 fn quota() -> impl Strategy<Value = Quota> {
-    (option::of(0..12_u64), option::of(0..200_u64), option::of(0..90_u64)).prop_map(|(vectors, bytes, kv_bytes)| {
+    let limits = (
+        option::of(0..12_u64),
+        option::of(0..200_u64),
+        option::weighted(0.3, 0..600_u64),
+        option::of(0..90_u64),
+    );
+    limits.prop_map(|(vectors, bytes, metadata_bytes, kv_bytes)| {
         let mut quota = Quota::new();
-        (quota.vectors, quota.vector_bytes, quota.kv_bytes) = (vectors, bytes, kv_bytes);
+        (quota.vectors, quota.vector_bytes) = (vectors, bytes);
+        (quota.metadata_bytes, quota.kv_bytes) = (metadata_bytes, kv_bytes);
         quota
     })
 }

@@ -7,4 +7,5 @@ mod metadata_build;
 mod metadata_file;
 mod power_loss;
 mod purge;
+mod quotas;
 mod workload;
