@@ -30,7 +30,7 @@ enum Command {
     /// Runs the tests of `llmspell-vector` under the address sanitizer.
     Asan(memcheck::Arguments),
     /// Runs checks of a database beside its writers under the thread sanitizer.
-    Tsan(memcheck::Arguments),
+    Tsan(memcheck::RaceArguments),
     /// Runs the tests of `llmspell-vector` under valgrind.
     Valgrind(memcheck::Arguments),
     /// Runs the lists that threads share in every interleaving of their steps.

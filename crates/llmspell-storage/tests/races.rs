@@ -1,4 +1,5 @@
-//! Does a check read slots while others write them? `cargo xtask tsan` runs this in a build that sees every race.
+//! Does a check read slots while others write them? `cargo xtask tsan` runs this for longer, by `LLMSPELL_CHECKS`, in a build
+//! that sees races.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for code")]
 
@@ -7,16 +8,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use llmspell_storage::{Database, HNSWConfig, HNSWVectorStorage, StateScope, VectorEntry, VectorStorage};
 
-const DIM: usize = 32;
+/// Large vectors: nothing but a copy of many bytes shows a race, as both sides often take the same locks.
+const DIM: usize = 4_096;
 const WRITERS: u16 = 2;
+const COUNT: usize = 128;
+/// Entries of a batch.
+const BATCH: usize = 32;
 
-/// All entries of a writer, in vectors of this round: each upsert lets points die, and the next one writes their slots.
-fn entries(writer: u16, round: u16) -> Vec<VectorEntry> {
-    let entry = |number: u16| {
-        let vector = vec![f32::from(round % 100) + 1.0; DIM];
-        VectorEntry::new(format!("{number}"), vector).with_scope(StateScope::User(writer.to_string()))
+fn scope(writer: u16) -> StateScope {
+    StateScope::User(writer.to_string())
+}
+
+/// Some of the entries of a writer, anew: each upsert lets points die, and a later one writes their slots.
+fn entries(writer: u16, round: usize) -> Vec<VectorEntry> {
+    let vector = vec![(round % 100) as f32 + 1.0; DIM];
+    let entry = |place: usize| {
+        let id = ((BATCH * round + place) % COUNT).to_string();
+        VectorEntry::new(id, vector.clone()).with_scope(scope(writer))
     };
-    (0..16).map(entry).collect()
+    (0..BATCH).map(entry).collect()
 }
 
 async fn write(storage: HNSWVectorStorage, writer: u16, is_over: Arc<AtomicBool>) {
@@ -24,12 +34,9 @@ async fn write(storage: HNSWVectorStorage, writer: u16, is_over: Arc<AtomicBool>
         if is_over.load(Ordering::SeqCst) {
             break;
         }
-        storage.upsert(entries(writer, round % 1_000)).await.unwrap();
-        if round % 10 == 9 {
-            storage
-                .delete_scope(&StateScope::User(writer.to_string()))
-                .await
-                .unwrap();
+        storage.upsert(entries(writer, round)).await.unwrap();
+        if round % 50 == 49 {
+            storage.delete_scope(&scope(writer)).await.unwrap();
         }
     }
 }
@@ -40,7 +47,8 @@ async fn check(database: Database, storage: HNSWVectorStorage) {
         .map(|writer| tokio::spawn(write(storage.clone(), writer, Arc::clone(&is_over))))
         .collect();
     let mut checked = 0;
-    for _ in 0..50 {
+    let checks = std::env::var("LLMSPELL_CHECKS").map_or(30, |number| number.parse().unwrap());
+    for _ in 0..checks {
         let report = database.check().await.unwrap();
         assert!(report.is_ok(), "{report:#?}");
         checked += report.sections.iter().map(|section| section.checked).sum::<u64>();
