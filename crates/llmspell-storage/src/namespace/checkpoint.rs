@@ -17,6 +17,7 @@ use roaring::RoaringBitmap;
 
 use super::expiries::Expiries;
 use super::passing::PassingCache;
+use super::reuse::End;
 use super::state::{MetadataFile, State};
 use crate::codec::{Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Lsn, PointId, ScopeId};
@@ -89,6 +90,7 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
         metadata_file,
         metadata_bytes,
         ops_since_checkpoint: 0,
+        end: End::default(),
         is_dropped: false,
     };
     state.check().map_err(|_| Malformed("it contradicts itself"))?;

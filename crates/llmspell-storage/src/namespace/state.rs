@@ -9,6 +9,7 @@ use super::changes::Changes;
 use super::expiries::Expiries;
 use super::index::{Counts, Index};
 use super::passing::PassingCache;
+use super::reuse::End;
 use crate::ids::{Extent, Lsn, PointId, Slot};
 use crate::index_files::IndexRow;
 use crate::metadata_index::MetadataIndex;
@@ -43,6 +44,8 @@ pub(crate) struct State {
     pub(crate) metadata_bytes: u64,
     /// Mutations that a checkpoint would save a reader from.
     pub(crate) ops_since_checkpoint: u32,
+    /// When nobody holds this state any more.
+    pub(crate) end: End,
     /// The scope was dropped: whoever still holds the namespace finds nothing.
     pub(crate) is_dropped: bool,
 }
