@@ -496,3 +496,46 @@ fn what_is_there_already_stays_when_a_quota_is_set_below_it() {
             .unwrap();
     });
 }
+
+/// Entries and keys of ordinary sizes. What is purged leaves room that is used again.
+#[test]
+fn what_a_full_scope_takes_on_the_disk_is_at_most_twice_its_quota_and_a_constant_whatever_came_and_went() {
+    const LIMIT: u64 = 500 << 10;
+    const KEYS_LIMIT: u64 = 10_000;
+    const CONSTANT: u64 = 4 << 20;
+    block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(dir.path().join("db")).await.unwrap();
+        let store = space(&database, "notes", 256).await;
+        let quota = Quota::new().with_vector_bytes(LIMIT).with_metadata_bytes(LIMIT);
+        database
+            .set_quota(&user(0), quota.with_kv_bytes(KEYS_LIMIT))
+            .await
+            .unwrap();
+        let keys = keys_of(&database, user(0));
+        for round in 0..12 {
+            let batch = entries((0..500).map(|number| format!("{round}-{number}")), 256);
+            let batch = batch.into_iter().map(|entry| entry.with_metadata(note(1 << 10)));
+            store.insert(batch.collect()).await.unwrap();
+            for number in 0..95 {
+                keys.set(&number.to_string(), vec![round; 100]).await.unwrap();
+            }
+            assert!(keys.set("more", vec![0; 500]).await.is_err(), "it is full");
+            assert!(store.insert(entries(["more".into()], 256)).await.is_err(), "it is full");
+            if round < 11 {
+                store.delete_scope(&user(0)).await.unwrap();
+            }
+        }
+        let begun = std::time::Instant::now();
+        while store.stats().await.unwrap().scopes_to_purge > 0 {
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "dropped scopes are not purged"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let disk_bytes = database.stats().await.unwrap().disk_bytes;
+        let bound = 2 * (2 * LIMIT + KEYS_LIMIT) + CONSTANT;
+        assert!(disk_bytes <= bound, "{disk_bytes} bytes on the disk, more than {bound}");
+    });
+}

@@ -20,6 +20,11 @@ impl Database {
     /// [`QuotaExceeded`](crate::StorageError::QuotaExceeded). What is there already stays, and what frees room is never
     /// refused. It is kept across restarts, and when the scope is deleted; the scope need not exist yet.
     ///
+    /// On the disk, entries and keys take about 100 bytes more each than what is counted of them, and an id is stored twice.
+    /// With entries and keys that are much larger than that, a scope takes at most twice its limits and 4 MiB once what was
+    /// dropped or has expired is purged. Give limits of vectors or their bytes, of metadata, and of key-value data: what has no
+    /// limit is not bounded.
+    ///
     /// Key-value data counts if it was written through a [`ScopedBackend`]. The first quota of a scope takes as long as
     /// reading the scope's keys; after that each write counts what it changes. Scopes without a quota cost nothing.
     ///

@@ -121,6 +121,14 @@ pub(crate) fn namespace(
 
 fn is_current(truth: &Truth, scope: ScopeId, point: PointId, generation: Generation) -> Result<bool> {
     let now = truth.read()?;
+    // A dropped scope gives back its slots before its rows go.
+    let is_dropped = match now.scope_name(scope)? {
+        Some((space, name)) => now.scope_id(space, &name)? != Some(scope),
+        None => true,
+    };
+    if is_dropped {
+        return Ok(false);
+    }
     let record = now.records(scope)?.get(point);
     Ok(record.is_ok_and(|record| record.generation == generation))
 }
