@@ -31,6 +31,8 @@ enum Command {
     BenchMillion(million::Arguments),
     /// Runs the tests of `llmspell-vector` under the address sanitizer.
     Asan(memcheck::Arguments),
+    /// Runs checks of a database beside its writers under the thread sanitizer.
+    Tsan(memcheck::RaceArguments),
     /// Runs the tests of `llmspell-vector` under valgrind.
     Valgrind(memcheck::Arguments),
     /// Runs the lists that threads share in every interleaving of their steps.
@@ -64,6 +66,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Soak(arguments) => soak::run(&arguments),
         Command::BenchMillion(arguments) => million::run(&arguments),
         Command::Asan(arguments) => memcheck::asan(&arguments),
+        Command::Tsan(arguments) => memcheck::tsan(&arguments),
         Command::Loom => memcheck::loom(),
         Command::Valgrind(arguments) => memcheck::valgrind(&arguments),
         Command::CrashWriter(arguments) => crash::write(&arguments),

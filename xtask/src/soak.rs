@@ -1,5 +1,6 @@
 //! How are the tests run for long that take their length from the environment? And sessions that come and go, before them.
 
+use std::hash::{BuildHasher, RandomState};
 use std::process::Command;
 use std::time::Instant;
 
@@ -18,14 +19,15 @@ pub(crate) struct Arguments {
     /// Pairs of programs of which one must not see what the other does.
     #[arg(long, default_value_t = 10_000)]
     isolation_cases: u64,
-    /// Start of the chance of the models; another one each time by default.
+    /// Where random programs, and what is left after a loss of power, begin; another number each time by default. It is
+    /// printed.
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
     churn: churn::ChurnArguments,
 }
 
-/// Tests that take their length from the environment.
+/// Tests that take their length and their seed from the environment.
 struct LongTests {
     /// What comes after `cargo test --release`.
     arguments: &'static [&'static str],
@@ -35,28 +37,26 @@ struct LongTests {
 /// Runs all of them, in release, and says what is run.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let started = Instant::now();
-    churn::run(
-        &arguments.churn,
-        arguments.seed.unwrap_or_else(|| u64::from(std::process::id())),
-    )?;
+    // Not that of the commit, which the suite runs anyway.
+    let seed = arguments.seed.unwrap_or_else(|| RandomState::new().hash_one(0));
+    println!("seed {seed}");
+    churn::run(&arguments.churn, seed)?;
     let tests = if arguments.churn.churn_only {
         Vec::new()
     } else {
-        long_tests(arguments)
+        long_tests(arguments, seed)
     };
     for tests in tests {
         let mut command = Command::new(env!("CARGO"));
-        command.args(["test", "--release", "-p", "llmspell-storage"]);
+        command.args(["test", "--release"]);
         command.args(tests.arguments);
         let mut line = String::new();
-        for (name, number) in tests.environment {
+        let seeds = [("PROPTEST_RNG_SEED", seed)];
+        for (name, number) in tests.environment.into_iter().chain(seeds) {
             command.env(name, number.to_string());
             line.push_str(&format!("{name}={number} "));
         }
-        println!(
-            "{line}cargo test --release -p llmspell-storage {}",
-            tests.arguments.join(" ")
-        );
+        println!("{line}cargo test --release {}", tests.arguments.join(" "));
         let begun = Instant::now();
         let status = command.status().context("start cargo")?;
         ensure!(status.success(), "it failed");
@@ -66,49 +66,55 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn long_tests(arguments: &Arguments) -> Vec<LongTests> {
-    let mut model = vec![
+fn long_tests(arguments: &Arguments, seed: u64) -> Vec<LongTests> {
+    let model = vec![
         ("LLMSPELL_MODEL_STEPS", arguments.steps),
         ("LLMSPELL_MODEL_CASES", arguments.cases),
     ];
-    let mut isolation = vec![("LLMSPELL_ISOLATION_CASES", arguments.isolation_cases)];
-    let mut canaries = vec![("LLMSPELL_CANARY_CASES", arguments.isolation_cases / 10)];
-    let mut key_values = vec![
+    let isolation = vec![("LLMSPELL_ISOLATION_CASES", arguments.isolation_cases)];
+    let canaries = vec![("LLMSPELL_CANARY_CASES", arguments.isolation_cases / 10)];
+    let key_values = vec![
         // Their values are large, and a program is made before it runs.
         ("LLMSPELL_KEY_VALUE_STEPS", arguments.steps / 10),
         ("LLMSPELL_KEY_VALUE_CASES", 10 * arguments.cases),
     ];
-    for environment in [&mut model, &mut isolation, &mut canaries, &mut key_values] {
-        environment.extend(arguments.seed.map(|seed| ("PROPTEST_RNG_SEED", seed)));
-    }
     vec![
         LongTests {
-            arguments: &["--test", "model", "answers::"],
+            arguments: &["-p", "llmspell-storage", "--test", "model", "answers::"],
             environment: model,
         },
         LongTests {
-            arguments: &["--test", "model", "isolation::"],
+            arguments: &["-p", "llmspell-storage", "--test", "model", "isolation::"],
             environment: isolation,
         },
         LongTests {
-            arguments: &["--test", "model", "canaries::"],
+            arguments: &["-p", "llmspell-storage", "--test", "model", "canaries::"],
             environment: canaries,
         },
         LongTests {
-            arguments: &["--test", "quotas"],
+            arguments: &["-p", "llmspell-storage", "--test", "quotas"],
             environment: vec![("LLMSPELL_MODEL_CASES", 50 * arguments.cases)],
         },
         LongTests {
-            arguments: &["--test", "key_value_model"],
+            arguments: &["-p", "llmspell-storage", "--test", "key_value_model"],
             environment: key_values,
         },
         LongTests {
-            arguments: &["--lib", "power_lost"],
-            environment: vec![("LLMSPELL_POWER_LOSS_SEEDS", 30)],
+            arguments: &["-p", "llmspell-storage", "--lib", "power_lost"],
+            // The suite runs the first ones.
+            environment: vec![
+                ("LLMSPELL_POWER_LOSS_SEEDS", 30),
+                ("LLMSPELL_POWER_LOSS_FIRST_SEED", seed >> 1),
+            ],
         },
         LongTests {
-            arguments: &["--test", "bad_environment"],
+            arguments: &["-p", "llmspell-storage", "--test", "bad_environment"],
             environment: vec![("LLMSPELL_BIT_FLIPS", 2_000)],
+        },
+        // Every other random test, once from this seed.
+        LongTests {
+            arguments: &["--workspace"],
+            environment: Vec::new(),
         },
     ]
 }

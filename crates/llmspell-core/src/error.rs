@@ -187,20 +187,23 @@ pub enum StorageError {
     },
 
     /// No space holds vectors of this length, and none may be made.
-    #[error("no space holds vectors of {dim} components; there are: {}", listed(known))]
+    #[error("no space holds vectors of {dim} components{}", listed("; there are: ", known))]
     UnknownDimension {
         /// Number of components given.
         dim: usize,
-        /// The spaces there are, each with its dimension.
+        /// The spaces there are, each with its dimension; a handle for one scope is not told.
         known: Vec<String>,
     },
 
     /// Vectors of this length belong to several models: name one.
-    #[error("vectors of {dim} components belong to several models; name one: {}", listed(models))]
+    #[error(
+        "vectors of {dim} components belong to several models; name one{}",
+        listed(": ", models)
+    )]
     AmbiguousDimension {
         /// Number of components given.
         dim: usize,
-        /// The models.
+        /// The models; a handle for one scope is not told.
         models: Vec<String>,
     },
 
@@ -219,11 +222,11 @@ pub enum StorageError {
 
     // ---- NotFound ----
     /// The store does not know the model.
-    #[error("no space for the model `{model}`; there are: {}", listed(known))]
+    #[error("no space for the model `{model}`{}", listed("; there are: ", known))]
     UnknownModel {
         /// The name asked for, shortened.
         model: String,
-        /// The spaces there are, each with its dimension.
+        /// The spaces there are, each with its dimension; a handle for one scope is not told.
         known: Vec<String>,
     },
 
@@ -235,11 +238,11 @@ pub enum StorageError {
     },
 
     /// There is no space of this name.
-    #[error("no space `{name}`; there are: {}", listed(known))]
+    #[error("no space `{name}`{}", listed("; there are: ", known))]
     UnknownSpace {
         /// The name asked for, shortened.
         name: String,
-        /// The spaces there are, each with its dimension.
+        /// The spaces there are, each with its dimension; a handle for one scope is not told.
         known: Vec<String>,
     },
 
@@ -252,12 +255,13 @@ pub enum StorageError {
     },
 
     /// The scope would hold more than its [`Quota`](crate::Quota) allows. Nothing of the batch was stored; delete
-    /// something, or have the quota raised.
+    /// something, or have the quota raised. Where a batch exceeds several, the error names the first of their scopes, in the
+    /// order of scopes.
     #[error("the scope `{scope}` holds {used} of at most {limit} {what}: no room for {asked} more")]
     QuotaExceeded {
         /// Whose quota it is.
         scope: StateScope,
-        /// What is limited: `vectors`, `bytes of vectors` or `bytes of key-value data`.
+        /// What is limited: `vectors`, `bytes of vectors`, `bytes of metadata` or `bytes of key-value data`.
         what: &'static str,
         /// Most that the scope may hold.
         limit: u64,
@@ -422,6 +426,18 @@ pub enum ErrorKind {
 }
 
 impl StorageError {
+    /// The same without names of spaces and models: what a handle for one scope is told, as they may name its neighbors.
+    pub(crate) fn without_names(mut self) -> Self {
+        if let Self::UnknownDimension { known: names, .. }
+        | Self::AmbiguousDimension { models: names, .. }
+        | Self::UnknownModel { known: names, .. }
+        | Self::UnknownSpace { known: names, .. } = &mut self
+        {
+            names.clear();
+        }
+        self
+    }
+
     /// What the caller can do about it. Exit codes, HTTP statuses and exceptions are made from nothing else.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -481,13 +497,13 @@ fn may_be_cut_at(cut_points: &[usize]) -> String {
     }
 }
 
-/// At most sixteen names, for an error text.
-fn listed(names: &[String]) -> String {
+/// At most sixteen names, for an error text; nothing if there are none.
+fn listed(before: &str, names: &[String]) -> String {
     const NAMES_MAX: usize = 16;
     match names {
-        [] => "none".to_string(),
-        [names @ .., _] if names.len() >= NAMES_MAX => format!("{}, …", names[..NAMES_MAX].join(", ")),
-        names => names.join(", "),
+        [] => String::new(),
+        [names @ .., _] if names.len() >= NAMES_MAX => format!("{before}{}, …", names[..NAMES_MAX].join(", ")),
+        names => format!("{before}{}", names.join(", ")),
     }
 }
 

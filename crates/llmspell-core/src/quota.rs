@@ -9,7 +9,7 @@ use crate::error::{Result, StorageError};
 ///
 /// ```
 /// # use llmspell_core::Quota;
-/// let quota = Quota::new().with_vectors(10_000).with_vector_bytes(64 << 20).with_kv_bytes(1 << 20);
+/// let quota = Quota::new().with_vectors(10_000).with_vector_bytes(64 << 20).with_metadata_bytes(8 << 20);
 /// assert_eq!(quota.vectors, Some(10_000));
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Quota {
     /// Most bytes of their vectors, 4 for each component.
     #[serde(default)]
     pub vector_bytes: Option<u64>,
+    /// Most bytes of their metadata, as compact JSON.
+    #[serde(default)]
+    pub metadata_bytes: Option<u64>,
     /// Most bytes of key-value data: of the keys, as [`ScopedBackend`](crate::ScopedBackend) takes them, and the values.
     #[serde(default)]
     pub kv_bytes: Option<u64>,
@@ -34,6 +37,9 @@ pub struct QuotaUsage {
     pub vectors: u64,
     /// Bytes of their vectors.
     pub vector_bytes: u64,
+    /// Bytes of their metadata, as compact JSON.
+    #[serde(default)]
+    pub metadata_bytes: u64,
     /// Bytes of key-value data, keys and values.
     pub kv_bytes: u64,
 }
@@ -69,6 +75,13 @@ impl Quota {
         self
     }
 
+    /// Most bytes of metadata, as compact JSON: an entry without metadata has two, `{}`.
+    #[must_use]
+    pub fn with_metadata_bytes(mut self, bytes: u64) -> Self {
+        self.metadata_bytes = Some(bytes);
+        self
+    }
+
     /// Most bytes of key-value data.
     #[must_use]
     pub fn with_kv_bytes(mut self, bytes: u64) -> Self {
@@ -82,6 +95,7 @@ impl Quota {
         let is_within = |limit: Option<u64>, used: u64| limit.is_none_or(|limit| used <= limit);
         is_within(self.vectors, usage.vectors)
             && is_within(self.vector_bytes, usage.vector_bytes)
+            && is_within(self.metadata_bytes, usage.metadata_bytes)
             && is_within(self.kv_bytes, usage.kv_bytes)
     }
 }
@@ -98,7 +112,8 @@ impl QuotaStatus {
     ///
     /// # Errors
     ///
-    /// [`StorageError::QuotaExceeded`] for the first limit that is broken: vectors, their bytes, key-value bytes.
+    /// [`StorageError::QuotaExceeded`] for the first limit that is broken: vectors, their bytes, bytes of
+    /// metadata, key-value bytes.
     pub fn admit(&self, scope: &StateScope, after: &QuotaUsage) -> Result<()> {
         let Self { quota, used } = self;
         let limits = [
@@ -108,6 +123,12 @@ impl QuotaStatus {
                 quota.vector_bytes,
                 used.vector_bytes,
                 after.vector_bytes,
+            ),
+            (
+                "bytes of metadata",
+                quota.metadata_bytes,
+                used.metadata_bytes,
+                after.metadata_bytes,
             ),
             ("bytes of key-value data", quota.kv_bytes, used.kv_bytes, after.kv_bytes),
         ];
@@ -134,6 +155,7 @@ mod tests {
         QuotaUsage {
             vectors,
             vector_bytes: 4 * vectors,
+            metadata_bytes: 2 * vectors,
             kv_bytes,
         }
     }
@@ -152,6 +174,11 @@ mod tests {
         assert_eq!(admit(usage(11, 100)), Err(refused.to_string()));
         let refused = "the scope `global` holds 100 of at most 100 bytes of key-value data: no room for 1 more";
         assert_eq!(admit(usage(9, 101)), Err(refused.to_string()));
+
+        let status = QuotaStatus::new(Quota::new().with_metadata_bytes(17), usage(8, 0));
+        let refused = "the scope `global` holds 16 of at most 17 bytes of metadata: no room for 2 more";
+        let admitted = status.admit(&StateScope::Global, &usage(9, 0));
+        assert_eq!(admitted.unwrap_err().to_string(), refused);
     }
 
     #[test]

@@ -166,7 +166,7 @@ fn an_import_adds_a_preset_and_refuses_a_model_that_nobody_knows() {
     let zeros = vec!["0"; 383].join(",");
     let file = place.file("rows.jsonl", format!("{{\"id\": \"a\", \"vector\": [1,{zeros}]}}"));
     let import = |model: &'static str| place.run(["import", path(&file), "--model", model]);
-    import("ours").fails(3, "no space for the model `ours`; there are: none");
+    import("ours").fails(3, "no space for the model `ours`");
     assert!(
         !place.path("db").exists(),
         "a wrong name leaves no empty database behind"

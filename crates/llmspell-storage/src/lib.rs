@@ -99,6 +99,7 @@ mod slots;
 mod stored_value;
 mod truth;
 mod value_cache;
+mod verifier;
 
 pub mod backends;
 mod export;

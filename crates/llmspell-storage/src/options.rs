@@ -108,8 +108,12 @@ impl DatabaseOptions {
     /// larger than this, in bytes; default [`DEFAULT_VERIFY_BYTES_MAX`], a few tenths of a second.
     ///
     /// Every value that is read is verified anyway, and so is every vector. Only a damaged key of a larger file can
-    /// go unnoticed, by hiding what it leads to; [`Database::check`](crate::Database::check) and opening with a higher
-    /// limit find it.
+    /// go unnoticed, by hiding what it leads to, until a thread in the background has looked at all rows
+    /// ([`DatabaseStats::is_truth_verified`](crate::DatabaseStats::is_truth_verified)). If it finds one, every call but
+    /// [`Database::check`](crate::Database::check) returns [`Corrupted`](crate::StorageError::Corrupted) from then on.
+    ///
+    /// redb panics on some damaged pages. That is caught and becomes `Corrupted`, but with `panic = "abort"` the
+    /// application dies: choose a limit that no file exceeds there.
     #[must_use]
     pub fn verify_bytes_max(mut self, bytes: u64) -> Self {
         self.verify_bytes_max = bytes;

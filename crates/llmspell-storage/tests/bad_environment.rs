@@ -334,6 +334,64 @@ async fn a_flipped_bit_is_reported_or_harmless() {
     }
 }
 
+/// A key that leads to rows may be damaged where nothing else is: then rows whose checksums are right are not found.
+#[tokio::test]
+async fn given_a_truth_too_large_to_be_verified_when_a_key_in_it_is_damaged_then_it_is_found_while_it_is_open() {
+    const COUNT: usize = 2_000;
+    // Pages of redb, and the type of those that hold keys and no values.
+    const PAGE_BYTES: usize = 4096;
+    const BRANCH: u8 = 2;
+    let dir = tempfile::tempdir().unwrap();
+    let (database, vectors) = open(dir.path()).await.unwrap();
+    vectors.insert(entries(COUNT)).await.unwrap();
+    drop(vectors);
+    database.close().await.unwrap();
+    let path = dir.path().join("truth.redb");
+    let intact = fs::read(&path).unwrap();
+    let starts = (0..intact.len()).step_by(PAGE_BYTES);
+    let branches = starts.filter(|start| intact[*start] == BRANCH);
+    let places = branches.flat_map(|start| (start + 8..start + 1_500).step_by(127));
+    let (mut noticed, mut harmless) = (0, 0);
+    for place in places.filter(|place| intact[*place] != 0) {
+        let mut bytes = intact.clone();
+        bytes[place] ^= 1 << (place % 8);
+        fs::write(&path, bytes).unwrap();
+        match look_while_verified(dir.path(), COUNT).await {
+            Ok(()) => harmless += 1,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Data, "byte {place}: {error}");
+                noticed += 1;
+            }
+        }
+    }
+    assert!(
+        noticed > 0 && harmless > 0,
+        "{noticed} flips were noticed, {harmless} did no harm"
+    );
+}
+
+/// Opens a truth that is verified in the background only. Once that is done, either everything is there or every call
+/// says what is damaged.
+async fn look_while_verified(path: &Path, count: usize) -> Result<()> {
+    let database = DatabaseOptions::new().verify_bytes_max(0).open(path).await?;
+    let vectors = database.vectors("v", DIM, HNSWConfig::fast()).await?;
+    // Whole or refused, even before it is verified.
+    if let Ok(found) = vectors.list(&tenant(), None, 10_000).await {
+        assert_eq!(found.len(), count);
+    }
+    let begun = std::time::Instant::now();
+    while !database.stats().await?.is_truth_verified {
+        assert!(begun.elapsed().as_secs() < 60, "it is not verified");
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    for number in (0..count).step_by(97) {
+        let found = vectors.get(&tenant(), &format!("e{number}")).await?;
+        assert!(found.is_some(), "entry {number} is hidden");
+    }
+    assert_eq!(vectors.list(&tenant(), None, 10_000).await?.len(), count);
+    Ok(())
+}
+
 #[tokio::test]
 async fn damage_to_one_space_leaves_the_rest_readable() {
     let dir = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it.
-const LAYERS: [&str; 28] = [
+const LAYERS: [&str; 29] = [
     "error",
     "gate",
     "ids",
@@ -29,6 +29,7 @@ const LAYERS: [&str; 28] = [
     "search",
     "committer",
     "indexer",
+    "verifier",
     "pool",
     "value_cache",
     "database",
@@ -59,6 +60,7 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 5] = [
         &[
             "committer.rs",
             "indexer.rs",
+            "verifier.rs",
             "pool.rs",
             "database/mod.rs",
             "backends/sled/watch.rs",
@@ -72,6 +74,7 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 5] = [
             "hnsw/",
             "router/",
             "committer.rs",
+            "verifier.rs",
             "index_queue.rs",
             "database/indexing/mod.rs",
             "database/indexing/tuning.rs",

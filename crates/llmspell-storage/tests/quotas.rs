@@ -284,6 +284,7 @@ fn key_value_quotas_hold_and_count_like_a_map_whatever_happened_before() {
         failure_persistence: None,
         ..Config::default()
     };
+    println!("PROPTEST_RNG_SEED={}", config.rng_seed);
     let result = TestRunner::new(config).run(&vec(step(), 1..40), |steps| {
         let dir = tempfile::tempdir().unwrap();
         block_on(run(&dir.path().join("db"), &steps))
@@ -428,6 +429,61 @@ fn what_has_expired_does_not_count_before_it_is_purged_either() {
     });
 }
 
+/// `{"note":"…"}` of so many bytes.
+fn note(bytes: usize) -> serde_json::Value {
+    serde_json::json!({ "note": "x".repeat(bytes - r#"{"note":""}"#.len()) })
+}
+
+#[test]
+fn metadata_counts_when_it_comes_when_it_changes_and_when_it_goes() {
+    block_on(async {
+        let store = HNSWVectorStorage::new(DIM, HNSWConfig::fast());
+        let admin = store.database().unwrap();
+        let entry = |id: &str, bytes| entries([id.into()], DIM).remove(0).with_metadata(note(bytes));
+        let used = async || admin.quota(&user(0)).await.unwrap().unwrap().used.metadata_bytes;
+        store.insert(vec![entry("a", 60)]).await.unwrap();
+        admin
+            .set_quota(&user(0), Quota::new().with_metadata_bytes(100))
+            .await
+            .unwrap();
+        assert_eq!(used().await, 60, "what was there is counted");
+
+        let refused = store.insert(vec![entry("b", 41)]).await.unwrap_err();
+        let text = "the scope `user:u0` holds 60 of at most 100 bytes of metadata: no room for 41 more";
+        assert_eq!(refused.to_string(), text);
+        store.insert(vec![entry("b", 40)]).await.unwrap();
+        let update = async |id: &str, bytes| {
+            let fields = note(bytes).as_object().cloned().unwrap();
+            store.update_metadata(&user(0), id, fields).await
+        };
+        assert!(matches!(
+            update("a", 61).await,
+            Err(StorageError::QuotaExceeded {
+                used: 100,
+                asked: 1,
+                ..
+            })
+        ));
+        update("a", 20).await.unwrap();
+        assert_eq!(used().await, 60);
+        store.upsert(vec![entry("b", 80)]).await.unwrap();
+        assert!(store.upsert(vec![entry("b", 81)]).await.is_err());
+        store.delete(&user(0), &["a".into()]).await.unwrap();
+        assert_eq!(used().await, 80);
+
+        let brief = entry("c", 20).with_ttl(Duration::from_millis(20));
+        store.insert(vec![brief]).await.unwrap();
+        std::thread::sleep(Duration::from_millis(60));
+        assert_eq!(used().await, 80, "what has expired does not count");
+        store.insert(vec![entry("d", 20)]).await.unwrap();
+        assert!(store.insert(vec![entry("e", 12)]).await.is_err());
+        store.delete_scope(&user(0)).await.unwrap();
+        assert_eq!(used().await, 0);
+        let report = admin.check().await.unwrap();
+        assert!(report.is_ok(), "{report:#?}");
+    });
+}
+
 #[test]
 fn what_is_there_already_stays_when_a_quota_is_set_below_it() {
     block_on(async {
@@ -453,5 +509,48 @@ fn what_is_there_already_stays_when_a_quota_is_set_below_it() {
             .insert(entries((10..20).map(|n| n.to_string()), DIM))
             .await
             .unwrap();
+    });
+}
+
+/// Entries and keys of ordinary sizes. What is purged leaves room that is used again.
+#[test]
+fn what_a_full_scope_takes_on_the_disk_is_at_most_twice_its_quota_and_a_constant_whatever_came_and_went() {
+    const LIMIT: u64 = 500 << 10;
+    const KEYS_LIMIT: u64 = 10_000;
+    const CONSTANT: u64 = 4 << 20;
+    block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(dir.path().join("db")).await.unwrap();
+        let store = space(&database, "notes", 256).await;
+        let quota = Quota::new().with_vector_bytes(LIMIT).with_metadata_bytes(LIMIT);
+        database
+            .set_quota(&user(0), quota.with_kv_bytes(KEYS_LIMIT))
+            .await
+            .unwrap();
+        let keys = keys_of(&database, user(0));
+        for round in 0..12 {
+            let batch = entries((0..500).map(|number| format!("{round}-{number}")), 256);
+            let batch = batch.into_iter().map(|entry| entry.with_metadata(note(1 << 10)));
+            store.insert(batch.collect()).await.unwrap();
+            for number in 0..95 {
+                keys.set(&number.to_string(), vec![round; 100]).await.unwrap();
+            }
+            assert!(keys.set("more", vec![0; 500]).await.is_err(), "it is full");
+            assert!(store.insert(entries(["more".into()], 256)).await.is_err(), "it is full");
+            if round < 11 {
+                store.delete_scope(&user(0)).await.unwrap();
+            }
+        }
+        let begun = std::time::Instant::now();
+        while store.stats().await.unwrap().scopes_to_purge > 0 {
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "dropped scopes are not purged"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let disk_bytes = database.stats().await.unwrap().disk_bytes;
+        let bound = 2 * (2 * LIMIT + KEYS_LIMIT) + CONSTANT;
+        assert!(disk_bytes <= bound, "{disk_bytes} bytes on the disk, more than {bound}");
     });
 }

@@ -13,6 +13,7 @@ use super::storage::{OnExisting, VectorStorage};
 use crate::error::{Result, StorageError};
 use crate::expiry::Expiry;
 use crate::filter::{FieldPath, Filter};
+use crate::model::ModelRef;
 
 /// A handle that can only touch one scope of a vector store: what an application hands to code that it does not trust.
 ///
@@ -20,6 +21,9 @@ use crate::filter::{FieldPath, Filter};
 /// nothing ([`StateScope::Global`], the default) means this one, one that names another is refused with
 /// [`OutsideScope`](StorageError::OutsideScope), before the store is asked. What belongs to others can be told neither
 /// from answers nor from errors, statistics or `{:?}`; "not yours" is "not there".
+///
+/// A handle names models of the store and never describes one: nothing that it writes makes a model known or a space. The
+/// owner of the store registers models. Errors list no models or spaces.
 ///
 /// The key-value counterpart is [`ScopedBackend`](crate::ScopedBackend).
 ///
@@ -71,17 +75,22 @@ impl ScopedVectors {
         &self.scope
     }
 
-    /// See [`VectorStorage::write`].
+    /// See [`VectorStorage::write`]. Entries may name models that the store knows; of one that they describe only the name
+    /// counts.
     ///
     /// # Errors
     ///
-    /// As there; [`OutsideScope`](StorageError::OutsideScope) if an entry names another scope. Nothing is stored then.
+    /// As [`VectorStorage::write_known`]; [`OutsideScope`](StorageError::OutsideScope) if an entry names another scope.
+    /// Nothing is stored then.
     pub async fn write(&self, mut entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
         for entry in &mut entries {
             self.check(&entry.scope)?;
             entry.scope = self.scope.clone();
+            if let Some(ModelRef::Model(described)) = &entry.model {
+                entry.model = Some(described.name.as_str().into());
+            }
         }
-        self.storage.write(entries, on_existing).await
+        own(self.storage.write_known(entries, on_existing).await)
     }
 
     /// See [`VectorStorage::insert`].
@@ -111,14 +120,14 @@ impl ScopedVectors {
         match &query.scopes {
             None => {
                 self.check(&query.scope)?;
-                self.storage.search_scoped(query, &self.scope).await
+                own(self.storage.search_scoped(query, &self.scope).await)
             }
             Some(scopes) => {
                 // Here nothing is said by default: whoever writes `Global` means it.
                 if let Some(other) = scopes.iter().find(|scope| **scope != self.scope) {
                     return Err(self.outside(other));
                 }
-                self.storage.search(query).await
+                own(self.storage.search(query).await)
             }
         }
     }
@@ -142,7 +151,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn get(&self, id: &str) -> Result<Option<VectorEntry>> {
-        self.storage.get(&self.scope, id).await
+        own(self.storage.get(&self.scope, id).await)
     }
 
     /// See [`VectorStorage::update_metadata`].
@@ -151,7 +160,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn update_metadata(&self, id: &str, metadata: Metadata) -> Result<()> {
-        self.storage.update_metadata(&self.scope, id, metadata).await
+        own(self.storage.update_metadata(&self.scope, id, metadata).await)
     }
 
     /// See [`VectorStorage::touch`].
@@ -169,7 +178,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn delete(&self, ids: &[String]) -> Result<u64> {
-        self.storage.delete(&self.scope, ids).await
+        own(self.storage.delete(&self.scope, ids).await)
     }
 
     /// Removes every entry; see [`VectorStorage::delete_scope`]. The handle stays good.
@@ -178,7 +187,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn clear(&self) -> Result<u64> {
-        self.storage.delete_scope(&self.scope).await
+        own(self.storage.delete_scope(&self.scope).await)
     }
 
     /// See [`VectorStorage::list`].
@@ -187,7 +196,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
-        self.storage.list(&self.scope, after, limit).await
+        own(self.storage.list(&self.scope, after, limit).await)
     }
 
     /// See [`VectorStorage::count`].
@@ -196,7 +205,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn count(&self) -> Result<u64> {
-        self.storage.count(&self.scope).await
+        own(self.storage.count(&self.scope).await)
     }
 
     /// See [`VectorStorage::explain`].
@@ -214,7 +223,7 @@ impl ScopedVectors {
                 }
             }
         }
-        self.storage.explain(&query.with_scope(self.scope.clone())).await
+        own(self.storage.explain(&query.with_scope(self.scope.clone())).await)
     }
 
     /// See [`VectorStorage::count_matching`].
@@ -223,7 +232,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn count_matching(&self, filter: &Filter) -> Result<u64> {
-        self.storage.count_matching(&self.scope, filter).await
+        own(self.storage.count_matching(&self.scope, filter).await)
     }
 
     /// See [`VectorStorage::list_matching`].
@@ -232,7 +241,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn list_matching(&self, filter: &Filter, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
-        self.storage.list_matching(&self.scope, filter, after, limit).await
+        own(self.storage.list_matching(&self.scope, filter, after, limit).await)
     }
 
     /// See [`VectorStorage::delete_matching`].
@@ -241,7 +250,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn delete_matching(&self, filter: &Filter) -> Result<u64> {
-        self.storage.delete_matching(&self.scope, filter).await
+        own(self.storage.delete_matching(&self.scope, filter).await)
     }
 
     /// See [`VectorStorage::facet`].
@@ -250,7 +259,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn facet(&self, field: &FieldPath, filter: &Filter, limit: usize) -> Result<Vec<FacetValue>> {
-        self.storage.facet(&self.scope, field, filter, limit).await
+        own(self.storage.facet(&self.scope, field, filter, limit).await)
     }
 
     /// See [`VectorStorage::stats_for_scope`].
@@ -259,7 +268,7 @@ impl ScopedVectors {
     ///
     /// As there.
     pub async fn stats(&self) -> Result<ScopedStats> {
-        self.storage.stats_for_scope(&self.scope).await
+        own(self.storage.stats_for_scope(&self.scope).await)
     }
 
     /// That a scope which an entry or a query carries is this one, or the default.
@@ -277,6 +286,11 @@ impl ScopedVectors {
             named: named.clone(),
         }
     }
+}
+
+/// What the holder of a handle is told of the answer of the store.
+fn own<T>(answer: Result<T>) -> Result<T> {
+    answer.map_err(StorageError::without_names)
 }
 
 /// `storage.scoped(scope)` for every store that can be shared: those that are `Clone`, and `Arc<dyn VectorStorage>`.

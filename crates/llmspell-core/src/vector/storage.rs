@@ -51,6 +51,19 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     /// if an id exists and `on_existing` says to refuse; `Io` or `Closed` when the batch cannot be made durable.
     async fn write(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>>;
 
+    /// Stores entries as [`write`](Self::write) does, of models and dimensions that the store knows: no entry makes another
+    /// one known. This is what [`ScopedVectors`](super::ScopedVectors) calls, whose holder must not change the store for
+    /// others. A store that makes spaces for what it does not know, or wraps such a store, must do this itself; by default
+    /// it is `write`.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write); [`UnknownModel`](crate::StorageError::UnknownModel) or
+    /// [`UnknownDimension`](crate::StorageError::UnknownDimension) for what the store does not know.
+    async fn write_known(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
+        self.write(entries, on_existing).await
+    }
+
     /// The entries of the query's scope, or of its [scopes](VectorQuery::with_scopes) together, that are nearest to its
     /// vector, best first.
     ///

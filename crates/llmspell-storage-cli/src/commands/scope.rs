@@ -72,12 +72,16 @@ pub(crate) struct QuotaArgs {
     #[arg(long, value_name = "COUNT")]
     bytes: Option<u64>,
 
+    /// Most bytes of metadata, as compact JSON
+    #[arg(long, value_name = "COUNT")]
+    metadata_bytes: Option<u64>,
+
     /// Most bytes of key-value data, keys and values
     #[arg(long, value_name = "COUNT")]
     kv_bytes: Option<u64>,
 
     /// Remove the quota
-    #[arg(long, conflicts_with_all = ["vectors", "bytes", "kv_bytes"])]
+    #[arg(long, conflicts_with_all = ["vectors", "bytes", "metadata_bytes", "kv_bytes"])]
     none: bool,
 }
 
@@ -192,7 +196,10 @@ async fn quota(args: &QuotaArgs, database: &Database, output: &mut Output) -> Re
     let scope = &args.name.0;
     if args.none {
         database.remove_quota(scope).await?;
-    } else if args.vectors.is_some() || args.bytes.is_some() || args.kv_bytes.is_some() {
+    } else if [args.vectors, args.bytes, args.metadata_bytes, args.kv_bytes]
+        .iter()
+        .any(Option::is_some)
+    {
         let mut quota = database
             .quota(scope)
             .await?
@@ -200,6 +207,7 @@ async fn quota(args: &QuotaArgs, database: &Database, output: &mut Output) -> Re
             .unwrap_or_default();
         quota.vectors = args.vectors.or(quota.vectors);
         quota.vector_bytes = args.bytes.or(quota.vector_bytes);
+        quota.metadata_bytes = args.metadata_bytes.or(quota.metadata_bytes);
         quota.kv_bytes = args.kv_bytes.or(quota.kv_bytes);
         database.set_quota(scope, quota).await?;
     }
@@ -216,7 +224,7 @@ async fn quota(args: &QuotaArgs, database: &Database, output: &mut Output) -> Re
 }
 
 /// What is limited, how much of it is used, and how much may be.
-pub(crate) fn quota_rows(status: &QuotaStatus) -> [(&'static str, String, String); 3] {
+pub(crate) fn quota_rows(status: &QuotaStatus) -> [(&'static str, String, String); 4] {
     let QuotaStatus { quota, used, .. } = status;
     let text = |limit: Option<u64>, text: fn(u64) -> String| limit.map_or("none".to_string(), text);
     [
@@ -225,6 +233,11 @@ pub(crate) fn quota_rows(status: &QuotaStatus) -> [(&'static str, String, String
             "vector bytes",
             bytes_text(used.vector_bytes),
             text(quota.vector_bytes, bytes_text),
+        ),
+        (
+            "metadata bytes",
+            bytes_text(used.metadata_bytes),
+            text(quota.metadata_bytes, bytes_text),
         ),
         (
             "key-value bytes",
@@ -240,6 +253,7 @@ fn fullest_text(status: &QuotaStatus) -> String {
     let shares = [
         (used.vectors, quota.vectors),
         (used.vector_bytes, quota.vector_bytes),
+        (used.metadata_bytes, quota.metadata_bytes),
         (used.kv_bytes, quota.kv_bytes),
     ];
     let percent = |(used, limit): (u64, Option<u64>)| Some(u128::from(used) * 100 / u128::from(limit?.max(1)));

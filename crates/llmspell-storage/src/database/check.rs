@@ -1,6 +1,6 @@
 //! Is everything as it should be? Reads every row and every slot; repairs nothing.
 
-use llmspell_core::{ErrorKind, Result, Timestamp};
+use llmspell_core::{ErrorKind, Result, StateScope, Timestamp};
 use llmspell_vector::Graph;
 use roaring::RoaringBitmap;
 
@@ -69,7 +69,7 @@ fn check_space(shared: &Shared, space: &Space, section: &mut CheckSection) -> Re
         section.note(truth_check::scope_name(&read, space.id, &scope, scope_id))?;
         if let Some(state) = section.note(read.state(scope_id))? {
             slot_use.add(&state.extents, &format!("scope {}", scope_id.0));
-            truth_check::namespace(&shared.truth, &read, &space.slots, scope_id, &state, section)?;
+            check_entries(shared, space, &read, (&scope, scope_id), &state, section)?;
             check_file(shared, space, &read, scope_id, &state, section)?;
             check_metadata_file(space, &read, scope_id, &state, section)?;
         }
@@ -86,6 +86,31 @@ fn check_space(shared: &Shared, space: &Space, section: &mut CheckSection) -> Re
     }
     slot_use.finish(section);
     Ok(())
+}
+
+/// The entries of a scope, each with its slot. The state that `read` was made of keeps no slot from being written again: in
+/// files that is harmless, as slots are copied; in RAM the scope is checked as of now, by the state that readers hold.
+fn check_entries(
+    shared: &Shared,
+    space: &Space,
+    read: &Read,
+    (scope, scope_id): (&StateScope, ScopeId),
+    state: &State,
+    section: &mut CheckSection,
+) -> Result<()> {
+    if !space.slots.is_in_memory() {
+        return truth_check::namespace(&shared.truth, read, &space.slots, scope_id, state, section);
+    }
+    let namespace = space.load(&shared.truth, scope)?;
+    // Another scope of this name, or none: this one was dropped meanwhile.
+    let Some(namespace) = namespace.filter(|namespace| namespace.scope_id == scope_id) else {
+        return Ok(());
+    };
+    let Some(snapshot) = Snapshot::take(&shared.truth, &space.slots, &namespace)? else {
+        return Ok(());
+    };
+    let (held, _, read) = snapshot.into_parts();
+    truth_check::namespace(&shared.truth, &read, &space.slots, scope_id, &held, section)
 }
 
 /// The index file of a scope. What is damaged in it is derived and made anew; what it says must be true.

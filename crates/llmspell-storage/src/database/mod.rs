@@ -37,12 +37,13 @@ mod shared;
 mod tests;
 mod writer;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use llmspell_core::{DistanceMetric, EmbeddingModel, HNSWConfig, Result, StorageError, Timestamp};
+use llmspell_core::{DistanceMetric, EmbeddingModel, ErrorKind, HNSWConfig, Result, StorageError, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -64,7 +65,8 @@ use crate::pool::Pool;
 use crate::registry::Space;
 use crate::report::CheckReport;
 use crate::slots::ForkMark;
-use crate::truth::{self, FIRST_SPACE, Role, SpaceRecord, Truth};
+use crate::truth::{self, FIRST_SPACE, Role, SpaceRecord, Truth, Verification};
+use crate::verifier::Verifier;
 use indexing::Indexing;
 use owned::Owned;
 use writer::Writer;
@@ -100,7 +102,9 @@ pub struct Database {
 /// What the handles of one database own together.
 #[derive(Debug)]
 pub(crate) struct Inner {
-    /// Dropped first: it asks the committer to name files.
+    /// Only reads.
+    _verifier: Option<Owned<Verifier>>,
+    /// Dropped before the committer, which it asks to name files.
     _indexer: Owned<Indexer>,
     /// Dropped next: the committer finishes what is queued.
     committer: Owned<Committer<Writer>>,
@@ -162,6 +166,10 @@ pub struct DatabaseStats {
     pub disk_bytes: u64,
     /// Of those, bytes of everything but the vectors.
     pub truth_bytes: u64,
+    /// Whether all of that file was verified since the database was opened: at once, or in the background if it is larger
+    /// than [`verify_bytes_max`](crate::DatabaseOptions::verify_bytes_max).
+    #[serde(default)]
+    pub is_truth_verified: bool,
     /// Of those, bytes of the vectors.
     pub slot_bytes: u64,
     /// Of those, bytes of the graphs of large scopes.
@@ -278,8 +286,13 @@ impl Database {
         let indexing = Indexing::new(Arc::clone(&shared), committer.submitter());
         let indexer = Indexer::start("llmspell-index", Arc::clone(&shared.queue), indexing)?;
         let mark = Arc::new(ForkMark::new());
+        let verifier = match shared.truth.is_verified {
+            true => None,
+            false => Some(Owned::new(verify(Arc::clone(&shared))?, &mark)),
+        };
         Ok(Self {
             inner: Arc::new(Inner {
+                _verifier: verifier,
                 _indexer: Owned::new(indexer, &mark),
                 committer: Owned::new(committer, &mark),
                 pool: Owned::new(pool, &mark),
@@ -345,6 +358,7 @@ impl Database {
                     spaces: shared.space_records().len() as u64,
                     disk_bytes: shared.occupied_bytes("")?,
                     truth_bytes: shared.occupied_bytes(truth::FILE)?,
+                    is_truth_verified: shared.is_verified.load(Ordering::SeqCst),
                     slot_bytes: shared.occupied_bytes("spaces")?.saturating_sub(index_bytes),
                     index_bytes,
                     scopes_loaded: spaces.iter().map(|space| space.loaded_count() as u64).sum(),
@@ -365,8 +379,10 @@ impl Database {
     ///
     /// `Io` when files cannot be read. Damage is not an error but part of the report.
     pub async fn check(&self) -> Result<CheckReport> {
+        // Of a damaged one, too.
+        self.inner.check_not_closed()?;
         let shared = Arc::clone(&self.inner.shared);
-        self.inner.run(move || check::check(&shared)).await
+        self.inner.run_on_pool(move || check::check(&shared)).await
     }
 
     /// Where it is; none in memory.
@@ -410,6 +426,25 @@ impl Database {
     }
 }
 
+/// Verifies the truth in the background. What is damaged closes the database: what a damaged key hides would seem not to be
+/// there.
+fn verify(shared: Arc<Shared>) -> Result<Verifier> {
+    let mut verification = Verification::default();
+    Verifier::start("llmspell-verify", move || match verification.step(&shared.truth) {
+        Ok(false) => ControlFlow::Continue(()),
+        Ok(true) => {
+            shared.is_verified.store(true, Ordering::SeqCst);
+            ControlFlow::Break(())
+        }
+        Err(error) if error.kind() == ErrorKind::Data => {
+            shared.set_damaged(error);
+            ControlFlow::Break(())
+        }
+        // The next opening tries again.
+        Err(_) => ControlFlow::Break(()),
+    })
+}
+
 impl Inner {
     /// Sends a request to the committer and waits for its answer.
     pub(crate) async fn request<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
@@ -445,6 +480,14 @@ impl Inner {
         F: FnOnce() -> Result<T> + Send + 'static,
     {
         self.check_open()?;
+        self.run_on_pool(job).await
+    }
+
+    async fn run_on_pool<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T> + Send + 'static,
+    {
         let shared = Arc::clone(&self.shared);
         let run = move || {
             let done = shared.truth.guard(job);
@@ -454,8 +497,18 @@ impl Inner {
         self.pool.run(run).await
     }
 
-    /// That nobody has closed the database, and that this is the process that opened it.
+    /// That nobody has closed the database, that this is the process that opened it, and that nothing was found to hide what
+    /// is there.
+    ///
+    /// # Errors
+    ///
+    /// `Closed`, or `Corrupted` with what was found.
     pub(crate) fn check_open(&self) -> Result<()> {
+        self.check_not_closed()?;
+        self.shared.check_undamaged()
+    }
+
+    fn check_not_closed(&self) -> Result<()> {
         if self.is_closed.load(Ordering::SeqCst) || self.mark.is_forked() {
             Err(StorageError::Closed)
         } else {

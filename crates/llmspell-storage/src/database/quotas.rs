@@ -9,7 +9,7 @@ use super::Database;
 use super::batch::KV_SCOPE;
 use super::request::Request;
 use super::shared::Shared;
-use crate::ids::SpaceId;
+use crate::ids::{PointId, SpaceId};
 use crate::report::CheckSection;
 use crate::truth::{Read, SpaceRecord};
 
@@ -19,6 +19,11 @@ impl Database {
     /// From the next write on, exactly, whoever writes: a batch that would exceed it is refused whole with
     /// [`QuotaExceeded`](crate::StorageError::QuotaExceeded). What is there already stays, and what frees room is never
     /// refused. It is kept across restarts, and when the scope is deleted; the scope need not exist yet.
+    ///
+    /// On the disk, entries and keys take about 100 bytes more each than what is counted of them, and an id is stored twice.
+    /// With entries and keys that are much larger than that, a scope takes at most twice its limits and 4 MiB once what was
+    /// dropped or has expired is purged. Give limits of vectors or their bytes, of metadata, and of key-value data: what has no
+    /// limit is not bounded.
     ///
     /// Key-value data counts if it was written through a [`ScopedBackend`]. The first quota of a scope takes as long as
     /// reading the scope's keys; after that each write counts what it changes. Scopes without a quota cost nothing.
@@ -67,18 +72,30 @@ pub(crate) fn status(shared: &Shared, scope: &StateScope, now: i64) -> Result<Op
         return Ok(None);
     }
     let read = shared.truth.read()?;
-    let Some(mut status) = read.quota(scope)? else {
+    let Some(stored) = read.quota(scope)? else {
         return Ok(None);
     };
+    let mut status = stored.status;
+    let (mut counted, mut gone) = (0, 0);
     for (space, record) in counted_spaces(shared) {
-        if let Some(scope_id) = read.scope_id(space, scope)? {
-            let state = read.state(scope_id)?;
-            let expired = state.live_count() - state.visible_count(now);
-            let used = &mut status.used;
-            used.vectors = used.vectors.saturating_sub(expired);
-            used.vector_bytes = used.vector_bytes.saturating_sub(expired * 4 * record.dim as u64);
+        let Some(scope_id) = read.scope_id(space, scope)? else {
+            continue;
+        };
+        let state = read.state(scope_id)?;
+        counted += state.metadata_bytes;
+        let expired = state.expiries.expired(now);
+        let used = &mut status.used;
+        used.vectors = used.vectors.saturating_sub(expired.len());
+        used.vector_bytes = used.vector_bytes.saturating_sub(expired.len() * 4 * record.dim as u64);
+        let records = read.records(scope_id)?;
+        for point in expired {
+            gone += records.get(PointId(point))?.metadata.len() as u64;
         }
     }
+    if !stored.counts_metadata {
+        status.used.metadata_bytes = counted;
+    }
+    status.used.metadata_bytes = status.used.metadata_bytes.saturating_sub(gone);
     let prefix = ScopedBackend::prefix(scope);
     let mut over = 0;
     read.visit_expired_keys(now, |key_scope, key| {
@@ -100,14 +117,18 @@ pub(super) fn check(shared: &Shared, read: &Read) -> Result<Option<CheckSection>
     }
     let mut section = CheckSection::new("quotas");
     for row in rows {
-        let Some((scope, status)) = section.note(row)? else {
+        let Some((scope, stored)) = section.note(row)? else {
             continue;
         };
-        let counted = status.used;
+        let mut counted = stored.status.used;
         // What is damaged in the scope is found where the scope is checked.
-        if let Ok(held) = count(shared, read, &scope)
-            && held != counted
-        {
+        let Ok(held) = count(shared, read, &scope) else {
+            continue;
+        };
+        if !stored.counts_metadata {
+            counted.metadata_bytes = held.metadata_bytes;
+        }
+        if held != counted {
             let problem = format!("quota of `{scope}`: it holds {held:?}, counted were {counted:?}");
             section.problems.push(problem);
         }
@@ -124,9 +145,11 @@ fn count(shared: &Shared, read: &Read, scope: &StateScope) -> Result<QuotaUsage>
     let mut held = QuotaUsage::default();
     for (space, record) in counted_spaces(shared) {
         if let Some(scope_id) = read.scope_id(space, scope)? {
-            let live = read.state(scope_id)?.live_count();
+            let state = read.state(scope_id)?;
+            let live = state.live_count();
             held.vectors += live;
             held.vector_bytes += live * 4 * record.dim as u64;
+            held.metadata_bytes += state.metadata_bytes;
         }
     }
     let prefix = ScopedBackend::prefix(scope);

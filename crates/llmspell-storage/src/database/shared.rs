@@ -13,7 +13,7 @@ use llmspell_core::{Result, StorageError};
 use super::clock::{Boot, Clock};
 use super::routing::Routing;
 use crate::disk::Disk;
-use crate::error::{io_error, with_causes};
+use crate::error::{io_error, repeat, with_causes};
 use crate::ids::SpaceId;
 use crate::index_files::{self, Kind};
 use crate::index_queue::IndexQueue;
@@ -49,6 +49,10 @@ pub(crate) struct Shared {
     /// Grows with each space that is created or becomes something else.
     spaces_version: AtomicU64,
     poisoned: OnceLock<String>,
+    /// Whether the whole truth was verified since it was opened.
+    pub(super) is_verified: AtomicBool,
+    /// What the verification of the truth found.
+    damaged: OnceLock<StorageError>,
     /// Held until the last of us is gone.
     _lock: Option<Lock>,
 }
@@ -86,6 +90,8 @@ impl Shared {
         drop(read);
         let known = |(id, record)| (id, KnownSpace { record, open: None });
         Ok(Self {
+            is_verified: AtomicBool::new(truth.is_verified),
+            damaged: OnceLock::new(),
             truth,
             // Reading a truth in RAM never blocks, so there is nothing to cache.
             values: ValueCache::new(if disk.is_some() { options.value_cache_bytes() } else { 0 }),
@@ -277,6 +283,21 @@ impl Shared {
     pub(super) fn poison(&self, error: &StorageError) {
         // The first one counts; others follow from it.
         let _ = self.poisoned.set(with_causes(error));
+    }
+
+    /// Nothing may be asked any more: a damaged key hides what it leads to, which would seem not to be there.
+    pub(super) fn set_damaged(&self, error: StorageError) {
+        self.poison(&error);
+        let _ = self.damaged.set(error);
+    }
+
+    /// That nothing was found to be damaged that hides what is there.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupted` with what was found.
+    pub(super) fn check_undamaged(&self) -> Result<()> {
+        self.damaged.get().map_or(Ok(()), |error| Err(repeat(error)))
     }
 
     /// Whether there may be writes.

@@ -9,7 +9,7 @@ use llmspell_vector::prefetch_row;
 
 use crate::codec::{Malformed, checksum};
 use crate::ids::{Generation, PointId, ScopeId, place};
-use crate::slots::MemoryBytes;
+use crate::slots::FrozenBytes;
 
 /// Bytes of an entry before the id: checksum, generation.
 const ENTRY_BYTES: usize = 8;
@@ -28,8 +28,8 @@ pub(crate) struct Ids {
 #[derive(Debug, Clone)]
 pub(super) struct FileIds {
     pub(super) scope: ScopeId,
-    pub(super) offsets: MemoryBytes,
-    pub(super) ids: MemoryBytes,
+    pub(super) offsets: FrozenBytes,
+    pub(super) ids: FrozenBytes,
     pub(super) len: u32,
 }
 
@@ -235,12 +235,12 @@ mod tests {
         assert!(ids.lists.len() <= 4, "{} lists", ids.lists.len());
     }
 
-    fn in_memory(bytes: &[u8]) -> MemoryBytes {
+    fn in_memory(bytes: &[u8]) -> FrozenBytes {
         let copy = |memory: &mut [u8]| {
             memory.copy_from_slice(bytes);
             std::io::Result::Ok(())
         };
-        MemoryBytes::large_pages(bytes.len(), copy).unwrap()
+        FrozenBytes::filled(bytes.len(), copy).unwrap()
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::layout::{CHUNK_BYTES, HEADER_BYTES, Header, IndexRow, Kind, NEW_SUFFI
 use crate::codec::{Malformed, try_zeros};
 use crate::disk::{Disk, DiskFile};
 use crate::ids::{Lsn, ScopeId, SpaceId};
-use crate::slots::{Memory, MemoryBytes};
+use crate::slots::FrozenBytes;
 
 /// Why a file is of no use, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) struct IndexFile {
     pub(crate) row: IndexRow,
     file: Arc<dyn DiskFile>,
     header: Header,
-    memory: Arc<Memory>,
+    bytes: FrozenBytes,
     is_verified: AtomicBool,
 }
 
@@ -79,18 +79,14 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, space: SpaceId, scope: ScopeId, row: In
         let (header, checksum) = Header::decode(bytes)?;
         Ok((header, (header.scope, header.lsn, checksum)))
     })?;
-    let memory = Arc::new(match file.mappable()? {
-        Some(mappable) => Memory::map(&mappable, usize::try_from(row.bytes)?)?,
-        None => {
-            let mut content = try_zeros(usize::try_from(row.bytes)?)?;
-            file.read_at(0, &mut content)?;
-            let memory = Memory::anonymous(content.len())?;
-            memory.write(0, &content);
-            memory
-        }
-    });
+    let len = usize::try_from(row.bytes)?;
+    let bytes = match file.mappable()? {
+        Some(mappable) => FrozenBytes::map(&mappable, len)?,
+        None => FrozenBytes::filled(len, |bytes| file.read_at(0, bytes))?,
+    };
     let part = |section: Section| {
-        MemoryBytes::new(&memory, section.offset, section.len).ok_or_else(|| Unusable("it ends early".to_string()))
+        let part = bytes.part(section.offset, section.len);
+        part.ok_or_else(|| Unusable("it ends early".to_string()))
     };
     let bitmap = part(header.points)?;
     if crc32c::crc32c(bitmap.as_ref()) != header.points_checksum {
@@ -112,7 +108,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, space: SpaceId, scope: ScopeId, row: In
             row,
             file,
             header,
-            memory,
+            bytes,
             is_verified: AtomicBool::new(false),
         }),
         graph,
@@ -135,12 +131,12 @@ impl IndexFile {
 
     /// Whether what is read of it in place are pages of the file, not memory of our own.
     pub(crate) fn is_mapped(&self) -> bool {
-        matches!(*self.memory, Memory::Mapped(_))
+        self.bytes.is_mapped()
     }
 
     /// Gives the pages that were read in place back to the system.
     pub(crate) fn forget_pages(&self) {
-        self.memory.forget_pages();
+        self.bytes.forget_pages();
     }
 
     /// Reads everything and compares all checksums. Says whether it came to the end, or was cancelled.
@@ -161,7 +157,7 @@ impl IndexFile {
     pub(crate) fn verify_into_memory(&self, is_cancelled: &dyn Fn() -> bool) -> Result<Option<Graph>, Unusable> {
         let Section { offset, len } = self.header.graph;
         let mut is_whole = Ok(false);
-        let bytes = MemoryBytes::large_pages(usize::try_from(len)?, |memory| {
+        let bytes = FrozenBytes::filled(usize::try_from(len)?, |memory| {
             is_whole = self.read_chunks(is_cancelled, |place, chunk| {
                 copy_common((place, chunk), (offset, memory));
             });

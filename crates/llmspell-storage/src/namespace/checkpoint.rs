@@ -18,6 +18,7 @@ use roaring::RoaringBitmap;
 
 use super::expiries::Expiries;
 use super::passing::PassingCache;
+use super::reuse::End;
 use super::state::{MetadataFile, State};
 use crate::codec::{Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Lsn, PointId, ScopeId};
@@ -97,6 +98,7 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
         metadata_file,
         metadata_bytes,
         ops_since_checkpoint: 0,
+        end: End::default(),
         is_dropped: false,
     };
     if !may_have_gaps && state.gaps().next().is_some() {

@@ -1,14 +1,15 @@
 //! Which points may be given out again?
 //!
 //! A point that died may still be seen by a search that holds an older state; writing another vector into its slot
-//! would change that search's answer. So dead points wait in line, behind a weak reference to the last state in which
-//! they lived, until that state and all before it are gone.
+//! would change that search's answer. So dead points wait in line, behind the [`End`] of the last state in which they lived,
+//! until that state and all before it are gone.
 //!
 //! A point that is a vertex of an index, or of the index file that a restart would open, waits longer: until there is
 //! an index without it, and the manifest names that one's file.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use roaring::RoaringBitmap;
 
@@ -16,10 +17,44 @@ use super::state::State;
 use super::weight::bitmap_bytes;
 use crate::ids::PointId;
 
+/// Part of a state that tells when the state is gone. What was read by means of the state happened before that is seen. The
+/// count of a weak reference tells as much and does not promise the order: its slots could be written while they are read.
+#[derive(Debug, Default)]
+pub(crate) struct End(Arc<AtomicBool>);
+
+impl End {
+    fn watched(&self) -> Watched {
+        Watched(Arc::clone(&self.0))
+    }
+}
+
+/// A copy of a state is another state.
+impl Clone for End {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// The end of a state, seen from outside.
+#[derive(Debug)]
+struct Watched(Arc<AtomicBool>);
+
+impl Watched {
+    fn is_reached(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// The dead points of one namespace, by whether somebody may still look at them.
 #[derive(Debug, Default)]
 pub(crate) struct Reuse {
-    waiting: VecDeque<(Weak<State>, RoaringBitmap)>,
+    waiting: VecDeque<(Watched, RoaringBitmap)>,
     free: RoaringBitmap,
     /// Dead, and held by an index or a file.
     held: RoaringBitmap,
@@ -54,7 +89,7 @@ impl Reuse {
     pub(crate) fn retire(&mut self, state: &Arc<State>, freed: RoaringBitmap) {
         self.let_go();
         let held = self.among_held(&freed);
-        self.waiting.push_back((Arc::downgrade(state), freed - &held));
+        self.waiting.push_back((state.end.watched(), freed - &held));
         self.held |= held;
     }
 
@@ -113,7 +148,7 @@ impl Reuse {
     /// Bytes of RAM, about.
     pub(super) fn bytes(&self) -> u64 {
         let waiting = self.waiting.iter().map(|(_, points)| bitmap_bytes(points)).sum::<u64>();
-        let room = self.waiting.capacity() * size_of::<(Weak<State>, RoaringBitmap)>();
+        let room = self.waiting.capacity() * size_of::<(Watched, RoaringBitmap)>();
         let in_file = match &self.in_file {
             Filed::Points(points) => bitmap_bytes(points),
             Filed::Nothing | Filed::Unknown => 0,
@@ -153,8 +188,8 @@ impl Reuse {
     }
 
     fn let_go(&mut self) {
-        while let Some((state, _)) = self.waiting.front()
-            && state.strong_count() == 0
+        while let Some((end, _)) = self.waiting.front()
+            && end.is_reached()
         {
             let (_, freed) = self.waiting.pop_front().expect("it was just seen");
             self.free |= freed;

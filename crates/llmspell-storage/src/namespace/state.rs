@@ -9,6 +9,7 @@ use super::changes::Changes;
 use super::expiries::Expiries;
 use super::index::{Counts, Index};
 use super::passing::PassingCache;
+use super::reuse::End;
 use crate::ids::{Extent, Lsn, PointId, Slot};
 use crate::index_files::IndexRow;
 use crate::metadata_index::MetadataIndex;
@@ -43,6 +44,8 @@ pub(crate) struct State {
     pub(crate) metadata_bytes: u64,
     /// Mutations that a checkpoint would save a reader from.
     pub(crate) ops_since_checkpoint: u32,
+    /// When nobody holds this state any more.
+    pub(crate) end: End,
     /// The scope was dropped: whoever still holds the namespace finds nothing.
     pub(crate) is_dropped: bool,
 }
@@ -228,7 +231,12 @@ impl State {
         (offset < extent.len).then(|| Slot(extent.first_slot.0 + u64::from(offset)))
     }
 
-    /// Whether a point lives and has not expired at `now`.
+    /// Whether there is such a point, and it was not removed. It may have expired.
+    pub(crate) fn lives(&self, point: PointId) -> bool {
+        point.0 < self.next_point && !self.dead.contains(point.0)
+    }
+
+    /// The points that are dead or have expired at `now`.
     pub(crate) fn hidden(&self, now: i64) -> RoaringBitmap {
         let expired = self.expiries.expired(now);
         if expired.is_empty() {

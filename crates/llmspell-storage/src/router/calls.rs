@@ -48,23 +48,11 @@ macro_rules! reading {
 #[async_trait]
 impl VectorStorage for DimensionRouter {
     async fn write(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
-        if entries.is_empty() {
-            self.inner.database.inner.check_open()?;
-            return Ok(Vec::new());
-        }
-        for _ in 1..SENT_MAX {
-            let routes = self.routes();
-            if !routes.is_migrating {
-                return self.write_by(&routes, entries, on_existing).await;
-            }
-            match self.write_by(&routes, entries.clone(), on_existing).await {
-                // It was replaced between two looks.
-                Err(StorageError::UnknownSpace { .. }) => {}
-                done => return done,
-            }
-        }
-        let routes = self.routes();
-        self.write_by(&routes, entries, on_existing).await
+        self.write_with(entries, on_existing, Unknown::GetsASpace).await
+    }
+
+    async fn write_known(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
+        self.write_with(entries, on_existing, Unknown::IsRefused).await
     }
 
     async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
@@ -385,14 +373,40 @@ impl DimensionRouter {
         self.inner.database.inner.shared.moves.load(Ordering::SeqCst)
     }
 
+    async fn write_with(
+        &self,
+        entries: Vec<VectorEntry>,
+        on_existing: OnExisting,
+        unknown: Unknown,
+    ) -> Result<Vec<String>> {
+        if entries.is_empty() {
+            self.inner.database.inner.check_open()?;
+            return Ok(Vec::new());
+        }
+        for _ in 1..SENT_MAX {
+            let routes = self.routes();
+            if !routes.is_migrating {
+                return self.write_by(&routes, entries, on_existing, unknown).await;
+            }
+            match self.write_by(&routes, entries.clone(), on_existing, unknown).await {
+                // It was replaced between two looks.
+                Err(StorageError::UnknownSpace { .. }) => {}
+                done => return done,
+            }
+        }
+        let routes = self.routes();
+        self.write_by(&routes, entries, on_existing, unknown).await
+    }
+
     async fn write_by(
         &self,
         routes: &Routes,
         entries: Vec<VectorEntry>,
         on_existing: OnExisting,
+        unknown: Unknown,
     ) -> Result<Vec<String>> {
         let now = self.now();
-        let batch = self.sorted(routes, &entries)?;
+        let batch = self.sorted(routes, &entries, unknown)?;
         let Sorted { routes, new, space_of } = batch;
         let known = routes.iter().map(|route| route.shape());
         let shapes: Vec<Shape> = known.chain(new.iter().map(Shape::of_record)).collect();
@@ -438,7 +452,7 @@ impl DimensionRouter {
     }
 
     /// Which space each entry of a batch goes to.
-    fn sorted(&self, routes: &Routes, entries: &[VectorEntry]) -> Result<Sorted> {
+    fn sorted(&self, routes: &Routes, entries: &[VectorEntry], unknown: Unknown) -> Result<Sorted> {
         let mut sorted = Sorted {
             routes: Vec::new(),
             new: Vec::new(),
@@ -463,7 +477,10 @@ impl DimensionRouter {
                 })));
                 continue;
             }
-            let record = self.new_space(routes, entry.model.as_ref(), dim)?;
+            let record = match unknown {
+                Unknown::GetsASpace => self.new_space(routes, entry.model.as_ref(), dim)?,
+                Unknown::IsRefused => return Err(routes.unknown(entry.model.as_ref(), dim)),
+            };
             let place = match new.get(&record.name) {
                 Some(place) => {
                     sorted.new[*place].check_matches(&record)?;
@@ -483,6 +500,15 @@ impl DimensionRouter {
         sorted.space_of = places.into_iter().map(place).collect();
         Ok(sorted)
     }
+}
+
+/// What becomes of entries of a model, or of a dimension, that the router does not know.
+#[derive(Debug, Clone, Copy)]
+enum Unknown {
+    /// They get a space, where they say enough of it and the configuration allows it.
+    GetsASpace,
+    /// They come from a handle for one scope, whose holder must not make spaces.
+    IsRefused,
 }
 
 /// A batch by its spaces.

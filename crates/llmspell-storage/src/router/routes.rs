@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use llmspell_core::{EmbeddingModel, Result, StorageError};
+use llmspell_core::{EmbeddingModel, ModelRef, Result, StorageError};
 
 use super::DimensionRouter;
 use super::usage::Meter;
@@ -149,6 +149,14 @@ impl Routes {
         match model {
             Some(name) => self.of_model(name).ok_or_else(|| self.unknown_model(name)),
             None => self.of_dim(dim)?.ok_or_else(|| self.unknown_dim(dim)),
+        }
+    }
+
+    /// That there is no space for an entry.
+    pub(super) fn unknown(&self, model: Option<&ModelRef>, dim: usize) -> StorageError {
+        match model {
+            Some(model) => self.unknown_model(model.name()),
+            None => self.unknown_dim(dim),
         }
     }
 

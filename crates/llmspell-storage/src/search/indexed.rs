@@ -25,7 +25,7 @@ use super::tail::Tail;
 use super::trace::Trace;
 use super::width::{ef_choice, width};
 use crate::error::{corrupted, io_error};
-use crate::ids::Generation;
+use crate::ids::{Generation, Slot};
 use crate::index_queue::Due;
 use crate::namespace::{Index, Namespace, State, damaged_slot, kernel_metric};
 use crate::record::Record;
@@ -483,7 +483,7 @@ impl Indexed<'_> {
         hits.iter().for_each(|hit| best.offer(hit.distance, hit.point));
         let is_in_place = !self.reads_files();
         let prefetch = |candidate: &Candidate| {
-            if is_in_place && let Some(slot) = self.state.slot(candidate.point) {
+            if is_in_place && let Ok(slot) = self.slot(candidate.point) {
                 prefetch_row(self.view.vector(slot));
             }
         };
@@ -555,9 +555,17 @@ impl Indexed<'_> {
         tail.nearest(distance, self.query.k).into_iter().map(hit).collect()
     }
 
+    /// Where the vector of a candidate lies. The file of an index that is not verified yet may name any point by a flipped
+    /// bit, and the slot of one that does not live may be written at this moment.
+    fn slot(&self, point: PointId) -> Result<Slot, Miss> {
+        let is_trusted = self.index.is_in_ram() || self.state.lives(point);
+        let slot = self.state.slot(point).filter(|_| is_trusted);
+        slot.ok_or(Miss::Unusable)
+    }
+
     /// The vector of a point where it lies in memory, checked if it was not before.
     fn slot_in_place(&self, point: PointId) -> Result<(&[f32], Generation), Miss> {
-        let slot = self.state.slot(point).ok_or(Miss::Unusable)?;
+        let slot = self.slot(point)?;
         if !self.namespace.is_point_verified(point) {
             if self.waiting == Waiting::Never && self.view.has_files() {
                 return Err(Miss::WouldWait);
@@ -572,7 +580,7 @@ impl Indexed<'_> {
 
     /// Copies the vector of a point to `scratch.vector`, checked now.
     fn read_slot(&self, point: PointId, scratch: &mut Scratch) -> Result<Generation, Miss> {
-        let slot = self.state.slot(point).ok_or(Miss::Unusable)?;
+        let slot = self.slot(point)?;
         let read = self.view.read(slot, &mut scratch.slot, self.waiting);
         let is_there = read.map_err(|source| io_error("read", &self.space.slots.path(slot), source))?;
         if !is_there {

@@ -395,14 +395,24 @@ impl<'a> Snapshot<'a> {
     ) -> Result<Vec<VectorEntry>> {
         let records = self.read.records(self.namespace.scope_id)?;
         let now = llmspell_core::Timestamp::from_millis(now);
-        let mut entries = Vec::new();
+        let (mut entries, mut visited) = (Vec::new(), 0);
         self.read.visit_ids(self.namespace.scope_id, after, |id, point| {
+            visited += 1;
             let record = records.get_by_id(id, point)?;
             if !record.is_expired(now) {
                 entries.push(self.entry(scope, point, record)?);
             }
             Ok(entries.len() < limit)
         })?;
+        let (is_whole, live) = (after.is_none() && entries.len() < limit, self.state.live_count());
+        // A damaged key in the truth can hide what it leads to.
+        if is_whole && visited != live {
+            let detail = format!(
+                "scope {}: {live} points are alive, but {visited} ids are found",
+                self.namespace.scope_id.0
+            );
+            return Err(corrupted(self.read.path(), detail));
+        }
         Ok(entries)
     }
 

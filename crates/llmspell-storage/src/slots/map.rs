@@ -1,11 +1,13 @@
-//! How are slots and index files seen as memory? The one place outside the kernels with `unsafe`.
+//! Memory of slots, and bytes of files that never change. The one place outside the kernels with `unsafe`.
 //!
-//! What makes it sound is the protocol of the slots, kept by the committer: the bytes of a slot change only while no
-//! reader can reach it (it is free, or not named by any state that is held), and files grow but do not shrink while
-//! they are mapped. Readers make slices of single slots that a state they hold names, never of a whole file.
+//! [`SlotMemory`] changes while it is shared, so it is private to `slots/`. What makes it sound is the protocol of the
+//! slots, kept by the committer: the bytes of a slot change only while no reader can reach it (it is free, or not named by
+//! any state that `Reuse` watches), and files grow but do not shrink while they are mapped. So a reader holds the published
+//! state that names a slot as long as it looks at the slot, makes slices of single slots and never of a whole file. A reader
+//! without such a state copies slots through their file instead ([`SlotView::read`](super::SlotView::read)).
 //!
-//! An index file is written under another name, synced, renamed and mapped after that; it is never written again, only
-//! removed, which leaves the mapping as it is.
+//! [`FrozenBytes`] need no protocol: an index file is written under another name, synced, renamed and mapped after that; it
+//! is never written again, only removed, which leaves the mapping as it is. Memory of our own is filled before it is shared.
 //!
 //! Another process that writes into the files, against the lock, breaks this as it breaks every memory-mapped store.
 
@@ -20,54 +22,29 @@ use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};
 #[cfg(target_endian = "big")]
 compile_error!("slots hold little-endian components and are read in place");
 
-/// A piece of memory that holds slots, or an index file.
+/// A piece of memory that holds slots.
 #[derive(Debug)]
-pub(crate) enum Memory {
-    /// The pages of a file. Written through the file.
-    Mapped(Mmap),
-    /// Our own; written by [`Memory::write`].
-    Anonymous(MmapRaw),
+pub(super) struct SlotMemory {
+    map: MmapRaw,
+    /// The pages of a file, which is written through the file; our own otherwise, written by [`SlotMemory::write`].
+    is_mapped: bool,
 }
 
-impl Memory {
+impl SlotMemory {
     /// The first `len` bytes of a file.
-    pub(crate) fn map(file: &File, len: usize) -> io::Result<Self> {
-        // SAFETY: the file is ours by the lock on the directory; see the protocol above for who writes when.
-        let map = unsafe { MmapOptions::new().len(len).map(file)? };
-        Ok(Self::Mapped(map))
+    pub(super) fn map(file: &File, len: usize) -> io::Result<Self> {
+        Ok(Self {
+            map: MmapOptions::new().len(len).map_raw_read_only(file)?,
+            is_mapped: true,
+        })
     }
 
     /// `len` zeros.
-    pub(crate) fn anonymous(len: usize) -> io::Result<Self> {
-        Ok(Self::Anonymous(MmapRaw::from(MmapMut::map_anon(len)?)))
-    }
-
-    /// `len` bytes that `fill` writes over zeros, in large pages where the system has them: a walk of a graph touches
-    /// a page anew with nearly every step, and looking up where small ones are is a good part of its time.
-    pub(crate) fn large_pages<E: From<io::Error>>(
-        len: usize,
-        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
-    ) -> Result<Self, E> {
-        let mut map = MmapMut::map_anon(len)?;
-        // Only advice: a system without large pages uses small ones.
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage);
-        fill(&mut map)?;
-        Ok(Self::Anonymous(MmapRaw::from(map)))
-    }
-
-    fn start(&self) -> *const u8 {
-        match self {
-            Self::Mapped(map) => map.as_ptr(),
-            Self::Anonymous(map) => map.as_ptr(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Mapped(map) => map.len(),
-            Self::Anonymous(map) => map.len(),
-        }
+    pub(super) fn anonymous(len: usize) -> io::Result<Self> {
+        Ok(Self {
+            map: MmapRaw::from(MmapMut::map_anon(len)?),
+            is_mapped: false,
+        })
     }
 
     /// The bytes of a slot.
@@ -75,14 +52,11 @@ impl Memory {
     /// # Panics
     ///
     /// If they are not all inside.
-    pub(crate) fn bytes(&self, offset: usize, len: usize) -> &[u8] {
-        assert!(
-            offset.checked_add(len).is_some_and(|end| end <= self.len()),
-            "slots lie inside their memory"
-        );
+    pub(super) fn bytes(&self, offset: usize, len: usize) -> &[u8] {
+        self.assert_inside(offset, len);
         // SAFETY: the range is inside the mapping (asserted), lives as long as `self`, and by the protocol of the
         // module nobody writes to it while a reader can name it.
-        unsafe { std::slice::from_raw_parts(self.start().add(offset), len) }
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(offset), len) }
     }
 
     /// The components of a slot.
@@ -90,7 +64,7 @@ impl Memory {
     /// # Panics
     ///
     /// If they are not all inside, or `offset` is no multiple of four.
-    pub(crate) fn components(&self, offset: usize, dim: usize) -> &[f32] {
+    pub(super) fn components(&self, offset: usize, dim: usize) -> &[f32] {
         let bytes = self.bytes(offset, 4 * dim);
         assert!(
             offset.is_multiple_of(align_of::<f32>()),
@@ -101,79 +75,114 @@ impl Memory {
         unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), dim) }
     }
 
-    /// Writes to anonymous memory; for a mapped file the file itself is written.
+    /// Writes to memory of our own; for a mapped file the file itself is written.
     ///
     /// # Panics
     ///
     /// If the range is not inside, or the memory belongs to a file.
-    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
-        let Self::Anonymous(map) = self else {
-            panic!("mapped slots are written through their file")
-        };
-        assert!(
-            offset.checked_add(bytes.len()).is_some_and(|end| end <= map.len()),
-            "slots lie inside their memory"
-        );
+    pub(super) fn write(&self, offset: usize, bytes: &[u8]) {
+        assert!(!self.is_mapped, "mapped slots are written through their file");
+        self.assert_inside(offset, bytes.len());
         // SAFETY: the range is inside the mapping (asserted); only the committer writes, one thread, and by the
         // protocol of the module no reader can name these slots now. `bytes` is no part of the mapping.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), map.as_mut_ptr().add(offset), bytes.len()) }
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(offset), bytes.len()) }
+    }
+
+    fn assert_inside(&self, offset: usize, len: usize) {
+        let is_inside = offset.checked_add(len).is_some_and(|end| end <= self.map.len());
+        assert!(is_inside, "slots lie inside their memory");
     }
 
     /// Gives the pages of a mapped file back to the system, which keeps them in its cache as long as it likes.
     /// Reading them again costs a fault each, and the disk only if the cache has let them go.
-    pub(crate) fn forget_pages(&self) {
+    pub(super) fn forget_pages(&self) {
         #[cfg(target_os = "linux")]
-        if let Self::Mapped(map) = self {
+        if self.is_mapped {
             // SAFETY: the mapping is shared and read-only: a page that is given back reads the same again.
-            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+            let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
         }
     }
 
     /// Bytes of RAM that only this process pays for.
-    pub(crate) fn own_bytes(&self) -> usize {
-        match self {
-            Self::Mapped(_) => 0,
-            Self::Anonymous(map) => map.len(),
-        }
+    pub(super) fn own_bytes(&self) -> usize {
+        if self.is_mapped { 0 } else { self.map.len() }
     }
 }
 
-/// Bytes that stay where they are: a part of some memory, which they keep alive.
+/// Bytes that never change and stay where they are: a part of an index file, or of memory that is like one.
 #[derive(Debug, Clone)]
-pub(crate) struct MemoryBytes {
-    memory: Arc<Memory>,
+pub(crate) struct FrozenBytes {
+    frozen: Arc<Frozen>,
     offset: usize,
     len: usize,
 }
 
-impl MemoryBytes {
-    /// `len` bytes from `offset`; none if the memory has not that many.
-    pub(crate) fn new(memory: &Arc<Memory>, offset: u64, len: u64) -> Option<Self> {
-        let (offset, len) = (usize::try_from(offset).ok()?, usize::try_from(len).ok()?);
-        offset.checked_add(len).filter(|end| *end <= memory.len())?;
-        Some(Self {
-            memory: Arc::clone(memory),
-            offset,
-            len,
-        })
+#[derive(Debug)]
+struct Frozen {
+    map: Mmap,
+    is_mapped: bool,
+}
+
+impl FrozenBytes {
+    /// The first `len` bytes of an index file.
+    pub(crate) fn map(file: &File, len: usize) -> io::Result<Self> {
+        // SAFETY: the file is ours by the lock on the directory, and once it has its name it is never written again.
+        let map = unsafe { MmapOptions::new().len(len).map(file)? };
+        Ok(Self::whole(map, true))
     }
 
-    /// `len` bytes that `fill` writes, at least one, in [large pages](Memory::large_pages).
-    pub(crate) fn large_pages<E: From<io::Error>>(
+    /// `len` bytes, at least one, that `fill` writes over zeros, in large pages where the system has them: a walk of a graph
+    /// touches a page anew with nearly every step, and looking up where small ones are is a good part of its time.
+    pub(crate) fn filled<E: From<io::Error>>(
         len: usize,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<Self, E> {
-        Ok(Self {
-            memory: Arc::new(Memory::large_pages(len, fill)?),
+        let mut map = MmapMut::map_anon(len)?;
+        // Only advice: a system without large pages uses small ones.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        fill(&mut map)?;
+        Ok(Self::whole(map.make_read_only()?, false))
+    }
+
+    fn whole(map: Mmap, is_mapped: bool) -> Self {
+        let len = map.len();
+        Self {
+            frozen: Arc::new(Frozen { map, is_mapped }),
             offset: 0,
+            len,
+        }
+    }
+
+    /// `len` of these bytes from `offset`; none if there are not that many.
+    pub(crate) fn part(&self, offset: u64, len: u64) -> Option<Self> {
+        let (offset, len) = (usize::try_from(offset).ok()?, usize::try_from(len).ok()?);
+        offset.checked_add(len).filter(|end| *end <= self.len)?;
+        Some(Self {
+            frozen: Arc::clone(&self.frozen),
+            offset: self.offset + offset,
             len,
         })
     }
+
+    /// Whether these are pages of a file, not memory of our own.
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.frozen.is_mapped
+    }
+
+    /// Gives the pages of a mapped file back to the system, as those of slots.
+    pub(crate) fn forget_pages(&self) {
+        #[cfg(target_os = "linux")]
+        if self.frozen.is_mapped {
+            // SAFETY: the mapping is shared and read-only: a page that is given back reads the same again.
+            let _ = unsafe { self.frozen.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
+    }
 }
 
-impl AsRef<[u8]> for MemoryBytes {
+impl AsRef<[u8]> for FrozenBytes {
     fn as_ref(&self) -> &[u8] {
-        self.memory.bytes(self.offset, self.len)
+        &self.frozen.map[self.offset..self.offset + self.len]
     }
 }
 

@@ -6,7 +6,7 @@
 //! | `alloc.rs`  | which slots are free?                     |
 //! | `store.rs`  | how are slots written and made durable?   |
 //! | `view.rs`   | how are slots read?                       |
-//! | `map.rs`    | how are slots and index files seen as memory? (`unsafe`) |
+//! | `map.rs`    | memory of slots, and frozen bytes of index files (`unsafe`) |
 //!
 //! # Promises
 //!
@@ -21,6 +21,6 @@ mod store;
 mod view;
 
 pub(crate) use alloc::{FreeChanges, SlotAllocator};
-pub(crate) use map::{ForkMark, Memory, MemoryBytes};
+pub(crate) use map::{ForkMark, FrozenBytes};
 pub(crate) use store::SlotStore;
 pub(crate) use view::{SlotView, Waiting};

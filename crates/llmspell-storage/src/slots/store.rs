@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use llmspell_core::Result;
 
 use super::layout;
-use super::map::Memory;
+use super::map::SlotMemory;
 use super::view::{Segment, SlotView};
 use crate::codec::try_zeros;
 use crate::disk::{Disk, DiskDir, DiskFile};
@@ -151,6 +151,11 @@ impl SlotStore {
     /// What can be read now. Take it after the state whose slots you want to read.
     pub(crate) fn view(&self) -> Arc<SlotView> {
         Arc::clone(&self.view.read())
+    }
+
+    /// Whether slots lie in RAM only, and can be read there alone.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.home.is_none()
     }
 
     /// The file a slot lies in, for error texts.
@@ -425,7 +430,7 @@ impl SlotStore {
             None => None,
         };
         let segment = if let Some(file) = mapped {
-            let memory = Memory::map(&file, bytes(capacity)).map_err(|source| io_error("map", &path(), source))?;
+            let memory = SlotMemory::map(&file, bytes(capacity)).map_err(|source| io_error("map", &path(), source))?;
             segments.retain(|segment| segment.first_slot != first_of_file);
             Segment {
                 first_slot: first_of_file,
@@ -436,7 +441,7 @@ impl SlotStore {
         } else {
             let slots = capacity - open.capacity;
             let memory =
-                Memory::anonymous(bytes(slots)).map_err(|source| io_error("get memory for", &path(), source))?;
+                SlotMemory::anonymous(bytes(slots)).map_err(|source| io_error("get memory for", &path(), source))?;
             if let Some(file) = &open.file {
                 let mut content = try_zeros(bytes(slots)).map_err(|source| out_of_memory(&path(), source))?;
                 file.read_at(open.capacity * self.stride, &mut content)

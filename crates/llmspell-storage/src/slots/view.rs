@@ -4,12 +4,15 @@ use std::io;
 use std::sync::Arc;
 
 use super::layout::{self, HEADER_BYTES};
-use super::map::Memory;
+use super::map::SlotMemory;
 use crate::disk::DiskFile;
 use crate::ids::{Extent, Generation, ScopeId, Slot};
 
 /// All slots of a space, as far as there was memory for them when the view was taken. Immutable; a view keeps its
 /// memory alive.
+///
+/// Only of slots that a published state names, which the caller holds meanwhile: others may be written at any time. Without
+/// one, [`read`](Self::read) copies a slot that lies in a file.
 #[derive(Debug, Clone)]
 pub(crate) struct SlotView {
     dim: usize,
@@ -19,12 +22,12 @@ pub(crate) struct SlotView {
 
 /// Slots in one piece of memory.
 #[derive(Debug, Clone)]
-pub(crate) struct Segment {
-    pub(crate) first_slot: u64,
-    pub(crate) slots: u64,
-    pub(crate) memory: Arc<Memory>,
+pub(super) struct Segment {
+    pub(super) first_slot: u64,
+    pub(super) slots: u64,
+    pub(super) memory: Arc<SlotMemory>,
     /// The file behind it, and where in it the first slot begins; none in RAM.
-    pub(crate) file: Option<(Arc<dyn DiskFile>, u64)>,
+    pub(super) file: Option<(Arc<dyn DiskFile>, u64)>,
 }
 
 /// Whether a reader may wait for the disk.
@@ -38,7 +41,7 @@ pub(crate) enum Waiting {
 
 impl SlotView {
     /// `segments` ascend and do not overlap.
-    pub(crate) fn new(dim: usize, segments: Vec<Segment>) -> Self {
+    pub(super) fn new(dim: usize, segments: Vec<Segment>) -> Self {
         Self {
             dim,
             stride: layout::stride(dim),
@@ -62,8 +65,9 @@ impl SlotView {
         segment.memory.bytes(offset, self.stride)
     }
 
-    /// Copies all bytes of a slot through its file, so that none of its pages becomes ours. False if it would have to
-    /// wait for the disk and must not.
+    /// Copies all bytes of a slot through its file, so that none of its pages becomes ours, and a write at the same time
+    /// does no more harm than torn bytes. In RAM the caller must hold a state that names the slot. False if it would have
+    /// to wait for the disk and must not.
     pub(crate) fn read(&self, slot: Slot, bytes: &mut Vec<u8>, waiting: Waiting) -> io::Result<bool> {
         let (segment, offset) = self.locate(slot);
         let Some((file, start)) = &segment.file else {

@@ -3,11 +3,11 @@
 use llmspell_core::{Result, StateScope};
 
 use super::{Read, Truth, tables};
-use crate::error::corrupted;
+use crate::error::{corrupted, io_error};
 use crate::ids::{Extent, Generation, PointId, ScopeId, Slot, SpaceId};
 use crate::namespace::State;
 use crate::report::CheckSection;
-use crate::slots::SlotStore;
+use crate::slots::{SlotStore, Waiting, layout};
 use crate::stored_value::StoredValue;
 use redb::ReadableTable;
 
@@ -50,7 +50,8 @@ pub(crate) fn scope_name(read: &Read, space: SpaceId, scope: &StateScope, scope_
     }
 }
 
-/// Every entry of a scope: its row, its id, its slot.
+/// Every entry of a scope: its row, its id, its slot. Slots are copied: in files, they may be written meanwhile; in RAM the
+/// caller holds the published `state`, which keeps them as they are.
 pub(crate) fn namespace(
     truth: &Truth,
     read: &Read,
@@ -62,7 +63,7 @@ pub(crate) fn namespace(
     let problem = |detail: String| corrupted(read.path(), format!("scope {}: {detail}", scope.0));
     let (mut entries, mut metadata_bytes) = (0, 0);
     let expiring = read.table(tables::EXPIRING)?;
-    let view = slots.view();
+    let (view, mut bytes) = (slots.view(), Vec::new());
     read.records(scope)?.visit_each(|point, record| {
         entries += 1;
         let Some(record) = section.note(record)? else {
@@ -96,16 +97,20 @@ pub(crate) fn namespace(
         }
         let damage = match state.slot(point) {
             None => Some(problem(format!("entry {} has no slot", point.0))),
-            Some(slot) => match view.verify(slot, scope) {
-                Ok(generation) if generation == record.generation => None,
-                // Written again since the snapshot was taken: then the entry is not there any more.
-                _ if !is_current(truth, scope, point, record.generation)? => None,
-                Ok(_) => Some(corrupted(
-                    slots.path(slot),
-                    format!("slot {}: wrong generation", slot.0),
-                )),
-                Err(wrong) => Some(corrupted(slots.path(slot), format!("slot {}: {wrong}", slot.0))),
-            },
+            Some(slot) => {
+                view.read(slot, &mut bytes, Waiting::Allowed)
+                    .map_err(|source| io_error("read", &slots.path(slot), source))?;
+                match layout::verify(slot, scope, &bytes) {
+                    Ok(generation) if generation == record.generation => None,
+                    // Written again since the snapshot was taken: then the entry is not there any more.
+                    _ if !is_current(truth, scope, point, record.generation)? => None,
+                    Ok(_) => Some(corrupted(
+                        slots.path(slot),
+                        format!("slot {}: wrong generation", slot.0),
+                    )),
+                    Err(wrong) => Some(corrupted(slots.path(slot), format!("slot {}: {wrong}", slot.0))),
+                }
+            }
         };
         section.problems.extend(damage.map(|damage| damage.to_string()));
         Ok(())
@@ -132,6 +137,14 @@ pub(crate) fn namespace(
 
 fn is_current(truth: &Truth, scope: ScopeId, point: PointId, generation: Generation) -> Result<bool> {
     let now = truth.read()?;
+    // A dropped scope gives back its slots before its rows go.
+    let is_dropped = match now.scope_name(scope)? {
+        Some((space, name)) => now.scope_id(space, &name)? != Some(scope),
+        None => true,
+    };
+    if is_dropped {
+        return Ok(false);
+    }
     let record = now.records(scope)?.get(point);
     Ok(record.is_ok_and(|record| record.generation == generation))
 }

@@ -9,6 +9,7 @@
 //! | `quota.rs`  | how are the quota of a scope and what it holds stored? |
 //! | `purge.rs`  | how does what nobody can see any more go?    |
 //! | `check.rs`  | do all rows agree?                           |
+//! | `verify.rs` | is every row found by its key?               |
 //!
 //! redb checks its pages only after a crash, so every value of ours carries its own checksum over its key and itself.
 //! Only redb's plain parts are used: `get`, `range`, `insert`, `remove`, and a durable `commit`.
@@ -19,6 +20,7 @@ mod quota;
 mod read;
 mod tables;
 mod values;
+mod verify;
 mod write;
 
 use std::fmt;
@@ -31,9 +33,11 @@ use redb::{ReadableDatabase, TableHandle};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use purge::ExpiredRow;
+pub(crate) use quota::StoredQuota;
 pub(crate) use read::Read;
 pub(crate) use tables::{ClockJump, ClockRow, Head};
 pub(crate) use values::ExpiredKey;
+pub(crate) use verify::Verification;
 pub(crate) use write::{Rows, Write};
 
 use crate::disk::{Disk, DiskFile, RedbFile, Reserve};
@@ -130,6 +134,8 @@ pub(crate) struct Truth {
     path: PathBuf,
     /// The file, and what is set aside so that it can be written on a full disk; none in RAM.
     on_disk: Option<(Arc<dyn DiskFile>, Arc<Reserve>)>,
+    /// Whether all of the file was verified when it was opened.
+    pub(crate) is_verified: bool,
 }
 
 impl Truth {
@@ -144,6 +150,7 @@ impl Truth {
             redb,
             path,
             on_disk: None,
+            is_verified: true,
         };
         truth.initialize()?;
         let Some(space) = space else {
@@ -174,6 +181,7 @@ impl Truth {
             redb,
             path: path.clone(),
             on_disk: None,
+            is_verified: true,
         };
         truth.initialize()?;
         drop(truth);
@@ -213,7 +221,8 @@ impl Truth {
             })
         };
         // Our checksums tell whether a row is what was written, but a damaged key can hide its row altogether.
-        if len <= verify_bytes_max {
+        let is_verified = len <= verify_bytes_max;
+        if is_verified {
             // By itself: redb forgets the pages that it has read for this, but an allocator may keep the memory.
             drop(open(true, VERIFY_CACHE_BYTES.min(cache_bytes))?);
         }
@@ -221,6 +230,7 @@ impl Truth {
         Ok(Self {
             redb,
             path,
+            is_verified,
             on_disk: Some((file, reserve)),
         })
     }

@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use llmspell_core::{QuotaStatus, Result, StateScope};
+use llmspell_core::{Result, StateScope};
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, Value};
 
 use super::tables::{self, ClockRow, Head};
-use super::{SpaceRecord, quota, table_error};
+use super::{SpaceRecord, StoredQuota, quota, table_error};
 use crate::codec::{Malformed, try_copy, unseal};
 use crate::error::{corrupted, out_of_memory, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
@@ -345,7 +345,7 @@ impl Read {
     }
 
     /// The quota of a scope and what is counted of it, if it has one.
-    pub(crate) fn quota(&self, scope: &StateScope) -> Result<Option<QuotaStatus>> {
+    pub(crate) fn quota(&self, scope: &StateScope) -> Result<Option<StoredQuota>> {
         let Some(table) = self.quota_table()? else {
             return Ok(None);
         };
@@ -356,7 +356,7 @@ impl Read {
     }
 
     /// All quotas, damaged ones too.
-    pub(crate) fn quotas(&self) -> Result<Vec<Result<(StateScope, QuotaStatus)>>> {
+    pub(crate) fn quotas(&self) -> Result<Vec<Result<(StateScope, StoredQuota)>>> {
         let Some(table) = self.quota_table()? else {
             return Ok(Vec::new());
         };

@@ -6,7 +6,7 @@ use llmspell_core::{QuotaStatus, Result, StateScope, Timestamp};
 use redb::{Durability, ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use super::tables::{self, ClockRow, Head};
-use super::{SpaceRecord, quota, table_error};
+use super::{SpaceRecord, StoredQuota, quota, table_error};
 use crate::codec::{Malformed, seal};
 use crate::error::{corrupted, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
@@ -354,7 +354,7 @@ impl<'t> Rows<'t> {
     }
 
     /// The quota of a scope and what is counted of it, if it has one.
-    pub(crate) fn quota(&mut self, scope: &StateScope) -> Result<Option<QuotaStatus>> {
+    pub(crate) fn quota(&mut self, scope: &StateScope) -> Result<Option<StoredQuota>> {
         let failed = self.failed();
         let malformed = self.malformed(format!("quota of `{scope}`"));
         let row = table!(self.quotas, QUOTAS)
@@ -389,6 +389,18 @@ impl<'t> Rows<'t> {
             StateScope::from_bytes(key.value()).map_err(|error| corrupted(path, format!("table `quotas`: {error}")))
         })
         .collect()
+    }
+
+    /// As a version wrote it that did not count metadata.
+    #[cfg(test)]
+    pub(crate) fn set_quota_of_version_1(&mut self, scope: &StateScope, status: &QuotaStatus) -> Result<()> {
+        let failed = self.failed();
+        let row = quota::encode_version_1(scope, status);
+        let quotas = table!(self.quotas, QUOTAS);
+        quotas
+            .insert(scope.to_bytes().as_slice(), row.as_slice())
+            .map_err(failed)?;
+        Ok(())
     }
 
     /// Whether any scope has a quota.

@@ -16,11 +16,10 @@ use llmspell_storage::{
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
 use crate::block_on;
-use crate::program::{DIM, id, key, scope, setting};
+use crate::program::{DIM, id, key, runner, scope, setting};
 use crate::store::directory;
 
 /// In every text of B.
@@ -322,13 +321,8 @@ fn has_canary(seen: &str) -> bool {
 #[test]
 fn nothing_that_one_scope_is_told_holds_a_word_of_another() {
     let cases = setting("LLMSPELL_CANARY_CASES", 64);
-    let config = Config {
-        cases: u32::try_from(cases).unwrap(),
-        failure_persistence: None,
-        ..Config::default()
-    };
     let programs = vec((deeds(), attempts()), 1..60);
-    let result = TestRunner::new(config).run(&programs, |steps| {
+    let result = runner(cases).run(&programs, |steps| {
         block_on(async {
             let dir = directory();
             let place = Place::new(&dir.path().join("db")).await;

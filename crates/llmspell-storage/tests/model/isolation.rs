@@ -3,31 +3,38 @@
 //! `LLMSPELL_ISOLATION_CASES` pairs of programs; `cargo xtask soak` runs more. A runs its program twice: alone, and beside
 //! B, whose calls come before those of A or share a commit with them. Whatever A can see is compared: ids, scores,
 //! order, entries, counts, facets, plans, quotas and errors. B marks all that it stores, and no answer to A has the mark. All
-//! of it once with one space, and once with two models behind a router.
+//! of it once with one space, and once with models behind a router, where both also try models of their own.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
 use crate::block_on;
-use crate::program::{Call, Seen, Step, Write, call, event, many, setting};
+use crate::program::{Call, Seen, Step, Write, call, event, many, model_call, runner, setting};
 use crate::store::{Graphs, Spaces, Store, directory};
 
 /// In all metadata of B.
 const MARK: &str = "mark-of-b";
 
+/// Calls that concern these scopes, with models of their own before a router.
+fn of_scopes(scopes: std::ops::Range<u8>, spaces: Spaces) -> BoxedStrategy<Step> {
+    match spaces {
+        Spaces::One => call(scopes).boxed(),
+        Spaces::Routed => prop_oneof![5 => call(scopes.clone()), 1 => model_call(scopes)].boxed(),
+    }
+}
+
 /// A call of B, and whether it waits for its answer before A calls.
 type Foreign = (Step, bool);
 
 /// A is `user:a`.
-fn program_of_a() -> impl Strategy<Value = Vec<Step>> {
-    let steps = vec(prop_oneof![6 => call(1..2), 1 => event()], 1..40);
+fn program_of_a(spaces: Spaces) -> impl Strategy<Value = Vec<Step>> {
+    let steps = vec(prop_oneof![6 => of_scopes(1..2, spaces), 1 => event()], 1..40);
     (large(1..2), steps).prop_map(|(large, steps)| large.into_iter().chain(steps).collect())
 }
 
 /// B is everybody else, the likes of `user:ab` and `custom:user:a` among them.
-fn program_of_b() -> impl Strategy<Value = Vec<Foreign>> {
-    let calls = prop_oneof![call(2..4), call(0..1)];
+fn program_of_b(spaces: Spaces) -> impl Strategy<Value = Vec<Foreign>> {
+    let calls = prop_oneof![of_scopes(2..4, spaces), of_scopes(0..1, spaces)];
     let steps = vec((calls, any::<bool>()), 1..40);
     (large(2..4), steps).prop_map(|(large, mut steps)| {
         steps.splice(0..0, large.map(|step| (step, true)));
@@ -95,12 +102,7 @@ fn the_answers_of_one_scope_are_the_same_with_and_without_the_others_by_the_rout
 
 fn answers_are_the_same(spaces: Spaces) {
     let cases = setting("LLMSPELL_ISOLATION_CASES", 256);
-    let config = Config {
-        cases: u32::try_from(cases).unwrap(),
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let result = TestRunner::new(config).run(&(program_of_a(), program_of_b()), |(a, b)| {
+    let result = runner(cases).run(&(program_of_a(spaces), program_of_b(spaces)), |(a, b)| {
         let (alone, beside) = block_on(async { (seen_by_a(spaces, &a, &[]).await, seen_by_a(spaces, &a, &b).await) });
         for (number, (alone, beside)) in alone.iter().zip(&beside).enumerate() {
             prop_assert_eq!(alone, beside, "step {}: {:?}", number, &a[number]);

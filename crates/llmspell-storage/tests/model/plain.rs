@@ -43,6 +43,7 @@ impl Model {
     fn try_run(&mut self, step: &Step) -> Result<Seen> {
         Ok(match step {
             Step::Write(write) => self.write(self.built(write), write.refuses)?,
+            Step::Models { .. } => unreachable!("the model has one space"),
             Step::Of {
                 scope: of,
                 by_handle,
@@ -135,8 +136,14 @@ impl Model {
             Call::UpdateMetadata { id: number, fields } => {
                 let not_found = || StorageError::NotFound { id: id(*number) };
                 let key = (owner.clone(), id(*number));
+                let used = self.used(owner).metadata_bytes;
                 let entry = self.entries.get_mut(&key).ok_or_else(not_found)?;
-                entry.metadata = fields.clone().into();
+                let mut updated = entry.clone();
+                updated.metadata = fields.clone().into();
+                let after = used - metadata_bytes(entry) + metadata_bytes(&updated);
+                let limit = self.quotas.get(owner).and_then(|quota| quota.metadata_bytes);
+                refuse_more(owner, "bytes of metadata", limit, (used, after))?;
+                *entry = updated;
                 entry.updated_at = Some(Timestamp::from_millis(self.now));
                 Seen::Done(true)
             }
@@ -217,23 +224,29 @@ impl Model {
                 after.insert(key(entry), stored);
             }
         }
-        // In the order in which the batch names the scopes.
-        for entry in &entries {
-            let Some(quota) = self.quotas.get(&entry.scope) else {
+        // In the order of the scopes, whatever the order in which the batch names them.
+        let scopes: BTreeSet<&StateScope> = entries.iter().map(|entry| &entry.scope).collect();
+        for scope in scopes {
+            let Some(quota) = self.quotas.get(scope) else {
                 continue;
             };
             let count = |entries: &BTreeMap<(StateScope, String), VectorEntry>| {
-                entries.keys().filter(|(owner, _)| *owner == entry.scope).count() as u64
+                let own = entries.values().filter(|entry| entry.scope == *scope);
+                own.fold((0, 0), |(count, bytes), entry| {
+                    (count + 1, bytes + metadata_bytes(entry))
+                })
             };
-            let (used, after) = (count(&self.entries), count(&after));
-            refuse_more(&entry.scope, "vectors", quota.vectors, (used, after))?;
+            let ((used, metadata_used), (after, metadata_after)) = (count(&self.entries), count(&after));
+            refuse_more(scope, "vectors", quota.vectors, (used, after))?;
             let bytes = 4 * DIM as u64;
             refuse_more(
-                &entry.scope,
+                scope,
                 "bytes of vectors",
                 quota.vector_bytes,
                 (bytes * used, bytes * after),
             )?;
+            let metadata = (metadata_used, metadata_after);
+            refuse_more(scope, "bytes of metadata", quota.metadata_bytes, metadata)?;
         }
         self.entries = after;
         Ok(Seen::Ids(entries.into_iter().map(|entry| entry.id).collect()))
@@ -291,6 +304,7 @@ impl Model {
         let mut used = QuotaUsage::default();
         used.vectors = self.of(owner).count() as u64;
         used.vector_bytes = 4 * DIM as u64 * used.vectors;
+        used.metadata_bytes = self.of(owner).map(metadata_bytes).sum();
         let own = self.values.iter().filter(|((of, _), _)| of == owner);
         used.kv_bytes = own.map(|((_, key), (value, _))| (key.len() + value.len()) as u64).sum();
         used
@@ -369,6 +383,11 @@ fn refuse_more(owner: &StateScope, what: &'static str, limit: Option<u64>, (used
         }),
         Some(_) | None => Ok(()),
     }
+}
+
+/// As compact JSON.
+fn metadata_bytes(entry: &VectorEntry) -> u64 {
+    serde_json::to_vec(&entry.metadata).unwrap().len() as u64
 }
 
 fn is_over(entry: &VectorEntry, now: i64) -> bool {

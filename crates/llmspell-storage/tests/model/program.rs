@@ -1,6 +1,7 @@
 //! What can be called, and what can be seen of a call? Random programs of small numbers, so that calls meet.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use llmspell_storage::{
@@ -10,11 +11,15 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 use serde_json::json;
 
 use crate::random;
 
 pub(crate) const DIM: usize = 4;
+
+/// Components of the one model that has no other of its dimension beside it.
+pub(crate) const ALONE_DIM: usize = 3;
 
 /// Wider than any scope, so that a walk through a graph may miss nothing.
 const EF_SEARCH: usize = 1_000;
@@ -33,6 +38,11 @@ pub(crate) type Value = (Vec<u8>, Option<Timestamp>);
 pub(crate) enum Step {
     /// Entries of any scopes.
     Write(Write),
+    /// What the handle of a scope tries with models, before a router.
+    Models {
+        scope: u8,
+        call: ModelCall,
+    },
     /// A call for one scope, of the store or of the handle of the scope.
     Of {
         scope: u8,
@@ -107,6 +117,34 @@ pub(crate) enum Call {
     },
     Stats,
 }
+
+/// Names and dimensions are few, so that two scopes meet where they can.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ModelCall {
+    /// An entry with a description of a model of its own.
+    Describe {
+        name: u8,
+        dim: usize,
+    },
+    /// An entry that names a model, known, preset or neither.
+    Name {
+        name: u8,
+        dim: usize,
+    },
+    /// An entry of so many components, and nothing else.
+    Insert {
+        dim: usize,
+    },
+    Search {
+        dim: usize,
+    },
+    Explain {
+        dim: usize,
+    },
+}
+
+/// Of a preset, of the router of these tests, and of nobody.
+pub(crate) const MODEL_NAMES: [&str; 4] = ["all-MiniLM-L6-v2", "alone", "mine", "yours"];
 
 #[derive(Debug, Clone)]
 pub(crate) struct Write {
@@ -185,6 +223,8 @@ pub(crate) enum Seen {
     Held(u64, u64, Option<QuotaStatus>),
     Pairs(Vec<(String, Value)>),
     Done(bool),
+    /// How many models the router knows, and what came of the call.
+    Models(usize, Box<Seen>),
     Refused(String),
     Both(Box<(Seen, Seen)>),
 }
@@ -304,6 +344,20 @@ pub(crate) fn call(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
         3 => (scopes.clone(), key_call()).prop_map(|(scope, call)| Step::Keys { scope, call }),
         2 => (scopes, option::weighted(0.7, quota())).prop_map(|(scope, quota)| Step::SetQuota { scope, quota }),
     ]
+}
+
+/// What a handle for one of the scopes tries with models.
+pub(crate) fn model_call(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
+    let name = || 0..MODEL_NAMES.len() as u8;
+    let dim = || select(vec![ALONE_DIM, DIM, 5, 384]);
+    let call = prop_oneof![
+        3 => (name(), dim()).prop_map(|(name, dim)| ModelCall::Describe { name, dim }),
+        1 => (name(), dim()).prop_map(|(name, dim)| ModelCall::Name { name, dim }),
+        2 => dim().prop_map(|dim| ModelCall::Insert { dim }),
+        2 => dim().prop_map(|dim| ModelCall::Search { dim }),
+        1 => dim().prop_map(|dim| ModelCall::Explain { dim }),
+    ];
+    (scopes, call).prop_map(|(scope, call)| Step::Models { scope, call })
 }
 
 fn call_of(scope: u8, scopes: std::ops::Range<u8>) -> impl Strategy<Value = Call> {
@@ -443,9 +497,16 @@ fn key_call() -> impl Strategy<Value = KeyCall> {
 }
 
 fn quota() -> impl Strategy<Value = Quota> {
-    (option::of(0..12_u64), option::of(0..200_u64), option::of(0..90_u64)).prop_map(|(vectors, bytes, kv_bytes)| {
+    let limits = (
+        option::of(0..12_u64),
+        option::of(0..200_u64),
+        option::weighted(0.3, 0..600_u64),
+        option::of(0..90_u64),
+    );
+    limits.prop_map(|(vectors, bytes, metadata_bytes, kv_bytes)| {
         let mut quota = Quota::new();
-        (quota.vectors, quota.vector_bytes, quota.kv_bytes) = (vectors, bytes, kv_bytes);
+        (quota.vectors, quota.vector_bytes) = (vectors, bytes);
+        (quota.metadata_bytes, quota.kv_bytes) = (metadata_bytes, kv_bytes);
         quota
     })
 }
@@ -456,6 +517,26 @@ fn damage() -> impl Strategy<Value = Damage> {
         (0..1000_u16).prop_map(Damage::Cut),
         (0..1000_u16).prop_map(Damage::Flipped),
     ]
+}
+
+/// Runs `cases` programs from the seed that `PROPTEST_RNG_SEED` gives: a commit has one, in `.cargo/config.toml`, so it
+/// always runs the same programs. The seed is printed, which shows it where a test fails.
+pub(crate) fn runner(cases: usize) -> TestRunner {
+    let mut config = Config {
+        cases: u32::try_from(cases).unwrap(),
+        failure_persistence: None,
+        ..Config::default()
+    };
+    if matches!(config.rng_seed, RngSeed::Random) {
+        config.rng_seed = RngSeed::Fixed(any_seed());
+    }
+    println!("PROPTEST_RNG_SEED={}", config.rng_seed);
+    TestRunner::new(config)
+}
+
+/// Another number each time, where the binary of the tests runs without cargo.
+fn any_seed() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 /// A number from the environment, for longer runs.

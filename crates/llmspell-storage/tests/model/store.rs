@@ -15,7 +15,8 @@ use llmspell_storage::{
 use tempfile::TempDir;
 
 use crate::program::{
-    Call, Content, DIM, Damage, KeyCall, Life, Search, Seen, Step, Value, Write, id, key, scope, value,
+    ALONE_DIM, Call, Content, DIM, Damage, KeyCall, Life, MODEL_NAMES, ModelCall, Search, Seen, Step, Value, Write, id,
+    key, scope, value,
 };
 
 /// When every program begins, in milliseconds since 1970.
@@ -44,6 +45,8 @@ pub(crate) enum Spaces {
 
 /// Models that are routed.
 const MODELS: [&str; 2] = ["even", "odd"];
+/// One more, which handles find by its dimension.
+const ALONE: &str = "alone";
 
 /// Which scopes have a graph. The points of one are given out again only when it is built anew; without, at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +94,10 @@ impl Store {
                     let model = EmbeddingModel::new(model, DIM).with_metric(DistanceMetric::Euclidean);
                     router.register_model(model).await.unwrap();
                 }
+                router
+                    .register_model(EmbeddingModel::new(ALONE, ALONE_DIM))
+                    .await
+                    .unwrap();
                 Arc::new(router)
             }
         };
@@ -156,6 +163,12 @@ impl Store {
     async fn try_call(&self, step: &Step) -> Result<Seen> {
         Ok(match step {
             Step::Write(write) => Seen::Ids(self.write(write).await?),
+            Step::Models { scope: of, call } => {
+                let seen = self.models(&self.vectors.scoped(scope(*of))?, *call).await;
+                let seen = seen.unwrap_or_else(|error| Seen::Refused(format!("{error} {error:?}")));
+                let router = self.database.router(HNSWConfig::fast()).await?;
+                Seen::Models(router.models().len(), Box::new(seen))
+            }
             Step::Of {
                 scope: of,
                 by_handle,
@@ -304,6 +317,24 @@ impl Store {
                 assert_eq!((handle.count().await?, &stats.scope), (stats.vectors, handle.scope()));
                 Seen::Held(stats.vectors, stats.vector_bytes, stats.quota)
             }
+        })
+    }
+
+    async fn models(&self, handle: &ScopedVectors, call: ModelCall) -> Result<Seen> {
+        let entry = |dim| VectorEntry::new(id(0), vec![1.0; dim]);
+        let query = |dim| VectorQuery::new(vec![1.0; dim], 5);
+        Ok(match call {
+            ModelCall::Describe { name, dim } => {
+                let model = EmbeddingModel::new(MODEL_NAMES[usize::from(name)], dim);
+                Seen::Ids(handle.upsert(vec![entry(dim).with_model(model)]).await?)
+            }
+            ModelCall::Name { name, dim } => {
+                let entry = entry(dim).with_model(MODEL_NAMES[usize::from(name)]);
+                Seen::Ids(handle.upsert(vec![entry]).await?)
+            }
+            ModelCall::Insert { dim } => Seen::Ids(handle.insert(vec![entry(dim)]).await?),
+            ModelCall::Search { dim } => Seen::Hits(handle.search(&query(dim)).await?),
+            ModelCall::Explain { dim } => plan(&handle.explain(&query(dim)).await?),
         })
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use llmspell_core::{CompiledFilter, EntryTimes, Filter, OnExisting, StateScope, StorageError, Timestamp};
 
+use super::quotas::Entries;
 use super::{Batch, Fail, changing, looking};
 use crate::database::request::{Part, PreparedEntry, Spaces};
 use crate::database::writer::Writer;
@@ -50,7 +51,7 @@ impl Batch<'_> {
         }
         for group in groups {
             self.write_group(&group, now)?;
-            self.count_entries(group.space, group.scope, group.entries.len(), group.replaced.len());
+            self.count_entries(group.space, group.scope, group.come(), Entries::stored(&group.replaced));
             let replaced = group.replaced.iter().map(|(_, record)| record.id.as_str());
             self.remove_copies(group.space, group.scope, replaced, now)?;
         }
@@ -416,6 +417,7 @@ impl Batch<'_> {
         let Some((space, point, mut record)) = found else {
             return Err(Fail::Request(StorageError::NotFound { id: id.to_string() }));
         };
+        self.admit_metadata(&space, scope, (metadata.len(), record.metadata.len()), now)?;
         let op = Op {
             updated: vec![point],
             metadata_bytes_added: sum_bytes([metadata.len()]),
@@ -567,7 +569,7 @@ impl Batch<'_> {
         for (point, record) in found {
             self.rows.remove_entry(scope_id, *point, record).map_err(changing)?;
         }
-        self.count_entries(space, scope, 0, found.len());
+        self.count_entries(space, scope, Entries::default(), Entries::stored(found));
         self.remove_copies(space, scope, found.iter().map(|(_, record)| record.id.as_str()), now)
     }
 

@@ -13,7 +13,7 @@ use super::entries::Group;
 use super::values::is_over;
 use super::{Batch, Fail, KV_SCOPE, looking};
 use crate::database::request::PreparedEntry;
-use crate::ids::{PointId, SpaceId};
+use crate::ids::PointId;
 use crate::record::Record;
 use crate::registry::Space;
 
@@ -54,7 +54,13 @@ impl Batch<'_> {
         if let Some(known) = self.quotas.get(scope) {
             return Ok(known.status);
         }
-        let status = self.rows.quota(scope).map_err(looking)?;
+        let stored = self.rows.quota(scope).map_err(looking)?;
+        let mut status = stored.map(|stored| stored.status);
+        if let Some(status) = &mut status
+            && stored.is_some_and(|stored| !stored.counts_metadata)
+        {
+            status.used.metadata_bytes = self.count_entries_of(scope)?.metadata_bytes;
+        }
         let known = ScopeQuota {
             status,
             is_changed: false,
@@ -98,11 +104,7 @@ impl Batch<'_> {
 
     /// What a scope holds that had no quota until now.
     fn count_all(&mut self, scope: &StateScope) -> Result<QuotaUsage, Fail> {
-        let mut used = QuotaUsage::default();
-        for (space, live, _) in self.live_and_expired(scope, i64::MIN)? {
-            used.vectors += live;
-            used.vector_bytes += live * 4 * space.dim as u64;
-        }
+        let mut used = self.count_entries_of(scope)?;
         let prefix = ScopedBackend::prefix(scope);
         let lens = self.rows.value_lens(KV_SCOPE, prefix.as_bytes()).map_err(looking)?;
         used.kv_bytes = lens
@@ -112,20 +114,43 @@ impl Batch<'_> {
         Ok(used)
     }
 
-    /// How many entries of a scope live in each space, and how many of them have expired at `now`.
-    fn live_and_expired(&mut self, scope: &StateScope, now: i64) -> Result<Vec<(Arc<Space>, u64, u64)>, Fail> {
-        let mut counts = Vec::new();
-        let counted = |(id, _): &(SpaceId, _)| self.routing.counts(*id);
-        let spaces: Vec<_> = self.shared.space_records().into_iter().filter(counted).collect();
-        for (id, _) in spaces {
-            let space = self.shared.space(id).map_err(looking)?;
+    /// The entries of a scope in all spaces, as this batch has changed them so far.
+    fn count_entries_of(&mut self, scope: &StateScope) -> Result<QuotaUsage, Fail> {
+        let mut used = QuotaUsage::default();
+        for space in self.counted_spaces()? {
             if let Some(pending) = self.pending(&space, scope)? {
                 let live = pending.state.live_count();
-                let expired = live - pending.state.visible_count(now);
-                counts.push((space, live, expired));
+                used.vectors += live;
+                used.vector_bytes += live * 4 * space.dim as u64;
+                used.metadata_bytes += pending.state.metadata_bytes;
             }
         }
-        Ok(counts)
+        Ok(used)
+    }
+
+    /// Those of them that have expired at `now`, and are not purged yet.
+    fn count_expired(&mut self, scope: &StateScope, now: i64) -> Result<QuotaUsage, Fail> {
+        let mut gone = QuotaUsage::default();
+        for space in self.counted_spaces()? {
+            let Some(pending) = self.pending(&space, scope)? else {
+                continue;
+            };
+            let (scope_id, expired) = (pending.namespace.scope_id, pending.state.expiries.expired(now));
+            gone.vectors += expired.len();
+            gone.vector_bytes += expired.len() * 4 * space.dim as u64;
+            for point in expired {
+                let record = self.rows.record(scope_id, PointId(point)).map_err(looking)?;
+                gone.metadata_bytes += record.metadata.len() as u64;
+            }
+        }
+        Ok(gone)
+    }
+
+    /// The spaces whose entries count.
+    fn counted_spaces(&self) -> Result<Vec<Arc<Space>>, Fail> {
+        let records = self.shared.space_records().into_iter();
+        let counted = records.map(|(id, _)| id).filter(|id| self.routing.counts(*id));
+        counted.map(|id| self.shared.space(id).map_err(looking)).collect()
     }
 
     // ---- entries ----
@@ -147,16 +172,34 @@ impl Batch<'_> {
             if status.quota.allows(&after) {
                 continue;
             }
-            let mut used = status.used;
-            for (other, _, expired) in self.live_and_expired(scope, now)? {
-                used.vectors = used.vectors.saturating_sub(expired);
-                used.vector_bytes = used.vector_bytes.saturating_sub(expired * 4 * other.dim as u64);
-            }
+            let used = without(status.used, self.count_expired(scope, now)?);
             let after = of_scope().fold(used, |used, group| group.counted(used, now));
             QuotaStatus::new(status.quota, used)
                 .admit(scope, &after)
                 .map_err(Fail::Request)?;
         }
+        Ok(())
+    }
+
+    /// That a scope may hold other metadata in place of what an entry has; counts it.
+    pub(super) fn admit_metadata(
+        &mut self,
+        space: &Space,
+        scope: &StateScope,
+        (came, gone): (usize, usize),
+        now: i64,
+    ) -> Result<(), Fail> {
+        let Some(status) = self.quota(scope)?.filter(|_| self.routing.counts(space.id)) else {
+            return Ok(());
+        };
+        let change = |used| changed(used, space, Entries::metadata(came), Entries::metadata(gone));
+        if !status.quota.allows(&change(status.used)) {
+            let used = without(status.used, self.count_expired(scope, now)?);
+            QuotaStatus::new(status.quota, used)
+                .admit(scope, &change(used))
+                .map_err(Fail::Request)?;
+        }
+        self.set_used(scope, change(status.used));
         Ok(())
     }
 
@@ -166,7 +209,7 @@ impl Batch<'_> {
     }
 
     /// Counts entries that came and went, in a scope whose quota was looked up.
-    pub(super) fn count_entries(&mut self, space: &Space, scope: &StateScope, came: usize, gone: usize) {
+    pub(super) fn count_entries(&mut self, space: &Space, scope: &StateScope, came: Entries, gone: Entries) {
         if !self.routing.counts(space.id) {
             return;
         }
@@ -313,27 +356,75 @@ struct KeyBytes {
     changed: BTreeMap<StateScope, (u64, u64)>,
 }
 
+/// Entries that come or go.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Entries {
+    pub(super) count: u64,
+    pub(super) metadata_bytes: u64,
+}
+
+impl Entries {
+    /// None, but so much of their metadata.
+    fn metadata(bytes: usize) -> Self {
+        Self {
+            count: 0,
+            metadata_bytes: bytes as u64,
+        }
+    }
+
+    /// Those whose metadata have these lengths.
+    pub(super) fn of(metadata_lens: impl IntoIterator<Item = usize>) -> Self {
+        let add = |sum: Self, len: usize| Self {
+            count: sum.count + 1,
+            metadata_bytes: sum.metadata_bytes + len as u64,
+        };
+        metadata_lens.into_iter().fold(Self::default(), add)
+    }
+
+    /// Those that were found.
+    pub(super) fn stored(found: &[(PointId, Record)]) -> Self {
+        Self::of(found.iter().map(|(_, record)| record.metadata.len()))
+    }
+}
+
 impl Group<'_> {
+    /// What comes with it.
+    pub(super) fn come(&self) -> Entries {
+        Entries::of(self.entries.iter().map(|(entry, _)| entry.metadata.len()))
+    }
+
     /// What a scope with `used` holds after the group; what has expired by `now` does not count.
     fn counted(&self, used: QuotaUsage, now: i64) -> QuotaUsage {
         let now = Timestamp::from_millis(now);
         let is_visible = |entry: &PreparedEntry| entry.expires_at.is_none_or(|moment| moment > now);
-        let count = |gone: &[(PointId, Record)]| gone.iter().filter(|(_, record)| !record.is_expired(now)).count();
-        let came = self.entries.iter().filter(|(entry, _)| is_visible(entry)).count();
-        let used = changed(used, self.space, came, count(&self.replaced));
+        let gone = |gone: &[(PointId, Record)]| {
+            let visible = gone.iter().filter(|(_, record)| !record.is_expired(now));
+            Entries::of(visible.map(|(_, record)| record.metadata.len()))
+        };
+        let visible = self.entries.iter().filter(|(entry, _)| is_visible(entry));
+        let came = Entries::of(visible.map(|(entry, _)| entry.metadata.len()));
+        let used = changed(used, self.space, came, gone(&self.replaced));
         let moved = self.moved.iter();
-        moved.fold(used, |used, (other, gone)| changed(used, other, 0, count(gone)))
+        moved.fold(used, |used, (other, moved)| {
+            changed(used, other, Entries::default(), gone(moved))
+        })
     }
 }
 
-fn changed(used: QuotaUsage, space: &Space, came: usize, gone: usize) -> QuotaUsage {
-    let (came, gone) = (came as u64, gone as u64);
+fn changed(used: QuotaUsage, space: &Space, came: Entries, gone: Entries) -> QuotaUsage {
+    let change = |used: u64, came: u64, gone: u64| used.saturating_add(came).saturating_sub(gone);
     let bytes = 4 * space.dim as u64;
     let mut after = used;
-    after.vectors = used.vectors.saturating_add(came).saturating_sub(gone);
-    after.vector_bytes = used
-        .vector_bytes
-        .saturating_add(came * bytes)
-        .saturating_sub(gone * bytes);
+    after.vectors = change(used.vectors, came.count, gone.count);
+    after.vector_bytes = change(used.vector_bytes, came.count * bytes, gone.count * bytes);
+    after.metadata_bytes = change(used.metadata_bytes, came.metadata_bytes, gone.metadata_bytes);
     after
+}
+
+/// What is left of `used`.
+fn without(mut used: QuotaUsage, gone: QuotaUsage) -> QuotaUsage {
+    used.vectors = used.vectors.saturating_sub(gone.vectors);
+    used.vector_bytes = used.vector_bytes.saturating_sub(gone.vector_bytes);
+    used.metadata_bytes = used.metadata_bytes.saturating_sub(gone.metadata_bytes);
+    used
 }

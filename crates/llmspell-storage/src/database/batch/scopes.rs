@@ -5,6 +5,7 @@ use std::sync::Arc;
 use llmspell_core::{KeyValueWrite, ScopedBackend, StateScope, Timestamp};
 use roaring::RoaringBitmap;
 
+use super::quotas::Entries;
 use super::{Batch, Fail, changing, looking};
 use crate::database::request::{Removed, Scopes, Spaces};
 use crate::database::writer::{Dropped, Pending};
@@ -208,10 +209,13 @@ impl Batch<'_> {
             return Ok(0);
         };
         let count = pending.state.visible_count(now);
-        let live = usize::try_from(pending.state.live_count()).expect("points are `u32`");
+        let gone = Entries {
+            count: pending.state.live_count(),
+            metadata_bytes: pending.state.metadata_bytes,
+        };
         let namespace = Arc::clone(&pending.namespace);
         self.prepare_to_count(scope)?;
-        self.count_entries(space, scope, 0, live);
+        self.count_entries(space, scope, Entries::default(), gone);
         self.rows
             .drop_scope(space.id, scope, namespace.scope_id)
             .map_err(changing)?;

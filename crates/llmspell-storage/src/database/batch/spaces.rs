@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use llmspell_core::{EmbeddingModel, StateScope, StorageError};
 
+use super::quotas::Entries;
 use super::{Batch, Fail, changing, looking};
 use crate::database::request::{Copied, Opening, Spaces};
 use crate::ids::{ScopeId, SpaceId};
@@ -222,16 +223,19 @@ impl Batch<'_> {
             let space = self.shared.space(id).map_err(looking)?;
             for scope in self.rows.scopes_with_quota().map_err(looking)? {
                 if let Some(pending) = self.pending(&space, &scope)? {
-                    let live = usize::try_from(pending.state.live_count()).expect("points are `u32`");
+                    let entries = Entries {
+                        count: pending.state.live_count(),
+                        metadata_bytes: pending.state.metadata_bytes,
+                    };
                     self.prepare_to_count(&scope)?;
-                    gone.push((Arc::clone(&space), scope, live));
+                    gone.push((Arc::clone(&space), scope, entries));
                 }
             }
         }
-        for (space, scope, live) in gone {
-            self.count_entries(&space, &scope, 0, live);
+        for (space, scope, entries) in gone {
+            self.count_entries(&space, &scope, Entries::default(), entries);
         }
-        self.head.clock_ms = self.head.clock_ms.max(now);
+        self.set_clock(now);
         let staging = self.routing.staging_of(id);
         let staging = staging.and_then(|staging| self.space_record(|other, _| other == staging));
         for (id, record) in staging.into_iter().chain([(id, record)]) {

@@ -11,7 +11,7 @@ use crate::database::request::Request;
 use crate::error::corrupted;
 use crate::index_files::{self, Content, IndexRow, Kind};
 use crate::namespace::{Filed, Index};
-use crate::slots::MemoryBytes;
+use crate::slots::FrozenBytes;
 
 /// A file is written anew when this share of the vertices has changed since: one tenth.
 const FILE_CHANGED_SHARE: u64 = 10;
@@ -160,7 +160,7 @@ impl Work<'_> {
     /// The same graph in one piece of large pages.
     pub(super) fn in_large_pages(&self, graph: &Graph) -> Result<Graph> {
         let damaged = |detail: String| corrupted(self.indexing.shared.path(), format!("a graph in memory: {detail}"));
-        let bytes = MemoryBytes::large_pages(graph.bytes(), |mut bytes| graph.write_to(&mut bytes).map(drop));
+        let bytes = FrozenBytes::filled(graph.bytes(), |mut bytes| graph.write_to(&mut bytes).map(drop));
         let bytes = bytes.map_err(|error| damaged(error.to_string()))?;
         Graph::open(Arc::new(bytes)).map_err(|damage| damaged(damage.0))
     }

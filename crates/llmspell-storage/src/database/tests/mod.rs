@@ -8,5 +8,6 @@ mod metadata_build;
 mod metadata_file;
 mod power_loss;
 mod purge;
+mod quotas;
 mod tuning;
 mod workload;

@@ -1,19 +1,23 @@
 //! Power is lost at every sync of a workload, and a disk keeps of what was not synced what it likes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::workload::{Content, Store, steps_with_a_dropped_space};
 use crate::disk::sim::{Image, Luck, SimDisk};
 
-/// How many ways a disk can be unlucky at each point; `LLMSPELL_POWER_LOSS_SEEDS` sets another number.
-fn seeds() -> u64 {
-    std::env::var("LLMSPELL_POWER_LOSS_SEEDS").map_or(3, |number| number.parse().expect("a number"))
+/// The ways in which a disk is unlucky at each point: `LLMSPELL_POWER_LOSS_SEEDS` of them, 3 by default, from
+/// `LLMSPELL_POWER_LOSS_FIRST_SEED` on, 0 by default.
+fn seeds() -> Range<u64> {
+    let setting = |name: &str, default| std::env::var(name).map_or(default, |number| number.parse().expect("a number"));
+    let first = setting("LLMSPELL_POWER_LOSS_FIRST_SEED", 0);
+    first..first + setting("LLMSPELL_POWER_LOSS_SEEDS", 3)
 }
 
 fn lucks() -> impl Iterator<Item = Luck> {
     [Luck::Nothing, Luck::Everything]
         .into_iter()
-        .chain((0..seeds()).map(Luck::Some))
+        .chain(seeds().map(Luck::Some))
 }
 
 /// A workload on a disk that remembers everything, and when each step was begun and acknowledged.
