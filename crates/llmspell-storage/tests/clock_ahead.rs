@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use llmspell_storage::{
-    Database, DatabaseOptions, DistanceMetric, HNSWConfig, HNSWVectorStorage, StateScope, Timestamp, VectorEntry,
-    VectorQuery, VectorStorage,
+    Database, DatabaseOptions, DistanceMetric, HNSWConfig, HNSWVectorStorage, StateScope, StorageBackend, Timestamp,
+    VectorEntry, VectorQuery, VectorStorage,
 };
 
 const BEGIN: i64 = 1_795_000_000_000;
@@ -136,6 +136,33 @@ async fn given_a_write_while_the_clock_is_years_ahead_when_it_is_right_again_the
         assert_eq!(ids(&vectors).await, ["day", "plain"]);
         assert!(database.check().await.unwrap().is_ok());
     }
+}
+
+#[tokio::test]
+async fn given_keys_that_are_over_by_a_clock_that_is_years_ahead_when_it_is_right_again_then_none_is_lost() {
+    let (dir, machine) = (tempfile::tempdir().unwrap(), Machine::new());
+    let (database, vectors) = machine.open(dir.path()).await;
+    let keys = database.kv();
+    let day = Duration::from_secs(24 * 3600);
+    keys.set_with_ttl("day", vec![1], day).await.unwrap();
+
+    // When: a bad time server, for a moment, and a write meanwhile that takes what is over along.
+    machine.jump(10 * YEAR_MS);
+    assert_eq!(keys.get("day").await.unwrap(), None, "it is hidden at once");
+    keys.set_with_ttl("late", vec![2], day).await.unwrap();
+    machine.pass(10_000);
+    wait_for_purge(&vectors).await;
+    machine.jump(-10 * YEAR_MS);
+
+    // Then: what was hidden is there, and ends when it is to end.
+    assert_eq!(keys.get("day").await.unwrap(), Some(vec![1]));
+    drop((keys, vectors));
+    database.close().await.unwrap();
+    let (database, _vectors) = machine.open(dir.path()).await;
+    assert_eq!(database.kv().list_keys("").await.unwrap(), ["day", "late"]);
+    machine.pass(24 * HOUR_MS);
+    assert_eq!(database.kv().list_keys("").await.unwrap(), ["late"]);
+    assert!(database.check().await.unwrap().is_ok());
 }
 
 #[tokio::test]
