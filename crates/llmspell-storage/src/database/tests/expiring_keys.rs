@@ -28,7 +28,11 @@ impl Wall {
 fn open(disk: &SimDisk, wall: &Wall) -> (Database, RedbBackend) {
     let Wall(millis) = wall.clone();
     let now = move || Timestamp::from_millis(BEGIN + millis.load(Ordering::SeqCst));
-    let options = DatabaseOptions::new().clock(now);
+    let Wall(boot) = wall.clone();
+    let options = DatabaseOptions::new()
+        .clock(now)
+        // The machine's own clock agrees.
+        .boot_clock(move || Duration::from_millis(boot.load(Ordering::SeqCst).unsigned_abs()));
     let database = Database::open_on(Arc::new(disk.clone()), &options).unwrap();
     let keys = database.kv();
     (database, keys)
