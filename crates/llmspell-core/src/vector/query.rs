@@ -58,8 +58,9 @@ pub struct VectorQuery {
     pub recency: Option<Duration>,
     /// Width of the beam for this search, `k` to [`EF_SEARCH_MAX`](crate::limits::EF_SEARCH_MAX); by default that of the
     /// [`HNSWConfig`](super::HNSWConfig), or the one that the store has chosen for its
-    /// [recall target](super::HNSWConfig::with_recall_target). Wider finds more of the true neighbors and takes longer.
-    /// An exact search does not need it.
+    /// [recall target](super::HNSWConfig::with_recall_target). Wider finds more of the true neighbors, on any data, and
+    /// takes longer; as wide as there are entries in the scope, all are compared and none is missed. The only limit is
+    /// `EF_SEARCH_MAX`. An exact search does not need it.
     #[serde(default)]
     pub ef_search: Option<usize>,
     /// Compare with every entry: slow in large scopes, and never misses.

@@ -20,6 +20,8 @@ pub(crate) struct Pool {
     hidden: usize,
     /// All before this are expanded.
     next: usize,
+    /// The place that was expanded last.
+    last: usize,
 }
 
 impl Pool {
@@ -120,6 +122,7 @@ impl Pool {
     /// The nearest vertex that was not expanded, and whether it is hidden; it is expanded from now on.
     #[inline]
     pub(crate) fn expand(&mut self) -> Option<(u32, bool)> {
+        self.last = self.next;
         let (_, vertex) = self.entries.get_mut(self.next)?;
         let found = *vertex;
         *vertex |= EXPANDED;
@@ -132,6 +135,15 @@ impl Pool {
             self.next += 1;
         }
         Some((found & !HIDDEN, found & HIDDEN != 0))
+    }
+
+    /// Gives the place of what was expanded last to others. Nothing may have been offered since.
+    pub(crate) fn drop_expanded(&mut self) {
+        if self.last < self.entries.len() {
+            let (_, vertex) = self.entries.remove(self.last);
+            self.hidden -= usize::from(vertex & HIDDEN != 0);
+            self.next -= 1;
+        }
     }
 
     /// The vertex that [`expand`](Self::expand) would give.
@@ -290,6 +302,20 @@ mod tests {
                 prop_assert_eq!(pool.hidden(), model.iter().filter(|entry| entry.3).count());
             }
         }
+    }
+
+    #[test]
+    fn what_is_dropped_gives_its_place_to_others() {
+        let mut pool = Pool::default();
+        pool.reset(2);
+        pool.offer(1.0, 7, |_| false);
+        pool.offer(1.5, 7, |_| false);
+        pool.offer(2.0, 8, |_| false);
+        assert_eq!((pool.expand(), pool.expand()), (Some((7, false)), Some((7, false))));
+        pool.drop_expanded();
+        pool.offer(2.0, 8, |_| false);
+        assert_eq!(pool.held().collect::<Vec<_>>(), [(1.0, 7), (2.0, 8)]);
+        assert_eq!((pool.expand(), pool.expand()), (Some((8, false)), None));
     }
 
     #[test]

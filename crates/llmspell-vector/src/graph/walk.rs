@@ -219,6 +219,9 @@ pub(crate) trait Blocks: Nodes {
     fn neighbors<'a>(&self, node: &'a [u8]) -> (&'a [[u8; 4]], impl Iterator<Item = &'a [u8]>);
 }
 
+/// From this width on, what stands in the beam of a walk over blocks once more than needed gives its place to others: in a
+/// narrow beam that costs more than it finds; in a wide one, a crowd of near-duplicates would fill it several times over.
+const DISTINCT_EF_MIN: usize = 256;
 /// Vertices per place of the beam below which a walk over blocks offers each vertex once only.
 const ONCE_BELOW: usize = 4;
 
@@ -264,6 +267,9 @@ pub(crate) fn walk_blocks(
     let mut estimates = [0.0; BATCH];
     while let Some((vertex, vertex_is_hidden)) = pool.expand() {
         if !offers_once && !visited.insert(vertex) {
+            if ef >= DISTINCT_EF_MIN {
+                pool.drop_expanded();
+            }
             continue;
         }
         // Probably the next ones: they arrive while this one is looked at.

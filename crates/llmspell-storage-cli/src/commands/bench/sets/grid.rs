@@ -135,11 +135,12 @@ impl Set {
         }
     }
 
-    /// The least recall.
+    /// The least recall; 0 where nothing is promised: the default settings may have a wider beam than the wide one.
     pub(super) fn floor(&self, width: Width) -> f64 {
         match width {
+            Width::Default => AT_DEFAULT,
             Width::Wide if self.near.is_some() => NEAR_AT_WIDE,
-            Width::Default | Width::Wide => AT_DEFAULT,
+            Width::Wide => 0.0,
             Width::All => 1.0,
         }
     }
