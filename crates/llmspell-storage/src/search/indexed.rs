@@ -355,8 +355,9 @@ impl Indexed<'_> {
         };
         let candidates: Vec<Candidate> = vertices.iter().map(PointId).filter_map(candidate).collect();
         trace.plan.distances += candidates.len() as u64;
+        let reads_files = self.reads_files();
         for candidate in &candidates {
-            hits.push(self.hit(candidate, distance, scratch)?);
+            hits.push(self.hit(candidate, reads_files, distance, scratch)?);
         }
         Ok(Outcome::Enough)
     }
@@ -481,9 +482,9 @@ impl Indexed<'_> {
         }
         let mut best = TopK::new(k);
         hits.iter().for_each(|hit| best.offer(hit.distance, hit.point));
-        let is_in_place = !self.reads_files();
+        let reads_files = self.reads_files();
         let prefetch = |candidate: &Candidate| {
-            if is_in_place && let Ok(slot) = self.slot(candidate.point) {
+            if !reads_files && let Ok(slot) = self.slot(candidate.point) {
                 prefetch_row(self.view.vector(slot));
             }
         };
@@ -498,22 +499,29 @@ impl Indexed<'_> {
             {
                 prefetch(ahead);
             }
-            let hit = self.hit(&candidate, distance, scratch)?;
+            let hit = self.hit(&candidate, reads_files, distance, scratch)?;
             best.offer(hit.distance, hit.point);
             hits.push(hit);
         }
         Ok(shortlist.undecided(best.bound()) as u64)
     }
 
-    /// Whether vectors are read from their files, and not where they are mapped.
+    /// Whether vectors are read from their files, and not where they are mapped. Takes a lock: once for a search, not for
+    /// each candidate.
     fn reads_files(&self) -> bool {
         self.view.has_files() && self.space.config.read().memory() != Memory::Speed
     }
 
     /// A candidate with its exact distance.
-    fn hit(&self, candidate: &Candidate, distance: &ExactDistance, scratch: &mut Scratch) -> Result<Hit, Miss> {
+    fn hit(
+        &self,
+        candidate: &Candidate,
+        reads_files: bool,
+        distance: &ExactDistance,
+        scratch: &mut Scratch,
+    ) -> Result<Hit, Miss> {
         let point = candidate.point;
-        let (exact, generation) = if self.reads_files() {
+        let (exact, generation) = if reads_files {
             let generation = self.read_slot(point, scratch)?;
             (distance.distance(&scratch.vector[..distance.dim()]), generation)
         } else {
