@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use llmspell_state_traits::{ScopeError, StateScope};
 
@@ -16,7 +17,9 @@ pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 /// Act on [`kind`](Self::kind); show the message, which names the value and the limit; log the
 /// [`source`](std::error::Error::source) chain. Unless a variant says otherwise, nothing of the call was stored.
 /// "Not yours" and "not there" are the same error.
-#[derive(Debug, thiserror::Error)]
+///
+/// A clone costs no more than its texts: causes are shared, so that each waiter of a commit is told the whole error.
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
     // ---- Invalid: the call cannot succeed as it is ----
@@ -209,7 +212,7 @@ pub enum StorageError {
 
     /// A value could not be turned into JSON, or JSON into a value.
     #[error("JSON: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(#[source] Arc<serde_json::Error>),
 
     /// The store does not do this.
     #[error("{backend} does not support {feature}")]
@@ -348,7 +351,7 @@ pub enum StorageError {
         /// The key.
         key: String,
         /// Why.
-        source: serde_json::Error,
+        source: Arc<serde_json::Error>,
     },
 
     /// A function of the application that makes vectors failed, or made other than was asked. Nothing of that page was
@@ -356,19 +359,19 @@ pub enum StorageError {
     #[error("vectors could not be made")]
     Embedding {
         /// What it said.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
 
     // ---- Io ----
     /// The disk is full, or fuller than the reserve allows. Nothing was stored; reads go on.
-    #[error("no space left at {}: {available_bytes} bytes free, {needed_bytes} needed", path.display())]
+    #[error("no space left at {}{}", path.display(), free_and_needed(*available_bytes, *needed_bytes))]
     NoSpace {
         /// Where.
         path: PathBuf,
-        /// Bytes free, as far as known.
-        available_bytes: u64,
-        /// Bytes that must be free.
-        needed_bytes: u64,
+        /// Bytes free on the file system when the error was made, if the system tells.
+        available_bytes: Option<u64>,
+        /// Bytes that must be free for the call, if known; none where the system itself refused to write.
+        needed_bytes: Option<u64>,
     },
 
     /// The directory or a file in it cannot be written.
@@ -377,7 +380,7 @@ pub enum StorageError {
         /// Where.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
 
     /// The system refused an operation on a file.
@@ -388,7 +391,7 @@ pub enum StorageError {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
 
     // ---- Closed: this handle is of no more use ----
@@ -423,6 +426,12 @@ pub enum ErrorKind {
     Io,
     /// The handle is of no more use; reopen.
     Closed,
+}
+
+impl From<serde_json::Error> for StorageError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(Arc::new(error))
+    }
 }
 
 impl StorageError {
@@ -475,6 +484,15 @@ impl StorageError {
             Self::NoSpace { .. } | Self::ReadOnly { .. } | Self::Io { .. } => ErrorKind::Io,
             Self::Poisoned { .. } | Self::Closed => ErrorKind::Closed,
         }
+    }
+}
+
+fn free_and_needed(available_bytes: Option<u64>, needed_bytes: Option<u64>) -> String {
+    match (available_bytes, needed_bytes) {
+        (None, None) => String::new(),
+        (Some(free), None) => format!(": {free} bytes free"),
+        (None, Some(needed)) => format!(": {needed} bytes needed"),
+        (Some(free), Some(needed)) => format!(": {free} bytes free, {needed} needed"),
     }
 }
 

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use llmspell_storage::{ErrorKind, StorageError};
 
@@ -15,7 +16,7 @@ pub(crate) const FILTER_HINT: &str =
     "write field=value, 'size > 100 and lang = \"en\"', or JSON such as {\"eq\":{\"field\":\"lang\",\"value\":\"en\"}}";
 
 /// Why a verb failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum CliError {
     /// The engine said no.
     #[error(transparent)]
@@ -51,7 +52,7 @@ pub(crate) enum CliError {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
 
     /// A command of the user that makes vectors failed, ended, or answered something else.
@@ -110,7 +111,7 @@ pub(crate) enum CliError {
         /// What was tried.
         message: &'static str,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
 
     /// A process that did part of the work failed, and has said why.
@@ -156,13 +157,16 @@ impl CliError {
         Self::File {
             op,
             path: path.to_path_buf(),
-            source,
+            source: Arc::new(source),
         }
     }
 
     /// The system refused something.
     pub(crate) fn system(message: &'static str, source: io::Error) -> Self {
-        Self::System { message, source }
+        Self::System {
+            message,
+            source: Arc::new(source),
+        }
     }
 
     /// Writing to stdout failed.

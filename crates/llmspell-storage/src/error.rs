@@ -1,7 +1,8 @@
-//! How do errors of the system and of redb become ours?
+//! Turns errors of the system and of redb into [`StorageError`]s.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use llmspell_core::StorageError;
 
@@ -12,12 +13,19 @@ pub(crate) fn io_error(op: &'static str, path: &Path, source: io::Error) -> Stor
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             StorageError::NoSpace {
                 path,
-                available_bytes: 0,
-                needed_bytes: 1,
+                available_bytes: None,
+                needed_bytes: None,
             }
         }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StorageError::ReadOnly { path, source },
-        _ => StorageError::Io { op, path, source },
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StorageError::ReadOnly {
+            path,
+            source: Arc::new(source),
+        },
+        _ => StorageError::Io {
+            op,
+            path,
+            source: Arc::new(source),
+        },
     }
 }
 
@@ -31,7 +39,7 @@ pub(crate) fn no_thread(source: io::Error) -> StorageError {
     StorageError::Io {
         op: "start a thread of",
         path: PathBuf::from("this process"),
-        source,
+        source: Arc::new(source),
     }
 }
 
@@ -54,44 +62,6 @@ pub(crate) fn corrupted(path: impl Into<PathBuf>, detail: impl Into<String>) -> 
     StorageError::Corrupted {
         path: path.into(),
         detail: detail.into(),
-    }
-}
-
-/// The same error once more: all waiters of a commit are told why it failed.
-pub(crate) fn repeat(error: &StorageError) -> StorageError {
-    let io_again = |source: &io::Error| {
-        source.raw_os_error().map_or_else(
-            || io::Error::new(source.kind(), source.to_string()),
-            io::Error::from_raw_os_error,
-        )
-    };
-    match error {
-        StorageError::NoSpace {
-            path,
-            available_bytes,
-            needed_bytes,
-        } => StorageError::NoSpace {
-            path: path.clone(),
-            available_bytes: *available_bytes,
-            needed_bytes: *needed_bytes,
-        },
-        StorageError::ReadOnly { path, source } => StorageError::ReadOnly {
-            path: path.clone(),
-            source: io_again(source),
-        },
-        StorageError::Io { op, path, source } => StorageError::Io {
-            op,
-            path: path.clone(),
-            source: io_again(source),
-        },
-        StorageError::Corrupted { path, detail } => corrupted(path, detail),
-        StorageError::Closed => StorageError::Closed,
-        StorageError::Poisoned { first_error } => StorageError::Poisoned {
-            first_error: first_error.clone(),
-        },
-        other => StorageError::Poisoned {
-            first_error: with_causes(other),
-        },
     }
 }
 

@@ -1,6 +1,7 @@
 //! How is any serde type stored?
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -61,7 +62,7 @@ pub trait StorageBackendExt: StorageBackend {
                 .map(Some)
                 .map_err(|source| StorageError::Undecodable {
                     key: shortened(key),
-                    source,
+                    source: Arc::new(source),
                 })
         }
     }

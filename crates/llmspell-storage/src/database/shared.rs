@@ -13,7 +13,7 @@ use llmspell_core::{Result, StorageError};
 use super::clock::{Boot, Clock};
 use super::routing::Routing;
 use crate::disk::Disk;
-use crate::error::{io_error, repeat, with_causes};
+use crate::error::{io_error, with_causes};
 use crate::ids::SpaceId;
 use crate::index_files::{self, Kind};
 use crate::index_queue::IndexQueue;
@@ -297,7 +297,7 @@ impl Shared {
     ///
     /// `Corrupted` with what was found.
     pub(super) fn check_undamaged(&self) -> Result<()> {
-        self.damaged.get().map_or(Ok(()), |error| Err(repeat(error)))
+        self.damaged.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
     /// Whether there may be writes.
@@ -324,8 +324,8 @@ impl Shared {
         match disk.available_bytes() {
             Some(available_bytes) if available_bytes < self.free_bytes_min => Err(StorageError::NoSpace {
                 path: disk.full_path(""),
-                available_bytes,
-                needed_bytes: self.free_bytes_min,
+                available_bytes: Some(available_bytes),
+                needed_bytes: Some(self.free_bytes_min),
             }),
             _ => Ok(()),
         }

@@ -26,7 +26,6 @@ use super::batch::{Batch, Changes as Done, Fail};
 use super::request::{Outcome, Request};
 use super::shared::Shared;
 use crate::committer::CommitEngine;
-use crate::error::repeat;
 use crate::ids::{Extent, PointId, SpaceId};
 use crate::index_files::Kind;
 use crate::namespace::{Changes, Namespace, State};
@@ -249,7 +248,7 @@ impl Writer {
         };
         let (refused, admitted): (Vec<_>, Vec<_>) = requests.into_iter().partition(Request::needs_room);
         for request in refused {
-            request.answer(Err(repeat(error)));
+            request.answer(Err(error.clone()));
         }
         admitted
     }
@@ -263,7 +262,7 @@ impl Writer {
         let now = self.shared.clock.confirmed();
         let keys_are_due = self.backlog.expiring_keys.are_due(now);
         self.transact(|batch| {
-            batch.no_room = no_room.map(repeat);
+            batch.no_room = no_room.cloned();
             let mut results: Vec<Result<Outcome>> = Vec::with_capacity(requests.len());
             for request in requests {
                 results.push(match batch.execute(request) {
@@ -329,7 +328,7 @@ impl CommitEngine for Writer {
         if let Err(error) = self.shared.check_writable() {
             requests
                 .into_iter()
-                .for_each(|request| request.answer(Err(repeat(&error))));
+                .for_each(|request| request.answer(Err(error.clone())));
             return;
         }
         let no_room = self.shared.check_free_space().err();
@@ -352,7 +351,7 @@ impl CommitEngine for Writer {
             }
             Err(error) => requests
                 .into_iter()
-                .for_each(|request| request.answer(Err(repeat(&error)))),
+                .for_each(|request| request.answer(Err(error.clone()))),
         }
     }
 

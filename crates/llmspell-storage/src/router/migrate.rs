@@ -261,7 +261,7 @@ impl DimensionRouter {
             if !entries.is_empty() {
                 let count = entries.len();
                 let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
-                let failed = |source| StorageError::Embedding { source };
+                let failed = |cause: Box<dyn Error + Send + Sync>| StorageError::Embedding { source: cause.into() };
                 let vectors = embed(entries).await.map_err(|error| failed(error.into()))?;
                 if vectors.len() != count {
                     return Err(failed(

@@ -177,9 +177,9 @@ pub(crate) async fn run(args: MigrateArgs, session: &Session<'_>, output: &mut O
 /// What the source of the vectors said itself, if it was that which failed.
 fn own_error(error: StorageError) -> CliError {
     match error {
-        StorageError::Embedding { source } => match source.downcast::<CliError>() {
-            Ok(own) => *own,
-            Err(source) => StorageError::Embedding { source }.into(),
+        StorageError::Embedding { source } => match source.downcast_ref::<CliError>() {
+            Some(own) => own.clone(),
+            None => StorageError::Embedding { source }.into(),
         },
         other => other.into(),
     }

@@ -23,7 +23,7 @@ use llmspell_core::{Result, StorageError};
 
 use super::io_error;
 use crate::disk::{Directory, Disk as _, Locked, create_folders, sync_folder};
-use crate::error::{repeat, with_causes};
+use crate::error::with_causes;
 use crate::options::DEFAULT_FILE_MODE;
 
 const LOCK: &str = "LOCK";
@@ -325,8 +325,8 @@ impl Disk {
         match available_bytes(&self.data) {
             Some(available_bytes) if available_bytes < needed_bytes => Err(StorageError::NoSpace {
                 path: self.data.clone(),
-                available_bytes,
-                needed_bytes,
+                available_bytes: Some(available_bytes),
+                needed_bytes: Some(needed_bytes),
             }),
             Some(_) | None => Ok(()),
         }
@@ -336,7 +336,7 @@ impl Disk {
 /// A full disk, told to each of several callers.
 pub(super) fn repeated(error: &StorageError) -> StorageError {
     match error {
-        StorageError::NoSpace { .. } => repeat(error),
+        full @ StorageError::NoSpace { .. } => full.clone(),
         other => StorageError::Poisoned {
             first_error: with_causes(other),
         },

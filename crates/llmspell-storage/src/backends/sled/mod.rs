@@ -347,10 +347,13 @@ fn io_error(op: &'static str, path: &Path, source: std::io::Error) -> StorageErr
     use std::io::ErrorKind;
     let path: PathBuf = path.to_path_buf();
     match source.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StorageError::ReadOnly { path, source },
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StorageError::ReadOnly {
+            path,
+            source: Arc::new(source),
+        },
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StorageError::NoSpace {
-            available_bytes: directory::available_bytes(&path).unwrap_or(0),
-            needed_bytes: directory::RESERVE_BYTES,
+            available_bytes: directory::available_bytes(&path),
+            needed_bytes: Some(directory::RESERVE_BYTES),
             path,
         },
         // sled reads what its log says is there.
@@ -360,7 +363,11 @@ fn io_error(op: &'static str, path: &Path, source: std::io::Error) -> StorageErr
                 detail: format!("cannot {op}: {source}"),
             }
         }
-        _ => StorageError::Io { op, path, source },
+        _ => StorageError::Io {
+            op,
+            path,
+            source: Arc::new(source),
+        },
     }
 }
 

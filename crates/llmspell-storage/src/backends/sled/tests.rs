@@ -63,7 +63,7 @@ fn more_than_the_disk_has_is_refused_before_anything_is_written() {
             matches!(
                 error,
                 StorageError::NoSpace {
-                    needed_bytes: u64::MAX,
+                    needed_bytes: Some(u64::MAX),
                     ..
                 }
             ),

@@ -28,7 +28,6 @@ use super::request::{Outcome, Request};
 use super::routing::Routing;
 use super::shared::Shared;
 use super::writer::{Dropped, Pending};
-use crate::error::repeat;
 use crate::ids::{ScopeId, SpaceId};
 use crate::registry::Space;
 use crate::slots::SlotAllocator;
@@ -157,7 +156,7 @@ impl<'a> Batch<'a> {
     fn check_room(&self) -> Result<(), Fail> {
         self.no_room
             .as_ref()
-            .map_or(Ok(()), |error| Err(Fail::Request(repeat(error))))
+            .map_or(Ok(()), |error| Err(Fail::Request(error.clone())))
     }
 
     /// The last rows. False if nothing changed.
