@@ -29,6 +29,7 @@ mod trace;
 mod width;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use llmspell_core::{
     DistanceMetric, Result, SearchPath, StateScope, StorageError, VectorEntry, VectorQuery, VectorResult,
@@ -53,10 +54,10 @@ pub(crate) use trace::Trace;
 pub(crate) use width::ef_choice;
 use width::width;
 
-/// How often a reader looks again for a state and a snapshot that belong together.
+/// A reader looks again for so long for a state and a read transaction that belong together.
 ///
-/// The two differ only for the instant between a commit and its publication, so the second look nearly always does.
-const LOOKS_MAX: u32 = 1_000_000;
+/// The two differ only for the instant between a commit and its publication, so the second look nearly always succeeds.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What comes of a search.
 #[derive(Debug)]
@@ -252,10 +253,27 @@ pub(crate) struct Snapshot<'a> {
     read: Read,
 }
 
+/// Lets other threads run before the next look.
+///
+/// # Errors
+///
+/// [`Timeout`](StorageError::Timeout) if the first look that failed was too long ago.
+fn look_again(first_miss: &mut Option<Instant>) -> Result<()> {
+    if first_miss.get_or_insert_with(Instant::now).elapsed() > LOOK_TIME_MAX {
+        return Err(StorageError::Timeout {
+            what: "a consistent view of the scope",
+            timeout_ms: LOOK_TIME_MAX.as_millis() as u64,
+        });
+    }
+    std::thread::yield_now();
+    Ok(())
+}
+
 impl<'a> Snapshot<'a> {
     /// What is committed now; none if the scope was dropped.
     pub(crate) fn take(truth: &Truth, slots: &'a SlotStore, namespace: &'a Namespace) -> Result<Option<Self>> {
-        for _ in 0..LOOKS_MAX {
+        let mut first_miss = None;
+        loop {
             let state = namespace.state();
             if state.is_dropped {
                 return Ok(None);
@@ -272,12 +290,8 @@ impl<'a> Snapshot<'a> {
                     read,
                 }));
             }
-            std::thread::yield_now();
+            look_again(&mut first_miss)?;
         }
-        Err(StorageError::Timeout {
-            what: "a consistent view of the scope",
-            timeout_ms: 1_000,
-        })
     }
 
     /// The state, the slots, and the rows of the truth.

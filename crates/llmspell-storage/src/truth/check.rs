@@ -20,7 +20,7 @@ pub(crate) fn values(read: &Read) -> Result<CheckSection> {
         let (scope, key) = key.value();
         let place = || format!("value of key `{}`", String::from_utf8_lossy(key));
         let stored = StoredValue::decode(&tables::kv_place(scope, key), value.value());
-        let Some(stored) = section.note(stored.map_err(read.malformed(place())))? else {
+        let Some(stored) = section.note(stored.map_err(read.malformed(&place)))? else {
             continue;
         };
         if let Some(moment) = stored.expires_at {

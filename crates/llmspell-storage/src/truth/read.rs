@@ -1,6 +1,7 @@
 //! What is there, as of one moment?
 
 use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
@@ -47,8 +48,12 @@ impl Read {
         |error| redb_error(&self.path, error)
     }
 
-    pub(super) fn malformed(&self, what: String) -> impl FnOnce(Malformed) -> llmspell_core::StorageError + '_ {
-        move |malformed| corrupted(&self.path, format!("{what}: {}", malformed.0))
+    /// Names what is damaged. The text is made only if something is.
+    pub(super) fn malformed<'a, W: fmt::Display>(
+        &'a self,
+        what: impl FnOnce() -> W + 'a,
+    ) -> impl FnOnce(Malformed) -> llmspell_core::StorageError + 'a {
+        move |malformed| corrupted(&self.path, format!("{}: {}", what(), malformed.0))
     }
 
     /// What the next mutation starts from.
@@ -56,7 +61,7 @@ impl Read {
         let meta = self.table(tables::META)?;
         let row = meta.get(tables::HEAD).map_err(self.failed())?;
         let row = row.ok_or_else(|| corrupted(&self.path, "row `head` of table `meta` is missing"))?;
-        Head::decode(row.value()).map_err(self.malformed("row `head` of table `meta`".to_string()))
+        Head::decode(row.value()).map_err(self.malformed(|| "row `head` of table `meta`"))
     }
 
     /// How the clocks went together when that was last stored.
@@ -65,7 +70,7 @@ impl Read {
         let Some(row) = meta.get(tables::CLOCK).map_err(self.failed())? else {
             return Ok(None);
         };
-        let row = ClockRow::decode(row.value()).map_err(self.malformed("row `clock` of table `meta`".to_string()))?;
+        let row = ClockRow::decode(row.value()).map_err(self.malformed(|| "row `clock` of table `meta`"))?;
         Ok(Some(row))
     }
 
@@ -76,7 +81,7 @@ impl Read {
             let (id, record) = row.map_err(self.failed())?;
             let id = id.value();
             let place = || format!("space {id}");
-            let json = unseal(&id.to_le_bytes(), record.value()).map_err(self.malformed(place()))?;
+            let json = unseal(&id.to_le_bytes(), record.value()).map_err(self.malformed(place))?;
             let record =
                 serde_json::from_slice(json).map_err(|error| corrupted(&self.path, format!("{}: {error}", place())))?;
             spaces.push((SpaceId(id), record));
@@ -133,7 +138,7 @@ impl Read {
     /// Space and scope of a number; none if it was purged.
     pub(crate) fn scope_name(&self, scope: ScopeId) -> Result<Option<(SpaceId, StateScope)>> {
         let row = self.table(tables::SCOPE_NAMES)?.get(scope.0).map_err(self.failed())?;
-        let place = format!("name of scope {}", scope.0);
+        let place = || format!("name of scope {}", scope.0);
         row.map(|row| tables::decode_scope_name(scope, row.value()).map_err(self.malformed(place)))
             .transpose()
     }
@@ -196,7 +201,7 @@ impl Read {
             let (key, value) = row.map_err(self.failed())?;
             let lsn = Lsn(key.value().1);
             let place = || format!("log of scope {}, mutation {}", scope.0, lsn.0);
-            let op = Op::decode(scope, lsn, value.value()).map_err(self.malformed(place()))?;
+            let op = Op::decode(scope, lsn, value.value()).map_err(self.malformed(place))?;
             state.apply(lsn, &op);
         }
         state
@@ -206,7 +211,7 @@ impl Read {
     }
 
     fn checkpoint(&self, scope: ScopeId) -> Result<Option<State>> {
-        let place = format!("checkpoint of scope {}", scope.0);
+        let place = || format!("checkpoint of scope {}", scope.0);
         let row = self.table(tables::CHECKPOINTS)?.get(scope.0).map_err(self.failed())?;
         row.map(|row| decode_checkpoint(scope, row.value()).map_err(self.malformed(place)))
             .transpose()
@@ -242,7 +247,7 @@ impl Read {
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
             Err(error) => return Err(table_error(&self.path, &tables::INDEXES, error)),
         };
-        let place = format!("index of scope {}", scope.0);
+        let place = || format!("index of scope {}", scope.0);
         let row = table.get(scope.0).map_err(self.failed())?;
         row.map(|row| IndexRow::decode(scope, row.value()).map_err(self.malformed(place)))
             .transpose()
@@ -350,7 +355,7 @@ impl Read {
             return Ok(None);
         };
         let row = table.get(scope.to_bytes().as_slice()).map_err(self.failed())?;
-        let place = format!("quota of `{scope}`");
+        let place = || format!("quota of `{scope}`");
         row.map(|row| quota::decode(scope, row.value()).map_err(self.malformed(place)))
             .transpose()
     }
@@ -366,7 +371,7 @@ impl Read {
             let scope = StateScope::from_bytes(key.value())
                 .map_err(|error| corrupted(&self.path, format!("table `quotas`: {error}")));
             quotas.push(scope.and_then(|scope| {
-                let place = format!("quota of `{scope}`");
+                let place = || format!("quota of `{scope}`");
                 let status = quota::decode(&scope, value.value()).map_err(self.malformed(place))?;
                 Ok((scope, status))
             }));
@@ -376,7 +381,7 @@ impl Read {
 
     fn unsealed(&self, scope: ScopeId, key: &[u8], sealed: &[u8]) -> Result<StoredValue<Vec<u8>>> {
         let place = || format!("value of key `{}`", String::from_utf8_lossy(key));
-        let stored = StoredValue::decode(&tables::kv_place(scope.0, key), sealed).map_err(self.malformed(place()))?;
+        let stored = StoredValue::decode(&tables::kv_place(scope.0, key), sealed).map_err(self.malformed(place))?;
         let copy = try_copy(stored.value).map_err(|source| out_of_memory(&self.path, source))?;
         Ok(stored.map(|_| copy))
     }
@@ -395,7 +400,7 @@ impl Records<'_> {
         let row = self.table.get((self.scope.0, point.0)).map_err(self.read.failed())?;
         let row =
             row.ok_or_else(|| corrupted(self.read.path(), format!("{}: the row is missing", self.place(point))))?;
-        Record::decode(self.scope, point, row.value()).map_err(self.read.malformed(self.place(point)))
+        Record::decode(self.scope, point, row.value()).map_err(self.read.malformed(|| self.place(point)))
     }
 
     /// The record that an id leads to.
@@ -423,7 +428,7 @@ impl Records<'_> {
             let (key, value) = row.map_err(self.read.failed())?;
             let point = PointId(key.value().1);
             let record = Record::decode(self.scope, point, value.value());
-            if !visit(point, record.map_err(self.read.malformed(self.place(point)))?)? {
+            if !visit(point, record.map_err(self.read.malformed(|| self.place(point)))?)? {
                 break;
             }
         }
@@ -436,7 +441,7 @@ impl Records<'_> {
             let (key, value) = row.map_err(self.read.failed())?;
             let point = PointId(key.value().1);
             let record = Record::decode(self.scope, point, value.value());
-            visit(point, record.map_err(self.read.malformed(self.place(point))))?;
+            visit(point, record.map_err(self.read.malformed(|| self.place(point))))?;
         }
         Ok(())
     }

@@ -98,7 +98,7 @@ impl Rows<'_> {
     pub(crate) fn value(&mut self, scope: ScopeId, key: &[u8]) -> Result<Option<StoredValue<Vec<u8>>>> {
         let path = self.write.path.clone();
         let failed = self.failed();
-        let malformed = self.malformed(format!("value of key `{}`", String::from_utf8_lossy(key)));
+        let malformed = self.malformed(|| format!("value of key `{}`", String::from_utf8_lossy(key)));
         let Some(row) = table!(self.kv, KV).get((scope.0, key)).map_err(failed)? else {
             return Ok(None);
         };

@@ -1,5 +1,6 @@
 //! Which rows does a mutation change?
 
+use std::fmt;
 use std::path::PathBuf;
 
 use llmspell_core::{QuotaStatus, Result, StateScope, Timestamp};
@@ -113,9 +114,13 @@ impl<'t> Rows<'t> {
         move |error| redb_error(path, error)
     }
 
-    pub(super) fn malformed(&self, what: String) -> impl FnOnce(Malformed) -> llmspell_core::StorageError + 't {
+    /// Names what is damaged. The text is made only if something is.
+    pub(super) fn malformed<W: fmt::Display, F: FnOnce() -> W>(
+        &self,
+        what: F,
+    ) -> impl FnOnce(Malformed) -> llmspell_core::StorageError + use<'t, W, F> {
         let path = &self.write.path;
-        move |malformed| corrupted(path, format!("{what}: {}", malformed.0))
+        move |malformed| corrupted(path, format!("{}: {}", what(), malformed.0))
     }
 
     /// Sets what the next mutation starts from.
@@ -235,13 +240,13 @@ impl<'t> Rows<'t> {
     /// The record of a point.
     pub(crate) fn record(&mut self, scope: ScopeId, point: PointId) -> Result<Record> {
         let failed = self.failed();
-        let place = format!("entry {} of scope {}", point.0, scope.0);
-        let missing = corrupted(&self.write.path, format!("{place}: the row is missing"));
+        let path = &self.write.path;
+        let place = || format!("entry {} of scope {}", point.0, scope.0);
         let malformed = self.malformed(place);
         let row = table!(self.entries, ENTRIES)
             .get((scope.0, point.0))
             .map_err(failed)?
-            .ok_or(missing)?;
+            .ok_or_else(|| corrupted(path, format!("{}: the row is missing", place())))?;
         Record::decode(scope, point, row.value()).map_err(malformed)
     }
 
@@ -356,7 +361,7 @@ impl<'t> Rows<'t> {
     /// The quota of a scope and what is counted of it, if it has one.
     pub(crate) fn quota(&mut self, scope: &StateScope) -> Result<Option<StoredQuota>> {
         let failed = self.failed();
-        let malformed = self.malformed(format!("quota of `{scope}`"));
+        let malformed = self.malformed(|| format!("quota of `{scope}`"));
         let row = table!(self.quotas, QUOTAS)
             .get(scope.to_bytes().as_slice())
             .map_err(failed)?;
