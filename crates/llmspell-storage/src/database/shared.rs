@@ -43,9 +43,6 @@ pub(crate) struct Shared {
     pub(crate) has_quotas: AtomicBool,
     metadata_points_min: u64,
     spaces: RwLock<BTreeMap<SpaceId, KnownSpace>>,
-    /// Grows by one before and after each commit that moves entries from one space to another: who reads several spaces
-    /// and finds it odd or grown reads again.
-    pub(crate) moves: AtomicU64,
     /// Grows with each space that is created or becomes something else.
     spaces_version: AtomicU64,
     poisoned: OnceLock<String>,
@@ -104,7 +101,6 @@ impl Shared {
             has_quotas,
             metadata_points_min: options.metadata_points_min,
             spaces: RwLock::new(spaces.into_iter().map(known).collect()),
-            moves: AtomicU64::new(0),
             spaces_version: AtomicU64::new(0),
             poisoned: OnceLock::new(),
             _lock: lock,

@@ -151,9 +151,6 @@ impl Writer {
             (a, b) => a.or(b),
         };
         self.backlog.expiring_keys.note(changes.first_key_expiry);
-        if changes.is_moving {
-            self.shared.moves.fetch_add(1, Ordering::SeqCst);
-        }
         for (id, record) in changes.spaces {
             if record.role == Role::Dropped {
                 self.allocators.remove(&id);
@@ -162,9 +159,6 @@ impl Writer {
             self.shared.set_space(id, record);
         }
         self.publish(changes.dropped, changes.pending);
-        if changes.is_moving {
-            self.shared.moves.fetch_add(1, Ordering::SeqCst);
-        }
         Ok(value)
     }
 

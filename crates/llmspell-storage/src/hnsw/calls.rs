@@ -255,16 +255,11 @@ impl VectorStorage for HNSWVectorStorage {
             .database
             .inner
             .run(move || {
-                let snapshot = match &namespace {
-                    Some(namespace) => Snapshot::take(&shared.truth, &space.slots, namespace)?,
-                    None => None,
-                };
-                let mut stats = match snapshot {
-                    Some(snapshot) => stats::of_scope(&space, &scope, snapshot, now)?,
-                    None => stats::of_unknown(&scope),
-                };
-                if let (Some(index), Some(namespace)) = (&mut stats.index, &namespace) {
-                    index.ef = Some(search::ef_choice(None, &space, namespace));
+                let mut stats = stats::of_unknown(&scope);
+                if let Some(namespace) = &namespace
+                    && let Some(snapshot) = Snapshot::take(&shared.truth, &space.slots, namespace)?
+                {
+                    stats = stats::of_scope((&space, namespace), &scope, &snapshot, now)?;
                 }
                 stats.quota = quota_status(&shared, &scope, now)?;
                 Ok(stats)
@@ -362,12 +357,6 @@ impl Handle {
         Ok(ids.await?.unwrap_or_default())
     }
 
-    /// Ids of the entries that match a filter.
-    pub(crate) async fn ids_of(&self, scope: &StateScope, filter: &Filter) -> Result<Vec<String>> {
-        self.ids_matching(scope, checked(self, scope, filter)?, self.now())
-            .await
-    }
-
     /// The most frequent values of a valid field.
     pub(crate) async fn facet(
         &self,
@@ -393,7 +382,7 @@ fn checked(handle: &Handle, scope: &StateScope, filter: &Filter) -> Result<Condi
 }
 
 /// Entries that name the model of their space, if it has one.
-fn of_model(space: &Space, entries: impl IntoIterator<Item = VectorEntry>) -> Vec<VectorEntry> {
+pub(super) fn of_model(space: &Space, entries: impl IntoIterator<Item = VectorEntry>) -> Vec<VectorEntry> {
     let model = space.model();
     let named = |mut entry: VectorEntry| {
         entry.model = model.as_ref().map(|model| ModelRef::from(model.name.as_str()));

@@ -8,12 +8,14 @@
 //! | `spaces.rs`  | how is a space of a database opened, or made?    |
 //! | `shape.rs`   | which vectors does a space take, and what of them does it keep? |
 //! | `scopes.rs`  | how are several scopes searched at once?         |
+//! | `several.rs` | how is one scope read in several spaces at once? |
 //! | `stats.rs`   | how much is there?                               |
 
 mod calls;
 mod handle;
 mod prepare;
 mod scopes;
+mod several;
 mod shape;
 mod spaces;
 mod stats;
@@ -26,8 +28,9 @@ use llmspell_core::{DistanceMetric, HNSWConfig, Result, StorageError, validate_v
 pub(crate) use self::calls::DELETE_IDS_MAX;
 pub(crate) use self::handle::Handle;
 pub(crate) use self::prepare::prepare_routed;
+pub(crate) use self::several::{Asked, Member, read_together};
 pub(crate) use self::shape::{Shape, checked_query};
-pub(crate) use self::stats::{of_spaces, visible_counts};
+pub(crate) use self::stats::{of_scope, of_spaces, of_unknown, visible_counts};
 use crate::database::Database;
 use crate::registry::Space;
 use crate::truth::SpaceRecord;

@@ -8,14 +8,14 @@ use llmspell_vector::GraphLayout;
 
 use crate::database::Shared;
 use crate::ids::{ScopeId, SpaceId};
-use crate::namespace::State;
+use crate::namespace::{Namespace, State};
 use crate::registry::Space;
-use crate::search::Snapshot;
+use crate::search::{self, Snapshot};
 use crate::slots::SlotStore;
 use crate::truth::{self, Read};
 
 /// A scope that is not there.
-pub(super) fn of_unknown(scope: &StateScope) -> ScopedStats {
+pub(crate) fn of_unknown(scope: &StateScope) -> ScopedStats {
     let mut stats = ScopedStats::default();
     stats.scope = scope.clone();
     stats
@@ -26,17 +26,25 @@ pub(super) fn of_unknown(scope: &StateScope) -> ScopedStats {
 /// # Errors
 ///
 /// `Data` or `Io` when entries that have expired cannot be read.
-pub(super) fn of_scope(space: &Space, scope: &StateScope, snapshot: Snapshot<'_>, now: i64) -> Result<ScopedStats> {
+pub(crate) fn of_scope(
+    (space, namespace): (&Space, &Namespace),
+    scope: &StateScope,
+    snapshot: &Snapshot<'_>,
+    now: i64,
+) -> Result<ScopedStats> {
     let expired_bytes = snapshot.expired_metadata_bytes(now)?;
-    let (state, ..) = snapshot.into_parts();
+    let state = snapshot.state();
     let mut stats = of_unknown(scope);
     stats.vectors = state.visible_count(now);
     stats.vector_bytes = stats.vectors * 4 * space.dim as u64;
     stats.metadata_bytes = state.metadata_bytes.saturating_sub(expired_bytes);
     stats.tail_vectors = state.counts().tail.min(stats.vectors);
     stats.reusable_bytes = (state.slot_count() - state.live_count()) * space.slots.stride();
-    stats.index = of_index(&state);
-    stats.metadata_index_bytes = metadata_index_bytes(&state);
+    stats.index = of_index(state);
+    if let Some(index) = &mut stats.index {
+        index.ef = Some(search::ef_choice(None, space, namespace));
+    }
+    stats.metadata_index_bytes = metadata_index_bytes(state);
     Ok(stats)
 }
 
@@ -156,7 +164,11 @@ fn add_space(
             Some(namespace) if namespace.scope_id == scope_id => namespace.state(),
             _ => Arc::new(read.state(scope_id)?),
         };
-        let visible = state.visible_count(now);
+        // What moved from one space to another meanwhile is counted in one of them: as of the transaction.
+        let visible = match read.scope_lsn(scope_id)? {
+            Some(lsn) if lsn != state.lsn => read.state(scope_id)?.visible_count(now),
+            _ => state.visible_count(now),
+        };
         stats.vectors += visible;
         stats.vector_bytes += visible * 4 * space.dim as u64;
         live_slots += state.live_count();

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -15,35 +14,18 @@ use llmspell_core::{
 
 use super::routes::{Route, Routes};
 use super::{DimensionRouter, merge};
-use crate::database::{Opening, Part, PreparedEntry, Request, Scopes, Spaces};
-use crate::hnsw::{DELETE_IDS_MAX, HNSWVectorStorage, Shape, checked_query, of_spaces, prepare_routed};
+use crate::database::{Opening, Part, PreparedEntry, Request, Scopes, Spaces, quota_status};
+use crate::hnsw::{
+    Asked, DELETE_IDS_MAX, HNSWVectorStorage, Member, Shape, checked_query, of_scope, of_spaces, of_unknown,
+    prepare_routed, read_together,
+};
 use crate::registry::Space;
 use crate::truth::SpaceRecord;
 
 /// A batch of at most this many components is checked where it is called: about 100 µs.
 const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
-/// So often several spaces are read again because an entry moved from one to another meanwhile. The last reading counts
-/// anyway: then entries move without end.
-const READS_MAX: u32 = 16;
 /// So often a call is sent again because its space was replaced meanwhile.
 const SENT_MAX: u32 = 4;
-
-/// What is found in all spaces while no entry moves from one to another.
-macro_rules! reading {
-    ($router:ident, $spaces:ident => $read:block) => {{
-        let mut readings = 1;
-        loop {
-            let before = $router.moves();
-            let $spaces = $router.storages().await?;
-            let found: Result<_> = async { $read }.await;
-            let is_still = before.is_multiple_of(2) && $router.moves() == before;
-            if is_still || readings == READS_MAX {
-                break found;
-            }
-            readings += 1;
-        }
-    }};
-}
 
 #[async_trait]
 impl VectorStorage for DimensionRouter {
@@ -87,14 +69,16 @@ impl VectorStorage for DimensionRouter {
     async fn get(&self, scope: &StateScope, id: &str) -> Result<Option<VectorEntry>> {
         scope.validate()?;
         validate::id(id)?;
-        reading!(self, spaces => {
-            for space in &spaces {
-                if let Some(entry) = space.get(scope, id).await? {
-                    return Ok(Some(entry));
+        let (owner, id, now) = (scope.clone(), id.to_string(), self.now());
+        self.read_all(scope, None, move |members| {
+            for member in members {
+                if let Some(entry) = member.snapshot.get(&owner, &id, now)? {
+                    return Ok(member.named([entry]).pop());
                 }
             }
             Ok(None)
         })
+        .await
     }
 
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
@@ -160,35 +144,39 @@ impl VectorStorage for DimensionRouter {
     async fn list(&self, scope: &StateScope, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
         scope.validate()?;
         validate_key_value::page(limit)?;
-        reading!(self, spaces => {
-            let mut pages = Vec::with_capacity(spaces.len());
-            for space in &spaces {
-                pages.push(space.list(scope, after, limit).await?);
-            }
+        let (owner, after, now) = (scope.clone(), after.map(str::to_string), self.now());
+        self.read_all(scope, None, move |members| {
+            let page = |member: &Member<'_>| {
+                let page = member.snapshot.list(&owner, after.as_deref(), limit, now)?;
+                Ok(member.named(page))
+            };
+            let pages = members.iter().map(page).collect::<Result<_>>()?;
             Ok(merge::pages(pages, limit))
         })
+        .await
     }
 
     async fn count(&self, scope: &StateScope) -> Result<u64> {
         scope.validate()?;
-        reading!(self, spaces => {
-            let mut count = 0;
-            for space in &spaces {
-                count += space.count(scope).await?;
-            }
-            Ok(count)
+        if let Some(count) = self.count_in_one(scope).await? {
+            return Ok(count);
+        }
+        let now = self.now();
+        self.read_all(scope, None, move |members| {
+            let counts = members.iter().map(|member| member.snapshot.visible_count(now));
+            Ok(counts.sum())
         })
+        .await
     }
 
     async fn count_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
         self.check_filter(scope, filter)?;
-        reading!(self, spaces => {
-            let mut count = 0;
-            for space in &spaces {
-                count += space.count_matching(scope, filter).await?;
-            }
-            Ok(count)
+        let now = self.now();
+        self.read_all(scope, Some(filter), move |members| {
+            let count = |member: &Member<'_>| member.snapshot.count_matching(member.condition(), now);
+            members.iter().map(count).sum()
         })
+        .await
     }
 
     async fn list_matching(
@@ -200,13 +188,17 @@ impl VectorStorage for DimensionRouter {
     ) -> Result<Vec<VectorEntry>> {
         validate_key_value::page(limit)?;
         self.check_filter(scope, filter)?;
-        reading!(self, spaces => {
-            let mut pages = Vec::with_capacity(spaces.len());
-            for space in &spaces {
-                pages.push(space.list_matching(scope, filter, after, limit).await?);
-            }
+        let (owner, after, now) = (scope.clone(), after.map(str::to_string), self.now());
+        self.read_all(scope, Some(filter), move |members| {
+            let page = |member: &Member<'_>| {
+                let (condition, after) = (member.condition(), after.as_deref());
+                let page = member.snapshot.list_matching(&owner, condition, after, limit, now)?;
+                Ok(member.named(page))
+            };
+            let pages = members.iter().map(page).collect::<Result<_>>()?;
             Ok(merge::pages(pages, limit))
         })
+        .await
     }
 
     async fn facet(
@@ -219,24 +211,28 @@ impl VectorStorage for DimensionRouter {
         validate::facet_field(field)?;
         validate_key_value::page(limit)?;
         self.check_filter(scope, filter)?;
-        reading!(self, spaces => {
+        let (field, now) = (field.clone(), self.now());
+        self.read_all(scope, Some(filter), move |members| {
             let mut all = Vec::new();
-            for space in &spaces {
-                all.extend(space.handle()?.facet(scope, field, filter, usize::MAX).await?);
+            for member in members {
+                all.extend(member.snapshot.facet(&field, member.condition(), usize::MAX, now)?);
             }
             Ok(merge::facets(all, limit))
         })
+        .await
     }
 
     async fn delete_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
         self.check_filter(scope, filter)?;
-        let ids = reading!(self, spaces => {
+        let now = self.now();
+        let ids = self.read_all(scope, Some(filter), move |members| {
             let mut ids = Vec::new();
-            for space in &spaces {
-                ids.extend(space.handle()?.ids_of(scope, filter).await?);
+            for member in members {
+                ids.extend(member.snapshot.ids_matching(member.condition(), now)?);
             }
             Ok(ids)
-        })?;
+        });
+        let ids = ids.await?;
         let mut count = 0;
         for ids in ids.chunks(DELETE_IDS_MAX) {
             count += self.delete_all(scope, ids, Some(filter.clone())).await?;
@@ -255,34 +251,35 @@ impl VectorStorage for DimensionRouter {
     }
 
     async fn stats(&self) -> Result<StorageStats> {
-        reading!(self, spaces => {
-            let spaces: Vec<_> = spaces.into_iter().map(|space| space.into_handle().space).collect();
-            let shared = Arc::clone(&self.inner.database.inner.shared);
-            let (now, metric) = (self.now(), self.inner.config.index().metric());
-            self.inner
-                .database
-                .inner
-                .run(move || {
-                    let mut stats = of_spaces(&shared, &spaces, now)?;
-                    if spaces.is_empty() {
-                        stats.metric = metric;
-                    }
-                    Ok(stats)
-                })
-                .await
-        })
+        let spaces = self.opened(&self.routes()).await?;
+        let shared = Arc::clone(&self.inner.database.inner.shared);
+        let (now, metric) = (self.now(), self.inner.config.index().metric());
+        self.inner
+            .database
+            .inner
+            .run(move || {
+                let mut stats = of_spaces(&shared, &spaces, now)?;
+                if spaces.is_empty() {
+                    stats.metric = metric;
+                }
+                Ok(stats)
+            })
+            .await
     }
 
     async fn stats_for_scope(&self, scope: &StateScope) -> Result<ScopedStats> {
         scope.validate()?;
-        reading!(self, spaces => {
-            let mut sum = ScopedStats::default();
-            sum.scope = scope.clone();
-            for space in &spaces {
-                merge::add_stats(&mut sum, space.stats_for_scope(scope).await?);
+        let (shared, owner, now) = (Arc::clone(&self.inner.database.inner.shared), scope.clone(), self.now());
+        self.read_all(scope, None, move |members| {
+            let mut sum = of_unknown(&owner);
+            for member in members {
+                let of_space = of_scope((member.space, member.namespace), &owner, &member.snapshot, now)?;
+                merge::add_stats(&mut sum, of_space);
             }
+            sum.quota = quota_status(&shared, &owner, now)?;
             Ok(sum)
         })
+        .await
     }
 
     async fn build_index(&self) -> Result<()> {
@@ -368,9 +365,55 @@ impl DimensionRouter {
         Ok(storages)
     }
 
-    /// How often entries began or ended to move from one space to another.
-    fn moves(&self) -> u64 {
-        self.inner.database.inner.shared.moves.load(Ordering::SeqCst)
+    /// The spaces of some routes, opened.
+    async fn opened(&self, routes: &Routes) -> Result<Vec<Arc<Space>>> {
+        self.inner.database.inner.check_open()?;
+        let mut spaces = Vec::with_capacity(routes.all.len());
+        for route in &routes.all {
+            spaces.push(Arc::clone(&route.handle(&self.inner.database).await?.space));
+        }
+        Ok(spaces)
+    }
+
+    /// Runs `read` on a scope in all spaces that have it, as of one commit.
+    async fn read_all<T, F>(&self, scope: &StateScope, filter: Option<&Filter>, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&[Member<'_>]) -> Result<T> + Send + Sync + 'static,
+    {
+        let read = Arc::new(read);
+        loop {
+            let routes = self.routes();
+            let spaces = self.opened(&routes).await?;
+            let asked = Asked {
+                scope: scope.clone(),
+                filter: filter.cloned(),
+                spaces_version: routes.version,
+            };
+            let (shared, read) = (Arc::clone(&self.inner.database.inner.shared), Arc::clone(&read));
+            let found = self
+                .inner
+                .database
+                .inner
+                .run(move || read_together(&shared, &spaces, &asked, |members| read(members)))
+                .await?;
+            // None where a space came or went meanwhile.
+            if let Some(found) = found {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The entries of a scope, from RAM, if there is only one space.
+    async fn count_in_one(&self, scope: &StateScope) -> Result<Option<u64>> {
+        let routes = self.routes();
+        let [route] = routes.all.as_slice() else {
+            return Ok(None);
+        };
+        let handle = route.handle(&self.inner.database).await?.clone();
+        let count = HNSWVectorStorage::of_handle(&handle).count(scope).await?;
+        let is_still = self.inner.database.inner.shared.spaces_version() == routes.version;
+        Ok(is_still.then_some(count))
     }
 
     async fn write_with(

@@ -55,7 +55,7 @@ impl Route {
 /// The ways to all spaces of a router, as of one version of them.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    version: u64,
+    pub(super) version: u64,
     /// In the order of their creation.
     pub(super) all: Vec<Arc<Route>>,
     by_model: HashMap<String, usize>,

@@ -250,29 +250,37 @@ pub(crate) struct Snapshot<'a> {
     slots: &'a SlotStore,
     state: Arc<State>,
     view: Arc<SlotView>,
-    read: Read,
+    read: Arc<Read>,
 }
 
-/// Lets other threads run before the next look.
-///
-/// # Errors
-///
-/// [`Timeout`](StorageError::Timeout) if the first look that failed was too long ago.
-fn look_again(first_miss: &mut Option<Instant>) -> Result<()> {
-    if first_miss.get_or_insert_with(Instant::now).elapsed() > LOOK_TIME_MAX {
-        return Err(StorageError::Timeout {
-            what: "a consistent view of the scope",
-            timeout_ms: LOOK_TIME_MAX.as_millis() as u64,
-        });
+/// Looks for a state and a read transaction that belong together.
+#[derive(Debug, Default)]
+pub(crate) struct LookAgain {
+    first_miss: Option<Instant>,
+}
+
+impl LookAgain {
+    /// Lets other threads run before the next look.
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](StorageError::Timeout) if the first look that failed was too long ago.
+    pub(crate) fn pause(&mut self) -> Result<()> {
+        if self.first_miss.get_or_insert_with(Instant::now).elapsed() > LOOK_TIME_MAX {
+            return Err(StorageError::Timeout {
+                what: "a consistent view of the scope",
+                timeout_ms: LOOK_TIME_MAX.as_millis() as u64,
+            });
+        }
+        std::thread::yield_now();
+        Ok(())
     }
-    std::thread::yield_now();
-    Ok(())
 }
 
 impl<'a> Snapshot<'a> {
     /// What is committed now; none if the scope was dropped.
     pub(crate) fn take(truth: &Truth, slots: &'a SlotStore, namespace: &'a Namespace) -> Result<Option<Self>> {
-        let mut first_miss = None;
+        let mut looks = LookAgain::default();
         loop {
             let state = namespace.state();
             if state.is_dropped {
@@ -287,15 +295,54 @@ impl<'a> Snapshot<'a> {
                     slots,
                     state,
                     view,
-                    read,
+                    read: Arc::new(read),
                 }));
             }
-            look_again(&mut first_miss)?;
+            looks.pause()?;
         }
     }
 
+    /// Several namespaces as of one commit; none where what was looked at does not belong together, or `is_whole` says that
+    /// the transaction sees more than these.
+    pub(crate) fn take_together(
+        truth: &Truth,
+        parts: &[(&'a SlotStore, &'a Namespace)],
+        is_whole: impl FnOnce(&Read) -> Result<bool>,
+    ) -> Result<Option<Vec<Self>>> {
+        let states: Vec<Arc<State>> = parts.iter().map(|(_, namespace)| namespace.state()).collect();
+        let read = Arc::new(truth.read()?);
+        if !is_whole(&read)? {
+            return Ok(None);
+        }
+        let mut snapshots = Vec::with_capacity(parts.len());
+        for ((slots, namespace), state) in parts.iter().zip(states) {
+            if state.is_dropped || read.scope_lsn(namespace.scope_id)? != Some(state.lsn) {
+                return Ok(None);
+            }
+            snapshots.push(Self {
+                namespace,
+                slots,
+                state,
+                // After the state: it must reach every slot that the state names.
+                view: slots.view(),
+                read: Arc::clone(&read),
+            });
+        }
+        Ok(Some(snapshots))
+    }
+
+    /// Entries that can be seen at `now`, in milliseconds since 1970.
+    pub(crate) fn visible_count(&self, now: i64) -> u64 {
+        self.state.visible_count(now)
+    }
+
+    /// The state of that commit.
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
     /// The state, the slots, and the rows of the truth.
-    pub(crate) fn into_parts(self) -> (Arc<State>, Arc<SlotView>, Read) {
+    pub(crate) fn into_parts(self) -> (Arc<State>, Arc<SlotView>, Arc<Read>) {
         (self.state, self.view, self.read)
     }
 

@@ -46,7 +46,6 @@ impl Batch<'_> {
         }
         self.admit_entries(&groups, now)?;
         for (other, scope, gone) in groups.iter_mut().flat_map(Group::take_moved) {
-            self.is_moving = true;
             self.remove(&other, scope, &gone, now)?;
         }
         for group in groups {

@@ -88,8 +88,6 @@ pub(super) struct Batch<'a> {
     slot_ends: BTreeMap<SpaceId, u64>,
     spaces: Vec<(SpaceId, SpaceRecord)>,
     routing: Routing,
-    /// Whether an entry moves from one space to another, or a whole space is replaced.
-    is_moving: bool,
     /// Whether any scope has a quota.
     has_quotas: bool,
     quotas: HashMap<StateScope, ScopeQuota>,
@@ -112,7 +110,6 @@ pub(super) struct Changes {
     pub(super) values: HashMap<Vec<u8>, Cached>,
     pub(super) written_spaces: Vec<Arc<Space>>,
     pub(super) spaces: Vec<(SpaceId, SpaceRecord)>,
-    pub(super) is_moving: bool,
     pub(super) has_quotas: bool,
     pub(super) first_expiry: Option<i64>,
     /// What is stored of the clock.
@@ -140,7 +137,6 @@ impl<'a> Batch<'a> {
             slot_ends: BTreeMap::new(),
             spaces: Vec::new(),
             routing: shared.routing(),
-            is_moving: false,
             has_quotas: shared.has_quotas.load(Ordering::SeqCst),
             quotas: HashMap::new(),
             first_expiry: None,
@@ -198,7 +194,6 @@ impl<'a> Batch<'a> {
             values: self.values,
             written_spaces: self.written_spaces,
             spaces: self.spaces,
-            is_moving: self.is_moving,
             has_quotas: self.has_quotas,
             first_expiry: self.first_expiry,
             first_key_expiry: self.first_key_expiry,

@@ -360,7 +360,6 @@ impl Batch<'_> {
         for (scope, _) in &scopes {
             self.recount(scope)?;
         }
-        self.is_moving = true;
         Ok(true)
     }
 
