@@ -1,18 +1,18 @@
-//! How are writes held up for a moment?
+//! Holds writers back for a moment.
 //!
-//! Before a space takes the place of another, all entries must have been copied. Who writes without pause would never let
-//! that be so; it waits at this gate while the last of them are.
+//! Before a space takes the place of another, all entries must have been copied. A task that writes without pause would never
+//! let that happen, so it waits at this gate while the last entries are copied.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Open, or closed for a while. Nobody who waits is sure that it is open then.
+/// Holds writers back. Waiting may time out, so check again.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     is_closed: AtomicBool,
-    lock: Mutex<()>,
+    waiters: Mutex<usize>,
     opened: Condvar,
 }
 
@@ -29,9 +29,11 @@ impl Gate {
 
     /// Waits until it is open, and not for longer than `wait_max`.
     pub(crate) fn wait(&self, wait_max: Duration) {
-        let mut lock = self.lock.lock();
+        let mut waiters = self.waiters.lock();
         if self.is_closed() {
-            self.opened.wait_while_for(&mut lock, |()| self.is_closed(), wait_max);
+            *waiters += 1;
+            self.opened.wait_while_for(&mut waiters, |_| self.is_closed(), wait_max);
+            *waiters -= 1;
         }
     }
 }
@@ -41,7 +43,7 @@ pub(crate) struct Closed<'g>(&'g Gate);
 
 impl Drop for Closed<'_> {
     fn drop(&mut self) {
-        let lock = self.0.lock.lock();
+        let lock = self.0.waiters.lock();
         self.0.is_closed.store(false, Ordering::SeqCst);
         drop(lock);
         self.0.opened.notify_all();
@@ -55,22 +57,42 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     #[test]
-    fn who_waits_goes_on_when_it_opens_or_after_long() {
-        let gate = Arc::new(Gate::default());
-        gate.wait(Duration::from_secs(60));
-        let closed = gate.close();
+    fn an_open_gate_holds_nobody_back() {
+        let start = Instant::now();
+        Gate::default().wait(PATIENCE);
+        assert!(start.elapsed() < PATIENCE / 2);
+    }
+
+    #[test]
+    fn a_waiter_goes_on_after_its_time_though_the_gate_is_closed() {
+        let gate = Gate::default();
+        let _closed = gate.close();
         let start = Instant::now();
         gate.wait(Duration::from_millis(20));
         assert!(start.elapsed() >= Duration::from_millis(20));
+        assert!(gate.is_closed());
+    }
+
+    #[test]
+    fn a_waiter_goes_on_when_the_gate_opens_and_not_before() {
+        let gate = Arc::new(Gate::default());
+        let closed = gate.close();
         let waiter = {
             let gate = Arc::clone(&gate);
-            std::thread::spawn(move || gate.wait(Duration::from_secs(60)))
+            std::thread::spawn(move || gate.wait(PATIENCE))
         };
-        std::thread::sleep(Duration::from_millis(5));
+        let start = Instant::now();
+        while *gate.waiters.lock() == 0 {
+            assert!(start.elapsed() < PATIENCE, "the waiter did not wait");
+            std::thread::yield_now();
+        }
+        assert!(!waiter.is_finished());
         drop(closed);
         waiter.join().expect("it does not panic");
-        assert!(start.elapsed() < Duration::from_secs(30));
+        assert!(start.elapsed() < PATIENCE);
         assert!(!gate.is_closed());
     }
 }
