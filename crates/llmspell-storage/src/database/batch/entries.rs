@@ -27,6 +27,7 @@ const WRITE_BYTES: usize = 4 << 20;
 
 impl Batch<'_> {
     pub(super) fn write_entries(&mut self, parts: &[Part], on_existing: OnExisting, now: i64) -> Result<(), Fail> {
+        self.replace_expired(parts, now)?;
         // Look at all of them before anything is changed.
         let mut groups: Vec<Group<'_>> = Vec::new();
         for Part { space, entries } in parts {
