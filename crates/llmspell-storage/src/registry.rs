@@ -425,8 +425,14 @@ impl Space {
                         self.note(scope, namespace);
                     }
                     Rest::Ready => {
-                        self.budget.unload(&namespace.usage);
-                        unloaded.extend(loaded.remove(scope));
+                        let is_alone = loaded
+                            .get_mut(scope)
+                            .and_then(Arc::get_mut)
+                            .is_some_and(Namespace::is_alone);
+                        if is_alone && let Some(namespace) = loaded.remove(scope) {
+                            self.budget.unload(&namespace.usage);
+                            unloaded.push(namespace);
+                        }
                     }
                 }
             }
@@ -438,8 +444,9 @@ impl Space {
         freed
     }
 
-    /// Whether a namespace of the loaded ones may go. Nobody can get at it while those are locked, and who got at it
-    /// before has a reference.
+    /// Whether a namespace of the loaded ones may go. No call can get at it while those are locked, and a call that got at it
+    /// before has a reference. That the count of references is one says that the last call has ended, not that all it read was
+    /// read before: [`Namespace::is_alone`] says both, and decides.
     fn rest(&self, namespace: &Arc<Namespace>) -> Rest {
         let is_busy =
             Arc::strong_count(namespace) > 1 || !namespace.is_quiet() || self.need(namespace) != Need::Nothing;

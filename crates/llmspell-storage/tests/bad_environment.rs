@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use llmspell_storage::{
-    Database, DatabaseOptions, ErrorKind, HNSWConfig, HNSWVectorStorage, KeyValueWrite, RedbBackend, Result,
+    Database, DatabaseOptions, ErrorKind, Expiry, HNSWConfig, HNSWVectorStorage, KeyValueWrite, RedbBackend, Result,
     StateScope, StorageBackend, StorageError, VectorEntry, VectorQuery, VectorStorage,
 };
 use serde_json::json;
@@ -382,7 +383,7 @@ async fn look_while_verified(path: &Path, count: usize) -> Result<()> {
     let begun = std::time::Instant::now();
     while !database.stats().await?.is_truth_verified {
         assert!(begun.elapsed().as_secs() < 60, "it is not verified");
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     for number in (0..count).step_by(97) {
         let found = vectors.get(&tenant(), &format!("e{number}")).await?;
@@ -523,7 +524,7 @@ async fn given_a_disk_that_fills_up_then_the_reserve_refuses_writes_and_deleting
     assert_eq!(vectors.delete_scope(&tenant()).await.unwrap(), 100 * stored as u64);
     let mut room = false;
     for _ in 0..200 {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         room = room || vectors.insert(batch(0)).await.is_ok();
         if room {
             break;
@@ -551,11 +552,8 @@ async fn given_small_sessions_and_a_disk_that_others_have_filled_then_deleting_t
     };
     assert!(matches!(error, StorageError::NoSpace { .. }), "{error}");
     let kept = count / 2;
-    // And others who take all that is left, but for what one transaction needs.
-    let mut rest = std::fs::File::create(mount.0.path().join("theirs")).unwrap();
-    let blocks = [0; 4096];
-    while std::io::Write::write_all(&mut rest, &blocks).is_ok() {}
-    rest.set_len(rest.metadata().unwrap().len() - (2 << 20)).unwrap();
+    // And another program takes all the room there is, to the last byte.
+    fill(&mount.0.path().join("theirs"));
 
     // When: half of the sessions go together, more one by one, one entry by its id.
     let together: Vec<StateScope> = (0..kept).map(session).collect();
@@ -571,11 +569,8 @@ async fn given_small_sessions_and_a_disk_that_others_have_filled_then_deleting_t
     // Then: there is room again for as many, and nothing else was touched.
     let begun = std::time::Instant::now();
     while vectors.insert(vec![entry(0)]).await.is_err() {
-        assert!(
-            begun.elapsed() < std::time::Duration::from_secs(30),
-            "the disk stays full"
-        );
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert!(begun.elapsed() < Duration::from_secs(30), "the disk stays full");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(vectors.stats().await.unwrap().vectors as usize, count - kept - 10);
     assert!(database.check().await.unwrap().is_ok());
@@ -671,6 +666,82 @@ async fn given_not_one_byte_left_then_whatever_frees_room_works() {
     assert!(database.check().await.unwrap().is_ok());
 }
 
+#[tokio::test]
+async fn given_not_one_byte_left_then_one_call_deletes_every_other_entry_of_a_large_scope() {
+    let Some(mount) = Mount::new("size=64m") else { return };
+    let options = || {
+        DatabaseOptions::new()
+            .free_bytes_min(8 << 20)
+            .graph_points_min(u64::MAX)
+    };
+    let database = options().open(mount.path()).await.unwrap();
+    let vectors = database.vectors("v", DIM, HNSWConfig::fast()).await.unwrap();
+    const COUNT: usize = 20_000;
+    let batch = entries(COUNT).into_iter().enumerate().map(|(number, entry)| {
+        let metadata = json!({ "text": "x".repeat(300), "half": number % 2 });
+        entry.with_scope(tenant()).with_metadata(metadata)
+    });
+    vectors.insert(batch.collect()).await.unwrap();
+    fill(&mount.0.path().join("filler"));
+
+    // When: each page of the truth loses half of its rows, and is written anew for the others.
+    let filter = llmspell_storage::Filter::eq("half", 1);
+    let deleted = vectors.delete_matching(&tenant(), &filter).await;
+
+    // Then: it is done, and so are others of many entries.
+    assert_eq!(deleted.unwrap(), COUNT as u64 / 2);
+    let ids: Vec<String> = (0..COUNT).step_by(4).map(|number| format!("e{number}")).collect();
+    assert_eq!(vectors.delete(&tenant(), &ids).await.unwrap(), COUNT as u64 / 4);
+    drop(vectors);
+    database.close().await.unwrap();
+    let database = options().open(mount.path()).await.unwrap();
+    let vectors = database.vectors("v", DIM, HNSWConfig::fast()).await.unwrap();
+    assert_eq!(vectors.count(&tenant()).await.unwrap(), COUNT as u64 / 4);
+
+    // A shorter life gives room back, so it needs none; a longer one is refused, and changes nothing.
+    let rest: Vec<String> = (2..COUNT).step_by(4).map(|number| format!("e{number}")).collect();
+    let hour = Expiry::After(Duration::from_secs(3600));
+    assert!(vectors.touch(&tenant(), &rest, hour).await.unwrap().is_empty());
+    for longer in [Expiry::Never, Expiry::After(Duration::from_secs(7200))] {
+        for ids in [&rest[..1], &rest] {
+            let refused = vectors.touch(&tenant(), ids, longer).await.unwrap_err();
+            assert!(matches!(refused, StorageError::NoSpace { .. }), "{refused}");
+        }
+    }
+    let at_once = Expiry::After(Duration::from_millis(1));
+    let some = [rest.clone(), vec!["nobody".to_string(), "nobody".to_string()]].concat();
+    assert_eq!(vectors.touch(&tenant(), &some, at_once).await.unwrap(), ["nobody"]);
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(vectors.count(&tenant()).await.unwrap(), 0);
+    assert!(database.check().await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn given_a_disk_with_less_room_than_writes_need_then_lives_can_be_made_longer() {
+    let Some(mount) = Mount::new("size=32m") else { return };
+    let database = DatabaseOptions::new().open(mount.path()).await.unwrap();
+    assert!(matches!(
+        database.vectors("v", DIM, HNSWConfig::fast()).await,
+        Err(StorageError::NoSpace { .. })
+    ));
+    database.close().await.unwrap();
+    let options = DatabaseOptions::new().free_bytes_min(1 << 20);
+    let database = options.open(mount.path()).await.unwrap();
+    let vectors = database.vectors("v", DIM, HNSWConfig::fast()).await.unwrap();
+    vectors.insert(entries(3)).await.unwrap();
+    drop(vectors);
+    database.close().await.unwrap();
+
+    let database = DatabaseOptions::new().open(mount.path()).await.unwrap();
+    let vectors = database.vectors("v", DIM, HNSWConfig::fast()).await.unwrap();
+    let ids = ["e0".to_string(), "e1".to_string()];
+    for expiry in [Expiry::After(Duration::from_secs(60)), Expiry::Never] {
+        assert!(vectors.touch(&tenant(), &ids, expiry).await.unwrap().is_empty());
+    }
+    let refused = vectors.insert(entries(1)).await.unwrap_err();
+    assert!(matches!(refused, StorageError::NoSpace { .. }), "{refused}");
+}
+
 /// A slot that lies in a hole of its file is not read through memory: the system would look for room, and kill the process.
 #[tokio::test]
 async fn given_a_full_file_system_in_ram_when_slots_are_used_again_then_writes_fail_and_the_process_lives() {
@@ -698,7 +769,7 @@ async fn given_a_full_file_system_in_ram_when_slots_are_used_again_then_writes_f
     // When: slots become free, their blocks are given back, and somebody else takes them.
     let _ = vectors.delete_scope(&StateScope::Global).await;
     for _ in 0..40 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     fill(&mount.0.path().join("filler"));
     for round in 0..30 {

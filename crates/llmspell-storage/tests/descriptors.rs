@@ -317,3 +317,39 @@ async fn given_few_descriptors_when_writes_share_a_commit_then_only_those_fail_t
     database.vectors("space", DIM, HNSWConfig::fast()).await.unwrap();
     database.close().await.unwrap();
 }
+
+/// sled opens a file for a large value in the midst of a batch. Where that failed, nobody would know what is written.
+#[cfg(feature = "sled")]
+#[tokio::test]
+async fn given_few_descriptors_when_sled_needs_files_for_large_values_then_it_has_them() {
+    use llmspell_storage::SledBackend;
+    if !in_child() {
+        return run_with_descriptors(
+            100,
+            "given_few_descriptors_when_sled_needs_files_for_large_values_then_it_has_them",
+        );
+    }
+    const LEN: usize = 3 << 20;
+    let large = |byte: u8| vec![byte; LEN];
+    for spare in 0..5 {
+        let place = format!("{spare} descriptors");
+        let dir = temp_dir();
+        let backend = SledBackend::open(dir.path()).await.unwrap();
+        backend.set("old", large(1)).await.unwrap();
+
+        // When: the process has only this many descriptors left.
+        let taken = take_all_but(spare);
+        backend.set("new", large(2)).await.expect(&place);
+        backend.set("old", large(3)).await.expect(&place);
+        let batch = (4..8).map(|byte| (format!("batch {byte}"), large(byte))).collect();
+        backend.set_batch(batch).await.expect(&place);
+        drop(taken);
+
+        // Then: all of it is there, also after opening again.
+        backend.verify().await.expect(&place);
+        drop(backend);
+        let backend = SledBackend::open(dir.path()).await.unwrap();
+        assert_eq!(backend.verify().await.unwrap().keys, 6, "{place}");
+        assert_eq!(backend.get("old").await.unwrap(), Some(large(3)), "{place}");
+    }
+}

@@ -554,3 +554,55 @@ fn what_a_full_scope_takes_on_the_disk_is_at_most_twice_its_quota_and_a_constant
         assert!(disk_bytes <= bound, "{disk_bytes} bytes on the disk, more than {bound}");
     });
 }
+
+/// The same where a scope never holds more than its quota and never rests: what it wrote ends at once, or is dropped at once.
+#[test]
+fn what_a_restless_scope_takes_on_the_disk_is_at_most_twice_its_quota_and_a_constant() {
+    const COUNT: u32 = 50;
+    const LIMIT: u64 = 50 << 10;
+    const CONSTANT: u64 = 4 << 20;
+    const ROUNDS: u32 = 200;
+    for ends in [true, false] {
+        block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let database = Database::open(dir.path().join("db")).await.unwrap();
+            let store = space(&database, "notes", 256).await;
+            let quota = Quota::new().with_vector_bytes(LIMIT).with_metadata_bytes(LIMIT);
+            database.set_quota(&user(0), quota).await.unwrap();
+            let (mut written, mut most) = (0, 0);
+            for round in 0..ROUNDS {
+                let batch = entries((0..COUNT).map(|number| format!("{round}-{number}")), 256);
+                let batch = batch.into_iter().map(|entry| {
+                    let entry = entry.with_metadata(note(1 << 10));
+                    if ends {
+                        entry.with_ttl(Duration::from_millis(1))
+                    } else {
+                        entry
+                    }
+                });
+                // Where the batch before has not ended yet, this one is refused.
+                written += u32::from(store.insert(batch.collect()).await.is_ok());
+                if ends {
+                    std::thread::sleep(Duration::from_millis(1));
+                } else {
+                    store.delete_scope(&user(0)).await.unwrap();
+                }
+                most = most.max(database.stats().await.unwrap().disk_bytes);
+            }
+            assert!(written >= ROUNDS / 2, "{written} of {ROUNDS} batches were taken");
+            let begun = std::time::Instant::now();
+            let mut disk_bytes = most;
+            let bound = 2 * 2 * LIMIT + CONSTANT;
+            while disk_bytes > bound || store.stats().await.unwrap().scopes_to_purge > 0 {
+                assert!(
+                    begun.elapsed() < Duration::from_secs(20),
+                    "{disk_bytes} bytes on the disk, more than {bound}; {most} at most; they end: {ends}"
+                );
+                std::thread::sleep(Duration::from_millis(50));
+                disk_bytes = database.stats().await.unwrap().disk_bytes;
+            }
+            println!("they end: {ends}: {written} batches, {most} bytes at most, {disk_bytes} once purged");
+            assert!(most <= 4 * bound, "{most} bytes meanwhile");
+        });
+    }
+}

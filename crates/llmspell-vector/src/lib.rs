@@ -13,9 +13,10 @@
 //! | `quantize/`    | how is a vector made small, and compared? [`CodeStore`] |
 //! | `graph/`       | which points are probably nearest? [`Graph`]          |
 //! | `random.rs`    | where do random choices come from?                    |
+//! | `threads.rs`   | how is work shared out to threads? [`share_out`]      |
 //!
 //! A [`Graph`] gives a shortlist of points; [`ExactDistance`] and [`TopK`] rescore it. Threads are started only for the
-//! time of a build, as many as are asked for.
+//! time of a build, as many as are asked for, or as many as the system has.
 //!
 //! ```
 //! use llmspell_vector::{ExactDistance, Metric, PointId, TopK, scan};
@@ -40,6 +41,7 @@ mod neighbor;
 mod quantize;
 mod random;
 mod scan;
+mod threads;
 mod top_k;
 
 pub use distance::{ExactDistance, Metric};
@@ -54,4 +56,5 @@ pub use quantize::{
     ProductEstimate, QueryBits, RabitqCodec, RabitqQuery, Rotation,
 };
 pub use scan::{collect_ties, scan};
+pub use threads::share_out;
 pub use top_k::{TiesDropped, TopK};

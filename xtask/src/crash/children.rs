@@ -15,7 +15,7 @@ use llmspell_storage::{
 
 use super::content::{TAGS, Value, metadata_seed, tag, vector, vector_seed};
 use super::operation::{Line, Operation, StoredEntry, now};
-use super::router::keep_migrating;
+use super::router::{keep_dropping, keep_migrating};
 use super::store::{Engine, Store};
 use super::workload::{Subject, WRITERS, Workload, is_mortal, private_scopes, space_of};
 use crate::random::Random;
@@ -57,7 +57,8 @@ pub(crate) fn write(arguments: &ChildArguments) -> Result<()> {
                 tokio::spawn(keep_writing(Arc::clone(&store), writer, workload));
             }
             if let Some(router) = store.router.clone() {
-                tokio::spawn(keep_migrating(router, |problem| tell(&Line::Problem(problem))));
+                tokio::spawn(keep_migrating(router.clone(), |problem| tell(&Line::Problem(problem))));
+                tokio::spawn(keep_dropping(router, |problem| tell(&Line::Problem(problem))));
             }
         }
         std::thread::sleep(LIFE_MAX);

@@ -1,12 +1,14 @@
 //! How does a router fare that is killed while entries move between its spaces, and while spaces are replaced?
 //!
 //! Which model an entry is of, its vector says: an upsert with another vector may move it. One of the models is migrated
-//! to a successor all the time, which makes the same vectors, and back.
+//! to a successor all the time, which makes the same vectors, and back. Another model comes and goes with its space: what of it
+//! a kill left is dropped when the store is opened.
 
 use std::time::Duration;
 
 use llmspell_storage::{
-    DimensionRouter, EmbeddingModel, HNSWConfig, OnExisting, Result, StorageError, VectorEntry, VectorStorage,
+    DimensionRouter, EmbeddingModel, HNSWConfig, OnExisting, Result, StateScope, StorageError, VectorEntry,
+    VectorStorage,
 };
 
 /// Models that stay, and their dimensions.
@@ -16,6 +18,12 @@ const WANDERING: [&str; 2] = ["wandering", "wandering back"];
 const WANDERING_DIM: usize = 96;
 /// How long a migration waits for the next.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// The model that comes and goes. Its dimension changes: nothing of the space before is left.
+const PASSING: &str = "passing";
+const PASSING_DIMS: [usize; 2] = [24, 40];
+/// Entries of its space: more than one step of the purge takes.
+const PASSING_ENTRIES: usize = 600;
 
 /// Components of the vector that is made from a number.
 pub(super) fn dim(seed: u32) -> usize {
@@ -37,7 +45,64 @@ pub(super) async fn open(database: &llmspell_storage::Database) -> Result<Dimens
             .register_model(EmbeddingModel::new(WANDERING[0], WANDERING_DIM))
             .await?;
     }
+    if router.models().iter().any(|model| model.name == PASSING) {
+        expect_whole(&router).await?;
+        router.drop_space(PASSING).await?;
+    }
+    expect_nothing(&router).await?;
     Ok(router)
+}
+
+fn passing_scope() -> StateScope {
+    StateScope::Custom("passing:all".to_string())
+}
+
+/// That the batch of its space is there, or was not written yet.
+async fn expect_whole(router: &DimensionRouter) -> Result<()> {
+    let count = router.count(&passing_scope()).await?;
+    assert!(
+        [0, PASSING_ENTRIES as u64].contains(&count),
+        "{count} of {PASSING_ENTRIES} entries of the model `{PASSING}` are there"
+    );
+    Ok(())
+}
+
+/// That nothing of its space is told any more.
+async fn expect_nothing(router: &DimensionRouter) -> Result<()> {
+    let count = router.count(&passing_scope()).await?;
+    let is_listed = router.scopes().await?.contains(&passing_scope());
+    let is_known = router.models().iter().any(|model| model.name == PASSING);
+    assert!(
+        count == 0 && !is_listed && !is_known,
+        "of the model `{PASSING}` that was dropped: {count} entries, scope listed: {is_listed}, known: {is_known}"
+    );
+    Ok(())
+}
+
+/// Makes a model known, writes entries of it, and drops its space, without end.
+pub(super) async fn keep_dropping(router: DimensionRouter, tell: impl Fn(String)) {
+    for dim in PASSING_DIMS.into_iter().cycle() {
+        if let Err(error) = come_and_go(&router, dim).await {
+            tell(format!("the space of the model `{PASSING}`: {error:#}"));
+            return;
+        }
+    }
+}
+
+async fn come_and_go(router: &DimensionRouter, dim: usize) -> Result<()> {
+    router.register_model(EmbeddingModel::new(PASSING, dim)).await?;
+    let entry = |number: usize| {
+        let vector = vec![1.0 + number as f32; dim];
+        VectorEntry::new(format!("passing-{number}"), vector)
+            .with_scope(passing_scope())
+            .with_model(PASSING)
+    };
+    router.insert((0..PASSING_ENTRIES).map(entry).collect()).await?;
+    expect_whole(router).await?;
+    router.drop_space(PASSING).await?;
+    expect_nothing(router).await?;
+    std::thread::sleep(PAUSE);
+    Ok(())
 }
 
 /// Under which name the model that is migrated is known now.

@@ -234,15 +234,16 @@ impl Request {
         }
     }
 
-    /// Whether it needs room on the disk. What frees room is allowed on a full disk. Whether opening a space needs some is
-    /// known only when its record is looked at: [`Batch::open_space`](super::batch::Batch) asks then.
+    /// Whether it needs room on the disk. What frees room is allowed on a full disk. Whether opening a space or touching
+    /// entries needs some is known only when records are looked at: [`Batch`](super::batch::Batch) asks then.
     pub(crate) fn needs_room(&self) -> bool {
         match self {
             Self::Values { writes, .. } => writes.iter().any(KeyValueWrite::stores),
             Self::Swap { new, .. } => new.is_some(),
             Self::SetQuota { quota, .. } => quota.is_some(),
-            Self::Entries { .. } | Self::Metadata { .. } | Self::Touch { .. } | Self::Copies { .. } => true,
+            Self::Entries { .. } | Self::Metadata { .. } | Self::Copies { .. } => true,
             Self::Delete { .. }
+            | Self::Touch { .. }
             | Self::OpenSpace { .. }
             | Self::Switch { .. }
             | Self::Empty { .. }

@@ -26,6 +26,13 @@ use crate::value_cache::ValueCache;
 
 /// A disk with less room than this is nearly full, whatever is to be kept free.
 const NEARLY_FULL_BYTES: u64 = 4 << 20;
+/// Removing or touching an entry changes rows of three tables (`ids`, `entries`, `expiring`), each in a page of 4 KiB of its
+/// own and in one above it, at worst.
+const BYTES_PER_ENTRY: u64 = 24 << 10;
+/// Pages that a transaction gives up can be used by the one after the next.
+const TRANSACTIONS_PER_PAGE: u64 = 3;
+/// Entries of a transaction on a full disk, at most.
+const PART_MAX: u64 = 256;
 
 /// An open database.
 #[derive(Debug)]
@@ -329,8 +336,28 @@ impl Shared {
 
     /// Whether there is so little room that whatever gives some back should itself need little.
     pub(super) fn is_nearly_full(&self) -> bool {
+        self.is_all_but_full() || self.check_free_space().is_err()
+    }
+
+    /// Whether there is so little room that even what takes no more than before may find none for its pages.
+    pub(super) fn is_all_but_full(&self) -> bool {
         let available = self.disk.as_ref().and_then(|disk| disk.available_bytes());
-        available.is_some_and(|bytes| bytes < self.free_bytes_min.max(NEARLY_FULL_BYTES))
+        available.is_some_and(|bytes| bytes < NEARLY_FULL_BYTES)
+    }
+
+    /// How many of some entries may be removed or touched in one transaction. A page that loses or changes one of its rows
+    /// is written anew for the others, before any page is free: where the disk has no room for all of them at the same time,
+    /// as many as find room in the reserve.
+    pub(super) fn entries_per_transaction(&self, entries: usize) -> usize {
+        let Some(available) = self.disk.as_ref().and_then(|disk| disk.available_bytes()) else {
+            return entries;
+        };
+        let pages = (entries as u64).saturating_mul(BYTES_PER_ENTRY);
+        if available >= pages.min(self.truth.file_bytes().saturating_mul(2)) {
+            return entries;
+        }
+        let part = self.truth.reserve_bytes() / (BYTES_PER_ENTRY * TRANSACTIONS_PER_PAGE);
+        entries.min(part.clamp(1, PART_MAX) as usize)
     }
 
     /// Where the database is.

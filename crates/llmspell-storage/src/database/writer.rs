@@ -33,6 +33,10 @@ use crate::registry::Space;
 use crate::slots::SlotAllocator;
 use crate::truth::{Head, Role, Write};
 
+/// How long a request on a full disk waits for snapshots to be read, in all.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
 /// The committer's own state.
 pub(crate) struct Writer {
     pub(super) shared: Arc<Shared>,
@@ -236,6 +240,12 @@ impl Writer {
         }
     }
 
+    fn keep_reserve(&self) {
+        if self.shared.free_bytes_min > 0 {
+            self.shared.truth.keep_reserve();
+        }
+    }
+
     fn refuse_what_needs_room(requests: Vec<Request>, no_room: Option<&StorageError>) -> Vec<Request> {
         let Some(error) = no_room else {
             return requests;
@@ -245,6 +255,68 @@ impl Writer {
             request.answer(Err(error.clone()));
         }
         admitted
+    }
+
+    /// How many entries each transaction of a request is to have, if the disk has no room for all of them in one.
+    fn part_of(&self, request: &Request) -> Option<usize> {
+        let (Request::Delete { ids, .. } | Request::Touch { ids, .. }) = request else {
+            return None;
+        };
+        let part = self.shared.entries_per_transaction(ids.len());
+        (part < ids.len()).then_some(part)
+    }
+
+    /// Waits until no snapshot is read, as long as there is patience left: one that is read for long keeps the pages that
+    /// the transactions before gave up, so that the next finds none.
+    fn wait_for_reads(&self, patience: &mut Duration) {
+        while self.shared.truth.is_being_read() && !patience.is_zero() {
+            std::thread::sleep(LOOK_AGAIN);
+            *patience = patience.saturating_sub(LOOK_AGAIN);
+        }
+    }
+
+    /// Deletes or touches a few entries in each transaction, so that the pages of one are free for those after the next.
+    fn do_in_parts(&mut self, request: Request, part: usize, no_room: Option<&StorageError>) {
+        let mut patience = PATIENCE;
+        // A caller that dropped the future does not want to know what came of it.
+        match request {
+            Request::Delete {
+                spaces,
+                scope,
+                ids,
+                only,
+                now,
+                reply,
+            } => {
+                let mut parts = ids.chunks(part);
+                let deleted = parts.try_fold(0, |deleted, part| {
+                    self.wait_for_reads(&mut patience);
+                    let of_part = self.transact(|batch| batch.delete(&spaces, &scope, part, only.as_ref(), now))?;
+                    Ok(deleted + of_part)
+                });
+                drop(reply.send(deleted));
+            }
+            Request::Touch {
+                spaces,
+                scope,
+                ids,
+                expires_at,
+                now,
+                reply,
+            } => {
+                let mut parts = ids.chunks(part);
+                let missing = parts.try_fold(Vec::new(), |mut missing, part| {
+                    self.wait_for_reads(&mut patience);
+                    missing.extend(self.transact(|batch| {
+                        batch.no_room = no_room.cloned();
+                        batch.touch(&spaces, &scope, part, expires_at, now)
+                    })?);
+                    Ok(missing)
+                });
+                drop(reply.send(missing.map(without_copies)));
+            }
+            _ => unreachable!("nothing else is done in parts"),
+        }
     }
 
     /// Runs the requests in one transaction. One that fails half-way ends the transaction for all of them.
@@ -326,12 +398,28 @@ impl CommitEngine for Writer {
             return;
         }
         let no_room = self.shared.check_free_space().err();
-        if no_room.is_none() && self.shared.free_bytes_min > 0 {
-            self.shared.truth.keep_reserve();
+        if no_room.is_none() {
+            self.keep_reserve();
         }
-        let requests = Self::refuse_what_needs_room(requests, no_room.as_ref());
+        let mut requests = Self::refuse_what_needs_room(requests, no_room.as_ref());
+        if let Some(part) = requests.iter().find_map(|request| self.part_of(request)) {
+            match requests.pop() {
+                Some(request) if requests.is_empty() => self.do_in_parts(request, part, no_room.as_ref()),
+                // Each alone, in the order in which they came.
+                last => {
+                    for request in requests.into_iter().chain(last) {
+                        self.commit(vec![request]);
+                    }
+                }
+            }
+            return;
+        }
         match self.commit_together(&requests, no_room.as_ref()) {
             Ok(results) => {
+                if no_room.is_none() {
+                    // The truth may have grown.
+                    self.keep_reserve();
+                }
                 for (request, result) in requests.into_iter().zip(results) {
                     request.answer(result);
                 }
@@ -373,6 +461,13 @@ impl Drop for Writer {
             }
         }
     }
+}
+
+/// Each id once, in the order of the first.
+fn without_copies(mut ids: Vec<String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    ids.retain(|id| seen.insert(id.clone()));
+    ids
 }
 
 /// The slots of a scope, for giving them back.

@@ -22,6 +22,8 @@ pub(crate) struct Reserve {
     disk: Arc<dyn Disk>,
     /// Its size; zero while there is none.
     bytes: AtomicU64,
+    /// Its size when there was one last: blocks that were given up are used by the truth from then on.
+    last_bytes: AtomicU64,
     /// It could not be made: the file system cannot do it, or has no room for it.
     is_refused: AtomicBool,
 }
@@ -29,8 +31,10 @@ pub(crate) struct Reserve {
 impl Reserve {
     /// The reserve of a disk, if an earlier run made one.
     pub(crate) fn of(disk: &Arc<dyn Disk>) -> Self {
+        let bytes = disk.occupied_bytes(RESERVE_FILE).unwrap_or(0);
         Self {
-            bytes: AtomicU64::new(disk.occupied_bytes(RESERVE_FILE).unwrap_or(0)),
+            bytes: AtomicU64::new(bytes),
+            last_bytes: AtomicU64::new(bytes),
             is_refused: AtomicBool::new(disk.available_bytes().is_none()),
             disk: Arc::clone(disk),
         }
@@ -50,10 +54,16 @@ impl Reserve {
         });
         if made.is_ok() {
             self.bytes.store(wanted, Ordering::Relaxed);
+            self.last_bytes.store(wanted, Ordering::Relaxed);
         } else {
             self.is_refused.store(true, Ordering::Relaxed);
             self.give();
         }
+    }
+
+    /// About how many bytes can be written on a full disk: those of the reserve, or of the free pages that came of it.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.last_bytes.load(Ordering::Relaxed)
     }
 
     /// Gives its blocks to whoever writes next. Says whether there were any.

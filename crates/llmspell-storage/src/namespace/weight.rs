@@ -35,11 +35,18 @@ impl Namespace {
     }
 
     /// Whether nobody looks at any of its states: then loading it again makes the same of it. Only for whoever has the
-    /// last reference to it and lets no other come into being.
+    /// last reference to it and lets no other come into being. Of the current state this is a guess.
     pub(crate) fn is_quiet(&self) -> bool {
         let is_held = Arc::strong_count(&*self.current.read()) > 1;
         let is_noted = self.watched.lock().is_some() || self.unsaved.lock().is_some();
         !is_held && !is_noted && self.reuse.lock().is_quiet()
+    }
+
+    /// Whether its last state is held by nothing else. With [`Arc::get_mut`] for the namespace itself this promises an order that
+    /// the counts in [`is_quiet`](Self::is_quiet) do not: all that was read through references that are gone was read before.
+    /// Once it is unloaded, the next one to load it takes every dead point for free, and writes slots that were read here.
+    pub(crate) fn is_alone(&mut self) -> bool {
+        Arc::get_mut(self.current.get_mut()).is_some()
     }
 
     /// The index is to be in a file, so that the namespace can be unloaded.

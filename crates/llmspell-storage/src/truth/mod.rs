@@ -136,6 +136,8 @@ pub(crate) struct Truth {
     on_disk: Option<(Arc<dyn DiskFile>, Arc<Reserve>)>,
     /// Whether all of the file was verified when it was opened.
     pub(crate) is_verified: bool,
+    /// Held by each snapshot that is read.
+    reads: Arc<()>,
 }
 
 impl Truth {
@@ -150,6 +152,7 @@ impl Truth {
             redb,
             path,
             on_disk: None,
+            reads: Arc::default(),
             is_verified: true,
         };
         truth.initialize()?;
@@ -181,6 +184,7 @@ impl Truth {
             redb,
             path: path.clone(),
             on_disk: None,
+            reads: Arc::default(),
             is_verified: true,
         };
         truth.initialize()?;
@@ -232,6 +236,7 @@ impl Truth {
             path,
             is_verified,
             on_disk: Some((file, reserve)),
+            reads: Arc::default(),
         })
     }
 
@@ -242,6 +247,22 @@ impl Truth {
         {
             reserve.keep(len);
         }
+    }
+
+    /// About how many bytes can be written on a full disk.
+    pub(crate) fn reserve_bytes(&self) -> u64 {
+        self.on_disk.as_ref().map_or(0, |(_, reserve)| reserve.bytes())
+    }
+
+    /// Whether a snapshot is being read: pages that it sees are not used again meanwhile.
+    pub(crate) fn is_being_read(&self) -> bool {
+        Arc::strong_count(&self.reads) > 1
+    }
+
+    /// Length of the file; zero in RAM, and where it cannot be measured.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        let len = self.on_disk.as_ref().map(|(file, _)| file.len());
+        len.and_then(Result::ok).unwrap_or(0)
     }
 
     fn initialize(&self) -> Result<()> {
@@ -306,7 +327,7 @@ impl Truth {
     /// `Io`, or `Data` if the file is damaged.
     pub(crate) fn read(&self) -> Result<Read> {
         let txn = self.redb.begin_read().map_err(|error| redb_error(&self.path, error))?;
-        Ok(Read::new(txn, self.path.clone()))
+        Ok(Read::new(txn, self.path.clone(), Arc::clone(&self.reads)))
     }
 
     /// Begins a transaction. There is one at a time: the committer's.

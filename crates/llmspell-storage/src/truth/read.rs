@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use llmspell_core::{Result, StateScope};
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, Value};
@@ -23,11 +24,16 @@ use crate::stored_value::StoredValue;
 pub(crate) struct Read {
     txn: ReadTransaction,
     path: PathBuf,
+    _is_being_read: Arc<()>,
 }
 
 impl Read {
-    pub(super) fn new(txn: ReadTransaction, path: PathBuf) -> Self {
-        Self { txn, path }
+    pub(super) fn new(txn: ReadTransaction, path: PathBuf, is_being_read: Arc<()>) -> Self {
+        Self {
+            txn,
+            path,
+            _is_being_read: is_being_read,
+        }
     }
 
     /// Where the file is, for error texts.

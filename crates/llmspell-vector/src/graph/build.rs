@@ -21,6 +21,7 @@ use crate::kernels::prefetch;
 use crate::neighbor::PointId;
 use crate::quantize::{Bytes, Codec};
 use crate::random::Random;
+use crate::threads::share_out;
 
 /// Vertices that a thread takes at once.
 const CHUNK: usize = 32;
@@ -193,14 +194,15 @@ pub(crate) fn build(
     // Products are compared as they are: the additional component of the walk says nothing about them.
     let mut bytes = (config.metric != Metric::InnerProduct).then(|| Bytes::zeros(padded, points.len()));
     let share = points.len().div_ceil(threads).max(1);
-    std::thread::scope(|scope| {
+    {
         let shares = points.chunks(share).zip(records.chunks_mut(share * record_bytes));
-        let places = places.chunks_mut(if keeps_places { share * padded } else { padded });
+        let parts = places.chunks_mut(if keeps_places { share * padded } else { padded });
         let mut byte_parts = bytes.as_mut().map(|bytes| bytes.parts_mut(share));
-        for (((points, records), traits), places) in shares.zip(traits.chunks_mut(share)).zip(places) {
+        let parts = shares.zip(traits.chunks_mut(share)).zip(parts);
+        share_out(parts.map(|(((points, records), traits), places)| {
             let encoder = &encoder;
             let mut bytes = byte_parts.as_mut().and_then(Iterator::next);
-            scope.spawn(move || {
+            move || {
                 let mut rest = vec![0.0; padded];
                 let all = points.iter().zip(records.chunks_exact_mut(record_bytes)).zip(traits);
                 for (i, ((point, record), row_trait)) in all.enumerate() {
@@ -216,9 +218,9 @@ pub(crate) fn build(
                         rounded[i] = Bytes::encode(place, &mut levels[i * padded..][..padded]);
                     }
                 }
-            });
-        }
-    });
+            }
+        }));
+    }
     let places = keeps_places.then_some(places);
     let errors = records.chunks_exact(record_bytes).map(Codec::error);
     let error_max = errors.fold(0.0, f32::max);
@@ -354,45 +356,44 @@ fn finish(
     let mut nodes = vec![0; count * layout.stride()];
     let share = count.div_ceil(threads).max(1);
     let was_cancelled = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for (part, nodes) in nodes.chunks_mut(share * layout.stride()).enumerate() {
-            let was_cancelled = &was_cancelled;
-            scope.spawn(move || {
-                let mut candidates = Vec::new();
-                let mut room = BlockRoom::new(builder.encoder.padded());
-                let first = (part * share) as u32;
-                for (vertex, node) in (first..).zip(nodes.chunks_exact_mut(layout.stride())) {
-                    if watch.is_cancelled() {
-                        was_cancelled.store(true, Ordering::Relaxed);
-                        return;
-                    }
-                    candidates.clear();
-                    builder.measure(vertex, &mut candidates);
-                    prune(builder.exact, &mut candidates, builder.config.degree_max());
-                    layout.record_mut(node).copy_from_slice(builder.record(vertex));
-                    let links: Vec<u32> = candidates.iter().map(|(_, link)| *link).collect();
-                    layout.write_links(node, &links);
-                    if layout.has_blocks() {
-                        let row = |vertex| builder.exact.row(vertex).0;
-                        match places {
-                            Some(places) => {
-                                let place = |vertex: u32| &places[vertex as usize * room.padded()..][..room.padded()];
-                                let neighbors = links.iter().map(|link| place(*link));
-                                write_block(builder.encoder, layout, node, place(vertex), neighbors);
-                            }
-                            None => room.write_block(
-                                builder.encoder,
-                                layout,
-                                node,
-                                row(vertex),
-                                links.iter().map(|link| row(*link)),
-                            ),
+    let parts = nodes.chunks_mut(share * layout.stride()).enumerate();
+    share_out(parts.map(|(part, nodes)| {
+        let was_cancelled = &was_cancelled;
+        move || {
+            let mut candidates = Vec::new();
+            let mut room = BlockRoom::new(builder.encoder.padded());
+            let first = (part * share) as u32;
+            for (vertex, node) in (first..).zip(nodes.chunks_exact_mut(layout.stride())) {
+                if watch.is_cancelled() {
+                    was_cancelled.store(true, Ordering::Relaxed);
+                    return;
+                }
+                candidates.clear();
+                builder.measure(vertex, &mut candidates);
+                prune(builder.exact, &mut candidates, builder.config.degree_max());
+                layout.record_mut(node).copy_from_slice(builder.record(vertex));
+                let links: Vec<u32> = candidates.iter().map(|(_, link)| *link).collect();
+                layout.write_links(node, &links);
+                if layout.has_blocks() {
+                    let row = |vertex| builder.exact.row(vertex).0;
+                    match places {
+                        Some(places) => {
+                            let place = |vertex: u32| &places[vertex as usize * room.padded()..][..room.padded()];
+                            let neighbors = links.iter().map(|link| place(*link));
+                            write_block(builder.encoder, layout, node, place(vertex), neighbors);
                         }
+                        None => room.write_block(
+                            builder.encoder,
+                            layout,
+                            node,
+                            row(vertex),
+                            links.iter().map(|link| row(*link)),
+                        ),
                     }
                 }
-            });
+            }
         }
-    });
+    }));
     (!was_cancelled.into_inner()).then_some(nodes)
 }
 
@@ -585,25 +586,22 @@ fn in_parallel<W: FnMut(u32)>(
 ) -> Option<()> {
     let next = AtomicUsize::new(0);
     let was_cancelled = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let mut work = worker();
-                loop {
-                    let start = next.fetch_add(CHUNK, Ordering::Relaxed);
-                    if start >= items.len() {
-                        return;
-                    }
-                    for item in &items[start..items.len().min(start + CHUNK)] {
-                        if watch.is_cancelled() {
-                            was_cancelled.store(true, Ordering::Relaxed);
-                            return;
-                        }
-                        work(*item);
-                    }
+    let job = || {
+        let mut work = worker();
+        loop {
+            let start = next.fetch_add(CHUNK, Ordering::Relaxed);
+            if start >= items.len() {
+                return;
+            }
+            for item in &items[start..items.len().min(start + CHUNK)] {
+                if watch.is_cancelled() {
+                    was_cancelled.store(true, Ordering::Relaxed);
+                    return;
                 }
-            });
+                work(*item);
+            }
         }
-    });
+    };
+    share_out(std::iter::repeat_n(&job, threads));
     (!was_cancelled.into_inner()).then_some(())
 }

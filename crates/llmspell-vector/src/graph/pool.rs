@@ -116,6 +116,16 @@ impl Pool {
             if self.next > farthest {
                 self.next -= 1;
             }
+            // It may have been the next one, as the one that just came often is; behind it are some that were expanded.
+            self.skip_expanded();
+        }
+    }
+
+    #[inline]
+    fn skip_expanded(&mut self) {
+        let is_expanded = |entry: Option<&(f32, u32)>| entry.is_some_and(|(_, vertex)| vertex & EXPANDED != 0);
+        while is_expanded(self.entries.get(self.next)) {
+            self.next += 1;
         }
     }
 
@@ -127,13 +137,7 @@ impl Pool {
         let found = *vertex;
         *vertex |= EXPANDED;
         self.next += 1;
-        while self
-            .entries
-            .get(self.next)
-            .is_some_and(|(_, vertex)| vertex & EXPANDED != 0)
-        {
-            self.next += 1;
-        }
+        self.skip_expanded();
         Some((found & !HIDDEN, found & HIDDEN != 0))
     }
 
@@ -261,13 +265,20 @@ mod tests {
 
     use super::*;
 
+    /// Distances, whether one is expanded then, and whether what is offered is hidden: now and then, or most of it.
+    fn steps() -> impl Strategy<Value = Vec<(u8, bool, bool)>> {
+        let some = vec((0..30_u8, any::<bool>(), prop::bool::weighted(0.3)), 0..60);
+        let many = vec((0..30_u8, any::<bool>(), prop::bool::weighted(0.9)), 0..200);
+        prop_oneof![some, many]
+    }
+
     proptest! {
         /// Whatever the order of offers and expansions, it holds the nearest and gives the nearest that is left; hidden ones
         /// take no place of others, and are there as long as they are nearer than the last.
         #[test]
         fn a_pool_is_a_sorted_list(
             capacity in 1..9_usize,
-            steps in vec((0..30_u8, any::<bool>(), prop::bool::weighted(0.3)), 0..60),
+            steps in steps(),
         ) {
             let mut pool = Pool::default();
             pool.reset(capacity);
@@ -302,6 +313,21 @@ mod tests {
                 prop_assert_eq!(pool.hidden(), model.iter().filter(|entry| entry.3).count());
             }
         }
+    }
+
+    #[test]
+    fn a_hidden_vertex_that_is_not_kept_leaves_expanded_ones_expanded() {
+        let mut pool = Pool::default();
+        pool.reset(1);
+        for vertex in 0..HIDDEN_PER_PLACE as u32 {
+            pool.offer(1.0, vertex, |_| true);
+        }
+        pool.offer(9.0, 100, |_| false);
+        while pool.expand().is_some() {}
+        // Farther than the others that are hidden, so it goes at once; behind it is one that was expanded.
+        pool.offer(8.0, 200, |_| true);
+        assert_eq!((pool.peek(), pool.expand()), (None, None));
+        assert_eq!(pool.held().collect::<Vec<_>>(), [(9.0, 100)]);
     }
 
     #[test]

@@ -422,6 +422,41 @@ fn one_thread_and_one_seed_make_one_graph() {
     assert_ne!(bytes(3), bytes(4));
 }
 
+/// Set in the process that the next test starts, in which no thread can be started.
+const WITHOUT_THREADS: &str = "LLMSPELL_TEST_WITHOUT_THREADS";
+
+#[test]
+fn where_the_system_starts_no_thread_the_caller_builds_the_graph() {
+    if std::env::var_os(WITHOUT_THREADS).is_none() {
+        let test = "where_the_system_starts_no_thread_the_caller_builds_the_graph";
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--test-threads", "1", "--nocapture"])
+            .env(WITHOUT_THREADS, "1")
+            // No system has room for such a stack.
+            .env("RUST_MIN_STACK", (1_u64 << 62).to_string())
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && told.contains("1 passed"), "{child:?}");
+        return;
+    }
+    assert!(
+        std::thread::Builder::new().spawn(|| ()).is_err(),
+        "no thread can be started"
+    );
+    let set = clustered(800, 32, 10);
+    for layout in [GraphLayout::Blocks, GraphLayout::Compact] {
+        let bytes = |threads| {
+            let config = config(Metric::Cosine, 32, layout);
+            let mut bytes = Vec::new();
+            let graph = Graph::build(&config, &set.points(), &set, threads, &Watch::patient()).unwrap();
+            graph.write_to(&mut bytes).unwrap();
+            bytes
+        };
+        assert!(bytes(1) == bytes(4), "one thread does the work of four");
+    }
+}
+
 #[test]
 fn points_keep_their_names() {
     let set = clustered(300, 16, 11);

@@ -23,7 +23,6 @@ use llmspell_core::{Result, StorageError};
 
 use super::io_error;
 use crate::disk::{Directory, Disk as _, Locked, create_folders, sync_folder};
-use crate::error::with_causes;
 use crate::options::DEFAULT_FILE_MODE;
 
 const LOCK: &str = "LOCK";
@@ -39,6 +38,8 @@ const OLDEST_VERSION: u32 = 1;
 
 /// Bytes of the disk that stay free, so that a nearly full store can still be opened, cleared and closed.
 pub(super) const RESERVE_BYTES: u64 = 16 << 20;
+/// Descriptors that a commit of sled needs at most: a folder that is read, and a file in it.
+const SPARE_DESCRIPTORS: usize = 2;
 
 /// Locks a directory and makes sure that it is ours; makes it if it is empty or missing.
 ///
@@ -264,6 +265,9 @@ pub(super) struct Disk {
     blobs_folder: Option<File>,
     blobs_modified: Option<SystemTime>,
     blobs_synced: HashSet<OsString>,
+    /// Descriptors that a commit can count on: sled opens a file for each large page in the midst of a batch, and where that
+    /// fails nobody knows how much of the batch is written.
+    spare: Vec<File>,
 }
 
 impl Disk {
@@ -280,20 +284,43 @@ impl Disk {
             },
             blobs_modified: None,
             blobs_synced: HashSet::new(),
+            spare: Vec::with_capacity(SPARE_DESCRIPTORS),
             data,
         };
         File::open(disk.data.join("conf"))?.sync_all()?;
         disk.sync()?;
         sync_directory(&disk.data)?;
         sync_directory(path)?;
+        disk.hold_descriptors()?;
         Ok(disk)
+    }
+
+    /// Sets aside the descriptors of the next commit.
+    ///
+    /// # Errors
+    ///
+    /// The process has too few. Nothing was written yet.
+    pub(super) fn hold_descriptors(&mut self) -> io::Result<()> {
+        while self.spare.len() < SPARE_DESCRIPTORS {
+            self.spare.push(self.db.try_clone()?);
+        }
+        Ok(())
+    }
+
+    /// Leaves those descriptors to sled, which is about to write.
+    pub(super) fn lend_descriptors(&mut self) {
+        self.spare.clear();
     }
 
     /// Returns once what sled has written is on the disk, the files of its large pages included, which sled never syncs.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         let modified = fs::metadata(&self.blobs)?.modified().ok();
         if modified.is_none() || modified != self.blobs_modified {
-            self.sync_blobs()?;
+            match self.sync_blobs() {
+                // Without a descriptor for each of them, all that the file system has to write is synced.
+                Err(error) if is_out_of_descriptors(&error) => sync_file_system(&self.db).map_err(|_| error)?,
+                done => done?,
+            }
             self.blobs_modified = modified;
         }
         self.db.sync_all()
@@ -333,13 +360,31 @@ impl Disk {
     }
 }
 
-/// A full disk, told to each of several callers.
-pub(super) fn repeated(error: &StorageError) -> StorageError {
-    match error {
-        full @ StorageError::NoSpace { .. } => full.clone(),
-        other => StorageError::Poisoned {
-            first_error: with_causes(other),
-        },
+/// Whether a file could not be opened because too many are open, in this process or in all.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let errno = Errno::from_io_error(error);
+        errno == Some(Errno::MFILE) || errno == Some(Errno::NFILE)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = error;
+        false
+    }
+}
+
+/// Syncs all of the file system that a file is on.
+fn sync_file_system(file: &File) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        rustix::fs::syncfs(file).map_err(io::Error::from)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        Err(io::Error::from(io::ErrorKind::Unsupported))
     }
 }
 

@@ -24,6 +24,8 @@ const PURGE_KEYS: usize = 512;
 const PURGED_PER_PUT: usize = 2;
 /// Keys that are over are invisible at once; their space is given back at this pace.
 const EXPIRY_DELAY_MS: i64 = 1_000;
+/// How long the purge waits where it found no descriptors.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 /// One caller's change.
 pub(super) struct Request {
@@ -49,6 +51,8 @@ pub(super) struct Engine {
     watermark: u64,
     /// The earliest moment at which a key expires, in milliseconds since 1970, or an earlier one.
     first_end: Option<i64>,
+    /// The process had too few descriptors for what was tried last.
+    is_short: bool,
 }
 
 impl Engine {
@@ -62,14 +66,24 @@ impl Engine {
             watermark: head.commits,
             // What was over by the time that was stored goes at once: a clock that is behind it stands still meanwhile.
             first_end: first_end.map(|moment| if moment <= head.clock_ms { i64::MIN } else { moment }),
+            is_short: false,
         }
     }
 
     /// Answers for all changes. If one cannot be applied or made durable, nobody knows what is on the disk.
     fn commit_all(&mut self, changes: Vec<Change>) -> Vec<Result<Outcome>> {
-        if let Err(error) = self.check_space(&changes) {
-            return changes.iter().map(|_| Err(directory::repeated(&error))).collect();
+        if let Err(error) = self.check_space(&changes).and_then(|()| self.check_descriptors()) {
+            return changes.iter().map(|_| Err(error.clone())).collect();
         }
+        self.disk.lend_descriptors();
+        let answers = self.commit_prepared(changes);
+        // Where it fails, the next commit finds out before it writes anything.
+        let _ = self.disk.hold_descriptors();
+        answers
+    }
+
+    /// As [`commit_all`](Self::commit_all), once there is room and a descriptor for whatever sled opens.
+    fn commit_prepared(&mut self, changes: Vec<Change>) -> Vec<Result<Outcome>> {
         let count = changes.len();
         let expiring = changes.iter().map(Change::expiring_count).sum::<usize>();
         let mut answers = Vec::with_capacity(count);
@@ -110,6 +124,12 @@ impl Engine {
         }
         let bytes: usize = changes.iter().map(Change::len_bytes).sum();
         self.disk.check_space(2 * bytes as u64 + directory::RESERVE_BYTES)
+    }
+
+    fn check_descriptors(&mut self) -> Result<()> {
+        let held = self.disk.hold_descriptors();
+        self.is_short = held.is_err();
+        held.map_err(|error| io_error("open another file beside", self.reader.path(), error))
     }
 
     fn apply(&mut self, effect: &Effect, now: i64) -> Result<()> {
@@ -208,14 +228,16 @@ impl Engine {
 
     /// Does what nobody waits for, under the eyes of the watchdog. A failure ends writing, as any other does.
     fn in_background(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) {
-        if self.watch.start_commit(Vec::new()).is_err() {
+        if self.check_descriptors().is_err() || self.watch.start_commit(Vec::new()).is_err() {
             return;
         }
+        self.disk.lend_descriptors();
         let path = self.path().to_path_buf();
         if let Err(error) = catch_panic(&path, || work(self)) {
             self.watch.poison(&error);
         }
         self.watch.finish_commit(Vec::new());
+        let _ = self.disk.hold_descriptors();
     }
 
     fn make_durable(&mut self) -> Result<()> {
@@ -279,7 +301,8 @@ impl CommitEngine for Engine {
             .first_end?
             .saturating_add(EXPIRY_DELAY_MS)
             .saturating_sub(self.reader.confirmed());
-        Some(Duration::from_millis(u64::try_from(due_ms).unwrap_or(0)))
+        let due = Duration::from_millis(u64::try_from(due_ms).unwrap_or(0));
+        Some(if self.is_short { due.max(AFTER_FAILURE) } else { due })
     }
 
     fn tidy(&mut self) {

@@ -159,3 +159,57 @@ async fn given_keys_that_end_when_the_clock_goes_back_over_a_restart_then_none_r
     assert_eq!(backend.verify().await.unwrap().keys, 100);
     assert_eq!(backend.count("").await.unwrap(), 100);
 }
+
+/// Set in the process that the next test starts with few descriptors.
+#[cfg(unix)]
+const FEW_DESCRIPTORS: &str = "LLMSPELL_TEST_SLED_FEW_DESCRIPTORS";
+
+#[cfg(unix)]
+#[tokio::test]
+async fn without_the_descriptors_that_a_commit_may_need_it_fails_alone_and_nothing_was_written() {
+    if std::env::var_os(FEW_DESCRIPTORS).is_none() {
+        // In a process of its own: the others need their descriptors.
+        let test = "without_the_descriptors_that_a_commit_may_need_it_fails_alone_and_nothing_was_written";
+        let child = std::process::Command::new("sh")
+            .args(["-c", &format!("ulimit -n 100; exec \"$0\" --nocapture {test}")])
+            .arg(std::env::current_exe().unwrap())
+            .env(FEW_DESCRIPTORS, "1")
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && told.contains("1 passed"), "{child:?}");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let time = Arc::new(AtomicI64::new(1_000_000));
+    let source = Arc::clone(&time);
+    let clock = crate::options::TimeSource::new(move || Timestamp::from_millis(source.load(Ordering::SeqCst)));
+    let mut opened = open::open(directory.path(), CACHE_BYTES, Some(clock)).unwrap();
+    // Given: another part of the program took the descriptors that were lent to the last commit.
+    opened.disk.lend_descriptors();
+    let backend = SledBackend::start(opened, Pool::new(), Duration::from_secs(60)).unwrap();
+    assert_eq!(
+        backend.get("key").await.unwrap(),
+        None,
+        "the thread that reads is there"
+    );
+    let mut taken: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+
+    for spare in 0..2 {
+        let error = backend.set("key", b"value".to_vec()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{spare} are left: {error}");
+        assert_eq!(backend.get("key").await.unwrap(), None, "{spare} are left");
+        taken.pop();
+    }
+    backend
+        .set_with_ttl("key", b"value".to_vec(), Duration::from_millis(10))
+        .await
+        .unwrap();
+    drop(taken);
+    time.store(1_100_000, Ordering::SeqCst);
+    backend.set("other", b"value".to_vec()).await.unwrap();
+    assert_eq!(backend.get("key").await.unwrap(), None);
+    drop(backend);
+    let reopened = SledBackend::open(directory.path()).await.unwrap();
+    assert_eq!(reopened.get("other").await.unwrap().as_deref(), Some(&b"value"[..]));
+}

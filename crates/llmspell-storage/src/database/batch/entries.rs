@@ -27,6 +27,7 @@ const WRITE_BYTES: usize = 4 << 20;
 
 impl Batch<'_> {
     pub(super) fn write_entries(&mut self, parts: &[Part], on_existing: OnExisting, now: i64) -> Result<(), Fail> {
+        self.replace_expired(parts, now)?;
         // Look at all of them before anything is changed.
         let mut groups: Vec<Group<'_>> = Vec::new();
         for Part { space, entries } in parts {
@@ -434,8 +435,9 @@ impl Batch<'_> {
         self.remove_copies(&space, scope, [id], now)
     }
 
-    /// Gives entries another end, or none. Returns the ids that are not there, in their order; what has expired is not.
-    pub(super) fn touch(
+    /// Gives entries another end, or none. Returns the ids that are not there, in their order; what has expired is not. An
+    /// end that is no later than before needs no room: what has ended gives room back.
+    pub(in crate::database) fn touch(
         &mut self,
         spaces: &Spaces,
         scope: &StateScope,
@@ -455,6 +457,11 @@ impl Batch<'_> {
                 }
             }
             missing.push(id.clone());
+        }
+        let end = |expires_at: Option<Timestamp>| expires_at.map_or(i64::MAX, Timestamp::as_millis);
+        let is_longer = |(_, record): &(_, Record)| end(record.expires_at) < end(expires_at);
+        if found.iter().flatten().any(is_longer) {
+            self.check_room_for_changes()?;
         }
         for (space, mut found) in spaces.iter().zip(found) {
             found.retain(|(_, record)| record.expires_at != expires_at);
@@ -485,7 +492,7 @@ impl Batch<'_> {
         Ok(missing)
     }
 
-    pub(super) fn delete(
+    pub(in crate::database) fn delete(
         &mut self,
         spaces: &Spaces,
         scope: &StateScope,

@@ -155,6 +155,15 @@ impl<'a> Batch<'a> {
             .map_or(Ok(()), |error| Err(Fail::Request(error.clone())))
     }
 
+    /// That there is room for what takes no more than before, once its pages are written anew.
+    fn check_room_for_changes(&self) -> Result<(), Fail> {
+        if self.shared.is_all_but_full() {
+            self.check_room()
+        } else {
+            Ok(())
+        }
+    }
+
     /// The last rows. False if nothing changed.
     pub(super) fn finish(&mut self) -> Result<bool> {
         if !self.is_changed {

@@ -12,10 +12,11 @@ use llmspell_core::{KeyValueWrite, Quota, QuotaStatus, QuotaUsage, ScopedBackend
 use super::entries::Group;
 use super::values::is_over;
 use super::{Batch, Fail, KV_SCOPE, looking};
-use crate::database::request::PreparedEntry;
+use crate::database::request::{Part, PreparedEntry};
 use crate::ids::PointId;
 use crate::record::Record;
 use crate::registry::Space;
+use crate::truth::ExpiredRow;
 
 /// The quota of a scope as a batch has changed it so far; none if it has none.
 #[derive(Default)]
@@ -177,6 +178,63 @@ impl Batch<'_> {
             QuotaStatus::new(status.quota, used)
                 .admit(scope, &after)
                 .map_err(Fail::Request)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what has expired from scopes that would else hold more than their quotas allow, as far as that is known before
+    /// anything is looked up: what comes takes its place. Without it a scope whose entries end sooner than the purge comes
+    /// to them could take any room within any quota.
+    pub(super) fn replace_expired(&mut self, parts: &[Part], now: i64) -> Result<(), Fail> {
+        if !self.has_quotas {
+            return Ok(());
+        }
+        // A clock that is ahead without being confirmed hides entries, but takes none.
+        let now = now.min(self.shared.clock.latest());
+        let mut coming: BTreeMap<&StateScope, QuotaUsage> = BTreeMap::new();
+        for Part { space, entries } in parts {
+            for entry in entries {
+                let more = coming.entry(&entry.scope).or_default();
+                more.vectors += 1;
+                more.vector_bytes += 4 * space.dim as u64;
+                more.metadata_bytes += entry.metadata.len() as u64;
+            }
+        }
+        for (scope, more) in coming {
+            let Some(QuotaStatus { quota, mut used, .. }) = self.quota(scope)? else {
+                continue;
+            };
+            used.vectors += more.vectors;
+            used.vector_bytes += more.vector_bytes;
+            used.metadata_bytes += more.metadata_bytes;
+            if !quota.allows(&used) {
+                self.purge_scope(scope, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what has expired from a scope, in all spaces whose entries count.
+    fn purge_scope(&mut self, scope: &StateScope, now: i64) -> Result<(), Fail> {
+        for space in self.counted_spaces()? {
+            let Some(pending) = self.pending(&space, scope)? else {
+                continue;
+            };
+            let (scope_id, expired) = (pending.namespace.scope_id, pending.state.expiries.expired(now));
+            let mut rows = Vec::with_capacity(expired.len() as usize);
+            for point in expired.into_iter().map(PointId) {
+                let record = self.rows.record(scope_id, point).map_err(looking)?;
+                if let Some(moment) = record.expires_at.map(Timestamp::as_millis) {
+                    rows.push(ExpiredRow {
+                        moment,
+                        scope: scope_id,
+                        point,
+                    });
+                }
+            }
+            if !rows.is_empty() {
+                self.purge_expired(scope_id, &rows, now)?;
+            }
         }
         Ok(())
     }
