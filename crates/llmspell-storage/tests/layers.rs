@@ -75,6 +75,8 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 5] = [
             "router/",
             "committer.rs",
             "verifier.rs",
+            // How long a reader has looked for a consistent view.
+            "search/mod.rs",
             "index_queue.rs",
             "database/indexing/mod.rs",
             "database/indexing/tuning.rs",
