@@ -234,6 +234,14 @@ impl Request {
         }
     }
 
+    /// The ids that it names, if it can be done for some of them at a time.
+    pub(super) fn ids(&self) -> Option<&[String]> {
+        match self {
+            Self::Delete { ids, .. } | Self::Touch { ids, .. } => Some(ids),
+            _ => None,
+        }
+    }
+
     /// Whether it needs room on the disk. What frees room is allowed on a full disk. Whether opening a space or touching
     /// entries needs some is known only when records are looked at: [`Batch`](super::batch::Batch) asks then.
     pub(crate) fn needs_room(&self) -> bool {
@@ -294,6 +302,18 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// What came of two parts of one request.
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Count(count), Self::Count(more)) => Self::Count(count + more),
+            (Self::Ids(mut ids), Self::Ids(more)) => {
+                ids.extend(more);
+                Self::Ids(ids)
+            }
+            _ => unreachable!("only requests that count or name ids are done in parts"),
+        }
+    }
+
     fn into_count(self) -> u64 {
         match self {
             Self::Count(count) => count,

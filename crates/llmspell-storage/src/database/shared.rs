@@ -336,28 +336,40 @@ impl Shared {
 
     /// Whether there is so little room that whatever gives some back should itself need little.
     pub(super) fn is_nearly_full(&self) -> bool {
-        self.is_all_but_full() || self.check_free_space().is_err()
+        self.has_less_than(self.free_bytes_min.max(NEARLY_FULL_BYTES))
     }
 
     /// Whether there is so little room that even what takes no more than before may find none for its pages.
     pub(super) fn is_all_but_full(&self) -> bool {
-        let available = self.disk.as_ref().and_then(|disk| disk.available_bytes());
-        available.is_some_and(|bytes| bytes < NEARLY_FULL_BYTES)
+        self.has_less_than(NEARLY_FULL_BYTES)
+    }
+
+    fn has_less_than(&self, bytes: u64) -> bool {
+        self.available_bytes().is_some_and(|available| available < bytes)
+    }
+
+    /// Bytes free on the disk, as far as the system tells; none in RAM.
+    fn available_bytes(&self) -> Option<u64> {
+        self.disk.as_ref()?.available_bytes()
     }
 
     /// How many of some entries may be removed or touched in one transaction. A page that loses or changes one of its rows
     /// is written anew for the others, before any page is free: where the disk has no room for all of them at the same time,
     /// as many as find room in the reserve.
     pub(super) fn entries_per_transaction(&self, entries: usize) -> usize {
-        let Some(available) = self.disk.as_ref().and_then(|disk| disk.available_bytes()) else {
-            return entries;
-        };
-        let pages = (entries as u64).saturating_mul(BYTES_PER_ENTRY);
-        if available >= pages.min(self.truth.file_bytes().saturating_mul(2)) {
+        let part = self.truth.reserve_bytes() / (BYTES_PER_ENTRY * TRANSACTIONS_PER_PAGE);
+        let part = part.clamp(1, PART_MAX) as usize;
+        if entries <= part {
+            // The system need not be asked.
             return entries;
         }
-        let part = self.truth.reserve_bytes() / (BYTES_PER_ENTRY * TRANSACTIONS_PER_PAGE);
-        entries.min(part.clamp(1, PART_MAX) as usize)
+        let pages = (entries as u64).saturating_mul(BYTES_PER_ENTRY);
+        let has_room = |available| available >= pages.min(self.truth.file_bytes().saturating_mul(2));
+        if self.available_bytes().is_none_or(has_room) {
+            entries
+        } else {
+            part
+        }
     }
 
     /// Where the database is.

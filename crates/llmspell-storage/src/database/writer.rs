@@ -35,7 +35,8 @@ use crate::truth::{Head, Role, Write};
 
 /// How long a request on a full disk waits for snapshots to be read, in all.
 const PATIENCE: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// How long it sleeps before it looks whether a snapshot is still read.
+const READS_POLL: Duration = Duration::from_millis(1);
 
 /// The committer's own state.
 pub(crate) struct Writer {
@@ -259,9 +260,7 @@ impl Writer {
 
     /// How many entries each transaction of a request is to have, if the disk has no room for all of them in one.
     fn part_of(&self, request: &Request) -> Option<usize> {
-        let (Request::Delete { ids, .. } | Request::Touch { ids, .. }) = request else {
-            return None;
-        };
+        let ids = request.ids()?;
         let part = self.shared.entries_per_transaction(ids.len());
         (part < ids.len()).then_some(part)
     }
@@ -270,53 +269,31 @@ impl Writer {
     /// the transactions before gave up, so that the next finds none.
     fn wait_for_reads(&self, patience: &mut Duration) {
         while self.shared.truth.is_being_read() && !patience.is_zero() {
-            std::thread::sleep(LOOK_AGAIN);
-            *patience = patience.saturating_sub(LOOK_AGAIN);
+            std::thread::sleep(READS_POLL);
+            *patience = patience.saturating_sub(READS_POLL);
         }
     }
 
     /// Deletes or touches a few entries in each transaction, so that the pages of one are free for those after the next.
     fn do_in_parts(&mut self, request: Request, part: usize, no_room: Option<&StorageError>) {
         let mut patience = PATIENCE;
-        // A caller that dropped the future does not want to know what came of it.
-        match request {
-            Request::Delete {
-                spaces,
-                scope,
-                ids,
-                only,
-                now,
-                reply,
-            } => {
-                let mut parts = ids.chunks(part);
-                let deleted = parts.try_fold(0, |deleted, part| {
-                    self.wait_for_reads(&mut patience);
-                    let of_part = self.transact(|batch| batch.delete(&spaces, &scope, part, only.as_ref(), now))?;
-                    Ok(deleted + of_part)
-                });
-                drop(reply.send(deleted));
-            }
-            Request::Touch {
-                spaces,
-                scope,
-                ids,
-                expires_at,
-                now,
-                reply,
-            } => {
-                let mut parts = ids.chunks(part);
-                let missing = parts.try_fold(Vec::new(), |mut missing, part| {
-                    self.wait_for_reads(&mut patience);
-                    missing.extend(self.transact(|batch| {
-                        batch.no_room = no_room.cloned();
-                        batch.touch(&spaces, &scope, part, expires_at, now)
-                    })?);
-                    Ok(missing)
-                });
-                drop(reply.send(missing.map(without_copies)));
-            }
-            _ => unreachable!("nothing else is done in parts"),
-        }
+        let mut seen = HashSet::new();
+        let ids = request.ids().unwrap_or_default().iter();
+        // Each id once: one that is missing is told once, as it is without parts.
+        let ids: Vec<String> = ids.filter(|id| seen.insert(id.as_str())).cloned().collect();
+        let mut parts = ids.chunks(part);
+        let done = parts.try_fold(None, |done: Option<Outcome>, ids| {
+            self.wait_for_reads(&mut patience);
+            let of_part = self.transact(|batch| {
+                batch.no_room = no_room.cloned();
+                batch.execute_for(&request, ids)
+            })?;
+            Ok(Some(match done {
+                Some(done) => done.and(of_part),
+                None => of_part,
+            }))
+        });
+        request.answer(done.map(|done| done.expect("there is at least one part")));
     }
 
     /// Runs the requests in one transaction. One that fails half-way ends the transaction for all of them.
@@ -461,13 +438,6 @@ impl Drop for Writer {
             }
         }
     }
-}
-
-/// Each id once, in the order of the first.
-fn without_copies(mut ids: Vec<String>) -> Vec<String> {
-    let mut seen = HashSet::new();
-    ids.retain(|id| seen.insert(id.clone()));
-    ids
 }
 
 /// The slots of a scope, for giving them back.

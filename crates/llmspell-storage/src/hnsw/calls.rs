@@ -358,7 +358,7 @@ impl Handle {
     }
 
     /// The most frequent values of a valid field.
-    pub(crate) async fn facet(
+    async fn facet(
         &self,
         scope: &StateScope,
         field: &FieldPath,

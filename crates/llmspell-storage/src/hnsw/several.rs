@@ -15,11 +15,11 @@ use crate::search::{self, Condition, LookAgain, Snapshot};
 use crate::truth::Read;
 
 /// What is read in several spaces.
-#[derive(Debug, Clone)]
-pub(crate) struct Asked {
-    pub(crate) scope: StateScope,
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) scope: &'a StateScope,
     /// A valid filter, if the read asks one.
-    pub(crate) filter: Option<Filter>,
+    pub(crate) filter: Option<&'a Filter>,
     /// [`Shared::spaces_version`] when the spaces were listed.
     pub(crate) spaces_version: u64,
 }
@@ -61,14 +61,14 @@ struct Loaded<'a> {
 pub(crate) fn read_together<T>(
     shared: &Shared,
     spaces: &[Arc<Space>],
-    asked: &Asked,
+    asked: &Asked<'_>,
     read: impl FnOnce(&[Member<'_>]) -> Result<T>,
 ) -> Result<Option<T>> {
     let mut looks = LookAgain::default();
     loop {
         let loaded = load(shared, spaces, asked)?;
         let parts: Vec<_> = loaded.iter().map(|of| (&of.space.slots, &*of.namespace)).collect();
-        let absent = |read: &Read| is_absent_elsewhere(read, spaces, &loaded, &asked.scope);
+        let absent = |read: &Read| is_absent_elsewhere(read, spaces, &loaded, asked.scope);
         let snapshots = Snapshot::take_together(&shared.truth, &parts, absent)?;
         // After the transaction began: what it sees are these spaces.
         if shared.spaces_version() != asked.spaces_version {
@@ -91,19 +91,16 @@ pub(crate) fn read_together<T>(
     }
 }
 
-fn load<'a>(shared: &Shared, spaces: &'a [Arc<Space>], asked: &Asked) -> Result<Vec<Loaded<'a>>> {
+fn load<'a>(shared: &Shared, spaces: &'a [Arc<Space>], asked: &Asked<'_>) -> Result<Vec<Loaded<'a>>> {
     let mut loaded = Vec::with_capacity(spaces.len());
     for space in spaces {
-        let Some(namespace) = space.load(&shared.truth, &asked.scope)? else {
+        let Some(namespace) = space.load(&shared.truth, asked.scope)? else {
             continue;
         };
-        let condition = asked
-            .filter
-            .as_ref()
-            .map(|filter| Condition::new(filter, space.dates()));
+        let condition = asked.filter.map(|filter| Condition::new(filter, space.dates()));
         let condition = condition.transpose()?;
         if let Some(condition) = &condition {
-            search::index_metadata(&shared.truth, space, &asked.scope, &namespace, condition)?;
+            search::index_metadata(&shared.truth, space, asked.scope, &namespace, condition)?;
         }
         loaded.push(Loaded {
             space,

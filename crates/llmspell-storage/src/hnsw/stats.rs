@@ -160,14 +160,21 @@ fn add_space(
 ) -> Result<()> {
     let mut live_slots = 0;
     for (scope, scope_id) in read.scopes(space.id)? {
-        let state: Arc<State> = match space.loaded(&scope) {
-            Some(namespace) if namespace.scope_id == scope_id => namespace.state(),
-            _ => Arc::new(read.state(scope_id)?),
-        };
-        // What moved from one space to another meanwhile is counted in one of them: as of the transaction.
-        let visible = match read.scope_lsn(scope_id)? {
-            Some(lsn) if lsn != state.lsn => read.state(scope_id)?.visible_count(now),
-            _ => state.visible_count(now),
+        let (state, visible) = match space.loaded(&scope) {
+            Some(namespace) if namespace.scope_id == scope_id => {
+                let state = namespace.state();
+                // An entry that moves from one space to another is counted once: as of the transaction.
+                let visible = match read.scope_lsn(scope_id)? {
+                    Some(lsn) if lsn != state.lsn => read.state(scope_id)?.visible_count(now),
+                    _ => state.visible_count(now),
+                };
+                (state, visible)
+            }
+            _ => {
+                let state = Arc::new(read.state(scope_id)?);
+                let visible = state.visible_count(now);
+                (state, visible)
+            }
         };
         stats.vectors += visible;
         stats.vector_bytes += visible * 4 * space.dim as u64;

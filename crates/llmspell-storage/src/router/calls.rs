@@ -14,9 +14,9 @@ use llmspell_core::{
 
 use super::routes::{Route, Routes};
 use super::{DimensionRouter, merge};
-use crate::database::{Opening, Part, PreparedEntry, Request, Scopes, Spaces, quota_status};
+use crate::database::{Opening, Part, PreparedEntry, Request, Scopes, Shared, Spaces, quota_status};
 use crate::hnsw::{
-    Asked, DELETE_IDS_MAX, HNSWVectorStorage, Member, Shape, checked_query, of_scope, of_spaces, of_unknown,
+    Asked, DELETE_IDS_MAX, HNSWVectorStorage, Handle, Member, Shape, checked_query, of_scope, of_spaces, of_unknown,
     prepare_routed, read_together,
 };
 use crate::registry::Space;
@@ -163,7 +163,7 @@ impl VectorStorage for DimensionRouter {
         }
         let now = self.now();
         self.read_all(scope, None, move |members| {
-            let counts = members.iter().map(|member| member.snapshot.visible_count(now));
+            let counts = members.iter().map(|member| member.snapshot.state().visible_count(now));
             Ok(counts.sum())
         })
         .await
@@ -251,20 +251,15 @@ impl VectorStorage for DimensionRouter {
     }
 
     async fn stats(&self) -> Result<StorageStats> {
-        let spaces = self.opened(&self.routes()).await?;
-        let shared = Arc::clone(&self.inner.database.inner.shared);
         let (now, metric) = (self.now(), self.inner.config.index().metric());
-        self.inner
-            .database
-            .inner
-            .run(move || {
-                let mut stats = of_spaces(&shared, &spaces, now)?;
-                if spaces.is_empty() {
-                    stats.metric = metric;
-                }
-                Ok(stats)
-            })
-            .await
+        self.read_spaces(move |shared, spaces, version| {
+            let mut stats = of_spaces(shared, spaces, now)?;
+            if spaces.is_empty() {
+                stats.metric = metric;
+            }
+            Ok((shared.spaces_version() == version).then_some(stats))
+        })
+        .await
     }
 
     async fn stats_for_scope(&self, scope: &StateScope) -> Result<ScopedStats> {
@@ -356,23 +351,18 @@ impl DimensionRouter {
 
     /// All spaces, opened.
     async fn storages(&self) -> Result<Vec<HNSWVectorStorage>> {
-        self.inner.database.inner.check_open()?;
-        let mut storages = Vec::new();
-        for route in &self.routes().all {
-            let handle = route.handle(&self.inner.database).await?;
-            storages.push(HNSWVectorStorage::of_handle(handle));
-        }
-        Ok(storages)
+        let handles = self.handles(&self.routes()).await?;
+        Ok(handles.iter().map(HNSWVectorStorage::of_handle).collect())
     }
 
     /// The spaces of some routes, opened.
-    async fn opened(&self, routes: &Routes) -> Result<Vec<Arc<Space>>> {
+    async fn handles(&self, routes: &Routes) -> Result<Vec<Handle>> {
         self.inner.database.inner.check_open()?;
-        let mut spaces = Vec::with_capacity(routes.all.len());
+        let mut handles = Vec::with_capacity(routes.all.len());
         for route in &routes.all {
-            spaces.push(Arc::clone(&route.handle(&self.inner.database).await?.space));
+            handles.push(route.handle(&self.inner.database).await?.clone());
         }
-        Ok(spaces)
+        Ok(handles)
     }
 
     /// Runs `read` on a scope in all spaces that have it, as of one commit.
@@ -381,24 +371,33 @@ impl DimensionRouter {
         T: Send + 'static,
         F: Fn(&[Member<'_>]) -> Result<T> + Send + Sync + 'static,
     {
+        let (scope, filter) = (scope.clone(), filter.cloned());
+        self.read_spaces(move |shared, spaces, spaces_version| {
+            let asked = Asked {
+                scope: &scope,
+                filter: filter.as_ref(),
+                spaces_version,
+            };
+            read_together(shared, spaces, &asked, |members| read(members))
+        })
+        .await
+    }
+
+    /// Runs `read` on all spaces, on a thread of the database, until it finds them as they were listed: it is told the version
+    /// of the list, and answers none where that has changed.
+    async fn read_spaces<T, F>(&self, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Shared, &[Arc<Space>], u64) -> Result<Option<T>> + Send + Sync + 'static,
+    {
         let read = Arc::new(read);
         loop {
             let routes = self.routes();
-            let spaces = self.opened(&routes).await?;
-            let asked = Asked {
-                scope: scope.clone(),
-                filter: filter.cloned(),
-                spaces_version: routes.version,
-            };
+            let handles = self.handles(&routes).await?.into_iter();
+            let spaces: Vec<Arc<Space>> = handles.map(|handle| handle.space).collect();
             let (shared, read) = (Arc::clone(&self.inner.database.inner.shared), Arc::clone(&read));
-            let found = self
-                .inner
-                .database
-                .inner
-                .run(move || read_together(&shared, &spaces, &asked, |members| read(members)))
-                .await?;
-            // None where a space came or went meanwhile.
-            if let Some(found) = found {
+            let job = move || read(&shared, &spaces, routes.version);
+            if let Some(found) = self.inner.database.inner.run(job).await? {
                 return Ok(found);
             }
         }
@@ -410,8 +409,8 @@ impl DimensionRouter {
         let [route] = routes.all.as_slice() else {
             return Ok(None);
         };
-        let handle = route.handle(&self.inner.database).await?.clone();
-        let count = HNSWVectorStorage::of_handle(&handle).count(scope).await?;
+        let handle = route.handle(&self.inner.database).await?;
+        let count = HNSWVectorStorage::of_handle(handle).count(scope).await?;
         let is_still = self.inner.database.inner.shared.spaces_version() == routes.version;
         Ok(is_still.then_some(count))
     }

@@ -286,24 +286,33 @@ impl<'a> Snapshot<'a> {
             if state.is_dropped {
                 return Ok(None);
             }
-            let read = truth.read()?;
-            if read.scope_lsn(namespace.scope_id)? == Some(state.lsn) {
-                // After the state: it must reach every slot that the state names.
-                let view = slots.view();
-                return Ok(Some(Self {
-                    namespace,
-                    slots,
-                    state,
-                    view,
-                    read: Arc::new(read),
-                }));
+            if let Some(snapshot) = Self::seen_by(&Arc::new(truth.read()?), slots, namespace, state)? {
+                return Ok(Some(snapshot));
             }
             looks.pause()?;
         }
     }
 
-    /// Several namespaces as of one commit; none where what was looked at does not belong together, or `is_whole` says that
-    /// the transaction sees more than these.
+    /// The state with the rows of a transaction that began after it was loaded; none if that sees another state.
+    fn seen_by(
+        read: &Arc<Read>,
+        slots: &'a SlotStore,
+        namespace: &'a Namespace,
+        state: Arc<State>,
+    ) -> Result<Option<Self>> {
+        let is_seen = read.scope_lsn(namespace.scope_id)? == Some(state.lsn);
+        Ok(is_seen.then(|| Self {
+            namespace,
+            slots,
+            state,
+            // After the state: it must reach every slot that the state names.
+            view: slots.view(),
+            read: Arc::clone(read),
+        }))
+    }
+
+    /// Several namespaces as of one commit; none if one of their states is not the one that the transaction sees, or if
+    /// `is_whole` says that the transaction sees the scope elsewhere too.
     pub(crate) fn take_together(
         truth: &Truth,
         parts: &[(&'a SlotStore, &'a Namespace)],
@@ -316,24 +325,15 @@ impl<'a> Snapshot<'a> {
         }
         let mut snapshots = Vec::with_capacity(parts.len());
         for ((slots, namespace), state) in parts.iter().zip(states) {
-            if state.is_dropped || read.scope_lsn(namespace.scope_id)? != Some(state.lsn) {
+            if state.is_dropped {
                 return Ok(None);
             }
-            snapshots.push(Self {
-                namespace,
-                slots,
-                state,
-                // After the state: it must reach every slot that the state names.
-                view: slots.view(),
-                read: Arc::clone(&read),
-            });
+            let Some(snapshot) = Self::seen_by(&read, slots, namespace, state)? else {
+                return Ok(None);
+            };
+            snapshots.push(snapshot);
         }
         Ok(Some(snapshots))
-    }
-
-    /// Entries that can be seen at `now`, in milliseconds since 1970.
-    pub(crate) fn visible_count(&self, now: i64) -> u64 {
-        self.state.visible_count(now)
     }
 
     /// The state of that commit.

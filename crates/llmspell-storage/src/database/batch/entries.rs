@@ -437,7 +437,7 @@ impl Batch<'_> {
 
     /// Gives entries another end, or none. Returns the ids that are not there, in their order; what has expired is not. An
     /// end that is no later than before needs no room: what has ended gives room back.
-    pub(in crate::database) fn touch(
+    pub(super) fn touch(
         &mut self,
         spaces: &Spaces,
         scope: &StateScope,
@@ -492,7 +492,7 @@ impl Batch<'_> {
         Ok(missing)
     }
 
-    pub(in crate::database) fn delete(
+    pub(super) fn delete(
         &mut self,
         spaces: &Spaces,
         scope: &StateScope,

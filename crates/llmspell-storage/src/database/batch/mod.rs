@@ -239,22 +239,7 @@ impl<'a> Batch<'a> {
             } => self
                 .update_metadata(spaces, scope, id, metadata, *now)
                 .map(|()| Outcome::Done),
-            Request::Touch {
-                spaces,
-                scope,
-                ids,
-                expires_at,
-                now,
-                ..
-            } => self.touch(spaces, scope, ids, *expires_at, *now).map(Outcome::Ids),
-            Request::Delete {
-                spaces,
-                scope,
-                ids,
-                only,
-                now,
-                ..
-            } => self.delete(spaces, scope, ids, only.as_ref(), *now).map(Outcome::Count),
+            Request::Touch { ids, .. } | Request::Delete { ids, .. } => self.execute_for(request, ids),
             Request::DropScopes {
                 spaces,
                 scopes,
@@ -289,6 +274,27 @@ impl<'a> Batch<'a> {
                 .set_quota(scope, *quota)
                 .map(|had_one| Outcome::Count(had_one.into())),
             Request::Flush { .. } => Ok(Outcome::Done),
+        }
+    }
+
+    /// A deletion or a touch, of these of its ids.
+    pub(super) fn execute_for(&mut self, request: &Request, ids: &[String]) -> Result<Outcome, Fail> {
+        match request {
+            Request::Touch {
+                spaces,
+                scope,
+                expires_at,
+                now,
+                ..
+            } => self.touch(spaces, scope, ids, *expires_at, *now).map(Outcome::Ids),
+            Request::Delete {
+                spaces,
+                scope,
+                only,
+                now,
+                ..
+            } => self.delete(spaces, scope, ids, only.as_ref(), *now).map(Outcome::Count),
+            _ => unreachable!("only these name ids"),
         }
     }
 

@@ -13,7 +13,7 @@ use super::entries::Group;
 use super::values::is_over;
 use super::{Batch, Fail, KV_SCOPE, looking};
 use crate::database::request::{Part, PreparedEntry};
-use crate::ids::PointId;
+use crate::ids::{PointId, ScopeId};
 use crate::record::Record;
 use crate::registry::Space;
 use crate::truth::ExpiredRow;
@@ -133,18 +133,31 @@ impl Batch<'_> {
     fn count_expired(&mut self, scope: &StateScope, now: i64) -> Result<QuotaUsage, Fail> {
         let mut gone = QuotaUsage::default();
         for space in self.counted_spaces()? {
-            let Some(pending) = self.pending(&space, scope)? else {
-                continue;
-            };
-            let (scope_id, expired) = (pending.namespace.scope_id, pending.state.expiries.expired(now));
-            gone.vectors += expired.len();
-            gone.vector_bytes += expired.len() * 4 * space.dim as u64;
-            for point in expired {
-                let record = self.rows.record(scope_id, PointId(point)).map_err(looking)?;
+            for (_, _, record) in self.expired_of(&space, scope, now)? {
+                gone.vectors += 1;
+                gone.vector_bytes += 4 * space.dim as u64;
                 gone.metadata_bytes += record.metadata.len() as u64;
             }
         }
         Ok(gone)
+    }
+
+    /// The entries of a scope in one space that have expired at `now`, and are not purged yet.
+    fn expired_of(
+        &mut self,
+        space: &Arc<Space>,
+        scope: &StateScope,
+        now: i64,
+    ) -> Result<Vec<(ScopeId, PointId, Record)>, Fail> {
+        let Some(pending) = self.pending(space, scope)? else {
+            return Ok(Vec::new());
+        };
+        let (scope_id, expired) = (pending.namespace.scope_id, pending.state.expiries.expired(now));
+        let entry = |point| {
+            let record = self.rows.record(scope_id, PointId(point)).map_err(looking)?;
+            Ok((scope_id, PointId(point), record))
+        };
+        expired.into_iter().map(entry).collect()
     }
 
     /// The spaces whose entries count.
@@ -182,9 +195,9 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Removes what has expired from scopes that would else hold more than their quotas allow, as far as that is known before
-    /// anything is looked up: what comes takes its place. Without it a scope whose entries end sooner than the purge comes
-    /// to them could take any room within any quota.
+    /// Removes expired entries from each scope that, with all entries of the batch counted as new, would exceed its quota. The
+    /// entries of the batch take their place. Otherwise a scope whose entries expire faster than the purge works could occupy
+    /// any number of bytes on the disk within any quota.
     pub(super) fn replace_expired(&mut self, parts: &[Part], now: i64) -> Result<(), Fail> {
         if !self.has_quotas {
             return Ok(());
@@ -214,26 +227,17 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Removes what has expired from a scope, in all spaces whose entries count.
+    /// Removes the expired entries of a scope from all spaces whose entries count in its quota.
     fn purge_scope(&mut self, scope: &StateScope, now: i64) -> Result<(), Fail> {
         for space in self.counted_spaces()? {
-            let Some(pending) = self.pending(&space, scope)? else {
-                continue;
+            let expired = self.expired_of(&space, scope, now)?.into_iter();
+            let row = |(scope, point, record): (ScopeId, PointId, Record)| {
+                let moment = record.expires_at.map(Timestamp::as_millis)?;
+                Some(ExpiredRow { moment, scope, point })
             };
-            let (scope_id, expired) = (pending.namespace.scope_id, pending.state.expiries.expired(now));
-            let mut rows = Vec::with_capacity(expired.len() as usize);
-            for point in expired.into_iter().map(PointId) {
-                let record = self.rows.record(scope_id, point).map_err(looking)?;
-                if let Some(moment) = record.expires_at.map(Timestamp::as_millis) {
-                    rows.push(ExpiredRow {
-                        moment,
-                        scope: scope_id,
-                        point,
-                    });
-                }
-            }
-            if !rows.is_empty() {
-                self.purge_expired(scope_id, &rows, now)?;
+            let rows: Vec<ExpiredRow> = expired.filter_map(row).collect();
+            if let [first, ..] = rows.as_slice() {
+                self.purge_expired(first.scope, &rows, now)?;
             }
         }
         Ok(())
