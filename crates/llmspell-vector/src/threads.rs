@@ -1,10 +1,16 @@
-//! How is work shared out to threads, also where the system starts fewer than are wanted?
+//! Shares out work to threads, also where the system starts fewer than are wanted.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// Does all jobs at the same time, each on a thread of its own, one of them on the thread of the caller. Where the system
-/// starts no more threads, those that there are do the rest; the caller alone, if need be.
+/// starts no more threads, the threads that were started do the other jobs too; the caller alone, if none was.
+///
+/// Returns when all jobs are done.
+///
+/// # Panics
+///
+/// If a job panics.
 pub fn share_out<J: FnOnce() + Send>(jobs: impl IntoIterator<Item = J>) {
     let jobs: Vec<J> = jobs.into_iter().collect();
     let count = jobs.len();

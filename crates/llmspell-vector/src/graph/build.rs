@@ -196,9 +196,9 @@ pub(crate) fn build(
     let share = points.len().div_ceil(threads).max(1);
     {
         let shares = points.chunks(share).zip(records.chunks_mut(share * record_bytes));
-        let parts = places.chunks_mut(if keeps_places { share * padded } else { padded });
+        let place_parts = places.chunks_mut(if keeps_places { share * padded } else { padded });
         let mut byte_parts = bytes.as_mut().map(|bytes| bytes.parts_mut(share));
-        let parts = shares.zip(traits.chunks_mut(share)).zip(parts);
+        let parts = shares.zip(traits.chunks_mut(share)).zip(place_parts);
         share_out(parts.map(|(((points, records), traits), places)| {
             let encoder = &encoder;
             let mut bytes = byte_parts.as_mut().and_then(Iterator::next);

@@ -3,7 +3,7 @@
 //! Everything is compared with everything, whole and at each cut, on all processors: nothing here is approximate.
 
 use llmspell_storage::{DistanceMetric, StorageError, cut, validate_vectors};
-use llmspell_vector::ExactDistance;
+use llmspell_vector::{ExactDistance, share_out};
 
 use super::vectors::Drawn;
 use crate::commands::bench::kernel_metric;
@@ -84,15 +84,14 @@ impl Comparison {
             cut_blocks.push((*dim, cut_block));
         }
         let share = self.searches.len().div_ceil(self.threads).max(1);
-        std::thread::scope(|scope| {
-            for searches in self.searches.chunks_mut(share) {
-                scope.spawn(|| {
-                    for search in searches {
-                        search.compare(first, rows.clone(), &cut_blocks);
-                    }
-                });
+        let (rows, cut_blocks) = (&rows, &cut_blocks);
+        share_out(self.searches.chunks_mut(share).map(|searches| {
+            move || {
+                for search in searches {
+                    search.compare(first, rows.clone(), cut_blocks);
+                }
             }
-        });
+        }));
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use llmspell_storage::DistanceMetric;
-use llmspell_vector::{ExactDistance, PointId, TopK};
+use llmspell_vector::{ExactDistance, PointId, TopK, share_out};
 
 use crate::commands::bench::generate::kernel_metric;
 use crate::errors::CliError;
@@ -51,15 +51,14 @@ pub(super) fn nearest(
     blocks(base, progress, &mut |first, rows| {
         let mask = |pivot: usize| (0..rows.len()).map(|row| passes(first + row, pivot)).collect();
         let masks: Vec<Vec<u64>> = (0..pivots).map(mask).collect();
-        std::thread::scope(|scope| {
-            for searches in searches.chunks_mut(share) {
-                scope.spawn(|| {
-                    for search in searches {
-                        search.compare(first, rows, &masks);
-                    }
-                });
+        let masks = &masks;
+        share_out(searches.chunks_mut(share).map(|searches| {
+            move || {
+                for search in searches {
+                    search.compare(first, rows, masks);
+                }
             }
-        });
+        }));
     })?;
     Ok(searches.into_iter().map(Search::nearest).collect())
 }

@@ -23,6 +23,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use llmspell_storage::DistanceMetric;
 use llmspell_storage::limits::DIM_RANGE;
+use llmspell_vector::share_out;
 use serde_json::{Value, json};
 
 pub(super) use self::data::DataArg;
@@ -241,16 +242,14 @@ fn write_base(
     while first < args.n {
         let rows = (args.n - first).min((share * threads) as u64);
         let chunk = &mut chunk[..rows as usize * dim];
-        std::thread::scope(|scope| {
-            let firsts = (first..).step_by(share);
-            for (first, rows) in firsts.zip(chunk.chunks_mut(share * dim)) {
-                scope.spawn(move || {
-                    for (number, row) in (first..).zip(rows.chunks_exact_mut(dim)) {
-                        maker.row(Kind::Base, number, row);
-                    }
-                });
+        let parts = (first..).step_by(share).zip(chunk.chunks_mut(share * dim));
+        share_out(parts.map(|(first, rows)| {
+            move || {
+                for (number, row) in (first..).zip(rows.chunks_exact_mut(dim)) {
+                    maker.row(Kind::Base, number, row);
+                }
             }
-        });
+        }));
         bytes.clear();
         if args.f16 {
             let mut halves = vec![f16::ZERO; chunk.len()];

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use llmspell_storage::DistanceMetric;
-use llmspell_vector::{ExactDistance, Metric, PointId, TopK, scan};
+use llmspell_vector::{ExactDistance, Metric, PointId, TopK, scan, share_out};
 
 use crate::errors::CliError;
 use crate::input::npy::NpyReader;
@@ -87,11 +87,9 @@ fn search_all(
         }
         let first = u32::try_from(first).expect("the arguments bound the rows");
         let columns = (dim, base.leading.min(dim));
-        std::thread::scope(|scope| {
-            for searches in searches.chunks_mut(share) {
-                scope.spawn(|| compare(searches, &block, first, columns, rows_of(portions.cached)));
-            }
-        });
+        let (block, rows) = (&block, rows_of(portions.cached));
+        let parts = searches.chunks_mut(share);
+        share_out(parts.map(|searches| move || compare(searches, block, first, columns, rows)));
         progress.set(reader.rows_read());
     }
     Ok(())
