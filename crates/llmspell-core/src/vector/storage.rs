@@ -91,12 +91,16 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     ///
     /// A lifetime begins with the call. A moment in the past ends the entries at once.
     ///
+    /// On a full disk a store may change the entries in parts, one commit each: after a crash some of them are changed.
+    ///
     /// # Errors
     ///
     /// As [`write`](Self::write); `Invalid` for a lifetime out of range.
     async fn touch(&self, scope: &StateScope, ids: &[String], expiry: Expiry) -> Result<Vec<String>>;
 
     /// Removes entries by id: all of those that are there, at once. Says how many were.
+    ///
+    /// On a full disk a store may remove the entries in parts, one commit each: after a crash some of them are removed.
     ///
     /// # Errors
     ///
