@@ -1,17 +1,12 @@
 //! What can be asked, and with which words?
 
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::commands::{
     bench, clock, completions, count, delete, demo, facet, get, import, index, kv, list, migrate, model, recall, scope,
     search, space, touch,
 };
-use crate::scope_arg::ScopeArg;
-
-/// Space that calls are about unless they say otherwise.
-pub(crate) const DEFAULT_SPACE: &str = llmspell_storage::DEFAULT_SPACE;
+use crate::global_args::GlobalArgs;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -50,42 +45,6 @@ pub(crate) struct Cli {
     pub(crate) global: GlobalArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// Options of every verb.
-#[derive(Debug, Args)]
-pub(crate) struct GlobalArgs {
-    /// Directory of the database
-    #[arg(
-        long,
-        global = true,
-        env = "LLMSPELL_DB",
-        value_name = "DIR",
-        help_heading = "Global options"
-    )]
-    pub(crate) db: Option<PathBuf>,
-
-    /// Print one JSON object a line instead of tables
-    #[arg(long, global = true, help_heading = "Global options")]
-    pub(crate) json: bool,
-
-    /// Whose data: global, KIND:ID, or a word for custom:WORD; `search` takes several [default: global]
-    #[arg(long = "scope", global = true, value_name = "SCOPE", help_heading = "Global options")]
-    pub(crate) scopes: Vec<ScopeArg>,
-
-    /// Embedding space [default: default]
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
-    pub(crate) space: Option<String>,
-
-    /// The space of this embedding model, which was added by `model add` or is a preset
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        conflicts_with = "space",
-        help_heading = "Global options"
-    )]
-    pub(crate) model: Option<String>,
 }
 
 /// The verbs.

@@ -10,9 +10,11 @@
 //! | `time_arg.rs`   | how are moments and lengths of time written there?      |
 //! | `memory_arg.rs` | how is a memory tier written on a command line?          |
 //! | `model_args.rs` | how is an embedding model written on a command line?     |
+//! | `global_args.rs` | which options does every verb take?                    |
 //! | `session.rs`    | which database, space and scope is this call about?     |
 //! | `input/`        | how do vectors get in? JSONL, `.npy`, `.fvecs`          |
 //! | `commands/`     | what does each verb do?                                 |
+//! | `dispatch.rs`   | which verb is run?                                      |
 //! | `output.rs`     | how are answers written, for people and for programs?   |
 //! | `progress.rs`   | how does a long job show that it lives?                 |
 //! | `errors.rs`     | what went wrong, what to try, which exit code?          |
@@ -23,8 +25,10 @@
 
 mod args;
 mod commands;
+mod dispatch;
 mod errors;
 mod filter_arg;
+mod global_args;
 mod input;
 mod measure;
 mod memory_arg;
@@ -60,6 +64,6 @@ fn run(cli: Cli) -> Result<(), CliError> {
         .build()
         .map_err(|source| CliError::system("cannot start threads", source))?;
     let mut output = Output::new(cli.global.json);
-    runtime.block_on(commands::run(cli, &mut output))?;
+    runtime.block_on(dispatch::run(cli, &mut output))?;
     output.finish()
 }

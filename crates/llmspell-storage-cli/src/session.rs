@@ -8,8 +8,8 @@ use llmspell_storage::{
     SpaceInfo, SpaceRole, StateScope, StorageBackend, StorageError, VectorStorage,
 };
 
-use crate::args::{DEFAULT_SPACE, GlobalArgs};
 use crate::errors::CliError;
+use crate::global_args::GlobalArgs;
 
 /// The global options, with their defaults.
 #[derive(Debug)]
@@ -84,7 +84,11 @@ impl<'a> Session<'a> {
     pub(crate) async fn space_name(&self, database: &Database) -> Result<String, CliError> {
         match self.model() {
             Some(model) => Ok(space_of(database, model).await?.name),
-            None => Ok(self.global.space.clone().unwrap_or_else(|| DEFAULT_SPACE.to_string())),
+            None => Ok(self
+                .global
+                .space
+                .clone()
+                .unwrap_or_else(|| llmspell_storage::DEFAULT_SPACE.to_string())),
         }
     }
 

@@ -1,9 +1,8 @@
 //! `completions`: how does a shell learn our words?
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use crate::args::Cli;
 use crate::errors::CliError;
 use crate::output::Output;
 
@@ -16,8 +15,9 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &CompletionsArgs, output: &mut Output) -> Result<(), CliError> {
+/// Prints the script for `command`, the whole command line.
+pub(crate) fn run(args: &CompletionsArgs, command: &mut clap::Command, output: &mut Output) -> Result<(), CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "llmspell-storage", &mut script);
+    clap_complete::generate(args.shell, command, "llmspell-storage", &mut script);
     output.bytes(&script)
 }

@@ -1,4 +1,4 @@
-//! What does each verb do? One file each, named after the verb; here they are chosen.
+//! What does each verb do? One file each, named after the verb; `dispatch.rs` chooses.
 
 pub(crate) mod bench;
 pub(crate) mod check;
@@ -23,70 +23,3 @@ pub(crate) mod search;
 pub(crate) mod space;
 pub(crate) mod stats;
 pub(crate) mod touch;
-
-use crate::args::{Cli, Command};
-use crate::errors::CliError;
-use crate::output::Output;
-use crate::session::Session;
-
-pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
-    let session = Session::new(&cli.global);
-    if !matches!(cli.command, Command::Search(_)) {
-        session.check_one_scope()?;
-    }
-    session.check_one_space()?;
-    if !takes_a_model(&cli.command) {
-        session.check_no_model()?;
-    }
-    match cli.command {
-        Command::Demo(args) => demo::run(args, output).await,
-        Command::Import(args) => import::run(args, &session, output).await,
-        Command::Search(args) => search::run(args, &session, output).await,
-        Command::Get(args) => get::run(args, &session, output).await,
-        Command::List(args) => list::run(args, &session, output).await,
-        Command::Count(args) => count::run(args, &session, output).await,
-        Command::Delete(args) => delete::run(args, &session, output).await,
-        Command::Touch(args) => touch::run(args, &session, output).await,
-        Command::Facet(args) => facet::run(args, &session, output).await,
-        Command::Scope(command) => scope::run(command, &session, output).await,
-        Command::Space(command) => space::run(command, &session, output).await,
-        Command::Model(command) => model::run(command, &session, output).await,
-        Command::Migrate(args) => migrate::run(args, &session, output).await,
-        Command::Stats => stats::run(&session, output).await,
-        Command::Kv(command) => kv::run(command, &session, output).await,
-        Command::Index(command) => index::run(command, &session, output).await,
-        Command::Recall(args) => recall::run(args, &session, output).await,
-        Command::Clock(args) => clock::run(args, &session, output).await,
-        Command::Check => check::run(&session, output).await,
-        Command::Bench(command) => bench::run(command, output).await,
-        Command::Completions(args) => completions::run(&args, output),
-    }
-}
-
-/// Whether a verb is about one space, which may be named by its model.
-fn takes_a_model(command: &Command) -> bool {
-    match command {
-        Command::Import(_)
-        | Command::Search(_)
-        | Command::Get(_)
-        | Command::List(_)
-        | Command::Count(_)
-        | Command::Delete(_)
-        | Command::Touch(_)
-        | Command::Facet(_)
-        | Command::Scope(_)
-        | Command::Stats
-        | Command::Index(_)
-        | Command::Recall(_)
-        | Command::Model(model::ModelCommand::CheckMatryoshka(_)) => true,
-        Command::Demo(_)
-        | Command::Space(_)
-        | Command::Model(_)
-        | Command::Migrate(_)
-        | Command::Kv(_)
-        | Command::Check
-        | Command::Clock(_)
-        | Command::Bench(_)
-        | Command::Completions(_) => false,
-    }
-}

@@ -19,12 +19,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use llmspell_storage::{Database, HNSWConfig, HNSWVectorStorage, StateScope, VectorStorage};
+use llmspell_storage::{DEFAULT_SPACE, Database, HNSWConfig, HNSWVectorStorage, StateScope, VectorStorage};
 use serde_json::json;
 
 use self::answers::{Answer, Timing, ask};
 use self::data::{Passages, Question};
-use crate::args::DEFAULT_SPACE;
 use crate::errors::CliError;
 use crate::measure::latency::rounded;
 use crate::output::{Output, grouped, one_line};
