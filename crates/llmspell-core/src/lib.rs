@@ -1,7 +1,7 @@
 //! The contract of llmspell-storage: what a store of key-value state and of vectors promises, without any engine.
 //!
-//! Applications write against the two traits; engines implement them; [`conformance`] holds every engine to the same
-//! promises. Nothing here touches a disk, starts a thread or reads a clock.
+//! Applications write against the two traits; engines implement them; the crate `llmspell-conformance` holds every
+//! engine to the same promises. Nothing here touches a disk, starts a thread or reads a clock.
 //!
 //! | folder or file    | question                                                             |
 //! |-------------------|----------------------------------------------------------------------|
@@ -14,7 +14,6 @@
 //! | `limits.rs`       | how large may things be? [`limits`]                                   |
 //! | `expiry.rs`       | when does something end? [`Expiry`]                                   |
 //! | `timestamp.rs`    | how are moments written? [`Timestamp`]                                |
-//! | `conformance/`    | does an implementation keep the contract? (feature `conformance`)     |
 
 #![forbid(unsafe_code)]
 
@@ -26,8 +25,6 @@ mod quota;
 mod timestamp;
 mod vector;
 
-#[cfg(feature = "conformance")]
-pub mod conformance;
 pub mod filter;
 pub mod limits;
 

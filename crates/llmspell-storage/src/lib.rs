@@ -71,7 +71,7 @@
 //! The futures run on any executor: what may block runs on threads of the database itself.
 //!
 //! Where to find what in the source is in `ARCHITECTURE.md`; modules use only those before them in its list, and
-//! `tests/layers.rs` checks it.
+//! `cargo test -p xtask --test layers` checks them.
 
 mod codec;
 mod committer;

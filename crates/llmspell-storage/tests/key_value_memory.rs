@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use llmspell_core::conformance::key_value;
+use llmspell_conformance::key_value;
 use llmspell_storage::backends::MemoryBackend;
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use llmspell_core::conformance::key_value;
+use llmspell_conformance::key_value;
 use llmspell_storage::backends::SledBackend;
 
 #[tokio::test]

@@ -2,18 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
-#[expect(
-    dead_code,
-    reason = "shared with the tests of filters, which also read and write them"
-)]
-#[path = "../../llmspell-core/tests/filters/random.rs"]
-mod random;
-
 use std::collections::BTreeMap;
 
 use llmspell_storage::{
     DateFields, EntryTimes, Filter, IndexType, Metadata, MetadataIndex, MetadataIndexConfig, OwnTime, Timestamp,
 };
+use llmspell_testkit::filters as random;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::json;

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use llmspell_core::conformance::vectors;
+use llmspell_conformance::vectors;
 use llmspell_storage::{DatabaseOptions, HNSWConfig, HNSWVectorStorage, Memory};
 
 #[tokio::test]

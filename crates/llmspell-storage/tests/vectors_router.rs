@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use llmspell_core::conformance::vectors;
+use llmspell_conformance::vectors;
 use llmspell_storage::{DatabaseOptions, DimensionRouter, DistanceMetric, EmbeddingModel, HNSWConfig, ModelSpace};
 
 /// The space that answers stands between two others, so that nothing is right by chance.

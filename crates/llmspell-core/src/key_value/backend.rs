@@ -35,7 +35,7 @@ use crate::timestamp::Timestamp;
 ///
 /// Eight methods are required; the rest is made of them and may be overridden where the engine knows better. Check
 /// input with [`validate_key_value`](crate::validate_key_value) first, and run
-/// [`conformance::key_value`](crate::conformance) on the result.
+/// `llmspell_conformance::key_value` on the result.
 #[async_trait]
 pub trait StorageBackend: fmt::Debug + Send + Sync {
     /// The value of a key.

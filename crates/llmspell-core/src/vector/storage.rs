@@ -36,7 +36,7 @@ use crate::validate_key_value::page as validate_page;
 /// # For implementers
 ///
 /// Thirteen methods are required; the rest is made of them. Check input with
-/// [`validate_vectors`](crate::validate_vectors) first, and run [`conformance::vectors`](crate::conformance) on the
+/// [`validate_vectors`](crate::validate_vectors) first, and run `llmspell_conformance::vectors` on the
 /// result.
 #[async_trait]
 pub trait VectorStorage: fmt::Debug + Send + Sync {

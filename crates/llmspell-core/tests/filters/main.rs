@@ -3,12 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
 mod naive;
-mod random;
 
 use llmspell_core::filter::terms;
 use llmspell_core::{DateFields, EntryTimes, FieldPath, Filter};
+use llmspell_testkit::filters::{self as random, filter, metadata};
 use proptest::prelude::*;
-use random::{filter, metadata};
 use serde_json::json;
 
 fn dates() -> DateFields {

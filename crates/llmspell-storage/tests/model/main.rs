@@ -8,12 +8,6 @@ mod drops;
 mod isolation;
 mod plain;
 mod program;
-#[expect(
-    dead_code,
-    reason = "shared with the tests of filters, which also read and write them"
-)]
-#[path = "../../../llmspell-core/tests/filters/random.rs"]
-mod random;
 mod store;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {

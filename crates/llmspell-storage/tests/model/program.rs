@@ -7,14 +7,13 @@ use std::time::Duration;
 use llmspell_storage::{
     Expiry, Filter, Metadata, Quota, QuotaStatus, StateScope, Timestamp, VectorEntry, VectorQuery, VectorResult,
 };
+use llmspell_testkit::filters as random;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use serde_json::json;
-
-use crate::random;
 
 pub(crate) const DIM: usize = 4;
 

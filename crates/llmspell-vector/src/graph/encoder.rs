@@ -82,7 +82,7 @@ impl Encoder {
     pub(crate) fn prepare(&self, vector: &[f32], query: &mut WalkQuery) {
         self.prepare_codes(vector, query);
         let components = query.code.components();
-        query.to_origin = crate::Kernels::detect().dot(components, components);
+        query.to_origin = crate::kernels::Kernels::detect().dot(components, components);
         self.signs.prepare(components, &mut query.signs);
     }
 

@@ -50,7 +50,7 @@ impl Bytes {
             1.0
         };
         CodeKernels::detect().quantize_bytes(vector, 1.0 / step, levels);
-        let norm_squared = crate::Kernels::detect().dot(vector, vector);
+        let norm_squared = crate::kernels::Kernels::detect().dot(vector, vector);
         Rounded { step, norm_squared }
     }
 

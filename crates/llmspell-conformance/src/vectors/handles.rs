@@ -1,0 +1,93 @@
+//! Does a handle for one scope touch that scope, and no other?
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{DIM, assert_invalid, assert_kind, entry, exact, ids, listed, user};
+use llmspell_core::{ErrorKind, Expiry, Result, ScopedVectors, StateScope, StorageError, Timestamp, VectorStorage};
+
+#[track_caller]
+fn assert_outside<T: std::fmt::Debug>(result: Result<T>, what: &str) {
+    match result {
+        Err(StorageError::OutsideScope { .. }) => {}
+        other => panic!("{what} must be refused, and was answered by {other:?}"),
+    }
+}
+
+/// A handle for one scope does in it what the store does, whether entries and queries say nothing of a scope or name
+/// this one; what names another is refused whole, and what belongs to another is not there.
+pub async fn a_handle_for_one_scope_touches_no_other(store: &Arc<dyn VectorStorage>) {
+    let (mine, theirs) = (user("ada"), user("bob"));
+    let theirs_entry = || entry("doc", [9.0; DIM]).with_scope(theirs.clone());
+    store
+        .insert(vec![theirs_entry(), entry("shared", [9.0; DIM])])
+        .await
+        .unwrap();
+    assert_invalid(ScopedVectors::new(Arc::clone(store), user("")), "a bad scope");
+    let handle = ScopedVectors::new(Arc::clone(store), mine.clone()).unwrap();
+
+    for others in [vec![theirs_entry()], vec![entry("a", [1.0; DIM]), theirs_entry()]] {
+        assert_outside(handle.insert(others.clone()).await, "an entry of another scope");
+        assert_outside(handle.upsert(others).await, "an entry of another scope");
+    }
+    assert_eq!(handle.count().await.unwrap(), 0, "nothing of such a batch is stored");
+    let batch = vec![
+        entry("doc", [1.0; DIM]),
+        entry("own", [2.0; DIM]).with_scope(mine.clone()),
+    ];
+    assert_eq!(handle.insert(batch).await.unwrap(), ["doc", "own"]);
+    assert_eq!(listed(&**store, &mine).await, ["doc", "own"]);
+    assert_eq!(listed(&**store, &StateScope::Global).await, ["shared"]);
+
+    let query = exact([1.0; DIM], 10);
+    for named in [query.clone(), query.clone().with_scope(mine.clone())] {
+        assert_eq!(ids(&handle.search(&named).await.unwrap()), ["doc", "own"]);
+    }
+    let own = query.clone().with_scopes([mine.clone()]);
+    assert_eq!(ids(&handle.search(&own).await.unwrap()), ["doc", "own"]);
+    let other = query.clone().with_scope(theirs.clone());
+    assert_outside(handle.search(&other).await, "a query of another scope");
+    assert_outside(handle.search_batch(&[query.clone(), other]).await, "one among others");
+    for scopes in [
+        vec![theirs.clone()],
+        vec![mine.clone(), theirs.clone()],
+        vec![mine.clone(), StateScope::Global],
+    ] {
+        assert_outside(
+            handle.search(&query.clone().with_scopes(scopes)).await,
+            "another among its scopes",
+        );
+    }
+    assert_invalid(handle.search(&query.with_scopes([])).await, "no scope at all");
+
+    assert_eq!(handle.get("doc").await.unwrap().unwrap().scope, mine);
+    assert_eq!(handle.get("shared").await.unwrap(), None);
+    let fields = || json!({"color": "red"}).as_object().cloned().unwrap_or_default();
+    handle.update_metadata("doc", fields()).await.unwrap();
+    assert_kind(
+        ErrorKind::NotFound,
+        handle.update_metadata("shared", fields()).await,
+        "an id of another",
+    );
+    let both = ["doc".to_string(), "shared".to_string()];
+    let ended = Expiry::At(Timestamp::from_millis(i64::MAX));
+    assert_eq!(
+        handle.touch(&both, ended).await.unwrap(),
+        ["shared"],
+        "not yours is not there"
+    );
+    let page = handle.list(Some("a"), 1).await.unwrap();
+    assert_eq!(page.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>(), ["doc"]);
+    let stats = handle.stats().await.unwrap();
+    assert_eq!((&stats.scope, stats.vectors), (&mine, 2));
+    assert_eq!(handle.delete(&["doc".into(), "shared".into()]).await.unwrap(), 1);
+    assert_eq!(handle.clear().await.unwrap(), 1);
+
+    let left = store.get(&theirs, "doc").await.unwrap().unwrap();
+    assert_eq!((left.embedding, left.metadata), (vec![9.0; DIM], json!({})));
+    assert_eq!(left.expires_at, None);
+    assert_eq!(store.stats().await.unwrap().vectors, 2, "what others have is as it was");
+    let text = format!("{handle:?}");
+    assert!(text.contains("ada") && !text.contains("bob"), "{text}");
+}

@@ -1,0 +1,46 @@
+//! Do the conformance suites let correct stores pass, and catch those that break one promise?
+
+mod naive;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use llmspell_conformance::{block_on, key_value, vectors};
+use naive::key_value::NaiveBackend;
+use naive::vectors::NaiveStore;
+
+fn check_key_value(fault: Option<naive::key_value::Fault>) {
+    block_on(key_value::check_all(async || Arc::new(NaiveBackend::new(fault)) as _));
+}
+
+fn check_vectors(fault: Option<naive::faults::Fault>) {
+    block_on(vectors::check_all(async |dim, metric| {
+        Arc::new(NaiveStore::new(dim, metric, fault)) as _
+    }));
+}
+
+#[test]
+fn a_backend_that_keeps_every_promise_passes() {
+    check_key_value(None);
+}
+
+#[test]
+fn a_vector_store_that_keeps_every_promise_passes() {
+    check_vectors(None);
+}
+
+#[test]
+fn a_backend_that_breaks_one_promise_is_caught() {
+    for fault in naive::key_value::Fault::ALL {
+        let result = catch_unwind(AssertUnwindSafe(|| check_key_value(Some(fault))));
+        assert!(result.is_err(), "{fault:?} was not caught");
+    }
+}
+
+#[test]
+fn a_vector_store_that_breaks_one_promise_is_caught() {
+    for fault in naive::faults::Fault::ALL {
+        let result = catch_unwind(AssertUnwindSafe(|| check_vectors(Some(fault))));
+        assert!(result.is_err(), "{fault:?} was not caught");
+    }
+}
