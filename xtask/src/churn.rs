@@ -16,7 +16,7 @@ use llmspell_storage::{
 };
 use serde_json::json;
 
-use crate::random::Random;
+use llmspell_testkit::Random;
 
 const TASKS: u64 = 8;
 const DIM: usize = 64;

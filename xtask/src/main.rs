@@ -4,7 +4,6 @@ mod churn;
 mod crash;
 mod memcheck;
 mod million;
-mod random;
 mod soak;
 
 use std::process::ExitCode;

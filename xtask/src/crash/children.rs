@@ -18,7 +18,7 @@ use super::operation::{Line, Operation, StoredEntry, now};
 use super::router::{keep_dropping, keep_migrating};
 use super::store::{Engine, Store};
 use super::workload::{Subject, WRITERS, Workload, is_mortal, private_scopes, space_of};
-use crate::random::Random;
+use llmspell_testkit::Random;
 
 /// Nobody has killed us for so long that nobody will.
 const LIFE_MAX: Duration = Duration::from_secs(60);

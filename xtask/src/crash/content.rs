@@ -6,7 +6,7 @@
 use llmspell_storage::Metadata;
 use serde::{Deserialize, Serialize};
 
-use crate::random::Random;
+use llmspell_testkit::Random;
 
 const SEED_BYTES: usize = 8;
 

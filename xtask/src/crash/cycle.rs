@@ -9,7 +9,7 @@ use super::model::{Found, FoundScope, Span, Territory};
 use super::operation::{Line, Operation, StoredEntry, now};
 use super::process::{Process, Role};
 use super::workload::{Owner, Subject, WRITERS, is_mortal, owner, scope_owner};
-use crate::random::Random;
+use llmspell_testkit::Random;
 
 /// The writer is killed at a random moment of this time after it began to write.
 const WRITING: Duration = Duration::from_millis(250);

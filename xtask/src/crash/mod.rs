@@ -41,8 +41,8 @@ use clap::ValueEnum;
 
 pub(crate) use children::{ChildArguments, check, write};
 
-use crate::random::Random;
 use cycle::{Generation, Tally};
+use llmspell_testkit::Random;
 use model::Territory;
 use workload::{Subject, WRITERS};
 

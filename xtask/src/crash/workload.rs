@@ -9,7 +9,7 @@ use llmspell_storage::StateScope;
 
 use super::content::{TAGS, Value};
 use super::operation::{EntriesKind, KeyChange, Life, NewEntry, Operation, now};
-use crate::random::Random;
+use llmspell_testkit::Random;
 
 /// Names and dimensions of the spaces; the first compares by Euclidean distance, the second by cosine.
 pub(super) const SPACES: [(&str, usize); 2] = [("small", 16), ("large", 96)];
