@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -48,10 +49,46 @@ enum Rest {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub(crate) graph: GraphScratch,
-    /// Bytes of a slot.
+    pub(crate) row: Row,
+}
+
+/// A vector that was read from a file.
+#[derive(Debug, Default)]
+pub(crate) struct Row {
+    /// Bytes of the slot.
     pub(crate) slot: Vec<u8>,
     /// Its vector.
     pub(crate) vector: Vec<f32>,
+}
+
+/// A scratch that goes back to its space when it is dropped.
+#[derive(Debug)]
+pub(crate) struct LentScratch<'a> {
+    scratch: Scratch,
+    pool: &'a Mutex<Vec<Scratch>>,
+}
+
+impl Deref for LentScratch<'_> {
+    type Target = Scratch;
+
+    fn deref(&self) -> &Scratch {
+        &self.scratch
+    }
+}
+
+impl DerefMut for LentScratch<'_> {
+    fn deref_mut(&mut self) -> &mut Scratch {
+        &mut self.scratch
+    }
+}
+
+impl Drop for LentScratch<'_> {
+    fn drop(&mut self) {
+        let mut pool = self.pool.lock();
+        if pool.len() < SCRATCH_MAX {
+            pool.push(std::mem::take(&mut self.scratch));
+        }
+    }
 }
 
 /// An open space.
@@ -250,16 +287,11 @@ impl Space {
         self.metadata_points_min
     }
 
-    /// Memory for a search.
-    pub(crate) fn take_scratch(&self) -> Scratch {
-        self.scratch.lock().pop().unwrap_or_default()
-    }
-
-    /// Memory that a search does not need any more.
-    pub(crate) fn give_scratch(&self, scratch: Scratch) {
-        let mut pool = self.scratch.lock();
-        if pool.len() < SCRATCH_MAX {
-            pool.push(scratch);
+    /// Memory for a search, which comes back when it is dropped.
+    pub(crate) fn scratch(&self) -> LentScratch<'_> {
+        LentScratch {
+            scratch: self.scratch.lock().pop().unwrap_or_default(),
+            pool: &self.scratch,
         }
     }
 

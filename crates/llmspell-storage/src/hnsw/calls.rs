@@ -11,15 +11,14 @@ use llmspell_core::{
     validate_vectors as validate,
 };
 
-use super::handle::{Handle, search_loaded};
+use super::handle::{Handle, cheap_namespace, search_in_place, search_loaded};
 use super::prepare::prepare;
 use super::shape::{Shape, checked_query};
 use super::{HNSWVectorStorage, scopes, stats};
 use crate::database::{Part, Request, Scopes, quota_status};
 use crate::index_queue::Goal;
 use crate::registry::Space;
-use crate::search::{self, Answer, Condition, Snapshot, Trace};
-use crate::slots::Waiting;
+use crate::search::{Condition, Question, Snapshot, Trace};
 
 /// A batch of at most this many components is checked and encoded where it is called: about 100 µs, less than a change of
 /// threads is worth. Longer ones on the threads of the database.
@@ -309,34 +308,31 @@ impl Handle {
 
     /// The answer to a valid query of this space.
     pub(crate) async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
-        let now = self.now();
         self.database.inner.check_open()?;
+        let question = Question::new(query, &self.space, self.now())?;
         if query.scopes.is_some() {
-            return scopes::search(self, query, now).await;
+            return scopes::search(self, question.into_owned()).await;
         }
-        let truth = &self.shared().truth;
-        if let Some(namespace) = self.space.loaded(&query.scope)
-            && search::is_cheap(query, &self.space, &namespace, self.shared().is_durable())
+        if let Some(namespace) = cheap_namespace(self.shared(), &self.space, &query.scope, &question)
+            && let Some(found) = search_in_place(self.shared(), &self.space, &namespace, &question)?
         {
-            let space = &self.space;
-            let at = (now, Waiting::Never);
-            space.remember_query(&query.scope, &namespace, query);
-            let search = || search::search(truth, space, &namespace, query, at, &mut Trace::quiet());
-            if let Answer::Found(found) = truth.guard(search)? {
-                return Ok(found);
-            }
+            return Ok(found);
         }
-        let (shared, space, query) = (Arc::clone(self.shared()), Arc::clone(&self.space), query.clone());
+        let (shared, space, question) = (
+            Arc::clone(self.shared()),
+            Arc::clone(&self.space),
+            question.into_owned(),
+        );
         self.database
             .inner
-            .run(move || search_loaded(&shared, &space, &query, now, &mut Trace::quiet()))
+            .run(move || search_loaded(&shared, &space, &question, &mut Trace::quiet()))
             .await
     }
 
     /// How a valid query of this space is answered.
     pub(crate) async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
         let query = query.clone().with_scope(validate::explained_scope(query)?.clone());
-        let now = self.now();
+        let question = Question::new(&query, &self.space, self.now())?.into_owned();
         let (shared, space) = (Arc::clone(self.shared()), Arc::clone(&self.space));
         self.database
             .inner
@@ -344,7 +340,7 @@ impl Handle {
                 let start = Instant::now();
                 let clock = || start.elapsed();
                 let mut trace = Trace::timed(&clock);
-                trace.plan.results = search_loaded(&shared, &space, &query, now, &mut trace)?.len();
+                trace.plan.results = search_loaded(&shared, &space, &question, &mut trace)?.len();
                 Ok(trace.plan)
             })
             .await

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use llmspell_core::{Filter, Result, StateScope, StorageError, VectorQuery, VectorResult};
+use llmspell_core::{Filter, Result, StateScope, StorageError, VectorResult};
 
 use crate::database::{Database, Request, Shared, Spaces};
 use crate::index_queue::{Goal, IndexJob};
 use crate::namespace::{Namespace, graph_config};
 use crate::registry::Space;
-use crate::search::{self, Answer, Condition, Snapshot, Trace};
+use crate::search::{self, Answer, Condition, Question, Search, Snapshot, Trace};
 use crate::slots::Waiting;
 use crate::truth::Truth;
 
@@ -141,21 +141,71 @@ impl Handle {
     }
 }
 
-/// The answer to a valid query of its one scope, which is loaded if it must be. May wait for the disk.
+/// The answer of the one scope that is asked, which is loaded if it must be. May wait for the disk.
 pub(super) fn search_loaded(
     shared: &Shared,
     space: &Space,
-    query: &VectorQuery,
-    now: i64,
+    question: &Question<'_>,
     trace: &mut Trace<'_>,
 ) -> Result<Vec<VectorResult>> {
+    let query = question.query();
     let Some(namespace) = space.load(&shared.truth, &query.scope)? else {
         return Ok(Vec::new());
     };
     space.remember_query(&query.scope, &namespace, query);
-    match search::search(&shared.truth, space, &namespace, query, (now, Waiting::Allowed), trace)? {
+    let search = Search {
+        truth: &shared.truth,
+        space,
+        namespace: &namespace,
+        question,
+        waiting: Waiting::Allowed,
+    };
+    match search.answer(trace)? {
         Answer::Found(found) => Ok(found),
         Answer::WouldWait => unreachable!("this search may wait"),
+    }
+}
+
+/// The namespace of a scope, if it is loaded, cheap to search, and probably needs nothing from the disk.
+pub(super) fn cheap_namespace(
+    shared: &Shared,
+    space: &Space,
+    scope: &StateScope,
+    question: &Question<'_>,
+) -> Option<Arc<Namespace>> {
+    let is_cheap =
+        |namespace: &Arc<Namespace>| in_place(shared, space, namespace, question).is_cheap(shared.is_durable());
+    space.loaded(scope).filter(is_cheap)
+}
+
+/// The answer of a namespace, which is that of the one scope that is asked; none if it needs something from the disk.
+pub(super) fn search_in_place(
+    shared: &Shared,
+    space: &Space,
+    namespace: &Namespace,
+    question: &Question<'_>,
+) -> Result<Option<Vec<VectorResult>>> {
+    let query = question.query();
+    space.remember_query(&query.scope, namespace, query);
+    let search = in_place(shared, space, namespace, question);
+    match shared.truth.guard(|| search.answer(&mut Trace::quiet()))? {
+        Answer::Found(found) => Ok(Some(found)),
+        Answer::WouldWait => Ok(None),
+    }
+}
+
+fn in_place<'a>(
+    shared: &'a Shared,
+    space: &'a Space,
+    namespace: &'a Namespace,
+    question: &'a Question<'_>,
+) -> Search<'a> {
+    Search {
+        truth: &shared.truth,
+        space,
+        namespace,
+        question,
+        waiting: Waiting::Never,
     }
 }
 

@@ -5,29 +5,28 @@
 
 use std::sync::Arc;
 
-use llmspell_core::{Result, StateScope, VectorQuery, VectorResult};
+use llmspell_core::{Result, StateScope, VectorResult};
 
-use super::handle::{Handle, search_loaded};
-use crate::namespace::Namespace;
-use crate::search::{self, Answer, Trace};
-use crate::slots::Waiting;
+use super::handle::{Handle, cheap_namespace, search_in_place, search_loaded};
+use crate::search::{Question, Trace};
 
 /// More scopes than this are not searched in place: each search may take 100 µs.
 const IN_PLACE_MAX: usize = 4;
 
-/// The answer to a valid query of several scopes at `now`, in milliseconds since 1970.
-pub(super) async fn search(handle: &Handle, query: &VectorQuery, now: i64) -> Result<Vec<VectorResult>> {
-    if let Some(found) = search_in_place(handle, query, now)? {
+/// The answer to a question that is asked of several scopes.
+pub(super) async fn search(handle: &Handle, question: Question<'static>) -> Result<Vec<VectorResult>> {
+    let scopes: Vec<StateScope> = question.query().searched_scopes().into_iter().cloned().collect();
+    if let Some(found) = all_in_place(handle, &scopes, &question)? {
         return Ok(found);
     }
-    let (shared, space, query) = (Arc::clone(handle.shared()), Arc::clone(&handle.space), query.clone());
+    let (shared, space) = (Arc::clone(handle.shared()), Arc::clone(&handle.space));
     handle
         .database
         .inner
         .run(move || {
-            let mut best = Best::new(&query);
-            for scope in query.searched_scopes() {
-                let found = search_loaded(&shared, &space, best.query_in(scope), now, &mut Trace::quiet())?;
+            let mut best = Best::new(question);
+            for scope in &scopes {
+                let found = search_loaded(&shared, &space, best.question_of(scope), &mut Trace::quiet())?;
                 best.add(scope, found);
             }
             Ok(best.found)
@@ -35,38 +34,26 @@ pub(super) async fn search(handle: &Handle, query: &VectorQuery, now: i64) -> Re
         .await
 }
 
-/// The answer, if all scopes are loaded and cheap to search.
-fn search_in_place(handle: &Handle, query: &VectorQuery, now: i64) -> Result<Option<Vec<VectorResult>>> {
-    let (space, shared) = (&handle.space, handle.shared());
-    let scopes = query.searched_scopes();
+/// The answer, if all scopes can be searched in place.
+fn all_in_place(
+    handle: &Handle,
+    scopes: &[StateScope],
+    question: &Question<'static>,
+) -> Result<Option<Vec<VectorResult>>> {
     if scopes.len() > IN_PLACE_MAX {
         return Ok(None);
     }
-    let cheap = |scope: &&StateScope| {
-        let is_cheap = |namespace: &Arc<Namespace>| search::is_cheap(query, space, namespace, shared.is_durable());
-        space.loaded(scope).filter(is_cheap)
-    };
-    let namespaces: Option<Vec<Arc<Namespace>>> = scopes.iter().map(cheap).collect();
+    let (shared, space) = (handle.shared(), &handle.space);
+    let cheap = |scope: &StateScope| cheap_namespace(shared, space, scope, question);
+    let namespaces: Option<Vec<_>> = scopes.iter().map(cheap).collect();
     let Some(namespaces) = namespaces else {
         return Ok(None);
     };
-    let mut best = Best::new(query);
-    for (scope, namespace) in scopes.into_iter().zip(namespaces) {
-        let query = best.query_in(scope);
-        space.remember_query(scope, &namespace, query);
-        let search = || {
-            search::search(
-                &shared.truth,
-                space,
-                &namespace,
-                query,
-                (now, Waiting::Never),
-                &mut Trace::quiet(),
-            )
-        };
-        match shared.truth.guard(search)? {
-            Answer::Found(found) => best.add(scope, found),
-            Answer::WouldWait => return Ok(None),
+    let mut best = Best::new(question.clone());
+    for (scope, namespace) in scopes.iter().zip(namespaces) {
+        match search_in_place(shared, space, &namespace, best.question_of(scope))? {
+            Some(found) => best.add(scope, found),
+            None => return Ok(None),
         }
     }
     Ok(Some(best.found))
@@ -74,29 +61,31 @@ fn search_in_place(handle: &Handle, query: &VectorQuery, now: i64) -> Result<Opt
 
 /// The best `k` of the scopes that were searched so far.
 struct Best {
-    query: VectorQuery,
+    question: Question<'static>,
+    /// The least score that the query asks for.
+    threshold: Option<f32>,
     found: Vec<VectorResult>,
 }
 
 impl Best {
-    fn new(query: &VectorQuery) -> Self {
-        let mut query = query.clone();
-        query.scopes = None;
+    fn new(question: Question<'static>) -> Self {
         Self {
-            query,
+            threshold: question.query().threshold,
+            question,
             found: Vec::new(),
         }
     }
 
     /// What to ask of the next scope.
-    fn query_in(&mut self, scope: &StateScope) -> &VectorQuery {
-        self.query.scope = scope.clone();
-        if let Some(last) = self.found.get(self.query.k - 1) {
+    fn question_of(&mut self, scope: &StateScope) -> &Question<'static> {
+        let mut threshold = self.threshold;
+        if let Some(last) = self.found.get(self.question.k() - 1) {
             // A score never rises with the distance, nor with age, so nothing that could still come in is below this one.
             let lowest = last.recency_score.unwrap_or(last.score);
-            self.query.threshold = Some(self.query.threshold.map_or(lowest, |threshold| threshold.max(lowest)));
+            threshold = Some(threshold.map_or(lowest, |threshold| threshold.max(lowest)));
         }
-        &self.query
+        self.question.ask(scope, threshold);
+        &self.question
     }
 
     /// Takes in what the scope answered.
@@ -107,6 +96,6 @@ impl Best {
         }));
         // Stable: of equals, those of the scope that came first stay first, in their order.
         self.found.sort_by(VectorResult::rank);
-        self.found.truncate(self.query.k);
+        self.found.truncate(self.question.k());
     }
 }

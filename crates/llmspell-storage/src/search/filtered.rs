@@ -11,19 +11,18 @@
 
 use std::sync::Arc;
 
-use llmspell_core::{DateFields, Filter, Result, SearchPath, VectorQuery, VectorResult};
+use llmspell_core::{Result, SearchPath, VectorQuery, VectorResult};
 use llmspell_vector::PointId;
 
 use super::indexed::{Hit, Indexed, Miss};
 use super::plan::Case;
 use super::trace::Trace;
 use super::width::ef_choice;
-use super::{Answer, CHEAP_MICROS, Condition, Ranking, Snapshot, fall_back, index_for, index_metadata, indexed};
+use super::{Answer, CHEAP_MICROS, Condition, Search, Snapshot, index_for, index_metadata};
 use crate::metadata_index::MetadataIndex;
-use crate::namespace::{Index, Namespace, Passing, State};
-use crate::registry::{Scratch, Space};
-use crate::slots::{SlotView, Waiting};
-use crate::truth::{Read, Truth};
+use crate::namespace::{Index, Passing, State};
+use crate::registry::Scratch;
+use crate::slots::Waiting;
 
 /// Points among which a walk looks for where to begin, at most.
 const SAMPLE_POINTS: u32 = 128;
@@ -75,194 +74,132 @@ impl<'a> Chosen<'a> {
     }
 }
 
-/// The answer to a valid query with this filter at `now`, in milliseconds since 1970.
-pub(super) fn search(
-    truth: &Truth,
-    (space, namespace): (&Space, &Namespace),
-    (query, ranking): (&VectorQuery, Ranking),
-    condition: &Condition,
-    (now, waiting): (i64, Waiting),
-    trace: &mut Trace<'_>,
-) -> Result<Answer> {
-    if waiting == Waiting::Allowed {
-        index_metadata(truth, space, &query.scope, namespace, condition)?;
-    }
-    let state = namespace.state();
-    if let Some(index) = index_for(query, &state)
-        && !state.is_dropped
-        && let Some(passing) = state.passing(condition, now)?
-    {
-        count(&state, &passing, now, trace);
-        let search = Search {
-            space,
-            namespace,
-            state: &state,
-            index,
-            query: (query, ranking),
-            at: (now, waiting),
-        };
-        match search.by_index(truth, &passing, trace) {
-            Ok(found) => return Ok(Answer::Found(found)),
-            Err(Miss::WouldWait) if waiting == Waiting::Never => return Ok(Answer::WouldWait),
-            // The truth has gone on: what follows takes a state that belongs to it.
-            Err(Miss::WouldWait) => {}
-            Err(miss) => fall_back(miss, space, index, query)?,
-        }
-    }
-    if waiting == Waiting::Never && state.index.is_some() {
-        return Ok(Answer::WouldWait);
-    }
-    drop(state);
-    Ok(Answer::Found(match Snapshot::take(truth, &space.slots, namespace)? {
-        Some(snapshot) => snapshot.search_filtered(space, (query, ranking), condition, now, trace)?,
-        None => Vec::new(),
-    }))
-}
-
-/// Says how many there are.
-fn count(state: &State, passing: &Passing, now: i64, trace: &mut Trace<'_>) {
-    trace.plan.live = state.visible_count(now);
-    trace.plan.matching = passing.len();
-    trace.stage("filter");
-}
-
-/// A search of one state by its graph.
-struct Search<'a> {
-    space: &'a Space,
-    namespace: &'a Namespace,
-    state: &'a Arc<State>,
-    index: &'a Index,
-    query: (&'a VectorQuery, Ranking),
-    at: (i64, Waiting),
-}
-
 impl Search<'_> {
-    /// Without the truth, unless ids or metadata are only there: then as of the same mutation, or not at all.
-    fn by_index(&self, truth: &Truth, passing: &Passing, trace: &mut Trace<'_>) -> Result<Vec<VectorResult>, Miss> {
+    /// The answer, of which every entry fulfils the condition.
+    pub(super) fn answer_filtered(&self, condition: &Condition, trace: &mut Trace<'_>) -> Result<Answer> {
+        let Self { space, namespace, .. } = *self;
+        if self.waiting == Waiting::Allowed {
+            index_metadata(self.truth, space, &self.query().scope, namespace, condition)?;
+        }
+        let state = namespace.state();
+        if let Some(index) = index_for(self.query(), &state)
+            && !state.is_dropped
+            && let Some(passing) = state.passing(condition, self.question.now())?
+        {
+            self.count(&state, &passing, trace);
+            match self.among_by_index(&state, index, &passing, trace) {
+                Ok(found) => return Ok(Answer::Found(found)),
+                Err(Miss::WouldWait) if self.waiting == Waiting::Never => return Ok(Answer::WouldWait),
+                // The truth has gone on: what follows takes a state that belongs to it.
+                Err(Miss::WouldWait) => {}
+                Err(miss) => self.fall_back(miss, index)?,
+            }
+        }
+        if self.waiting == Waiting::Never && state.index.is_some() {
+            return Ok(Answer::WouldWait);
+        }
+        drop(state);
+        Ok(Answer::Found(
+            match Snapshot::take(self.truth, &space.slots, namespace)? {
+                Some(snapshot) => self.among_by_truth(&snapshot, condition, trace)?,
+                None => Vec::new(),
+            },
+        ))
+    }
+
+    /// Notes how many entries the scope and the filter leave.
+    fn count(&self, state: &State, passing: &Passing, trace: &mut Trace<'_>) {
+        trace.plan.live = state.visible_count(self.question.now());
+        trace.plan.matching = passing.len();
+        trace.stage("filter");
+    }
+
+    /// Without the truth, unless ids or records are only there: then as of the same mutation, or not at all.
+    fn among_by_index(
+        &self,
+        state: &State,
+        index: &Index,
+        passing: &Passing,
+        trace: &mut Trace<'_>,
+    ) -> Result<Vec<VectorResult>, Miss> {
         // After the state: it must reach every slot that the state names.
         let view = self.space.slots.view();
-        self.answer(&view, passing, trace, |search, hits, scratch| {
-            let (query, ranking) = self.query;
-            if !query.include_metadata && !ranking.needs_times() && search.knows_ids(hits) {
-                return search.resolve(hits, scratch);
-            }
-            let read = truth.read()?;
-            if read.scope_lsn(self.namespace.scope_id)? != Some(self.state.lsn) {
-                return Err(Miss::WouldWait);
-            }
-            search.resolve_by(&read, hits, scratch)
-        })
+        let search = Indexed::new(self, state, index, &view);
+        let mut scratch = self.space.scratch();
+        let hits = self.hits_among(&search, (state, index), passing, &mut scratch, trace)?;
+        let found = search.resolve_if_current(&hits, &mut scratch)?;
+        trace.stage("resolve");
+        found.ok_or(Miss::WouldWait)
     }
 
-    /// With the truth as of the same mutation.
-    fn by_truth(
+    /// The answer with everything at hand. May wait for the disk.
+    fn among_by_truth(
         &self,
-        (read, view): (&Read, &Arc<SlotView>),
-        passing: &Passing,
+        snapshot: &Snapshot<'_>,
+        condition: &Condition,
         trace: &mut Trace<'_>,
-    ) -> Result<Vec<VectorResult>, Miss> {
-        self.answer(view, passing, trace, |search, hits, scratch| {
-            search.resolve_by(read, hits, scratch)
-        })
+    ) -> Result<Vec<VectorResult>> {
+        let Snapshot { state, view, read, .. } = snapshot;
+        let now = self.question.now();
+        let hidden = state.hidden(now);
+        let passing = match state.known_passing(condition, now) {
+            Some(passing) => passing,
+            None => {
+                let points = snapshot.candidates(condition, &hidden)?;
+                let passing = Arc::new(Passing::new(&points, &state.tail));
+                state.keep_passing(condition, &passing, now);
+                passing
+            }
+        };
+        self.count(state, &passing, trace);
+        if let Some(index) = index_for(self.query(), state) {
+            let search = Indexed::new(self, state, index, view);
+            let mut scratch = self.space.scratch();
+            let hits = self.hits_among(&search, (state, index), &passing, &mut scratch, trace);
+            let found = hits.and_then(|hits| search.resolve_by(read, &hits, &mut scratch));
+            match found {
+                Ok(found) => {
+                    trace.stage("resolve");
+                    return Ok(found);
+                }
+                Err(miss) => self.fall_back(miss, index)?,
+            }
+        }
+        snapshot.scan(self, &hidden, Some(&passing.points()), trace)
     }
 
-    /// What is nearest among those that pass, with what `resolve` says of it.
-    fn answer(
-        &self,
-        view: &Arc<SlotView>,
-        passing: &Passing,
-        trace: &mut Trace<'_>,
-        resolve: impl FnOnce(&Indexed<'_>, &[Hit], &mut Scratch) -> Result<Vec<VectorResult>, Miss>,
-    ) -> Result<Vec<VectorResult>, Miss> {
-        let Self {
-            space,
-            namespace,
-            state,
-            index,
-            query,
-            at: (now, waiting),
-        } = *self;
-        let search = indexed(space, namespace, (state, index, view), query, now, waiting);
-        let chosen = Chosen::new(passing, index, (query.0, search.ef()));
-        let mut scratch = space.take_scratch();
-        let hits = self.hits(&search, &chosen, &mut scratch, trace);
-        let found = hits.and_then(|hits| {
-            let found = resolve(&search, &hits, &mut scratch);
-            trace.stage("resolve");
-            found
-        });
-        space.give_scratch(scratch);
-        found
-    }
-
-    fn hits(
+    /// What is nearest among those that pass.
+    fn hits_among(
         &self,
         search: &Indexed<'_>,
-        chosen: &Chosen<'_>,
+        (state, index): (&State, &Index),
+        passing: &Passing,
         scratch: &mut Scratch,
         trace: &mut Trace<'_>,
     ) -> Result<Vec<Hit>, Miss> {
+        let (query, ranking, ef) = (self.query(), self.question.ranking(), self.ef());
+        let chosen = Chosen::new(passing, index, (query, ef));
         let ways = chosen.case.costs();
-        trace.plan.tail = chosen.passing.tail.len();
-        trace.plan.ef = search.ef();
-        trace.width(|| ef_choice(Some(self.query.0), self.space, self.namespace));
+        trace.plan.tail = passing.tail.len();
+        trace.plan.ef = ef;
+        trace.width(|| ef_choice(Some(query), self.space, self.namespace));
         trace.plan.estimates.clone_from(&ways);
-        let (query, ranking) = self.query;
         if ways[0].path == SearchPath::Exact && ranking.needs_times() {
             // Where everything is compared, the shortlist grows until no other entry can rank higher.
             return Err(Miss::Exhausted);
         }
-        if self.at.1 == Waiting::Never && ways[0].micros > CHEAP_MICROS {
+        if self.waiting == Waiting::Never && ways[0].micros > CHEAP_MICROS {
             return Err(Miss::WouldWait);
         }
-        let was_grouped = chosen.passing.is_grouped();
-        let hits = search.find_among(chosen, &ways, scratch, trace)?;
+        let was_grouped = passing.is_grouped();
+        let hits = search.find_among(&chosen, &ways, scratch, trace)?;
         ranking.note(trace, query.k, hits.len());
-        if !was_grouped && chosen.passing.is_grouped() {
+        if !was_grouped && passing.is_grouped() {
             // It takes more room now.
-            self.state.known_filters.measure_again(self.state.live_count());
+            state.known_filters.measure_again(state.live_count());
         }
         trace.stage("search");
         Ok(hits)
-    }
-}
-
-impl Snapshot<'_> {
-    /// The answer with everything at hand. May wait for the disk.
-    fn search_filtered(
-        &self,
-        space: &Space,
-        (query, ranking): (&VectorQuery, Ranking),
-        condition: &Condition,
-        now: i64,
-        trace: &mut Trace<'_>,
-    ) -> Result<Vec<VectorResult>> {
-        let hidden = self.state.hidden(now);
-        let passing = match self.state.known_passing(condition, now) {
-            Some(passing) => passing,
-            None => {
-                let points = self.candidates(condition, &hidden)?;
-                let passing = Arc::new(Passing::new(&points, &self.state.tail));
-                self.state.keep_passing(condition, &passing, now);
-                passing
-            }
-        };
-        count(&self.state, &passing, now, trace);
-        if let Some(index) = index_for(query, &self.state) {
-            let search = Search {
-                space,
-                namespace: self.namespace,
-                state: &self.state,
-                index,
-                query: (query, ranking),
-                at: (now, Waiting::Allowed),
-            };
-            match search.by_truth((&self.read, &self.view), &passing, trace) {
-                Ok(found) => return Ok(found),
-                Err(miss) => fall_back(miss, space, index, query)?,
-            }
-        }
-        self.scan((query, ranking), space.metric, &hidden, Some(&passing.points()), trace)
     }
 }
 
@@ -299,10 +236,11 @@ impl State {
     }
 
     /// Whether it takes no longer than some tens of microseconds to find who passes.
-    pub(super) fn knows_quickly(&self, filter: &Filter, dates: &DateFields) -> bool {
-        let is_quick =
-            |metadata: &Arc<MetadataIndex>| metadata.dates() == dates && metadata.effort_max(filter) <= CHEAP_EFFORT;
-        self.known_filters.has((filter, dates)) || self.metadata.as_ref().is_some_and(is_quick)
+    pub(super) fn knows_quickly(&self, condition: &Condition) -> bool {
+        let is_quick = |metadata: &Arc<MetadataIndex>| {
+            condition.is_read_by(metadata) && metadata.effort_max(condition.filter()) <= CHEAP_EFFORT
+        };
+        self.known_filters.has(condition.key()) || self.metadata.as_ref().is_some_and(is_quick)
     }
 }
 

@@ -12,24 +12,24 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::iter::repeat;
+use std::sync::Arc;
 
-use llmspell_core::{
-    DistanceMetric, Memory, PathCost, Result, SearchPath, VectorQuery, VectorResult, limits::EF_SEARCH_MAX,
-};
+use llmspell_core::{Memory, PathCost, Result, SearchPath, VectorQuery, VectorResult, limits::EF_SEARCH_MAX};
+use llmspell_vector::Scratch as GraphScratch;
 use llmspell_vector::{Among, Candidate, ExactDistance, Neighbor, PointId, Shortlist, TopK, WalkReport, prefetch_row};
 use roaring::RoaringBitmap;
 
+use super::Search;
 use super::filtered::Chosen;
-use super::ranking::Ranking;
 use super::tail::Tail;
 use super::trace::Trace;
-use super::width::{ef_choice, width};
+use super::width::ef_choice;
 use crate::error::{corrupted, io_error};
 use crate::ids::{Generation, Slot};
 use crate::index_queue::Due;
 use crate::namespace::{Index, Namespace, State, damaged_slot, kernel_metric};
 use crate::record::Record;
-use crate::registry::{Scratch, Space};
+use crate::registry::{Row, Scratch, Space};
 use crate::slots::{SlotView, Waiting, layout};
 use crate::truth::Read;
 
@@ -44,19 +44,12 @@ const WALKED_WHOLE_MAX: u64 = 4_096;
 /// Fewer than one in so many of the points that should pass did: what passes is far from the query.
 const FAR_SHARE: u64 = 4;
 
-/// One search by an index.
+/// One search by the index of one state.
 pub(super) struct Indexed<'a> {
-    pub(super) space: &'a Space,
-    pub(super) namespace: &'a Namespace,
-    pub(super) state: &'a State,
-    pub(super) index: &'a Index,
-    pub(super) view: &'a std::sync::Arc<SlotView>,
-    /// Its `k` is the length of the shortlist.
-    pub(super) query: &'a VectorQuery,
-    pub(super) ranking: Ranking,
-    pub(super) metric: DistanceMetric,
-    pub(super) now: i64,
-    pub(super) waiting: Waiting,
+    search: &'a Search<'a>,
+    state: &'a State,
+    index: &'a Index,
+    view: &'a Arc<SlotView>,
 }
 
 /// Why there is no answer by the index.
@@ -80,6 +73,9 @@ enum Outcome {
     Far,
 }
 
+/// The shortlist of a walk or a scan, its report, and how many points that pass it should have met.
+type Walked<'s> = (Shortlist<'s>, WalkReport, u64);
+
 impl From<llmspell_core::StorageError> for Miss {
     fn from(error: llmspell_core::StorageError) -> Self {
         Self::Error(error)
@@ -96,29 +92,59 @@ pub(super) struct Hit {
     generation: Generation,
 }
 
-impl Indexed<'_> {
+impl<'a> Indexed<'a> {
+    /// The view must have been taken after the state: it reaches every slot that the state names.
+    pub(super) fn new(search: &'a Search<'a>, state: &'a State, index: &'a Index, view: &'a Arc<SlotView>) -> Self {
+        Self {
+            search,
+            state,
+            index,
+            view,
+        }
+    }
+
+    fn query(&self) -> &'a VectorQuery {
+        self.search.query()
+    }
+
+    fn space(&self) -> &'a Space {
+        self.search.space
+    }
+
+    fn namespace(&self) -> &'a Namespace {
+        self.search.namespace
+    }
+
+    fn score(&self, distance: f32) -> f32 {
+        self.space().metric.score(distance)
+    }
+
+    fn exact_distance(&self) -> ExactDistance {
+        ExactDistance::new(kernel_metric(self.space().metric), &self.query().vector)
+    }
+
     /// The best `k` within the threshold, and all that are as far away as the last of them.
     pub(super) fn find(&self, scratch: &mut Scratch, trace: &mut Trace<'_>) -> Result<Vec<Hit>, Miss> {
-        let Self { state, query, .. } = self;
-        let k = query.k;
-        let expired = state.expiries.expired(self.now);
+        let state = self.state;
+        let k = self.query().k;
+        let expired = state.expiries.expired(self.search.question.now());
         let live = state.live_count() - expired.len();
         let wanted = live.min(k as u64);
         (trace.plan.live, trace.plan.matching) = (live, live);
-        let mut ef = self.ef();
+        let mut ef = self.search.ef();
         // A beam with room for all compares all.
         let is_whole = ef as u64 >= live;
         if is_whole && live > WALKED_WHOLE_MAX {
             return Err(Miss::Exhausted);
         }
-        let distance = ExactDistance::new(kernel_metric(self.metric), &query.vector);
+        let distance = self.exact_distance();
         let visible = &*state.tail - &expired;
         let mut hits = self.tail_hits(&distance, &visible)?;
         let in_tail = hits.len();
         trace.go(SearchPath::Graph);
         trace.plan.tail = visible.len();
         trace.plan.ef = ef;
-        trace.width(|| ef_choice(Some(self.query), self.space, self.namespace));
+        trace.width(|| ef_choice(Some(self.query()), self.space(), self.namespace()));
         loop {
             hits.truncate(in_tail);
             let beam = if is_whole { self.index.graph.len() as usize } else { ef };
@@ -140,15 +166,10 @@ impl Indexed<'_> {
         Ok(self.best(hits))
     }
 
-    /// Width of the beam that was asked for.
-    pub(super) fn ef(&self) -> usize {
-        width(self.query, self.space, self.namespace).max(self.query.k)
-    }
-
     /// The vector that the graph is asked for: as many components as it looks at. A query that is shorter looks the same
     /// way with zeros for the others.
     fn walked(&self) -> Cow<'_, [f32]> {
-        let (vector, dim) = (&self.query.vector, self.index.graph.config().dim);
+        let (vector, dim) = (&self.query().vector, self.index.graph.config().dim);
         match vector.get(..dim) {
             Some(leading) => Cow::Borrowed(leading),
             None => Cow::Owned(vector.iter().copied().chain(repeat(0.0)).take(dim).collect()),
@@ -158,24 +179,24 @@ impl Indexed<'_> {
     /// How many of the nearest that the graph finds are compared exactly, and how many of them in a row without finding
     /// one of the best, where it looks at other components than those that are compared.
     fn funnel(&self, ef: usize) -> Option<(usize, usize)> {
-        let k = self.query.k;
+        let k = self.query().k;
         let (ef_share, k_share) = FUNNEL_PATIENCE;
         let share = (2 * ef / 5).max(k);
         let compared = (FUNNEL * k).max(share).min(ef.max(k));
-        let looks_at_others = self.index.graph.config().dim != self.query.vector.len();
+        let looks_at_others = self.index.graph.config().dim != self.query().vector.len();
         looks_at_others.then(|| (compared, (ef / ef_share).max(k.div_ceil(k_share))))
     }
 
     /// How many nearest the graph is asked for.
     fn nearest(&self, ef: usize) -> usize {
-        self.funnel(ef).map_or(self.query.k, |(compared, _)| compared)
+        self.funnel(ef).map_or(self.query().k, |(compared, _)| compared)
     }
 
     /// Those of `hits` that are within the threshold and among the best `k`, and all that are as far away as the last.
     fn best(&self, mut hits: Vec<Hit>) -> Vec<Hit> {
-        let k = self.query.k;
-        if let Some(threshold) = self.query.threshold {
-            hits.retain(|hit| self.metric.score(hit.distance) >= threshold);
+        let k = self.query().k;
+        if let Some(threshold) = self.query().threshold {
+            hits.retain(|hit| self.score(hit.distance) >= threshold);
         }
         hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance));
         if let Some(last) = hits.get(k - 1).copied() {
@@ -198,15 +219,15 @@ impl Indexed<'_> {
         scratch: &mut Scratch,
         trace: &mut Trace<'_>,
     ) -> Result<Vec<Hit>, Miss> {
-        let distance = ExactDistance::new(kernel_metric(self.metric), &self.query.vector);
+        let distance = self.exact_distance();
         let mut hits = self.tail_hits(&distance, &chosen.passing.tail)?;
         trace.plan.distances += chosen.passing.tail.len();
         let in_tail = hits.len();
-        let wanted = (self.query.k as u64).min(chosen.passing.len());
-        if self.ef() as u64 >= trace.plan.live {
+        let wanted = (self.query().k as u64).min(chosen.passing.len());
+        if self.search.ef() as u64 >= trace.plan.live {
             // A beam with room for all compares all.
             trace.go(SearchPath::Exact);
-            self.compare_all(&chosen.passing.vertices, &distance, scratch, &mut hits, trace)?;
+            self.compare_all(&chosen.passing.vertices, &distance, &mut scratch.row, &mut hits, trace)?;
             return Ok(self.best(hits));
         }
         // Groups are known where a scan was gone before. A walk over all points would only show what they show sooner.
@@ -252,88 +273,95 @@ impl Indexed<'_> {
         hits: &mut Vec<Hit>,
         trace: &mut Trace<'_>,
     ) -> Result<Outcome, Miss> {
-        let index = self.index;
-        let (vector, case) = (&*self.walked(), &chosen.case);
-        let k = self.nearest(case.ef_inside());
-        let vertices = &chosen.passing.vertices;
-        let is_allowed = |point: PointId| vertices.contains(point.0);
-        let mut graph = std::mem::take(&mut scratch.graph);
+        let Scratch { graph, row } = scratch;
         let (candidates, report, passed_min) = match path {
-            SearchPath::GraphInside => {
-                let sample = chosen.sample();
-                let among = Among {
-                    is_allowed: &is_allowed,
-                    sample: &sample,
-                    budget: case.budget_inside(),
-                };
-                let ef = case.ef_inside();
-                let (found, report) = index.graph.shortlist_among(vector, k, ef, &among, &mut graph);
-                // A beam that was not filled is one that lost its way.
-                (found, report, case.matching.min(ef as u64))
-            }
-            SearchPath::GraphAfter => {
-                let ef = case.ef_after();
-                let (found, report) = index.graph.shortlist_past(vector, k, ef, &is_allowed, &mut graph);
-                (found, report, case.passed_after())
-            }
-            SearchPath::Exact => {
-                scratch.graph = graph;
-                return self.compare_all(vertices, distance, scratch, hits, trace);
-            }
-            SearchPath::CodeScan | SearchPath::Graph | _ => {
-                let (found, codes) = if case.is_grouped() {
-                    // Putting who passes, or signs, in order takes longer than such a search may.
-                    let is_hurried = self.waiting == Waiting::Never;
-                    if is_hurried && !chosen.passing.is_grouped() {
-                        scratch.graph = graph;
-                        return Err(Miss::WouldWait);
-                    }
-                    let grouped = chosen.passing.grouped(&index.graph);
-                    let scanned = match is_hurried {
-                        true => index
-                            .graph
-                            .scan_grouped_if_ready(vector, (k, case.ef), &grouped, &mut graph),
-                        false => Some(index.graph.scan_grouped(vector, (k, case.ef), &grouped, &mut graph)),
-                    };
-                    let Some(scanned) = scanned else {
-                        scratch.graph = graph;
-                        return Err(Miss::WouldWait);
-                    };
-                    scanned
-                } else {
-                    let found = index
-                        .graph
-                        .scan(vector, k, case.ef, vertices.iter().map(PointId), &mut graph);
-                    (found, case.matching)
-                };
-                let report = WalkReport {
-                    codes,
-                    is_complete: true,
-                    ..WalkReport::default()
-                };
-                (found, report, 0)
-            }
+            SearchPath::GraphInside => self.walk_inside(chosen, graph),
+            SearchPath::GraphAfter => self.walk_after(chosen, graph),
+            SearchPath::Exact => return self.compare_all(&chosen.passing.vertices, distance, row, hits, trace),
+            SearchPath::CodeScan | SearchPath::Graph | _ => self.scan_codes(chosen, graph)?,
         };
         trace.plan.codes += report.codes;
         trace.plan.lists += report.lists;
-        let is_enough = report.is_complete && report.passed >= passed_min;
-        let rescored = if is_enough {
+        if report.is_complete && report.passed >= passed_min {
             let before = hits.len();
-            let rescored = self.rescore(candidates, case.ef, distance, scratch, hits);
+            trace.plan.undecided = self.rescore(candidates, chosen.case.ef, distance, row, hits)?;
             let count = (hits.len() - before) as u64;
             trace.plan.distances += count;
             trace.plan.rescored += count;
-            rescored
-        } else {
-            Ok(0)
+            return Ok(Outcome::Enough);
+        }
+        trace.plan.undecided = 0;
+        let is_far = path == SearchPath::GraphAfter && report.passed * FAR_SHARE < passed_min;
+        Ok(if is_far { Outcome::Far } else { Outcome::Short })
+    }
+
+    /// A walk that goes through what does not pass, but collects only what does.
+    fn walk_inside<'s>(&'s self, chosen: &Chosen<'_>, graph: &'s mut GraphScratch) -> Walked<'s> {
+        let (case, vertices) = (&chosen.case, &chosen.passing.vertices);
+        let sample = chosen.sample();
+        let among = Among {
+            is_allowed: &|point: PointId| vertices.contains(point.0),
+            sample: &sample,
+            budget: case.budget_inside(),
         };
-        scratch.graph = graph;
-        trace.plan.undecided = rescored?;
-        Ok(match is_enough {
-            true => Outcome::Enough,
-            false if path == SearchPath::GraphAfter && report.passed * FAR_SHARE < passed_min => Outcome::Far,
-            false => Outcome::Short,
-        })
+        let ef = case.ef_inside();
+        let k = self.nearest(ef);
+        let (found, report) = self.index.graph.shortlist_among(&self.walked(), k, ef, &among, graph);
+        // A beam that was not filled is one that lost its way.
+        (found, report, case.matching.min(ef as u64))
+    }
+
+    /// A walk for all points, of which those that pass are kept.
+    fn walk_after<'s>(&'s self, chosen: &Chosen<'_>, graph: &'s mut GraphScratch) -> Walked<'s> {
+        let (case, vertices) = (&chosen.case, &chosen.passing.vertices);
+        let is_allowed = |point: PointId| vertices.contains(point.0);
+        let k = self.nearest(case.ef_inside());
+        let walked = self.walked();
+        let (found, report) = self
+            .index
+            .graph
+            .shortlist_past(&walked, k, case.ef_after(), &is_allowed, graph);
+        (found, report, case.passed_after())
+    }
+
+    /// The codes of what passes, all or those of the nearest groups.
+    fn scan_codes<'s>(&'s self, chosen: &Chosen<'_>, graph: &'s mut GraphScratch) -> Result<Walked<'s>, Miss> {
+        let (case, vertices) = (&chosen.case, &chosen.passing.vertices);
+        let walked = self.walked();
+        let k = self.nearest(case.ef_inside());
+        let (found, codes) = if case.is_grouped() {
+            self.scan_groups(chosen, (&walked, k), graph)?
+        } else {
+            let points = vertices.iter().map(PointId);
+            let found = self.index.graph.scan(&walked, k, case.ef, points, graph);
+            (found, case.matching)
+        };
+        let report = WalkReport {
+            codes,
+            is_complete: true,
+            ..WalkReport::default()
+        };
+        Ok((found, report, 0))
+    }
+
+    fn scan_groups<'s>(
+        &'s self,
+        chosen: &Chosen<'_>,
+        (vector, k): (&[f32], usize),
+        scratch: &'s mut GraphScratch,
+    ) -> Result<(Shortlist<'s>, u64), Miss> {
+        let (graph, ef) = (&self.index.graph, chosen.case.ef);
+        if self.search.waiting == Waiting::Allowed {
+            let grouped = chosen.passing.grouped(graph);
+            return Ok(graph.scan_grouped(vector, (k, ef), &grouped, scratch));
+        }
+        // Putting who passes, or signs, in order takes longer than such a search may.
+        if !chosen.passing.is_grouped() {
+            return Err(Miss::WouldWait);
+        }
+        let grouped = chosen.passing.grouped(graph);
+        let scanned = graph.scan_grouped_if_ready(vector, (k, ef), &grouped, scratch);
+        scanned.ok_or(Miss::WouldWait)
     }
 
     /// The exact distances of all these vertices.
@@ -341,7 +369,7 @@ impl Indexed<'_> {
         &self,
         vertices: &RoaringBitmap,
         distance: &ExactDistance,
-        scratch: &mut Scratch,
+        row: &mut Row,
         hits: &mut Vec<Hit>,
         trace: &mut Trace<'_>,
     ) -> Result<Outcome, Miss> {
@@ -357,18 +385,29 @@ impl Indexed<'_> {
         trace.plan.distances += candidates.len() as u64;
         let reads_files = self.reads_files();
         for candidate in &candidates {
-            hits.push(self.hit(candidate, reads_files, distance, scratch)?);
+            hits.push(self.hit(candidate, reads_files, distance, row)?);
         }
         Ok(Outcome::Enough)
     }
 
-    /// Whether all of these can be resolved without the truth.
-    pub(super) fn knows_ids(&self, hits: &[Hit]) -> bool {
-        hits.iter().all(|hit| hit.vertex.is_some())
+    /// Ids, scores and records of what was found, as of the state; none if they are only in the truth, which has gone on.
+    pub(super) fn resolve_if_current(
+        &self,
+        hits: &[Hit],
+        scratch: &mut Scratch,
+    ) -> Result<Option<Vec<VectorResult>>, Miss> {
+        if !self.search.question.needs_records() && hits.iter().all(|hit| hit.vertex.is_some()) {
+            return self.resolve(hits, scratch).map(Some);
+        }
+        let read = self.search.truth.read()?;
+        if read.scope_lsn(self.namespace().scope_id)? != Some(self.state.lsn) {
+            return Ok(None);
+        }
+        self.resolve_by(&read, hits, scratch).map(Some)
     }
 
     /// Ids and scores of what was found, by the index alone.
-    pub(super) fn resolve(&self, hits: &[Hit], scratch: &mut Scratch) -> Result<Vec<VectorResult>, Miss> {
+    fn resolve(&self, hits: &[Hit], scratch: &mut Scratch) -> Result<Vec<VectorResult>, Miss> {
         let mut found = Vec::with_capacity(hits.len());
         let vertices = || hits.iter().filter_map(|hit| hit.vertex);
         vertices().for_each(|vertex| self.index.ids.prefetch_place(vertex));
@@ -381,7 +420,7 @@ impl Indexed<'_> {
             }
             found.push((self.result(id.to_string(), hit), *hit));
         }
-        self.ranking.keep_best(&mut found);
+        self.search.question.ranking().keep_best(&mut found);
         self.with_vectors(found, scratch)
     }
 
@@ -392,15 +431,16 @@ impl Indexed<'_> {
         hits: &[Hit],
         scratch: &mut Scratch,
     ) -> Result<Vec<VectorResult>, Miss> {
-        let scope = self.namespace.scope_id;
+        let scope = self.namespace().scope_id;
         let records = read.records(scope)?;
+        let ranking = self.search.question.ranking();
         let mut found = Vec::with_capacity(hits.len());
         for hit in hits {
             let record = records.get(hit.point)?;
             if record.generation != hit.generation {
                 let slot = self.state.slot(hit.point).ok_or(Miss::Unusable)?;
                 let problem = "its generation is not that of the entry";
-                return Err(damaged_slot(&self.space.slots, hit.point, slot, problem).into());
+                return Err(damaged_slot(&self.space().slots, hit.point, slot, problem).into());
             }
             // A vertex of a damaged file may pass for another point, which then shows twice.
             if let Some(vertex) = hit.vertex
@@ -409,12 +449,12 @@ impl Indexed<'_> {
                 return Err(Miss::Unusable);
             }
             let mut result = self.result(record.id.clone(), hit);
-            self.ranking.age(&mut result, &record.times());
+            ranking.age(&mut result, &record.times());
             found.push((result, (*hit, record)));
         }
-        self.ranking.keep_best(&mut found);
+        self.search.question.ranking().keep_best(&mut found);
         let with_metadata = |(mut result, (hit, record)): (VectorResult, (Hit, Record))| {
-            let metadata = self.query.include_metadata.then(|| record.metadata()).transpose();
+            let metadata = self.query().include_metadata.then(|| record.metadata()).transpose();
             result.metadata = metadata.map_err(|malformed| {
                 let place = format!("entry {} of scope {}", hit.point.0, scope.0);
                 corrupted(read.path(), format!("{place}: {}", malformed.0))
@@ -426,16 +466,16 @@ impl Indexed<'_> {
     }
 
     fn result(&self, id: String, hit: &Hit) -> VectorResult {
-        VectorResult::new(id, self.metric.score(hit.distance), hit.distance)
+        VectorResult::new(id, self.score(hit.distance), hit.distance)
     }
 
     /// With their vectors, if the query wants them.
     fn with_vectors(&self, found: Vec<(VectorResult, Hit)>, scratch: &mut Scratch) -> Result<Vec<VectorResult>, Miss> {
         let mut results = Vec::with_capacity(found.len());
         for (mut result, hit) in found {
-            if self.query.include_vectors {
-                self.read_slot(hit.point, scratch)?;
-                result.vector = Some(scratch.vector.clone());
+            if self.query().include_vectors {
+                self.read_slot(hit.point, &mut scratch.row)?;
+                result.vector = Some(scratch.row.vector.clone());
             }
             results.push(result);
         }
@@ -455,15 +495,14 @@ impl Indexed<'_> {
         let is_hidden = |point: PointId| dead.contains(point.0) || expired.contains(point.0);
         let hides_nothing = self.state.counts().tombstones == 0 && expired.is_empty();
         let is_hidden = (!hides_nothing).then_some(&is_hidden as &dyn Fn(PointId) -> bool);
-        let mut graph = std::mem::take(&mut scratch.graph);
+        let Scratch { graph, row } = scratch;
         let k = self.nearest(ef);
-        let shortlist = self.index.graph.shortlist(&self.walked(), k, ef, is_hidden, &mut graph);
+        let shortlist = self.index.graph.shortlist(&self.walked(), k, ef, is_hidden, graph);
         if shortlist.hidden() > ef && self.index.note_broken_links() {
-            self.space.queue.note(self.space.id, &self.query.scope, Due::WhenQuiet);
+            let space = self.space();
+            space.queue.note(space.id, &self.query().scope, Due::WhenQuiet);
         }
-        let undecided = self.rescore(shortlist, ef, distance, scratch, hits);
-        scratch.graph = graph;
-        undecided
+        self.rescore(shortlist, ef, distance, row, hits)
     }
 
     /// The exact distances of those candidates of a shortlist that may be among the best; says how many codes left
@@ -473,10 +512,10 @@ impl Indexed<'_> {
         mut shortlist: Shortlist<'_>,
         ef: usize,
         distance: &ExactDistance,
-        scratch: &mut Scratch,
+        row: &mut Row,
         hits: &mut Vec<Hit>,
     ) -> Result<u64, Miss> {
-        let k = self.query.k;
+        let k = self.query().k;
         if let Some((compared, patience)) = self.funnel(ef) {
             shortlist = shortlist.leading(k, compared, patience);
         }
@@ -499,7 +538,7 @@ impl Indexed<'_> {
             {
                 prefetch(ahead);
             }
-            let hit = self.hit(&candidate, reads_files, distance, scratch)?;
+            let hit = self.hit(&candidate, reads_files, distance, row)?;
             best.offer(hit.distance, hit.point);
             hits.push(hit);
         }
@@ -509,7 +548,7 @@ impl Indexed<'_> {
     /// Whether vectors are read from their files, and not where they are mapped. Takes a lock: once for a search, not for
     /// each candidate.
     fn reads_files(&self) -> bool {
-        self.view.has_files() && self.space.config.read().memory() != Memory::Speed
+        self.view.has_files() && self.space().config.read().memory() != Memory::Speed
     }
 
     /// A candidate with its exact distance.
@@ -518,12 +557,12 @@ impl Indexed<'_> {
         candidate: &Candidate,
         reads_files: bool,
         distance: &ExactDistance,
-        scratch: &mut Scratch,
+        row: &mut Row,
     ) -> Result<Hit, Miss> {
         let point = candidate.point;
         let (exact, generation) = if reads_files {
-            let generation = self.read_slot(point, scratch)?;
-            (distance.distance(&scratch.vector[..distance.dim()]), generation)
+            let generation = self.read_slot(point, row)?;
+            (distance.distance(&row.vector[..distance.dim()]), generation)
         } else {
             let (vector, generation) = self.slot_in_place(point)?;
             (distance.distance(&vector[..distance.dim()]), generation)
@@ -538,12 +577,13 @@ impl Indexed<'_> {
 
     /// The nearest of those points of the tail, and all that are as far away as the last of them.
     fn tail_hits(&self, distance: &ExactDistance, visible: &RoaringBitmap) -> Result<Vec<Hit>, Miss> {
-        let Self { state, view, .. } = self;
+        let (state, view) = (self.state, self.view);
         if visible.is_empty() {
             return Ok(Vec::new());
         }
         // The tail is new, or was read when the index was verified: it is in RAM.
-        self.namespace.verify_points(visible, state, &self.space.slots, view)?;
+        self.namespace()
+            .verify_points(visible, state, &self.space().slots, view)?;
         let tail = Tail {
             dim: distance.dim(),
             state,
@@ -560,7 +600,7 @@ impl Indexed<'_> {
                 generation: view.stated_generation(slot),
             })
         };
-        tail.nearest(distance, self.query.k).into_iter().map(hit).collect()
+        tail.nearest(distance, self.query().k).into_iter().map(hit).collect()
     }
 
     /// Where the vector of a candidate lies. The file of an index that is not verified yet may name any point by a flipped
@@ -574,30 +614,30 @@ impl Indexed<'_> {
     /// The vector of a point where it lies in memory, checked if it was not before.
     fn slot_in_place(&self, point: PointId) -> Result<(&[f32], Generation), Miss> {
         let slot = self.slot(point)?;
-        if !self.namespace.is_point_verified(point) {
-            if self.waiting == Waiting::Never && self.view.has_files() {
+        if !self.namespace().is_point_verified(point) {
+            if self.search.waiting == Waiting::Never && self.view.has_files() {
                 return Err(Miss::WouldWait);
             }
             self.view
-                .verify(slot, self.namespace.scope_id)
-                .map_err(|problem| damaged_slot(&self.space.slots, point, slot, problem))?;
-            self.namespace.set_point_verified(point);
+                .verify(slot, self.namespace().scope_id)
+                .map_err(|problem| damaged_slot(&self.space().slots, point, slot, problem))?;
+            self.namespace().set_point_verified(point);
         }
         Ok((self.view.vector(slot), self.view.stated_generation(slot)))
     }
 
-    /// Copies the vector of a point to `scratch.vector`, checked now.
-    fn read_slot(&self, point: PointId, scratch: &mut Scratch) -> Result<Generation, Miss> {
+    /// Copies the vector of a point to `row.vector`, checked now.
+    fn read_slot(&self, point: PointId, row: &mut Row) -> Result<Generation, Miss> {
         let slot = self.slot(point)?;
-        let read = self.view.read(slot, &mut scratch.slot, self.waiting);
-        let is_there = read.map_err(|source| io_error("read", &self.space.slots.path(slot), source))?;
+        let read = self.view.read(slot, &mut row.slot, self.search.waiting);
+        let is_there = read.map_err(|source| io_error("read", &self.space().slots.path(slot), source))?;
         if !is_there {
             return Err(Miss::WouldWait);
         }
-        let generation = layout::verify(slot, self.namespace.scope_id, &scratch.slot)
-            .map_err(|problem| damaged_slot(&self.space.slots, point, slot, problem))?;
-        scratch.vector.clear();
-        layout::components(&scratch.slot, &mut scratch.vector);
+        let generation = layout::verify(slot, self.namespace().scope_id, &row.slot)
+            .map_err(|problem| damaged_slot(&self.space().slots, point, slot, problem))?;
+        row.vector.clear();
+        layout::components(&row.slot, &mut row.vector);
         Ok(generation)
     }
 }

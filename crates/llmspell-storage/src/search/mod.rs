@@ -9,6 +9,7 @@
 //! | `indexed.rs` | which are, by the graph and a scan of the tail?          |
 //! | `filtered.rs` | which are, among those that a filter lets through?      |
 //! | `metadata.rs` | which match a filter?                                  |
+//! | `question.rs` | what is asked, prepared once?                        |
 //! | `ranking.rs` | in which order do they come?                             |
 //! | `plan.rs` | … and by which way are they found?                          |
 //! | `trace.rs` | what was done by a search?                                 |
@@ -22,6 +23,7 @@ mod filtered;
 mod indexed;
 mod metadata;
 mod plan;
+mod question;
 mod ranking;
 mod small;
 mod tail;
@@ -42,12 +44,13 @@ use crate::ids::{Generation, PointId, Slot};
 use crate::index_queue::Due;
 use crate::namespace::{Index, Namespace, State, damaged_slot, kernel_metric};
 use crate::record::Record;
-use crate::registry::Space;
+use crate::registry::{Scratch, Space};
 use crate::slots::{SlotStore, SlotView, Waiting};
 use crate::truth::{Read, Truth};
 pub(crate) use copies::Uncopied;
 use indexed::{Indexed, Miss};
 pub(crate) use metadata::{Condition, index_metadata, index_metadata_in_background};
+pub(crate) use question::Question;
 use ranking::Ranking;
 use tail::Tail;
 pub(crate) use trace::Trace;
@@ -80,164 +83,140 @@ fn index_for<'s>(query: &VectorQuery, state: &'s State) -> Option<&'s Index> {
     (!query.exact && !index.is_damaged()).then_some(index)
 }
 
-/// Whether a search costs less than a change of threads or little more, and probably has nothing to read from the disk.
-pub(crate) fn is_cheap(query: &VectorQuery, space: &Space, namespace: &Namespace, is_durable: bool) -> bool {
-    if query.recency.is_some() {
-        return false;
-    }
-    let state = namespace.state();
-    if let Some(filter) = query.whole_filter()
-        && !state.knows_quickly(&filter, &space.dates())
-    {
-        return false;
-    }
-    if let Some(index) = index_for(query, &state) {
-        return width(query, space, namespace).max(query.k) <= CHEAP_EF
-            && state.tail.len() * space.slots.stride() <= CHEAP_BYTES
-            && index.is_in_ram();
-    }
-    state.live_count() * space.slots.stride() <= CHEAP_BYTES && (namespace.is_verified(&state) || !is_durable)
+/// A search of one namespace.
+#[derive(Clone, Copy)]
+pub(crate) struct Search<'a> {
+    pub(crate) truth: &'a Truth,
+    pub(crate) space: &'a Space,
+    pub(crate) namespace: &'a Namespace,
+    pub(crate) question: &'a Question<'a>,
+    pub(crate) waiting: Waiting,
 }
 
-/// The answer to a valid query at `now`, in milliseconds since 1970.
-pub(crate) fn search(
-    truth: &Truth,
-    space: &Space,
-    namespace: &Namespace,
-    query: &VectorQuery,
-    (now, waiting): (i64, Waiting),
-    trace: &mut Trace<'_>,
-) -> Result<Answer> {
-    let ranking = Ranking::new(query, now);
-    trace.plan.k = query.k;
-    let longer;
-    let query = if ranking.shortlist() == query.k {
-        query
-    } else {
-        longer = query.clone().with_k(ranking.shortlist());
-        &longer
-    };
-    if let Some(filter) = query.whole_filter() {
-        let condition = Condition::new(&filter, space.dates())?;
-        return filtered::search(
-            truth,
-            (space, namespace),
-            (query, ranking),
-            &condition,
-            (now, waiting),
-            trace,
-        );
+impl<'a> Search<'a> {
+    fn query(&self) -> &'a VectorQuery {
+        self.question.query()
     }
-    let state = namespace.state();
-    if let Some(index) = index_for(query, &state) {
-        match search_index(
-            truth,
-            (space, namespace),
-            &state,
-            (query, ranking),
-            (now, waiting),
-            trace,
-        ) {
-            Ok(found) => return Ok(Answer::Found(found)),
-            Err(Miss::WouldWait) => return Ok(Answer::WouldWait),
-            Err(miss) => fall_back(miss, space, index, query)?,
-        }
-        if waiting == Waiting::Never {
-            // What is left is a long scan.
-            return Ok(Answer::WouldWait);
-        }
-    }
-    if let Some(found) = small::search(space, namespace, &state, query, now, trace) {
-        return found.map(Answer::Found);
-    }
-    drop(state);
-    match Snapshot::take(truth, &space.slots, namespace)? {
-        Some(snapshot) => {
-            let hidden = snapshot.state.hidden(now);
-            trace.plan.live = snapshot.state.visible_count(now);
-            trace.plan.matching = trace.plan.live;
-            let found = snapshot.scan((query, ranking), space.metric, &hidden, None, trace)?;
-            if !query.include_metadata {
-                small::learn(space, &snapshot)?;
-            }
-            Ok(Answer::Found(found))
-        }
-        None => Ok(Answer::Found(Vec::new())),
-    }
-}
 
-/// After this everything is compared: an index that is of no use is made anew.
-fn fall_back(miss: Miss, space: &Space, index: &Index, query: &VectorQuery) -> Result<()> {
-    match miss {
-        Miss::Error(error) => return Err(error),
-        Miss::Exhausted | Miss::WouldWait => {}
-        Miss::Unusable => {
-            index.set_damaged();
-            space.queue.note(space.id, &query.scope, Due::Now);
+    /// Whether it costs less than a change of threads or little more, and probably has nothing to read from the disk.
+    pub(crate) fn is_cheap(&self, is_durable: bool) -> bool {
+        if self.question.ranking().needs_times() {
+            return false;
+        }
+        let Self { space, namespace, .. } = *self;
+        let state = namespace.state();
+        let is_slow = |condition: &Condition| !state.knows_quickly(condition);
+        if self.question.condition().is_some_and(is_slow) {
+            return false;
+        }
+        if let Some(index) = index_for(self.query(), &state) {
+            return self.ef() <= CHEAP_EF
+                && state.tail.len() * space.slots.stride() <= CHEAP_BYTES
+                && index.is_in_ram();
+        }
+        state.live_count() * space.slots.stride() <= CHEAP_BYTES && (namespace.is_verified(&state) || !is_durable)
+    }
+
+    /// Width of the beam that was asked for.
+    fn ef(&self) -> usize {
+        width(self.query(), self.space, self.namespace).max(self.query().k)
+    }
+
+    /// The answer.
+    pub(crate) fn answer(&self, trace: &mut Trace<'_>) -> Result<Answer> {
+        trace.plan.k = self.question.k();
+        match self.question.condition() {
+            Some(condition) => self.answer_filtered(condition, trace),
+            None => self.answer_unfiltered(trace),
         }
     }
-    Ok(())
-}
 
-fn search_index(
-    truth: &Truth,
-    (space, namespace): (&Space, &Namespace),
-    state: &Arc<State>,
-    (query, ranking): (&VectorQuery, Ranking),
-    (now, waiting): (i64, Waiting),
-    trace: &mut Trace<'_>,
-) -> Result<Vec<VectorResult>, Miss> {
-    let mut scratch = space.take_scratch();
-    let found = (|| {
-        if !query.include_metadata && !ranking.needs_times() {
-            // After the state: it must reach every slot that the state names.
-            let view = space.slots.view();
-            let index = index_for(query, state).ok_or(Miss::Exhausted)?;
-            let search = indexed(space, namespace, (state, index, &view), (query, ranking), now, waiting);
-            let hits = search.find(&mut scratch, trace)?;
-            trace.stage("search");
-            if search.knows_ids(&hits) {
-                return search.resolve(&hits, &mut scratch);
+    fn answer_unfiltered(&self, trace: &mut Trace<'_>) -> Result<Answer> {
+        let state = self.namespace.state();
+        if let Some(index) = index_for(self.query(), &state) {
+            match self.by_index(&state, trace) {
+                Ok(found) => return Ok(Answer::Found(found)),
+                Err(Miss::WouldWait) => return Ok(Answer::WouldWait),
+                Err(miss) => self.fall_back(miss, index)?,
             }
-            let read = truth.read()?;
-            if read.scope_lsn(namespace.scope_id)? == Some(state.lsn) {
-                return search.resolve_by(&read, &hits, &mut scratch);
+            if self.waiting == Waiting::Never {
+                // What is left is a long scan.
+                return Ok(Answer::WouldWait);
             }
         }
-        let Some(Snapshot { state, view, read, .. }) = Snapshot::take(truth, &space.slots, namespace)? else {
+        if let Some(found) = small::search(self, &state, trace) {
+            return found.map(Answer::Found);
+        }
+        drop(state);
+        self.by_scan(trace).map(Answer::Found)
+    }
+
+    /// After this everything is compared: an index that is of no use is made anew.
+    fn fall_back(&self, miss: Miss, index: &Index) -> Result<()> {
+        match miss {
+            Miss::Error(error) => return Err(error),
+            Miss::Exhausted | Miss::WouldWait => {}
+            Miss::Unusable => {
+                index.set_damaged();
+                self.space.queue.note(self.space.id, &self.query().scope, Due::Now);
+            }
+        }
+        Ok(())
+    }
+
+    /// By the index of this state; or of a newer one, where the truth is needed and has gone on.
+    fn by_index(&self, state: &Arc<State>, trace: &mut Trace<'_>) -> Result<Vec<VectorResult>, Miss> {
+        let mut scratch = self.space.scratch();
+        if !self.question.needs_records()
+            && let Some(found) = self.by_index_alone(state, &mut scratch, trace)?
+        {
+            return Ok(found);
+        }
+        let snapshot = Snapshot::take(self.truth, &self.space.slots, self.namespace)?;
+        let Some(Snapshot { state, view, read, .. }) = snapshot else {
             return Ok(Vec::new());
         };
-        let index = index_for(query, &state).ok_or(Miss::Exhausted)?;
-        let search = indexed(space, namespace, (&state, index, &view), (query, ranking), now, waiting);
+        let index = index_for(self.query(), &state).ok_or(Miss::Exhausted)?;
+        let search = Indexed::new(self, &state, index, &view);
         let hits = search.find(&mut scratch, trace)?;
-        ranking.note(trace, query.k, hits.len());
+        self.question.ranking().note(trace, self.query().k, hits.len());
         trace.stage("search");
-        search.resolve_by(&read, &hits, &mut scratch)
-    })();
-    space.give_scratch(scratch);
-    trace.stage("resolve");
-    found
-}
+        let found = search.resolve_by(&read, &hits, &mut scratch);
+        trace.stage("resolve");
+        found
+    }
 
-fn indexed<'a>(
-    space: &'a Space,
-    namespace: &'a Namespace,
-    (state, index, view): (&'a State, &'a Index, &'a Arc<SlotView>),
-    (query, ranking): (&'a VectorQuery, Ranking),
-    now: i64,
-    waiting: Waiting,
-) -> Indexed<'a> {
-    Indexed {
-        space,
-        namespace,
-        state,
-        index,
-        view,
-        query,
-        ranking,
-        metric: space.metric,
-        now,
-        waiting,
+    /// Without the truth, unless ids of the tail are only there; none if the truth has gone on.
+    fn by_index_alone(
+        &self,
+        state: &State,
+        scratch: &mut Scratch,
+        trace: &mut Trace<'_>,
+    ) -> Result<Option<Vec<VectorResult>>, Miss> {
+        // After the state: it must reach every slot that the state names.
+        let view = self.space.slots.view();
+        let index = index_for(self.query(), state).ok_or(Miss::Exhausted)?;
+        let search = Indexed::new(self, state, index, &view);
+        let hits = search.find(scratch, trace)?;
+        trace.stage("search");
+        let found = search.resolve_if_current(&hits, scratch);
+        trace.stage("resolve");
+        found
+    }
+
+    /// By comparing everything.
+    fn by_scan(&self, trace: &mut Trace<'_>) -> Result<Vec<VectorResult>> {
+        let Some(snapshot) = Snapshot::take(self.truth, &self.space.slots, self.namespace)? else {
+            return Ok(Vec::new());
+        };
+        let now = self.question.now();
+        trace.plan.live = snapshot.state.visible_count(now);
+        trace.plan.matching = trace.plan.live;
+        let found = snapshot.scan(self, &snapshot.state.hidden(now), None, trace)?;
+        if !self.query().include_metadata {
+            small::learn(self.space, &snapshot)?;
+        }
+        Ok(found)
     }
 }
 
@@ -349,12 +328,12 @@ impl<'a> Snapshot<'a> {
     /// The answer to a valid query, by comparing everything that may match: what is not hidden, or the candidates.
     fn scan(
         &self,
-        (query, ranking): (&VectorQuery, Ranking),
-        metric: DistanceMetric,
+        search: &Search<'_>,
         hidden: &RoaringBitmap,
         candidates: Option<&RoaringBitmap>,
         trace: &mut Trace<'_>,
     ) -> Result<Vec<VectorResult>> {
+        let (query, ranking, metric) = (search.query(), search.question.ranking(), search.space.metric);
         trace.go(SearchPath::Exact);
         trace.plan.distances += trace.plan.matching;
         if self.state.index.is_none() {

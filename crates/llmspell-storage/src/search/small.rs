@@ -3,41 +3,29 @@
 //! The same comparison as of any scope without an index, but nothing is read from the truth: as with an index, each
 //! result is held against its slot by the generation.
 
-use llmspell_core::{Result, SearchPath, VectorQuery, VectorResult};
+use llmspell_core::{Result, SearchPath, VectorResult};
 use llmspell_vector::ExactDistance;
 
-use super::{Snapshot, Tail, Trace, verified_vector};
+use super::{Search, Snapshot, Tail, Trace, verified_vector};
 use crate::ids::PointId;
-use crate::namespace::{NAMED_POINTS_MAX, Names, Namespace, State, kernel_metric};
+use crate::namespace::{NAMED_POINTS_MAX, Names, State, kernel_metric};
 use crate::registry::Space;
 
 /// Names lie beside the metadata, so a search that reads all of them must not have much of it to read.
 const METADATA_BYTES_MAX: u64 = 64 << 10;
 
-/// The answer to a query without filter, recency and metadata, if the names of the namespace are known; none if they are not.
-pub(super) fn search(
-    space: &Space,
-    namespace: &Namespace,
-    state: &State,
-    query: &VectorQuery,
-    now: i64,
-    trace: &mut Trace<'_>,
-) -> Option<Result<Vec<VectorResult>>> {
-    if query.include_metadata || query.recency.is_some() || state.index.is_some() || state.is_dropped {
+/// The answer without filter, recency and metadata, if the names of the namespace are known; none if they are not.
+pub(super) fn search(search: &Search<'_>, state: &State, trace: &mut Trace<'_>) -> Option<Result<Vec<VectorResult>>> {
+    if search.question.needs_records() || state.index.is_some() || state.is_dropped {
         return None;
     }
-    let names = namespace.names(state.lsn)?;
-    Some(search_named(space, namespace, (state, &names), query, now, trace))
+    let names = search.namespace.names(state.lsn)?;
+    Some(search_named(search, state, &names, trace))
 }
 
-fn search_named(
-    space: &Space,
-    namespace: &Namespace,
-    (state, names): (&State, &Names),
-    query: &VectorQuery,
-    now: i64,
-    trace: &mut Trace<'_>,
-) -> Result<Vec<VectorResult>> {
+fn search_named(search: &Search<'_>, state: &State, names: &Names, trace: &mut Trace<'_>) -> Result<Vec<VectorResult>> {
+    let Search { space, namespace, .. } = *search;
+    let (query, now) = (search.query(), search.question.now());
     // After the state: it must reach every slot that the state names.
     let view = space.slots.view();
     let hidden = state.hidden(now);

@@ -92,7 +92,7 @@ impl Sums {
 
 /// What is known before anything is measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Search {
+pub(super) struct LadderSearch {
     /// No rung below this one is chosen.
     pub(super) lowest: usize,
     /// The rung that is measured first: the one in use.
@@ -116,7 +116,7 @@ pub(super) fn rung_of(ef: usize) -> usize {
     RUNGS.partition_point(|rung| *rung < ef).min(TOP)
 }
 
-impl Search {
+impl LadderSearch {
     /// What to do next, when these rungs were measured.
     pub(super) fn next(&self, known: &BTreeMap<usize, Estimate>) -> Next {
         let first = self.first.max(self.lowest);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     /// The rung that is chosen where each has this recall, and how many were measured.
-    fn choose(search: Search, recall: impl Fn(usize) -> Estimate) -> (usize, usize) {
+    fn choose(search: LadderSearch, recall: impl Fn(usize) -> Estimate) -> (usize, usize) {
         let mut known = BTreeMap::new();
         loop {
             match search.next(&known) {
@@ -180,8 +180,8 @@ mod tests {
         }
     }
 
-    fn search(lowest: usize, first: usize, is_chosen: bool) -> Search {
-        Search {
+    fn search(lowest: usize, first: usize, is_chosen: bool) -> LadderSearch {
+        LadderSearch {
             lowest,
             first,
             is_chosen,

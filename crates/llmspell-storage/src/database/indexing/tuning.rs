@@ -20,14 +20,14 @@ use llmspell_core::{HNSWConfig, Result, StateScope, VectorQuery, VectorResult};
 use llmspell_vector::{ExactDistance, PointId, TopK};
 use roaring::RoaringBitmap;
 
-use super::ladder::{self, Estimate, Next, RUNGS, Search, Sums};
+use super::ladder::{self, Estimate, LadderSearch, Next, RUNGS, Sums};
 use super::{Indexing, Work};
 use crate::ids::SpaceId;
 use crate::index_files::{IndexRow, Measured, millionths};
 use crate::index_queue::Named;
 use crate::namespace::{Namespace, QUERIES_MAX, State, kernel_metric, mixed};
 use crate::registry::Space;
-use crate::search::{self, Answer, Trace};
+use crate::search::{Answer, Question, Search, Trace};
 use crate::slots::{SlotView, Waiting};
 
 /// The recall is that of so many nearest entries.
@@ -67,7 +67,7 @@ pub(super) struct Measuring {
     named: Named,
     /// In millionths.
     target: u32,
-    search: Search,
+    search: LadderSearch,
     is_by_queries: bool,
     /// What lived, and what had died, when it began.
     began_with: (u64, u64),
@@ -279,7 +279,7 @@ fn query_count(live: u64, dim: usize) -> usize {
 }
 
 /// Where to look for the width, if the last time this was `measured`.
-fn search_for(config: &HNSWConfig, measured: Option<Measured>, is_by_queries: bool) -> Search {
+fn search_for(config: &HNSWConfig, measured: Option<Measured>, is_by_queries: bool) -> LadderSearch {
     let preset = ladder::rung_of(config.ef_search());
     let in_use = measured.map(|measured| ladder::rung_of(measured.ef as usize));
     // Queries may be harder than vectors that are stored, so these only make the beam wider.
@@ -288,7 +288,7 @@ fn search_for(config: &HNSWConfig, measured: Option<Measured>, is_by_queries: bo
         (false, Some(measured)) if measured.is_by_queries => in_use.unwrap_or(preset),
         (false, _) => preset,
     };
-    Search {
+    LadderSearch {
         lowest,
         first: in_use.unwrap_or(preset),
         is_chosen: in_use.is_some(),
@@ -474,10 +474,14 @@ impl Probe {
             .with_metadata(false)
             .with_ef_search(ef.max(k));
         let shared = &work.indexing.shared;
-        let at = (shared.clock.now(), Waiting::Allowed);
-        let mut trace = Trace::quiet();
-        let answer = search::search(&shared.truth, work.space, work.namespace, &query, at, &mut trace)?;
-        let mut results = match answer {
+        let search = Search {
+            truth: &shared.truth,
+            space: work.space,
+            namespace: work.namespace,
+            question: &Question::new(&query, work.space, shared.clock.now())?,
+            waiting: Waiting::Allowed,
+        };
+        let mut results = match search.answer(&mut Trace::quiet())? {
             Answer::Found(results) => results,
             Answer::WouldWait => Vec::new(),
         };
