@@ -16,7 +16,7 @@ use llmspell_vector::{
 
 const K: usize = 10;
 const RESCORED: [usize; 4] = [10, 20, 40, 100];
-/// The time of a query is the best of so many: what else runs on the machine only ever adds.
+/// Repetitions, the fastest of which is the time of a query: other work on the machine only adds time.
 const RUNS: usize = 5;
 
 /// Brings rows to length one, as codes and truth under cosine want them.

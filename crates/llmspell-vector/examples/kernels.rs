@@ -12,7 +12,7 @@ use llmspell_vector::{ExactDistance, Kernels, Metric, PointId, TopK, scan};
 const DIMS: [usize; 5] = [384, 768, 1536, 3072, 4096];
 /// Long enough to drown the clock, short enough for a coffee.
 const RUN: Duration = Duration::from_millis(20);
-/// The best of so many runs: what else runs on the machine only ever adds.
+/// Repetitions, the fastest of which counts: other work on the machine only adds time.
 const RUNS: usize = 7;
 const SCAN_BYTES: usize = 512 << 20;
 

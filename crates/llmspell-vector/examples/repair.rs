@@ -12,7 +12,7 @@ use std::time::Instant;
 use common::{Floats, Noise, Quiet, number, rescored};
 use llmspell_vector::{ExactDistance, Graph, GraphConfig, GraphLayout, Metric, PointId, Rows, Scratch, TopK, scan};
 
-/// Of a hundred points so many are deleted.
+/// Deleted points, in percent.
 const DELETED: usize = 15;
 const REGIONS: usize = 20;
 const REPEATS: usize = 5;

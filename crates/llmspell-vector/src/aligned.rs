@@ -1,4 +1,4 @@
-//! How does a query lie in memory? On a cache line, so that no load of it touches two.
+//! A query copied to the start of a cache line, so that no load of it touches two lines.
 
 /// One AVX-512 register, and one cache line of most CPUs.
 const LINE_BYTES: usize = 64;

@@ -1,4 +1,4 @@
-//! How far is a vector from the query?
+//! Exact distances from a query.
 
 use crate::aligned::AlignedVector;
 use crate::kernels::Kernels;

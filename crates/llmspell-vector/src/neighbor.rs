@@ -1,4 +1,4 @@
-//! What is found?
+//! A result of a search: a point and its distance.
 
 use std::cmp::Ordering;
 
@@ -15,7 +15,7 @@ pub struct PointId(pub u32);
 pub struct Neighbor {
     /// Smaller is nearer.
     pub distance: f32,
-    /// Who it is.
+    /// The point.
     pub point: PointId,
 }
 

@@ -1,4 +1,4 @@
-//! Where do random choices come from? A seed, so that the same seed makes the same choices on every machine, for ever.
+//! Random numbers from a seed: the same seed gives the same numbers on every machine, for ever.
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014). What is stored depends
 /// on these numbers: they must never change.

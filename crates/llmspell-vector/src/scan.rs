@@ -1,4 +1,4 @@
-//! Which of these rows are nearest, exactly?
+//! Exact search: a scan of rows for the nearest.
 
 use crate::distance::ExactDistance;
 use crate::neighbor::PointId;

@@ -1,4 +1,4 @@
-//! Which `k` are nearest?
+//! The `k` nearest of the items that are offered.
 
 use std::collections::BinaryHeap;
 
@@ -152,7 +152,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-        /// Whatever is offered, in whatever order, the answer is that of sorting everything and cutting off.
+        /// For any items in any order, the answer is that of sorting them and keeping the first.
         #[test]
         fn top_k_is_sort_and_truncate(
             neighbors in vec(distance(), 0..60).prop_map(|distances| {

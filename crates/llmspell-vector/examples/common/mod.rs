@@ -39,7 +39,7 @@ impl Rows for Floats {
     }
 }
 
-/// Nobody watches, nobody cancels.
+/// A build that is neither observed nor cancelled.
 pub(crate) struct Quiet;
 
 impl BuildWatch for Quiet {

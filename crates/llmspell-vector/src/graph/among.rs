@@ -1,4 +1,4 @@
-//! Which points are probably nearest, among those that a filter lets through?
+//! Walks among the points that a filter lets through.
 //!
 //! | way                       | looks at                                    | fits where…                |
 //! |---------------------------|---------------------------------------------|----------------------------|
@@ -45,10 +45,10 @@ pub struct WalkReport {
 #[derive(Clone, Copy)]
 #[expect(missing_debug_implementations, reason = "a function has nothing to show")]
 pub struct Among<'a> {
-    /// Who passes.
+    /// Whether a point passes.
     pub is_allowed: &'a dyn Fn(PointId) -> bool,
-    /// Some of those who pass, at random: the nearest of them are where the walk begins, beside the entry points. So it
-    /// begins in the right place when all that pass are far from the query.
+    /// A random sample of the points that pass. The walk begins at the nearest of them and at the entry points, so it begins
+    /// in the right place when all points that pass are far from the query.
     pub sample: &'a [PointId],
     /// Lists and codes that may be read before the walk gives up.
     pub budget: u64,
@@ -409,7 +409,7 @@ impl Front<'_> {
     /// Visits neighbors of a vertex that passes: `fresh` are those that pass and were not met before, `through` those
     /// whose links are worth following.
     fn step(&mut self, links: &mut Vec<u32>, fresh: &mut Vec<u32>, through: &mut Vec<u32>) {
-        // Those met already, by whom nobody went through.
+        // Vertices that were met before, whose links were not followed.
         through.extend_from_slice(links);
         self.visited.keep_met(through);
         self.done.keep_unmet(through);

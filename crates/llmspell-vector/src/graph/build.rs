@@ -1,4 +1,4 @@
-//! How are many points linked at once, by several threads?
+//! Building a graph: many points are linked at once, by several threads.
 //!
 //! Every vertex is inserted as in the HNSW paper, in random order: its neighbors are found by a walk over the codes of
 //! those already there, chosen by distances of vectors rounded to bytes, and link back. Lists of links may grow by half
@@ -181,7 +181,7 @@ pub(crate) fn build(
     let record_bytes = Codec::record_bytes(padded);
 
     let mut records = vec![0; points.len() * record_bytes];
-    let mut traits = vec![0.0; points.len()];
+    let mut norm_terms = vec![0.0; points.len()];
     let keeps_places = config.layout == GraphLayout::Blocks && 4 * points.len() * padded <= PLACES_BYTES_MAX;
     let mut places = vec![
         0.0;
@@ -198,20 +198,23 @@ pub(crate) fn build(
         let shares = points.chunks(share).zip(records.chunks_mut(share * record_bytes));
         let place_parts = places.chunks_mut(if keeps_places { share * padded } else { padded });
         let mut byte_parts = bytes.as_mut().map(|bytes| bytes.parts_mut(share));
-        let parts = shares.zip(traits.chunks_mut(share)).zip(place_parts);
-        share_out(parts.map(|(((points, records), traits), places)| {
+        let parts = shares.zip(norm_terms.chunks_mut(share)).zip(place_parts);
+        share_out(parts.map(|(((points, records), norm_terms), places)| {
             let encoder = &encoder;
             let mut bytes = byte_parts.as_mut().and_then(Iterator::next);
             move || {
                 let mut rest = vec![0.0; padded];
-                let all = points.iter().zip(records.chunks_exact_mut(record_bytes)).zip(traits);
-                for (i, ((point, record), row_trait)) in all.enumerate() {
+                let all = points
+                    .iter()
+                    .zip(records.chunks_exact_mut(record_bytes))
+                    .zip(norm_terms);
+                for (i, ((point, record), row_norm)) in all.enumerate() {
                     if watch.is_cancelled() {
                         return;
                     }
                     let row = rows.row(*point);
                     let place = &mut places[if keeps_places { i * padded } else { 0 }..][..padded];
-                    *row_trait = encoder.space.trait_of(row);
+                    *row_norm = encoder.space.norm_term(row);
                     encoder.place(row, place);
                     encoder.encode(row, place, &mut rest, record);
                     if let Some((levels, rounded)) = &mut bytes {
@@ -241,7 +244,7 @@ pub(crate) fn build(
             space: &encoder.space,
             rows,
             points,
-            traits: Some(&traits),
+            norm_terms: Some(&norm_terms),
             bytes: bytes.as_ref(),
         },
         record_bytes,

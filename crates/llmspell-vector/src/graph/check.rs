@@ -1,4 +1,4 @@
-//! Are the promises of a graph kept, and how much is there?
+//! Checks of a graph's promises, and its statistics.
 
 use crate::graph::reach::Reached;
 use crate::graph::walk::Blocks;

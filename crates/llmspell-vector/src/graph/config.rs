@@ -1,4 +1,4 @@
-//! How is a graph built and laid out, and who helps?
+//! How a graph is built and laid out, and what its callers provide.
 
 use std::sync::Arc;
 
@@ -47,9 +47,9 @@ pub trait Rows: Sync {
     fn row(&self, point: PointId) -> &[f32];
 }
 
-/// Who follows a long build.
+/// Observes a long build, and may cancel it.
 pub trait BuildWatch: Sync {
-    /// So many more points are linked.
+    /// `points` more points are linked.
     fn advance(&self, points: u64);
     /// Whether to give up.
     fn is_cancelled(&self) -> bool;
@@ -62,7 +62,7 @@ pub struct Candidate {
     pub estimate: f32,
     /// Place in the graph: 0 to the number of vertices.
     pub vertex: u32,
-    /// Who it is.
+    /// The point.
     pub point: PointId,
 }
 

@@ -1,11 +1,11 @@
-//! How does a vector of the user become a point of the walk, with its codes?
+//! The encoder of a graph: it turns vectors of users into points of the walk, with their codes.
 
 use crate::graph::GraphConfig;
 use crate::graph::space::WalkSpace;
 use crate::quantize::{Centroids, Codec, QueryCode, Rotation, SignQuery, Signs};
 use crate::random::Random;
 
-/// Vectors that mean and lengths are learned from, at least as far as there are so many.
+/// Vectors that mean and lengths are learned from; all if there are fewer.
 const LEARN_POINTS: usize = 4_096;
 
 /// All that was learned of the data, and the codes that follow from it. The same for every vertex of a graph.
@@ -27,7 +27,7 @@ pub(crate) struct WalkQuery {
 }
 
 impl Encoder {
-    /// Learns from `count` vectors, of which `row` gives those that are asked for.
+    /// Learns from `count` vectors, which `row` returns by their number.
     pub(crate) fn learn<'a>(config: &GraphConfig, count: usize, row: impl Fn(usize) -> &'a [f32] + Copy) -> Self {
         let mut random = Random::new(config.seed ^ 0x6c65_6172_6e00_0001);
         let sample_len = Centroids::sample_for(count).max(LEARN_POINTS.min(count));
@@ -86,7 +86,7 @@ impl Encoder {
         self.signs.prepare(components, &mut query.signs);
     }
 
-    /// The same for who compares half bytes only.
+    /// The same for a caller that compares half bytes only.
     pub(crate) fn prepare_codes(&self, vector: &[f32], query: &mut WalkQuery) {
         let components = query.code.components_mut(self.padded());
         self.space.embed_query(vector, components);

@@ -1,4 +1,4 @@
-//! How do a few more points come in?
+//! Adding a few points to a finished graph.
 
 use std::sync::{Arc, OnceLock};
 
@@ -70,7 +70,7 @@ impl Graph {
             space: &head.encoder.space,
             rows,
             points,
-            traits: None,
+            norm_terms: None,
             bytes: None,
         };
         let vertex = self.len();
@@ -111,7 +111,7 @@ impl Graph {
             is_linked |= self.link_back(*other, vertex, *distance, exact, work);
         }
         if let (false, Some((_, nearest))) = (is_linked, found.first()) {
-            // Everybody near has better neighbors; but who has no link to it is never found.
+            // All vertices near it have better neighbors; but a vertex without a link to it is never found.
             self.replace_last(*nearest, vertex, exact, work);
         }
     }

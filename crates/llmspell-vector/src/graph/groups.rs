@@ -1,4 +1,4 @@
-//! Which points that pass a filter lie together, so that a scan begins where the query is?
+//! Points that pass a filter, grouped by their centroids, so that a scan begins near the query.
 //!
 //! Every code is seen from one of at most 256 centroids. Points by their centroid are the lists of an inverted file
 //! (Jégou et al., "Product quantization for nearest neighbor search", 2011), which the graph has already: here they hold
@@ -18,15 +18,15 @@ const LOOKED_MIN: usize = 1_024;
 const SHARE_MIN: usize = 24;
 /// From this factor on hardly anything near the query passes.
 const FAR: f64 = 3.0;
-/// What is near the query: this share of all vertices.
+/// One vertex in this many, those of the nearest groups, counts as near the query.
 const NEAR_SHARE: u64 = 16;
 
-/// How long a scan goes on.
+/// When a scan ends. A hit is a member that was among the nearest when it was compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Patience {
-    /// Until it has looked at so many times as many members as until the last one that was among the nearest,
+    /// The scan ends once it has inspected this many times as many members as before the last hit,
     times: usize,
-    /// and at this share of all since.
+    /// and one in `share` of all members since that hit.
     share: usize,
 }
 
@@ -46,13 +46,13 @@ impl Patience {
     }
 }
 
-/// Codes that are compared before it is asked again whether that was enough.
+/// Codes compared between two checks of whether enough were compared.
 const ROUND: usize = 128;
-/// The same for members whose signs are looked at.
+/// Members whose signs are compared between two such checks.
 const LOOKED_PER_ROUND: usize = 4_096;
 
-/// Of so many vertices one must pass, and who passes is marked among all members of the groups, whose signs are then
-/// compared first. Fewer are listed.
+/// From one passing vertex per 128 vertices on, the passing vertices are kept as bit masks over the groups, whose signs are
+/// then compared first; below that they are kept as lists.
 const VERTICES_PER_MARKED: usize = 128;
 /// Vertices that may have come since signs were put in order, as a share of those that were there.
 const LATER_SHARE_MAX: usize = 16;
@@ -119,7 +119,7 @@ impl Grouped {
         self.len
     }
 
-    /// Whether nobody passes.
+    /// Whether no vertex passes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -197,9 +197,9 @@ impl Graph {
         }
     }
 
-    /// Like [`scan`](Self::scan), but group after group, those nearest to the query first, until for long no code was
-    /// among the nearest any more. Where many pass, only those are compared whose signs do not rule them out, as they do one
-    /// of 15 wrongly at the border of what is found. Also says how many codes were compared.
+    /// Like [`scan`](Self::scan), but group after group, the nearest group first, until no code has been among the nearest
+    /// for long. Where many vertices pass, their signs rule most of them out before their codes are compared; at the border of
+    /// what is found, signs rule out one of 15 vertices wrongly. Also returns the number of codes that were compared.
     ///
     /// # Panics
     ///
@@ -215,8 +215,8 @@ impl Graph {
             .expect("it makes the signs that it needs")
     }
 
-    /// The same, unless it comes to a group whose signs nobody has put in order yet: that takes milliseconds, and then there is
-    /// no answer.
+    /// Like [`scan_grouped`](Self::scan_grouped), but returns nothing if the scan comes to a group whose signs are not in
+    /// order yet, since putting them in order takes milliseconds.
     ///
     /// # Panics
     ///
@@ -320,7 +320,8 @@ impl Graph {
         groups
     }
 
-    /// As many times as pass near the query, whose nearest group is the last of `groups`, would pass there by chance.
+    /// How many times as many vertices would pass near the query by chance as do pass there. The nearest group is the last of
+    /// `groups`.
     fn farness(&self, grouped: &Grouped, groups: &[(f32, usize)]) -> f64 {
         let all = u64::from(self.len());
         let (mut near, mut passing) = (0, 0);

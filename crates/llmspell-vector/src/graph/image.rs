@@ -1,4 +1,4 @@
-//! What are the bytes of a graph?
+//! The bytes of a graph.
 //!
 //! ```text
 //! header   128 bytes, see `Header`
@@ -67,7 +67,7 @@ pub(crate) struct Sections {
 }
 
 impl Sections {
-    /// None if there is no room for so much.
+    /// None if the memory cannot be had.
     pub(crate) fn new(config: &GraphConfig, vertices: usize, entries: usize, centroids: usize) -> Option<Self> {
         let walk_dim = config.dim + usize::from(config.metric == Metric::InnerProduct);
         let padded = padded(walk_dim);

@@ -1,4 +1,4 @@
-//! How do several threads write lists of links that others read?
+//! Lists of links that several threads write while others read.
 //!
 //! Readers take no lock: they read word by word what is there. While a list is replaced they may see parts of the old
 //! and of the new one; each word by itself is a vertex that was written, and that is all a walk needs. Nothing else is
@@ -71,7 +71,7 @@ impl Lists {
         out.extend(links(self.places(vertex)));
     }
 
-    /// Waits until nobody else writes the list.
+    /// Waits until no other thread writes the list.
     pub(crate) fn lock(&self, vertex: u32) -> List<'_> {
         let lock = &self.locks[vertex as usize % self.locks.len()];
         List {

@@ -1,9 +1,9 @@
-//! Which points are probably nearest? A graph over many vectors, walked on compact codes.
+//! Approximate search: a graph over many vectors, walked on compact codes.
 //!
 //! | file         | question                                                                        |
 //! |--------------|---------------------------------------------------------------------------------|
 //! | `mod.rs`     | what is a graph, and what is near to a query? [`Graph`]                          |
-//! | `config.rs`  | how is it built and laid out, and who helps? [`GraphConfig`], [`Rows`]           |
+//! | `config.rs`  | how is a graph built and laid out? [`GraphConfig`], [`Rows`]                     |
 //! | `space.rs`   | in which space does a walk measure?                                              |
 //! | `encoder.rs` | how does a vector become a point of the walk, with its codes?                    |
 //! | `walk.rs`    | which vertices does a walk meet?                                                 |

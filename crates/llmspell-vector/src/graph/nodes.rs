@@ -1,4 +1,4 @@
-//! Where is what of a vertex?
+//! The layout of a vertex: where its code, its links and their codes lie.
 //!
 //! A node is all that a walk reads of one vertex, in one piece:
 //!

@@ -1,7 +1,6 @@
-//! Which vertex is a point?
+//! The map from points to vertices.
 //!
-//! Points come into a graph in their order, nearly all of them beside the one before: so it is known by runs, of which
-//! there are few.
+//! Points come into a graph in their order, and nearly every point follows the one before, so a few runs hold the map.
 
 use crate::neighbor::PointId;
 
@@ -92,7 +91,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// However points come in, each has its vertex, and nobody else has one.
+        /// Points that come in any order have their own vertices, and no other point has one.
         #[test]
         fn places_are_a_map(runs in vec((0..60_u32, 1..6_u32), 1..14), cut in 0..60_usize) {
             let mut model = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Which vertices does a walk look at next, and which are the nearest so far?
+//! The beam of a walk: the nearest vertices so far, and which of them are still to be expanded.
 
 /// Set in the number of a vertex that was expanded.
 const EXPANDED: u32 = 1 << 31;

@@ -1,4 +1,4 @@
-//! Which of the candidates become neighbors?
+//! The choice of neighbors among candidates.
 //!
 //! The heuristic of the HNSW paper (Malkov and Yashunin, arXiv 1603.09320, algorithm 4) with the slack of DiskANN
 //! (Subramanya et al., NeurIPS 2019, algorithm 2): a candidate is left out if one that was taken is nearer to it, by
@@ -16,8 +16,8 @@ pub(crate) struct Exact<'a> {
     pub(crate) space: &'a WalkSpace,
     pub(crate) rows: &'a dyn Rows,
     pub(crate) points: &'a [PointId],
-    /// [`WalkSpace::trait_of`] of each vertex, if they were computed before.
-    pub(crate) traits: Option<&'a [f32]>,
+    /// [`WalkSpace::norm_term`] of each vertex, if they were computed before.
+    pub(crate) norm_terms: Option<&'a [f32]>,
     /// The vectors as bytes, if they were rounded before.
     pub(crate) bytes: Option<&'a Bytes>,
 }
@@ -25,11 +25,11 @@ pub(crate) struct Exact<'a> {
 impl<'a> Exact<'a> {
     pub(crate) fn row(&self, vertex: u32) -> (&'a [f32], f32) {
         let row = self.rows.row(self.points[vertex as usize]);
-        let row_trait = match self.traits {
-            Some(traits) => traits[vertex as usize],
-            None => self.space.trait_of(row),
+        let row_norm = match self.norm_terms {
+            Some(norm_terms) => norm_terms[vertex as usize],
+            None => self.space.norm_term(row),
         };
-        (row, row_trait)
+        (row, row_norm)
     }
 
     /// How far two vertices are from each other: [`WalkSpace::distance`], as nearly as it matters.

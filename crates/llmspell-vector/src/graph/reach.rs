@@ -1,4 +1,4 @@
-//! Which vertices can be reached?
+//! Which vertices a walk can reach, and links for those that it cannot.
 
 /// The vertices reached so far.
 pub(crate) struct Reached {

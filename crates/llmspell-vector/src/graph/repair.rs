@@ -1,10 +1,10 @@
-//! How do links around deleted points lead on to living ones?
+//! Repair of the links around deleted points, so that walks reach every living point.
 //!
-//! As in `FreshDiskANN` (Singh et al., arXiv 2105.09613, algorithm 4): whoever is linked to a deleted vertex is linked to
-//! some of its neighbors instead. But links between living vertices stay: only the places of the deleted are filled, and
-//! nobody is cut off by that. Who could be reached through the deleted only gets a link of its own.
+//! As in `FreshDiskANN` (Singh et al., arXiv 2105.09613, algorithm 4), a vertex that is linked to a deleted vertex is linked
+//! to some of that vertex's neighbors instead. Unlike there, links between living vertices stay: only links to deleted
+//! vertices are replaced, so no vertex is cut off. A vertex that could be reached only through deleted vertices gets a new link.
 //!
-//! The deleted keep their own links, and lose all that lead to them.
+//! Deleted vertices keep their own links and lose all links that lead to them.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ struct Near<'a> {
     distance: f32,
     vertex: u32,
     row: &'a [f32],
-    row_trait: f32,
+    row_norm: f32,
 }
 
 /// A graph under repair.
@@ -149,15 +149,15 @@ impl<'a> Repair<'a> {
         estimated.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         estimated.truncate(CANDIDATES_PER_PLACE * dead.len());
 
-        let row_trait = encoder.space.trait_of(row);
+        let row_norm = encoder.space.norm_term(row);
         let near = |vertex: u32| {
             let other = self.row(vertex);
-            let other_trait = encoder.space.trait_of(other);
+            let other_norm = encoder.space.norm_term(other);
             Near {
-                distance: encoder.space.distance(row, row_trait, other, other_trait),
+                distance: encoder.space.distance(row, row_norm, other, other_norm),
                 vertex,
                 row: other,
-                row_trait: other_trait,
+                row_norm: other_norm,
             }
         };
         let mut kept: Vec<Near<'a>> = living.iter().map(|link| near(*link)).collect();
@@ -173,7 +173,7 @@ impl<'a> Repair<'a> {
                 let between = || {
                     encoder
                         .space
-                        .distance(candidate.row, candidate.row_trait, other.row, other.row_trait)
+                        .distance(candidate.row, candidate.row_norm, other.row, other.row_norm)
                 };
                 other.distance <= candidate.distance && encoder.space.is_covered(between(), candidate.distance)
             });
@@ -231,7 +231,7 @@ impl<'a> Repair<'a> {
             vertices.extend(near.into_iter().find(|near| !vertices.contains(near)));
         }
         if vertices.is_empty() {
-            // Nobody near them lives; whoever does will do.
+            // No vertex near them lives, so any living vertex will do.
             vertices.extend((0..self.before.len()).find(|vertex| !self.is_dead(*vertex)));
         }
         if !vertices.is_empty() {
@@ -349,7 +349,7 @@ mod tests {
         let mut row = || std::array::from_fn(|_| random.below(1_000) as f32 - 500.0);
         let rows = Floats((0..600).map(|_| row()).collect());
         let points: Vec<PointId> = (0..600).map(PointId).collect();
-        // A fifth and a run of them; and so many that there are not enough living ones for all places.
+        // A fifth of them and a run of them; and all but fewer living ones than there are places.
         let dead: [fn(PointId) -> bool; 2] = [
             |point| point.0.is_multiple_of(5) || (100..160).contains(&point.0),
             |point| !point.0.is_multiple_of(40),

@@ -1,8 +1,8 @@
 //! The candidates of a search, nearest first by their codes, and how many of them need an exact distance.
 //!
 //! The estimate of a code is unbiased, and its error is known: for a record whose grid vector stands for `r + e`, with
-//! `e` at a right angle to `r`, the estimate of the squared distance `d` is off by `2 <e, q>`, of which only the part of
-//! `q` at a right angle to `r` counts; that part is at most `√d` long. After a random rotation such a product has a
+//! `e` at a right angle to `r`, the estimate of the squared distance `d` is off by `2 <e, q>`. Only the part of
+//! `q` at a right angle to `r` counts, which is at most `√d` long. After a random rotation such a product has a
 //! standard deviation of `|e| √(d / (components - 1))` (RaBitQ: Gao and Long, SIGMOD 2024, arXiv 2405.12497, section
 //! 3.2.2). The query is rounded to bytes, which adds `|r| step / √12`.
 //!

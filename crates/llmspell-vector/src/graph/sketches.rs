@@ -1,8 +1,8 @@
-//! Which vertices of a group may be near to a query, by their signs alone?
+//! The signs of the vertices of each group, which rule out most vertices that are not near a query.
 //!
 //! All vertices of a group lie together here, 32 to a batch, each as the signs of its components seen from the centroid of the
-//! group: a fifth of the bytes of a code, of which one comparison takes a nanosecond or two. What the signs cannot rule out
-//! is compared by its code. The signs are taken from the codes, group by group, as scans come to them.
+//! group: a fifth of the bytes of a code. Comparing one takes a nanosecond or two. Vertices that their signs cannot rule out
+//! are compared by their codes. The signs are taken from the codes, group by group, as scans come to them.
 
 use std::sync::OnceLock;
 
@@ -79,7 +79,7 @@ impl Sketches {
         &self.vertices[self.starts[number] as usize..self.starts[number + 1] as usize]
     }
 
-    /// Who passes, by the bits of all vertices.
+    /// The vertices that pass a filter, one bit for each vertex.
     pub(crate) fn masks(&self, passing: &[u64]) -> Masks {
         let mut masks = Masks::default();
         for number in 0..self.batches.len() {
@@ -165,7 +165,7 @@ impl Sketches {
                 encoder
                     .signs
                     .lower_bounds(query, (to_centroid, DEVIATIONS), batch, &mut bounds);
-                // Also those of which signs say nothing, as long as nothing is too far.
+                // Vertices whose signs say nothing are kept too, as long as no distance is too large.
                 let perhaps = if bound < f32::INFINITY {
                     encoder.signs.below(&bounds, bound)
                 } else {

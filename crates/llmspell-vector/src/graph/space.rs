@@ -1,4 +1,4 @@
-//! In which space does a walk measure? One where straight-line distances order points as the metric does.
+//! The space that a walk measures in: straight-line distances there order points as the metric does.
 //!
 //! | metric       | a vector becomes                      | a query becomes     |
 //! |--------------|---------------------------------------|---------------------|
@@ -101,12 +101,12 @@ impl WalkSpace {
     /// Writes where a vector is in the walk to the first components of `out`.
     pub(crate) fn embed(&self, row: &[f32], out: &mut [f32]) {
         let factor = match self.metric {
-            Metric::Cosine => self.trait_of(row),
+            Metric::Cosine => self.norm_term(row),
             Metric::Euclidean | Metric::InnerProduct | Metric::Manhattan => 1.0,
         };
         self.center(row, factor, out);
         if self.metric == Metric::InnerProduct {
-            out[self.dim] = (self.trait_of(row) - self.mean[self.dim]) * self.scale;
+            out[self.dim] = (self.norm_term(row) - self.mean[self.dim]) * self.scale;
         }
     }
 
@@ -159,9 +159,9 @@ impl WalkSpace {
         }
     }
 
-    /// What [`distance`](Self::distance) wants to know of a vector: cosine, one divided by its length; inner product,
+    /// The term of a vector that [`distance`](Self::distance) needs: under cosine, one divided by its length; inner product,
     /// its additional component.
-    pub(crate) fn trait_of(&self, row: &[f32]) -> f32 {
+    pub(crate) fn norm_term(&self, row: &[f32]) -> f32 {
         match self.metric {
             Metric::Cosine => {
                 let length = self.kernels.dot(row, row).sqrt();
@@ -172,7 +172,7 @@ impl WalkSpace {
         }
     }
 
-    /// How far two vectors are from each other, exactly, each with its [`trait_of`](Self::trait_of): their squared
+    /// How far two vectors are from each other, exactly, each with its [`norm_term`](Self::norm_term): their squared
     /// distance in the walk. Under inner product the negative product, because there a link has a direction: it leads
     /// to what is near to a query like the point, not to what looks like the point (Morozov and Babenko,
     /// "Non-metric similarity graphs for maximum inner product search", NeurIPS 2018).
@@ -255,8 +255,8 @@ mod tests {
             space.embed(&rows[3], &mut a);
             space.embed(&rows[30], &mut b);
             let places = space.kernels.l2_squared(&a, &b);
-            let traits = [3, 30].map(|row: usize| space.trait_of(&rows[row]));
-            let exact = space.distance(&rows[3], traits[0], &rows[30], traits[1]);
+            let norm_terms = [3, 30].map(|row: usize| space.norm_term(&rows[row]));
+            let exact = space.distance(&rows[3], norm_terms[0], &rows[30], norm_terms[1]);
             assert!(
                 (places - exact).abs() < 1.0e-4 * (1.0 + exact),
                 "{metric:?}: {places}, not {exact}"

@@ -1,4 +1,4 @@
-//! Which vertices does a walk meet? Best first, from the entry points, until nothing nearer is left to expand.
+//! The walk: from the entry points, the nearest vertex first, until no vertex of the beam is left to expand.
 
 use crate::graph::encoder::{Encoder, WalkQuery};
 use crate::graph::pool::{Pool, Visited};
@@ -55,7 +55,7 @@ pub(crate) struct Entries {
 }
 
 impl Entries {
-    /// How many a graph of so many vertices has.
+    /// Number of entry points of a graph with this many vertices.
     pub(crate) fn count_for(vertices: usize) -> usize {
         (vertices / VERTICES_PER_ENTRY)
             .clamp(1, ENTRIES_MAX)

@@ -1,4 +1,4 @@
-//! Which distance loop is the fastest on this CPU? Home of all `unsafe` arithmetic.
+//! The loops over floats, the fastest that this CPU has. Home of all `unsafe` arithmetic.
 //!
 //! Every instruction set fills in one table of the same five operations. The fastest table that the CPU can run is
 //! chosen once per process, by what the CPU says at run time: the same program runs everywhere.
@@ -60,7 +60,7 @@ pub fn prefetch_row<T>(row: &[T]) {
     prefetch(row, ROW_LINES);
 }
 
-/// Asks for the first `lines` cache lines of `values`, as far as there are so many.
+/// Prefetches the first `lines` cache lines of `values`, or all if there are fewer.
 #[inline]
 pub(crate) fn prefetch<T>(values: &[T], lines: usize) {
     #[cfg(target_arch = "x86_64")]
@@ -80,7 +80,7 @@ pub(crate) fn prefetch<T>(values: &[T], lines: usize) {
 #[derive(Clone, Copy)]
 pub struct Kernels {
     name: &'static str,
-    // Whoever fills in a table has detected the CPU features that its functions need, and lengths are checked here:
+    // The function that fills in a table has detected the CPU features that its functions need, and lengths are checked here:
     // the functions may rely on both.
     dot: unsafe fn(&[f32], &[f32]) -> f32,
     l2_squared: unsafe fn(&[f32], &[f32]) -> f32,

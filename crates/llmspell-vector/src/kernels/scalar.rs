@@ -1,4 +1,4 @@
-//! How is a distance computed on any CPU? The definition that the other tables are held to.
+//! The loops over floats for any CPU: the definition that the other tables are held to.
 
 use super::Kernels;
 

@@ -1,4 +1,4 @@
-//! How far are two vectors from each other, if each component is rounded to a byte?
+//! Vectors rounded to one byte per component, and distances between them.
 
 use crate::kernels::CodeKernels;
 use crate::quantize::{CODE_DIM_RANGE, CodeError, padded};

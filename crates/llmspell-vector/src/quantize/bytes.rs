@@ -1,4 +1,4 @@
-//! How far are two vectors from each other, nearly exactly, at a quarter of the memory traffic?
+//! Distances from a query whose components are bytes: nearly exact, at a quarter of the memory traffic.
 //!
 //! Plain rounding to bytes, each vector by its own largest component. The error is about 0.0006 of the product of the
 //! lengths: enough to choose between neighbors, except among vectors that nearly coincide.

@@ -1,4 +1,4 @@
-//! What is near to many vectors, so that only the rest needs a code?
+//! Centroids: codes hold only what differs from the nearest one.
 //!
 //! The error of a code grows with the length of what it stands for. What is left after the nearest of a few centroids
 //! is subtracted is shorter than the vector, and much shorter where the data lies in clusters.
@@ -22,7 +22,7 @@ pub(crate) struct Centroids {
 }
 
 impl Centroids {
-    /// How many a set of so many points wants.
+    /// Number of centroids for a set of this many points.
     pub(crate) fn count_for(points: usize) -> usize {
         (points / POINTS_PER_CENTROID).clamp(1, CENTROIDS_MAX)
     }

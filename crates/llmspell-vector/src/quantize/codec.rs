@@ -1,4 +1,4 @@
-//! Which code of half bytes does a vector get, and how far is it?
+//! Codes of half a byte per component, and the distances that they estimate.
 //!
 //! A record of a vector `y`, rotated, with its centroid `c` and the rest `r = y - c`:
 //!

@@ -1,4 +1,4 @@
-//! Why is there no code?
+//! Why a vector or a query has no code.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! How do the levels of a code lie in memory, so that its product with a query is fast?
+//! The levels of a code in memory, laid out so that a product with a query is fast.
 //!
 //! A code of `bits` bits per component is `bits / 4` layers of half bytes, then `bits % 4` planes of single bits:
 //!

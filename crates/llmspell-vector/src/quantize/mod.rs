@@ -1,4 +1,4 @@
-//! How is a vector made small, and compared without being made large again?
+//! Compact codes of vectors, which are compared without being decoded.
 //!
 //! | file             | question                                                                          |
 //! |------------------|-----------------------------------------------------------------------------------|

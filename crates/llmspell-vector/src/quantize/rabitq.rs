@@ -1,4 +1,4 @@
-//! Which code of one to eight bits per component does a vector get, how far is it from a query, and how sure is that?
+//! Codes of one to eight bits per component: estimated distances from a query, with bounds of their error.
 //!
 //! A record of a vector `o` with the rest `r = R(o - c)`, where `R` is the rotation and `c` the center of the codec:
 //!
@@ -120,7 +120,7 @@ pub struct RabitqQuery {
     of_center: f32,
     /// Deviation of an error whose tangent is one, per length of the rest of the vector.
     deviation: f32,
-    /// So many of them are the bound.
+    /// Deviations that make the bound.
     deviations: f32,
 }
 
@@ -153,7 +153,7 @@ impl Estimate {
     #[inline]
     #[must_use]
     pub fn lower(&self) -> f32 {
-        // Infinity minus infinity is not a number, of which this makes zero.
+        // Infinity minus infinity is not a number; this turns it into zero.
         (self.squared_distance - self.error_bound).max(0.0)
     }
 
@@ -226,7 +226,7 @@ impl RabitqCodec {
         &self.rotation
     }
 
-    /// Bytes of a record: 16, and `bits / 8` per component, of which there are a multiple of 64.
+    /// Bytes of a record: 16, and `bits / 8` per component; the number of components is a multiple of 64.
     #[must_use]
     pub fn record_bytes(&self) -> usize {
         self.levels.code_bytes() + FACTOR_BYTES
@@ -234,7 +234,7 @@ impl RabitqCodec {
 
     /// Writes the record of `vector` over `record`. `O(dim log dim)`, and 16 passes with more than one bit.
     ///
-    /// A vector with a component that is not finite gets a record of which nothing is known.
+    /// A vector with a component that is not finite gets a record whose estimates are unbounded.
     ///
     /// # Errors
     ///
@@ -253,14 +253,14 @@ impl RabitqCodec {
             tangent: 0.0,
             of_center: product(vector, &self.center) as f32,
         };
-        match self.rest(vector) {
-            Rest::Zero => code.fill(0),
-            Rest::NotFinite => {
+        match self.residual(vector) {
+            Residual::Zero => code.fill(0),
+            Residual::NotFinite => {
                 code.fill(0);
                 factors.length = f32::INFINITY;
                 factors.of_center = 0.0;
             }
-            Rest::Rotated { components, scale } => {
+            Residual::Rotated { components, scale } => {
                 let levels = self.nearest_on_grid(&components);
                 self.levels.pack(&levels, code);
                 let middle = f64::from(self.levels.top()) / 2.0;
@@ -310,10 +310,10 @@ impl RabitqCodec {
         let padded = self.rotation.padded();
         let mut levels = vec![0_i8; padded];
         let (mut half_step, mut length, mut rounding_squared) = (0.0, 0.0, 0.0);
-        match self.rest(query) {
-            Rest::Zero => {}
-            Rest::NotFinite => length = f32::INFINITY,
-            Rest::Rotated { components, scale } => {
+        match self.residual(query) {
+            Residual::Zero => {}
+            Residual::NotFinite => length = f32::INFINITY,
+            Residual::Rotated { components, scale } => {
                 let best = Rounded::best_of(&components, bits);
                 half_step = 0.5 * best.step * scale;
                 length = (best.length * scale) as f32;
@@ -437,23 +437,23 @@ impl RabitqCodec {
     }
 
     /// What is left of a vector at the center, rotated and brought into a range where no square is lost.
-    fn rest(&self, vector: &[f32]) -> Rest {
+    fn residual(&self, vector: &[f32]) -> Residual {
         let rest = |(component, center): (&f32, &f32)| f64::from(*component) - f64::from(*center);
         let scale = vector.iter().zip(&self.center).map(rest).map(f64::abs);
         // The maximum of the standard library would pass over what is not a number.
         let scale = scale.fold(0.0, |largest, rest| if rest <= largest { largest } else { rest });
         if !scale.is_finite() {
-            return Rest::NotFinite;
+            return Residual::NotFinite;
         }
         if scale == 0.0 {
-            return Rest::Zero;
+            return Residual::Zero;
         }
         let mut components = vec![0.0; self.rotation.padded()];
         for (component, pair) in components.iter_mut().zip(vector.iter().zip(&self.center)) {
             *component = (rest(pair) / scale) as f32;
         }
         self.rotation.rotate(&mut components);
-        Rest::Rotated { components, scale }
+        Residual::Rotated { components, scale }
     }
 }
 
@@ -478,7 +478,7 @@ impl RabitqQuery {
 }
 
 /// A vector seen from the center.
-enum Rest {
+enum Residual {
     Zero,
     NotFinite,
     /// The components times `scale` are the rest.

@@ -1,4 +1,4 @@
-//! How is what a vector holds spread evenly over its components?
+//! A random rotation, which spreads what a vector holds evenly over its components.
 //!
 //! Codes of one or four bits lose least when all components are alike. A random rotation makes them so, whatever the
 //! data. A dense rotation costs `dim²`; this one is made of fast Walsh-Hadamard transforms with random signs between

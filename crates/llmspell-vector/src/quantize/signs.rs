@@ -1,4 +1,4 @@
-//! Which code of single bits does a neighbor get, seen from its point?
+//! Codes of one bit per component: the neighbors of a point, seen from that point.
 //!
 //! A batch holds the codes of 32 neighbors `o` of one center `v`, all rotated; `r = o - v`, `x` its signs:
 //!
@@ -219,7 +219,7 @@ mod tests {
         }
     }
 
-    /// So many are nearer than their lower bound as there are beyond as many deviations of the normal distribution.
+    /// The share of vectors nearer than their lower bound is that of the normal distribution beyond as many deviations.
     #[test]
     fn lower_bounds_hold_for_as_many_as_they_promise() {
         for (deviations, promised) in [(0.0, 0.5), (1.5, 0.067), (2.5, 0.0062)] {

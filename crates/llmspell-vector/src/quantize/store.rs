@@ -1,4 +1,4 @@
-//! Which of many codes are nearest, and which vectors must be looked at to be sure?
+//! A store of codes, and scans of it that say which vectors need an exact distance.
 
 use crate::distance::Metric;
 use crate::neighbor::PointId;
@@ -52,7 +52,7 @@ pub struct CodeStore {
 /// [`ExactDistance`](crate::ExactDistance) gives it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CodeCandidate {
-    /// Who it is.
+    /// The point.
     pub point: PointId,
     /// How far it probably is.
     pub distance: f32,

@@ -1,4 +1,4 @@
-//! Which vectors are tried, and who watches?
+//! The vectors of the tests, and observers of a build.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,7 +34,7 @@ impl Set {
     }
 }
 
-/// Counts, and gives up after so many.
+/// Counts linked points, and cancels the build after this many.
 pub(crate) struct Watch {
     pub(crate) linked: AtomicU64,
     cancel_at: u64,

@@ -18,7 +18,7 @@ fn nearest(set: &Set, exact: &ExactDistance, points: impl Iterator<Item = PointI
     top.into_sorted().0.iter().map(|neighbor| neighbor.distance).collect()
 }
 
-/// Of the `K` nearest that pass, how many a way finds; and that it finds nobody else.
+/// How many of the `K` nearest that pass a way finds; fails if it finds a point that does not pass.
 struct Tally {
     hits: usize,
     wanted: usize,
@@ -118,7 +118,7 @@ fn random_points_that_pass_are_found_at_every_share() {
     }
 }
 
-/// The groups near the query come first, and the others are left out: but who is far from the query is found too.
+/// The groups near the query come first and the others are left out, but points far from the query are found too.
 #[test]
 fn a_scan_of_groups_ends_early_and_finds_what_passes_far_from_the_query() {
     let mut set = clustered(16_000, 64, 7);
@@ -221,7 +221,7 @@ fn groups_of_a_graph_that_grew_hold_the_newcomers() {
     }
 }
 
-/// Far is who has nothing near that passes; and whoever passes by chance is not.
+/// A filter is far if no point near the query passes, and one that passes points by chance is not.
 #[test]
 fn groups_tell_who_is_far_from_all_that_passes() {
     let set = clustered(16_000, 64, 7);

@@ -12,7 +12,7 @@ use crate::data::{Noise, Set, Watch, clustered, compared, config};
 #[derive(Debug, Clone)]
 enum Step {
     Extend(usize),
-    /// One of so many points dies.
+    /// One point in this many dies.
     DeleteOneOf(u32),
     /// The nearest of the living to a point die.
     DeleteNear(usize, usize),
@@ -29,7 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Vectors of which the dead are gone.
+/// Vectors without those of the dead points.
 struct Living<'a> {
     set: &'a Set,
     dead: &'a BTreeSet<u32>,

@@ -1,4 +1,4 @@
-//! Which loop over compact codes is the fastest on this CPU?
+//! The loops over codes, the fastest that this CPU has.
 //!
 //! | file        | instruction set                                                     |
 //! |-------------|---------------------------------------------------------------------|

@@ -1,4 +1,4 @@
-//! What does each operation on codes compute? The definition that the other tables are held to.
+//! The loops over codes for any CPU: the definition that the other tables are held to.
 
 use super::{BATCH, CodeKernels, GROUP_BYTES, PLANE_BLOCK, PlaneBlock, Scale, SignSums};
 

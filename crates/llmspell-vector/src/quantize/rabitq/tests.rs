@@ -1,4 +1,4 @@
-//! Is an estimate right on average, as near as promised, and as often as promised within its bounds?
+//! Tests of estimates: right on average, as near as promised, and within their bounds as often as promised.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

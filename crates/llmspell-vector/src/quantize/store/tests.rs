@@ -1,4 +1,4 @@
-//! Does a scan of codes leave out only what cannot be among the nearest?
+//! Tests of scans of codes: they leave out only what cannot be among the nearest.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
