@@ -73,7 +73,6 @@
 //! Where to find what in the source is in `ARCHITECTURE.md`; modules use only those before them in its list, and
 //! `cargo test -p xtask --test layers` checks them.
 
-mod codec;
 mod committer;
 mod database;
 mod disk;
@@ -85,7 +84,6 @@ mod index_files;
 mod index_queue;
 mod indexer;
 mod memory_budget;
-mod metadata_index;
 mod namespace;
 mod op;
 mod options;
@@ -112,7 +110,7 @@ pub use database::{Database, DatabaseStats, Removed, SpaceInfo, SpaceRole};
 pub use export::{export, export_with};
 pub use hnsw::{DEFAULT_SPACE, HNSWVectorStorage};
 pub use llmspell_core::*;
-pub use metadata_index::{
+pub use llmspell_metadata::{
     Candidates, DEFAULT_INDEX_BYTES, DEFAULT_INDEX_BYTES_PER_POINT, IndexType, LEARNED_FIELDS_MAX, MetadataIndex,
     MetadataIndexConfig,
 };

@@ -20,8 +20,8 @@
 //! v1 (0.1.0): neither touches points nor gives slots back, and so are most ops still written. v2 (0.1.0): slots are given
 //! back; who does not know of it would take slots of others for its own. v3 (0.1.0): points are touched.
 
-use crate::codec::{Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Extent, Lsn, PointId, ScopeId, Slot};
+use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
 const VERSION: u8 = 1;
 /// Of a mutation that gives slots back.

@@ -17,8 +17,8 @@
 
 use llmspell_core::{EntryTimes, Metadata, Timestamp};
 
-use crate::codec::{Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Generation, PointId, ScopeId, place};
+use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
 const VERSION: u8 = 1;
 const FLAG_EVENT: u8 = 1;

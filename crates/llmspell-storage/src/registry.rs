@@ -21,10 +21,10 @@ use crate::ids::{ScopeId, SpaceId};
 use crate::index_files::{self, IndexRow, Unusable, millionths};
 use crate::index_queue::{Due, IndexQueue};
 use crate::memory_budget::MemoryBudget;
-use crate::metadata_index::Restored;
 use crate::namespace::{Changes, Filed, Index, MetadataFile, Namespace, Need, State, graph_config};
 use crate::slots::SlotStore;
 use crate::truth::{Role, SpaceRecord, Truth};
+use llmspell_metadata::Restored;
 
 /// The metadata index of a scope is written to a file anew when one in so many entries has changed since: reading these
 /// again takes a filter after a restart a quarter of what it takes without a file.

@@ -20,7 +20,7 @@ use std::io;
 
 use llmspell_core::Timestamp;
 
-use crate::codec::{CHECKSUM_BYTES, Malformed, Reader, checksum, try_reserve};
+use llmspell_codec::{CHECKSUM_BYTES, Malformed, Reader, checksum, try_reserve};
 
 /// What makes the checksum of a value that expires another one.
 const EXPIRES: u32 = 0x6c69_6665;

@@ -11,11 +11,11 @@ use llmspell_core::{
     Timestamp, WriteSummary, validate_key_value as validate,
 };
 
-use crate::codec::try_copy;
 use crate::database::{Database, KV_SCOPE, Request, Shared};
 use crate::error::out_of_memory;
 use crate::stored_value::StoredValue;
 use crate::value_cache::Cached;
+use llmspell_codec::try_copy;
 
 /// Key-value data in a [`Database`], durable when a call returns.
 ///

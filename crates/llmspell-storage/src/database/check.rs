@@ -8,12 +8,12 @@ use super::quotas;
 use super::shared::Shared;
 use crate::ids::ScopeId;
 use crate::index_files::{self, Ids, Kind, Unusable};
-use crate::metadata_index::MetadataIndex;
 use crate::namespace::{Namespace, State};
 use crate::registry::Space;
 use crate::report::{CheckReport, CheckSection};
 use crate::search::Snapshot;
 use crate::truth::{Read, check as truth_check};
+use llmspell_metadata::MetadataIndex;
 
 /// A clock that is this much behind what is stored is worth a word, in milliseconds.
 const CLOCK_BEHIND_MS: i64 = 60_000;

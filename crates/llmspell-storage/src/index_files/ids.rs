@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use llmspell_vector::prefetch_row;
 
-use crate::codec::{Malformed, checksum};
 use crate::ids::{Generation, PointId, ScopeId, place};
 use crate::slots::FrozenBytes;
+use llmspell_codec::{Malformed, checksum};
 
 /// Bytes of an entry before the id: checksum, generation.
 const ENTRY_BYTES: usize = 8;

@@ -2,7 +2,7 @@
 
 use llmspell_core::{MeasuredRecall, MeasuredWith};
 
-use crate::codec::{Malformed, Reader, Writer};
+use llmspell_codec::{Malformed, Reader, Writer};
 
 /// The width of the beam that was chosen for a namespace, and what it is based on. Shares are in millionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! byte 0     header (64 bytes, then zeros)
-//!      4096  index       bytes of the index: see `metadata_index/stored.rs`
+//!      4096  index       bytes of the index: see `stored.rs` of llmspell-metadata
 //!            chunks      per 64 KiB from byte 4096 to here: CRC-32C u32
 //!
 //! header: 0        4     12      16       24  32         36   40         48       56         64
@@ -22,10 +22,10 @@ use roaring::RoaringBitmap;
 use super::layout::{IndexRow, Kind, START, Section};
 use super::open::{Unusable, open_named, read_chunks};
 use super::write::write_new;
-use crate::codec::{CHECKSUM_BYTES, Malformed, Reader, Writer, seal, unseal};
 use crate::disk::Disk;
 use crate::ids::{Lsn, ScopeId, SpaceId};
-use crate::metadata_index::{MetadataIndex, Restored};
+use llmspell_codec::{CHECKSUM_BYTES, Malformed, Reader, Writer, seal, unseal};
+use llmspell_metadata::{MetadataIndex, Restored};
 
 const MAGIC: &[u8; 8] = b"llmsmet\0";
 const VERSION: u32 = 1;
@@ -160,7 +160,7 @@ mod tests {
     use super::super::layout::dir;
     use super::*;
     use crate::disk::sim::SimDisk;
-    use crate::metadata_index::MetadataIndexConfig;
+    use llmspell_metadata::MetadataIndexConfig;
 
     #[test]
     fn the_bytes_of_a_header_never_change() {

@@ -12,10 +12,10 @@ use roaring::RoaringBitmap;
 
 use super::ids::{FileIds, Ids};
 use super::layout::{CHUNK_BYTES, HEADER_BYTES, Header, IndexRow, Kind, NEW_SUFFIX, START, Section, dir, parse_name};
-use crate::codec::{Malformed, try_zeros};
 use crate::disk::{Disk, DiskFile};
 use crate::ids::{Lsn, ScopeId, SpaceId};
 use crate::slots::FrozenBytes;
+use llmspell_codec::{Malformed, try_zeros};
 
 /// Why a file is of no use, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]

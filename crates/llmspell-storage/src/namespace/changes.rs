@@ -6,7 +6,7 @@ use std::sync::Arc;
 use llmspell_core::EntryTimes;
 use roaring::RoaringBitmap;
 
-use crate::metadata_index::MetadataIndex;
+use llmspell_metadata::MetadataIndex;
 
 /// Of so many points it is kept what their metadata was. Of others an index has to be searched for them.
 const KEPT_MAX: usize = 4_096;

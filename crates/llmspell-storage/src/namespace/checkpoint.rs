@@ -20,10 +20,10 @@ use super::expiries::Expiries;
 use super::passing::PassingCache;
 use super::reuse::End;
 use super::state::{MetadataFile, State};
-use crate::codec::{Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Lsn, PointId, ScopeId};
 use crate::index_files::IndexRow;
 use crate::op::{read_extents, write_extents};
+use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
 const VERSION: u8 = 1;
 /// Of a state that names a file of metadata.

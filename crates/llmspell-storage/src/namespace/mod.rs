@@ -57,7 +57,7 @@ use llmspell_core::OwnTime;
 use crate::ids::{Lsn, ScopeId};
 use crate::index_files::IndexRow;
 use crate::memory_budget::Usage;
-use crate::metadata_index::MetadataIndex;
+use llmspell_metadata::MetadataIndex;
 
 /// A loaded namespace.
 #[derive(Debug)]

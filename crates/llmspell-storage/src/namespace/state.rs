@@ -12,8 +12,8 @@ use super::passing::PassingCache;
 use super::reuse::End;
 use crate::ids::{Extent, Lsn, PointId, Slot};
 use crate::index_files::IndexRow;
-use crate::metadata_index::MetadataIndex;
 use crate::op::Op;
+use llmspell_metadata::MetadataIndex;
 
 /// A namespace as of one `Lsn`. Cheap to clone: the large parts are shared until they change.
 #[derive(Debug, Clone, Default)]

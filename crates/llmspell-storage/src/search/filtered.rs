@@ -19,10 +19,10 @@ use super::plan::Case;
 use super::trace::Trace;
 use super::width::ef_choice;
 use super::{Answer, CHEAP_MICROS, Condition, Search, Snapshot, index_for, index_metadata};
-use crate::metadata_index::MetadataIndex;
 use crate::namespace::{Index, Passing, State};
 use crate::registry::Scratch;
 use crate::slots::Waiting;
+use llmspell_metadata::MetadataIndex;
 
 /// Points among which a walk looks for where to begin, at most.
 const SAMPLE_POINTS: u32 = 128;

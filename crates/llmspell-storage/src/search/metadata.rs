@@ -9,11 +9,11 @@ use std::collections::HashMap;
 
 use super::Snapshot;
 use crate::ids::PointId;
-use crate::metadata_index::{IndexType, MetadataIndex, MetadataIndexConfig};
 use crate::namespace::{Namespace, State};
 use crate::record::Record;
 use crate::registry::Space;
 use crate::truth::Truth;
+use llmspell_metadata::{IndexType, MetadataIndex, MetadataIndexConfig};
 
 /// How often an index is brought up to what was committed while it was built. What is left then, filters look at.
 const CATCH_UPS_MAX: usize = 4;

@@ -15,10 +15,10 @@ use llmspell_core::Result;
 use super::layout;
 use super::map::SlotMemory;
 use super::view::{Segment, SlotView};
-use crate::codec::try_zeros;
 use crate::disk::{Disk, DiskDir, DiskFile};
 use crate::error::{corrupted, io_error, out_of_memory};
 use crate::ids::{Generation, Slot, SpaceId};
+use llmspell_codec::try_zeros;
 
 /// Files stay below this size.
 const FILE_BYTES_MAX: u64 = 1 << 30;

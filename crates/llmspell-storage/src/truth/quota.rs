@@ -15,7 +15,7 @@
 
 use llmspell_core::{Quota, QuotaStatus, QuotaUsage, StateScope};
 
-use crate::codec::{Malformed, Reader, Writer, seal, unseal};
+use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
 const VERSION: u8 = 2;
 /// Knew nothing of metadata.

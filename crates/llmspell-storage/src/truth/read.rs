@@ -11,7 +11,6 @@ use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMeta
 
 use super::tables::{self, ClockRow, Head};
 use super::{SpaceRecord, StoredQuota, quota, table_error};
-use crate::codec::{Malformed, try_copy, unseal};
 use crate::error::{corrupted, out_of_memory, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
 use crate::index_files::IndexRow;
@@ -19,6 +18,7 @@ use crate::namespace::{State, decode_checkpoint};
 use crate::op::Op;
 use crate::record::Record;
 use crate::stored_value::StoredValue;
+use llmspell_codec::{Malformed, try_copy, unseal};
 
 /// A snapshot. While it is held, redb cannot use again the pages it sees, so hold it briefly.
 pub(crate) struct Read {

@@ -25,8 +25,8 @@
 use llmspell_core::StateScope;
 use redb::TableDefinition;
 
-use crate::codec::{Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Lsn, ScopeId, SpaceId};
+use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 pub(super) const SPACES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("spaces");

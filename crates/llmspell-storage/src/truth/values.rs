@@ -11,10 +11,10 @@ use redb::{ReadOnlyTable, ReadableTable, ReadableTableMetadata};
 use super::tables;
 use super::write::{Rows, table};
 use super::{Read, table_error};
-use crate::codec::try_copy;
 use crate::error::out_of_memory;
 use crate::ids::ScopeId;
 use crate::stored_value::StoredValue;
+use llmspell_codec::try_copy;
 
 /// A row of `expiring_keys`.
 #[derive(Debug, Clone)]
@@ -223,7 +223,7 @@ impl Rows<'_> {
 
 /// Of a stored value. A damaged one can be overwritten and removed: it counts with all of its bytes, and does not expire.
 fn len_and_end(scope: ScopeId, key: &[u8], bytes: &[u8], can_expire: bool) -> (u64, End) {
-    let whole = (crate::codec::CHECKSUM_BYTES, None);
+    let whole = (llmspell_codec::CHECKSUM_BYTES, None);
     let (head, end) = match can_expire {
         false => whole,
         true => match StoredValue::decode(&tables::kv_place(scope.0, key), bytes) {

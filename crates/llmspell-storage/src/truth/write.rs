@@ -8,7 +8,6 @@ use redb::{Durability, ReadableTable, ReadableTableMetadata, Table, WriteTransac
 
 use super::tables::{self, ClockRow, Head};
 use super::{SpaceRecord, StoredQuota, quota, table_error};
-use crate::codec::{Malformed, seal};
 use crate::error::{corrupted, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
 use crate::index_files::IndexRow;
@@ -16,6 +15,7 @@ use crate::namespace::{State, encode_checkpoint};
 use crate::op::Op;
 use crate::record::Record;
 use crate::slots::FreeChanges;
+use llmspell_codec::{Malformed, seal};
 
 /// A transaction. Nothing of it happens unless [`commit`](Self::commit) returns `Ok`.
 pub(crate) struct Write {

@@ -10,8 +10,8 @@ use super::{Indexing, Work};
 use crate::database::request::Request;
 use crate::index_files::{self, Kind};
 use crate::index_queue::Named;
-use crate::metadata_index::MetadataIndex;
 use crate::search;
+use llmspell_metadata::MetadataIndex;
 
 /// At the end a file is written anew when one in so many entries has changed since.
 const CHANGED_SHARE_AT_THE_END: u64 = 100;

@@ -4,9 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use llmspell_storage::{
-    DateFields, EntryTimes, Filter, IndexType, Metadata, MetadataIndex, MetadataIndexConfig, OwnTime, Timestamp,
-};
+use llmspell_core::{DateFields, EntryTimes, Filter, Metadata, OwnTime, Timestamp};
+use llmspell_metadata::{IndexType, MetadataIndex, MetadataIndexConfig};
 use llmspell_testkit::filters as random;
 use proptest::prelude::*;
 use proptest::sample::select;

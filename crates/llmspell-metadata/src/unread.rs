@@ -19,7 +19,7 @@ const GATHERED: (u64, u64) = (1 << 16, 1 << 20);
 
 impl MetadataIndex {
     /// Adds a point whose metadata is read later: filters look at it until then.
-    pub(crate) fn insert_unread(&mut self, point: u32) {
+    pub fn insert_unread(&mut self, point: u32) {
         let is_new = self.points.insert(point);
         if self.distrusted.contains(point) || self.unread.contains(point) {
             return;
@@ -53,7 +53,8 @@ impl MetadataIndex {
     }
 
     /// The points that are looked at for every filter, some of which may not be there any more.
-    pub(crate) fn distrusted(&self) -> RoaringBitmap {
+    #[must_use]
+    pub fn distrusted(&self) -> RoaringBitmap {
         &self.distrusted | &self.unread
     }
 
@@ -65,7 +66,7 @@ impl MetadataIndex {
     /// The points whose metadata is to be read: once each of them is inserted, filters need not look at any point.
     ///
     /// Takes time in proportion to the index if some are distrusted.
-    pub(crate) fn begin_reading(&mut self) -> RoaringBitmap {
+    pub fn begin_reading(&mut self) -> RoaringBitmap {
         if !self.distrusted.is_empty() {
             let gone = std::mem::take(&mut self.distrusted);
             forget(&mut self.fields, &gone);
@@ -84,7 +85,7 @@ impl MetadataIndex {
     }
 
     /// Whoever inserts many points.
-    pub(crate) fn loading(&mut self) -> Loading<'_> {
+    pub fn loading(&mut self) -> Loading<'_> {
         Loading {
             index: self,
             gathered: 0,
@@ -101,14 +102,14 @@ fn forget(fields: &mut BTreeMap<Arc<str>, Node>, gone: &RoaringBitmap) {
 
 /// Inserts points; the index has all of them when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Loading<'a> {
+pub struct Loading<'a> {
     index: &'a mut MetadataIndex,
     gathered: usize,
 }
 
 impl Loading<'_> {
     /// As [`MetadataIndex::insert_with_times`].
-    pub(crate) fn insert(&mut self, point: u32, metadata: &Metadata, times: &EntryTimes) {
+    pub fn insert(&mut self, point: u32, metadata: &Metadata, times: &EntryTimes) {
         self.gathered += self.index.put(point, metadata, times, Postings::gather);
         let (min, max) = GATHERED;
         if self.gathered as u64 >= (GATHERED_PER_POINT * self.index.points.len()).clamp(min, max) {
@@ -147,7 +148,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::metadata_index::{IndexType, MetadataIndexConfig};
+    use crate::{IndexType, MetadataIndexConfig};
 
     /// What becomes of a point. A value is what an entry with another gets.
     #[derive(Debug, Clone, Copy)]

@@ -1,4 +1,4 @@
-//! How are numbers and strings written as bytes?
+//! Numbers and checksummed bytes, as llmspell-storage writes them to its files.
 //!
 //! Little-endian, no padding. What is read back may be damaged, so every read can fail, and none can panic or allocate
 //! more than the bytes that are there.
@@ -7,23 +7,34 @@ use std::io;
 
 /// The bytes end early, or hold what cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Malformed(pub(crate) &'static str);
+pub struct Malformed(
+    /// What is wrong with the bytes.
+    pub &'static str,
+);
 
-/// Appends.
+/// Appends numbers and bytes to a buffer.
 #[derive(Debug, Default)]
-pub(crate) struct Writer(Vec<u8>);
+pub struct Writer(Vec<u8>);
 
 macro_rules! numbers {
     ($($name:ident: $type:ty),*) => {
         impl Writer {
-            $(pub(crate) fn $name(&mut self, number: $type) -> &mut Self {
+            $(
+            #[doc = concat!("Appends a `", stringify!($type), "`.")]
+            pub fn $name(&mut self, number: $type) -> &mut Self {
                 self.0.extend_from_slice(&number.to_le_bytes());
                 self
             })*
         }
 
         impl Reader<'_> {
-            $(pub(crate) fn $name(&mut self) -> Result<$type, Malformed> {
+            $(
+            #[doc = concat!("Reads a `", stringify!($type), "`.")]
+            ///
+            /// # Errors
+            ///
+            /// [`Malformed`] if the bytes end early.
+            pub fn $name(&mut self) -> Result<$type, Malformed> {
                 let (bytes, rest) = self.0.split_first_chunk().ok_or(Malformed("it ends early"))?;
                 self.0 = rest;
                 Ok(<$type>::from_le_bytes(*bytes))
@@ -32,50 +43,61 @@ macro_rules! numbers {
     };
 }
 
-/// Reads from the front.
+/// Reads numbers and bytes from the front of a slice.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Reader<'a>(&'a [u8]);
+pub struct Reader<'a>(&'a [u8]);
 
 numbers!(u8: u8, u16: u16, u32: u32, u64: u64, i64: i64);
 
 impl Writer {
-    /// An empty one with room for `capacity` bytes.
-    pub(crate) fn with_capacity(capacity: usize) -> Self {
+    /// An empty writer with room for `capacity` bytes.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
         Self(Vec::with_capacity(capacity))
     }
 
     /// The bytes as they are, without a length.
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.extend_from_slice(bytes);
         self
     }
 
     /// What was written.
-    pub(crate) fn finish(self) -> Vec<u8> {
+    #[must_use]
+    pub fn finish(self) -> Vec<u8> {
         self.0
     }
 }
 
 impl<'a> Reader<'a> {
     /// Reads `bytes`.
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
     /// The next `count` bytes.
-    pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if there are fewer.
+    pub fn bytes(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
         let (bytes, rest) = self.0.split_at_checked(count).ok_or(Malformed("it ends early"))?;
         self.0 = rest;
         Ok(bytes)
     }
 
-    /// Everything that is left.
-    pub(crate) fn rest(&mut self) -> &'a [u8] {
+    /// All bytes that were not read yet.
+    pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }
 
-    /// That nothing is left.
-    pub(crate) fn end(&self) -> Result<(), Malformed> {
+    /// Checks that all bytes were read.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if some were not.
+    pub fn end(&self) -> Result<(), Malformed> {
         if self.0.is_empty() {
             Ok(())
         } else {
@@ -89,24 +111,29 @@ impl<'a> Reader<'a> {
 /// # Errors
 ///
 /// `OutOfMemory`.
-pub(crate) fn try_copy(bytes: &[u8]) -> io::Result<Vec<u8>> {
+pub fn try_copy(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut copy = try_reserve(bytes.len())?;
     copy.extend_from_slice(bytes);
     Ok(copy)
 }
 
-/// So many zeros.
+/// `len` zeros.
 ///
 /// # Errors
 ///
 /// `OutOfMemory`.
-pub(crate) fn try_zeros(len: usize) -> io::Result<Vec<u8>> {
+pub fn try_zeros(len: usize) -> io::Result<Vec<u8>> {
     let mut zeros = try_reserve(len)?;
     zeros.resize(len, 0);
     Ok(zeros)
 }
 
-pub(crate) fn try_reserve(len: usize) -> io::Result<Vec<u8>> {
+/// An empty buffer with room for `len` bytes.
+///
+/// # Errors
+///
+/// `OutOfMemory`.
+pub fn try_reserve(len: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len)?;
     Ok(bytes)
@@ -115,7 +142,8 @@ pub(crate) fn try_reserve(len: usize) -> io::Result<Vec<u8>> {
 /// Puts before `body` the CRC-32C of `place` and `body`.
 ///
 /// The place is where the bytes are stored (table and key): bytes that turn up elsewhere fail the check too.
-pub(crate) fn seal(place: &[u8], body: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn seal(place: &[u8], body: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(CHECKSUM_BYTES + body.len());
     sealed.extend_from_slice(&checksum(place, body).to_le_bytes());
     sealed.extend_from_slice(body);
@@ -123,7 +151,11 @@ pub(crate) fn seal(place: &[u8], body: &[u8]) -> Vec<u8> {
 }
 
 /// The body of what [`seal`] made for this place.
-pub(crate) fn unseal<'a>(place: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], Malformed> {
+///
+/// # Errors
+///
+/// [`Malformed`] if the bytes are too short or their checksum is wrong.
+pub fn unseal<'a>(place: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], Malformed> {
     let (stored, body) = sealed
         .split_first_chunk::<CHECKSUM_BYTES>()
         .ok_or(Malformed("it ends early"))?;
@@ -135,10 +167,11 @@ pub(crate) fn unseal<'a>(place: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], Mal
 }
 
 /// Bytes of a checksum.
-pub(crate) const CHECKSUM_BYTES: usize = 4;
+pub const CHECKSUM_BYTES: usize = 4;
 
 /// CRC-32C of `place` followed by `body`.
-pub(crate) fn checksum(place: &[u8], body: &[u8]) -> u32 {
+#[must_use]
+pub fn checksum(place: &[u8], body: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(place), body)
 }
 

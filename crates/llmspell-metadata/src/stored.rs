@@ -28,7 +28,7 @@ use super::packed;
 use super::point_set::PointSet;
 use super::postings::{Postings, PostingsBuilder};
 use super::{IndexType, MetadataIndex, MetadataIndexConfig, Node};
-use crate::codec::{Malformed, Reader, Writer};
+use llmspell_codec::{Malformed, Reader, Writer};
 
 const CONFIGURED: u8 = 1;
 const DATES: u8 = 2;
@@ -44,10 +44,11 @@ const TYPES: [IndexType; 5] = [
 
 /// An index that was read back.
 #[derive(Debug)]
-pub(crate) struct Restored {
-    pub(crate) index: MetadataIndex,
+pub struct Restored {
+    /// The index.
+    pub index: MetadataIndex,
     /// Points that it does not have, though they may be there: they are to be inserted with the metadata they have now.
-    pub(crate) stale: RoaringBitmap,
+    pub stale: RoaringBitmap,
 }
 
 /// Takes bytes as they come.
@@ -59,7 +60,11 @@ impl MetadataIndex {
     /// # Errors
     ///
     /// What `output` returns.
-    pub(crate) fn store(&self, output: Output<'_>) -> io::Result<()> {
+    ///
+    /// # Panics
+    ///
+    /// Never: the fields of a valid index have short paths.
+    pub fn store(&self, output: Output<'_>) -> io::Result<()> {
         let mut head = Writer::default();
         head.u64(self.config.bytes as u64)
             .u64(self.config.bytes_per_point as u64);
@@ -92,7 +97,7 @@ impl MetadataIndex {
     /// # Errors
     ///
     /// What is wrong with the bytes.
-    pub(crate) fn restore(bytes: &[u8], changed: &RoaringBitmap) -> Result<Restored, Malformed> {
+    pub fn restore(bytes: &[u8], changed: &RoaringBitmap) -> Result<Restored, Malformed> {
         let mut reader = Reader::new(bytes);
         let size = |number: u64| usize::try_from(number).map_err(|_| Malformed("it is for a larger machine"));
         let config = MetadataIndexConfig {
@@ -132,7 +137,8 @@ impl MetadataIndex {
     }
 
     /// Whether it was configured in the same way as another.
-    pub(crate) fn is_configured_as(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn is_configured_as(&self, other: &Self) -> bool {
         self.config == other.config && self.types == other.types
     }
 }

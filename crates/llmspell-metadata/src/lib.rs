@@ -1,11 +1,11 @@
-//! Which points have metadata that matches a filter, without looking at each?
+//! An index of metadata: which points match a filter, without looking at each.
 //!
 //! [`MetadataIndex`] holds for each value of each field the points that have it. It may know less than a filter asks:
 //! then it says which points have to be looked at. What it leaves out, never matches.
 //!
 //! | file           | question                                                         |
 //! |----------------|------------------------------------------------------------------|
-//! | `mod.rs`       | what goes in, what comes out, and what is given up for memory?   |
+//! | `lib.rs`       | what goes in, what comes out, and what is given up for memory?   |
 //! | `select.rs`    | which points may match a filter?                                 |
 //! | `facet.rs`     | which values does a field have?                                  |
 //! | `field.rs`     | what is indexed of a field?                                      |
@@ -48,7 +48,8 @@ use roaring::RoaringBitmap;
 use field::{Field, Part, Put};
 use point_set::PointSet;
 use postings::Postings;
-pub(crate) use stored::Restored;
+pub use stored::Restored;
+pub use unread::Loading;
 
 /// RAM that an index may use in any case, unless the configuration says otherwise.
 pub const DEFAULT_INDEX_BYTES: usize = 1 << 20;
@@ -110,7 +111,8 @@ pub struct Candidates {
 /// Inverted indices over the metadata of points: roaring bitmaps by value, element and word, in the order of the values.
 ///
 /// ```
-/// # use llmspell_storage::{Filter, FilterError, MetadataIndex, MetadataIndexConfig};
+/// # use llmspell_core::{Filter, FilterError};
+/// # use llmspell_metadata::{MetadataIndex, MetadataIndexConfig};
 /// let mut index = MetadataIndex::new(MetadataIndexConfig::default());
 /// for (point, size) in [(0, 10), (1, 200), (7, 300)] {
 ///     let metadata = serde_json::json!({"section": "devel", "size": size});
@@ -257,7 +259,8 @@ impl MetadataIndex {
     }
 
     /// Whether a point was inserted and not removed.
-    pub(crate) fn has(&self, point: u32) -> bool {
+    #[must_use]
+    pub fn has(&self, point: u32) -> bool {
         self.points.contains(point)
     }
 
@@ -342,7 +345,8 @@ impl MetadataIndex {
     }
 
     /// All points that are known in any way: none after each was [removed](Self::remove) with its metadata.
-    pub(crate) fn remains(&self) -> RoaringBitmap {
+    #[must_use]
+    pub fn remains(&self) -> RoaringBitmap {
         let mut sum = self.points.to_bitmap();
         add_points(&self.fields, &mut sum);
         sum

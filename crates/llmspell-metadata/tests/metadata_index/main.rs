@@ -4,9 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use llmspell_storage::{
-    DateFields, FacetValue, FieldPath, Filter, IndexType, Metadata, MetadataIndex, MetadataIndexConfig, Scalar,
-};
+use llmspell_core::{DateFields, FacetValue, FieldPath, Filter, Metadata, Scalar};
+use llmspell_metadata::{IndexType, MetadataIndex, MetadataIndexConfig};
 use llmspell_testkit::filters as random;
 use proptest::prelude::*;
 use proptest::sample::select;

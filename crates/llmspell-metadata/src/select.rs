@@ -154,7 +154,8 @@ impl MetadataIndex {
     }
 
     /// At least as many points as are put together to find those that match. Takes no longer than finding the keys.
-    pub(crate) fn effort_max(&self, filter: &Filter) -> u64 {
+    #[must_use]
+    pub fn effort_max(&self, filter: &Filter) -> u64 {
         match filter {
             Filter::And(conditions) | Filter::Or(conditions) => conditions.iter().map(|one| self.effort_max(one)).sum(),
             Filter::Not(condition) => self.points.len() + self.effort_max(condition),
