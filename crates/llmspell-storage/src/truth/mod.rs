@@ -308,13 +308,18 @@ impl Truth {
     ///
     /// `Io`, or `Data` if the file is damaged.
     pub(crate) fn reset_clock(&self, now: i64) -> Result<()> {
-        let head = self.read()?.head()?;
-        if head.clock_ms == Head::NEW.clock_ms {
+        let read = self.read()?;
+        let (mut head, has_row) = (read.head()?, read.clock()?.is_some());
+        let has_moment = head.clock_ms != Head::NEW.clock_ms;
+        if !has_moment && !has_row {
             return Ok(());
+        }
+        if has_moment {
+            head.clock_ms = now;
         }
         let txn = self.write()?;
         let mut rows = txn.rows();
-        rows.set_head(&Head { clock_ms: now, ..head })?;
+        rows.set_head(&head)?;
         rows.set_clock(None)?;
         drop(rows);
         txn.commit()

@@ -76,7 +76,8 @@ impl Read {
         let Some(row) = meta.get(tables::CLOCK).map_err(self.failed())? else {
             return Ok(None);
         };
-        let row = ClockRow::decode(row.value()).map_err(self.malformed(|| "row `clock` of table `meta`"))?;
+        let row = ClockRow::decode(tables::CLOCK.as_bytes(), row.value())
+            .map_err(self.malformed(|| "row `clock` of table `meta`"))?;
         Ok(Some(row))
     }
 

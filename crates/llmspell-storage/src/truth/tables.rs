@@ -116,17 +116,19 @@ pub(crate) struct ClockJump {
 }
 
 impl ClockRow {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// As the bytes of a row that is stored at `place`.
+    pub(crate) fn encode(&self, place: &[u8]) -> Vec<u8> {
         let mut body = Writer::default();
         body.bytes(&self.boot_id).i64(self.offset);
         if let Some(jump) = self.jump {
             body.i64(jump.offset).i64(jump.since).i64(jump.wall);
         }
-        seal(CLOCK.as_bytes(), &body.finish())
+        seal(place, &body.finish())
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut body = Reader::new(unseal(CLOCK.as_bytes(), bytes)?);
+    /// Reads what [`encode`](Self::encode) made for that place.
+    pub(crate) fn decode(place: &[u8], bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut body = Reader::new(unseal(place, bytes)?);
         let mut boot_id = [0; 16];
         for half in boot_id.as_chunks_mut::<8>().0 {
             *half = body.u64()?.to_le_bytes();
@@ -185,8 +187,8 @@ mod tests {
         };
         let mut body = vec![7; 16];
         body.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(row.encode(), seal(b"clock", &body));
-        assert_eq!(ClockRow::decode(&row.encode()).unwrap(), row);
+        assert_eq!(row.encode(b"clock"), seal(b"clock", &body));
+        assert_eq!(ClockRow::decode(b"clock", &row.encode(b"clock")).unwrap(), row);
         row.jump = Some(ClockJump {
             offset: -1,
             since: 3,
@@ -194,10 +196,13 @@ mod tests {
         });
         body.extend_from_slice(&[0xff; 8]);
         body.extend_from_slice(&[3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(row.encode(), seal(b"clock", &body));
-        assert_eq!(ClockRow::decode(&row.encode()).unwrap(), row);
-        for len in 0..row.encode().len() {
-            assert!(ClockRow::decode(&row.encode()[..len]).is_err(), "cut to {len} bytes");
+        assert_eq!(row.encode(b"clock"), seal(b"clock", &body));
+        assert_eq!(ClockRow::decode(b"clock", &row.encode(b"clock")).unwrap(), row);
+        for len in 0..row.encode(b"clock").len() {
+            assert!(
+                ClockRow::decode(b"clock", &row.encode(b"clock")[..len]).is_err(),
+                "cut to {len} bytes"
+            );
         }
     }
 }

@@ -137,7 +137,10 @@ impl<'t> Rows<'t> {
         let failed = self.failed();
         let meta = table!(self.meta, META);
         match row {
-            Some(row) => drop(meta.insert(tables::CLOCK, row.encode().as_slice()).map_err(failed)?),
+            Some(row) => {
+                let bytes = row.encode(tables::CLOCK.as_bytes());
+                drop(meta.insert(tables::CLOCK, bytes.as_slice()).map_err(failed)?);
+            }
             None => drop(meta.remove(tables::CLOCK).map_err(failed)?),
         }
         Ok(())
