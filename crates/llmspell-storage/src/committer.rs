@@ -184,15 +184,17 @@ fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
         let tidy_after = engine.tidy_after();
         let mut state = queue.state.lock();
         if state.requests.is_empty() && !state.is_closed {
-            match tidy_after {
-                None => queue.arrived.wait(&mut state),
-                Some(delay) if !delay.is_zero() => {
-                    queue.arrived.wait_for(&mut state, delay);
+            let is_due = match tidy_after {
+                None => {
+                    queue.arrived.wait(&mut state);
+                    false
                 }
-                Some(_) => {
-                    drop(state);
-                    engine.tidy();
-                }
+                // Whoever waits after a failure says the same delay each time it is asked.
+                Some(delay) => delay.is_zero() || queue.arrived.wait_for(&mut state, delay).timed_out(),
+            };
+            drop(state);
+            if is_due {
+                engine.tidy();
             }
             continue;
         }
@@ -401,6 +403,36 @@ mod tests {
                 (least..=most).contains(&tidied),
                 "{tidied} steps beside {commits} commits, share {share}"
             );
+        }
+    }
+
+    /// Housekeeping that waits as long each time, as after a failure.
+    struct Waiter(mpsc::Sender<()>);
+
+    impl CommitEngine for Waiter {
+        type Request = usize;
+
+        fn request_bytes(_: &usize) -> usize {
+            1
+        }
+
+        fn commit(&mut self, _: Vec<usize>) {}
+
+        fn tidy_after(&mut self) -> Option<Duration> {
+            Some(Duration::from_millis(5))
+        }
+
+        fn tidy(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+
+    #[test]
+    fn housekeeping_that_waits_has_its_turn_when_its_delay_is_over() {
+        let (steps, seen) = mpsc::channel();
+        let _committer = Committer::start("test", Waiter(steps)).unwrap();
+        for _ in 0..3 {
+            seen.recv_timeout(PATIENCE).unwrap();
         }
     }
 
