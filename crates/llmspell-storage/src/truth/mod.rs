@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use purge::ExpiredRow;
 pub(crate) use quota::StoredQuota;
 pub(crate) use read::Read;
-pub(crate) use tables::{ClockJump, ClockRow, Head};
+pub(crate) use tables::{ClockJump, ClockRow, Head, SurveyRow};
 pub(crate) use values::ExpiredKey;
 pub(crate) use verify::Verification;
 pub(crate) use write::{Rows, Write};

@@ -2,7 +2,7 @@
 //!
 //! | table         | key                          | value                                             |
 //! |---------------|------------------------------|---------------------------------------------------|
-//! | `meta`        | name                         | `head`: see [`Head`]; `clock`: see [`ClockRow`]   |
+//! | `meta`        | name                         | `head`: see [`Head`]; `clock`: see [`ClockRow`]; `survey`: see [`SurveyRow`] |
 //! | `spaces`      | space id                     | sealed JSON: see [`SpaceRecord`](super::SpaceRecord) |
 //! | `slot_ends`   | space id                     | one past the last slot ever used                  |
 //! | `free_slots`  | space id, first slot         | length of a free run of slots                     |
@@ -47,6 +47,7 @@ pub(super) const QUOTAS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::ne
 
 pub(super) const HEAD: &str = "head";
 pub(super) const CLOCK: &str = "clock";
+pub(super) const SURVEY: &str = "survey";
 
 /// What the next mutation starts from.
 ///
@@ -151,6 +152,41 @@ impl ClockRow {
     }
 }
 
+/// Which scopes may be without entries, or have slots to give back.
+///
+/// `{checksum u32, lsn u64, scope ids u64 …}`: as of that mutation, these and no others. A row that is missing, or of another
+/// mutation than the last, says nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SurveyRow {
+    pub(crate) lsn: Lsn,
+    pub(crate) scopes: Vec<ScopeId>,
+}
+
+impl SurveyRow {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut body = Writer::default();
+        body.u64(self.lsn.0);
+        for scope in &self.scopes {
+            body.u64(scope.0);
+        }
+        seal(SURVEY.as_bytes(), &body.finish())
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut body = Reader::new(unseal(SURVEY.as_bytes(), bytes)?);
+        let lsn = Lsn(body.u64()?);
+        let (scopes, rest) = body.rest().as_chunks::<8>();
+        if !rest.is_empty() {
+            return Err(Malformed("it ends early"));
+        }
+        let scopes = scopes.iter().map(|scope| ScopeId(u64::from_le_bytes(*scope)));
+        Ok(Self {
+            lsn,
+            scopes: scopes.collect(),
+        })
+    }
+}
+
 /// What `scope_names` says of a scope.
 pub(super) fn encode_scope_name(id: ScopeId, space: SpaceId, scope: &StateScope) -> Vec<u8> {
     let mut body = Writer::default();
@@ -177,6 +213,18 @@ pub(super) fn kv_place(scope: u64, key: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bytes_of_a_survey_never_change() {
+        let row = SurveyRow {
+            lsn: Lsn(258),
+            scopes: vec![ScopeId(7), ScopeId(1 << 40)],
+        };
+        let body = [2, 1, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0];
+        assert_eq!(row.encode(), seal(b"survey", &body));
+        assert_eq!(SurveyRow::decode(&row.encode()).unwrap(), row);
+        assert!(SurveyRow::decode(&seal(b"survey", &body[..23])).is_err());
+    }
 
     #[test]
     fn the_bytes_of_the_clock_never_change() {

@@ -9,5 +9,6 @@ mod metadata_file;
 mod power_loss;
 mod purge;
 mod quotas;
+mod survey;
 mod tuning;
 mod workload;
