@@ -7,6 +7,7 @@ mod expiry;
 mod metadata_build;
 mod metadata_file;
 mod power_loss;
+mod power_loss_router;
 mod purge;
 mod quotas;
 mod survey;
