@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use llmspell_core::StorageError;
 
@@ -20,8 +20,8 @@ const BATCH_REQUESTS_MAX: usize = 1024;
 /// No request joins a batch that already has this many bytes.
 const BATCH_BYTES_MAX: usize = 16 << 20;
 /// How long a commit may wait for the writers of the last one: a share of what that took, and never longer.
-const GATHER_SHARE: u32 = 4;
-const GATHER_MAX: Duration = Duration::from_millis(1);
+const WINDOW_SHARE: u32 = 4;
+const WINDOW_MAX: Duration = Duration::from_millis(1);
 
 /// What a committer thread drives.
 pub(crate) trait CommitEngine: Send + 'static {
@@ -81,6 +81,17 @@ struct QueueState<R> {
 }
 
 impl<R> Queue<R> {
+    fn new() -> Self {
+        Self {
+            state: Mutex::new(QueueState {
+                requests: VecDeque::new(),
+                wake_at: 1,
+                is_closed: false,
+            }),
+            arrived: Condvar::new(),
+        }
+    }
+
     fn submit(&self, request: R) -> Result<(), StorageError> {
         let mut state = self.state.lock();
         if state.is_closed {
@@ -94,6 +105,17 @@ impl<R> Queue<R> {
         }
         Ok(())
     }
+
+    /// Until there are so many requests, no more can come, or the deadline is over.
+    fn wait_for_requests(&self, state: &mut MutexGuard<'_, QueueState<R>>, count: usize, deadline: Instant) {
+        state.wake_at = count;
+        while state.requests.len() < count && !state.is_closed {
+            if self.arrived.wait_until(state, deadline).timed_out() {
+                break;
+            }
+        }
+        state.wake_at = 1;
+    }
 }
 
 impl<E: CommitEngine> Committer<E> {
@@ -103,14 +125,7 @@ impl<E: CommitEngine> Committer<E> {
     ///
     /// `Io` if the system starts none.
     pub(crate) fn start(name: &str, mut engine: E) -> Result<Self, StorageError> {
-        let queue = Arc::new(Queue {
-            state: Mutex::new(QueueState {
-                requests: VecDeque::new(),
-                wake_at: 1,
-                is_closed: false,
-            }),
-            arrived: Condvar::new(),
-        });
+        let queue = Arc::new(Queue::new());
         let thread = std::thread::Builder::new()
             .name(name.to_string())
             .spawn({
@@ -175,7 +190,7 @@ fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
     }
     let _guard = CloseOnExit(queue);
     let mut allowance = Allowance::default();
-    let mut company = Company {
+    let mut window = GroupCommitWindow {
         writers: 1,
         commit: Duration::ZERO,
     };
@@ -184,34 +199,36 @@ fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
         let tidy_after = engine.tidy_after();
         let mut state = queue.state.lock();
         if state.requests.is_empty() && !state.is_closed {
-            match tidy_after {
-                None => queue.arrived.wait(&mut state),
-                Some(delay) if !delay.is_zero() => {
-                    queue.arrived.wait_for(&mut state, delay);
+            let is_due = match tidy_after {
+                None => {
+                    queue.arrived.wait(&mut state);
+                    false
                 }
-                Some(_) => {
-                    drop(state);
-                    engine.tidy();
-                }
+                // Whoever waits after a failure says the same delay each time it is asked.
+                Some(delay) => delay.is_zero() || queue.arrived.wait_for(&mut state, delay).timed_out(),
+            };
+            drop(state);
+            if is_due {
+                engine.tidy();
             }
             continue;
         }
         if state.requests.is_empty() {
             return;
         }
-        company.gather(queue, &mut state);
+        window.wait_for_writers(queue, &mut state);
         let batch = next_batch::<E>(&mut state.requests);
         let waiting = state.requests.len();
         drop(state);
         let begun = Instant::now();
         let count = batch.len();
         engine.commit(batch);
-        company = Company {
+        window = GroupCommitWindow {
             writers: count + waiting,
             commit: begun.elapsed(),
         };
         // Writers that never pause must not keep space from being given back.
-        allowance.earn(company.commit, engine.tidy_share());
+        allowance.earn(window.commit, engine.tidy_share());
         while allowance.is_left() && engine.tidy_after() == Some(Duration::ZERO) {
             let begun = Instant::now();
             engine.tidy();
@@ -246,25 +263,22 @@ impl Allowance {
 /// Writers that were just answered are about to write again. Beginning at once would leave them to the next commit, so
 /// that two halves take turns and each pays a sync of its own; a short wait brings them together. A lone writer is
 /// never kept waiting.
-struct Company {
+struct GroupCommitWindow {
     writers: usize,
     commit: Duration,
 }
 
-impl Company {
-    /// Waits until as many requests are there as last time, but not longer than a share of a commit.
-    fn gather<R>(&self, queue: &Queue<R>, state: &mut parking_lot::MutexGuard<'_, QueueState<R>>) {
-        if self.writers <= 1 {
-            return;
+impl GroupCommitWindow {
+    /// How many requests the next commit waits for, and how long at most; none: it begins at once.
+    fn wanted(&self) -> Option<(usize, Duration)> {
+        let longest = (self.commit / WINDOW_SHARE).min(WINDOW_MAX);
+        (self.writers > 1).then_some((self.writers.min(BATCH_REQUESTS_MAX), longest))
+    }
+
+    fn wait_for_writers<R>(&self, queue: &Queue<R>, state: &mut MutexGuard<'_, QueueState<R>>) {
+        if let Some((requests, longest)) = self.wanted() {
+            queue.wait_for_requests(state, requests, Instant::now() + longest);
         }
-        let deadline = Instant::now() + (self.commit / GATHER_SHARE).min(GATHER_MAX);
-        state.wake_at = self.writers.min(BATCH_REQUESTS_MAX);
-        while state.requests.len() < state.wake_at && !state.is_closed {
-            if queue.arrived.wait_until(state, deadline).timed_out() {
-                break;
-            }
-        }
-        state.wake_at = 1;
     }
 }
 
@@ -333,21 +347,56 @@ mod tests {
     }
 
     #[test]
-    fn writers_that_were_answered_together_are_waited_for_but_never_for_long() {
-        let (committer, seen, open) = recorder();
-        committer.submit(1).unwrap();
-        assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), [1]);
-        committer.submit(2).unwrap();
-        committer.submit(3).unwrap();
-        open.send(()).unwrap();
-        assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), [2, 3]);
-        // A long commit: the next one may wait a millisecond for both writers.
-        std::thread::sleep(Duration::from_millis(20));
-        open.send(()).unwrap();
-        committer.submit(4).unwrap();
-        // Only one of them comes back, and is not kept waiting.
-        assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), [4]);
-        open.send(()).unwrap();
+    fn writers_that_were_answered_together_are_waited_for_a_quarter_of_a_commit_but_never_for_long() {
+        let us = Duration::from_micros;
+        let table = [
+            // (writers, time of the last commit in µs), (requests to wait for, longest wait in µs)
+            ((0, 4_000), None),
+            ((1, 4_000), None),
+            ((2, 0), Some((2, 0))),
+            ((2, 400), Some((2, 100))),
+            ((64, 4_000), Some((64, 1_000))),
+            ((64, 9_000_000), Some((64, 1_000))),
+            ((5_000, 400), Some((BATCH_REQUESTS_MAX, 100))),
+        ];
+        for ((writers, commit), wanted) in table {
+            let window = GroupCommitWindow {
+                writers,
+                commit: us(commit),
+            };
+            let wanted = wanted.map(|(requests, longest)| (requests, us(longest)));
+            assert_eq!(window.wanted(), wanted, "{writers} writers, {commit} µs");
+        }
+    }
+
+    #[test]
+    fn a_commit_begins_when_its_writers_are_there_when_its_window_is_over_and_when_no_more_can_come() {
+        let hour = Duration::from_secs(3600);
+        let begins = |requests: usize, is_closed: bool, window: Duration| {
+            let queue: Arc<Queue<usize>> = Arc::new(Queue::new());
+            let (begun, seen) = mpsc::channel();
+            let waiting = {
+                let queue = Arc::clone(&queue);
+                std::thread::spawn(move || {
+                    let mut state = queue.state.lock();
+                    queue.wait_for_requests(&mut state, 2, Instant::now() + window);
+                    begun.send((state.requests.len(), state.wake_at)).unwrap();
+                })
+            };
+            for request in 0..requests {
+                queue.submit(request).unwrap();
+            }
+            if is_closed {
+                queue.state.lock().is_closed = true;
+                queue.arrived.notify_one();
+            }
+            let begun = seen.recv_timeout(PATIENCE).unwrap();
+            waiting.join().unwrap();
+            begun
+        };
+        assert_eq!(begins(2, false, hour), (2, 1), "both are there");
+        assert_eq!(begins(0, false, Duration::ZERO), (0, 1), "the window is over");
+        assert_eq!(begins(0, true, hour), (0, 1), "no more can come");
     }
 
     /// Housekeeping that never ends, beside a writer that never pauses: each step and each commit takes a while.
@@ -401,6 +450,36 @@ mod tests {
                 (least..=most).contains(&tidied),
                 "{tidied} steps beside {commits} commits, share {share}"
             );
+        }
+    }
+
+    /// Housekeeping that waits as long each time, as after a failure.
+    struct Waiter(mpsc::Sender<()>);
+
+    impl CommitEngine for Waiter {
+        type Request = usize;
+
+        fn request_bytes(_: &usize) -> usize {
+            1
+        }
+
+        fn commit(&mut self, _: Vec<usize>) {}
+
+        fn tidy_after(&mut self) -> Option<Duration> {
+            Some(Duration::from_millis(5))
+        }
+
+        fn tidy(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+
+    #[test]
+    fn housekeeping_that_waits_has_its_turn_when_its_delay_is_over() {
+        let (steps, seen) = mpsc::channel();
+        let _committer = Committer::start("test", Waiter(steps)).unwrap();
+        for _ in 0..3 {
+            seen.recv_timeout(PATIENCE).unwrap();
         }
     }
 

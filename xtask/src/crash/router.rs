@@ -2,13 +2,14 @@
 //!
 //! Which model an entry is of, its vector says: an upsert with another vector may move it. One of the models is migrated
 //! to a successor all the time, which makes the same vectors, and back. Another model comes and goes with its space: what of it
-//! a kill left is dropped when the store is opened.
+//! a kill left is dropped when the store is opened. Every other batch of one scope is written by the handle of that scope, which
+//! first tries a model of its own: it must never be known.
 
 use std::time::Duration;
 
 use llmspell_storage::{
-    DimensionRouter, EmbeddingModel, HNSWConfig, OnExisting, Result, StateScope, StorageError, VectorEntry,
-    VectorStorage,
+    DimensionRouter, EmbeddingModel, HNSWConfig, OnExisting, Result, ScopedVectors, StateScope, StorageError,
+    VectorEntry, VectorStorage, VectorStorageExt,
 };
 
 /// Models that stay, and their dimensions.
@@ -24,6 +25,9 @@ const PASSING: &str = "passing";
 const PASSING_DIMS: [usize; 2] = [24, 40];
 /// Entries of its space: more than one step of the purge takes.
 const PASSING_ENTRIES: usize = 600;
+
+/// A model that only handles of one scope describe, and its dimension.
+const OF_A_HANDLE: (&str, usize) = ("of a handle", 7);
 
 /// Components of the vector that is made from a number.
 pub(super) fn dim(seed: u32) -> usize {
@@ -50,6 +54,8 @@ pub(super) async fn open(database: &llmspell_storage::Database) -> Result<Dimens
         router.drop_space(PASSING).await?;
     }
     expect_nothing(&router).await?;
+    let is_known = router.models().iter().any(|model| model.name == OF_A_HANDLE.0);
+    assert!(!is_known, "the handle of a scope made a model known");
     Ok(router)
 }
 
@@ -118,21 +124,46 @@ pub(super) async fn write(
     entries: Vec<(u32, VectorEntry)>,
     on_existing: OnExisting,
 ) -> Result<Vec<String>> {
+    let handle = handle_for(router, &entries)?;
     loop {
         let last = wandering(router).unwrap_or(WANDERING[0]);
         let named = |(seed, entry): (u32, VectorEntry)| {
             let model = STAYING.get(place(seed)).map_or(last, |(name, _)| *name);
             entry.with_model(model)
         };
-        match router
-            .write(entries.iter().cloned().map(named).collect(), on_existing)
-            .await
-        {
+        let entries: Vec<VectorEntry> = entries.iter().cloned().map(named).collect();
+        let written = match &handle {
+            Some(handle) => {
+                try_own_model(handle, &entries[0]).await;
+                handle.write(entries, on_existing).await
+            }
+            None => router.write(entries, on_existing).await,
+        };
+        match written {
             // It was replaced just now.
             Err(StorageError::UnknownModel { .. }) => {}
             done => return done,
         }
     }
+}
+
+/// The handle of the scope of these entries, of every other batch that has only one.
+fn handle_for(router: &DimensionRouter, entries: &[(u32, VectorEntry)]) -> Result<Option<ScopedVectors>> {
+    let first = entries.first().filter(|(seed, _)| (seed >> 8) % 2 == 0);
+    let is_one = |scope: &&StateScope| entries.iter().all(|(_, entry)| entry.scope == **scope);
+    let scope = first.map(|(_, entry)| &entry.scope).filter(is_one);
+    scope.map(|scope| router.scoped(scope.clone())).transpose()
+}
+
+/// Writes an entry of a model that the handle describes, beside a good one: both are refused.
+async fn try_own_model(handle: &ScopedVectors, good: &VectorEntry) {
+    let (name, dim) = OF_A_HANDLE;
+    let own = VectorEntry::new(name, vec![1.0; dim]).with_model(EmbeddingModel::new(name, dim));
+    let answer = handle.write(vec![good.clone(), own], OnExisting::Replace).await;
+    assert!(
+        matches!(answer, Err(StorageError::UnknownModel { .. })),
+        "an entry of a model that a handle described was answered by {answer:?}"
+    );
 }
 
 /// Migrates without end.

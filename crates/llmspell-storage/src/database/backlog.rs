@@ -7,6 +7,7 @@ use std::time::Duration;
 use llmspell_core::StateScope;
 
 use super::expiring_keys::ExpiringKeys;
+use super::survey::Survey;
 use crate::ids::{ScopeId, SpaceId};
 use crate::index_files::{IndexRow, Kind};
 use crate::namespace::{Namespace, State};
@@ -47,6 +48,8 @@ pub(super) struct Backlog {
     pub(super) shrinking: BTreeSet<(SpaceId, StateScope)>,
     /// Those whose dead points somebody still looks at.
     pub(super) shrinking_later: BTreeSet<(SpaceId, StateScope)>,
+    /// Scopes that were never noted, and may have something to give back.
+    pub(super) survey: Survey,
     /// Scopes with expired entries that cannot be read.
     pub(super) unreadable: HashSet<ScopeId>,
     /// So many steps in a row found as many expired entries as a step takes.
@@ -88,6 +91,8 @@ pub(super) enum Turn {
     Keys,
     /// A scope that lives on.
     Living,
+    /// A look at scopes of which nobody has taken note.
+    Survey,
     /// What failed before or had to wait, once there is nothing else.
     Again,
 }
@@ -121,13 +126,14 @@ impl Backlog {
     pub(super) fn new(
         purges: impl IntoIterator<Item = Purge>,
         spaces: impl IntoIterator<Item = SpaceId>,
-        first_expiry: Option<i64>,
-        first_key_expiry: Option<i64>,
+        (first_expiry, first_key_expiry): (Option<i64>, Option<i64>),
+        survey: Survey,
     ) -> Self {
         Self {
             purges: purges.into_iter().collect(),
             spaces: spaces.into_iter().collect(),
             set_aside: Vec::new(),
+            survey,
             first_expiry,
             expiring_keys: ExpiringKeys::new(first_key_expiry),
             unreadable: HashSet::new(),
@@ -155,7 +161,7 @@ impl Backlog {
             (!self.shrinking_later.is_empty()).then_some(LOOK_AGAIN)
         };
         let keys = self.expiring_keys.due_after(now);
-        let first = [dropped, self.expiry_in(now), keys, living, failed]
+        let first = [dropped, self.expiry_in(now), keys, living, self.survey.due_in(), failed]
             .into_iter()
             .flatten()
             .min()?;
@@ -173,13 +179,21 @@ impl Backlog {
 
     /// What comes next at `now`: one kind of work after the other.
     pub(super) fn next_turn(&mut self, now: i64) -> Turn {
-        const ORDER: [Turn; 5] = [Turn::Dropped, Turn::Expired, Turn::Keys, Turn::Space, Turn::Living];
+        const ORDER: [Turn; 6] = [
+            Turn::Dropped,
+            Turn::Expired,
+            Turn::Keys,
+            Turn::Space,
+            Turn::Living,
+            Turn::Survey,
+        ];
         let is_ready = |turn: &Turn| match turn {
             Turn::Dropped => self.purges.iter().any(Purge::is_quiet),
             Turn::Expired => self.expiry_in(now) == Some(Duration::ZERO),
             Turn::Keys => self.expiring_keys.are_due(now),
             Turn::Space => !self.spaces.is_empty(),
             Turn::Living => !self.shrinking.is_empty(),
+            Turn::Survey => !self.survey.is_over(),
             Turn::Again => false,
         };
         let after = ORDER
@@ -222,13 +236,14 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Lsn;
 
     fn scopes(count: u64, rows: u64) -> Backlog {
         let purge = |number| Purge {
             rows,
             ..Purge::stored(ScopeId(number), SpaceId(1))
         };
-        Backlog::new((0..count).map(purge), [], None, None)
+        Backlog::new((0..count).map(purge), [], (None, None), Survey::new(None, Lsn(0)))
     }
 
     #[test]

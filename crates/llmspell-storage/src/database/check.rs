@@ -40,6 +40,7 @@ fn check_clock(shared: &Shared, read: &Read) -> Result<CheckSection> {
         return Ok(section);
     };
     section.note(read.clock())?;
+    section.note(read.survey())?;
     if head.clock_ms == i64::MIN {
         return Ok(section);
     }

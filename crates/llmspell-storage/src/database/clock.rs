@@ -76,16 +76,7 @@ struct Jump {
 impl Boot {
     /// The clock of the machine, or the one of the options.
     pub(crate) fn of(options: &DatabaseOptions) -> Self {
-        match &options.boot {
-            Some(source) => Self {
-                source: Some(source.clone()),
-                id: Some([1; 16]),
-            },
-            None => Self {
-                source: None,
-                id: crate::disk::boot_id(),
-            },
-        }
+        options.boot.clone().map_or_else(Self::of_machine, Self::given)
     }
 
     /// The clock of the machine; none where another clock stands for that of the system: that one is always confirmed.
@@ -97,10 +88,22 @@ impl Boot {
                 })),
                 id: None,
             },
-            None => Self {
-                source: None,
-                id: crate::disk::boot_id(),
-            },
+            None => Self::of_machine(),
+        }
+    }
+
+    fn of_machine() -> Self {
+        Self {
+            source: None,
+            id: crate::disk::boot_id(),
+        }
+    }
+
+    /// What tests give, always as of the same start of the machine.
+    pub(crate) fn given(source: BootSource) -> Self {
+        Self {
+            source: Some(source),
+            id: Some([1; 16]),
         }
     }
 
@@ -151,8 +154,6 @@ impl Clock {
         let is_same_start = row.is_some_and(|row| boot.id == Some(row.boot_id));
         let mut jump = None;
         let offset = match row {
-            // Nothing expires by what nobody has seen.
-            _ if stored == i64::MIN => system,
             Some(row) if is_same_start => {
                 jump = row.jump.map(|jump| Jump {
                     offset: jump.offset,
@@ -162,6 +163,8 @@ impl Clock {
                 });
                 row.offset
             }
+            // Nothing expires by what nobody has seen.
+            _ if stored == i64::MIN => system,
             // It was stored before this start.
             _ if system <= stored.saturating_add(SLACK_MS) => stored.min(system),
             Some(ClockRow {

@@ -13,6 +13,7 @@
 //! | `indexing/`  | what does an index need, and how does it get it?    |
 //! | `backlog.rs` | what is left to be given back, and how urgent is it? |
 //! | `purge.rs`   | how is space given back?                            |
+//! | `survey.rs`  | which scopes have something to give back that nobody noted? |
 //! | `routing.rs` | which spaces know of each other?                    |
 //! | `owned.rs`   | what must a forked process leave alone?             |
 //! | `removal.rs` | how do scopes and spaces go?                        |
@@ -33,6 +34,7 @@ mod removal;
 mod request;
 mod routing;
 mod shared;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod writer;

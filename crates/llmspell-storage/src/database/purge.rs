@@ -63,6 +63,7 @@ impl Writer {
             Turn::Space => self.purge_space(),
             Turn::Keys => self.purge_keys(),
             Turn::Living => self.shrink(),
+            Turn::Survey => self.look_at_scopes(),
             Turn::Again => {
                 self.backlog.try_again();
                 Ok(())
@@ -310,16 +311,12 @@ impl Writer {
             return Ok(());
         }
         let space = self.shared.space(space_id)?;
-        // One that is not loaded was used longest ago; its next loss is soon enough.
-        let Some(namespace) = space.loaded(&scope) else {
+        let Some(namespace) = space.load(&self.shared.truth, &scope)? else {
             return Ok(());
         };
         let state = namespace.state();
         let dead = state.dead_with_slot();
-        let is_much = |points: u64| {
-            points * space.slots.stride() >= SHRINK_BYTES_MIN && points * SHRINK_SHARE >= state.slot_count()
-        };
-        if state.is_dropped || !is_much(dead.len()) {
+        if state.is_dropped || !is_wasteful(dead.len(), &state, &space) {
             return Ok(());
         }
         let free = namespace.reuse.lock().free().clone();
@@ -338,6 +335,11 @@ impl Writer {
         self.backlog.shrinking.insert((space_id, scope));
         Ok(())
     }
+}
+
+/// Whether a scope with so many dead points that have slots gives some of these back.
+pub(super) fn is_wasteful(dead: u64, state: &State, space: &Space) -> bool {
+    dead * space.slots.stride() >= SHRINK_BYTES_MIN && dead * SHRINK_SHARE >= state.slot_count()
 }
 
 /// Of some dead points those whose slots are worth giving back: they lie one after the other. As many as one step takes.

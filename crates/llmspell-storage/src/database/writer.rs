@@ -25,6 +25,7 @@ use super::backlog::{Backlog, Purge, Remains};
 use super::batch::{Batch, Changes as Done, Fail};
 use super::request::{Outcome, Request};
 use super::shared::Shared;
+use super::survey::Survey;
 use crate::committer::CommitEngine;
 use crate::ids::{Extent, PointId, SpaceId};
 use crate::index_files::Kind;
@@ -78,6 +79,7 @@ impl Writer {
         let at_once = |moment| if moment <= head.clock_ms { i64::MIN } else { moment };
         let first_expiry = read.first_expiry(&HashSet::new())?.map(at_once);
         let first_key_expiry = read.first_key_expiry()?.map(at_once);
+        let survey = Survey::new(read.survey()?, head.lsn);
         drop(read);
         let spaces = shared.dropped_spaces();
         let purges = purges.into_iter().map(|(scope, space)| Purge::stored(scope, space));
@@ -85,7 +87,7 @@ impl Writer {
             shared,
             head,
             allocators: HashMap::new(),
-            backlog: Backlog::new(purges, spaces, first_expiry, first_key_expiry),
+            backlog: Backlog::new(purges, spaces, (first_expiry, first_key_expiry), survey),
         })
     }
 
@@ -326,17 +328,23 @@ impl Writer {
     }
 
     /// What was seen to expire and is not purged yet has expired after a restart too, whatever the clock says then. A jump
-    /// of the clock is stored as well: whoever opens the database later sees how long it has lasted.
-    fn keep_time(&mut self) -> Result<()> {
+    /// of the clock is stored as well: whoever opens the database later sees how long it has lasted. And so are the scopes
+    /// that have something to give back.
+    fn keep_what_is_known(&mut self) -> Result<()> {
         let now = self.shared.clock.confirmed();
         let has_expired = self.backlog.first_expiry.is_some_and(|moment| moment <= now);
         let has_expired = has_expired || self.backlog.expiring_keys.are_over(now);
-        if !(has_expired || self.shared.clock.has_unsaved_jump()) || self.shared.check_writable().is_err() {
+        let survey = self.survey_to_store()?;
+        let is_new = has_expired || survey.is_some() || self.shared.clock.has_unsaved_jump();
+        if !is_new || self.shared.check_writable().is_err() {
             return Ok(());
         }
         self.transact(|batch| {
             if has_expired {
                 batch.set_clock(now);
+            }
+            if let Some(survey) = &survey {
+                batch.rows.set_survey(survey).map_err(Fail::Batch)?;
             }
             batch.set_changed();
             Ok(())
@@ -431,7 +439,7 @@ impl CommitEngine for Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         // A failure shows when it is opened again, if at all.
-        let _ = self.keep_time();
+        let _ = self.keep_what_is_known();
         for space in self.shared.open_spaces() {
             if let Ok(allocator) = Self::load_allocator(&self.shared, &mut self.allocators, space.id) {
                 space.slots.trim(allocator.end());

@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use purge::ExpiredRow;
 pub(crate) use quota::StoredQuota;
 pub(crate) use read::Read;
-pub(crate) use tables::{ClockJump, ClockRow, Head};
+pub(crate) use tables::{ClockJump, ClockRow, Head, SurveyRow};
 pub(crate) use values::ExpiredKey;
 pub(crate) use verify::Verification;
 pub(crate) use write::{Rows, Write};
@@ -308,13 +308,18 @@ impl Truth {
     ///
     /// `Io`, or `Data` if the file is damaged.
     pub(crate) fn reset_clock(&self, now: i64) -> Result<()> {
-        let head = self.read()?.head()?;
-        if head.clock_ms == Head::NEW.clock_ms {
+        let read = self.read()?;
+        let (mut head, has_row) = (read.head()?, read.clock()?.is_some());
+        let has_moment = head.clock_ms != Head::NEW.clock_ms;
+        if !has_moment && !has_row {
             return Ok(());
+        }
+        if has_moment {
+            head.clock_ms = now;
         }
         let txn = self.write()?;
         let mut rows = txn.rows();
-        rows.set_head(&Head { clock_ms: now, ..head })?;
+        rows.set_head(&head)?;
         rows.set_clock(None)?;
         drop(rows);
         txn.commit()

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use llmspell_core::{Result, StateScope};
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, Value};
 
-use super::tables::{self, ClockRow, Head};
+use super::tables::{self, ClockRow, Head, SurveyRow};
 use super::{SpaceRecord, StoredQuota, quota, table_error};
 use crate::error::{corrupted, out_of_memory, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
@@ -76,8 +76,17 @@ impl Read {
         let Some(row) = meta.get(tables::CLOCK).map_err(self.failed())? else {
             return Ok(None);
         };
-        let row = ClockRow::decode(row.value()).map_err(self.malformed(|| "row `clock` of table `meta`"))?;
+        let row = ClockRow::decode(tables::CLOCK.as_bytes(), row.value())
+            .map_err(self.malformed(|| "row `clock` of table `meta`"))?;
         Ok(Some(row))
+    }
+
+    /// Which scopes may have something to give back, when that was last stored.
+    pub(crate) fn survey(&self) -> Result<Option<SurveyRow>> {
+        let meta = self.table(tables::META)?;
+        let row = meta.get(tables::SURVEY).map_err(self.failed())?;
+        row.map(|row| SurveyRow::decode(row.value()).map_err(self.malformed(|| "row `survey` of table `meta`")))
+            .transpose()
     }
 
     /// All spaces.
@@ -147,6 +156,14 @@ impl Read {
         let place = || format!("name of scope {}", scope.0);
         row.map(|row| tables::decode_scope_name(scope, row.value()).map_err(self.malformed(place)))
             .transpose()
+    }
+
+    /// Numbers of scopes from `first` on, at most `limit`, in order; of dropped ones too, until they are purged.
+    pub(crate) fn scope_ids_from(&self, first: ScopeId, limit: usize) -> Result<Vec<ScopeId>> {
+        let table = self.table(tables::SCOPE_NAMES)?;
+        let rows = table.range(first.0..).map_err(self.failed())?.take(limit);
+        rows.map(|row| Ok(ScopeId(row.map_err(self.failed())?.0.value())))
+            .collect()
     }
 
     /// The earliest moment at which an entry expires that is not in one of some scopes.

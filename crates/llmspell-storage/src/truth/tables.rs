@@ -2,7 +2,7 @@
 //!
 //! | table         | key                          | value                                             |
 //! |---------------|------------------------------|---------------------------------------------------|
-//! | `meta`        | name                         | `head`: see [`Head`]; `clock`: see [`ClockRow`]   |
+//! | `meta`        | name                         | `head`: see [`Head`]; `clock`: see [`ClockRow`]; `survey`: see [`SurveyRow`] |
 //! | `spaces`      | space id                     | sealed JSON: see [`SpaceRecord`](super::SpaceRecord) |
 //! | `slot_ends`   | space id                     | one past the last slot ever used                  |
 //! | `free_slots`  | space id, first slot         | length of a free run of slots                     |
@@ -47,6 +47,7 @@ pub(super) const QUOTAS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::ne
 
 pub(super) const HEAD: &str = "head";
 pub(super) const CLOCK: &str = "clock";
+pub(super) const SURVEY: &str = "survey";
 
 /// What the next mutation starts from.
 ///
@@ -116,17 +117,19 @@ pub(crate) struct ClockJump {
 }
 
 impl ClockRow {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// As the bytes of a row that is stored at `place`.
+    pub(crate) fn encode(&self, place: &[u8]) -> Vec<u8> {
         let mut body = Writer::default();
         body.bytes(&self.boot_id).i64(self.offset);
         if let Some(jump) = self.jump {
             body.i64(jump.offset).i64(jump.since).i64(jump.wall);
         }
-        seal(CLOCK.as_bytes(), &body.finish())
+        seal(place, &body.finish())
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut body = Reader::new(unseal(CLOCK.as_bytes(), bytes)?);
+    /// Reads what [`encode`](Self::encode) made for that place.
+    pub(crate) fn decode(place: &[u8], bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut body = Reader::new(unseal(place, bytes)?);
         let mut boot_id = [0; 16];
         for half in boot_id.as_chunks_mut::<8>().0 {
             *half = body.u64()?.to_le_bytes();
@@ -146,6 +149,41 @@ impl ClockRow {
             }
         };
         Ok(Self { boot_id, offset, jump })
+    }
+}
+
+/// Which scopes may be without entries, or have slots to give back.
+///
+/// `{checksum u32, lsn u64, scope ids u64 …}`: as of that mutation, these and no others. A row that is missing, or of another
+/// mutation than the last, says nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SurveyRow {
+    pub(crate) lsn: Lsn,
+    pub(crate) scopes: Vec<ScopeId>,
+}
+
+impl SurveyRow {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut body = Writer::default();
+        body.u64(self.lsn.0);
+        for scope in &self.scopes {
+            body.u64(scope.0);
+        }
+        seal(SURVEY.as_bytes(), &body.finish())
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut body = Reader::new(unseal(SURVEY.as_bytes(), bytes)?);
+        let lsn = Lsn(body.u64()?);
+        let (scopes, rest) = body.rest().as_chunks::<8>();
+        if !rest.is_empty() {
+            return Err(Malformed("it ends early"));
+        }
+        let scopes = scopes.iter().map(|scope| ScopeId(u64::from_le_bytes(*scope)));
+        Ok(Self {
+            lsn,
+            scopes: scopes.collect(),
+        })
     }
 }
 
@@ -177,6 +215,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_bytes_of_a_survey_never_change() {
+        let row = SurveyRow {
+            lsn: Lsn(258),
+            scopes: vec![ScopeId(7), ScopeId(1 << 40)],
+        };
+        let body = [2, 1, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0];
+        assert_eq!(row.encode(), seal(b"survey", &body));
+        assert_eq!(SurveyRow::decode(&row.encode()).unwrap(), row);
+        assert!(SurveyRow::decode(&seal(b"survey", &body[..23])).is_err());
+    }
+
+    #[test]
     fn the_bytes_of_the_clock_never_change() {
         let mut row = ClockRow {
             boot_id: [7; 16],
@@ -185,8 +235,8 @@ mod tests {
         };
         let mut body = vec![7; 16];
         body.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(row.encode(), seal(b"clock", &body));
-        assert_eq!(ClockRow::decode(&row.encode()).unwrap(), row);
+        assert_eq!(row.encode(b"clock"), seal(b"clock", &body));
+        assert_eq!(ClockRow::decode(b"clock", &row.encode(b"clock")).unwrap(), row);
         row.jump = Some(ClockJump {
             offset: -1,
             since: 3,
@@ -194,10 +244,13 @@ mod tests {
         });
         body.extend_from_slice(&[0xff; 8]);
         body.extend_from_slice(&[3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(row.encode(), seal(b"clock", &body));
-        assert_eq!(ClockRow::decode(&row.encode()).unwrap(), row);
-        for len in 0..row.encode().len() {
-            assert!(ClockRow::decode(&row.encode()[..len]).is_err(), "cut to {len} bytes");
+        assert_eq!(row.encode(b"clock"), seal(b"clock", &body));
+        assert_eq!(ClockRow::decode(b"clock", &row.encode(b"clock")).unwrap(), row);
+        for len in 0..row.encode(b"clock").len() {
+            assert!(
+                ClockRow::decode(b"clock", &row.encode(b"clock")[..len]).is_err(),
+                "cut to {len} bytes"
+            );
         }
     }
 }

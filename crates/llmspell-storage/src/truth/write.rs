@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use llmspell_core::{QuotaStatus, Result, StateScope, Timestamp};
 use redb::{Durability, ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
-use super::tables::{self, ClockRow, Head};
+use super::tables::{self, ClockRow, Head, SurveyRow};
 use super::{SpaceRecord, StoredQuota, quota, table_error};
 use crate::error::{corrupted, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
@@ -137,9 +137,21 @@ impl<'t> Rows<'t> {
         let failed = self.failed();
         let meta = table!(self.meta, META);
         match row {
-            Some(row) => drop(meta.insert(tables::CLOCK, row.encode().as_slice()).map_err(failed)?),
+            Some(row) => {
+                let bytes = row.encode(tables::CLOCK.as_bytes());
+                drop(meta.insert(tables::CLOCK, bytes.as_slice()).map_err(failed)?);
+            }
             None => drop(meta.remove(tables::CLOCK).map_err(failed)?),
         }
+        Ok(())
+    }
+
+    /// Stores which scopes may have something to give back.
+    pub(crate) fn set_survey(&mut self, row: &SurveyRow) -> Result<()> {
+        let failed = self.failed();
+        table!(self.meta, META)
+            .insert(tables::SURVEY, row.encode().as_slice())
+            .map_err(failed)?;
         Ok(())
     }
 

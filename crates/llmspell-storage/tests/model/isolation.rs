@@ -2,24 +2,27 @@
 //!
 //! `LLMSPELL_ISOLATION_CASES` pairs of programs; `cargo xtask soak` runs more. A runs its program twice: alone, and beside
 //! B, whose calls come before those of A or share a commit with them. Whatever A can see is compared: ids, scores,
-//! order, entries, counts, facets, plans, quotas and errors. B marks all that it stores, and no answer to A has the mark. All
-//! of it once with one space, and once with models behind a router, where both also try models of their own.
+//! order, entries, counts, facets, plans, quotas and errors. B marks all that it stores, and no answer to A has the mark. B
+//! also drops scopes, several at once, and a space beside with all that it has there. All of it once with one space, and
+//! once with models behind a router, where both also try models of their own.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::block_on;
-use crate::program::{Call, Seen, Step, Write, call, event, many, model_call, runner, setting};
+use crate::program::{Call, Seen, Step, Write, beside, call, dropped_scopes, event, many, model_call, runner, setting};
 use crate::store::{Graphs, Spaces, Store, directory};
 
 /// In all metadata of B.
 const MARK: &str = "mark-of-b";
 
-/// Calls that concern these scopes, with models of their own before a router.
+/// Calls that concern these scopes, with models of their own before a router. What writes, writes entries and keys that end
+/// soon, and gives them other ends.
 fn of_scopes(scopes: std::ops::Range<u8>, spaces: Spaces) -> BoxedStrategy<Step> {
+    let calls = prop_oneof![15 => call(scopes.clone()), 1 => dropped_scopes(scopes.clone())];
     match spaces {
-        Spaces::One => call(scopes).boxed(),
-        Spaces::Routed => prop_oneof![5 => call(scopes.clone()), 1 => model_call(scopes)].boxed(),
+        Spaces::One => calls.boxed(),
+        Spaces::Routed => prop_oneof![5 => calls, 1 => model_call(scopes)].boxed(),
     }
 }
 
@@ -34,7 +37,7 @@ fn program_of_a(spaces: Spaces) -> impl Strategy<Value = Vec<Step>> {
 
 /// B is everybody else, the likes of `user:ab` and `custom:user:a` among them.
 fn program_of_b(spaces: Spaces) -> impl Strategy<Value = Vec<Foreign>> {
-    let calls = prop_oneof![of_scopes(2..4, spaces), of_scopes(0..1, spaces)];
+    let calls = prop_oneof![6 => of_scopes(2..4, spaces), 6 => of_scopes(0..1, spaces), 1 => beside(2..4)];
     let steps = vec((calls, any::<bool>()), 1..40);
     (large(2..4), steps).prop_map(|(large, mut steps)| {
         steps.splice(0..0, large.map(|step| (step, true)));
@@ -57,7 +60,7 @@ fn mark(step: &mut Step) {
         }
     };
     match step {
-        Step::Write(write) | Step::Rewrite { write, .. } => mark_all(write),
+        Step::Write(write) | Step::Rewrite { write, .. } | Step::Beside(write) => mark_all(write),
         Step::Of {
             call: Call::Write(write),
             ..

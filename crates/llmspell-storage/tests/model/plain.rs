@@ -43,7 +43,7 @@ impl Model {
     fn try_run(&mut self, step: &Step) -> Result<Seen> {
         Ok(match step {
             Step::Write(write) => self.write(self.built(write), write.refuses)?,
-            Step::Models { .. } => unreachable!("the model has one space"),
+            Step::Models { .. } | Step::Beside(_) | Step::DropBeside => unreachable!("the model has one space"),
             Step::Of {
                 scope: of,
                 by_handle,

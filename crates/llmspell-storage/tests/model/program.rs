@@ -63,6 +63,10 @@ pub(crate) enum Step {
     DropUsers,
     /// A space is deleted with everything in it, and made anew.
     DropSpace,
+    /// Entries of any scopes in a space beside the one that is asked.
+    Beside(Write),
+    /// That space is deleted with everything in it.
+    DropBeside,
     Keys {
         scope: u8,
         call: KeyCall,
@@ -321,6 +325,19 @@ pub(crate) fn removal(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step
         3 => vec(scopes, 0..4).prop_map(Step::DropScopes),
         1 => Just(Step::DropUsers),
         1 => Just(Step::DropSpace),
+    ]
+}
+
+/// Scopes are deleted together.
+pub(crate) fn dropped_scopes(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
+    vec(scopes, 1..4).prop_map(Step::DropScopes)
+}
+
+/// A space beside comes to hold entries of these scopes, and goes.
+pub(crate) fn beside(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => write(scopes, 1..6).prop_map(Step::Beside),
+        1 => Just(Step::DropBeside),
     ]
 }
 

@@ -48,6 +48,9 @@ const MODELS: [&str; 2] = ["even", "odd"];
 /// One more, which handles find by its dimension.
 const ALONE: &str = "alone";
 
+/// A space that no answer is about.
+const BESIDE: &str = "beside";
+
 /// Which scopes have a graph. The points of one are given out again only when it is built anew; without, at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Graphs {
@@ -168,6 +171,16 @@ impl Store {
                 let seen = seen.unwrap_or_else(|error| Seen::Refused(format!("{error} {error:?}")));
                 let router = self.database.router(HNSWConfig::fast()).await?;
                 Seen::Models(router.models().len(), Box::new(seen))
+            }
+            Step::Beside(write) => {
+                let beside = self.database.vectors(BESIDE, DIM, config()).await?;
+                let now = self.now();
+                let entries = write.entries.iter().map(|entry| entry.build(now)).collect();
+                Seen::Ids(beside.upsert(entries).await?)
+            }
+            Step::DropBeside => {
+                self.database.drop_space(BESIDE).await?;
+                Seen::Done(true)
             }
             Step::Of {
                 scope: of,

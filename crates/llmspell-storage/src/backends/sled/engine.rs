@@ -11,7 +11,7 @@ use llmspell_core::{Result, StorageError, Timestamp, WriteSummary};
 use super::changes::{Change, Changed, Effect, work_out};
 use super::directory::{self, Disk};
 use super::reader::Reader;
-use super::record::{self, HEAD_KEY, Head};
+use super::record::{self, CLOCK_KEY, HEAD_KEY, Head};
 use super::watch::{Ticket, Watch};
 use super::{catch_panic, io_error, sled_error};
 use crate::committer::CommitEngine;
@@ -49,6 +49,8 @@ pub(super) struct Engine {
     /// Commits that are durable for certain.
     durable_commits: u64,
     watermark: u64,
+    /// Which version of how the clocks go together was written last.
+    clock_version: u64,
     /// The earliest moment at which a key expires, in milliseconds since 1970, or an earlier one.
     first_end: Option<i64>,
     /// The process had too few descriptors for what was tried last.
@@ -64,6 +66,7 @@ impl Engine {
             head,
             durable_commits: head.commits,
             watermark: head.commits,
+            clock_version: 0,
             // What was over by the time that was stored goes at once: a clock that is behind it stands still meanwhile.
             first_end: first_end.map(|moment| if moment <= head.clock_ms { i64::MIN } else { moment }),
             is_short: false,
@@ -169,6 +172,12 @@ impl Engine {
 
     fn write(&mut self, mut batch: ::sled::Batch, head: Head) -> Result<()> {
         batch.insert(HEAD_KEY, head.to_bytes());
+        if let Some((version, row)) = self.reader.clock().unsaved()
+            && version > self.clock_version
+        {
+            batch.insert(CLOCK_KEY, row.encode(CLOCK_KEY));
+            self.clock_version = version;
+        }
         let gate = self.reader.exclude_readers();
         let applied = self.reader.db().apply_batch(batch);
         drop(gate);
@@ -211,15 +220,21 @@ impl Engine {
         Ok(())
     }
 
-    /// What was seen to expire and is not purged yet has expired after a restart too, whatever the clock says then.
+    /// What was seen to expire and is not purged yet has expired after a restart too, whatever the clock says then; and the
+    /// next opening hears of a jump of the clock.
     fn keep_time(&mut self) -> Result<()> {
         let now = self.reader.confirmed();
-        if self.first_end.is_none_or(|moment| moment > now) {
+        let has_expired = self.first_end.is_some_and(|moment| moment <= now);
+        if !has_expired && !self.reader.clock().has_unsaved_jump() {
             return Ok(());
         }
         let head = Head {
             commits: self.head.commits + 1,
-            clock_ms: self.head.clock_ms.max(now),
+            clock_ms: if has_expired {
+                self.head.clock_ms.max(now)
+            } else {
+                self.head.clock_ms
+            },
             ..self.head
         };
         self.write(::sled::Batch::default(), head)?;
@@ -251,6 +266,7 @@ impl Engine {
             .map_err(|error| sled_error("flush", path, error))?;
         self.disk.sync().map_err(|error| io_error("sync", path, error))?;
         self.durable_commits = self.head.commits;
+        self.reader.clock().saved(self.clock_version);
         if self.durable_commits - self.watermark >= WATERMARK_COMMITS {
             self.raise_watermark();
         }

@@ -51,6 +51,7 @@ use crate::pool::Pool;
 use crate::slots::ForkMark;
 use changes::Change;
 use engine::{Engine, Outcome, Request};
+use open::Clocks;
 use reader::Reader;
 use watch::{Watch, Watchdog};
 
@@ -86,8 +87,7 @@ pub struct SledBackend {
 pub struct SledOptions {
     cache_bytes: u64,
     commit_timeout: Duration,
-    /// None: the clock of the system.
-    time: Option<TimeSource>,
+    clocks: Clocks,
 }
 
 impl Default for SledOptions {
@@ -95,7 +95,7 @@ impl Default for SledOptions {
         Self {
             cache_bytes: DEFAULT_CACHE_BYTES,
             commit_timeout: DEFAULT_COMMIT_TIMEOUT,
-            time: None,
+            clocks: Clocks::default(),
         }
     }
 }
@@ -122,7 +122,7 @@ impl SledOptions {
     /// still.
     #[must_use]
     pub fn clock(mut self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        self.time = Some(TimeSource::new(now));
+        self.clocks.time = Some(TimeSource::new(now));
         self
     }
 
@@ -138,8 +138,8 @@ impl SledOptions {
     pub async fn open(self, path: impl AsRef<Path>) -> Result<SledBackend> {
         let path = path.as_ref().to_path_buf();
         let pool = Pool::new();
-        let (cache_bytes, time) = (self.cache_bytes, self.time);
-        let opened = pool.run(move || open::open(&path, cache_bytes, time)).await?;
+        let (cache_bytes, clocks) = (self.cache_bytes, self.clocks);
+        let opened = pool.run(move || open::open(&path, cache_bytes, clocks)).await?;
         SledBackend::start(opened, pool, self.commit_timeout)
     }
 }

@@ -10,7 +10,7 @@ use super::reader::Reader;
 use super::record::Head;
 use super::{catch_panic, io_error, sled_error};
 use crate::database::{Boot, Clock};
-use crate::options::TimeSource;
+use crate::options::{BootSource, TimeSource};
 
 /// sled's background threads may hold its file for a moment after the last handle is gone.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,19 +25,28 @@ pub(super) struct Opened {
     pub(super) first_end: Option<i64>,
 }
 
+/// What is asked for the time; none: the system, and the machine.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Clocks {
+    pub(super) time: Option<TimeSource>,
+    /// None beside a `time` that was given: that one is always confirmed.
+    pub(super) boot: Option<BootSource>,
+}
+
 /// Opens or makes a directory. Blocks.
 ///
 /// # Errors
 ///
 /// As [`SledOptions::open`](super::SledOptions::open).
-pub(super) fn open(path: &Path, cache_bytes: u64, time: Option<TimeSource>) -> Result<Opened> {
+pub(super) fn open(path: &Path, cache_bytes: u64, clocks: Clocks) -> Result<Opened> {
     let lock = directory::claim(path)?;
     let watermark = directory::read_watermark(path)?;
     let db = start_sled(path, cache_bytes)?;
     let reader = Reader::new(db, path.to_path_buf(), lock);
-    let head = catch_panic(path, || reader.head())?;
-    let boot = Boot::beside(time.as_ref());
-    let reader = reader.with_clock(Clock::new(time, boot, head.clock_ms, None));
+    let (head, clock) = catch_panic(path, || Ok((reader.head()?, reader.clock_row()?)))?;
+    let Clocks { time, boot } = clocks;
+    let boot = boot.map_or_else(|| Boot::beside(time.as_ref()), Boot::given);
+    let reader = reader.with_clock(Clock::new(time, boot, head.clock_ms, clock));
     let first_end = reader.first_end()?;
     if head.commits < watermark {
         return Err(StorageError::Corrupted {

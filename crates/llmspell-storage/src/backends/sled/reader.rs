@@ -15,6 +15,7 @@ use llmspell_core::{KeyValueEntry, Result, StorageError, Timestamp};
 use super::record::{self, Head, Stored};
 use super::{catch_panic, sled_error};
 use crate::database::{Boot, Clock};
+use crate::truth::ClockRow;
 
 /// sled's tree, with the lock on its directory.
 pub(super) struct Reader {
@@ -54,6 +55,10 @@ impl Reader {
     pub(super) fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Milliseconds since 1970.
@@ -182,6 +187,7 @@ impl Reader {
     pub(super) fn verify(&self) -> Result<SledReport> {
         self.reading(|_| {
             let head = self.head()?;
+            self.clock_row()?;
             let mut expiring = 0;
             let mut report = SledReport {
                 keys: 0,
@@ -230,6 +236,18 @@ impl Reader {
             None if self.db().iter().next().is_none() => Ok(Head::default()),
             None => Err(self.damaged("there are values, but no record of a commit".into())),
         }
+    }
+
+    /// How the clocks went together when that was last stored.
+    pub(super) fn clock_row(&self) -> Result<Option<ClockRow>> {
+        let bytes = self
+            .db()
+            .get(record::CLOCK_KEY)
+            .map_err(|error| self.read_error(error))?;
+        bytes
+            .map(|bytes| ClockRow::decode(record::CLOCK_KEY, &bytes))
+            .transpose()
+            .map_err(|_| self.damaged("the record of the clocks".into()))
     }
 
     fn reading<T>(&self, job: impl FnOnce(&RwLockReadGuard<'_, ()>) -> Result<T>) -> Result<T> {

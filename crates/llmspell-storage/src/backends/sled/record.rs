@@ -5,13 +5,14 @@
 //! "k" + the key                 │checksum u32│ value …                as `stored_value.rs` draws it, also with an end
 //! "x" + expires_at + the key    │checksum u32│                        one for each key that expires
 //! "m"                           │checksum u32│commits u64│keys u64│clock_ms i64│
+//! "c"                           how the clocks go together, as `truth/tables.rs` draws it; may be missing
 //! ```
 //!
 //! Numbers are little-endian, but for `expires_at` in a key: an i64 plus 2⁶³, big-endian, so that keys order by it. The
 //! checksum is the CRC-32C of the key in the tree and of what follows, so that a value found under another key is damage
 //! too. The record under "m" changes with every commit, in the same batch. A record with a wrong checksum is never handed
 //! out. `clock_ms` is the latest moment at which something with an end was written or removed: time does not go back
-//! behind it.
+//! behind it. The record under "c" is written with the first commit after it has changed.
 //!
 //! v1 (0.1.0): no key expires, and "m" has no `clock_ms`. v2: as above; it reads what v1 wrote.
 
@@ -21,6 +22,8 @@ use crate::stored_value::StoredValue;
 
 /// Under which key the [`Head`] lies.
 pub(super) const HEAD_KEY: &[u8] = b"m";
+/// Under which key the [`ClockRow`](crate::truth::ClockRow) lies, if there is one.
+pub(super) const CLOCK_KEY: &[u8] = b"c";
 const KEY_TAG: u8 = b'k';
 const END_TAG: u8 = b'x';
 /// Makes moments before 1970 order before those after it.

@@ -144,6 +144,16 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// Drops those of these scopes that have no entries.
+    pub(in crate::database) fn drop_if_ended(&mut self, scopes: &[(Arc<Space>, StateScope)]) -> Result<(), Fail> {
+        for (space, scope) in scopes {
+            self.pending(space, scope)?;
+        }
+        // `finish` drops them, as it does what this batch itself leaves without entries.
+        self.set_changed();
+        Ok(())
+    }
+
     /// Removes expired entries of a scope: with the scope, if nothing else is in it.
     ///
     /// # Errors

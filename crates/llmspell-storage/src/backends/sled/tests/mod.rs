@@ -1,4 +1,7 @@
-//! What happens when the disk refuses?
+//! What happens when the disk refuses, when a clock goes back, and to what older versions wrote? `clock.rs`: and when a clock
+//! jumps ahead?
+
+mod clock;
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -8,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use llmspell_core::{ErrorKind, StorageBackend, StorageError, Timestamp};
 
+use super::open::Clocks;
 use super::record::{self, HEAD_KEY};
 use super::{Pool, SledBackend, open};
+use crate::options::TimeSource;
 
 const CACHE_BYTES: u64 = 1 << 20;
 
@@ -28,7 +33,7 @@ async fn a_failed_sync_ends_writing_but_not_reading() {
     before.set("key", b"durable".to_vec()).await.unwrap();
     drop(before);
 
-    let mut opened = open::open(directory.path(), CACHE_BYTES, None).unwrap();
+    let mut opened = open::open(directory.path(), CACHE_BYTES, Clocks::default()).unwrap();
     opened.disk.db = unsyncable();
     let backend = SledBackend::start(opened, Pool::new(), Duration::from_secs(60)).unwrap();
     for attempt in 0..3 {
@@ -55,7 +60,7 @@ async fn a_failed_sync_ends_writing_but_not_reading() {
 #[test]
 fn more_than_the_disk_has_is_refused_before_anything_is_written() {
     let directory = tempfile::tempdir().unwrap();
-    let opened = open::open(directory.path(), CACHE_BYTES, None).unwrap();
+    let opened = open::open(directory.path(), CACHE_BYTES, Clocks::default()).unwrap();
     opened.disk.check_space(1).unwrap();
     if cfg!(unix) {
         let error = opened.disk.check_space(u64::MAX).unwrap_err();
@@ -76,9 +81,9 @@ fn more_than_the_disk_has_is_refused_before_anything_is_written() {
 #[test]
 fn a_log_that_lost_acknowledged_commits_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    drop(open::open(directory.path(), CACHE_BYTES, None).unwrap());
+    drop(open::open(directory.path(), CACHE_BYTES, Clocks::default()).unwrap());
     super::directory::write_watermark(directory.path(), 7).unwrap();
-    let Err(error) = open::open(directory.path(), CACHE_BYTES, None) else {
+    let Err(error) = open::open(directory.path(), CACHE_BYTES, Clocks::default()) else {
         panic!("a log without commits is not one of seven");
     };
     assert!(matches!(error, StorageError::Corrupted { .. }), "{error}");
@@ -89,7 +94,7 @@ fn a_log_that_lost_acknowledged_commits_is_refused() {
 #[tokio::test]
 async fn what_the_first_version_wrote_is_read_and_brought_up_to_date() {
     let directory = tempfile::tempdir().unwrap();
-    let opened = open::open(directory.path(), CACHE_BYTES, None).unwrap();
+    let opened = open::open(directory.path(), CACHE_BYTES, Clocks::default()).unwrap();
     let tree = opened.reader.db();
     tree.insert(b"ka", record::encode(b"ka", b"value", None)).unwrap();
     let head = [3_u64.to_le_bytes(), 1_u64.to_le_bytes()];
@@ -183,8 +188,13 @@ async fn without_the_descriptors_that_a_commit_may_need_it_fails_alone_and_nothi
     let directory = tempfile::tempdir().unwrap();
     let time = Arc::new(AtomicI64::new(1_000_000));
     let source = Arc::clone(&time);
-    let clock = crate::options::TimeSource::new(move || Timestamp::from_millis(source.load(Ordering::SeqCst)));
-    let mut opened = open::open(directory.path(), CACHE_BYTES, Some(clock)).unwrap();
+    let clocks = Clocks {
+        time: Some(TimeSource::new(move || {
+            Timestamp::from_millis(source.load(Ordering::SeqCst))
+        })),
+        boot: None,
+    };
+    let mut opened = open::open(directory.path(), CACHE_BYTES, clocks).unwrap();
     // Given: another part of the program took the descriptors that were lent to the last commit.
     opened.disk.lend_descriptors();
     let backend = SledBackend::start(opened, Pool::new(), Duration::from_secs(60)).unwrap();
