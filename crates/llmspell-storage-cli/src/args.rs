@@ -1,4 +1,4 @@
-//! What can be asked, and with which words?
+//! The command line: its verbs and their help.
 
 use clap::{Parser, Subcommand};
 

@@ -1,4 +1,4 @@
-//! What went wrong, what to try, and which exit code?
+//! Errors of the command line: what went wrong, what to try, and the exit code.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -121,8 +121,8 @@ pub(crate) enum CliError {
         exit_code: u8,
     },
 
-    /// Whoever reads our output has enough of it.
-    #[error("nobody reads the output any more")]
+    /// The reader of the output has closed it.
+    #[error("the reader of the output has closed it")]
     OutputClosed,
 }
 
@@ -286,7 +286,7 @@ pub(crate) fn report(error: &CliError) -> ExitCode {
             cause = source.source();
         }
         text.push_str(&format!("try: {}\n", error.hint()));
-        // With stderr gone too, there is nobody left to tell.
+        // If stderr is closed too, the error cannot be told.
         let _ = io::stderr().write_all(text.as_bytes());
     }
     ExitCode::from(error.exit_code())

@@ -1,4 +1,4 @@
-//! How is a filter written on a command line?
+//! Filters on the command line.
 
 use clap::Args;
 use llmspell_storage::{DateFields, Filter, Scalar, StorageError};

@@ -1,4 +1,4 @@
-//! How is a memory tier written on a command line?
+//! Memory tiers on the command line.
 
 use clap::ValueEnum;
 use llmspell_storage::Memory;

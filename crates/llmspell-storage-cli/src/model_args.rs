@@ -1,4 +1,4 @@
-//! How is an embedding model written on a command line?
+//! Embedding models on the command line.
 
 use clap::Args;
 use llmspell_storage::{DistanceMetric, EmbeddingModel, ModelSpace};
@@ -22,7 +22,7 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "COMPONENTS", value_delimiter = ',')]
     cut: Option<Vec<usize>>,
 
-    /// Store so many leading components only, and search with as many [default: all]
+    /// Number of leading components to store and search with [default: all]
     #[arg(long, value_name = "COMPONENTS")]
     store_dim: Option<usize>,
 

@@ -1,4 +1,4 @@
-//! How are answers written, for people and for programs?
+//! Answers, as tables for people and as JSON for programs.
 
 use std::io::{self, IsTerminal, StdoutLock, Write};
 
@@ -178,7 +178,7 @@ pub(crate) fn one_line(text: &str, chars_max: usize) -> String {
         let length = word.chars().count();
         if chars + gap + length > chars_max {
             let room = chars_max.saturating_sub(chars + gap + 1);
-            // A few letters of a word help nobody, unless they are all there is.
+            // A few letters of a word are of no use, unless they are the whole word.
             if gap == 1 && room >= 4 {
                 line.push(' ');
             }

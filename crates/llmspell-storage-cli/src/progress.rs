@@ -1,4 +1,4 @@
-//! How does a long job show that it lives?
+//! Progress of a long job.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Progress {
         Self(bar)
     }
 
-    /// Something that turns while a job runs whose length nobody knows.
+    /// A spinner for a job of unknown length.
     pub(crate) fn spinner(message: String, json: bool) -> Self {
         let progress = Self::new(None, "", json);
         let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}").expect("the template is valid");

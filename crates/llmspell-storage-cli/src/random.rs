@@ -1,4 +1,4 @@
-//! Where does chance come from? From a seed, by whole numbers only, so that every machine draws the same.
+//! Random numbers from a seed, by whole numbers only, so that every machine draws the same.
 
 /// `SplitMix64` (Steele, Lea, Flood 2014): every seed is a good one, and so is every number that comes of it.
 #[derive(Debug, Clone)]

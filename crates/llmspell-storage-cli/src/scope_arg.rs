@@ -1,4 +1,4 @@
-//! How is a scope written on a command line and in a file?
+//! Scopes on the command line and in files.
 //!
 //! In its text form (`user:ada`, `global`), or as a word alone, which means `custom:WORD`. In JSON also in the form of
 //! serde (`{"User": "ada"}`).
@@ -8,7 +8,7 @@ use std::str::FromStr;
 use llmspell_storage::{ScopeError, StateScope};
 use serde_json::Value;
 
-/// A scope as somebody typed it.
+/// A scope as the user typed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ScopeArg(pub(crate) StateScope);
 
@@ -16,7 +16,7 @@ impl FromStr for ScopeArg {
     type Err = ScopeError;
 
     fn from_str(text: &str) -> Result<Self, ScopeError> {
-        // What serde writes for the global scope; nobody means a tenant of this name.
+        // The text that serde writes for the global scope, which is no tenant's name.
         if text == "Global" {
             return Ok(Self(StateScope::Global));
         }

@@ -1,4 +1,4 @@
-//! Which database, space and scope is this call about?
+//! The database, space and scope of a call.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -136,7 +136,7 @@ impl<'a> Session<'a> {
             })
     }
 
-    /// Who searches and writes: the router with `--model`, else the space itself.
+    /// The store that searches and writes: the router with `--model`, else the space itself.
     pub(crate) async fn storage(
         &self,
         database: &Database,

@@ -1,4 +1,4 @@
-//! How are moments and lengths of time written on a command line?
+//! Moments and lengths of time on the command line.
 
 use std::time::Duration;
 

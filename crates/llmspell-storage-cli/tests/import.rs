@@ -29,7 +29,7 @@ fn jsonl_with_fields_of_its_own() {
     let import = ["import", path(&file)].into_iter().chain(fields);
     place
         .run(import.clone())
-        .fails(64, "dump.jsonl:1: nobody said what field `lang` means");
+        .fails(64, "dump.jsonl:1: no option says what field `lang` means");
     place.run(import.chain(["--other-fields", "metadata"])).succeeds();
     let entry = &place.run(["--json", "--scope", "ada", "get", "7"]).succeeds().json()[0];
     assert_eq!(entry["metadata"], json!({"lang": "en"}));

@@ -90,7 +90,7 @@ fn a_command_makes_the_vectors_and_the_new_model_takes_the_place_of_the_old_one(
         (&json!("replaced"), &json!("routed"))
     );
     place.run(["check"]).succeeds();
-    // Once more is no error, and asks nobody.
+    // A second run is no error, and the command is not started.
     let again = place
         .run(migrate(&["--dim", "3", "--with", "exit 1"]))
         .succeeds()

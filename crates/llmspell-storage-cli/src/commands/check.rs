@@ -1,4 +1,4 @@
-//! `check`: is everything that is stored what was written?
+//! `check`: verifies everything that is stored.
 
 use serde_json::json;
 

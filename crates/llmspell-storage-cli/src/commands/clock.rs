@@ -1,4 +1,4 @@
-//! `clock`: which moment is stored, what does the system say, and how is the former set right?
+//! `clock`: shows the stored moment beside the system's, and sets it right.
 
 use clap::Args;
 use llmspell_storage::{DatabaseOptions, Timestamp};

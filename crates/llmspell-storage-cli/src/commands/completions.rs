@@ -1,4 +1,4 @@
-//! `completions`: how does a shell learn our words?
+//! `completions`: prints a completion script for a shell.
 
 use clap::Args;
 use clap_complete::Shell;

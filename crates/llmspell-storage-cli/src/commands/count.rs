@@ -1,4 +1,4 @@
-//! `count`: how many entries does a scope have?
+//! `count`: counts the entries of a scope.
 
 use clap::Args;
 use llmspell_storage::VectorStorage;

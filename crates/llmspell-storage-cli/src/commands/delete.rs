@@ -1,4 +1,4 @@
-//! `delete`: how do entries go away?
+//! `delete`: deletes entries.
 
 use clap::Args;
 use llmspell_storage::VectorStorage;

@@ -1,4 +1,4 @@
-//! How is an entry shown? As JSON in the form that `import` reads.
+//! An entry as JSON, in the form that `import` reads.
 
 use llmspell_storage::{Metadata, Timestamp, VectorEntry};
 use serde::Serialize;
@@ -23,7 +23,7 @@ pub(crate) struct EntryView {
 }
 
 impl EntryView {
-    /// With its vector only if somebody wants to see it.
+    /// With its vector only if the caller asks for it.
     pub(crate) fn new(entry: VectorEntry, with_vector: bool) -> Self {
         Self {
             id: entry.id,

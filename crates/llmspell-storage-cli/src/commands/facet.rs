@@ -1,4 +1,4 @@
-//! `facet`: which values does a field have, and how often?
+//! `facet`: counts the values of a field.
 
 use clap::Args;
 use llmspell_storage::{FieldPath, Filter, VectorStorage};
@@ -20,7 +20,7 @@ pub(crate) struct FacetArgs {
     #[command(flatten)]
     filters: FilterArgs,
 
-    /// At most so many values, the most frequent first
+    /// Most values to show; the most frequent come first
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     limit: usize,
 }

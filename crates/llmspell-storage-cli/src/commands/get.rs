@@ -1,4 +1,4 @@
-//! `get`: what is stored under an id?
+//! `get`: shows the entry with an id.
 
 use clap::Args;
 use llmspell_storage::{StorageError, VectorStorage};

@@ -1,4 +1,4 @@
-//! `import`: how does a file become entries, and what happens to rows that cannot?
+//! `import`: makes the rows of a file entries, and reports rows that cannot be.
 //!
 //! Rows are written in batches, each of them whole or not at all, in the order of the file. So what is stored after an
 //! interruption is the beginning of the file, and `--resume` is simply: pass over rows that are stored already, with
@@ -65,7 +65,7 @@ pub(crate) struct ImportArgs {
     #[arg(long = "field", value_name = "NAME=FIELD")]
     fields: Vec<FieldArg>,
 
-    /// What happens to fields that nobody named
+    /// What happens to fields that no option names
     #[arg(long, value_enum, default_value_t)]
     other_fields: OtherFields,
 
@@ -269,7 +269,7 @@ struct Import<'a> {
 /// Where rows go.
 struct Target {
     fits: Fits,
-    /// Who reads and writes there.
+    /// The store that entries are read from and written to.
     storage: Arc<dyn VectorStorage>,
 }
 

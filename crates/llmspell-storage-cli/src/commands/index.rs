@@ -1,4 +1,4 @@
-//! `index`: how is the index of a space brought up to date, or made anew?
+//! `index`: brings the index of a space up to date, or builds it anew.
 
 use std::time::{Duration, Instant};
 

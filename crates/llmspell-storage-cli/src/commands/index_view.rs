@@ -1,4 +1,4 @@
-//! What does an index look like, to people?
+//! The state of an index, as text for people.
 
 use llmspell_storage::{EfChoice, EfSource, IndexStats, Memory};
 

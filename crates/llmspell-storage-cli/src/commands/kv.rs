@@ -1,4 +1,4 @@
-//! `kv`: what do keys hold?
+//! `kv`: reads and writes keys.
 //!
 //! Values are bytes. `get` writes them as they are; tables and JSON show those that are text as text, the others in
 //! hexadecimal.
@@ -37,7 +37,7 @@ pub(crate) enum KvCommand {
         key: String,
         /// Value; - reads it from stdin
         value: String,
-        /// It ends so long from now, such as 30s, 1h or 7d; without, it does not end
+        /// Time until the value ends, such as 30s, 1h or 7d [default: never]
         #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         ttl: Option<Duration>,
     },
@@ -62,7 +62,7 @@ pub(crate) struct ScanArgs {
     #[arg(long, value_name = "KEY")]
     after: Option<String>,
 
-    /// At most so many keys
+    /// Most keys to list
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     limit: usize,
 }
@@ -98,7 +98,7 @@ pub(crate) struct CasArgs {
     #[arg(long)]
     delete: bool,
 
-    /// The new value ends so long from now; without, it does not end
+    /// Time until the new value ends, such as 30s, 1h or 7d [default: never]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "delete")]
     ttl: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! `list`: which entries does a scope have?
+//! `list`: lists the entries of a scope.
 
 use clap::Args;
 use llmspell_storage::VectorStorage;
@@ -22,7 +22,7 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "ID")]
     after: Option<String>,
 
-    /// At most so many entries
+    /// Most entries to list
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     limit: usize,
 

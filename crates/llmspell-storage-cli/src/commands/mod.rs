@@ -1,4 +1,4 @@
-//! What does each verb do? One file each, named after the verb; `dispatch.rs` chooses.
+//! The verbs, one file each, named after the verb; `dispatch.rs` chooses.
 
 pub(crate) mod bench;
 pub(crate) mod check;

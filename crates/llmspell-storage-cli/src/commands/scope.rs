@@ -1,4 +1,4 @@
-//! `scope`: which scopes are there, and how does one go away?
+//! `scope`: lists, limits and removes scopes.
 
 use std::cmp::Ordering;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -29,7 +29,7 @@ pub(crate) struct ListArgs {
     #[arg(long, value_enum, default_value = "name")]
     sort: Sort,
 
-    /// So many at most
+    /// The limit
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
 }
@@ -138,7 +138,7 @@ pub(crate) async fn run(command: ScopeCommand, session: &Session<'_>, output: &m
     Ok(())
 }
 
-/// The space that is named, or all whose entries are nobody's copies: those go with what they are copies of.
+/// The space that is named, or all spaces except those of copies: copies go with their originals.
 async fn spaces(database: &Database, session: &Session<'_>) -> Result<Vec<String>, CliError> {
     if session.names_space() {
         let store = session.vectors(database).await?;
@@ -309,12 +309,12 @@ async fn remove(
     ))
 }
 
-/// Whether somebody who sits there wants everything of `what` to go, which is one `thing`.
+/// Whether the user at the terminal confirms the removal of everything of `what`, which is one `thing`.
 pub(super) fn confirmed(what: &str, thing: &str) -> Result<bool, CliError> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         return Err(CliError::usage(
-            format!("nobody is there to confirm the removal of {thing}"),
+            format!("there is no terminal to confirm the removal of {thing}"),
             "add --yes",
         ));
     }

@@ -1,4 +1,4 @@
-//! `search`: what is nearest?
+//! `search`: finds the nearest entries.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

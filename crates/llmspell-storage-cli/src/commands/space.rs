@@ -1,4 +1,4 @@
-//! `space`: which embedding spaces are there, and how does one go away?
+//! `space`: lists and removes embedding spaces.
 
 use clap::{Args, Subcommand};
 use llmspell_storage::{Database, SpaceInfo, SpaceRole, StorageStats, VectorStorage};
@@ -40,7 +40,7 @@ pub(crate) async fn run(command: SpaceCommand, session: &Session<'_>, output: &m
 async fn remove(args: &RemoveArgs, database: &Database, output: &mut Output) -> Result<(), CliError> {
     let name = &args.name;
     let vectors = match database.existing_vectors(name).await? {
-        // What is left of one that was replaced cannot be seen.
+        // The remains of a space that was replaced cannot be seen.
         Some(store) => store.stats().await.map_or(0, |stats| stats.vectors),
         None => 0,
     };
@@ -65,7 +65,7 @@ async fn list(database: &Database, output: &mut Output) -> Result<(), CliError> 
     let mut lines = table(["space", "dim", "metric", "model", "role", "vectors", "bytes"]);
     for space in database.spaces().await? {
         let stats = match database.existing_vectors(&space.name).await? {
-            // Nobody is to see what is left of a space that was replaced.
+            // The remains of a space that was replaced must not be shown.
             Some(store) if space.role != SpaceRole::Replaced => store.stats().await?,
             _ => StorageStats::default(),
         };

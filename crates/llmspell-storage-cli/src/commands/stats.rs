@@ -1,4 +1,4 @@
-//! `stats`: how much is there, and how much room does it take?
+//! `stats`: counts, and the room that they take.
 
 use llmspell_storage::{Database, SpaceRole, StorageStats, VectorStorage};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `touch`: when do entries end?
+//! `touch`: changes when entries end.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(crate) struct TouchArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct EndArgs {
-    /// They end so long from now, such as 90min, 1h or 7d
+    /// Time until they end, such as 90min, 1h or 7d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     ttl: Option<Duration>,
 

@@ -1,4 +1,4 @@
-//! A row of numbers and a line of metadata: which entry are they together?
+//! Entries of a row of numbers and a line of metadata.
 //!
 //! Arrays carry no ids. With a metadata file, line `n` belongs to row `n`: either the metadata object itself, or an
 //! object whose fields are those of a JSONL row without the vector (`id`, `scope`, `metadata`, times). It is taken for

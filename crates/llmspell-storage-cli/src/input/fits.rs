@@ -1,4 +1,4 @@
-//! Does an entry fit the space that it is for?
+//! Checks that an entry fits the space that it is for.
 
 use llmspell_storage::{DistanceMetric, EmbeddingModel, StorageError, VectorEntry, cut, validate_vectors};
 

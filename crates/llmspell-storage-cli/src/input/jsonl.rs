@@ -1,4 +1,4 @@
-//! One JSON object a line: which fields mean what?
+//! JSON Lines: an entry for each line.
 //!
 //! ```json
 //! {"id": "note-1", "vector": [0.1, 0.2], "metadata": {"lang": "en"}, "scope": "user:ada",
@@ -58,7 +58,7 @@ impl FromStr for FieldArg {
     }
 }
 
-/// What happens to fields that nobody named.
+/// What happens to fields that no option names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OtherFields {
     /// The row is bad: nothing gets lost unnoticed
@@ -157,7 +157,7 @@ impl RowRules {
             return Ok(());
         };
         match self.other_fields {
-            OtherFields::Refuse => Err(format!("nobody said what field `{first}` means")),
+            OtherFields::Refuse => Err(format!("no option says what field `{first}` means")),
             OtherFields::Drop => Ok(()),
             OtherFields::Metadata => {
                 let Value::Object(metadata) = metadata else {
@@ -174,7 +174,7 @@ impl RowRules {
     }
 }
 
-/// The fields of a line that nobody has taken yet.
+/// The fields of a line that were not read yet.
 struct Fields<'a>(BTreeMap<String, &'a RawValue>);
 
 impl Fields<'_> {

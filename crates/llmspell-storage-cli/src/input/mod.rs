@@ -1,4 +1,4 @@
-//! How do vectors get in? Row by row, whatever the file looks like.
+//! Input files, row by row.
 //!
 //! | file        | question                                                              |
 //! |-------------|-----------------------------------------------------------------------|

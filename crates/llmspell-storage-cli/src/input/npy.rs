@@ -1,4 +1,4 @@
-//! NumPy arrays: what do their numbers say, row by row?
+//! NumPy arrays: their numbers, row by row.
 //!
 //! Numbers follow the header, row after row, little-endian. `f2`, `f4` and `f8` are read as `f32`; `i4` and `i8` as
 //! `f32`, or as the whole numbers they are.
@@ -310,7 +310,7 @@ mod tests {
             let _ = rows(all);
         }
 
-        /// A good file of which some bytes were changed: closer to the interesting places than random bytes are.
+        /// A good file with some bytes changed, which is closer to the interesting cases than random bytes.
         #[test]
         fn any_damage_is_an_array_or_an_error(at in 0..90_usize, byte in any::<u8>(), cut in 0..90_usize) {
             let mut bytes = file(1, &header("<f4", "(2, 2)"), &[0; 16]);

@@ -1,4 +1,4 @@
-//! NumPy arrays: what does the header say?
+//! NumPy arrays: the header.
 //!
 //! ```text
 //! byte 0        6       8           8 + 2 or 4

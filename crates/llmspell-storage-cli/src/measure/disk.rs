@@ -1,4 +1,4 @@
-//! How much room do files take, how long does a sync last?
+//! The room that files take, and the time of a sync.
 
 use std::fs::{self, File, Metadata};
 use std::io;

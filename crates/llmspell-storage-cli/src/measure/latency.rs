@@ -1,4 +1,4 @@
-//! How long does a call take, at the median and at worst?
+//! Latencies: the median and the worst.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! On what was it measured?
+//! The machine that a measurement ran on.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! How much RAM does this process hold?
+//! The RAM of this process.
 
 /// Memory of this process, as the kernel counts it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

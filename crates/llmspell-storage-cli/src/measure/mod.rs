@@ -1,4 +1,4 @@
-//! How fast, how large, on which machine?
+//! Measuring speed and size on this machine.
 //!
 //! | file         | question                                              |
 //! |--------------|-------------------------------------------------------|

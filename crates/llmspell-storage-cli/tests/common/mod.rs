@@ -22,7 +22,7 @@ impl Workplace {
         }
     }
 
-    /// With three entries of two components for Ada, and one for everybody.
+    /// With three entries of two components for Ada, and one in the global scope.
     pub(crate) fn with_notes() -> Self {
         let place = Self::new();
         let rows = [

@@ -69,7 +69,7 @@ fn a_scope_is_listed_with_its_size_and_goes_with_its_keys() {
 
     place
         .run(["scope", "rm", "user:ada"])
-        .fails(64, "nobody is there to confirm");
+        .fails(64, "there is no terminal to confirm");
     let removed = place
         .run(["--json", "scope", "rm", "user:ada", "--yes"])
         .succeeds()
@@ -163,7 +163,7 @@ fn scopes_go_together_and_by_kind() {
         .fails(64, "--kind");
     place
         .run(["scope", "rm", "--kind", "user"])
-        .fails(64, "nobody is there to confirm");
+        .fails(64, "there is no terminal to confirm");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_space_goes_with_everything_in_it_and_its_name_is_free() {
         .succeeds();
     place
         .run(["space", "rm", "wide"])
-        .fails(64, "nobody is there to confirm");
+        .fails(64, "there is no terminal to confirm");
     place.run(["space", "rm", "none", "--yes"]).fails(3, "no space `none`");
     let removed = place.run(["--json", "space", "rm", "wide", "--yes"]).succeeds().json();
     assert_eq!(removed, [json!({"space": "wide", "vectors": 1})]);

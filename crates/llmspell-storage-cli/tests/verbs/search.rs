@@ -29,7 +29,7 @@ fn search_finds_the_nearest_of_its_scope_and_of_no_other() {
         .run(["--json", "search", "--vector", path(&query)])
         .succeeds()
         .json();
-    assert_eq!(shared.len(), 1, "everybody's entry, and none of Ada's");
+    assert_eq!(shared.len(), 1, "the entry of the global scope, and none of Ada's");
     let empty = place
         .run(["--scope", "user:bob", "search", "--vector", path(&query)])
         .succeeds();

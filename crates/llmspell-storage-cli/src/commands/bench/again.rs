@@ -1,4 +1,4 @@
-//! How is a step measured in a process of its own?
+//! Measuring a step in a process of its own.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `bench kv`: how fast are keys, through the async trait?
+//! `bench kv`: speed of keys through the async trait.
 //!
 //! Each phase warms up, then takes [`SAMPLES`] samples; reported is the median of the samples, for each figure by
 //! itself. Calls are timed one by one, and what reading the clock takes (about 20-40 ns, measured at the start and

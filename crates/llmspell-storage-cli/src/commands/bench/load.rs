@@ -1,4 +1,4 @@
-//! How long does a load take, until it is durable and until it is indexed?
+//! The time of a load until it is durable, and until it is indexed.
 
 use std::path::Path;
 use std::time::Instant;

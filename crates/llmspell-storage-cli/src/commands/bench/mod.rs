@@ -1,4 +1,4 @@
-//! `bench`: how good is it on this machine?
+//! `bench`: measures the store on this machine.
 //!
 //! | file     | question                                                    |
 //! |----------|-------------------------------------------------------------|
@@ -51,7 +51,7 @@ pub(crate) enum BenchCommand {
     Generate(generate::GenerateArgs),
     /// Keys: reads, durable writes alone and together, batches, scans
     Kv(kv::KvArgs),
-    /// Vectors of which the leading components are stored: disk, recall and speed against whole ones
+    /// Vectors stored by their leading components: disk, recall and speed against whole vectors
     Matryoshka(matryoshka::MatryoshkaArgs),
     /// Several models: what routing costs, and a space for each of eight dimensions
     Router(router::RouterArgs),

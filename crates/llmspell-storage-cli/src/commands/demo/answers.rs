@@ -1,4 +1,4 @@
-//! What do the books answer, and how quickly?
+//! The answers of the books, and their latency.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Where are the bundled passages and questions, and what is in them?
+//! The bundled passages and questions.
 
 use std::path::{Path, PathBuf};
 

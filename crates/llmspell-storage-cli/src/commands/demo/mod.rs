@@ -1,4 +1,4 @@
-//! `demo`: what is it like? The Rust documentation, one scope per book, searched in natural language.
+//! `demo`: the Rust documentation, one scope per book, searched in natural language.
 //!
 //! Everything that is printed is checked too: a promise that does not hold ends the demo with an error.
 //!

@@ -1,4 +1,4 @@
-//! What did it cost?
+//! The cost of the demo: time, memory and disk.
 
 use llmspell_storage::VectorStorage;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! Does a scope keep to itself?
+//! Checks that a scope keeps to itself.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! How does a command of the user make the new vectors? Entries go to its stdin, vectors come from its stdout, a line each.
+//! A command of the user that makes the new vectors: entries go to its stdin, vectors come from its stdout, a line each.
 //!
 //! A thread writes and another one reads, so that neither side can wait for the other with full pipes.
 
@@ -15,7 +15,7 @@ use crate::input::fits::Fits;
 
 /// Longest answer, in bytes; a vector of the highest dimension takes a fortieth of it.
 const LINE_BYTES_MAX: u64 = 64 << 20;
-/// After such a wait somebody may want to know why nothing happens.
+/// After this wait a message says what is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a command has to end once it can read no more, or has closed its output.
 const ENDING_LOOKS: u32 = 200;
@@ -210,7 +210,7 @@ fn start(command: &str) -> std::io::Result<Running> {
 fn write_all(mut stdin: ChildStdin, lines: &Receiver<Vec<u8>>) {
     for lines in lines {
         if stdin.write_all(&lines).and_then(|()| stdin.flush()).is_err() {
-            // It reads no more; whoever waits for its answers will see that it ends.
+            // The command reads no more; the reader of its answers will see that it ends.
             return;
         }
     }

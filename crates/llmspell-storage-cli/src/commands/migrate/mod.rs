@@ -1,4 +1,4 @@
-//! `migrate`: how do the entries of one model become those of another, from the command line?
+//! `migrate`: gives the entries of one model vectors of another.
 //!
 //! | file              | question                                              |
 //! |-------------------|-------------------------------------------------------|

@@ -1,4 +1,4 @@
-//! How are the new vectors found in a file? By id and scope; the file is read once to learn where each of them stands.
+//! New vectors from a file, by id and scope; the file is read once to learn where each of them stands.
 
 use std::collections::HashMap;
 use std::fs::File;

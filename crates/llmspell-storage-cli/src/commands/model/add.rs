@@ -1,4 +1,4 @@
-//! `model add`: how does a model become known?
+//! `model add`: registers a model.
 
 use clap::Args;
 use serde_json::json;

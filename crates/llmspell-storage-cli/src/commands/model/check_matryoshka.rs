@@ -1,4 +1,4 @@
-//! `model check-matryoshka`: how many neighbors does it cost to cut vectors, on the user's own?
+//! `model check-matryoshka`: measures how many neighbors are lost by cutting the user's own vectors.
 
 use std::path::PathBuf;
 
@@ -59,7 +59,7 @@ pub(crate) struct CheckArgs {
     #[arg(short, long, value_name = "COUNT", default_value_t = 10, value_parser = parse_k)]
     k: usize,
 
-    /// Search with at most so many
+    /// Most vectors to search with
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = parse_sample)]
     sample: usize,
 

@@ -1,4 +1,4 @@
-//! How many of the nearest are found by the leading components of vectors?
+//! The share of the nearest that leading components of vectors find.
 //!
 //! Everything is compared with everything, whole and at each cut, on all processors: nothing here is approximate.
 
@@ -8,7 +8,7 @@ use llmspell_vector::{ExactDistance, share_out};
 use super::vectors::Drawn;
 use crate::commands::bench::kernel_metric;
 
-/// So many times `k` are compared whole, where the best of a cut are rescored.
+/// Candidates that are compared whole where the best of a cut are rescored, as a multiple of `k`.
 pub(super) const RESCORED_TIMES: usize = 4;
 
 /// What a cut finds of the `k` nearest.

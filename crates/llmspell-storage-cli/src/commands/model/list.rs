@@ -1,4 +1,4 @@
-//! `model ls`: which models are known, to the database or to everybody?
+//! `model ls`: lists the models of the database and the presets.
 
 use clap::Args;
 use llmspell_storage::{EmbeddingModel, VectorStorage};

@@ -1,9 +1,9 @@
-//! `model`: which embedding models does a database know, and may their vectors be cut?
+//! `model`: the embedding models of a database, and whether their vectors may be cut.
 //!
 //! | file        | question                                                        |
 //! |-------------|-----------------------------------------------------------------|
 //! | `add.rs`    | how does a model become known?                                  |
-//! | `list.rs`   | which are known, to the database or to everybody?               |
+//! | `list.rs`   | which models are known: those of the database, and presets      |
 //! | `check_matryoshka.rs` | how many neighbors does a cut cost, as a table?       |
 //! | `cuts.rs`   | … and how is that measured?                                     |
 //! | `vectors.rs` | which vectors is it measured on?                               |

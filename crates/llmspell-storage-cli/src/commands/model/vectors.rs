@@ -1,4 +1,4 @@
-//! Which vectors is it measured on?
+//! The vectors that a cut is measured on.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! How do recall and latency look in a terminal?
+//! A chart of recall and latency in a terminal.
 //!
 //! One bar a search: its latency stands before it, its recall is its length. Bars begin at a recall below all of them,
 //! so that the difference between 0.95 and 0.99 can be seen.
@@ -19,7 +19,7 @@ pub(super) fn lines(points: &[(f64, f64)]) -> Vec<String> {
     lines
 }
 
-/// The next lower of some round numbers.
+/// The next lower round number.
 fn floor_below(lowest: f64) -> f64 {
     let floors = [0.9, 0.8, 0.5];
     floors.into_iter().find(|floor| lowest > *floor).unwrap_or(0.0)

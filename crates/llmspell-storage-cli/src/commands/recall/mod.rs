@@ -1,4 +1,4 @@
-//! `recall`: how much does the index miss, on the user's own vectors, and how wide should a search be?
+//! `recall`: measures how much an index misses on the user's own vectors, and recommends a width.
 //!
 //! | file        | question                                                        |
 //! |-------------|-----------------------------------------------------------------|

@@ -1,4 +1,4 @@
-//! Which stored vectors are searched with, and what should be found?
+//! The stored vectors that are searched with, and the entries that should be found.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How fast is it at a recall that was not measured itself?
+//! The speed at a recall between two measured ones.
 
 use serde::Serialize;
 

@@ -1,6 +1,6 @@
-//! How long do loading, indexing and opening take, and how much RAM is needed?
+//! The time that loading, indexing and opening take, and the RAM that they need.
 //!
-//! A process that has built something holds memory that its allocator keeps, and that nobody who opens the database
+//! A process that has built something holds memory that its allocator keeps, and that no process that opens the database
 //! later needs. So another process builds, and this one has only opened.
 
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! What is searched, with what, and what should be found?
+//! The rows that are searched, the queries, and the rows that should be found.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -19,7 +19,7 @@ pub(in crate::commands::bench) struct Queries {
 }
 
 impl Queries {
-    /// Queries, and for each the rows that are nearest to it, of which the first `k` count.
+    /// Queries, and for each the nearest rows; the first `k` of these count.
     pub(in crate::commands::bench) fn of(vectors: Vec<Vec<f32>>, nearest: &[Vec<u32>], k: usize) -> Self {
         let ids = |rows: &Vec<u32>| rows.iter().take(k).map(ToString::to_string).collect();
         Self {

@@ -1,4 +1,4 @@
-//! How long does a durable insert take, while others search too?
+//! The time of a durable insert while other threads search.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

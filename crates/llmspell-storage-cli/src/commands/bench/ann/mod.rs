@@ -1,4 +1,4 @@
-//! `bench ann`: how fast and how good are vectors, through the public async API?
+//! `bench ann`: speed and recall of vector search through the public async API.
 //!
 //! | file        | question                                                        |
 //! |-------------|-----------------------------------------------------------------|
@@ -104,7 +104,7 @@ pub(crate) struct AnnArgs {
     #[arg(long, default_value_t = 3)]
     reps: usize,
 
-    /// Ask the queries again until so much time has passed, in each repetition
+    /// Least time of each repetition: the queries are asked again until it has passed
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = parse_seconds)]
     seconds: Duration,
 

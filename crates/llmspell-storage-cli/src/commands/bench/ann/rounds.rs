@@ -1,4 +1,4 @@
-//! How many of the true neighbors does a search find, and how quickly?
+//! Rounds of searches: their recall and latency.
 
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
@@ -153,7 +153,7 @@ impl Worker {
         failed.map_or(Ok(repetitions), Err)
     }
 
-    /// Asks until so many calls were made and so much time has passed. The first `calls_min` count for the recall.
+    /// Asks until both the least number of calls and the least time are reached. The first `calls_min` calls count for the recall.
     async fn ask(&mut self, calls_min: usize, time_min: Duration) -> Result<Repetition, CliError> {
         let mut latencies = Latencies::with_capacity(calls_min);
         let mut answers: Vec<(usize, Vec<VectorResult>)> = Vec::with_capacity(calls_min);

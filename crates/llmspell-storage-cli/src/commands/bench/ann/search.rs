@@ -1,4 +1,4 @@
-//! How fast is it at which recall, over all widths of the beam?
+//! Speed and recall over all widths of the beam.
 
 use std::sync::Arc;
 

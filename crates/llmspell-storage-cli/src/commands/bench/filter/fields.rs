@@ -1,6 +1,6 @@
-//! What metadata has each row, and which filters are measured?
+//! The metadata of each row, and the filters that are measured.
 //!
-//! | filter       | condition                     | who passes                                      |
+//! | filter       | condition                     | rows that pass                                  |
 //! |--------------|-------------------------------|-------------------------------------------------|
 //! | `one field`  | `tag = "s10"`                 | a share, by chance                              |
 //! | `two fields` | `a >= 3 and b >= 3`           | a share of a share, by chance, independently    |
@@ -8,7 +8,7 @@
 //! | `far`        | `at5 <= -3`                   | those that are farthest from a pivot            |
 //! | `near`       | `at5 >= 3`                    | those that are nearest to it                    |
 //!
-//! Pivots are queries. Who is asked with `far` and `near` is a quarter of the way from the pivot to another query, so
+//! Pivots are queries. The vector that is asked with `far` and `near` is a quarter of the way from the pivot to another query, so
 //! that these filters are correlated with the query: nothing near it passes, or nearly everything does.
 
 use llmspell_storage::Filter;

@@ -1,4 +1,4 @@
-//! How do others get the same rows, queries, filters and truth?
+//! Files with the rows, queries, filters and truth, for measuring other stores on them.
 //!
 //! | file             | what                                                                            |
 //! |------------------|---------------------------------------------------------------------------------|

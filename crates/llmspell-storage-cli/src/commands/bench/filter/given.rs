@@ -1,4 +1,4 @@
-//! Which filters does metadata that somebody gave lend itself to?
+//! Filters for metadata that the user provides.
 //!
 //! For each share the value of a field, and the values of two fields, that as many rows have as comes nearest.
 

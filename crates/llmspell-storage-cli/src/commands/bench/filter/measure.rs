@@ -1,4 +1,4 @@
-//! What does one filter cost, at which recall and by which way?
+//! The cost, recall and path of one filter.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ pub(super) struct Settings {
     pub(super) time_min: Duration,
 }
 
-/// One filter and those who ask with it.
+/// One filter and the queries that ask with it.
 pub(super) struct Asked<'a> {
     pub(super) case: &'a Case,
     pub(super) queries: &'a [(Vec<f32>, usize)],

@@ -1,9 +1,9 @@
-//! `bench filter`: how fast and how good is a search with a filter, through the public async API?
+//! `bench filter`: speed and recall of filtered search through the public async API.
 //!
 //! | file         | question                                                             |
 //! |--------------|----------------------------------------------------------------------|
 //! | `fields.rs`  | what metadata has each row, and which filters are measured?          |
-//! | `given.rs`   | … and which, with metadata that somebody gave?                       |
+//! | `given.rs`   | … and which, with metadata of the user?                              |
 //! | `truth.rs`   | which rows that pass are nearest to each query, exactly?             |
 //! | `measure.rs` | what does one filter cost, at which recall and by which way?         |
 //! | `files.rs`   | how do others get the same rows, queries, filters and truth?         |
@@ -89,7 +89,7 @@ pub(crate) struct FilterArgs {
     #[arg(long)]
     ef: Option<usize>,
 
-    /// Use so many of the queries
+    /// Number of queries to use
     #[arg(long, value_name = "COUNT", default_value_t = 200)]
     count: usize,
 
@@ -97,7 +97,7 @@ pub(crate) struct FilterArgs {
     #[arg(long, default_value_t = 3)]
     reps: usize,
 
-    /// Ask the queries again until so much time has passed, in each repetition
+    /// Least time of each repetition: the queries are asked again until it has passed
     #[arg(long, value_name = "SECONDS", default_value = "0.2", value_parser = parse_seconds)]
     seconds: Duration,
 

@@ -1,4 +1,4 @@
-//! Which rows that pass are nearest to each query, exactly?
+//! The rows that pass a filter and are nearest to each query, by comparing all of them.
 //!
 //! The file is read block by block. Each thread has its share of the queries, and compares them with the whole block:
 //! one distance counts for all filters that the row passes.

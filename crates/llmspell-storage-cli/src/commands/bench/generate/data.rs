@@ -1,4 +1,4 @@
-//! Which kinds of data are there, and which options has each?
+//! The kinds of generated data, and the options of each.
 
 use clap::ValueEnum;
 use llmspell_storage::DistanceMetric;

@@ -29,7 +29,7 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// Bytes of RAM that the groups of so many rows take.
+    /// Bytes of RAM that the groups of this many rows take.
     pub(super) fn bytes(rows: u64) -> u64 {
         rows.saturating_mul(4)
     }

@@ -1,4 +1,4 @@
-//! Which vectors are made? A mixture of clusters, each of few dimensions, with a spectrum that decays.
+//! A mixture of clusters, each of few dimensions, with a spectrum that decays.
 //!
 //! With `g` a number drawn from the normal distribution, each time another one:
 //!

@@ -1,4 +1,4 @@
-//! `bench generate`: which vectors can be measured with, when there are no real ones at hand?
+//! `bench generate`: vectors to measure with where no real ones are at hand.
 //!
 //! | file          | question                                          |
 //! |---------------|---------------------------------------------------|

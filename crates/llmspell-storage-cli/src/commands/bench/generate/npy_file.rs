@@ -1,4 +1,4 @@
-//! How does an array get into a file, row after row?
+//! Writing an array to a file, row after row.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -1,4 +1,4 @@
-//! Vectors without any order: what everybody tries first, exact duplicates, lengths that differ.
+//! Vectors without any order: uniform and Gaussian ones, exact duplicates, lengths that differ.
 //!
 //! With `g` a number drawn from the normal distribution, each time another one, and `u` one drawn evenly from 0..1:
 //!
@@ -50,7 +50,7 @@ impl Scattered {
         }
     }
 
-    /// Of which row it is a copy, and that of which; itself, if it is none.
+    /// The row that a row is a copy of, followed to the first; the row itself if it is no copy.
     fn original(&self, kind: Kind, number: u64) -> (Kind, u64) {
         // The first row has none before it.
         let rows = if kind == Kind::Base { number } else { self.recipe.n };

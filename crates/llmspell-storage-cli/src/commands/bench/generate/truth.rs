@@ -1,4 +1,4 @@
-//! Which rows of the base are nearest to each query, exactly?
+//! The rows of the base that are nearest to each query, by comparing all of them.
 //!
 //! The file is read again, block by block: what was rounded to 16 bits is compared as it is stored. Each thread has
 //! its share of the queries and compares them with the whole block.

@@ -1,4 +1,4 @@
-//! `bench matryoshka`: what does it save to store only the leading components of vectors, and what does it cost?
+//! `bench matryoshka`: what storing only the leading components of vectors saves, and what it costs.
 //!
 //! | file         | question                                                        |
 //! |--------------|-----------------------------------------------------------------|
@@ -48,7 +48,7 @@ leading N, and which compares the shortlist by all (a funnel). They are searched
 Example:
   llmspell-storage bench matryoshka --base base.npy --queries queries.npy --store-dim 512 --json";
 
-/// Vectors of which the leading components are stored: disk, recall and speed against whole ones
+/// Vectors stored by their leading components: disk, recall and speed against whole vectors
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct MatryoshkaArgs {
@@ -96,7 +96,7 @@ pub(crate) struct MatryoshkaArgs {
     #[arg(long, default_value_t = 3)]
     reps: usize,
 
-    /// Ask the queries again until so much time has passed, in each repetition
+    /// Least time of each repetition: the queries are asked again until it has passed
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = parse_seconds)]
     seconds: Duration,
 

@@ -1,4 +1,4 @@
-//! What should be found, by whole vectors and by their beginnings? By comparing everything, not by the store.
+//! The rows that whole vectors and their leading components should find, by comparing all of them.
 
 use std::collections::HashSet;
 

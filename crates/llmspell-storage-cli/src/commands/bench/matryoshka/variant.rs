@@ -1,4 +1,4 @@
-//! How large, how fast and how good is one way of storing?
+//! Size, speed and recall of one way of storing.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How long does it take to load a space of each dimension, and what does it take on the disk?
+//! The time of loading a space of each dimension, and the disk that it takes.
 
 use std::fs;
 

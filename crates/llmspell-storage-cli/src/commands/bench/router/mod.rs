@@ -1,4 +1,4 @@
-//! `bench router`: what do several models in one database cost?
+//! `bench router`: the cost of several models in one database.
 //!
 //! | file          | question                                                    |
 //! |---------------|-------------------------------------------------------------|
@@ -72,7 +72,7 @@ pub(crate) struct RouterArgs {
     #[arg(long, default_value_t = 3)]
     reps: usize,
 
-    /// Ask the queries again until so much time has passed, in each repetition
+    /// Least time of each repetition: the queries are asked again until it has passed
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = parse_seconds)]
     seconds: Duration,
 

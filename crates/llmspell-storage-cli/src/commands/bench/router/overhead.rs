@@ -1,4 +1,4 @@
-//! How much longer does a query take that is routed?
+//! The time that routing adds to a query.
 //!
 //! The same space is searched with the same vector, by turns with and without the router; each goes first every other
 //! time. The space is small, so that little else is in the difference.
@@ -95,7 +95,7 @@ fn measure(pairs: usize) -> Result<Vec<Overhead>, CliError> {
         .collect()
 }
 
-/// What each of so many pairs of searches took, without and with the router, in nanoseconds.
+/// The time of each pair of searches, without and with the router, in nanoseconds.
 fn compare(
     runtime: &Runtime,
     (plain, query): (&HNSWVectorStorage, &VectorQuery),

@@ -1,4 +1,4 @@
-//! How long do opening and searches take, through the router, and how much RAM?
+//! The time of opening and searching through the router, and the RAM that it takes.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Which sets are measured, and which recall is the least that they may have?
+//! The sets that are measured, and the least recall that each may have.
 
 use std::path::PathBuf;
 
@@ -145,7 +145,7 @@ impl Set {
         }
     }
 
-    /// What makes it, with so many queries.
+    /// The generator of the set, with this many queries.
     pub(super) fn generate(&self, out: PathBuf, metric: DistanceMetric, queries: usize, seed: u64) -> GenerateArgs {
         let mut args = GenerateArgs::of(out, self.n, self.dim, queries, K);
         (args.metric, args.seed) = (metric, seed);

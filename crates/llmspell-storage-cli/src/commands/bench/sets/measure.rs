@@ -1,4 +1,4 @@
-//! Which recall, by distance, has one database with one set, and how quickly does it answer?
+//! The recall, by distance, and the latency of one database with one set.
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `bench sets`: are the answers right on the data that are hard, with the settings that everybody has?
+//! `bench sets`: recall on hard data with the default settings.
 //!
 //! | file         | question                                                                          |
 //! |--------------|-----------------------------------------------------------------------------------|

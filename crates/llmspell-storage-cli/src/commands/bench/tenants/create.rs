@@ -1,4 +1,4 @@
-//! How many scopes are made in a second, and what do they take on the disk?
+//! The number of scopes created in a second, and the disk that they take.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::measure::latency::rounded;
 use crate::output::{Output, bytes_text, grouped};
 use crate::progress::Progress;
 
-/// So much is written at most to learn how fast the disk is.
+/// Most bytes that are written to learn how fast the disk is.
 const PROBE_BYTES_MAX: u64 = 1 << 30;
 
 impl Bench<'_> {
@@ -68,7 +68,7 @@ impl Bench<'_> {
         report(output, &line, sentence)
     }
 
-    /// Inserts the first `scopes` scopes, by so many writers as were asked for.
+    /// Inserts the first `scopes` scopes, by the number of writers that was asked for.
     pub(super) async fn insert_scopes(
         &self,
         store: &HNSWVectorStorage,

@@ -1,4 +1,4 @@
-//! Which vectors has which scope?
+//! The vectors of each scope.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};

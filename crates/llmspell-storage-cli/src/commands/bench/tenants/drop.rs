@@ -1,4 +1,4 @@
-//! How long does removing a large scope take, and when is its space reusable?
+//! The time of removing a large scope, and until its space is reusable.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Is a large scope as fast among small ones as alone, and are they beside it?
+//! A large scope among small ones: the speed of both beside each other and alone.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ impl Bench<'_> {
         let (database, store) = self.open(inner.path()).await?;
         self.insert_large(&store, output).await?;
         store.build_index().await?;
-        // Whoever opens it finds its graph where searches want it.
+        // A process that opens the database finds the graph in the file that searches map.
         drop(store);
         database.close().await?;
         let (database, store) = self.open(inner.path()).await?;

@@ -1,4 +1,4 @@
-//! `bench tenants`: how do very many small scopes do, a large one among them, and one that goes away?
+//! `bench tenants`: many small scopes, a large one among them, and one that is removed.
 //!
 //! | file        | question                                                                    |
 //! |-------------|-----------------------------------------------------------------------------|

@@ -1,4 +1,4 @@
-//! How long do opening and searches take, cold and warm, and how much RAM do scopes take?
+//! The time of opening and searching, cold and warm, and the RAM of scopes.
 
 use std::time::{Duration, Instant};
 
