@@ -131,7 +131,9 @@ impl Writer {
         let survey = &self.backlog.survey;
         let is_known = survey.is_over() && !survey.has_failed && survey.stored != Some(self.head.lsn);
         let waiting = || self.backlog.shrinking.iter().chain(&self.backlog.shrinking_later);
-        if !is_known || !self.shared.is_durable() || waiting().count() > NOTED_MAX {
+        // It is worth no room that others need.
+        let has_room = self.shared.is_durable() && !self.shared.is_nearly_full();
+        if !is_known || !has_room || waiting().count() > NOTED_MAX {
             return Ok(None);
         }
         let read = self.shared.truth.read()?;
