@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use llmspell_storage::{
     Database, DatabaseOptions, ErrorKind, Expiry, HNSWConfig, HNSWVectorStorage, KeyValueWrite, RedbBackend, Result,
-    StateScope, StorageBackend, StorageError, VectorEntry, VectorQuery, VectorStorage,
+    StateScope, StorageError, VectorEntry, VectorQuery,
 };
 use serde_json::json;
 
@@ -27,7 +27,11 @@ async fn open(path: &Path) -> Result<(Database, HNSWVectorStorage)> {
 }
 
 fn entries(count: usize) -> Vec<VectorEntry> {
-    let vector = |number: usize| (0..DIM).map(|i| ((number * 31 + i * 7) % 17) as f32 - 8.5).collect();
+    let vector = |number: usize| {
+        (0..DIM)
+            .map(|i| ((number * 31 + i * 7) % 17) as f32 - 8.5)
+            .collect::<Vec<f32>>()
+    };
     (0..count)
         .map(|number| {
             VectorEntry::new(format!("e{number}"), vector(number))

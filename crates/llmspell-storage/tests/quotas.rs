@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llmspell_storage::{
-    Database, HNSWConfig, HNSWVectorStorage, KeyValueWrite, Quota, ScopedBackend, StateScope, StorageBackend,
-    StorageError, Timestamp, VectorEntry, VectorStorage,
+    Database, HNSWConfig, HNSWVectorStorage, KeyValueWrite, Quota, ScopedBackend, StateScope, StorageError, Timestamp,
+    VectorEntry,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -468,7 +468,7 @@ fn metadata_counts_when_it_comes_when_it_changes_and_when_it_goes() {
         assert_eq!(used().await, 60);
         store.upsert(vec![entry("b", 80)]).await.unwrap();
         assert!(store.upsert(vec![entry("b", 81)]).await.is_err());
-        store.delete(&user(0), &["a".into()]).await.unwrap();
+        store.delete(&user(0), ["a"]).await.unwrap();
         assert_eq!(used().await, 80);
 
         let brief = entry("c", 20).with_ttl(Duration::from_millis(20));
@@ -497,10 +497,7 @@ fn what_is_there_already_stays_when_a_quota_is_set_below_it() {
         assert_eq!(database.count(&user(0)).await.unwrap(), 5);
         assert!(database.insert(entries(["new".into()], DIM)).await.is_err());
         database.upsert(entries(["0".into()], DIM)).await.unwrap();
-        database
-            .delete(&user(0), &["1".into(), "2".into(), "3".into()])
-            .await
-            .unwrap();
+        database.delete(&user(0), ["1", "2", "3"]).await.unwrap();
         database.insert(entries(["new".into()], DIM)).await.unwrap();
         assert!(admin.remove_quota(&user(0)).await.unwrap());
         assert!(!admin.remove_quota(&user(0)).await.unwrap());

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use llmspell_storage::{
     Database, DimensionRouter, EmbeddingModel, ErrorKind, FieldPath, Filter, HNSWConfig, HNSWVectorStorage, ModelSpace,
     OnExisting, Quota, Result, RouterConfig, SpaceRole, StateScope, StorageError, VectorEntry, VectorQuery,
-    VectorStorage, VectorStorageExt,
 };
 use serde_json::json;
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use llmspell_storage::{
     DimensionRouter, EmbeddingModel, HNSWConfig, OnExisting, Result, StateScope, StorageError, VectorEntry,
-    VectorStorage,
 };
 
 /// Models that stay, and their dimensions.

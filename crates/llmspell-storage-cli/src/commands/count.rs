@@ -1,7 +1,6 @@
 //! `count`: how many entries does a scope have?
 
 use clap::Args;
-use llmspell_storage::VectorStorage;
 use serde_json::json;
 
 use crate::errors::CliError;

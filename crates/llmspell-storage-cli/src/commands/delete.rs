@@ -1,7 +1,6 @@
 //! `delete`: how do entries go away?
 
 use clap::Args;
-use llmspell_storage::VectorStorage;
 use serde_json::json;
 
 use crate::errors::CliError;

@@ -1,7 +1,7 @@
 //! `facet`: which values does a field have, and how often?
 
 use clap::Args;
-use llmspell_storage::{FieldPath, Filter, VectorStorage};
+use llmspell_storage::{FieldPath, Filter};
 
 use crate::errors::CliError;
 use crate::filter_arg::FilterArgs;

@@ -1,7 +1,6 @@
 //! `list`: which entries does a scope have?
 
 use clap::Args;
-use llmspell_storage::VectorStorage;
 
 use super::entry_view::{EntryView, summary};
 use crate::errors::CliError;

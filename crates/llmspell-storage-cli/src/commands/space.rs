@@ -1,7 +1,7 @@
 //! `space`: which embedding spaces are there, and how does one go away?
 
 use clap::{Args, Subcommand};
-use llmspell_storage::{Database, SpaceInfo, SpaceRole, StorageStats, VectorStorage};
+use llmspell_storage::{Database, SpaceInfo, SpaceRole, StorageStats};
 use serde_json::{Value, json};
 
 use super::scope::confirmed;

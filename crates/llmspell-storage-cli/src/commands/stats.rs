@@ -1,6 +1,6 @@
 //! `stats`: how much is there, and how much room does it take?
 
-use llmspell_storage::{Database, SpaceRole, StorageStats, VectorStorage};
+use llmspell_storage::{Database, SpaceRole, StorageStats};
 use serde_json::json;
 
 use super::clock::clock_rows;

@@ -1,6 +1,5 @@
 //! What did it cost?
 
-use llmspell_storage::VectorStorage;
 use serde::Serialize;
 
 use super::Demo;

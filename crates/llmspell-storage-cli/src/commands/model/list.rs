@@ -1,7 +1,7 @@
 //! `model ls`: which models are known, to the database or to everybody?
 
 use clap::Args;
-use llmspell_storage::{EmbeddingModel, VectorStorage};
+use llmspell_storage::EmbeddingModel;
 use serde_json::json;
 
 use crate::errors::CliError;
