@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use llmspell_storage::{
     Database, DatabaseOptions, HNSWConfig, HNSWVectorStorage, ScopeKind, StateScope, VectorEntry, VectorQuery,
-    VectorStorage,
 };
 use serde_json::json;
 

@@ -26,7 +26,7 @@ pub enum Expiry {
     /// It does not end by itself.
     Never,
     /// So long after the call; at least a millisecond, in whole milliseconds.
-    After(Duration),
+    After(#[serde(with = "crate::duration")] Duration),
     /// At this moment. In the past: at once.
     At(Timestamp),
 }

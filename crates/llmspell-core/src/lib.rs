@@ -14,11 +14,16 @@
 //! | `limits.rs`       | how large may things be? [`limits`]                                   |
 //! | `expiry.rs`       | when does something end? [`Expiry`]                                   |
 //! | `timestamp.rs`    | how are moments written? [`Timestamp`]                                |
+//! | `duration.rs`     | how are lengths of time written in JSON?                             |
+//! | `inherent.rs`     | what do macros for types that implement the traits need?              |
 
 #![forbid(unsafe_code)]
 
+mod duration;
 mod error;
 mod expiry;
+#[doc(hidden)]
+pub mod inherent;
 mod key_value;
 mod model;
 mod quota;
@@ -42,8 +47,8 @@ pub use quota::{Quota, QuotaStatus, QuotaUsage};
 pub use timestamp::Timestamp;
 pub use vector::validate as validate_vectors;
 pub use vector::{
-    DistanceMetric, EfChoice, EfSource, FacetValue, HNSWConfig, IndexStats, IntoMetadata, MeasuredRecall, MeasuredWith,
-    Memory, Metadata, OnExisting, PathCost, RecencyPlan, ScopedStats, ScopedVectors, SearchPath, SearchPlan,
-    SearchStage, StorageStats, TimeRange, VectorEntry, VectorQuery, VectorResult, VectorStorage, VectorStorageExt,
-    recency_score,
+    Component, DistanceMetric, EfChoice, EfSource, FacetValue, HNSWConfig, IndexStats, IntoVector, MeasuredRecall,
+    MeasuredWith, Memory, Metadata, OnExisting, PathCost, RecencyPlan, ScopedStats, ScopedVectors, SearchPath,
+    SearchPlan, SearchStage, StorageStats, TimeRange, VectorEntry, VectorQuery, VectorResult, VectorStorage,
+    VectorStorageExt, recency_score,
 };

@@ -1,10 +1,13 @@
 //! How are moments written?
 
 use std::fmt;
+use std::ops::{Add, Sub};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::StorageError;
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
 ///
@@ -16,8 +19,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// let moment: Timestamp = "2026-11-22T10:00:00Z".parse()?;
 /// assert_eq!(moment.as_millis(), 1_795_341_600_000);
 /// assert_eq!(moment.to_string(), "2026-11-22T10:00:00Z");
+///
+/// let day = std::time::Duration::from_secs(24 * 3600);
+/// assert_eq!((moment - day).to_string(), "2026-11-21T10:00:00Z");
+/// assert_eq!(moment - (moment - day), day);
+/// assert_eq!(Timestamp::from(std::time::SystemTime::try_from(moment)?), moment);
 /// # Ok::<(), llmspell_core::StorageError>(())
 /// ```
+///
+/// There is no `now` here, because this crate reads no clock: `SystemTime::now()` is taken wherever a moment is, and a database
+/// of `llmspell-storage` tells the time that it goes by (`Database::now`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -40,16 +51,105 @@ impl Timestamp {
         let millis = i64::try_from(duration.as_millis()).ok()?;
         self.0.checked_add(millis).map(Self)
     }
+
+    /// This much earlier; none if the difference does not fit.
+    #[must_use]
+    pub fn checked_sub(self, duration: Duration) -> Option<Self> {
+        let millis = i64::try_from(duration.as_millis()).ok()?;
+        self.0.checked_sub(millis).map(Self)
+    }
+
+    /// How long after another moment it is; zero if it is before.
+    #[must_use]
+    pub fn duration_since(self, earlier: Self) -> Duration {
+        let millis = i128::from(self.0) - i128::from(earlier.0);
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    }
+}
+
+/// Later by the whole milliseconds of a duration; at the last moment there is, if the sum does not fit.
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(millis(duration)))
+    }
+}
+
+/// Earlier by the whole milliseconds of a duration; at the first moment there is, if the difference does not fit.
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+}
+
+/// See [`Timestamp::duration_since`].
+impl Sub for Timestamp {
+    type Output = Duration;
+
+    fn sub(self, earlier: Self) -> Duration {
+        self.duration_since(earlier)
+    }
+}
+
+/// The whole milliseconds of a duration, as many as fit.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl From<SystemTime> for Timestamp {
     /// Cut to the millisecond; what lies outside of an `i64` becomes the nearest moment inside.
     fn from(time: SystemTime) -> Self {
-        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         match time.duration_since(UNIX_EPOCH) {
             Ok(after) => Self(millis(after)),
             Err(before) => Self(-millis(before.duration())),
         }
+    }
+}
+
+impl TryFrom<Timestamp> for SystemTime {
+    type Error = StorageError;
+
+    /// # Errors
+    ///
+    /// [`OutOfRange`](StorageError::OutOfRange) for a moment that the clock of the system cannot hold, which is far from our
+    /// times.
+    fn try_from(moment: Timestamp) -> Result<Self, StorageError> {
+        let distance = Duration::from_millis(moment.0.unsigned_abs());
+        let time = match moment.0 < 0 {
+            true => UNIX_EPOCH.checked_sub(distance),
+            false => UNIX_EPOCH.checked_add(distance),
+        };
+        time.ok_or_else(|| out_of_range("time for the clock of the system, in milliseconds since 1970", moment))
+    }
+}
+
+impl From<jiff::Timestamp> for Timestamp {
+    /// Cut to the millisecond.
+    fn from(moment: jiff::Timestamp) -> Self {
+        Self(moment.as_millisecond())
+    }
+}
+
+impl TryFrom<Timestamp> for jiff::Timestamp {
+    type Error = StorageError;
+
+    /// # Errors
+    ///
+    /// [`OutOfRange`](StorageError::OutOfRange) outside of the years -9999 to 9999.
+    fn try_from(moment: Timestamp) -> Result<Self, StorageError> {
+        jiff::Timestamp::from_millisecond(moment.0).map_err(|_| out_of_range("time in milliseconds since 1970", moment))
+    }
+}
+
+fn out_of_range(what: &'static str, moment: Timestamp) -> StorageError {
+    StorageError::OutOfRange {
+        what,
+        got: moment.0 as f64,
+        min: jiff::Timestamp::MIN.as_millisecond() as f64,
+        max: jiff::Timestamp::MAX.as_millisecond() as f64,
     }
 }
 
@@ -64,20 +164,20 @@ impl fmt::Display for Timestamp {
 }
 
 impl FromStr for Timestamp {
-    type Err = crate::StorageError;
+    type Err = StorageError;
 
     /// Reads RFC 3339, or a whole number of milliseconds.
     ///
     /// # Errors
     ///
-    /// [`StorageError::InvalidName`](crate::StorageError::InvalidName) with the text.
+    /// [`StorageError::InvalidName`] with the text.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Ok(millis) = text.trim_end_matches(" ms").parse() {
             return Ok(Self(millis));
         }
         text.parse::<jiff::Timestamp>()
             .map(|moment| Self(moment.as_millisecond()))
-            .map_err(|_| crate::StorageError::InvalidName {
+            .map_err(|_| StorageError::InvalidName {
                 what: "time",
                 name: crate::error::shortened(text),
                 reason: "write RFC 3339 such as 2026-11-22T10:00:00Z, or milliseconds since 1970",
@@ -137,6 +237,37 @@ mod tests {
             None
         );
         assert_eq!(Timestamp::from_millis(0).checked_add(Duration::MAX), None);
+    }
+
+    #[test]
+    fn arithmetic_stops_at_the_first_and_the_last_moment() {
+        let (first, last) = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
+        let second = Duration::from_secs(1);
+        assert_eq!(last + second, last);
+        assert_eq!(first - second, first);
+        assert_eq!(first - Duration::MAX, first);
+        assert_eq!(Timestamp::from_millis(0) + second, Timestamp::from_millis(1000));
+        assert_eq!(
+            Timestamp::from_millis(0).checked_sub(second),
+            Some(Timestamp::from_millis(-1000))
+        );
+        assert_eq!(first.checked_sub(second), None);
+        assert_eq!(first - last, Duration::ZERO, "nothing is earlier than before");
+        assert_eq!(last - first, Duration::from_millis(u64::MAX));
+    }
+
+    #[test]
+    fn a_moment_is_the_same_for_the_system_and_for_jiff() {
+        for millis in [-5, 0, 1_795_341_600_123] {
+            let moment = Timestamp::from_millis(millis);
+            assert_eq!(Timestamp::from(SystemTime::try_from(moment).unwrap()), moment);
+            assert_eq!(Timestamp::from(jiff::Timestamp::try_from(moment).unwrap()), moment);
+        }
+        let error = jiff::Timestamp::try_from(Timestamp::from_millis(i64::MAX)).unwrap_err();
+        assert!(
+            error.to_string().starts_with("time in milliseconds since 1970 is 922"),
+            "{error}"
+        );
     }
 
     #[test]

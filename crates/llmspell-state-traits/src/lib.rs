@@ -7,7 +7,7 @@
 //! |-------------------------------------------------|------------------------|------------|
 //! | text, [`Display`](std::fmt::Display) / `FromStr` | people, logs, commands | yes        |
 //! | bytes, [`StateScope::to_bytes`]                 | keys on disk           | yes        |
-//! | serde, `"Global"` or `{"User": "ada"}`          | JSON and other formats | yes        |
+//! | JSON: the text; `{"User": "ada"}` is read too   | programs               | yes        |
 //!
 //! Whether something may be seen is decided by equality of scopes, never by comparing prefixes of strings.
 //!
@@ -15,11 +15,13 @@
 //! |------------|---------------------------------------------|
 //! | `scope.rs` | which scopes are there, which are valid?    |
 //! | `text.rs`  | how is a scope written for people?          |
+//! | `json.rs`  | how is a scope written for programs?        |
 //! | `bytes.rs` | how is a scope written as bytes, injectively? |
 
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod json;
 mod scope;
 mod text;
 

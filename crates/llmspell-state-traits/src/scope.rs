@@ -1,7 +1,5 @@
 //! Which scopes are there, and which are valid?
 
-use serde::{Deserialize, Serialize};
-
 /// Longest id inside a scope, in bytes of UTF-8.
 pub const SCOPE_ID_BYTES_MAX: usize = 1024;
 
@@ -16,13 +14,13 @@ pub const SCOPE_ID_BYTES_MAX: usize = 1024;
 /// ```
 /// use llmspell_state_traits::StateScope;
 ///
-/// let scope = StateScope::Custom("tenant:123".to_string());
+/// let scope = StateScope::custom("tenant:123");
+/// assert_eq!(scope, StateScope::Custom("tenant:123".to_string()));
 /// assert_eq!(scope.to_string(), "custom:tenant:123");
-/// assert_eq!("custom:tenant:123".parse::<StateScope>()?, scope);
+/// assert_eq!(StateScope::try_from("custom:tenant:123")?, scope);
 /// # Ok::<(), llmspell_state_traits::ScopeError>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "UncheckedScope")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StateScope {
     /// Shared by everybody who uses the store. What a call without a scope means.
     #[default]
@@ -113,6 +111,48 @@ pub enum ScopeError {
 }
 
 impl StateScope {
+    /// One person: [`StateScope::User`]. The id is checked when the scope is used.
+    #[must_use]
+    pub fn user(id: impl Into<String>) -> Self {
+        Self::User(id.into())
+    }
+
+    /// One conversation: [`StateScope::Session`]. The id is checked when the scope is used.
+    #[must_use]
+    pub fn session(id: impl Into<String>) -> Self {
+        Self::Session(id.into())
+    }
+
+    /// One agent: [`StateScope::Agent`]. The id is checked when the scope is used.
+    #[must_use]
+    pub fn agent(id: impl Into<String>) -> Self {
+        Self::Agent(id.into())
+    }
+
+    /// One tool: [`StateScope::Tool`]. The id is checked when the scope is used.
+    #[must_use]
+    pub fn tool(id: impl Into<String>) -> Self {
+        Self::Tool(id.into())
+    }
+
+    /// One workflow: [`StateScope::Workflow`]. The id is checked when the scope is used.
+    #[must_use]
+    pub fn workflow(id: impl Into<String>) -> Self {
+        Self::Workflow(id.into())
+    }
+
+    /// One hook: [`StateScope::Hook`]. The id is checked when the scope is used.
+    #[must_use]
+    pub fn hook(id: impl Into<String>) -> Self {
+        Self::Hook(id.into())
+    }
+
+    /// Anything else, for example a tenant: [`StateScope::Custom`]. The id is checked when the scope is used.
+    #[must_use]
+    pub fn custom(id: impl Into<String>) -> Self {
+        Self::Custom(id.into())
+    }
+
     /// Kind of this scope.
     #[must_use]
     pub fn kind(&self) -> ScopeKind {
@@ -205,39 +245,6 @@ impl ScopeKind {
     }
 }
 
-/// What serde reads before the id is checked.
-#[derive(Deserialize)]
-#[serde(rename = "StateScope")]
-enum UncheckedScope {
-    Global,
-    User(String),
-    Session(String),
-    Agent(String),
-    Tool(String),
-    Workflow(String),
-    Hook(String),
-    Custom(String),
-}
-
-impl TryFrom<UncheckedScope> for StateScope {
-    type Error = ScopeError;
-
-    fn try_from(scope: UncheckedScope) -> Result<Self, ScopeError> {
-        let scope = match scope {
-            UncheckedScope::Global => Self::Global,
-            UncheckedScope::User(id) => Self::User(id),
-            UncheckedScope::Session(id) => Self::Session(id),
-            UncheckedScope::Agent(id) => Self::Agent(id),
-            UncheckedScope::Tool(id) => Self::Tool(id),
-            UncheckedScope::Workflow(id) => Self::Workflow(id),
-            UncheckedScope::Hook(id) => Self::Hook(id),
-            UncheckedScope::Custom(id) => Self::Custom(id),
-        };
-        scope.validate()?;
-        Ok(scope)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,7 +253,6 @@ mod tests {
     fn an_empty_id_is_refused_wherever_it_comes_from() {
         let empty = StateScope::User(String::new());
         assert_eq!(empty.validate(), Err(ScopeError::EmptyId { kind: "user" }));
-        assert!(serde_json::from_str::<StateScope>(r#"{"User":""}"#).is_err());
         assert!("user:".parse::<StateScope>().is_err());
         assert!(StateScope::from_bytes(&empty.to_bytes()).is_err());
     }
@@ -259,20 +265,6 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "scope `custom:…`: the id has 1025 bytes, at most 1024 are allowed"
-        );
-    }
-
-    #[test]
-    fn the_serde_form_is_the_enum() {
-        let json = serde_json::to_string(&StateScope::Session("s-1".into())).unwrap();
-        assert_eq!(json, r#"{"Session":"s-1"}"#);
-        assert_eq!(
-            serde_json::from_str::<StateScope>(&json).unwrap(),
-            StateScope::Session("s-1".into())
-        );
-        assert_eq!(
-            serde_json::from_str::<StateScope>("\"Global\"").unwrap(),
-            StateScope::Global
         );
     }
 }

@@ -59,6 +59,32 @@ impl FromStr for StateScope {
     }
 }
 
+impl TryFrom<&str> for StateScope {
+    type Error = ScopeError;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    ///
+    /// # Errors
+    ///
+    /// [`ScopeError`], also when the id is empty or too long.
+    fn try_from(text: &str) -> Result<Self, ScopeError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for StateScope {
+    type Error = ScopeError;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    ///
+    /// # Errors
+    ///
+    /// [`ScopeError`], also when the id is empty or too long.
+    fn try_from(text: String) -> Result<Self, ScopeError> {
+        text.parse()
+    }
+}
+
 /// The text behind the escapes, or the place of the first bad one.
 fn unescape(text: &str) -> Result<String, usize> {
     let mut bytes = Vec::with_capacity(text.len());
@@ -120,6 +146,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_displayed_parses_back(scope in any_scope()) {
+            let json = serde_json::to_string(&scope).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<StateScope>(&json).unwrap(), &scope);
             prop_assert_eq!(scope.to_string().parse::<StateScope>(), Ok(scope));
         }
 

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, ensure};
 use llmspell_storage::{
     Filter, HNSWConfig, HNSWVectorStorage, StateScope, Timestamp, VectorEntry, VectorQuery, VectorResult,
-    VectorStorage, VectorStorageExt,
 };
 use serde_json::{Value, json};
 

@@ -9,9 +9,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
-use llmspell_storage::{
-    DatabaseOptions, Filter, HNSWConfig, HNSWVectorStorage, Memory, VectorEntry, VectorQuery, VectorStorage,
-};
+use llmspell_storage::{DatabaseOptions, Filter, HNSWConfig, HNSWVectorStorage, Memory, VectorEntry, VectorQuery};
 use llmspell_vector::{ExactDistance, Metric};
 use serde_json::json;
 

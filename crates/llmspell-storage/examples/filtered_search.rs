@@ -11,7 +11,7 @@ use std::str::FromStr;
 use anyhow::{Context, ensure};
 use llmspell_storage::{
     DatabaseOptions, FieldPath, Filter, HNSWConfig, HNSWVectorStorage, Metadata, Scalar, StateScope, VectorEntry,
-    VectorQuery, VectorStorage,
+    VectorQuery,
 };
 use serde_json::Value;
 

@@ -4,8 +4,7 @@
 //! `cargo run --release -p llmspell-storage --example many_tenants`
 
 use llmspell_storage::{
-    DatabaseOptions, HNSWConfig, Quota, Result, StateScope, StorageError, VectorEntry, VectorQuery, VectorStorage,
-    VectorStorageExt,
+    DatabaseOptions, HNSWConfig, Quota, Result, StateScope, StorageError, VectorEntry, VectorQuery,
 };
 use serde_json::json;
 

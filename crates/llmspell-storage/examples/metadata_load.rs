@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use llmspell_storage::{
-    Database, DatabaseOptions, Filter, HNSWConfig, HNSWVectorStorage, Metadata, StateScope, VectorEntry, VectorStorage,
+    Database, DatabaseOptions, Filter, HNSWConfig, HNSWVectorStorage, Metadata, StateScope, VectorEntry,
 };
 use serde_json::json;
 
@@ -37,7 +37,7 @@ impl Input {
                 .wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as f32 / (1_u64 << 24) as f32 - 0.5
         };
-        let vector = (0..self.dim).map(|_| component()).collect();
+        let vector: Vec<f32> = (0..self.dim).map(|_| component()).collect();
         VectorEntry::new(format!("entry-{number:08}"), vector)
             .with_metadata(serde_json::Value::Object(self.metadata[number].clone()))
     }

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use llmspell_storage::{DatabaseOptions, HNSWConfig, Memory, VectorEntry, VectorQuery, VectorStorage};
+use llmspell_storage::{DatabaseOptions, HNSWConfig, Memory, VectorEntry, VectorQuery};
 
 const DIM: usize = 384;
 const ENTRIES: usize = 64;

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use llmspell_storage::{
     DimensionRouter, EmbeddingModel, HNSWConfig, StateScope, StorageError, VectorEntry, VectorQuery, VectorResult,
-    VectorStorage,
 };
 use serde_json::{Value, json};
 

@@ -11,62 +11,38 @@
 //! ```
 //! use std::collections::HashMap;
 //!
-//! use llmspell_storage::{
-//!     HNSWConfig, HNSWVectorStorage, MemoryBackend, StateScope, StorageBackend, VectorEntry, VectorQuery, VectorStorage,
-//! };
+//! use llmspell_state_traits::StateScope;
+//! use llmspell_storage::MemoryBackend;
+//! use llmspell_storage::{VectorEntry, VectorQuery, HNSWVectorStorage, HNSWConfig};
 //!
-//! # async fn example() -> llmspell_storage::Result<()> {
-//! let metadata = HashMap::from([("lang".to_string(), serde_json::json!("en"))]);
-//! let s = HNSWVectorStorage::new(3, HNSWConfig::balanced());
-//! s.insert(vec![
-//!     VectorEntry::new("doc-1".to_string(), vec![0.1, 0.2, 0.3])
-//!         .with_scope(StateScope::Custom("tenant:123".to_string()))
-//!         .with_metadata(metadata),
-//! ])
-//! .await?;
-//! let hits = s
-//!     .search(
-//!         &VectorQuery::new(vec![0.1, 0.2, 0.3], 10)
-//!             .with_scope(StateScope::Custom("tenant:123".to_string()))
-//!             .with_threshold(0.8),
-//!     )
-//!     .await?;
-//! assert_eq!(hits[0].id, "doc-1");
-//!
-//! let value = serde_json::json!({"name": "Ada"});
-//! MemoryBackend::new().set("user:123", serde_json::to_vec(&value)?).await?;
-//! # Ok(())
-//! # }
-//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
-//! ```
-//!
-//! The same with `anyhow`, which most applications use:
-//!
-//! ```
-//! # use std::collections::HashMap;
-//! # use llmspell_storage::{
-//! #     HNSWConfig, HNSWVectorStorage, MemoryBackend, StateScope, StorageBackend, VectorEntry, VectorQuery, VectorStorage,
-//! # };
 //! # async fn example() -> anyhow::Result<()> {
-//! # let metadata = HashMap::from([("lang".to_string(), serde_json::json!("en"))]);
-//! let s = HNSWVectorStorage::new(3, HNSWConfig::balanced());
-//! s.insert(vec![
+//! let storage = HNSWVectorStorage::new(3, HNSWConfig::balanced());
+//! let metadata = HashMap::from([("lang".to_string(), serde_json::json!("en"))]);
+//! storage.insert(vec![
 //!     VectorEntry::new("doc-1".to_string(), vec![0.1, 0.2, 0.3])
 //!         .with_scope(StateScope::Custom("tenant:123".to_string()))
-//!         .with_metadata(metadata),
-//! ])
-//! .await?;
+//!         .with_metadata(metadata)
+//! ]).await?;
 //! let query = VectorQuery::new(vec![0.1, 0.2, 0.3], 10)
 //!     .with_scope(StateScope::Custom("tenant:123".to_string()))
 //!     .with_threshold(0.8);
-//! assert_eq!(s.search(&query).await?.len(), 1);
+//! let hits = storage.search(&query).await?;
+//! assert_eq!(hits[0].id, "doc-1");
 //!
+//! let backend = MemoryBackend::new();
 //! let value = serde_json::json!({"name": "Ada"});
-//! MemoryBackend::new().set("user:123", serde_json::to_vec(&value)?).await?;
+//! backend.set("user:123", serde_json::to_vec(&value)?).await?;
+//! assert_eq!(backend.get("user:123").await?, Some(serde_json::to_vec(&value)?));
 //! # Ok(())
 //! # }
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
 //! ```
+//!
+//! No trait is imported there: every store has the calls of its trait as methods of its own. Import [`VectorStorage`] or
+//! [`StorageBackend`] for code that takes any store: `fn remember(memory: impl VectorStorage)` takes a store, a reference to
+//! one, an `Arc<dyn VectorStorage>`, and a handle for one scope.
+//!
+//! The errors are [`StorageError`]s; an application may use `?` with `anyhow`, as here, or with a type of its own.
 //!
 //! The futures run on any executor: what may block runs on threads of the database itself.
 //!

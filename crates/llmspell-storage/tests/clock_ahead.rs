@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use llmspell_storage::{
-    Database, DatabaseOptions, DistanceMetric, HNSWConfig, HNSWVectorStorage, StateScope, StorageBackend, Timestamp,
-    VectorEntry, VectorQuery, VectorStorage,
+    Database, DatabaseOptions, DistanceMetric, HNSWConfig, HNSWVectorStorage, StateScope, Timestamp, VectorEntry,
+    VectorQuery,
 };
 
 const BEGIN: i64 = 1_795_000_000_000;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use llmspell_storage::{
     Database, DatabaseOptions, ErrorKind, Filter, HNSWConfig, HNSWVectorStorage, StateScope, StorageError, VectorEntry,
-    VectorQuery, VectorStorage,
+    VectorQuery,
 };
 use serde_json::json;
 
@@ -67,7 +67,7 @@ async fn matching(vectors: &HNSWVectorStorage, text: &str) -> Vec<String> {
         listed.len() as u64,
         "{text}"
     );
-    let facet = vectors.facet(&SCOPE, &"text".into(), &filter, 100).await.unwrap();
+    let facet = vectors.facet(&SCOPE, "text", &filter, 100).await.unwrap();
     assert_eq!(
         facet.iter().map(|value| value.count).sum::<u64>(),
         listed.len() as u64,
@@ -164,7 +164,7 @@ async fn what_is_no_date_is_refused_where_it_stands() {
         vectors.explain(&query).await.unwrap_err(),
         vectors.count_matching(&SCOPE, &bad).await.unwrap_err(),
         vectors.list_matching(&SCOPE, &bad, None, 3).await.unwrap_err(),
-        vectors.facet(&SCOPE, &"text".into(), &bad, 3).await.unwrap_err(),
+        vectors.facet(&SCOPE, "text", &bad, 3).await.unwrap_err(),
         vectors.delete_matching(&SCOPE, &bad).await.unwrap_err(),
     ];
     for error in errors {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use llmspell_storage::{
-    Database, DatabaseOptions, ErrorKind, HNSWConfig, HNSWVectorStorage, Result, StateScope, StorageBackend,
-    VectorEntry, VectorQuery, VectorStorage,
+    Database, DatabaseOptions, ErrorKind, HNSWConfig, HNSWVectorStorage, Metadata, Result, StateScope, VectorEntry,
+    VectorQuery,
 };
 
 /// Set in the process that a test starts with few descriptors.
@@ -147,7 +147,7 @@ async fn call(store: &Store, what: &str) -> Result<()> {
         "exact search" => store.old.search(&query.with_exact(true)).await.map(drop),
         "get" => store.old.get(&SCOPE, "old-3").await.map(drop),
         "list" => store.old.list(&SCOPE, None, 100).await.map(drop),
-        "update metadata" => store.old.update_metadata(&SCOPE, "old-3", Default::default()).await,
+        "update metadata" => store.old.update_metadata(&SCOPE, "old-3", Metadata::new()).await,
         "delete" => store.old.delete(&SCOPE, &["old-3".to_string()]).await.map(drop),
         "delete scope" => store.old.delete_scope(&SCOPE).await.map(drop),
         "new space" => store

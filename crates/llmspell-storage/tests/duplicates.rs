@@ -6,7 +6,7 @@ use std::path::Path;
 
 use llmspell_storage::{
     Database, DatabaseOptions, Filter, HNSWConfig, HNSWVectorStorage, Memory, SearchPath, StateScope, VectorEntry,
-    VectorQuery, VectorStorage,
+    VectorQuery,
 };
 use serde_json::json;
 

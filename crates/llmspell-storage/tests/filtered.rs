@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use llmspell_storage::{
     Database, DatabaseOptions, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, Memory, SearchPath, StateScope,
-    VectorEntry, VectorQuery, VectorResult, VectorStorage,
+    VectorEntry, VectorQuery, VectorResult,
 };
 use serde_json::json;
 

@@ -10,10 +10,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use llmspell_storage::{
-    Database, HNSWConfig, HNSWVectorStorage, StateScope, StorageBackend, StorageError, VectorEntry, VectorQuery,
-    VectorStorage,
-};
+use llmspell_storage::{Database, HNSWConfig, HNSWVectorStorage, StateScope, StorageError, VectorEntry, VectorQuery};
 
 /// Drives futures without threads.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -105,9 +102,15 @@ async fn a_closed_database_refuses_empty_input_too() {
     let global = StateScope::Global;
     assert!(matches!(vectors.insert(vec![]).await, Err(StorageError::Closed)));
     assert!(matches!(vectors.upsert(vec![]).await, Err(StorageError::Closed)));
-    assert!(matches!(vectors.delete(&global, &[]).await, Err(StorageError::Closed)));
+    assert!(matches!(
+        vectors.delete(&global, [""; 0]).await,
+        Err(StorageError::Closed)
+    ));
     assert!(matches!(router.insert(vec![]).await, Err(StorageError::Closed)));
-    assert!(matches!(router.delete(&global, &[]).await, Err(StorageError::Closed)));
+    assert!(matches!(
+        router.delete(&global, [""; 0]).await,
+        Err(StorageError::Closed)
+    ));
     assert!(matches!(kv.write(vec![]).await, Err(StorageError::Closed)));
-    assert!(matches!(kv.get_batch(&[]).await, Err(StorageError::Closed)));
+    assert!(matches!(kv.get_batch([""; 0]).await, Err(StorageError::Closed)));
 }

@@ -8,10 +8,7 @@
 use std::fs;
 use std::path::Path;
 
-use llmspell_storage::{
-    Database, DistanceMetric, Expiry, HNSWConfig, StateScope, StorageBackend, Timestamp, VectorEntry, VectorQuery,
-    VectorStorage,
-};
+use llmspell_storage::{Database, DistanceMetric, Expiry, HNSWConfig, StateScope, Timestamp, VectorEntry, VectorQuery};
 use serde_json::json;
 
 const DIM: usize = 4;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use llmspell_storage::{
     Database, DatabaseOptions, DistanceMetric, HNSWConfig, HNSWVectorStorage, Memory, StateScope, VectorEntry,
-    VectorQuery, VectorResult, VectorStorage,
+    VectorQuery, VectorResult,
 };
 
 const DIM: usize = 8;

@@ -6,9 +6,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use llmspell_storage::{
-    Database, DatabaseOptions, HNSWConfig, Result, StateScope, StorageBackend, StorageError, VectorEntry, VectorStorage,
-};
+use llmspell_storage::{Database, DatabaseOptions, HNSWConfig, Result, StateScope, StorageError, VectorEntry};
 
 const DIM: usize = 4;
 

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use llmspell_storage::{
     DatabaseOptions, DimensionRouter, DistanceMetric, EmbeddingModel, Filter, HNSWConfig, Memory, ModelSpace,
-    StateScope, StorageError, VectorEntry, VectorQuery, VectorStorage,
+    StateScope, StorageError, VectorEntry, VectorQuery,
 };
 use serde_json::json;
 

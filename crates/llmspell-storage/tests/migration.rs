@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use llmspell_storage::{
     Database, DimensionRouter, EmbeddingModel, ErrorKind, HNSWConfig, ModelSpace, Quota, SpaceRole, StateScope,
-    StorageError, Timestamp, VectorEntry, VectorQuery, VectorStorage,
+    StorageError, Timestamp, VectorEntry, VectorQuery,
 };
 use serde_json::json;
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use llmspell_storage::{
     Database, DatabaseOptions, EmbeddingModel, ErrorKind, HNSWConfig, HNSWVectorStorage, Quota, ScopeKind,
-    ScopedBackend, StateScope, StorageBackend, StorageError, Timestamp, VectorEntry, VectorQuery, VectorStorage,
+    ScopedBackend, StateScope, StorageError, Timestamp, VectorEntry, VectorQuery,
 };
 
 const DIM: usize = 32;
@@ -30,7 +30,7 @@ fn scope(number: u32) -> StateScope {
 
 fn entries(owner: u32) -> Vec<VectorEntry> {
     let entry = |number: u32| {
-        let vector = (0..DIM as u32)
+        let vector: Vec<f32> = (0..DIM as u32)
             .map(|place| (number * 31 + place * place + owner) as f32 % 97.0 + 1.0)
             .collect();
         VectorEntry::new(format!("id-{number}"), vector).with_scope(scope(owner))
@@ -125,7 +125,7 @@ fn session(task: u32, number: u32) -> StateScope {
 
 fn small_entries(owner: &StateScope, count: u32) -> Vec<VectorEntry> {
     let entry = |number: u32| {
-        let vector = (0..DIM as u32)
+        let vector: Vec<f32> = (0..DIM as u32)
             .map(|place| (number + place * place) as f32 % 89.0 + 1.0)
             .collect();
         VectorEntry::new(format!("id-{number}"), vector).with_scope(owner.clone())

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use llmspell_storage::{Database, HNSWConfig, HNSWVectorStorage, StateScope, VectorEntry, VectorStorage};
+use llmspell_storage::{Database, HNSWConfig, HNSWVectorStorage, StateScope, VectorEntry};
 
 /// Large vectors: nothing but a copy of many bytes shows a race, as both sides often take the same locks.
 const DIM: usize = 4_096;

@@ -7,7 +7,7 @@
 
 use llmspell_storage::{
     Database, DatabaseOptions, DistanceMetric, HNSWConfig, HNSWVectorStorage, Memory, SearchPath, StateScope,
-    VectorEntry, VectorQuery, VectorStorage,
+    VectorEntry, VectorQuery,
 };
 
 const ROWS: usize = 2_000;

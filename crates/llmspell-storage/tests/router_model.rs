@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use llmspell_storage::{
     DatabaseOptions, DimensionRouter, EmbeddingModel, Filter, HNSWConfig, ModelSpace, StateScope, StorageError,
-    VectorEntry, VectorQuery, VectorStorage,
+    VectorEntry, VectorQuery,
 };
 use proptest::prelude::*;
 use serde_json::json;

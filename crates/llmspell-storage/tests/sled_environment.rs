@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use llmspell_storage::{ErrorKind, SledBackend, StorageBackend, StorageError};
+use llmspell_storage::{ErrorKind, SledBackend, StorageError};
 
 /// Set for the child process of [`given_another_process_when_it_is_killed_then_the_directory_opens_with_what_it_wrote`].
 const CHILD_DIRECTORY: &str = "LLMSPELL_TEST_SLED_DIRECTORY";
@@ -203,7 +203,7 @@ async fn make(path: &Path) {
     for (key, value) in stored() {
         backend.set(&key, value).await.unwrap();
     }
-    assert_eq!(backend.delete_batch(&["small/007".into()]).await.unwrap(), 1);
+    assert_eq!(backend.delete_batch(["small/007"]).await.unwrap(), 1);
     drop(backend);
     // Opened and closed once more, so that there is a snapshot.
     drop(open(path).await.unwrap());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use llmspell_storage::{
     Database, DatabaseOptions, DateFields, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, SearchPath,
-    StateScope, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, VectorStorageExt, recency_score,
+    StateScope, Timestamp, VectorEntry, VectorQuery, VectorResult, recency_score,
 };
 use proptest::prelude::*;
 use serde_json::json;

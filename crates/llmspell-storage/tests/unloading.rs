@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use llmspell_storage::{
-    Database, DatabaseOptions, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, Memory, StateScope, VectorEntry,
-    VectorQuery, VectorStorage,
+    Database, DatabaseOptions, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, Memory, Metadata, StateScope,
+    VectorEntry, VectorQuery,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -107,7 +107,7 @@ async fn answer(vectors: &HNSWVectorStorage, step: &Step) -> String {
         }
         Step::Update { owner, number, seed } => {
             let metadata = [("parity", json!(seed % 2)), ("owner", json!(owner))];
-            let metadata = metadata
+            let metadata: Metadata = metadata
                 .map(|(key, value)| (key.to_string(), value))
                 .into_iter()
                 .collect();

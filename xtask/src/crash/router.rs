@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use llmspell_storage::{
     DimensionRouter, EmbeddingModel, HNSWConfig, OnExisting, Result, ScopedVectors, StateScope, StorageError,
-    VectorEntry, VectorStorage, VectorStorageExt,
+    VectorEntry,
 };
 
 /// Models that stay, and their dimensions.

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{DIM, assert_invalid, assert_kind, entry, exact, ids, listed, user};
-use llmspell_core::{ErrorKind, Expiry, Result, ScopedVectors, StateScope, StorageError, Timestamp, VectorStorage};
+use llmspell_core::{
+    ErrorKind, Expiry, Filter, Metadata, Result, ScopeKind, ScopedVectors, StateScope, StorageError, Timestamp,
+    VectorStorage,
+};
 
 #[track_caller]
 fn assert_outside<T: std::fmt::Debug>(result: Result<T>, what: &str) {
@@ -81,7 +84,7 @@ pub async fn a_handle_for_one_scope_touches_no_other(store: &Arc<dyn VectorStora
     assert_eq!(page.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>(), ["doc"]);
     let stats = handle.stats().await.unwrap();
     assert_eq!((&stats.scope, stats.vectors), (&mine, 2));
-    assert_eq!(handle.delete(&["doc".into(), "shared".into()]).await.unwrap(), 1);
+    assert_eq!(handle.delete(["doc", "shared"]).await.unwrap(), 1);
     assert_eq!(handle.clear().await.unwrap(), 1);
 
     let left = store.get(&theirs, "doc").await.unwrap().unwrap();
@@ -90,4 +93,59 @@ pub async fn a_handle_for_one_scope_touches_no_other(store: &Arc<dyn VectorStora
     assert_eq!(store.stats().await.unwrap().vectors, 2, "what others have is as it was");
     let text = format!("{handle:?}");
     assert!(text.contains("ada") && !text.contains("bob"), "{text}");
+}
+
+/// Passed on as a store, a handle for one scope is that scope and no more: calls that take a scope take its own, and calls
+/// about all scopes are about it.
+pub async fn a_handle_passed_on_as_a_store_is_its_scope(store: &Arc<dyn VectorStorage>) {
+    let (mine, theirs) = (user("ada"), user("bob"));
+    let doc = |id: &str, scope: &StateScope| entry(id, [1.0; DIM]).with_scope(scope.clone());
+    store.insert(vec![doc("a", &theirs), doc("b", &theirs)]).await.unwrap();
+    let handle: &dyn VectorStorage = &ScopedVectors::new(Arc::clone(store), mine.clone()).unwrap();
+    assert!(handle.scopes().await.unwrap().is_empty(), "nothing is there yet");
+    handle
+        .insert(vec![entry("a", [2.0; DIM]), doc("c", &mine)])
+        .await
+        .unwrap();
+
+    let every = Filter::all();
+    let query = exact([1.0; DIM], 5);
+    let ids_of_two = ["a".to_string(), "b".to_string()];
+    for other in [&theirs, &StateScope::Global] {
+        assert_outside(handle.get(other, "a").await, "get");
+        assert_outside(handle.list(other, None, 5).await, "list");
+        assert_outside(handle.list_matching(other, &every, None, 5).await, "list_matching");
+        assert_outside(handle.count(other).await, "count");
+        assert_outside(handle.count_matching(other, &every).await, "count_matching");
+        assert_outside(handle.facet(other, &"a".into(), &every, 5).await, "facet");
+        assert_outside(handle.stats_for_scope(other).await, "stats_for_scope");
+        assert_outside(handle.search_scoped(&query, other).await, "search_scoped");
+        assert_outside(handle.delete(other, &ids_of_two).await, "delete");
+        assert_outside(handle.delete_matching(other, &every).await, "delete_matching");
+        assert_outside(handle.delete_scope(other).await, "delete_scope");
+        assert_outside(
+            handle.delete_scopes(&[mine.clone(), other.clone()]).await,
+            "delete_scopes",
+        );
+        assert_outside(handle.touch(other, &ids_of_two, Expiry::Never).await, "touch");
+        let update = handle.update_metadata(other, "a", Metadata::new()).await;
+        assert_outside(update, "update_metadata");
+    }
+
+    assert_eq!(handle.scopes().await.unwrap(), std::slice::from_ref(&mine));
+    let stats = handle.stats().await.unwrap();
+    assert_eq!(
+        (stats.scopes, stats.vectors, stats.vector_bytes),
+        (1, 2, 2 * 4 * DIM as u64)
+    );
+    assert_eq!(ids(&handle.search_scoped(&query, &mine).await.unwrap()), ["c", "a"]);
+    assert_eq!(listed(handle, &mine).await, ["a", "c"]);
+    assert_eq!(handle.delete_scopes_of_kind(ScopeKind::Session).await.unwrap(), 0);
+    assert_eq!(handle.delete(&mine, &ids_of_two).await.unwrap(), 1);
+    assert_eq!(handle.delete_scopes_of_kind(mine.kind()).await.unwrap(), 1);
+    assert_eq!(
+        listed(&**store, &theirs).await,
+        ["a", "b"],
+        "what others have is as it was"
+    );
 }

@@ -167,6 +167,10 @@ pub async fn check_all_with(
         let _name = Promise("a handle for one scope touches no other");
         a_handle_for_one_scope_touches_no_other(&fresh(DIM, METRIC).await).await;
     }
+    {
+        let _name = Promise("a handle passed on as a store is its scope");
+        a_handle_passed_on_as_a_store_is_its_scope(&fresh(DIM, METRIC).await).await;
+    }
     let _name = Promise("answers in a scope are the same whatever others hold");
     for metric in DistanceMetric::ALL {
         let (alone, among) = (fresh(DIM, metric).await, fresh(DIM, metric).await);

@@ -23,8 +23,9 @@ fn sized(bytes: usize) -> Value {
 
 fn bad_entries() -> Vec<(&'static str, VectorEntry)> {
     let with = |vector: Vec<f32>| VectorEntry::new("bad", vector);
-    let hour = Duration::from_secs(3600);
     let fine = || entry("bad", [1.0; 3]);
+    let mut two_ends = fine().with_ttl(Duration::from_secs(3600));
+    two_ends.expires_at = Some(Timestamp::from_millis(i64::MAX));
     vec![
         ("NaN", with(vec![1.0, f32::NAN, 1.0])),
         ("infinity", with(vec![f32::INFINITY, 1.0, 1.0])),
@@ -52,10 +53,7 @@ fn bad_entries() -> Vec<(&'static str, VectorEntry)> {
         ("a scope of 10 KiB", fine().with_scope(user(&"x".repeat(10 << 10)))),
         ("no lifetime", fine().with_ttl(Duration::ZERO)),
         ("a lifetime beyond time", fine().with_ttl(Duration::MAX)),
-        (
-            "two ends",
-            fine().with_ttl(hour).with_expires_at(Timestamp::from_millis(i64::MAX)),
-        ),
+        ("two ends", two_ends),
     ]
 }
 

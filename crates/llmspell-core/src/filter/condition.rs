@@ -2,6 +2,9 @@
 
 use std::mem;
 
+use serde::Serialize;
+
+use super::any_value::compared;
 use super::path::FieldPath;
 use super::scalar::Scalar;
 
@@ -112,6 +115,15 @@ pub enum Filter {
     Not(Box<Filter>),
 }
 
+/// Values are anything that serde writes as null, a boolean, a number or a string: `json!("x")`, an enum, a
+/// [`Timestamp`](crate::Timestamp). One with parts, such as an array, is refused when the filter is checked.
+///
+/// ```
+/// # use llmspell_core::Filter;
+/// let filter = Filter::eq("lang", "en") & (Filter::ge("year", 2026) | !Filter::exists("year"));
+/// assert_eq!(filter, "lang = \"en\" and (year >= 2026 or not exists year)".parse()?);
+/// # Ok::<(), llmspell_core::FilterError>(())
+/// ```
 impl Filter {
     /// Every entry.
     #[must_use]
@@ -120,68 +132,59 @@ impl Filter {
     }
 
     /// The field equals the value.
-    pub fn eq(field: impl Into<FieldPath>, value: impl Into<Scalar>) -> Self {
-        Self::Eq {
-            field: field.into(),
-            value: value.into(),
-        }
+    pub fn eq(field: impl Into<FieldPath>, value: impl Serialize) -> Self {
+        let (field, [value]) = compared(field.into(), [&value]);
+        Self::Eq { field, value }
     }
 
     /// The field does not equal the value, or is missing.
-    pub fn ne(field: impl Into<FieldPath>, value: impl Into<Scalar>) -> Self {
-        Self::Ne {
-            field: field.into(),
-            value: value.into(),
-        }
+    pub fn ne(field: impl Into<FieldPath>, value: impl Serialize) -> Self {
+        let (field, [value]) = compared(field.into(), [&value]);
+        Self::Ne { field, value }
     }
 
     /// The field equals one of the values.
-    pub fn is_in<V: Into<Scalar>>(field: impl Into<FieldPath>, values: impl IntoIterator<Item = V>) -> Self {
+    pub fn is_in<V: Serialize>(field: impl Into<FieldPath>, values: impl IntoIterator<Item = V>) -> Self {
+        let mut field = field.into();
+        let values = values.into_iter().map(|value| {
+            let (checked, [value]) = compared(field.clone(), [&value]);
+            field = checked;
+            value
+        });
         Self::In {
-            field: field.into(),
-            values: values.into_iter().map(Into::into).collect(),
+            values: values.collect(),
+            field,
         }
     }
 
     /// The field is less than the value.
-    pub fn lt(field: impl Into<FieldPath>, value: impl Into<Scalar>) -> Self {
-        Self::Lt {
-            field: field.into(),
-            value: value.into(),
-        }
+    pub fn lt(field: impl Into<FieldPath>, value: impl Serialize) -> Self {
+        let (field, [value]) = compared(field.into(), [&value]);
+        Self::Lt { field, value }
     }
 
     /// The field is at most the value.
-    pub fn le(field: impl Into<FieldPath>, value: impl Into<Scalar>) -> Self {
-        Self::Le {
-            field: field.into(),
-            value: value.into(),
-        }
+    pub fn le(field: impl Into<FieldPath>, value: impl Serialize) -> Self {
+        let (field, [value]) = compared(field.into(), [&value]);
+        Self::Le { field, value }
     }
 
     /// The field is greater than the value.
-    pub fn gt(field: impl Into<FieldPath>, value: impl Into<Scalar>) -> Self {
-        Self::Gt {
-            field: field.into(),
-            value: value.into(),
-        }
+    pub fn gt(field: impl Into<FieldPath>, value: impl Serialize) -> Self {
+        let (field, [value]) = compared(field.into(), [&value]);
+        Self::Gt { field, value }
     }
 
     /// The field is at least the value.
-    pub fn ge(field: impl Into<FieldPath>, value: impl Into<Scalar>) -> Self {
-        Self::Ge {
-            field: field.into(),
-            value: value.into(),
-        }
+    pub fn ge(field: impl Into<FieldPath>, value: impl Serialize) -> Self {
+        let (field, [value]) = compared(field.into(), [&value]);
+        Self::Ge { field, value }
     }
 
     /// The field lies between the two values, both included.
-    pub fn between(field: impl Into<FieldPath>, low: impl Into<Scalar>, high: impl Into<Scalar>) -> Self {
-        Self::Between {
-            field: field.into(),
-            low: low.into(),
-            high: high.into(),
-        }
+    pub fn between(field: impl Into<FieldPath>, low: impl Serialize, high: impl Serialize) -> Self {
+        let (field, [low, high]) = compared(field.into(), [&low, &high]);
+        Self::Between { field, low, high }
     }
 
     /// The field is there, null included.
@@ -195,11 +198,9 @@ impl Filter {
     }
 
     /// The field is an array with this element.
-    pub fn contains(field: impl Into<FieldPath>, value: impl Into<Scalar>) -> Self {
-        Self::Contains {
-            field: field.into(),
-            value: value.into(),
-        }
+    pub fn contains(field: impl Into<FieldPath>, value: impl Serialize) -> Self {
+        let (field, [value]) = compared(field.into(), [&value]);
+        Self::Contains { field, value }
     }
 
     /// The field is a string with these first bytes.
@@ -253,6 +254,24 @@ impl Filter {
             return self;
         }
         Self::Or(vec![self, other])
+    }
+}
+
+/// [`and`](Filter::and).
+impl std::ops::BitAnd for Filter {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        self.and(other)
+    }
+}
+
+/// [`or`](Filter::or).
+impl std::ops::BitOr for Filter {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        self.or(other)
     }
 }
 
@@ -320,6 +339,8 @@ mod tests {
         assert_eq!(Filter::all_of([a()]), a());
         assert_eq!(Filter::any_of([]), Filter::Or(vec![]));
         assert_eq!(!a(), Filter::not(a()));
+        assert_eq!(a() & a() & a(), a().and(a()).and(a()));
+        assert_eq!(a() | a() & !a(), a().or(a().and(Filter::not(a()))));
     }
 
     #[test]

@@ -22,6 +22,7 @@
 //! | `condition.rs` | which conditions are there? [`Filter`]                                  |
 //! | `path.rs`      | which field is meant? [`FieldPath`]                                     |
 //! | `scalar.rs`    | what can a field be compared with? [`Scalar`]                           |
+//! | `any_value.rs` | how does any value of serde become one?                                |
 //! | `number.rs`    | how do integers and floats compare exactly? [`Number`]                  |
 //! | `times.rs`     | which times of its own does an entry have? [`OwnTime`], [`EntryTimes`]  |
 //! | `dates.rs`     | which fields hold dates, and which moment is a date? [`DateFields`], [`instant_nanos`] |
@@ -119,6 +120,7 @@
 //! [`Filter::compile`]. What depends on which fields hold dates (whether a string is a date, whether bounds are
 //! reversed) is checked by those that are told: [`Filter::parse`], [`Filter::validate_with`], [`Filter::compile`].
 
+mod any_value;
 mod check;
 mod compiled;
 mod condition;

@@ -1,9 +1,12 @@
 //! Which field is meant?
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde_json::Value;
 
+use super::condition::Filter;
+use super::error::FilterError;
 use super::text::strings;
 use super::times::OwnTime;
 use crate::vector::Metadata;
@@ -22,6 +25,7 @@ use crate::vector::Metadata;
 /// assert_eq!(FieldPath::from("meta.author").keys(), ["meta", "author"]);
 /// assert_eq!(FieldPath::from(r#""a.b".c"#).keys(), ["a.b", "c"]);
 /// assert_eq!(FieldPath::of_keys(["a.b", "c"]).to_string(), r#""a.b".c"#);
+/// assert!("meta..author".parse::<FieldPath>().is_err());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FieldPath(Form);
@@ -66,6 +70,17 @@ impl FieldPath {
             .try_fold(metadata.get(first)?, |value, key| value.as_object()?.get(key))
     }
 
+    /// The same path with something wrong with it, unless there was already.
+    pub(super) fn refused(self, reason: &'static str) -> Self {
+        match self.problem() {
+            Some(_) => self,
+            None => Self(Form::Malformed {
+                text: self.to_string(),
+                reason,
+            }),
+        }
+    }
+
     /// What is wrong with it, if anything.
     pub(super) fn problem(&self) -> Option<&'static str> {
         match &self.0 {
@@ -86,6 +101,21 @@ impl From<String> for FieldPath {
     }
 }
 
+impl FromStr for FieldPath {
+    type Err = FilterError;
+
+    /// Reads a path, and says at once what is wrong with it.
+    ///
+    /// # Errors
+    ///
+    /// [`FilterError`] for a text that is no path.
+    fn from_str(text: &str) -> Result<Self, FilterError> {
+        let path = Self::from(text);
+        Filter::exists(path.clone()).validate()?;
+        Ok(path)
+    }
+}
+
 impl From<OwnTime> for FieldPath {
     fn from(time: OwnTime) -> Self {
         Self(Form::Time(time))
@@ -95,6 +125,12 @@ impl From<OwnTime> for FieldPath {
 impl From<&str> for FieldPath {
     fn from(text: &str) -> Self {
         text.to_string().into()
+    }
+}
+
+impl From<&FieldPath> for FieldPath {
+    fn from(path: &FieldPath) -> Self {
+        path.clone()
     }
 }
 
@@ -173,6 +209,7 @@ mod tests {
             let path = FieldPath::from(&text);
             let is_one = !path.keys().is_empty() || path.own_time().is_some();
             prop_assert_eq!(path.problem().is_none(), is_one);
+            prop_assert_eq!(text.parse::<FieldPath>().ok(), is_one.then_some(path.clone()));
             if path.problem().is_some() {
                 prop_assert_eq!(path.to_string(), text);
             }

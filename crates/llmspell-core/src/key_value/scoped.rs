@@ -102,6 +102,8 @@ impl ScopedBackend {
     }
 }
 
+crate::inherent_key_value!(ScopedBackend);
+
 #[async_trait]
 impl StorageBackend for ScopedBackend {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {

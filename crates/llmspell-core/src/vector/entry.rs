@@ -1,12 +1,15 @@
 //! What is stored?
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use llmspell_state_traits::StateScope;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::components::IntoVector;
+use super::metadata::{self, Unwritable};
+use crate::error::Result;
 use crate::filter::EntryTimes;
 use crate::model::ModelRef;
 use crate::timestamp::Timestamp;
@@ -22,6 +25,23 @@ pub type Metadata = Map<String, Value>;
 ///     .with_scope(StateScope::Custom("tenant:123".to_string()))
 ///     .with_metadata(serde_json::json!({"lang": "en", "year": 2026}));
 /// ```
+///
+/// # JSON
+///
+/// The form is that of the command line. Only `vector` must be there; `embedding` is read as that, and a scope is its text or
+/// the structured form `{"User": "ada"}`.
+///
+/// ```
+/// # use llmspell_core::VectorEntry;
+/// # let json =
+/// r#"{"id": "a", "vector": [0.1, 0.2], "metadata": {"lang": "en"}, "scope": "user:ada",
+///     "event_time": "2026-11-22T10:00:00Z", "ttl": "7d"}"#
+/// # ;
+/// # let entry: VectorEntry = serde_json::from_str(json)?;
+/// # let written = serde_json::to_value(&entry)?;
+/// # assert_eq!(written, serde_json::from_str::<serde_json::Value>(json)?);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VectorEntry {
@@ -29,7 +49,7 @@ pub struct VectorEntry {
     #[serde(default)]
     pub id: String,
     /// The vector: as many finite components as the space has dimensions.
-    #[serde(alias = "vector")]
+    #[serde(rename = "vector", alias = "embedding")]
     pub embedding: Vec<f32>,
     /// A JSON object, or null for none. Anything else is refused when it is stored.
     #[serde(default)]
@@ -54,16 +74,20 @@ pub struct VectorEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// Lifetime from the moment it is stored; becomes `expires_at`. Give one of the two.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Duration>,
+    /// What was given as metadata is none, and why: refused when it is stored.
+    #[serde(skip)]
+    pub(super) unwritable: Option<Unwritable>,
 }
 
 impl VectorEntry {
-    /// An entry in [`StateScope::Global`] without metadata.
-    pub fn new(id: impl Into<String>, embedding: Vec<f32>) -> Self {
+    /// An entry in [`StateScope::Global`] without metadata. The vector may be a `Vec`, an array or a slice, of `f32` or `f64`;
+    /// see [`IntoVector`].
+    pub fn new(id: impl Into<String>, embedding: impl IntoVector) -> Self {
         Self {
             id: id.into(),
-            embedding,
+            embedding: embedding.into_vector(),
             metadata: Value::Object(Map::new()),
             scope: StateScope::Global,
             model: None,
@@ -72,6 +96,7 @@ impl VectorEntry {
             event_time: None,
             expires_at: None,
             ttl: None,
+            unwritable: None,
         }
     }
 
@@ -90,11 +115,41 @@ impl VectorEntry {
         self
     }
 
-    /// The fields, from a `HashMap<String, Value>`, a `serde_json::Map` or `json!({…})`; replaces those it had.
+    /// The fields: `json!({…})`, a map, or any type that serde writes as an object, by value or by reference. They replace
+    /// those that it had.
+    ///
+    /// ```
+    /// # use llmspell_core::VectorEntry;
+    /// #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
+    /// struct Note {
+    ///     lang: String,
+    ///     year: u16,
+    /// }
+    ///
+    /// let note = Note { lang: "en".to_string(), year: 2026 };
+    /// let entry = VectorEntry::new("a", [0.1, 0.2]).with_metadata(&note);
+    /// assert_eq!(entry.metadata, serde_json::json!({"lang": "en", "year": 2026}));
+    /// assert_eq!(entry.metadata_as::<Note>()?, note);
+    /// # Ok::<(), llmspell_core::StorageError>(())
+    /// ```
+    ///
+    /// What cannot be written as JSON, such as a map whose keys are no strings, is refused when the entry is stored.
     #[must_use]
-    pub fn with_metadata(mut self, metadata: impl IntoMetadata) -> Self {
-        self.metadata = metadata.into_metadata();
+    pub fn with_metadata(mut self, metadata: impl Serialize) -> Self {
+        (self.metadata, self.unwritable) = match serde_json::to_value(&metadata) {
+            Ok(value) => (value, None),
+            Err(error) => (Value::Null, Some(Unwritable::of(&error))),
+        };
         self
+    }
+
+    /// The fields as a type of the application. An entry without metadata reads as one without fields.
+    ///
+    /// # Errors
+    ///
+    /// [`Json`](crate::StorageError::Json) if they are not what the type is made of.
+    pub fn metadata_as<T: DeserializeOwned>(&self) -> Result<T> {
+        metadata::read_as(&self.metadata)
     }
 
     /// When it was first stored, for entries that come from elsewhere.
@@ -118,10 +173,11 @@ impl VectorEntry {
         self
     }
 
-    /// When it ends.
+    /// When it ends, whatever lifetime it was given before.
     #[must_use]
     pub fn with_expires_at(mut self, moment: impl Into<Timestamp>) -> Self {
         self.expires_at = Some(moment.into());
+        self.ttl = None;
         self
     }
 
@@ -135,34 +191,12 @@ impl VectorEntry {
         }
     }
 
-    /// How long it lives from the moment it is stored; at least a millisecond.
+    /// How long it lives from the moment it is stored, at least a millisecond, whatever end it was given before: so an entry
+    /// that was read gets another lifetime, too.
     #[must_use]
     pub fn with_ttl(mut self, lifetime: Duration) -> Self {
         self.ttl = Some(lifetime);
+        self.expires_at = None;
         self
-    }
-}
-
-/// What can become the metadata of an entry.
-pub trait IntoMetadata {
-    /// The JSON value; an entry whose value is neither an object nor null is refused by the store.
-    fn into_metadata(self) -> Value;
-}
-
-impl IntoMetadata for Value {
-    fn into_metadata(self) -> Value {
-        self
-    }
-}
-
-impl IntoMetadata for Map<String, Value> {
-    fn into_metadata(self) -> Value {
-        Value::Object(self)
-    }
-}
-
-impl<S: std::hash::BuildHasher> IntoMetadata for HashMap<String, Value, S> {
-    fn into_metadata(self) -> Value {
-        Value::Object(self.into_iter().collect())
     }
 }

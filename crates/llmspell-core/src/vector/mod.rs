@@ -4,7 +4,12 @@
 //! |---------------|-------------------------------------------------------------|
 //! | `storage.rs`  | what does a vector store promise? [`VectorStorage`]         |
 //! | `scoped.rs`   | how is a store confined to one scope? [`ScopedVectors`]     |
+//! | `scoped_storage.rs` | … and passed on as a store?                           |
+//! | `pointers.rs` | how is a store used through a reference, a `Box` or an `Arc`? |
+//! | `inherent.rs` | how are its calls made without importing the trait?         |
 //! | `entry.rs`    | what is stored? [`VectorEntry`]                             |
+//! | `components.rs` | what can become a vector? [`IntoVector`]                  |
+//! | `metadata.rs` | how does metadata become a type of the application?         |
 //! | `query.rs`    | what is asked, what is answered? [`VectorQuery`], [`VectorResult`] |
 //! | `time_range.rs` | within which times? [`TimeRange`]                         |
 //! | `recency.rs`  | what does age take away from a score? [`recency_score`]     |
@@ -15,22 +20,28 @@
 //! | `stats.rs`    | how much is there? [`StorageStats`], [`ScopedStats`]        |
 //! | `validate.rs` | what is allowed?                                            |
 
+mod components;
 mod config;
 mod ef;
 mod entry;
+mod inherent;
+pub(crate) mod metadata;
 mod metric;
 mod plan;
+mod pointers;
 mod query;
 mod recency;
 mod scoped;
+mod scoped_storage;
 mod stats;
 mod storage;
 mod time_range;
 pub mod validate;
 
+pub use components::{Component, IntoVector};
 pub use config::{HNSWConfig, Memory};
 pub use ef::{EfChoice, EfSource, MeasuredRecall, MeasuredWith};
-pub use entry::{IntoMetadata, Metadata, VectorEntry};
+pub use entry::{Metadata, VectorEntry};
 pub use metric::DistanceMetric;
 pub use plan::{PathCost, SearchPath, SearchPlan, SearchStage};
 pub use query::{FacetValue, VectorQuery, VectorResult};

@@ -6,10 +6,13 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use llmspell_state_traits::StateScope;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::components::IntoVector;
 use super::entry::Metadata;
 use super::time_range::TimeRange;
+use crate::error::Result;
 use crate::filter::{FieldPath, Filter, OwnTime, Scalar};
 
 /// The `k` entries that are nearest to a vector: of one scope, or of several together.
@@ -24,6 +27,23 @@ use crate::filter::{FieldPath, Filter, OwnTime, Scalar};
 /// // What the session, its user and everybody know: the best of all of it.
 /// let session = StateScope::Session("s-17".to_string());
 /// let query = query.with_scopes([session, StateScope::User("ada".to_string()), StateScope::Global]);
+/// ```
+///
+/// # JSON
+///
+/// Only `vector` and `k` must be there.
+///
+/// ```
+/// # use llmspell_core::{Filter, StateScope, VectorQuery};
+/// let query: VectorQuery = serde_json::from_str(r#"{"vector": [0.1, 0.2], "k": 5}"#)?;
+/// assert_eq!(query, VectorQuery::new([0.1, 0.2], 5));
+/// # let json =
+/// r#"{"vector": [0.1, 0.2], "k": 5, "scope": "user:ada", "filter": {"eq": {"field": "lang", "value": "en"}},
+///     "recency": "7d", "threshold": 0.5}"#
+/// # ;
+/// # let query: VectorQuery = serde_json::from_str(json)?;
+/// # assert_eq!(serde_json::to_value(&query)?, serde_json::from_str::<serde_json::Value>(json)?);
+/// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -42,10 +62,10 @@ pub struct VectorQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Lowest score of a result, none by default; see [`DistanceMetric`](super::DistanceMetric) for its range.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f32>,
     /// Which entries count; it decides before the best `k` are taken.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
     /// Only entries whose event time lies within; see [`with_event_time_range`](Self::with_event_time_range).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,31 +74,47 @@ pub struct VectorQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingested: Option<TimeRange>,
     /// After this time half of a score is left; see [`with_recency`](Self::with_recency).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
     pub recency: Option<Duration>,
     /// Width of the beam for this search, `k` to [`EF_SEARCH_MAX`](crate::limits::EF_SEARCH_MAX); by default that of the
     /// [`HNSWConfig`](super::HNSWConfig), or the one that the store has chosen for its
     /// [recall target](super::HNSWConfig::with_recall_target). Wider finds more of the true neighbors, on any data, and
     /// takes longer; as wide as there are entries in the scope, all are compared and none is missed. The only limit is
     /// `EF_SEARCH_MAX`. An exact search does not need it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ef_search: Option<usize>,
     /// Compare with every entry: slow in large scopes, and never misses.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_no")]
     pub exact: bool,
     /// Whether results carry their metadata; true by default.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub include_metadata: bool,
     /// Whether results carry their vector; false by default.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_no")]
     pub include_vectors: bool,
 }
 
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+fn is_yes(flag: &bool) -> bool {
+    *flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+fn is_no(flag: &bool) -> bool {
+    !flag
+}
+
 impl VectorQuery {
-    /// The `k` nearest in [`StateScope::Global`], with metadata and without vectors.
+    /// The `k` nearest in [`StateScope::Global`], with metadata and without vectors. The vector may be a `Vec`, an array or a
+    /// slice, of `f32` or `f64`; see [`IntoVector`].
     #[must_use]
-    pub fn new(vector: Vec<f32>, k: usize) -> Self {
+    pub fn new(vector: impl IntoVector, k: usize) -> Self {
         Self {
-            vector,
+            vector: vector.into_vector(),
             k,
             scope: StateScope::Global,
             scopes: None,
@@ -317,6 +353,15 @@ impl VectorResult {
             metadata: None,
             vector: None,
         }
+    }
+
+    /// The fields of the entry as a type of the application; none if the query did without them.
+    ///
+    /// # Errors
+    ///
+    /// [`Json`](crate::StorageError::Json) if they are not what the type is made of.
+    pub fn metadata_as<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        self.metadata.as_ref().map(super::metadata::of_fields).transpose()
     }
 
     /// Whether it comes before or after another one, as far as scores and distances tell. For implementers.

@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use llmspell_state_traits::StateScope;
+use serde::Serialize;
 
-use super::entry::{Metadata, VectorEntry};
+use super::entry::VectorEntry;
+use super::metadata::fields;
 use super::plan::SearchPlan;
 use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::stats::ScopedStats;
@@ -13,17 +15,22 @@ use super::storage::{OnExisting, VectorStorage};
 use crate::error::{Result, StorageError};
 use crate::expiry::Expiry;
 use crate::filter::{FieldPath, Filter};
+use crate::inherent::names;
 use crate::model::ModelRef;
 
 /// A handle that can only touch one scope of a vector store: what an application hands to code that it does not trust.
 ///
-/// No method takes a scope, and none returns the store. Entries and queries carry a scope of their own: one that says
+/// No method of its own takes a scope, and none returns the store. Entries and queries carry a scope of their own: one that says
 /// nothing ([`StateScope::Global`], the default) means this one, one that names another is refused with
 /// [`OutsideScope`](StorageError::OutsideScope), before the store is asked. What belongs to others can be told neither
 /// from answers nor from errors, statistics or `{:?}`; "not yours" is "not there".
 ///
 /// A handle names models of the store and never describes one: nothing that it writes makes a model known or a space. The
 /// owner of the store registers models. Errors list no models or spaces.
+///
+/// It is a [`VectorStorage`] too, so that it can be passed on where one is wanted: the calls of the trait that take a scope
+/// take this one only, and refuse another with [`OutsideScope`](StorageError::OutsideScope); those about all scopes are about
+/// this one. The index is the affair of the store's owner: `build_index` and `optimize_index` return at once.
 ///
 /// The key-value counterpart is [`ScopedBackend`](crate::ScopedBackend).
 ///
@@ -45,7 +52,7 @@ use crate::model::ModelRef;
 /// the machine is.
 #[derive(Clone)]
 pub struct ScopedVectors {
-    storage: Arc<dyn VectorStorage>,
+    pub(super) storage: Arc<dyn VectorStorage>,
     scope: StateScope,
 }
 
@@ -159,7 +166,8 @@ impl ScopedVectors {
     /// # Errors
     ///
     /// As there.
-    pub async fn update_metadata(&self, id: &str, metadata: Metadata) -> Result<()> {
+    pub async fn update_metadata(&self, id: &str, metadata: impl Serialize) -> Result<()> {
+        let metadata = fields(id, &metadata)?;
         own(self.storage.update_metadata(&self.scope, id, metadata).await)
     }
 
@@ -168,8 +176,9 @@ impl ScopedVectors {
     /// # Errors
     ///
     /// As there.
-    pub async fn touch(&self, ids: &[String], expiry: Expiry) -> Result<Vec<String>> {
-        self.storage.touch(&self.scope, ids, expiry).await
+    pub async fn touch(&self, ids: impl IntoIterator<Item = impl AsRef<str>>, expiry: Expiry) -> Result<Vec<String>> {
+        let ids = names(ids);
+        own(self.storage.touch(&self.scope, &ids, expiry).await)
     }
 
     /// See [`VectorStorage::delete`].
@@ -177,8 +186,9 @@ impl ScopedVectors {
     /// # Errors
     ///
     /// As there.
-    pub async fn delete(&self, ids: &[String]) -> Result<u64> {
-        own(self.storage.delete(&self.scope, ids).await)
+    pub async fn delete(&self, ids: impl IntoIterator<Item = impl AsRef<str>>) -> Result<u64> {
+        let ids = names(ids);
+        own(self.storage.delete(&self.scope, &ids).await)
     }
 
     /// Removes every entry; see [`VectorStorage::delete_scope`]. The handle stays good.
@@ -258,8 +268,9 @@ impl ScopedVectors {
     /// # Errors
     ///
     /// As there.
-    pub async fn facet(&self, field: &FieldPath, filter: &Filter, limit: usize) -> Result<Vec<FacetValue>> {
-        own(self.storage.facet(&self.scope, field, filter, limit).await)
+    pub async fn facet(&self, field: impl Into<FieldPath>, filter: &Filter, limit: usize) -> Result<Vec<FacetValue>> {
+        let field = field.into();
+        own(self.storage.facet(&self.scope, &field, filter, limit).await)
     }
 
     /// See [`VectorStorage::stats_for_scope`].
@@ -280,7 +291,7 @@ impl ScopedVectors {
         }
     }
 
-    fn outside(&self, named: &StateScope) -> StorageError {
+    pub(super) fn outside(&self, named: &StateScope) -> StorageError {
         StorageError::OutsideScope {
             scope: self.scope.clone(),
             named: named.clone(),
@@ -289,7 +300,7 @@ impl ScopedVectors {
 }
 
 /// What the holder of a handle is told of the answer of the store.
-fn own<T>(answer: Result<T>) -> Result<T> {
+pub(super) fn own<T>(answer: Result<T>) -> Result<T> {
     answer.map_err(StorageError::without_names)
 }
 
@@ -301,12 +312,6 @@ pub trait VectorStorageExt {
     ///
     /// [`StorageError::Scope`] if the scope is not valid.
     fn scoped(&self, scope: StateScope) -> Result<ScopedVectors>;
-}
-
-impl VectorStorageExt for Arc<dyn VectorStorage> {
-    fn scoped(&self, scope: StateScope) -> Result<ScopedVectors> {
-        ScopedVectors::new(Self::clone(self), scope)
-    }
 }
 
 impl<S: VectorStorage + Clone + 'static> VectorStorageExt for S {

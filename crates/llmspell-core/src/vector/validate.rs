@@ -177,6 +177,9 @@ pub fn entry(entry: &VectorEntry, dim: usize, metric: DistanceMetric) -> Result<
     }
     entry.scope.validate()?;
     vector(&entry.id, &entry.embedding, dim, metric)?;
+    if let Some(unwritable) = &entry.unwritable {
+        return Err(unwritable.error(&entry.id));
+    }
     metadata(&entry.id, &entry.metadata)?;
     if let Some(ttl) = entry.ttl {
         if entry.expires_at.is_some() {
@@ -407,9 +410,8 @@ mod tests {
         check(Duration::from_secs(1)).unwrap();
         assert!(text(check(Duration::ZERO)).contains("ttl in milliseconds is 0"));
         assert!(text(check(Duration::MAX)).contains("ttl in milliseconds is"));
-        let both = VectorEntry::new("e", vec![1.0])
-            .with_ttl(Duration::from_secs(1))
-            .with_expires_at(Timestamp::from_millis(1));
+        let mut both = VectorEntry::new("e", vec![1.0]).with_ttl(Duration::from_secs(1));
+        both.expires_at = Some(Timestamp::from_millis(1));
         assert!(text(entry(&both, 1, DistanceMetric::Cosine)).contains("not both"));
     }
 

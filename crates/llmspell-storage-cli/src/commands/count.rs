@@ -1,7 +1,6 @@
 //! `count`: counts the entries of a scope.
 
 use clap::Args;
-use llmspell_storage::VectorStorage;
 use serde_json::json;
 
 use crate::errors::CliError;

@@ -1,7 +1,6 @@
 //! `delete`: deletes entries.
 
 use clap::Args;
-use llmspell_storage::VectorStorage;
 use serde_json::json;
 
 use crate::errors::CliError;

@@ -1,7 +1,7 @@
 //! `facet`: counts the values of a field.
 
 use clap::Args;
-use llmspell_storage::{FieldPath, Filter, VectorStorage};
+use llmspell_storage::{FieldPath, Filter};
 
 use crate::errors::CliError;
 use crate::filter_arg::FilterArgs;

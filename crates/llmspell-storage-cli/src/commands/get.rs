@@ -1,7 +1,7 @@
 //! `get`: shows the entry with an id.
 
 use clap::Args;
-use llmspell_storage::{StorageError, VectorStorage};
+use llmspell_storage::StorageError;
 
 use super::entry_view::EntryView;
 use crate::errors::CliError;

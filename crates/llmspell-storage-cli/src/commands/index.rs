@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use llmspell_storage::{HNSWConfig, HNSWVectorStorage, StateScope, VectorStorage};
+use llmspell_storage::{HNSWConfig, HNSWVectorStorage, StateScope};
 use serde_json::json;
 
 use super::index_view::index_sentence;

@@ -1,7 +1,6 @@
 //! `list`: lists the entries of a scope.
 
 use clap::Args;
-use llmspell_storage::VectorStorage;
 
 use super::entry_view::{EntryView, summary};
 use crate::errors::CliError;

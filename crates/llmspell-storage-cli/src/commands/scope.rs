@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::{Args, Subcommand, ValueEnum};
-use llmspell_storage::{Database, QuotaStatus, ScopeKind, ScopedStats, SpaceRole, StateScope, VectorStorage};
+use llmspell_storage::{Database, QuotaStatus, ScopeKind, ScopedStats, SpaceRole, StateScope};
 use serde_json::json;
 
 use crate::errors::CliError;

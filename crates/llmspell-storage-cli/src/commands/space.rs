@@ -1,7 +1,7 @@
 //! `space`: lists and removes embedding spaces.
 
 use clap::{Args, Subcommand};
-use llmspell_storage::{Database, SpaceInfo, SpaceRole, StorageStats, VectorStorage};
+use llmspell_storage::{Database, SpaceInfo, SpaceRole, StorageStats};
 use serde_json::{Value, json};
 
 use super::scope::confirmed;

@@ -1,6 +1,6 @@
 //! `stats`: counts, and the room that they take.
 
-use llmspell_storage::{Database, SpaceRole, StorageStats, VectorStorage};
+use llmspell_storage::{Database, SpaceRole, StorageStats};
 use serde_json::json;
 
 use super::clock::clock_rows;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use llmspell_storage::{Expiry, Timestamp, VectorStorage};
+use llmspell_storage::{Expiry, Timestamp};
 use serde_json::json;
 
 use crate::errors::CliError;

@@ -30,7 +30,7 @@ use llmspell_codec::try_copy;
 ///
 /// ```no_run
 /// # async fn example() -> llmspell_storage::Result<()> {
-/// use llmspell_storage::{RedbBackend, StorageBackend};
+/// use llmspell_storage::RedbBackend;
 ///
 /// let backend = RedbBackend::open("agent.db").await?;
 /// backend.set("user:123", b"Ada".to_vec()).await?;
@@ -127,6 +127,8 @@ fn visit_keys(shared: &Shared, prefix: &str, mut visit: impl FnMut(&[u8]) -> Res
         visit(key)
     })
 }
+
+llmspell_core::inherent_key_value!(RedbBackend);
 
 #[async_trait]
 impl StorageBackend for RedbBackend {

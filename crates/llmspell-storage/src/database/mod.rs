@@ -87,7 +87,7 @@ const IN_MEMORY: &str = "a database in memory needs nothing but memory";
 ///
 /// ```no_run
 /// # async fn example() -> llmspell_storage::Result<()> {
-/// use llmspell_storage::{Database, HNSWConfig, StorageBackend, VectorEntry, VectorStorage};
+/// use llmspell_storage::{Database, HNSWConfig, VectorEntry};
 ///
 /// let database = Database::open("agent.db").await?;
 /// database.kv().set("theme", b"dark".to_vec()).await?;
@@ -244,12 +244,28 @@ impl Database {
         Self::start(pool, shared, writer)
     }
 
-    /// A database in RAM without spaces.
+    /// A database in RAM, gone with its last handle: for tests, and for state that need not last. Key-value data and vector
+    /// spaces are as in a directory, by the same code.
+    ///
+    /// ```
+    /// # async fn example() -> llmspell_storage::Result<()> {
+    /// use llmspell_storage::{Database, HNSWConfig, VectorEntry};
+    ///
+    /// let database = Database::in_memory();
+    /// database.kv().set("theme", b"dark".to_vec()).await?;
+    /// let memories = database.vectors("memories", 3, HNSWConfig::balanced()).await?;
+    /// memories.insert(vec![VectorEntry::new("m-1", vec![0.1, 0.2, 0.3])]).await?;
+    /// assert_eq!(database.path(), None);
+    /// # Ok(())
+    /// # }
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
+    /// ```
     ///
     /// # Panics
     ///
     /// When the system has no memory or threads left.
-    pub(crate) fn in_memory() -> Self {
+    #[must_use]
+    pub fn in_memory() -> Self {
         Self::make_in_memory(None).expect(IN_MEMORY)
     }
 
@@ -371,6 +387,13 @@ impl Database {
                 })
             })
             .await
+    }
+
+    /// The time that the database goes by: that of the system or of [`DatabaseOptions::clock`](crate::DatabaseOptions::clock),
+    /// but never before a moment that it went by already.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.inner.shared.clock.now())
     }
 
     /// Reads everything and says what is wrong. It repairs nothing.

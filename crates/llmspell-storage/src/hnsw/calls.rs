@@ -26,6 +26,8 @@ const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
 /// Entries that a deletion by filter removes in one batch.
 pub(crate) const DELETE_IDS_MAX: usize = 10_000;
 
+llmspell_core::inherent_vectors!(HNSWVectorStorage);
+
 #[async_trait]
 impl VectorStorage for HNSWVectorStorage {
     async fn write(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {

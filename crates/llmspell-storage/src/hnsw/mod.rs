@@ -49,7 +49,7 @@ pub const DEFAULT_SPACE: &str = "default";
 /// one by one.
 ///
 /// ```
-/// # use llmspell_storage::{HNSWConfig, HNSWVectorStorage, Result, StateScope, VectorEntry, VectorQuery, VectorStorage};
+/// # use llmspell_storage::{HNSWConfig, HNSWVectorStorage, Result, VectorEntry, VectorQuery};
 /// # async fn example() -> Result<()> {
 /// let storage = HNSWVectorStorage::new(3, HNSWConfig::balanced());
 /// storage.insert(vec![VectorEntry::new("doc-1", vec![0.1, 0.2, 0.3])]).await?;

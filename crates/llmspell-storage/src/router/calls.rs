@@ -27,6 +27,8 @@ const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
 /// So often a call is sent again because its space was replaced meanwhile.
 const SENT_MAX: u32 = 4;
 
+llmspell_core::inherent_vectors!(DimensionRouter);
+
 #[async_trait]
 impl VectorStorage for DimensionRouter {
     async fn write(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {

@@ -341,7 +341,7 @@ impl DimensionRouter {
 mod tests {
     use std::path::Path;
 
-    use llmspell_core::{EmbeddingModel, HNSWConfig, VectorStorage};
+    use llmspell_core::{EmbeddingModel, HNSWConfig};
 
     use super::*;
     use crate::database::Database;

@@ -58,9 +58,7 @@ use routes::Routes;
 /// Spaces that [`Database::vectors`] made are none of the router's until they are [adopted](Self::adopt_space).
 ///
 /// ```
-/// # use llmspell_storage::{
-/// #     DimensionRouter, EmbeddingModel, HNSWConfig, Result, VectorEntry, VectorQuery, VectorStorage,
-/// # };
+/// # use llmspell_storage::{DimensionRouter, EmbeddingModel, HNSWConfig, Result, VectorEntry, VectorQuery};
 /// # async fn example() -> Result<()> {
 /// let storage = DimensionRouter::new(HNSWConfig::balanced());
 /// storage.register_model(EmbeddingModel::new("small", 2)).await?;

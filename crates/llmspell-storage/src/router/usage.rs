@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use llmspell_core::{Result, VectorStorage};
+use llmspell_core::Result;
 use serde::{Deserialize, Serialize};
 
 use super::DimensionRouter;

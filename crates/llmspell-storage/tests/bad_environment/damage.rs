@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use llmspell_storage::{
-    Database, DatabaseOptions, ErrorKind, HNSWConfig, RedbBackend, Result, StateScope, StorageBackend, StorageError,
-    VectorEntry, VectorQuery, VectorStorage,
+    Database, DatabaseOptions, ErrorKind, HNSWConfig, RedbBackend, Result, StateScope, StorageError, VectorEntry,
+    VectorQuery,
 };
 
 use super::{DIM, entries, files, look, make, open, restore, tenant};

@@ -6,8 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use llmspell_storage::{
-    Database, DatabaseOptions, ErrorKind, Expiry, HNSWConfig, KeyValueWrite, StateScope, StorageBackend, StorageError,
-    VectorEntry, VectorStorage,
+    Database, DatabaseOptions, ErrorKind, Expiry, HNSWConfig, KeyValueWrite, StateScope, StorageError, VectorEntry,
 };
 use serde_json::json;
 

@@ -16,10 +16,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use llmspell_storage::{
-    Database, HNSWConfig, HNSWVectorStorage, Result, StateScope, StorageBackend, VectorEntry, VectorQuery,
-    VectorStorage,
-};
+use llmspell_storage::{Database, HNSWConfig, HNSWVectorStorage, Result, StateScope, VectorEntry, VectorQuery};
 use serde_json::json;
 
 const DIM: usize = 8;
@@ -35,7 +32,11 @@ async fn open(path: &Path) -> Result<(Database, HNSWVectorStorage)> {
 }
 
 fn entries(count: usize) -> Vec<VectorEntry> {
-    let vector = |number: usize| (0..DIM).map(|i| ((number * 31 + i * 7) % 17) as f32 - 8.5).collect();
+    let vector = |number: usize| {
+        (0..DIM)
+            .map(|i| ((number * 31 + i * 7) % 17) as f32 - 8.5)
+            .collect::<Vec<f32>>()
+    };
     (0..count)
         .map(|number| {
             VectorEntry::new(format!("e{number}"), vector(number))

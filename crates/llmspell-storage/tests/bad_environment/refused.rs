@@ -5,8 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use llmspell_storage::{
-    Database, DatabaseOptions, ErrorKind, HNSWConfig, HNSWVectorStorage, RedbBackend, StorageBackend, StorageError,
-    VectorQuery, VectorStorage,
+    Database, DatabaseOptions, ErrorKind, HNSWConfig, HNSWVectorStorage, RedbBackend, StorageError, VectorQuery,
 };
 
 use super::{DIM, entries, files, make, open, tenant};

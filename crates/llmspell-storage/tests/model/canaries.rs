@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use llmspell_storage::{
     Database, DatabaseOptions, DistanceMetric, Expiry, FieldPath, Filter, HNSWConfig, HNSWVectorStorage, Quota, Result,
-    ScopedBackend, ScopedVectors, StateScope, StorageBackend, Timestamp, VectorEntry, VectorQuery, VectorStorage,
-    VectorStorageExt,
+    ScopedBackend, ScopedVectors, StateScope, Timestamp, VectorEntry, VectorQuery,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use llmspell_storage::{
-    DatabaseOptions, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, VectorEntry, VectorQuery, VectorStorage,
+    DatabaseOptions, DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, VectorEntry, VectorQuery,
 };
 use serde_json::json;
 

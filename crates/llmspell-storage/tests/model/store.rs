@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use llmspell_storage::{
     Database, DatabaseOptions, DistanceMetric, EmbeddingModel, FacetValue, HNSWConfig, HNSWVectorStorage,
     KeyValueEntry, KeyValueWrite, OnExisting, Result, ScopeKind, ScopedBackend, ScopedVectors, SearchPlan,
-    StorageBackend, StorageError, Timestamp, VectorEntry, VectorQuery, VectorStorage, VectorStorageExt,
+    StorageError, Timestamp, VectorEntry, VectorQuery, VectorStorage, VectorStorageExt,
 };
 use tempfile::TempDir;
 
@@ -324,7 +324,7 @@ impl Store {
                 Seen::Entries(handle.list_matching(filter, after.as_deref(), *limit).await?)
             }
             Call::DeleteMatching(filter) => Seen::Count(handle.delete_matching(filter).await?),
-            Call::Facet { field, filter } => counts(handle.facet(&(*field).into(), filter, 100).await?),
+            Call::Facet { field, filter } => counts(handle.facet(*field, filter, 100).await?),
             Call::Stats => {
                 let stats = handle.stats().await?;
                 assert_eq!((handle.count().await?, &stats.scope), (stats.vectors, handle.scope()));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use llmspell_storage::{Database, HNSWConfig, HNSWVectorStorage, Quota, StorageError, VectorStorage};
+use llmspell_storage::{Database, HNSWConfig, HNSWVectorStorage, Quota, StorageError};
 
 use super::{DIM, block_on, entries, note, space, user};
 
@@ -163,7 +163,7 @@ fn metadata_counts_when_it_comes_when_it_changes_and_when_it_goes() {
         assert_eq!(used().await, 60);
         store.upsert(vec![entry("b", 80)]).await.unwrap();
         assert!(store.upsert(vec![entry("b", 81)]).await.is_err());
-        store.delete(&user(0), &["a".into()]).await.unwrap();
+        store.delete(&user(0), ["a"]).await.unwrap();
         assert_eq!(used().await, 80);
 
         let brief = entry("c", 20).with_ttl(Duration::from_millis(20));
@@ -192,10 +192,7 @@ fn what_is_there_already_stays_when_a_quota_is_set_below_it() {
         assert_eq!(database.count(&user(0)).await.unwrap(), 5);
         assert!(database.insert(entries(["new".into()], DIM)).await.is_err());
         database.upsert(entries(["0".into()], DIM)).await.unwrap();
-        database
-            .delete(&user(0), &["1".into(), "2".into(), "3".into()])
-            .await
-            .unwrap();
+        database.delete(&user(0), ["1", "2", "3"]).await.unwrap();
         database.insert(entries(["new".into()], DIM)).await.unwrap();
         assert!(admin.remove_quota(&user(0)).await.unwrap());
         assert!(!admin.remove_quota(&user(0)).await.unwrap());

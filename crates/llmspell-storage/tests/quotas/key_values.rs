@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use llmspell_storage::{Database, KeyValueWrite, Quota, ScopedBackend, StorageBackend, StorageError, Timestamp};
+use llmspell_storage::{Database, KeyValueWrite, Quota, ScopedBackend, StorageError, Timestamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

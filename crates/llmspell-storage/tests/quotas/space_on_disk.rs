@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use llmspell_storage::{Database, Quota, StorageBackend, VectorStorage};
+use llmspell_storage::{Database, Quota};
 
 use super::{block_on, entries, keys_of, note, space, user};
 

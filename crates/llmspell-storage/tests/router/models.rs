@@ -2,7 +2,7 @@
 
 use llmspell_storage::{
     Database, DimensionRouter, EmbeddingModel, ErrorKind, HNSWConfig, HNSWVectorStorage, ModelSpace, OnExisting,
-    RouterConfig, SpaceRole, StorageError, VectorEntry, VectorQuery, VectorStorage,
+    RouterConfig, SpaceRole, StorageError, VectorEntry, VectorQuery,
 };
 
 use super::{SCOPE, axis, entry, text, three_models};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use llmspell_storage::{
     DimensionRouter, EmbeddingModel, FieldPath, Filter, HNSWConfig, OnExisting, Quota, StateScope, StorageError,
-    VectorEntry, VectorQuery, VectorStorage,
+    VectorEntry, VectorQuery,
 };
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use llmspell_storage::{
     DimensionRouter, EmbeddingModel, HNSWConfig, HNSWVectorStorage, RouterConfig, StateScope, StorageError,
-    VectorEntry, VectorQuery, VectorStorage, VectorStorageExt,
+    VectorEntry, VectorQuery,
 };
 
 use super::{SCOPE, axis, entry, text, three_models};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use llmspell_storage::{HNSWVectorStorage, VectorEntry, VectorStorage};
+use llmspell_storage::{HNSWVectorStorage, VectorEntry};
 
 use crate::errors::CliError;
 use crate::progress::Progress;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use llmspell_storage::{HNSWVectorStorage, Metadata, StateScope, VectorQuery, VectorResult, VectorStorage};
+use llmspell_storage::{HNSWVectorStorage, Metadata, StateScope, VectorQuery, VectorResult};
 use serde_json::Value;
 
 use super::data::Question;

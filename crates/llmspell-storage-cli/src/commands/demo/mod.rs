@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use llmspell_storage::{DEFAULT_SPACE, Database, HNSWConfig, HNSWVectorStorage, StateScope, VectorStorage};
+use llmspell_storage::{DEFAULT_SPACE, Database, HNSWConfig, HNSWVectorStorage, StateScope};
 use serde_json::json;
 
 use self::answers::{Answer, Timing, ask};

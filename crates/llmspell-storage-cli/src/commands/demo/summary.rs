@@ -1,6 +1,5 @@
 //! The cost of the demo: time, memory and disk.
 
-use llmspell_storage::VectorStorage;
 use serde::Serialize;
 
 use super::Demo;

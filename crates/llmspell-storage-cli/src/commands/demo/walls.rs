@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use llmspell_storage::{ErrorKind, Filter, StateScope, VectorEntry, VectorQuery, VectorStorage};
+use llmspell_storage::{ErrorKind, Filter, StateScope, VectorEntry, VectorQuery};
 use serde_json::json;
 
 use super::answers::{Answer, Timing, ask};

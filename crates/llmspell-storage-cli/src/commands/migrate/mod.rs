@@ -16,7 +16,7 @@ use std::time::Instant;
 use clap::Args;
 use llmspell_storage::{
     Database, DimensionRouter, EmbeddingModel, MigrationReport, ModelSpace, SpaceInfo, SpaceRole, StorageError,
-    VectorEntry, VectorStorage,
+    VectorEntry,
 };
 use serde_json::json;
 

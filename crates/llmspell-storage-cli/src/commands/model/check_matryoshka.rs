@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use llmspell_storage::limits::K_MAX;
-use llmspell_storage::{DistanceMetric, HNSWVectorStorage, StateScope, VectorStorage};
+use llmspell_storage::{DistanceMetric, HNSWVectorStorage, StateScope};
 use serde::Serialize;
 
 use super::cuts::{Comparison, CutRecall, Cuts, RESCORED_TIMES};

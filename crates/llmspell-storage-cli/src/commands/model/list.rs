@@ -1,7 +1,7 @@
 //! `model ls`: lists the models of the database and the presets.
 
 use clap::Args;
-use llmspell_storage::{EmbeddingModel, VectorStorage};
+use llmspell_storage::EmbeddingModel;
 use serde_json::json;
 
 use crate::errors::CliError;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use llmspell_storage::{HNSWVectorStorage, StateScope, VectorStorage};
+use llmspell_storage::{HNSWVectorStorage, StateScope};
 
 use crate::errors::CliError;
 use crate::input::npy::NpyReader;

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use clap::Args;
 use llmspell_storage::limits::{EF_SEARCH_MAX, K_MAX, RECALL_TARGET_RANGE};
-use llmspell_storage::{EfChoice, EfSource, HNSWVectorStorage, StateScope, VectorStorage};
+use llmspell_storage::{EfChoice, EfSource, HNSWVectorStorage, StateScope};
 use serde::Serialize;
 use serde_json::json;
 

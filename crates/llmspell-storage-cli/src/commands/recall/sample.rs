@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use llmspell_storage::{HNSWVectorStorage, StateScope, VectorQuery, VectorResult, VectorStorage};
+use llmspell_storage::{HNSWVectorStorage, StateScope, VectorQuery, VectorResult};
 use tokio::runtime::Builder;
 
 use crate::errors::CliError;

@@ -233,6 +233,8 @@ fn merged<'a>(
     pairs.filter(move |(_, stored)| stored.is_there(now))
 }
 
+llmspell_core::inherent_key_value!(MemoryBackend);
+
 #[async_trait]
 impl StorageBackend for MemoryBackend {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {

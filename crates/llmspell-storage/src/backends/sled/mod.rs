@@ -231,6 +231,8 @@ impl SledBackend {
     }
 }
 
+llmspell_core::inherent_key_value!(SledBackend);
+
 #[async_trait]
 impl StorageBackend for SledBackend {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {

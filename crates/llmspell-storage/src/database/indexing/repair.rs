@@ -77,7 +77,7 @@ impl BuildWatch for CheckedRows<'_> {
 mod tests {
     use std::time::Duration;
 
-    use llmspell_core::{HNSWConfig, Memory, StateScope, VectorEntry, VectorQuery, VectorStorage};
+    use llmspell_core::{HNSWConfig, Memory, StateScope, VectorEntry, VectorQuery};
     use llmspell_vector::Scratch;
 
     use super::*;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use llmspell_core::{Expiry, KeyValueWrite, Quota, ScopedBackend, StateScope, StorageBackend, StorageError, Timestamp};
+use llmspell_core::{Expiry, KeyValueWrite, Quota, ScopedBackend, StateScope, StorageError, Timestamp};
 
 use crate::backends::RedbBackend;
 use crate::database::batch::KV_SCOPE;

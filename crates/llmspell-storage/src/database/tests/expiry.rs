@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use llmspell_core::{Expiry, Filter, HNSWConfig, StateScope, Timestamp, VectorEntry, VectorQuery, VectorStorage};
+use llmspell_core::{Expiry, Filter, HNSWConfig, StateScope, Timestamp, VectorEntry, VectorQuery};
 use serde_json::json;
 
 use crate::database::Database;
@@ -108,7 +108,7 @@ async fn assert_only_a_third_exists(vectors: &HNSWVectorStorage, what: &str) {
         "{what}"
     );
     assert_eq!(vectors.count_matching(&SCOPE, &gone).await.unwrap(), 0, "{what}");
-    let facet = vectors.facet(&SCOPE, &"third".into(), &Filter::all(), 9).await.unwrap();
+    let facet = vectors.facet(&SCOPE, "third", &Filter::all(), 9).await.unwrap();
     assert!(facet.len() == 1 && facet[0].count == left as u64, "{what}: {facet:?}");
     assert_eq!(vectors.delete_matching(&SCOPE, &gone).await.unwrap(), 0, "{what}");
     let bytes = left as u64 * r#"{"stays":true,"third":0}"#.len() as u64;

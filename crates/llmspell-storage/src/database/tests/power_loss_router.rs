@@ -3,10 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use llmspell_core::{
-    EmbeddingModel, HNSWConfig, ModelRef, StateScope, StorageError, VectorEntry, VectorStorage, VectorStorageExt,
-    limits::PAGE_MAX,
-};
+use llmspell_core::{EmbeddingModel, HNSWConfig, ModelRef, StateScope, StorageError, VectorEntry, limits::PAGE_MAX};
 
 use super::workload::block_on;
 use crate::database::Database;

@@ -1,6 +1,6 @@
 //! Are quotas of before metadata was counted read, and what it takes counted?
 
-use llmspell_core::{HNSWConfig, Quota, StateScope, StorageError, VectorEntry, VectorStorage};
+use llmspell_core::{HNSWConfig, Quota, StateScope, StorageError, VectorEntry};
 use serde_json::json;
 
 use super::workload::block_on;

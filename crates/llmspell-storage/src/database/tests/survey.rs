@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use llmspell_core::{DistanceMetric, HNSWConfig, StateScope, VectorEntry, VectorStorage};
+use llmspell_core::{DistanceMetric, HNSWConfig, StateScope, VectorEntry};
 
 use super::workload::block_on;
 use crate::database::Database;

@@ -4,9 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use llmspell_core::{
-    EfChoice, EfSource, HNSWConfig, MeasuredWith, StateScope, VectorEntry, VectorQuery, VectorStorage,
-};
+use llmspell_core::{EfChoice, EfSource, HNSWConfig, MeasuredWith, StateScope, VectorEntry, VectorQuery};
 
 use crate::namespace::{Namespace, mixed};
 use crate::{Database, DatabaseOptions, HNSWVectorStorage};

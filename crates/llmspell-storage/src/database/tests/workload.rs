@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use llmspell_core::{
     DateFields, DistanceMetric, Expiry, Filter, HNSWConfig, KeyValueWrite, Metadata, Quota, Result, ScopeKind,
-    StateScope, StorageBackend, Timestamp, VectorEntry, VectorQuery, VectorStorage, limits::PAGE_MAX,
+    StateScope, Timestamp, VectorEntry, VectorQuery, VectorStorage, limits::PAGE_MAX,
 };
 use parking_lot::Mutex;
 use serde_json::json;

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use llmspell_storage::{HNSWVectorStorage, StateScope, VectorQuery, VectorStorage};
+use llmspell_storage::{HNSWVectorStorage, StateScope, VectorQuery};
 use serde_json::json;
 
 use super::Bench;

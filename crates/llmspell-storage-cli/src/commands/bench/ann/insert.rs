@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use llmspell_storage::{HNSWVectorStorage, StateScope, VectorEntry, VectorQuery, VectorResult, VectorStorage};
+use llmspell_storage::{HNSWVectorStorage, StateScope, VectorEntry, VectorQuery, VectorResult};
 use llmspell_vector::ExactDistance;
 use serde_json::json;
 use tokio::runtime::Builder;

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use clap::Args;
 use llmspell_storage::limits::{BATCH_ITEMS_MAX, K_MAX};
-use llmspell_storage::{DistanceMetric, HNSWConfig, StateScope, VectorStorage};
+use llmspell_storage::{DistanceMetric, HNSWConfig, StateScope};
 
 pub(super) use self::at::AtRecall;
 pub(super) use self::data::{Queries, next_batch};

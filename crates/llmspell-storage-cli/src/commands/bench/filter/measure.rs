@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use llmspell_storage::{HNSWVectorStorage, SearchPlan, VectorQuery, VectorResult, VectorStorage};
+use llmspell_storage::{HNSWVectorStorage, SearchPlan, VectorQuery, VectorResult};
 use serde::Serialize;
 
 use super::Case;

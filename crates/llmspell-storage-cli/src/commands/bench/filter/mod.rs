@@ -19,9 +19,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use llmspell_storage::limits::K_MAX;
-use llmspell_storage::{
-    DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, Memory, StateScope, VectorEntry, VectorStorage,
-};
+use llmspell_storage::{DistanceMetric, Filter, HNSWConfig, HNSWVectorStorage, Memory, StateScope, VectorEntry};
 use serde_json::{Value, json};
 
 use self::fields::{Fields, Kind, PIVOTS, SHARES, near_pivot};

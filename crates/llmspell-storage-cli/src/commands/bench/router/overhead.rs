@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use llmspell_storage::{DimensionRouter, HNSWConfig, HNSWVectorStorage, VectorEntry, VectorQuery, VectorStorage};
+use llmspell_storage::{DimensionRouter, HNSWConfig, HNSWVectorStorage, VectorEntry, VectorQuery};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use llmspell_storage::{HNSWConfig, HNSWVectorStorage, Memory, VectorQuery, VectorResult, VectorStorage};
+use llmspell_storage::{HNSWConfig, HNSWVectorStorage, Memory, VectorQuery, VectorResult};
 use llmspell_vector::ExactDistance;
 use serde::Serialize;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use llmspell_storage::{Database, HNSWVectorStorage, VectorStorage};
+use llmspell_storage::{Database, HNSWVectorStorage};
 use serde_json::json;
 
 use super::data::LARGE;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use llmspell_storage::{HNSWVectorStorage, VectorEntry, VectorStorage};
+use llmspell_storage::{HNSWVectorStorage, VectorEntry};
 use serde_json::json;
 
 use super::data::LARGE;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use llmspell_storage::{HNSWVectorStorage, VectorStorage};
+use llmspell_storage::HNSWVectorStorage;
 use serde_json::json;
 
 use super::{Bench, promise};

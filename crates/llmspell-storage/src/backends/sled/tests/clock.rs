@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use llmspell_core::{ErrorKind, StorageBackend, Timestamp};
+use llmspell_core::{ErrorKind, Timestamp};
 
 use super::super::record::CLOCK_KEY;
 use super::{SledBackend, stored_count};

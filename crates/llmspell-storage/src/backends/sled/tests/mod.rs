@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use llmspell_core::{ErrorKind, StorageBackend, StorageError, Timestamp};
+use llmspell_core::{ErrorKind, StorageError, Timestamp};
 
 use super::open::Clocks;
 use super::record::{self, HEAD_KEY};

@@ -1,0 +1,132 @@
+//! How does metadata become a type of the application, and what of it cannot become JSON?
+
+use serde::de::{DeserializeOwned, Error as _};
+use serde_json::{Map, Value};
+
+use crate::error::{Result, StorageError, shortened};
+
+/// Why something is no metadata, in the words of serde.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Unwritable(String);
+
+impl Unwritable {
+    pub(super) fn of(error: &serde_json::Error) -> Self {
+        Self(error.to_string())
+    }
+
+    /// The error that an entry with it is refused with.
+    pub(super) fn error(&self, id: &str) -> StorageError {
+        let text = format!("the metadata of `{}` cannot be written: {}", shortened(id), self.0);
+        serde_json::Error::custom(text).into()
+    }
+}
+
+/// Fields as a type of the application; null as no fields.
+pub(super) fn read_as<T: DeserializeOwned>(metadata: &Value) -> Result<T> {
+    match metadata {
+        Value::Null => of_fields(&Map::new()),
+        value => Ok(T::deserialize(value)?),
+    }
+}
+
+/// Fields as a type of the application.
+pub(super) fn of_fields<T: DeserializeOwned>(fields: &Map<String, Value>) -> Result<T> {
+    Ok(serde_json::from_value(Value::Object(fields.clone()))?)
+}
+
+/// Something as fields, for what replaces those of an entry.
+///
+/// # Errors
+///
+/// [`Json`](StorageError::Json) or [`MetadataNotObject`](StorageError::MetadataNotObject).
+pub fn fields(id: &str, metadata: &impl serde::Serialize) -> Result<Map<String, Value>> {
+    let value = serde_json::to_value(metadata).map_err(|error| Unwritable::of(&error).error(id))?;
+    super::validate::metadata(id, &value)?;
+    match value {
+        Value::Object(fields) => Ok(fields),
+        _ => Ok(Map::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use serde::{Deserialize, Serialize};
+    use serde_json::json;
+
+    use super::super::{DistanceMetric, VectorEntry, VectorResult, validate};
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Note {
+        lang: String,
+        #[serde(default)]
+        pages: Vec<u32>,
+    }
+
+    fn entry() -> VectorEntry {
+        VectorEntry::new("e", [1.0])
+    }
+
+    #[test]
+    fn maps_values_and_types_become_the_same_metadata() {
+        let note = Note {
+            lang: "en".into(),
+            pages: vec![1, 2],
+        };
+        let expected = json!({"lang": "en", "pages": [1, 2]});
+        let Value::Object(map) = expected.clone() else {
+            unreachable!()
+        };
+        let hash_map: HashMap<String, Value> = map.clone().into_iter().collect();
+        for entry in [
+            entry().with_metadata(&note),
+            entry().with_metadata(note.clone()),
+            entry().with_metadata(expected.clone()),
+            entry().with_metadata(map.clone()),
+            entry().with_metadata(hash_map),
+            entry().with_metadata(BTreeMap::from_iter(map.clone())),
+        ] {
+            assert_eq!(entry.metadata, expected);
+            assert_eq!(entry.metadata_as::<Note>().unwrap(), note);
+        }
+        let mut hit = VectorResult::new("e".into(), 1.0, 0.0);
+        assert_eq!(hit.metadata_as::<Note>().unwrap(), None, "the query did without");
+        hit.metadata = Some(map);
+        assert_eq!(hit.metadata_as::<Note>().unwrap(), Some(note));
+    }
+
+    #[test]
+    fn what_is_no_object_or_no_json_is_refused_when_it_is_stored() {
+        let refused = |entry: &VectorEntry| {
+            validate::entry(entry, 1, DistanceMetric::Cosine)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(refused(&entry().with_metadata([1, 2])).contains("metadata of `e` is a JSON array"));
+        let no_json = entry().with_metadata(HashMap::from([((1, 2), "a")]));
+        assert_eq!(
+            refused(&no_json),
+            "JSON: the metadata of `e` cannot be written: key must be a string"
+        );
+        validate::entry(&no_json.with_metadata(json!({})), 1, DistanceMetric::Cosine).unwrap();
+        validate::entry(&entry().with_metadata(None::<Note>), 1, DistanceMetric::Cosine).unwrap();
+    }
+
+    #[test]
+    fn fields_of_another_type_are_an_error() {
+        let error = entry()
+            .with_metadata(json!({"lang": 1}))
+            .metadata_as::<Note>()
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("invalid type: integer `1`, expected a string"),
+            "{error}"
+        );
+        assert!(entry().metadata_as::<Note>().is_err());
+        assert_eq!(entry().metadata_as::<HashMap<String, Value>>().unwrap(), HashMap::new());
+    }
+}
