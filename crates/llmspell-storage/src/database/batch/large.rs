@@ -202,6 +202,7 @@ impl Batch<'_> {
         for group in groups.iter_mut() {
             for (other, mut gone) in std::mem::take(&mut group.moved) {
                 gone.sort_by_key(|(point, _)| *point);
+                self.pending(&other, &group.scope)?;
                 self.remove(&other, &group.scope, &gone, now)?;
             }
         }
