@@ -51,7 +51,7 @@ async fn main() -> Result<()> {
 fn entry(scope: StateScope, id: u64) -> VectorEntry {
     let random = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let vector = (0..DIM as u64)
-        .map(|place| ((random >> (place % 40)) & 0xff) as f32)
+        .map(|place| ((random >> (place % 40)) & 0xff) as f32 + 1.0)
         .collect();
     VectorEntry::new(format!("{random:016x}"), vector)
         .with_scope(scope)
