@@ -22,6 +22,10 @@ const BATCH_BYTES_MAX: usize = 16 << 20;
 /// How long a commit may wait for the writers of the last one: a share of what that took, and never longer.
 const WINDOW_SHARE: u32 = 4;
 const WINDOW_MAX: Duration = Duration::from_millis(1);
+/// How long a step of what takes several may take while somebody waits, and while nobody does: then fewer and larger steps
+/// are cheaper. A commit takes about as long again.
+const SLICE: Duration = Duration::from_millis(4);
+const SLICE_MAX: Duration = Duration::from_millis(16);
 
 /// What a committer thread drives.
 pub(crate) trait CommitEngine: Send + 'static {
@@ -33,6 +37,16 @@ pub(crate) trait CommitEngine: Send + 'static {
 
     /// Makes the requests durable, in order, and answers each of them.
     fn commit(&mut self, requests: Vec<Self::Request>);
+
+    /// Whether something is under way that takes several steps.
+    fn is_under_way(&self) -> bool {
+        false
+    }
+
+    /// Does a step of it: until `is_over` says that its time is over, about.
+    fn advance(&mut self, is_over: &dyn Fn() -> bool) {
+        let _ = is_over;
+    }
 
     /// How long housekeeping may wait; none if there is nothing to do.
     fn tidy_after(&mut self) -> Option<Duration> {
@@ -196,8 +210,16 @@ fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
     };
 
     loop {
+        let is_under_way = engine.is_under_way();
         let tidy_after = engine.tidy_after();
         let mut state = queue.state.lock();
+        if state.requests.is_empty() && is_under_way {
+            drop(state);
+            let taken = advance(queue, engine);
+            allowance.earn(taken, engine.tidy_share());
+            tidy(engine, &mut allowance);
+            continue;
+        }
         if state.requests.is_empty() && !state.is_closed {
             let is_due = match tidy_after {
                 None => {
@@ -227,13 +249,32 @@ fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
             writers: count + waiting,
             commit: begun.elapsed(),
         };
-        // Writers that never pause must not keep space from being given back.
-        allowance.earn(window.commit, engine.tidy_share());
-        while allowance.is_left() && engine.tidy_after() == Some(Duration::ZERO) {
-            let begun = Instant::now();
-            engine.tidy();
-            allowance.spend(begun.elapsed());
+        let mut taken = window.commit;
+        if engine.is_under_way() {
+            // Small requests that never pause must not keep a large one from being done.
+            taken += advance(queue, engine);
         }
+        // Writers that never pause must not keep space from being given back.
+        allowance.earn(taken, engine.tidy_share());
+        tidy(engine, &mut allowance);
+    }
+}
+
+/// Does a step of what is under way. Returns how long it took.
+fn advance<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) -> Duration {
+    let begun = Instant::now();
+    engine.advance(&|| {
+        let taken = begun.elapsed();
+        taken >= SLICE_MAX || (taken >= SLICE && !queue.state.lock().requests.is_empty())
+    });
+    begun.elapsed()
+}
+
+fn tidy<E: CommitEngine>(engine: &mut E, allowance: &mut Allowance) {
+    while allowance.is_left() && engine.tidy_after() == Some(Duration::ZERO) {
+        let begun = Instant::now();
+        engine.tidy();
+        allowance.spend(begun.elapsed());
     }
 }
 

@@ -92,7 +92,8 @@ pub use llmspell_metadata::{
 };
 pub use options::{
     DEFAULT_CACHE_BYTES, DEFAULT_FILE_MODE, DEFAULT_FREE_BYTES_MIN, DEFAULT_GRAPH_POINTS_MIN,
-    DEFAULT_METADATA_POINTS_MIN, DEFAULT_SCOPE_CACHE_BYTES, DEFAULT_VERIFY_BYTES_MAX, DatabaseOptions,
+    DEFAULT_LARGE_BATCH_ENTRIES, DEFAULT_METADATA_POINTS_MIN, DEFAULT_SCOPE_CACHE_BYTES, DEFAULT_VERIFY_BYTES_MAX,
+    DatabaseOptions,
 };
 pub use report::{CheckReport, CheckSection};
 pub use router::{DimensionRouter, MigrationProgress, MigrationReport, ModelSpace, RouterConfig, SpaceUsage};

@@ -198,7 +198,8 @@ fn read_changes(body: &mut Reader<'_>) -> Result<Vec<PointChange>, Malformed> {
         .collect())
 }
 
-fn write_runs(body: &mut Writer, points: impl Iterator<Item = PointId>) {
+/// Writes points as runs, in the form that [`read_runs`] reads.
+pub(crate) fn write_runs(body: &mut Writer, points: impl Iterator<Item = PointId>) {
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for PointId(point) in points {
         match runs.last_mut() {
@@ -212,7 +213,8 @@ fn write_runs(body: &mut Writer, points: impl Iterator<Item = PointId>) {
     }
 }
 
-fn read_runs(body: &mut Reader<'_>) -> Result<Vec<PointId>, Malformed> {
+/// Reads what [`write_runs`] wrote.
+pub(crate) fn read_runs(body: &mut Reader<'_>) -> Result<Vec<PointId>, Malformed> {
     let mut points = Vec::new();
     for _ in 0..body.u32()? {
         let (first, len) = (body.u32()?, body.u32()?);

@@ -23,6 +23,9 @@ pub const DEFAULT_METADATA_POINTS_MIN: u64 = 256;
 /// Default of [`DatabaseOptions::scope_cache_bytes`].
 pub const DEFAULT_SCOPE_CACHE_BYTES: u64 = 1 << 30;
 
+/// Default of [`DatabaseOptions::large_batch_entries`].
+pub const DEFAULT_LARGE_BATCH_ENTRIES: usize = 1_024;
+
 /// Default of [`DatabaseOptions::file_mode`]: only the owner reads and writes.
 pub const DEFAULT_FILE_MODE: u32 = 0o600;
 
@@ -44,6 +47,7 @@ pub struct DatabaseOptions {
     pub(crate) graph_points_min: u64,
     pub(crate) metadata_points_min: u64,
     pub(crate) scope_cache_bytes: u64,
+    pub(crate) large_batch_entries: usize,
     pub(crate) must_exist: bool,
     pub(crate) file_mode: u32,
     pub(crate) reset_clock: bool,
@@ -62,6 +66,7 @@ impl Default for DatabaseOptions {
             graph_points_min: DEFAULT_GRAPH_POINTS_MIN,
             metadata_points_min: DEFAULT_METADATA_POINTS_MIN,
             scope_cache_bytes: DEFAULT_SCOPE_CACHE_BYTES,
+            large_batch_entries: DEFAULT_LARGE_BATCH_ENTRIES,
             must_exist: false,
             file_mode: DEFAULT_FILE_MODE,
             reset_clock: false,
@@ -148,6 +153,18 @@ impl DatabaseOptions {
     #[must_use]
     pub fn scope_cache_bytes(mut self, bytes: u64) -> Self {
         self.scope_cache_bytes = bytes;
+        self
+    }
+
+    /// Entries from which on a batch of entries is written in steps, so that writes of other scopes need not wait until all of
+    /// it is written; default [`DEFAULT_LARGE_BATCH_ENTRIES`]. At least 1. A batch of 2 MiB and more is written in steps, too,
+    /// however few its entries are. With `usize::MAX` none is.
+    ///
+    /// Such a batch is as atomic as any other. It takes a few commits more, one such batch is written at a time, and writes of
+    /// the scopes that it is about wait until it is done.
+    #[must_use]
+    pub fn large_batch_entries(mut self, entries: usize) -> Self {
+        self.large_batch_entries = entries.max(1);
         self
     }
 

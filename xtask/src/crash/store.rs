@@ -281,7 +281,11 @@ fn expiry(life: Life) -> Expiry {
 
 /// So low that kills meet graphs being built, extended and written.
 fn options() -> DatabaseOptions {
-    DatabaseOptions::new().graph_points_min(8).metadata_points_min(8)
+    // Batches of any size are killed half-way: some of them are written in steps.
+    DatabaseOptions::new()
+        .graph_points_min(8)
+        .metadata_points_min(8)
+        .large_batch_entries(4)
 }
 
 fn made(entry: &NewEntry, dim: usize) -> VectorEntry {

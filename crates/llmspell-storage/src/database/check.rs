@@ -85,6 +85,11 @@ fn check_space(shared: &Shared, space: &Space, section: &mut CheckSection) -> Re
             slot_use.add(&state.extents, &format!("dropped scope {}", scope_id.0));
         }
     }
+    for staged in section.note(read.staged())?.into_iter().flatten() {
+        if staged.space == space.id {
+            slot_use.add(&staged.extents, &format!("a batch for scope {}", staged.scope.0));
+        }
+    }
     slot_use.finish(section);
     Ok(())
 }
@@ -203,6 +208,9 @@ fn check_metadata(
     }
     let (mut left, mut unread) = (index.clone(), uncounted.clone());
     read.records(scope)?.visit_each(|point, record| {
+        if !living.contains(point.0) {
+            return Ok(());
+        }
         // Damaged records are reported elsewhere.
         match record
             .ok()

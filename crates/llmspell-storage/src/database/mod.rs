@@ -9,6 +9,8 @@
 //! | `expiring_keys.rs` | how is the space of expired keys given back?  |
 //! | `request.rs` | what does a handle ask of the committer?            |
 //! | `writer.rs`  | how does a batch become durable, and then visible?  |
+//! | `large.rs`   | how is a large batch written between others?        |
+//! | `held.rs`    | which requests wait until a large batch is done?    |
 //! | `batch/`     | what do requests change?                            |
 //! | `indexing/`  | what does an index need, and how does it get it?    |
 //! | `backlog.rs` | what is left to be given back, and how urgent is it? |
@@ -25,7 +27,9 @@ mod batch;
 mod check;
 mod clock;
 mod expiring_keys;
+mod held;
 mod indexing;
+mod large;
 mod open;
 mod owned;
 mod purge;
@@ -55,7 +59,8 @@ pub(crate) use clock::{Boot, Clock};
 pub(crate) use owned::Owned as OwnedByProcess;
 pub(crate) use quotas::status as quota_status;
 pub use request::Removed;
-pub(crate) use request::{Copied, Opening, Part, PreparedEntry, Reply, Request, Scopes, Spaces};
+use request::is_large;
+pub(crate) use request::{Copied, Entries, Opening, Part, PreparedEntry, Reply, Request, Scopes, Spaces};
 pub(crate) use shared::Shared;
 
 use crate::committer::Committer;
@@ -75,6 +80,9 @@ use writer::Writer;
 
 /// Writes wait no longer for a space that is about to be replaced.
 const GATE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// So many entries are put in order where they are written: about 100 µs.
+const ORDERED_IN_PLACE: usize = 1_024;
 
 const IN_MEMORY: &str = "a database in memory needs nothing but memory";
 
@@ -496,6 +504,17 @@ impl Inner {
             }
         }
         self.request(request).await
+    }
+
+    /// Entries as a request of them, the parts of which are validated.
+    pub(crate) async fn in_order(&self, parts: Vec<Part>) -> Result<Entries> {
+        if !is_large(&parts, self.shared.large_batch_entries) {
+            return Ok(Entries::Few(parts));
+        }
+        if parts.iter().map(|part| part.entries.len()).sum::<usize>() <= ORDERED_IN_PLACE {
+            return Ok(Entries::many(parts));
+        }
+        self.run(move || Ok(Entries::many(parts))).await
     }
 
     /// Runs what may block.

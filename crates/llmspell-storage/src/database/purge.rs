@@ -231,7 +231,7 @@ impl Writer {
     fn purge_expired(&mut self) -> Result<()> {
         // A clock that is ahead without being confirmed hides entries, but takes none.
         let now = self.shared.clock.confirmed();
-        let without = self.backlog.unreadable.clone();
+        let without = &self.backlog.unreadable | &self.large.scope_ids();
         let rows_max = match self.shared.is_nearly_full() {
             false => STEP_ROWS,
             true => STEP_ROWS_IF_FULL,
@@ -255,7 +255,11 @@ impl Writer {
         self.backlog.unreadable.extend(unreadable);
         if is_last {
             self.backlog.full_steps = 0;
-            self.backlog.first_expiry = self.shared.truth.read()?.first_expiry(&self.backlog.unreadable)?;
+            self.backlog.first_expiry = self
+                .shared
+                .truth
+                .read()?
+                .first_expiry(&(&without | &self.backlog.unreadable))?;
         } else {
             self.backlog.full_steps = self.backlog.full_steps.saturating_add(1);
             self.backlog.first_expiry = Some(i64::MIN);

@@ -1,5 +1,6 @@
 //! What does a handle ask of the committer?
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use llmspell_core::{
@@ -13,6 +14,9 @@ use crate::namespace::Namespace;
 use crate::record::Record;
 use crate::registry::Space;
 use crate::truth::SpaceRecord;
+
+/// A batch of as many bytes is large, however few its entries are.
+const LARGE_BYTES_MIN: usize = 2 << 20;
 
 /// The way back to whoever waits.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
@@ -40,6 +44,8 @@ pub(crate) enum Request {
         now: i64,
         reply: Reply<()>,
     },
+    /// Entries that are so many that they are written in steps, between others' requests.
+    Large(LargeBatch),
     /// Other metadata for an entry, in the first of the spaces that has it.
     Metadata {
         spaces: Spaces,
@@ -168,6 +174,86 @@ pub(crate) struct Part {
     pub(crate) entries: Vec<PreparedEntry>,
 }
 
+/// A batch that is written in steps.
+pub(crate) struct LargeBatch {
+    pub(super) groups: Vec<LargeGroup>,
+    pub(super) on_existing: OnExisting,
+    pub(super) now: i64,
+    bytes: usize,
+    pub(super) reply: Reply<()>,
+}
+
+/// The entries of a large batch that belong to one scope of one space.
+pub(crate) struct LargeGroup {
+    pub(super) space: Arc<Space>,
+    pub(super) scope: StateScope,
+    /// Each with its place in the batch, in the order of their ids: so their rows lie together.
+    pub(super) entries: Vec<(usize, PreparedEntry)>,
+}
+
+/// The entries of a request.
+pub(crate) enum Entries {
+    /// Written together with other requests.
+    Few(Vec<Part>),
+    /// Written in steps.
+    Many(Vec<LargeGroup>),
+}
+
+impl Entries {
+    /// Puts many entries in order, which takes a while.
+    pub(crate) fn many(parts: Vec<Part>) -> Self {
+        let mut groups: Vec<LargeGroup> = Vec::new();
+        let mut places = 0..;
+        for Part { space, entries } in parts {
+            let mut of_scope: BTreeMap<StateScope, Vec<(usize, PreparedEntry)>> = BTreeMap::new();
+            for entry in places.by_ref().zip(entries) {
+                match of_scope.get_mut(&entry.1.scope) {
+                    Some(group) => group.push(entry),
+                    None => drop(of_scope.insert(entry.1.scope.clone(), vec![entry])),
+                }
+            }
+            groups.extend(of_scope.into_iter().map(|(scope, mut entries)| {
+                entries.sort_unstable_by(|(_, a), (_, b)| a.id.cmp(&b.id));
+                let space = Arc::clone(&space);
+                LargeGroup { space, scope, entries }
+            }));
+        }
+        Self::Many(groups)
+    }
+
+    /// The request to write them.
+    pub(crate) fn request(self, on_existing: OnExisting, now: i64, reply: Reply<()>) -> Request {
+        match self {
+            Self::Few(parts) => Request::Entries {
+                parts,
+                on_existing,
+                now,
+                reply,
+            },
+            Self::Many(groups) => Request::Large(LargeBatch {
+                bytes: groups
+                    .iter()
+                    .flat_map(|group| &group.entries)
+                    .map(|(_, entry)| entry.bytes())
+                    .sum(),
+                groups,
+                on_existing,
+                now,
+                reply,
+            }),
+        }
+    }
+}
+
+/// Whether entries are so many, or have so many bytes, that others should not wait for them.
+pub(crate) fn is_large(parts: &[Part], entries_min: usize) -> bool {
+    let entries = || parts.iter().flat_map(|part| &part.entries);
+    if entries_min == usize::MAX {
+        return false;
+    }
+    entries().count() >= entries_min || entries().map(PreparedEntry::bytes).sum::<usize>() >= LARGE_BYTES_MIN
+}
+
 /// A copy of an entry, and what was copied.
 #[derive(Debug)]
 pub(crate) struct Copied {
@@ -218,6 +304,7 @@ impl Request {
                 let entries = parts.iter().flat_map(|part| &part.entries);
                 entries.map(PreparedEntry::bytes).sum()
             }
+            Self::Large(large) => large.bytes,
             Self::Copies { copies, .. } => copies.iter().map(|copied| copied.entry.bytes()).sum(),
             Self::Metadata { metadata, .. } => metadata.len(),
             Self::Touch { .. }
@@ -249,7 +336,7 @@ impl Request {
             Self::Values { writes, .. } => writes.iter().any(KeyValueWrite::stores),
             Self::Swap { new, .. } => new.is_some(),
             Self::SetQuota { quota, .. } => quota.is_some(),
-            Self::Entries { .. } | Self::Metadata { .. } | Self::Copies { .. } => true,
+            Self::Entries { .. } | Self::Large(_) | Self::Metadata { .. } | Self::Copies { .. } => true,
             Self::Delete { .. }
             | Self::Touch { .. }
             | Self::OpenSpace { .. }
@@ -276,6 +363,7 @@ impl Request {
                 drop(reply.send(result.map(|outcome| outcome.into_count() > 0)));
             }
             Self::Entries { reply, .. }
+            | Self::Large(LargeBatch { reply, .. })
             | Self::Metadata { reply, .. }
             | Self::DropSpace { reply, .. }
             | Self::Flush { reply } => {

@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     /// Whether any scope has a quota. Only the committer changes it.
     pub(crate) has_quotas: AtomicBool,
     metadata_points_min: u64,
+    /// Entries from which on a batch is written in steps.
+    pub(super) large_batch_entries: usize,
     spaces: RwLock<BTreeMap<SpaceId, KnownSpace>>,
     /// Grows with each space that is created or becomes something else.
     spaces_version: AtomicU64,
@@ -107,6 +109,7 @@ impl Shared {
             graph_points_min: options.graph_points_min,
             has_quotas,
             metadata_points_min: options.metadata_points_min,
+            large_batch_entries: options.large_batch_entries,
             spaces: RwLock::new(spaces.into_iter().map(known).collect()),
             spaces_version: AtomicU64::new(0),
             poisoned: OnceLock::new(),

@@ -23,6 +23,7 @@ use llmspell_core::{ErrorKind, Result, StateScope, StorageError};
 
 use super::backlog::{Backlog, Purge, Remains};
 use super::batch::{Batch, Changes as Done, Fail};
+use super::large::Large;
 use super::request::{Outcome, Request};
 use super::shared::Shared;
 use super::survey::Survey;
@@ -45,6 +46,7 @@ pub(crate) struct Writer {
     pub(super) head: Head,
     pub(super) allocators: HashMap<SpaceId, SlotAllocator>,
     pub(super) backlog: Backlog,
+    pub(super) large: Large,
 }
 
 /// What a batch changes in memory once it is durable.
@@ -80,6 +82,14 @@ impl Writer {
         let first_expiry = read.first_expiry(&HashSet::new())?.map(at_once);
         let first_key_expiry = read.first_key_expiry()?.map(at_once);
         let survey = Survey::new(read.survey()?, head.lsn);
+        let large = Large::new(&read).or_else(|error| match error.kind() {
+            // What must not be written over is not known.
+            ErrorKind::Data => {
+                shared.poison(&error);
+                Ok(Large::default())
+            }
+            _ => Err(error),
+        })?;
         drop(read);
         let spaces = shared.dropped_spaces();
         let purges = purges.into_iter().map(|(scope, space)| Purge::stored(scope, space));
@@ -88,6 +98,7 @@ impl Writer {
             head,
             allocators: HashMap::new(),
             backlog: Backlog::new(purges, spaces, (first_expiry, first_key_expiry), survey),
+            large,
         })
     }
 
@@ -243,7 +254,7 @@ impl Writer {
         }
     }
 
-    fn keep_reserve(&self) {
+    pub(super) fn keep_reserve(&self) {
         if self.shared.free_bytes_min > 0 {
             self.shared.truth.keep_reserve();
         }
@@ -368,14 +379,16 @@ impl Writer {
     }
 }
 
-impl CommitEngine for Writer {
-    type Request = Request;
-
-    fn request_bytes(request: &Request) -> usize {
-        request.bytes()
+impl Writer {
+    /// Does requests, but for those that must wait for a large batch.
+    pub(super) fn accept(&mut self, requests: Vec<Request>) {
+        let requests = self.hold_back(requests);
+        if !requests.is_empty() {
+            self.commit_now(requests);
+        }
     }
 
-    fn commit(&mut self, requests: Vec<Request>) {
+    fn commit_now(&mut self, requests: Vec<Request>) {
         if let Err(error) = self.shared.check_writable() {
             requests
                 .into_iter()
@@ -393,7 +406,7 @@ impl CommitEngine for Writer {
                 // Each alone, in the order in which they came.
                 last => {
                     for request in requests.into_iter().chain(last) {
-                        self.commit(vec![request]);
+                        self.commit_now(vec![request]);
                     }
                 }
             }
@@ -413,13 +426,33 @@ impl CommitEngine for Writer {
             // the others to bear: each has a transaction of its own.
             Err(_) if requests.len() > 1 && self.shared.check_writable().is_ok() => {
                 for request in requests {
-                    self.commit(vec![request]);
+                    self.commit_now(vec![request]);
                 }
             }
             Err(error) => requests
                 .into_iter()
                 .for_each(|request| request.answer(Err(error.clone()))),
         }
+    }
+}
+
+impl CommitEngine for Writer {
+    type Request = Request;
+
+    fn request_bytes(request: &Request) -> usize {
+        request.bytes()
+    }
+
+    fn commit(&mut self, requests: Vec<Request>) {
+        self.accept(requests);
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.large.is_under_way()
+    }
+
+    fn advance(&mut self, is_over: &dyn Fn() -> bool) {
+        self.advance_large(is_over);
     }
 
     fn tidy_after(&mut self) -> Option<Duration> {

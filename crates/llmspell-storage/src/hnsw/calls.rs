@@ -48,15 +48,9 @@ impl VectorStorage for HNSWVectorStorage {
             space: Arc::clone(space),
             entries: prepared,
         };
-        database
-            .inner
-            .write([space], |reply| Request::Entries {
-                parts: vec![part],
-                on_existing,
-                now,
-                reply,
-            })
-            .await?;
+        let entries = database.inner.in_order(vec![part]).await?;
+        let request = |reply| entries.request(on_existing, now, reply);
+        database.inner.write([space], request).await?;
         Ok(ids)
     }
 

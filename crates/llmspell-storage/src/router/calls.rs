@@ -485,13 +485,8 @@ impl DimensionRouter {
                 entries,
             })
             .collect();
-        self.change(|reply| Request::Entries {
-            parts,
-            on_existing,
-            now,
-            reply,
-        })
-        .await?;
+        let entries = self.inner.database.inner.in_order(parts).await?;
+        self.change(|reply| entries.request(on_existing, now, reply)).await?;
         Ok(ids)
     }
 

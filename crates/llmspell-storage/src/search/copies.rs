@@ -33,6 +33,9 @@ impl Snapshot<'_> {
             last: None,
         };
         self.read.visit_ids(self.namespace.scope_id, after, |id, point| {
+            if !self.state.lives(point) {
+                return Ok(true);
+            }
             let record = records.get_by_id(id, point)?;
             let is_copied = match copied {
                 Some(copied) => self.read.point(copied, &record.id)?.is_some(),

@@ -362,7 +362,8 @@ impl Snapshot<'_> {
     fn look_at_all(&self, filter: &CompiledFilter, hidden: &RoaringBitmap) -> Result<RoaringBitmap> {
         let mut points = RoaringBitmap::new();
         self.read.records(self.namespace.scope_id)?.visit(|point, record| {
-            if !hidden.contains(point.0) && filter.matches_with(&self.metadata(point, &record)?, &record.times()) {
+            let is_visible = self.is_living(point) && !hidden.contains(point.0);
+            if is_visible && filter.matches_with(&self.metadata(point, &record)?, &record.times()) {
                 points.insert(point.0);
             }
             Ok(())
@@ -427,7 +428,7 @@ impl Snapshot<'_> {
     }
 
     fn is_living(&self, point: PointId) -> bool {
-        point.0 < self.state.next_point && !self.state.dead.contains(point.0)
+        self.state.lives(point)
     }
 
     /// Metadata and times of a point, if it lives.

@@ -412,7 +412,9 @@ impl<'a> Snapshot<'a> {
 
     /// One entry.
     pub(crate) fn get(&self, scope: &StateScope, id: &str, now: i64) -> Result<Option<VectorEntry>> {
-        let Some(point) = self.read.point(self.namespace.scope_id, id)? else {
+        let point = self.read.point(self.namespace.scope_id, id)?;
+        // One that does not live belongs to a batch that is not done.
+        let Some(point) = point.filter(|point| self.state.lives(*point)) else {
             return Ok(None);
         };
         let record = self
@@ -437,6 +439,9 @@ impl<'a> Snapshot<'a> {
         let now = llmspell_core::Timestamp::from_millis(now);
         let (mut entries, mut visited) = (Vec::new(), 0);
         self.read.visit_ids(self.namespace.scope_id, after, |id, point| {
+            if !self.state.lives(point) {
+                return Ok(true);
+            }
             visited += 1;
             let record = records.get_by_id(id, point)?;
             if !record.is_expired(now) {

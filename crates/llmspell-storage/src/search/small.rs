@@ -86,12 +86,13 @@ pub(super) fn learn(space: &Space, snapshot: &Snapshot<'_>) -> Result<()> {
         .read
         .records(namespace.scope_id)?
         .visit(|point: PointId, record| {
-            names.push((point, record.generation, record.id.into_boxed_str()));
+            if state.lives(point) {
+                names.push((point, record.generation, record.id.into_boxed_str()));
+            }
             Ok(())
         })?;
-    // Rows that are missing or too many are damage, which those who read them report.
-    let living = state.living();
-    if names.len() as u64 == living.len() && names.iter().all(|(point, ..)| living.contains(point.0)) {
+    // Rows that are missing are damage, which those who read them report.
+    if names.len() as u64 == state.live_count() {
         namespace.set_names(Names::new(state.lsn, names));
         space.weigh(namespace);
     }

@@ -1,6 +1,7 @@
 //! Do all rows agree?
 
 use llmspell_core::{Result, StateScope};
+use roaring::RoaringBitmap;
 
 use super::{Read, Truth, tables};
 use crate::error::{corrupted, io_error};
@@ -63,8 +64,14 @@ pub(crate) fn namespace(
     let problem = |detail: String| corrupted(read.path(), format!("scope {}: {detail}", scope.0));
     let (mut entries, mut metadata_bytes) = (0, 0);
     let expiring = read.table(tables::EXPIRING)?;
+    // Entries of a batch that is not done, or never will be: nobody sees them.
+    let of_scope = read.staged()?.into_iter().filter(|staged| staged.scope == scope);
+    let staged: RoaringBitmap = of_scope.flat_map(|staged| staged.points).map(|point| point.0).collect();
     let (view, mut bytes) = (slots.view(), Vec::new());
     read.records(scope)?.visit_each(|point, record| {
+        if staged.contains(point.0) {
+            return Ok(());
+        }
         entries += 1;
         let Some(record) = section.note(record)? else {
             return Ok(());
@@ -116,8 +123,8 @@ pub(crate) fn namespace(
         Ok(())
     })?;
     let mut ids = 0;
-    read.visit_ids(scope, None, |_, _| {
-        ids += 1;
+    read.visit_ids(scope, None, |_, point| {
+        ids += u64::from(!staged.contains(point.0));
         Ok(true)
     })?;
     let live = state.live_count();

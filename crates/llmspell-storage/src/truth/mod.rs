@@ -7,6 +7,7 @@
 //! | `write.rs`  | which rows does a mutation change?           |
 //! | `values.rs` | which rows do keys have, and which of them are over? |
 //! | `quota.rs`  | how are the quota of a scope and what it holds stored? |
+//! | `staged.rs` | which rows are written before their batch is? |
 //! | `purge.rs`  | how does what nobody can see any more go?    |
 //! | `check.rs`  | do all rows agree?                           |
 //! | `verify.rs` | is every row found by its key?               |
@@ -18,6 +19,7 @@ pub(crate) mod check;
 mod purge;
 mod quota;
 mod read;
+mod staged;
 mod tables;
 mod values;
 mod verify;
@@ -35,6 +37,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use purge::ExpiredRow;
 pub(crate) use quota::StoredQuota;
 pub(crate) use read::Read;
+pub(crate) use staged::Staged;
 pub(crate) use tables::{ClockJump, ClockRow, Head, SurveyRow};
 pub(crate) use values::ExpiredKey;
 pub(crate) use verify::Verification;
@@ -286,6 +289,7 @@ impl Truth {
             txn.open_table(tables::KV)?;
             txn.open_table(tables::EXPIRING_KEYS)?;
             txn.open_table(tables::QUOTAS)?;
+            txn.open_table(tables::STAGED)?;
             txn.commit()?;
             Ok(())
         })();

@@ -18,6 +18,7 @@
 //! | `kv`          | scope id, key                | value: see `stored_value.rs`; scope id 0 is everybody's |
 //! | `expiring_keys` | `expires_at`, scope id, key | nothing                                          |
 //! | `quotas`      | bytes of the scope           | quota and what is used of it: see `quota.rs`      |
+//! | `staged`      | scope id, first point        | entries that do not live yet: see `staged.rs`     |
 //!
 //! The last row of `log` of a scope stays when a checkpoint makes it superfluous: it tells the scope's last Lsn.
 //! Keys order by their numbers, then by bytes, so what belongs together lies together.
@@ -44,6 +45,7 @@ pub(super) const INDEXES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new
 pub(super) const KV: TableDefinition<'_, (u64, &[u8]), &[u8]> = TableDefinition::new("kv");
 pub(super) const EXPIRING_KEYS: TableDefinition<'_, (i64, u64, &[u8]), ()> = TableDefinition::new("expiring_keys");
 pub(super) const QUOTAS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("quotas");
+pub(super) const STAGED: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("staged");
 
 pub(super) const HEAD: &str = "head";
 pub(super) const CLOCK: &str = "clock";

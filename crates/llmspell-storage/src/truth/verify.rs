@@ -27,7 +27,7 @@ pub(crate) struct Verification {
 /// The next step of a table: from a key on to the last one that was looked at; none at the end of the table.
 type Step = fn(&Read, Option<&[u8]>) -> Result<Option<Vec<u8>>>;
 
-const TABLES: [Step; 15] = [
+const TABLES: [Step; 16] = [
     |read, after| step(read, tables::META, after),
     |read, after| step(read, tables::SPACES, after),
     |read, after| step(read, tables::SLOT_ENDS, after),
@@ -45,6 +45,11 @@ const TABLES: [Step; 15] = [
     // Databases that were made before keys could expire get it with the first that does.
     |read, after| match read.optional_table(tables::EXPIRING_KEYS)? {
         Some(table) => step_of(read, &table, tables::EXPIRING_KEYS.name(), after),
+        None => Ok(None),
+    },
+    // And this one with their first large batch.
+    |read, after| match read.optional_table(tables::STAGED)? {
+        Some(table) => step_of(read, &table, tables::STAGED.name(), after),
         None => Ok(None),
     },
 ];

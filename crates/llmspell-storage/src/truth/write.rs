@@ -50,6 +50,7 @@ impl Write {
             kv: None,
             expiring_keys: None,
             quotas: None,
+            staged: None,
         }
     }
 
@@ -93,6 +94,7 @@ pub(crate) struct Rows<'t> {
     pub(super) kv: Option<Table<'t, (u64, Bytes), Bytes>>,
     pub(super) expiring_keys: Option<Table<'t, (i64, u64, Bytes), ()>>,
     quotas: Option<Table<'t, Bytes, Bytes>>,
+    pub(super) staged: Option<Table<'t, (u64, u32), Bytes>>,
 }
 
 /// The table in a field of [`Rows`], opened now if it was not.
@@ -264,10 +266,22 @@ impl<'t> Rows<'t> {
 
     /// Adds an entry, or replaces the record of its point.
     pub(crate) fn put_entry(&mut self, space: SpaceId, scope: ScopeId, point: PointId, record: &Record) -> Result<()> {
+        self.put_id(scope, &record.id, point)?;
+        self.put_record(space, scope, point, record)
+    }
+
+    /// Makes an id lead to a point.
+    pub(crate) fn put_id(&mut self, scope: ScopeId, id: &str, point: PointId) -> Result<()> {
         let failed = self.failed();
         table!(self.ids, IDS)
-            .insert((scope.0, record.id.as_bytes()), point.0)
-            .map_err(&failed)?;
+            .insert((scope.0, id.as_bytes()), point.0)
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    /// Sets the record of a point, whose id leads elsewhere as yet.
+    pub(crate) fn put_record(&mut self, space: SpaceId, scope: ScopeId, point: PointId, record: &Record) -> Result<()> {
+        let failed = self.failed();
         let bytes = record.encode(scope, point);
         table!(self.entries, ENTRIES)
             .insert((scope.0, point.0), bytes.as_slice())

@@ -86,6 +86,8 @@ impl Store {
         let options = DatabaseOptions::new()
             .graph_points_min(graph_points_min)
             .metadata_points_min(2)
+            // So that some batches are written in steps.
+            .large_batch_entries(3)
             .clock(move || Timestamp::from_millis(source.load(Ordering::SeqCst)))
             .boot_clock(move || Duration::from_millis(boot.load(Ordering::SeqCst).unsigned_abs()));
         let database = options.open(path).await.unwrap();

@@ -12,6 +12,7 @@ use crate::database::request::{Part, PreparedEntry, Spaces};
 use crate::database::writer::Writer;
 use crate::error::corrupted;
 use crate::ids::{Extent, Generation, Lsn, PointId, ScopeId, Slot, SpaceId};
+use crate::namespace::State;
 use crate::op::{Op, PointChange, Touched};
 use crate::record::Record;
 use crate::registry::Space;
@@ -127,10 +128,16 @@ impl Batch<'_> {
         let Some(pending) = self.pending(space, scope)? else {
             return Ok(None);
         };
-        let scope_id = pending.namespace.scope_id;
-        let Some(point) = self.rows.point(scope_id, id).map_err(looking)? else {
-            return Ok(None);
-        };
+        let (scope_id, next_point) = (pending.namespace.scope_id, pending.state.next_point);
+        let dead = Arc::clone(&pending.state.dead);
+        // What belongs to a batch that is not done does not live.
+        let point = self.rows.point(scope_id, id).map_err(looking)?;
+        let living = point.filter(|point| point.0 < next_point && !dead.contains(point.0));
+        living.map(|point| self.record_of(scope_id, id, point)).transpose()
+    }
+
+    /// The record of a living point, and that it has this id.
+    pub(super) fn record_of(&mut self, scope_id: ScopeId, id: &str, point: PointId) -> Result<(PointId, Record), Fail> {
         let record = self.rows.record(scope_id, point).map_err(looking)?;
         if record.id != id {
             let detail = format!(
@@ -139,7 +146,7 @@ impl Batch<'_> {
             );
             return Err(Fail::Request(corrupted(self.shared.truth.path(), detail)));
         }
-        Ok(Some((point, record)))
+        Ok((point, record))
     }
 
     pub(super) fn write_group(&mut self, group: &Group<'_>, now: i64) -> Result<(), Fail> {
@@ -263,7 +270,7 @@ impl Batch<'_> {
     }
 
     /// Slots for runs of points.
-    fn new_extents(&mut self, space: &Arc<Space>, runs: Vec<Range<u32>>) -> Result<Vec<Extent>, Fail> {
+    pub(super) fn new_extents(&mut self, space: &Arc<Space>, runs: Vec<Range<u32>>) -> Result<Vec<Extent>, Fail> {
         let mut extents = Vec::with_capacity(runs.len());
         for run in runs {
             self.note_written(space);
@@ -351,6 +358,25 @@ impl Batch<'_> {
         }
     }
 
+    /// [`index_metadata`](Self::index_metadata) of points whose metadata is read later.
+    pub(super) fn index_unread(
+        &mut self,
+        space: &Arc<Space>,
+        scope: &StateScope,
+        removed: impl IntoIterator<Item = PointId>,
+        put: impl IntoIterator<Item = PointId>,
+    ) {
+        let pending = self
+            .pending
+            .get_mut(&(space.id, scope.clone()))
+            .expect("the scope was just changed");
+        if let Some(index) = &mut pending.state.metadata {
+            let index = Arc::make_mut(index);
+            removed.into_iter().for_each(|point| index.remove_unknown(point.0));
+            put.into_iter().for_each(|point| index.insert_unread(point.0));
+        }
+    }
+
     /// Writes the vectors of points that were just applied. Returns the generations of their slots.
     fn write_slots(
         &mut self,
@@ -359,18 +385,27 @@ impl Batch<'_> {
         points: &[PointId],
         entries: &[(&PreparedEntry, Timestamp)],
     ) -> Result<Vec<Generation>, Fail> {
-        self.note_written(space);
         let pending = &self.pending[&(space.id, scope.clone())];
-        let scope_id = pending.namespace.scope_id;
-        let mut generations = Vec::with_capacity(points.len());
+        let (scope_id, state) = (pending.namespace.scope_id, pending.state.clone());
+        let vectors = entries.iter().map(|(entry, _)| entry.vector.as_slice());
+        self.write_vectors(space, scope_id, &state, points.iter().copied().zip(vectors))
+    }
+
+    /// Writes vectors into the slots that a state has for their points. Returns the generations of the slots.
+    pub(super) fn write_vectors<'v>(
+        &mut self,
+        space: &Arc<Space>,
+        scope_id: ScopeId,
+        state: &State,
+        vectors: impl Iterator<Item = (PointId, &'v [f32])>,
+    ) -> Result<Vec<Generation>, Fail> {
+        self.note_written(space);
+        let mut generations = Vec::with_capacity(vectors.size_hint().0);
         let mut first: Option<Slot> = None;
         let mut bytes = Vec::new();
         let mut next = None;
-        for (point, (entry, _)) in points.iter().zip(entries) {
-            let slot = pending
-                .state
-                .slot(*point)
-                .expect("a point that was given out has a slot");
+        for (point, vector) in vectors {
+            let slot = state.slot(point).expect("a point that was given out has a slot");
             let is_next = next == Some(slot) && !slot.0.is_multiple_of(space.slots.slots_per_file());
             if let Some(start) = first
                 && (!is_next || bytes.len() >= WRITE_BYTES)
@@ -382,7 +417,7 @@ impl Batch<'_> {
             first.get_or_insert(slot);
             next = Some(Slot(slot.0 + 1));
             let generation = space.slots.next_generation(slot).map_err(changing)?;
-            layout::encode(slot, generation, scope_id, &entry.vector, &mut bytes);
+            layout::encode(slot, generation, scope_id, vector, &mut bytes);
             generations.push(generation);
         }
         if let Some(start) = first {
@@ -593,7 +628,7 @@ impl Batch<'_> {
 }
 
 /// Entries that were found.
-type Stored = Vec<(PointId, Record)>;
+pub(super) type Stored = Vec<(PointId, Record)>;
 
 /// The entries of a batch that belong to one scope of one space.
 pub(super) struct Group<'r> {
@@ -628,6 +663,6 @@ fn of_record(point: PointId, record: &Record) -> Described<'_> {
     (point, &record.metadata, record.times())
 }
 
-fn sum_bytes(lens: impl IntoIterator<Item = usize>) -> u32 {
+pub(super) fn sum_bytes(lens: impl IntoIterator<Item = usize>) -> u32 {
     u32::try_from(lens.into_iter().sum::<usize>()).unwrap_or(u32::MAX)
 }

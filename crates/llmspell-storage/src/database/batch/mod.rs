@@ -6,10 +6,12 @@
 //! | `values.rs`  | which rows does key-value data change?                  |
 //! | `quotas.rs`  | what does a quota refuse?                               |
 //! | `entries.rs` | which rows and slots do entries change?                 |
+//! | `large.rs`   | which, when they are written before anybody sees them?  |
 //! | `scopes.rs`  | what is known of a scope, and how does it come and go?  |
 //! | `spaces.rs`  | what does a space become, and whose place does it take? |
 
 mod entries;
+mod large;
 mod quotas;
 mod scopes;
 mod spaces;
@@ -21,6 +23,7 @@ use std::sync::atomic::Ordering;
 
 use llmspell_core::{ErrorKind, Result, StateScope, StorageError};
 
+pub(super) use large::{Conflict, Growing};
 use quotas::ScopeQuota;
 pub(super) use scopes::runs_of;
 
@@ -239,6 +242,7 @@ impl<'a> Batch<'a> {
             } => self
                 .update_metadata(spaces, scope, id, metadata, *now)
                 .map(|()| Outcome::Done),
+            Request::Large(_) => unreachable!("it is done in steps"),
             Request::Touch { ids, .. } | Request::Delete { ids, .. } => self.execute_for(request, ids),
             Request::DropScopes {
                 spaces,

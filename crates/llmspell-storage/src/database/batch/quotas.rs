@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use llmspell_core::{KeyValueWrite, Quota, QuotaStatus, QuotaUsage, ScopedBackend, StateScope, Timestamp};
 
-use super::entries::Group;
+use super::entries::{Group, Stored};
 use super::values::is_over;
 use super::{Batch, Fail, KV_SCOPE, looking};
 use crate::database::request::{Part, PreparedEntry};
@@ -170,17 +170,17 @@ impl Batch<'_> {
     // ---- entries ----
 
     /// That the scopes of a batch may take in its entries, for those that go.
-    pub(super) fn admit_entries(&mut self, groups: &[Group<'_>], now: i64) -> Result<(), Fail> {
+    pub(super) fn admit_entries(&mut self, groups: &[impl Counted], now: i64) -> Result<(), Fail> {
         if !self.has_quotas {
             return Ok(());
         }
-        let mut scopes: Vec<&StateScope> = groups.iter().map(|group| group.scope).collect();
+        let mut scopes: Vec<&StateScope> = groups.iter().map(Counted::scope).collect();
         // In order, so that the same batch is always refused with the same words.
         scopes.sort_unstable();
         scopes.dedup();
         for scope in scopes {
             let Some(status) = self.quota(scope)? else { continue };
-            let of_scope = || groups.iter().filter(|group| group.scope == scope);
+            let of_scope = || groups.iter().filter(|group| group.scope() == scope);
             // What has expired counts as long as there is room: then nothing else must be looked at.
             let after = of_scope().fold(status.used, |used, group| group.counted(used, i64::MIN));
             if status.quota.allows(&after) {
@@ -198,20 +198,28 @@ impl Batch<'_> {
     /// Removes expired entries from each scope that, with all entries of the batch counted as new, would exceed its quota. The
     /// entries of the batch take their place. Otherwise a scope whose entries expire faster than the purge works could occupy
     /// any number of bytes on the disk within any quota.
-    pub(super) fn replace_expired(&mut self, parts: &[Part], now: i64) -> Result<(), Fail> {
+    pub(super) fn replace_expired<'e>(&mut self, parts: &'e [Part], now: i64) -> Result<(), Fail> {
+        let of_part = |part: &'e Part| part.entries.iter().map(|entry| (&part.space, entry));
+        self.replace_expired_by(parts.iter().flat_map(of_part), now)
+    }
+
+    /// [`replace_expired`](Self::replace_expired) for entries, each with its space.
+    pub(in crate::database) fn replace_expired_by<'e>(
+        &mut self,
+        entries: impl IntoIterator<Item = (&'e Arc<Space>, &'e PreparedEntry)>,
+        now: i64,
+    ) -> Result<(), Fail> {
         if !self.has_quotas {
             return Ok(());
         }
         // A clock that is ahead without being confirmed hides entries, but takes none.
         let now = now.min(self.shared.clock.latest());
         let mut coming: BTreeMap<&StateScope, QuotaUsage> = BTreeMap::new();
-        for Part { space, entries } in parts {
-            for entry in entries {
-                let more = coming.entry(&entry.scope).or_default();
-                more.vectors += 1;
-                more.vector_bytes += 4 * space.dim as u64;
-                more.metadata_bytes += entry.metadata.len() as u64;
-            }
+        for (space, entry) in entries {
+            let more = coming.entry(&entry.scope).or_default();
+            more.vectors += 1;
+            more.vector_bytes += 4 * space.dim as u64;
+            more.metadata_bytes += entry.metadata.len() as u64;
         }
         for (scope, more) in coming {
             let Some(QuotaStatus { quota, mut used, .. }) = self.quota(scope)? else {
@@ -454,22 +462,56 @@ impl Group<'_> {
     pub(super) fn come(&self) -> Entries {
         Entries::of(self.entries.iter().map(|(entry, _)| entry.metadata.len()))
     }
+}
 
-    /// What a scope with `used` holds after the group; what has expired by `now` does not count.
+/// Entries of one scope of one space that come together, and what they replace.
+pub(super) trait Counted {
+    fn space(&self) -> &Arc<Space>;
+    fn scope(&self) -> &StateScope;
+    /// When each of them ends, and how long its metadata is.
+    fn coming(&self) -> impl Iterator<Item = (Option<Timestamp>, usize)>;
+    /// What it takes the place of, in its space.
+    fn replaced(&self) -> &Stored;
+    /// And in others.
+    fn moved(&self) -> &[(Arc<Space>, Stored)];
+
+    /// What a scope with `used` holds after them; what has expired by `now` does not count.
     fn counted(&self, used: QuotaUsage, now: i64) -> QuotaUsage {
         let now = Timestamp::from_millis(now);
-        let is_visible = |entry: &PreparedEntry| entry.expires_at.is_none_or(|moment| moment > now);
         let gone = |gone: &[(PointId, Record)]| {
             let visible = gone.iter().filter(|(_, record)| !record.is_expired(now));
             Entries::of(visible.map(|(_, record)| record.metadata.len()))
         };
-        let visible = self.entries.iter().filter(|(entry, _)| is_visible(entry));
-        let came = Entries::of(visible.map(|(entry, _)| entry.metadata.len()));
-        let used = changed(used, self.space, came, gone(&self.replaced));
-        let moved = self.moved.iter();
+        let visible = self.coming().filter(|(end, _)| end.is_none_or(|moment| moment > now));
+        let came = Entries::of(visible.map(|(_, metadata_len)| metadata_len));
+        let used = changed(used, self.space(), came, gone(self.replaced()));
+        let moved = self.moved().iter();
         moved.fold(used, |used, (other, moved)| {
             changed(used, other, Entries::default(), gone(moved))
         })
+    }
+}
+
+impl Counted for Group<'_> {
+    fn space(&self) -> &Arc<Space> {
+        self.space
+    }
+
+    fn scope(&self) -> &StateScope {
+        self.scope
+    }
+
+    fn coming(&self) -> impl Iterator<Item = (Option<Timestamp>, usize)> {
+        let entries = self.entries.iter();
+        entries.map(|(entry, _)| (entry.expires_at, entry.metadata.len()))
+    }
+
+    fn replaced(&self) -> &Stored {
+        &self.replaced
+    }
+
+    fn moved(&self) -> &[(Arc<Space>, Stored)] {
+        &self.moved
     }
 }
 

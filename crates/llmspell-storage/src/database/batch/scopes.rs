@@ -50,8 +50,19 @@ impl Batch<'_> {
 
     /// A scope; it must be followed by a mutation, as of which readers see it.
     pub(super) fn create_scope(&mut self, space: &Arc<Space>, scope: &StateScope) -> Result<(), Fail> {
+        let id = self.new_scope_id();
+        self.create_scope_as(space, scope, id)
+    }
+
+    /// A number that no scope has.
+    pub(super) fn new_scope_id(&mut self) -> ScopeId {
         let id = ScopeId(self.head.next_scope_id);
         self.head.next_scope_id += 1;
+        id
+    }
+
+    /// [`create_scope`](Self::create_scope) with a number that was kept for it.
+    pub(super) fn create_scope_as(&mut self, space: &Arc<Space>, scope: &StateScope, id: ScopeId) -> Result<(), Fail> {
         self.rows.put_scope(space.id, scope, id).map_err(changing)?;
         let pending = Pending {
             space: Arc::clone(space),
