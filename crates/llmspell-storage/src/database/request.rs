@@ -187,7 +187,7 @@ pub(crate) struct LargeBatch {
 pub(crate) struct LargeGroup {
     pub(super) space: Arc<Space>,
     pub(super) scope: StateScope,
-    /// Each with its place in the batch, in the order of their ids: so their rows lie together.
+    /// Each with its place in the batch, in that order.
     pub(super) entries: Vec<(usize, PreparedEntry)>,
 }
 
@@ -200,7 +200,7 @@ pub(crate) enum Entries {
 }
 
 impl Entries {
-    /// Puts many entries in order, which takes a while.
+    /// Groups many entries by their scopes, which takes a while.
     pub(crate) fn many(parts: Vec<Part>) -> Self {
         let mut groups: Vec<LargeGroup> = Vec::new();
         let mut places = 0..;
@@ -212,8 +212,7 @@ impl Entries {
                     None => drop(of_scope.insert(entry.1.scope.clone(), vec![entry])),
                 }
             }
-            groups.extend(of_scope.into_iter().map(|(scope, mut entries)| {
-                entries.sort_unstable_by(|(_, a), (_, b)| a.id.cmp(&b.id));
+            groups.extend(of_scope.into_iter().map(|(scope, entries)| {
                 let space = Arc::clone(&space);
                 LargeGroup { space, scope, entries }
             }));
