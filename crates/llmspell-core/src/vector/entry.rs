@@ -34,7 +34,7 @@ pub type Metadata = Map<String, Value>;
 /// ```
 /// # use llmspell_core::VectorEntry;
 /// # let json =
-/// r#"{"id": "a", "vector": [0.1, 0.2], "metadata": {"lang": "en"}, "scope": "user:ada",
+/// r#"{"id": "a", "vector": [0.25, 0.5], "metadata": {"lang": "en"}, "scope": "user:ada",
 ///     "event_time": "2026-11-22T10:00:00Z", "ttl": "7d"}"#
 /// # ;
 /// # let entry: VectorEntry = serde_json::from_str(json)?;
