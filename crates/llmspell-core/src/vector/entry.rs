@@ -136,9 +136,9 @@ impl VectorEntry {
     /// What cannot be written as JSON, such as a map whose keys are no strings, is refused when the entry is stored.
     #[must_use]
     pub fn with_metadata(mut self, metadata: impl Serialize) -> Self {
-        (self.metadata, self.unwritable) = match serde_json::to_value(&metadata) {
+        (self.metadata, self.unwritable) = match metadata::value_of(&metadata) {
             Ok(value) => (value, None),
-            Err(error) => (Value::Null, Some(Unwritable::of(&error))),
+            Err(unwritable) => (Value::Null, Some(unwritable)),
         };
         self
     }
