@@ -29,6 +29,14 @@ pub(crate) fn io_error(op: &'static str, path: &Path, source: io::Error) -> Stor
     }
 }
 
+/// Whoever has a directory open, as an error names it; `text` is what its lock file says, `process` and a number.
+pub(crate) fn holder_of(text: &str) -> String {
+    match text.strip_prefix("process ") {
+        Some(id) if id == std::process::id().to_string() => "by another handle in this process".to_string(),
+        _ => text.to_string(),
+    }
+}
+
 /// There is no memory for what is in the file at `path`, or is to be.
 pub(crate) fn out_of_memory(path: &Path, source: io::Error) -> StorageError {
     io_error("get memory for", path, source)

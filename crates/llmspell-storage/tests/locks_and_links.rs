@@ -55,6 +55,16 @@ async fn given_a_removed_lock_file_when_the_directory_is_opened_again_then_it_is
     assert!(database.check().await.unwrap().is_ok());
 }
 
+#[tokio::test]
+async fn given_an_own_handle_then_a_second_opening_is_told_that_it_is_in_this_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path()).await.unwrap();
+    let error = open(dir.path()).await.unwrap_err().to_string();
+    let expected = "is open elsewhere (by another handle in this process); close it there first";
+    assert!(error.ends_with(expected), "{error}");
+    drop(first);
+}
+
 #[cfg(feature = "sled")]
 #[tokio::test]
 async fn given_a_removed_lock_file_then_a_sled_directory_is_refused_too() {

@@ -9,6 +9,7 @@
 //! | `deletes.rs`    | is what was deleted gone?                                 |
 //! | `expiry.rs`     | does what has expired exist no more?                      |
 //! | `listing.rs`    | do lists, scopes and statistics tell the truth?           |
+//! | `pages.rs`      | do pages of a search join, and do many entries come at once? |
 //! | `scopes.rs`     | is a scope a wall?                                        |
 //! | `several_scopes.rs` | does a search of several scopes answer like those of each? |
 //! | `handles.rs`    | does a handle for one scope touch no other?               |
@@ -22,6 +23,7 @@ mod expiry;
 mod filters;
 mod handles;
 mod listing;
+mod pages;
 mod refusals;
 mod reopen;
 mod scopes;
@@ -43,6 +45,7 @@ pub use expiry::*;
 pub use filters::*;
 pub use handles::*;
 pub use listing::*;
+pub use pages::*;
 pub use refusals::*;
 pub use reopen::*;
 pub use scopes::*;
@@ -116,6 +119,8 @@ pub async fn check_all_with(
         an_acknowledged_entry_is_found_at_once,
         a_filter_decides_before_the_best_are_taken,
         a_plan_tells_what_is_there,
+        pages_of_a_search_join_to_one_answer,
+        many_entries_are_read_in_the_order_of_their_ids,
         filters_match_like_their_definition,
         what_matches_is_counted_listed_and_deleted_alike,
         times_are_filtered_like_their_definition,

@@ -13,6 +13,8 @@ pub(crate) enum Fault {
     OnlyTheFirstScopeIsSearched,
     HitsForgetTheirScope,
     OthersChangeTies,
+    OffsetIsIgnored,
+    MissingIdsAreLeftOut,
     FilterAfterTopK,
     ThresholdIsExclusive,
     ThresholdIsIgnored,
@@ -77,7 +79,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 71] = [
+    pub(crate) const ALL: [Self; 73] = [
         Self::ScopesAreOneInSearch,
         Self::ScopesAreOneInDeleteScope,
         Self::ScopesAreOneInUpdate,
@@ -88,6 +90,8 @@ impl Fault {
         Self::OnlyTheFirstScopeIsSearched,
         Self::HitsForgetTheirScope,
         Self::OthersChangeTies,
+        Self::OffsetIsIgnored,
+        Self::MissingIdsAreLeftOut,
         Self::FilterAfterTopK,
         Self::ThresholdIsExclusive,
         Self::ThresholdIsIgnored,

@@ -279,6 +279,17 @@ impl VectorStorage for NaiveStore {
             }
         }
         validate::query(&query, self.dim, self.metric)?;
+        if query.offset > 0 {
+            let mut found = self.search(&query.with_passed_over()).await?;
+            let passed = if self.has(Fault::OffsetIsIgnored) {
+                0
+            } else {
+                query.offset
+            };
+            found.drain(..passed.min(found.len()));
+            found.truncate(query.k);
+            return Ok(found);
+        }
         let mut state = self.state.lock().unwrap();
         if self.has(Fault::AskedScopesAreNamed) && !state.named.contains(&query.scope) {
             state.named.push(query.scope.clone());
@@ -388,6 +399,18 @@ impl VectorStorage for NaiveStore {
         let state = self.state.lock().unwrap();
         let stored = state.entries.get(&(scope, id.to_string()));
         Ok(stored.map(|stored| stored.entry.clone()).filter(is_alive))
+    }
+
+    async fn get_many(&self, scope: &StateScope, ids: &[String]) -> Result<Vec<Option<VectorEntry>>> {
+        validate::ids(ids)?;
+        let mut entries = Vec::new();
+        for id in ids {
+            entries.push(self.get(scope, id).await?);
+        }
+        if self.has(Fault::MissingIdsAreLeftOut) {
+            entries.retain(Option::is_some);
+        }
+        self.scope(scope).map(|_| entries)
     }
 
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {

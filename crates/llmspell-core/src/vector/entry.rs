@@ -34,7 +34,7 @@ pub type Metadata = Map<String, Value>;
 /// ```
 /// # use llmspell_core::VectorEntry;
 /// # let json =
-/// r#"{"id": "a", "vector": [0.1, 0.2], "metadata": {"lang": "en"}, "scope": "user:ada",
+/// r#"{"id": "a", "vector": [0.25, 0.5], "metadata": {"lang": "en"}, "scope": "user:ada",
 ///     "event_time": "2026-11-22T10:00:00Z", "ttl": "7d"}"#
 /// # ;
 /// # let entry: VectorEntry = serde_json::from_str(json)?;
@@ -136,9 +136,9 @@ impl VectorEntry {
     /// What cannot be written as JSON, such as a map whose keys are no strings, is refused when the entry is stored.
     #[must_use]
     pub fn with_metadata(mut self, metadata: impl Serialize) -> Self {
-        (self.metadata, self.unwritable) = match serde_json::to_value(&metadata) {
+        (self.metadata, self.unwritable) = match metadata::value_of(&metadata) {
             Ok(value) => (value, None),
-            Err(error) => (Value::Null, Some(Unwritable::of(&error))),
+            Err(unwritable) => (Value::Null, Some(unwritable)),
         };
         self
     }

@@ -116,6 +116,21 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::get(self, scope, id).await
             }
 
+            /// Several entries in the order of their ids, none for one that is not there; see
+            /// [`VectorStorage::get_many`](crate::VectorStorage::get_many).
+            ///
+            /// # Errors
+            ///
+            /// As there.
+            pub async fn get_many(
+                &self,
+                scope: &$crate::StateScope,
+                ids: impl IntoIterator<Item = impl AsRef<str>>,
+            ) -> $crate::Result<Vec<Option<$crate::VectorEntry>>> {
+                let ids = $crate::inherent::names(ids);
+                $crate::VectorStorage::get_many(self, scope, &ids).await
+            }
+
             /// Replaces the metadata of an entry by `json!({…})`, a map, or any type that serde writes as an object; see
             /// [`VectorStorage::update_metadata`](crate::VectorStorage::update_metadata).
             ///

@@ -1,5 +1,8 @@
 //! How does metadata become a type of the application, and what of it cannot become JSON?
 
+use std::io;
+
+use serde::Serialize;
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::{Map, Value};
 
@@ -9,11 +12,52 @@ use crate::error::{Result, StorageError, shortened};
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Unwritable(String);
 
-impl Unwritable {
-    pub(super) fn of(error: &serde_json::Error) -> Self {
-        Self(error.to_string())
+/// Nesting at which the writing of metadata stops: beyond what is allowed, so that the usual check names the limit, and far
+/// from what a stack holds.
+const WRITTEN_DEPTH_MAX: usize = 100;
+
+/// JSON as it is written, which ends at a depth: serde goes as deep into a value as its writer lets it.
+#[derive(Default)]
+struct Shallow {
+    json: Vec<u8>,
+    depth: usize,
+    is_in_string: bool,
+    is_escaped: bool,
+}
+
+impl io::Write for Shallow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for byte in bytes {
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' => self.is_escaped = true,
+                b'"' => self.is_in_string = !self.is_in_string,
+                b'{' | b'[' if !self.is_in_string => self.depth += 1,
+                b'}' | b']' if !self.is_in_string => self.depth -= 1,
+                _ => {}
+            }
+        }
+        if self.depth > WRITTEN_DEPTH_MAX {
+            return Err(io::Error::other("it has more than 100 levels"));
+        }
+        self.json.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
 
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Anything as the JSON that it is for serde. By its text, so that a value without end ends nowhere but in an error.
+pub(super) fn value_of(metadata: &impl Serialize) -> Result<Value, Unwritable> {
+    let mut shallow = Shallow::default();
+    let written = serde_json::to_writer(&mut shallow, metadata);
+    let value = written.and_then(|()| serde_json::from_slice(&shallow.json));
+    value.map_err(|error| Unwritable(error.to_string()))
+}
+
+impl Unwritable {
     /// The error that an entry with it is refused with.
     pub(super) fn error(&self, id: &str) -> StorageError {
         let text = format!("the metadata of `{}` cannot be written: {}", shortened(id), self.0);
@@ -39,8 +83,8 @@ pub(super) fn of_fields<T: DeserializeOwned>(fields: &Map<String, Value>) -> Res
 /// # Errors
 ///
 /// [`Json`](StorageError::Json) or [`MetadataNotObject`](StorageError::MetadataNotObject).
-pub fn fields(id: &str, metadata: &impl serde::Serialize) -> Result<Map<String, Value>> {
-    let value = serde_json::to_value(metadata).map_err(|error| Unwritable::of(&error).error(id))?;
+pub fn fields(id: &str, metadata: &impl Serialize) -> Result<Map<String, Value>> {
+    let value = value_of(metadata).map_err(|unwritable| unwritable.error(id))?;
     super::validate::metadata(id, &value)?;
     match value {
         Value::Object(fields) => Ok(fields),
@@ -110,6 +154,9 @@ mod tests {
             refused(&no_json),
             "JSON: the metadata of `e` cannot be written: key must be a string"
         );
+        let nested = |levels: usize| (1..levels).fold(json!({}), |inner, _| json!({ "{[\"": [inner] }));
+        assert!(refused(&entry().with_metadata(nested(20))).contains("levels; at most 32"));
+        assert!(refused(&entry().with_metadata(nested(300))).contains("it has more than 100 levels"));
         validate::entry(&no_json.with_metadata(json!({})), 1, DistanceMetric::Cosine).unwrap();
         validate::entry(&entry().with_metadata(None::<Note>), 1, DistanceMetric::Cosine).unwrap();
     }

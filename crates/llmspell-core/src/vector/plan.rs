@@ -86,7 +86,7 @@ pub struct SearchPlan {
     /// The space that was searched, if the store has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub space: Option<String>,
-    /// Entries of the scope that could be seen.
+    /// Entries of the scope that could be seen. 0 means that there is no such scope: one that holds nothing is gone.
     pub live: u64,
     /// Of them, those that match the filter; all without one.
     pub matching: u64,
@@ -140,7 +140,10 @@ impl fmt::Display for SearchPlan {
         if let Some(space) = &self.space {
             writeln!(f, "space      {space}")?;
         }
-        writeln!(f, "entries    {} live", self.live)?;
+        match self.live {
+            0 => writeln!(f, "entries    0 live: nothing is in this scope, check its name")?,
+            live => writeln!(f, "entries    {live} live")?,
+        }
         writeln!(
             f,
             "matching   {} ({share:.2} %), {} not in the graph",
@@ -245,6 +248,9 @@ time            12.0 µs  filter
                 80.5 µs  search
 results    10";
         assert_eq!(plan().to_string(), expected);
+        let of_nothing = SearchPlan { live: 0, ..plan() };
+        let line = "entries    0 live: nothing is in this scope, check its name\nmatching";
+        assert!(of_nothing.to_string().starts_with(line), "{of_nothing}");
         let undecided = SearchPlan { undecided: 7, ..plan() };
         assert!(
             undecided

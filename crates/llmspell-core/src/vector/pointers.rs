@@ -36,6 +36,10 @@ macro_rules! vector_storage_through {
                 (**self).get(scope, id).await
             }
 
+            async fn get_many(&self, scope: &StateScope, ids: &[String]) -> Result<Vec<Option<VectorEntry>>> {
+                (**self).get_many(scope, ids).await
+            }
+
             async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
                 (**self).update_metadata(scope, id, metadata).await
             }

@@ -38,7 +38,7 @@ use crate::filter::{FieldPath, Filter, OwnTime, Scalar};
 /// let query: VectorQuery = serde_json::from_str(r#"{"vector": [0.1, 0.2], "k": 5}"#)?;
 /// assert_eq!(query, VectorQuery::new([0.1, 0.2], 5));
 /// # let json =
-/// r#"{"vector": [0.1, 0.2], "k": 5, "scope": "user:ada", "filter": {"eq": {"field": "lang", "value": "en"}},
+/// r#"{"vector": [0.25, 0.5], "k": 5, "scope": "user:ada", "filter": {"eq": {"field": "lang", "value": "en"}},
 ///     "recency": "7d", "threshold": 0.5}"#
 /// # ;
 /// # let query: VectorQuery = serde_json::from_str(json)?;
@@ -52,6 +52,9 @@ pub struct VectorQuery {
     pub vector: Vec<f32>,
     /// Most results wanted, 1 to [`K_MAX`](crate::limits::K_MAX). Fewer come back only if fewer match.
     pub k: usize,
+    /// Best results that are passed over, none by default; see [`with_offset`](Self::with_offset).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub offset: usize,
     /// Whose entries are searched; [`StateScope::Global`] unless said otherwise.
     #[serde(default)]
     pub scope: StateScope,
@@ -108,6 +111,11 @@ fn is_no(flag: &bool) -> bool {
     !flag
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 impl VectorQuery {
     /// The `k` nearest in [`StateScope::Global`], with metadata and without vectors. The vector may be a `Vec`, an array or a
     /// slice, of `f32` or `f64`; see [`IntoVector`].
@@ -116,6 +124,7 @@ impl VectorQuery {
         Self {
             vector: vector.into_vector(),
             k,
+            offset: 0,
             scope: StateScope::Global,
             scopes: None,
             model: None,
@@ -136,6 +145,27 @@ impl VectorQuery {
     pub fn with_k(mut self, k: usize) -> Self {
         self.k = k;
         self
+    }
+
+    /// Passes over the best `offset` results: a second page of ten is `with_k(10).with_offset(10)`.
+    ///
+    /// With `k` it may be at most [`K_MAX`](crate::limits::K_MAX), and costs as much as a search for both together. Each page is
+    /// a search of its own: what is written between two may be on both, or on none.
+    #[must_use]
+    pub fn with_offset(mut self, offset: usize) -> Self {
+        self.offset = offset;
+        self
+    }
+
+    /// The query for what is passed over too, of which the first [`offset`](Self::offset) results are to be taken away.
+    /// For implementers.
+    #[must_use]
+    pub fn with_passed_over(&self) -> Self {
+        let mut wide = self.clone();
+        wide.offset = 0;
+        wide.k = self.k.saturating_add(self.offset);
+        wide.ef_search = self.ef_search.map(|ef_search| ef_search.max(wide.k));
+        wide
     }
 
     /// Whose entries are searched: this scope's alone.

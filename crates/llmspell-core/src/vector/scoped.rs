@@ -161,6 +161,16 @@ impl ScopedVectors {
         own(self.storage.get(&self.scope, id).await)
     }
 
+    /// See [`VectorStorage::get_many`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn get_many(&self, ids: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Vec<Option<VectorEntry>>> {
+        let ids = names(ids);
+        own(self.storage.get_many(&self.scope, &ids).await)
+    }
+
     /// See [`VectorStorage::update_metadata`].
     ///
     /// # Errors

@@ -49,6 +49,11 @@ impl VectorStorage for ScopedVectors {
         Self::get(self, id).await
     }
 
+    async fn get_many(&self, scope: &StateScope, ids: &[String]) -> Result<Vec<Option<VectorEntry>>> {
+        self.check_own(scope)?;
+        own(self.storage.get_many(scope, ids).await)
+    }
+
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
         self.check_own(scope)?;
         Self::update_metadata(self, id, metadata).await

@@ -12,7 +12,7 @@ use super::plan::{SearchPath, SearchPlan, SearchStage};
 use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::recency::RecencyPlan;
 use super::stats::{ScopedStats, StorageStats};
-use super::validate::{explained_scope, facet_field};
+use super::validate::{explained_scope, facet_field, ids as validate_ids};
 use crate::error::Result;
 use crate::expiry::Expiry;
 use crate::filter::{DateFields, FieldPath, Filter, Scalar};
@@ -78,6 +78,24 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     ///
     /// `Invalid` for a bad scope or id; `Data` or `Io` when it cannot be read.
     async fn get(&self, scope: &StateScope, id: &str) -> Result<Option<VectorEntry>>;
+
+    /// Several entries, each as [`get`](Self::get) returns it, in the order of the ids; none for an id that is not there. At
+    /// most [`BATCH_ITEMS_MAX`](crate::limits::BATCH_ITEMS_MAX) ids may be named.
+    ///
+    /// By default they are read one after the other; the engines read all of them as of one moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get); one bad id fails the call.
+    async fn get_many(&self, scope: &StateScope, ids: &[String]) -> Result<Vec<Option<VectorEntry>>> {
+        scope.validate()?;
+        validate_ids(ids)?;
+        let mut entries = Vec::with_capacity(ids.len());
+        for id in ids {
+            entries.push(self.get(scope, id).await?);
+        }
+        Ok(entries)
+    }
 
     /// Replaces the metadata of an entry and nothing else.
     ///

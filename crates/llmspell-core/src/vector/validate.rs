@@ -257,6 +257,7 @@ pub fn query(query: &VectorQuery, dim: usize, metric: DistanceMetric) -> Result<
         }
     }
     in_range("k", query.k, 1..=K_MAX)?;
+    in_range("offset", query.offset, 0..=K_MAX - query.k)?;
     vector("query", &query.vector, dim, metric)?;
     if let Some(ef_search) = query.ef_search {
         in_range("ef_search", ef_search, query.k..=EF_SEARCH_MAX)?;
@@ -389,6 +390,8 @@ mod tests {
         check(ok()).unwrap();
         assert!(text(check(VectorQuery::new(vec![1.0], 0))).contains("k is 0; it must be within 1..=10000"));
         assert!(text(check(VectorQuery::new(vec![1.0], 10_001))).contains("k is 10001"));
+        check(ok().with_offset(K_MAX - 10)).unwrap();
+        assert!(text(check(ok().with_offset(K_MAX))).contains("offset is 10000; it must be within 0..=9990"));
         assert!(text(check(ok().with_ef_search(9))).contains("ef_search is 9; it must be within 10..="));
         assert!(text(check(ok().with_threshold(f32::NAN))).contains("threshold is NaN"));
         check(ok().with_threshold(f32::NEG_INFINITY)).unwrap();

@@ -19,7 +19,7 @@ use llmspell_core::{Result, StorageError};
 use super::clock;
 use super::shared::{Lock, Shared};
 use crate::disk::{Directory, Disk, Locked, RESERVE_FILE, create_folders, sync_folder};
-use crate::error::{corrupted, io_error};
+use crate::error::{corrupted, holder_of, io_error};
 use crate::options::DatabaseOptions;
 use crate::truth::{self, Truth};
 
@@ -127,7 +127,7 @@ fn take_lock(directory: &Directory, dir: &Path) -> Result<Lock> {
             let mut holder = String::new();
             let known = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
             let holder = if known {
-                holder.trim().to_string()
+                holder_of(holder.trim())
             } else {
                 "another process".to_string()
             };

@@ -77,6 +77,20 @@ impl VectorStorage for HNSWVectorStorage {
         Ok(found.flatten().and_then(|mut entry| entry.pop()))
     }
 
+    async fn get_many(&self, scope: &StateScope, ids: &[String]) -> Result<Vec<Option<VectorEntry>>> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate::ids(ids)?;
+        let (owner, asked, now) = (scope.clone(), ids.to_vec(), handle.now());
+        let found = handle
+            .read(scope, move |snapshot, space| {
+                let get = |id: &String| Ok(of_model(space, snapshot.get(&owner, id, now)?).pop());
+                asked.iter().map(get).collect::<Result<Vec<_>>>()
+            })
+            .await?;
+        Ok(found.unwrap_or_else(|| vec![None; ids.len()]))
+    }
+
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
         let handle = self.handle()?;
         scope.validate()?;
@@ -304,6 +318,11 @@ impl Handle {
 
     /// The answer to a valid query of this space.
     pub(crate) async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
+        if query.offset > 0 {
+            let mut found = Box::pin(self.search(&query.with_passed_over())).await?;
+            found.drain(..query.offset.min(found.len()));
+            return Ok(found);
+        }
         self.database.inner.check_open()?;
         let question = Question::new(query, &self.space, self.now())?;
         if query.scopes.is_some() {
@@ -327,7 +346,10 @@ impl Handle {
 
     /// How a valid query of this space is answered.
     pub(crate) async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
-        let query = query.clone().with_scope(validate::explained_scope(query)?.clone());
+        let offset = query.offset;
+        let query = query
+            .with_passed_over()
+            .with_scope(validate::explained_scope(query)?.clone());
         let question = Question::new(&query, &self.space, self.now())?.into_owned();
         let (shared, space) = (Arc::clone(self.shared()), Arc::clone(&self.space));
         self.database
@@ -336,7 +358,8 @@ impl Handle {
                 let start = Instant::now();
                 let clock = || start.elapsed();
                 let mut trace = Trace::timed(&clock);
-                trace.plan.results = search_loaded(&shared, &space, &question, &mut trace)?.len();
+                let found = search_loaded(&shared, &space, &question, &mut trace)?.len();
+                trace.plan.results = found.saturating_sub(offset);
                 Ok(trace.plan)
             })
             .await

@@ -83,6 +83,24 @@ impl VectorStorage for DimensionRouter {
         .await
     }
 
+    async fn get_many(&self, scope: &StateScope, ids: &[String]) -> Result<Vec<Option<VectorEntry>>> {
+        scope.validate()?;
+        validate::ids(ids)?;
+        let (owner, asked, now) = (scope.clone(), ids.to_vec(), self.now());
+        self.read_all(scope, None, move |members| {
+            let get = |id: &String| {
+                for member in members {
+                    if let Some(entry) = member.snapshot.get(&owner, id, now)? {
+                        return Ok(member.named([entry]).pop());
+                    }
+                }
+                Ok(None)
+            };
+            asked.iter().map(get).collect()
+        })
+        .await
+    }
+
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
         scope.validate()?;
         validate::id(id)?;

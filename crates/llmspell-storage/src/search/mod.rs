@@ -464,9 +464,8 @@ impl<'a> Snapshot<'a> {
     fn entry(&self, scope: &StateScope, point: PointId, record: Record) -> Result<VectorEntry> {
         let vector = self.vector(point, &record)?.to_vec();
         let metadata = self.metadata(point, &record)?;
-        let mut entry = VectorEntry::new(record.id, vector)
-            .with_scope(scope.clone())
-            .with_metadata(metadata);
+        let mut entry = VectorEntry::new(record.id, vector).with_scope(scope.clone());
+        entry.metadata = serde_json::Value::Object(metadata);
         entry.created_at = Some(record.created_at);
         entry.updated_at = Some(record.updated_at);
         entry.event_time = record.event_time;

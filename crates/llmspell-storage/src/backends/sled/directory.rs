@@ -23,6 +23,7 @@ use llmspell_core::{Result, StorageError};
 
 use super::io_error;
 use crate::disk::{Directory, Disk as _, Locked, create_folders, sync_folder};
+use crate::error::holder_of;
 use crate::options::DEFAULT_FILE_MODE;
 
 const LOCK: &str = "LOCK";
@@ -148,7 +149,7 @@ fn lock(path: &Path) -> Result<File> {
             };
             return Err(StorageError::AlreadyOpen {
                 path: path.to_path_buf(),
-                holder: holder.to_string(),
+                holder: holder_of(holder),
             });
         }
     };
