@@ -17,11 +17,13 @@ use crate::disk::Disk;
 use crate::error::corrupted;
 use crate::gate::Gate;
 use crate::ids::{ScopeId, SpaceId};
-use crate::index_files::{self, IndexRow, Unusable, millionths};
-use crate::index_queue::{Due, IndexQueue};
+use crate::indexes::changes::Changes;
+use crate::indexes::files::{self, IndexRow, Unusable, millionths};
+use crate::indexes::graph::{Index, Need, graph_config};
+use crate::indexes::queue::{Due, IndexQueue};
 use crate::memory_budget::MemoryBudget;
 use crate::metadata_index::Restored;
-use crate::namespace::{Changes, Filed, Index, MetadataFile, Namespace, Need, State, graph_config};
+use crate::namespace::{Filed, MetadataFile, Namespace, State};
 use crate::slots::SlotStore;
 use crate::truth::{Role, SpaceRecord, Truth};
 
@@ -192,7 +194,7 @@ impl Space {
             .disk
             .as_ref()
             .ok_or_else(|| Unusable("there is no disk".to_string()))?;
-        index_files::read_metadata(disk, self.id, scope, &file.row, &file.changed, is_cancelled)
+        files::read_metadata(disk, self.id, scope, &file.row, &file.changed, is_cancelled)
     }
 
     /// Tells the indexer if a namespace has something for it.
@@ -321,7 +323,7 @@ impl Space {
         let opened = self
             .disk
             .as_ref()
-            .and_then(|disk| index_files::open(disk, self.id, scope, row).ok());
+            .and_then(|disk| files::open(disk, self.id, scope, row).ok());
         let Some(opened) = opened else {
             return (state, Filed::Unknown);
         };

@@ -7,12 +7,12 @@ use roaring::RoaringBitmap;
 use super::quotas;
 use super::shared::Shared;
 use crate::ids::ScopeId;
-use crate::index_files::{self, Ids, Kind, Unusable};
+use crate::indexes::files::{self, Ids, Kind, Unusable};
 use crate::metadata_index::MetadataIndex;
 use crate::namespace::{Namespace, State};
 use crate::registry::Space;
 use crate::report::{CheckReport, CheckSection};
-use crate::search::Snapshot;
+use crate::snapshot::Snapshot;
 use crate::truth::{Read, check as truth_check};
 
 /// A clock that is this much behind what is stored is worth a word, in milliseconds.
@@ -134,7 +134,7 @@ fn check_file(
     };
     section.checked += 1;
     let opened =
-        index_files::open(disk, space.id, scope, row).and_then(|opened| opened.file.verify(&|| false).map(|_| opened));
+        files::open(disk, space.id, scope, row).and_then(|opened| opened.file.verify(&|| false).map(|_| opened));
     match opened {
         Ok(opened) => check_vertices(read, scope, state, &opened.graph, &opened.ids, section),
         Err(unusable) => {

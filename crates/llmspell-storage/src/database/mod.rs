@@ -10,7 +10,6 @@
 //! | `request.rs` | what does a handle ask of the committer?            |
 //! | `writer.rs`  | how does a batch become durable, and then visible?  |
 //! | `batch/`     | what do requests change?                            |
-//! | `indexing/`  | what does an index need, and how does it get it?    |
 //! | `backlog.rs` | what is left to be given back, and how urgent is it? |
 //! | `purge.rs`   | how is space given back?                            |
 //! | `routing.rs` | which spaces know of each other?                    |
@@ -24,15 +23,14 @@ mod batch;
 mod check;
 mod clock;
 mod expiring_keys;
-mod indexing;
 mod open;
 mod owned;
 mod purge;
 mod quotas;
 mod removal;
-mod request;
+pub(crate) mod request;
 mod routing;
-mod shared;
+pub(crate) mod shared;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -58,8 +56,9 @@ pub(crate) use shared::Shared;
 
 use crate::committer::Committer;
 use crate::ids::SpaceId;
-use crate::index_files;
-use crate::indexer::Indexer;
+use crate::indexes::files;
+use crate::indexes::indexer::Indexer;
+use crate::indexes::work::Indexing;
 use crate::options::DatabaseOptions;
 use crate::pool::Pool;
 use crate::registry::Space;
@@ -67,7 +66,6 @@ use crate::report::CheckReport;
 use crate::slots::ForkMark;
 use crate::truth::{self, FIRST_SPACE, Role, SpaceRecord, Truth, Verification};
 use crate::verifier::Verifier;
-use indexing::Indexing;
 use owned::Owned;
 use writer::Writer;
 
@@ -346,7 +344,7 @@ impl Database {
                 let index_bytes = shared
                     .space_records()
                     .iter()
-                    .map(|(id, _)| shared.occupied_bytes(&index_files::dir(*id)))
+                    .map(|(id, _)| shared.occupied_bytes(&files::dir(*id)))
                     .sum::<Result<u64>>()?;
                 let read = shared.truth.read()?;
                 let stored_ms = read.head()?.clock_ms;

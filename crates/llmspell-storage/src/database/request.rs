@@ -8,7 +8,7 @@ use llmspell_core::{
 use tokio::sync::oneshot;
 
 use crate::ids::{ScopeId, SpaceId};
-use crate::index_files::IndexRow;
+use crate::indexes::files::IndexRow;
 use crate::namespace::Namespace;
 use crate::record::Record;
 use crate::registry::Space;

@@ -15,8 +15,8 @@ use super::routing::Routing;
 use crate::disk::Disk;
 use crate::error::{io_error, with_causes};
 use crate::ids::SpaceId;
-use crate::index_files::{self, Kind};
-use crate::index_queue::IndexQueue;
+use crate::indexes::files::{self, Kind};
+use crate::indexes::queue::IndexQueue;
 use crate::memory_budget::{MemoryBudget, last_turn_to_unload};
 use crate::options::DatabaseOptions;
 use crate::registry::Space;
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) truth: Truth,
     pub(crate) values: ValueCache,
     pub(crate) clock: Clock,
-    pub(super) disk: Option<Arc<dyn Disk>>,
+    pub(crate) disk: Option<Arc<dyn Disk>>,
     pub(super) free_bytes_min: u64,
     pub(crate) queue: Arc<IndexQueue>,
     /// What loaded namespaces may take.
@@ -189,7 +189,7 @@ impl Shared {
         };
         if let Some(disk) = &self.disk {
             let read = self.truth.read()?;
-            index_files::remove_unnamed(disk, id, |kind, scope, lsn, number| {
+            files::remove_unnamed(disk, id, |kind, scope, lsn, number| {
                 let row = match kind {
                     Kind::Graph => read.index(scope),
                     Kind::Metadata => read.metadata_file(scope),
@@ -308,7 +308,7 @@ impl Shared {
     /// # Errors
     ///
     /// `Poisoned` with what went wrong.
-    pub(super) fn check_writable(&self) -> Result<()> {
+    pub(crate) fn check_writable(&self) -> Result<()> {
         match self.poisoned.get() {
             Some(first_error) => Err(StorageError::Poisoned {
                 first_error: first_error.clone(),
@@ -322,7 +322,7 @@ impl Shared {
     /// # Errors
     ///
     /// `NoSpace` with the bytes free and needed.
-    pub(super) fn check_free_space(&self) -> Result<()> {
+    pub(crate) fn check_free_space(&self) -> Result<()> {
         let Some(disk) = &self.disk else { return Ok(()) };
         match disk.available_bytes() {
             Some(available_bytes) if available_bytes < self.free_bytes_min => Err(StorageError::NoSpace {

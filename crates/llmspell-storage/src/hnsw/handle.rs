@@ -7,11 +7,13 @@ use tokio::sync::oneshot;
 use llmspell_core::{Filter, Result, StateScope, StorageError, VectorQuery, VectorResult};
 
 use crate::database::{Database, Request, Shared, Spaces};
-use crate::index_queue::{Goal, IndexJob};
-use crate::namespace::{Namespace, graph_config};
+use crate::indexes::graph::graph_config;
+use crate::indexes::queue::{Goal, IndexJob};
+use crate::namespace::Namespace;
 use crate::registry::Space;
-use crate::search::{self, Answer, Condition, Snapshot, Trace};
+use crate::search::{self, Answer, Condition, Trace};
 use crate::slots::Waiting;
+use crate::snapshot::Snapshot;
 use crate::truth::Truth;
 
 /// An open space of an open database.

@@ -22,7 +22,7 @@ use super::reuse::End;
 use super::state::{MetadataFile, State};
 use crate::codec::{Malformed, Reader, Writer, seal, unseal};
 use crate::ids::{Lsn, PointId, ScopeId};
-use crate::index_files::IndexRow;
+use crate::indexes::files::IndexRow;
 use crate::op::{read_extents, write_extents};
 
 const VERSION: u8 = 1;

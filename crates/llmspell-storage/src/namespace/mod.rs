@@ -3,9 +3,7 @@
 //! | file         | question                                                        |
 //! |--------------|-----------------------------------------------------------------|
 //! | `state.rs`   | what does a namespace know, and how does an `Op` change it?     |
-//! | `changes.rs` | what became of points, for an index that was made meanwhile?    |
 //! | `expiries.rs`| which points have expired by now?                               |
-//! | `index.rs`   | what is the index of a namespace, and when does it change?      |
 //! | `passing.rs` | who passes a filter, and is it known already?                   |
 //! | `checkpoint.rs` | how is a state stored, so that the log need not be kept?     |
 //! | `reuse.rs`   | which points may be given out again?                            |
@@ -21,10 +19,8 @@
 //!    and no index that holds it can be used any more, not after a restart either. So a vertex never means two vectors.
 //! 3. Every living point is a vertex of the index or in the tail; without an index all are scanned.
 
-mod changes;
 mod checkpoint;
 mod expiries;
-mod index;
 mod names;
 mod passing;
 mod reuse;
@@ -39,9 +35,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
-pub(crate) use changes::Changes;
 pub(crate) use checkpoint::{decode as decode_checkpoint, encode as encode_checkpoint};
-pub(crate) use index::{Index, Need, Step, graph_config, kernel_metric};
 use names::KnownNames;
 pub(crate) use names::{NAMED_POINTS_MAX, Names};
 pub(crate) use passing::Passing;
@@ -55,7 +49,9 @@ pub(crate) use verify::damaged_slot;
 use llmspell_core::OwnTime;
 
 use crate::ids::{Lsn, ScopeId};
-use crate::index_files::IndexRow;
+use crate::indexes::changes::Changes;
+use crate::indexes::files::IndexRow;
+use crate::indexes::graph::Index;
 use crate::memory_budget::Usage;
 use crate::metadata_index::MetadataIndex;
 
@@ -309,7 +305,8 @@ mod tests {
 
     use super::*;
     use crate::ids::{Extent, Generation, Lsn, Slot};
-    use crate::index_files::{IdList, Ids};
+    use crate::indexes::files::{IdList, Ids};
+    use crate::indexes::graph::graph_config;
     use crate::op::{Op, PointChange};
 
     struct Units;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::changes::Changes;
 use super::expiries::Expiries;
-use super::index::{Counts, Index};
 use super::passing::PassingCache;
 use super::reuse::End;
 use crate::ids::{Extent, Lsn, PointId, Slot};
-use crate::index_files::IndexRow;
+use crate::indexes::changes::Changes;
+use crate::indexes::files::IndexRow;
+use crate::indexes::graph::{Counts, Index};
 use crate::metadata_index::MetadataIndex;
 use crate::op::Op;
 

@@ -1,6 +1,6 @@
 //! How wide is the beam of searches in a namespace, and which queries is that measured with?
 //!
-//! The indexer measures (`database/indexing/tuning.rs`), searches read the width and remember a few of their queries here.
+//! The indexer measures (`indexes/work/tuning.rs`), searches read the width and remember a few of their queries here.
 //! Queries are in RAM only, those of one namespace apart from those of all others, and gone with it.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::Namespace;
-use crate::index_files::Measured;
+use crate::indexes::files::Measured;
 use crate::memory_budget::QueryBudget;
 
 /// Queries that a namespace remembers at most, and their bytes.

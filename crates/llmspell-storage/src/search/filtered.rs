@@ -18,11 +18,13 @@ use super::indexed::{Hit, Indexed, Miss};
 use super::plan::Case;
 use super::trace::Trace;
 use super::width::ef_choice;
-use super::{Answer, CHEAP_MICROS, Condition, Ranking, Snapshot, fall_back, index_for, index_metadata, indexed};
+use super::{Answer, CHEAP_MICROS, Condition, Ranking, fall_back, index_for, index_metadata, indexed};
+use crate::indexes::graph::Index;
 use crate::metadata_index::MetadataIndex;
-use crate::namespace::{Index, Namespace, Passing, State};
+use crate::namespace::{Namespace, Passing, State};
 use crate::registry::{Scratch, Space};
 use crate::slots::{SlotView, Waiting};
+use crate::snapshot::Snapshot;
 use crate::truth::{Read, Truth};
 
 /// Points among which a walk looks for where to begin, at most.

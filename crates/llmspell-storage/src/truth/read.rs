@@ -14,7 +14,7 @@ use super::{SpaceRecord, StoredQuota, quota, table_error};
 use crate::codec::{Malformed, try_copy, unseal};
 use crate::error::{corrupted, out_of_memory, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
-use crate::index_files::IndexRow;
+use crate::indexes::files::IndexRow;
 use crate::namespace::{State, decode_checkpoint};
 use crate::op::Op;
 use crate::record::Record;

@@ -14,7 +14,7 @@
 //! | `expiring`    | `expires_at`, scope id, point | space id                                          |
 //! | `log`         | scope id, Lsn                | op: see `op.rs`                                   |
 //! | `checkpoints` | scope id                     | state: see `namespace/checkpoint.rs`              |
-//! | `indexes`     | scope id                     | index file: see `index_files/layout.rs`           |
+//! | `indexes`     | scope id                     | index file: see `indexes/files/layout.rs`           |
 //! | `kv`          | scope id, key                | value: see `stored_value.rs`; scope id 0 is everybody's |
 //! | `expiring_keys` | `expires_at`, scope id, key | nothing                                          |
 //! | `quotas`      | bytes of the scope           | quota and what is used of it: see `quota.rs`      |

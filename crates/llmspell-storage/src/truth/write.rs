@@ -11,7 +11,7 @@ use super::{SpaceRecord, StoredQuota, quota, table_error};
 use crate::codec::{Malformed, seal};
 use crate::error::{corrupted, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
-use crate::index_files::IndexRow;
+use crate::indexes::files::IndexRow;
 use crate::namespace::{State, encode_checkpoint};
 use crate::op::Op;
 use crate::record::Record;

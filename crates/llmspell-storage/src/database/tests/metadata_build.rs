@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::workload::{Store, block_on};
 use crate::disk::sim::SimDisk;
-use crate::search;
+use crate::indexes::metadata;
 use crate::truth::FIRST_SPACE;
 
 const WRITERS: u32 = 3;
@@ -137,7 +137,7 @@ fn given_writers_and_rebuilds_at_once_when_filters_ask_then_they_find_what_is_th
         threads.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 namespace.forget_metadata();
-                search::index_metadata_in_background(&shared.truth, &space, &namespace, &|| false).unwrap();
+                metadata::index_in_background(&shared.truth, &space, &namespace, &|| false).unwrap();
                 built.fetch_add(1, Ordering::Relaxed);
             }
         });

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::workload::{Store, block_on};
 use crate::disk::sim::{Luck, SimDisk};
 use crate::disk::{Disk, DiskFile};
-use crate::index_files;
+use crate::indexes::files;
 use crate::truth::FIRST_SPACE;
 
 /// How long the indexer may take.
@@ -103,7 +103,7 @@ impl Run {
     }
 
     fn files(&self) -> Vec<String> {
-        let dir = index_files::dir(FIRST_SPACE);
+        let dir = files::dir(FIRST_SPACE);
         let mut names = self.disk.list(&dir).unwrap();
         names.retain(|name| name.ends_with(".meta"));
         names.iter().map(|name| format!("{dir}/{name}")).collect()

@@ -9,8 +9,9 @@ use tokio::sync::oneshot;
 use super::Work;
 use crate::database::request::Request;
 use crate::error::corrupted;
-use crate::index_files::{self, Content, IndexRow, Kind};
-use crate::namespace::{Filed, Index};
+use crate::indexes::files::{self, Content, IndexRow, Kind};
+use crate::indexes::graph::Index;
+use crate::namespace::Filed;
 use crate::slots::FrozenBytes;
 
 /// A file is written anew when this share of the vertices has changed since: one tenth.
@@ -119,12 +120,12 @@ impl Work<'_> {
             ids: &index.ids,
             points: &index.points,
         };
-        let Some(row) = index_files::write(disk, self.space.id, &content, is_cancelled)? else {
+        let Some(row) = files::write(disk, self.space.id, &content, is_cancelled)? else {
             return Ok(());
         };
         let measured = self.namespace.measured();
         let row = IndexRow { measured, ..row };
-        let opened = index_files::open(disk, self.space.id, content.scope, row)
+        let opened = files::open(disk, self.space.id, content.scope, row)
             .map_err(|unusable| corrupted(disk.full_path(&row.name(content.scope, Kind::Graph)), unusable.0))
             .inspect_err(|_| self.remove_file(&row))?;
         opened.file.trust();
@@ -177,7 +178,7 @@ impl Work<'_> {
 
     fn remove_file(&self, row: &IndexRow) {
         if let Some(disk) = &self.indexing.shared.disk {
-            index_files::remove(disk, self.space.id, self.namespace.scope_id, Kind::Graph, row);
+            files::remove(disk, self.space.id, self.namespace.scope_id, Kind::Graph, row);
         }
     }
 }

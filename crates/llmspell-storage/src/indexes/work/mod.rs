@@ -36,13 +36,14 @@ use std::time::{Duration, Instant};
 use llmspell_core::{Memory, Result, StateScope, StorageError};
 use llmspell_vector::{BuildWatch, Graph, GraphConfig, PointId};
 
-use super::request::Request;
-use super::shared::Shared;
 use crate::committer::Submitter;
-use crate::index_files::Ids;
-use crate::index_queue::{Goal, IndexJob, Named};
-use crate::indexer::IndexEngine;
-use crate::namespace::{Index, Namespace, State, Step, graph_config};
+use crate::database::request::Request;
+use crate::database::shared::Shared;
+use crate::indexes::files::Ids;
+use crate::indexes::graph::{Index, Step, graph_config};
+use crate::indexes::indexer::IndexEngine;
+use crate::indexes::queue::{Goal, IndexJob, Named};
+use crate::namespace::{Namespace, State};
 use crate::registry::Space;
 use source::Source;
 use tuning::Measuring;
@@ -51,7 +52,7 @@ use tuning::Measuring;
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
 /// The engine of the indexer's thread.
-pub(super) struct Indexing {
+pub(crate) struct Indexing {
     shared: Arc<Shared>,
     committer: Submitter<Request>,
     failures: HashMap<Named, Failure>,
@@ -75,7 +76,7 @@ struct Work<'a> {
 }
 
 impl Indexing {
-    pub(super) fn new(shared: Arc<Shared>, committer: Submitter<Request>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, committer: Submitter<Request>) -> Self {
         Self {
             shared,
             committer,

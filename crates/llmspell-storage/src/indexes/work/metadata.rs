@@ -8,10 +8,10 @@ use tokio::sync::oneshot;
 
 use super::{Indexing, Work};
 use crate::database::request::Request;
-use crate::index_files::{self, Kind};
-use crate::index_queue::Named;
+use crate::indexes::files::{self, Kind};
+use crate::indexes::metadata;
+use crate::indexes::queue::Named;
 use crate::metadata_index::MetadataIndex;
-use crate::search;
 
 /// At the end a file is written anew when one in so many entries has changed since.
 const CHANGED_SHARE_AT_THE_END: u64 = 100;
@@ -30,7 +30,7 @@ impl Indexing {
         let is_cancelled = || shared.queue.is_stopping() || namespace.state().is_dropped;
         let made = shared
             .truth
-            .guard(|| search::index_metadata_in_background(&shared.truth, &space, &namespace, &is_cancelled));
+            .guard(|| metadata::index_in_background(&shared.truth, &space, &namespace, &is_cancelled));
         if made.is_ok() {
             space.note(&named.1, &namespace);
         }
@@ -53,7 +53,7 @@ impl Work<'_> {
         }
         drop(state);
         let truth = &self.indexing.shared.truth;
-        search::index_metadata_in_background(truth, self.space, self.namespace, &|| self.is_cancelled())
+        metadata::index_in_background(truth, self.space, self.namespace, &|| self.is_cancelled())
     }
 
     /// There is time for a last file.
@@ -86,7 +86,7 @@ impl Work<'_> {
             return Ok(());
         };
         let content = (scope, state.lsn);
-        let Some(row) = index_files::write_metadata(disk, self.space.id, content, index, is_cancelled)? else {
+        let Some(row) = files::write_metadata(disk, self.space.id, content, index, is_cancelled)? else {
             return Ok(());
         };
         let (reply, answer) = oneshot::channel();
@@ -104,7 +104,7 @@ impl Work<'_> {
         let is_gone = !is_named || self.namespace.state().is_dropped;
         let before = state.metadata_file.as_ref().filter(|_| is_named).map(|file| file.row);
         for other in before.into_iter().chain(is_gone.then_some(row)) {
-            index_files::remove(disk, self.space.id, scope, Kind::Metadata, &other);
+            files::remove(disk, self.space.id, scope, Kind::Metadata, &other);
         }
         Ok(())
     }
