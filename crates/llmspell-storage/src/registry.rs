@@ -20,10 +20,11 @@ use crate::ids::{ScopeId, SpaceId};
 use crate::indexes::changes::Changes;
 use crate::indexes::files::{self, IndexRow, Unusable, millionths};
 use crate::indexes::graph::{Index, Need, graph_config};
+use crate::indexes::handover::Door;
 use crate::indexes::queue::{Due, IndexQueue};
 use crate::memory_budget::MemoryBudget;
 use crate::metadata_index::Restored;
-use crate::namespace::{Filed, MetadataFile, Namespace, State};
+use crate::namespace::{Filed, MetadataFile, Namespace, Publisher, State};
 use crate::slots::SlotStore;
 use crate::truth::{Role, SpaceRecord, Truth};
 
@@ -83,6 +84,8 @@ pub(crate) struct Space {
     pub(crate) queue: Arc<IndexQueue>,
     /// What loaded namespaces of all spaces may take.
     budget: Arc<MemoryBudget>,
+    /// The way of whoever built an index.
+    pub(crate) door: Arc<Door>,
     /// Where index files are; none in RAM.
     disk: Option<Arc<dyn Disk>>,
     /// Memory of searches that have ended, for the next ones.
@@ -96,7 +99,7 @@ impl Space {
         record: SpaceRecord,
         slots: SlotStore,
         disk: Option<Arc<dyn Disk>>,
-        (queue, budget): (Arc<IndexQueue>, Arc<MemoryBudget>),
+        (queue, budget, door): (Arc<IndexQueue>, Arc<MemoryBudget>, Arc<Door>),
         (graph_points_min, metadata_points_min): (u64, u64),
     ) -> Self {
         Self {
@@ -116,6 +119,7 @@ impl Space {
             metadata_points_min,
             queue,
             budget,
+            door,
             disk,
             scratch: Mutex::default(),
         }
@@ -175,7 +179,7 @@ impl Space {
 
     /// Whether too much of the metadata of a namespace has changed since its index was written to a file.
     pub(crate) fn is_metadata_file_due(&self, namespace: &Namespace) -> bool {
-        self.disk.is_some() && namespace.is_metadata_file_due(METADATA_CHANGED_SHARE)
+        self.disk.is_some() && namespace.state().is_metadata_file_due(METADATA_CHANGED_SHARE)
     }
 
     /// Reads the metadata index of a scope from its file, but for the points that have changed since. None if that was
@@ -375,7 +379,7 @@ impl Space {
     }
 
     /// Forgets all namespaces, after the space was dropped: whoever holds one finds nothing in it.
-    pub(crate) fn forget_all(&self) {
+    pub(crate) fn forget_all(&self, publisher: &mut Publisher) {
         let loaded = {
             let mut loaded = self.loaded.write();
             self.removals.fetch_add(1, Ordering::SeqCst);
@@ -383,7 +387,7 @@ impl Space {
         };
         for namespace in loaded.into_values() {
             self.budget.leave(&namespace.usage);
-            namespace.publish(State::dropped(), RoaringBitmap::new(), &Changes::default());
+            namespace.show(publisher, State::dropped(), RoaringBitmap::new(), &Changes::default());
         }
     }
 

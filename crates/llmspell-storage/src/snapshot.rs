@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 
 use crate::error::corrupted;
 use crate::ids::PointId;
+use crate::indexes::builds::Noted;
 use crate::namespace::{Namespace, State};
 use crate::record::Record;
 use crate::slots::{SlotStore, SlotView};
@@ -56,14 +57,33 @@ impl LookAgain {
 impl<'a> Snapshot<'a> {
     /// What is committed now; none if the scope was dropped.
     pub(crate) fn take(truth: &Truth, slots: &'a SlotStore, namespace: &'a Namespace) -> Result<Option<Self>> {
+        let taken = Self::take_by(truth, slots, namespace, || (namespace.state(), ()))?;
+        Ok(taken.map(|(snapshot, ())| snapshot))
+    }
+
+    /// The same, with a note of all that changes after it.
+    pub(crate) fn take_noted(
+        truth: &Truth,
+        slots: &'a SlotStore,
+        namespace: &'a Namespace,
+    ) -> Result<Option<(Self, Arc<Noted>)>> {
+        Self::take_by(truth, slots, namespace, || namespace.look())
+    }
+
+    fn take_by<T>(
+        truth: &Truth,
+        slots: &'a SlotStore,
+        namespace: &'a Namespace,
+        look: impl Fn() -> (Arc<State>, T),
+    ) -> Result<Option<(Self, T)>> {
         let mut looks = LookAgain::default();
         loop {
-            let state = namespace.state();
+            let (state, with) = look();
             if state.is_dropped {
                 return Ok(None);
             }
             if let Some(snapshot) = Self::seen_by(&Arc::new(truth.read()?), slots, namespace, state)? {
-                return Ok(Some(snapshot));
+                return Ok(Some((snapshot, with)));
             }
             looks.pause()?;
         }

@@ -281,6 +281,8 @@ impl Database {
 
     fn start(pool: Pool, shared: Arc<Shared>, writer: Writer) -> Result<Self> {
         let committer = Committer::start("llmspell-commit", writer)?;
+        let submitter = committer.submitter();
+        shared.door.open(move |built| submitter.submit(Request::Built(built)));
         let indexing = Indexing::new(Arc::clone(&shared), committer.submitter());
         let indexer = Indexer::start("llmspell-index", Arc::clone(&shared.queue), indexing)?;
         let mark = Arc::new(ForkMark::new());

@@ -8,7 +8,9 @@ use llmspell_core::{
 use tokio::sync::oneshot;
 
 use crate::ids::{ScopeId, SpaceId};
+use crate::indexes::builds::Noted;
 use crate::indexes::files::IndexRow;
+use crate::indexes::handover::HandOver;
 use crate::namespace::Namespace;
 use crate::record::Record;
 use crate::registry::Space;
@@ -107,13 +109,13 @@ pub(crate) enum Request {
         row: Option<IndexRow>,
         reply: Reply<bool>,
     },
-    /// The file that the metadata index of a scope has from now on. Points that changed since it was made have been
-    /// noted by the namespace.
+    /// The file that the metadata index of a scope has from now on, with what has changed since the state that it is of.
     NameMetadata {
         space: Arc<Space>,
         scope: StateScope,
         namespace: Arc<Namespace>,
         row: IndexRow,
+        noted: Arc<Noted>,
         reply: Reply<bool>,
     },
     /// Scopes of a space that another has replaced, to remove: so many at most.
@@ -129,6 +131,8 @@ pub(crate) enum Request {
         quota: Option<Quota>,
         reply: Reply<bool>,
     },
+    /// An index that was built. Not part of a transaction.
+    Built(HandOver),
     /// Nothing; the answer comes when everything before is durable.
     Flush { reply: Reply<()> },
 }
@@ -230,8 +234,21 @@ impl Request {
             | Self::NameIndex { .. }
             | Self::NameMetadata { .. }
             | Self::SetQuota { .. }
+            | Self::Built(_)
             | Self::Flush { .. } => 0,
         }
+    }
+
+    /// What was built, apart from the requests that change what is stored.
+    pub(super) fn without_built(requests: Vec<Self>) -> (Vec<HandOver>, Vec<Self>) {
+        let (mut built, mut others) = (Vec::new(), Vec::with_capacity(requests.len()));
+        for request in requests {
+            match request {
+                Self::Built(hand_over) => built.push(hand_over),
+                other => others.push(other),
+            }
+        }
+        (built, others)
     }
 
     /// The ids that it names, if it can be done for some of them at a time.
@@ -259,6 +276,7 @@ impl Request {
             | Self::DropSpace { .. }
             | Self::NameIndex { .. }
             | Self::NameMetadata { .. }
+            | Self::Built(_)
             | Self::Flush { .. } => false,
         }
     }
@@ -287,6 +305,8 @@ impl Request {
             Self::DropScopes { reply, .. } => drop(reply.send(result.map(Outcome::into_removed))),
             Self::Touch { reply, .. } => drop(reply.send(result.map(Outcome::into_ids))),
             Self::OpenSpace { reply, .. } => drop(reply.send(result.map(Outcome::into_space))),
+            // It is answered when it is adopted.
+            Self::Built(_) => {}
         }
     }
 }

@@ -16,8 +16,10 @@ use crate::disk::Disk;
 use crate::error::{io_error, with_causes};
 use crate::ids::SpaceId;
 use crate::indexes::files::{self, Kind};
+use crate::indexes::handover::Door;
 use crate::indexes::queue::IndexQueue;
 use crate::memory_budget::{MemoryBudget, last_turn_to_unload};
+use crate::namespace::Publisher;
 use crate::options::DatabaseOptions;
 use crate::registry::Space;
 use crate::slots::SlotStore;
@@ -43,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) disk: Option<Arc<dyn Disk>>,
     pub(super) free_bytes_min: u64,
     pub(crate) queue: Arc<IndexQueue>,
+    /// The way of whoever built an index to the committer.
+    pub(crate) door: Arc<Door>,
     /// What loaded namespaces may take.
     pub(crate) budget: Arc<MemoryBudget>,
     graph_points_min: u64,
@@ -103,6 +107,7 @@ impl Shared {
             disk,
             free_bytes_min: options.free_bytes_min,
             queue: Arc::default(),
+            door: Arc::default(),
             budget: Arc::new(MemoryBudget::new(options.scope_cache_bytes)),
             graph_points_min: options.graph_points_min,
             has_quotas,
@@ -199,7 +204,11 @@ impl Shared {
             });
         }
         let (watchers, min) = (
-            (Arc::clone(&self.queue), Arc::clone(&self.budget)),
+            (
+                Arc::clone(&self.queue),
+                Arc::clone(&self.budget),
+                Arc::clone(&self.door),
+            ),
             (self.graph_points_min, self.metadata_points_min),
         );
         let space = Arc::new(Space::new(id, record, slots, self.disk.clone(), watchers, min));
@@ -208,7 +217,7 @@ impl Shared {
     }
 
     /// A space was created, got another configuration, or was dropped.
-    pub(super) fn set_space(&self, id: SpaceId, record: SpaceRecord) {
+    pub(super) fn set_space(&self, id: SpaceId, record: SpaceRecord, publisher: &mut Publisher) {
         let mut spaces = self.spaces.write();
         let known = spaces.entry(id).or_insert_with(|| KnownSpace {
             record: record.clone(),
@@ -217,7 +226,7 @@ impl Shared {
         if let Some(space) = &known.open {
             space.set_record(&record);
             if record.role == Role::Dropped {
-                space.forget_all();
+                space.forget_all(publisher);
             }
             // Other settings may ask for other graphs.
             for (scope, namespace) in space.all_loaded() {

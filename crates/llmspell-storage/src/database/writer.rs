@@ -8,6 +8,8 @@
 //! answer
 //! ```
 //!
+//! What was built of a namespace meanwhile is adopted before: see `indexes/handover.rs`.
+//!
 //! A request that is refused (an id exists, for example) changes nothing and does not disturb the others. A failure of
 //! the disk before the commit fails all of them and changes nothing either. A failed sync or commit closes the
 //! database for writing: what is on the disk is then unknown, and trying again would only seem to help.
@@ -29,7 +31,7 @@ use crate::committer::CommitEngine;
 use crate::ids::{Extent, PointId, SpaceId};
 use crate::indexes::changes::Changes;
 use crate::indexes::files::Kind;
-use crate::namespace::{Namespace, State};
+use crate::namespace::{Namespace, Publisher, State};
 use crate::registry::Space;
 use crate::slots::SlotAllocator;
 use crate::truth::{Head, Role, Write};
@@ -45,6 +47,7 @@ pub(crate) struct Writer {
     pub(super) head: Head,
     pub(super) allocators: HashMap<SpaceId, SlotAllocator>,
     pub(super) backlog: Backlog,
+    publisher: Publisher,
 }
 
 /// What a batch changes in memory once it is durable.
@@ -87,6 +90,7 @@ impl Writer {
             head,
             allocators: HashMap::new(),
             backlog: Backlog::new(purges, spaces, first_expiry, first_key_expiry),
+            publisher: Publisher::new(),
         })
     }
 
@@ -162,7 +166,7 @@ impl Writer {
                 self.allocators.remove(&id);
                 self.backlog.spaces.push_back(id);
             }
-            self.shared.set_space(id, record);
+            self.shared.set_space(id, record, &mut self.publisher);
         }
         self.publish(changes.dropped, changes.pending);
         Ok(value)
@@ -180,7 +184,7 @@ impl Writer {
             let last = namespace.state();
             let mut all = RoaringBitmap::new();
             all.insert_range(0..last.next_point);
-            namespace.publish(State::dropped(), all, &Changes::default());
+            namespace.show(&mut self.publisher, State::dropped(), all, &Changes::default());
             space.remove(&scope);
             let graph = namespace.named_file.lock().take().map(|row| (Kind::Graph, row));
             let metadata = last.metadata_file.as_ref().map(|file| (Kind::Metadata, file.row));
@@ -204,7 +208,7 @@ impl Writer {
             pending.namespace.reuse.lock().give_back(pending.spare);
             pending
                 .namespace
-                .publish(pending.state, pending.freed, &pending.changes);
+                .show(&mut self.publisher, pending.state, pending.freed, &pending.changes);
             if pending.is_new {
                 pending.namespace.trust(&pending.namespace.state());
                 pending.space.add(&scope, Arc::clone(&pending.namespace));
@@ -369,6 +373,11 @@ impl CommitEngine for Writer {
     }
 
     fn commit(&mut self, requests: Vec<Request>) {
+        let (built, requests) = Request::without_built(requests);
+        built.into_iter().for_each(|built| built.adopt(&mut self.publisher));
+        if requests.is_empty() {
+            return;
+        }
         if let Err(error) = self.shared.check_writable() {
             requests
                 .into_iter()

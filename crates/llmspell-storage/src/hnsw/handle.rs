@@ -69,7 +69,7 @@ impl Handle {
     {
         let condition = Arc::new(condition);
         let asked = Arc::clone(&condition);
-        let prepare = move |truth: &Truth, space: &Space, scope: &StateScope, namespace: &Namespace| {
+        let prepare = move |truth: &Truth, space: &Space, scope: &StateScope, namespace: &Arc<Namespace>| {
             search::index_metadata(truth, space, scope, namespace, &asked)
         };
         self.read_after(scope, prepare, move |snapshot, _| read(snapshot, &condition))
@@ -80,7 +80,7 @@ impl Handle {
     pub(super) async fn read_after<T, F>(
         &self,
         scope: &StateScope,
-        prepare: impl FnOnce(&Truth, &Space, &StateScope, &Namespace) -> Result<()> + Send + 'static,
+        prepare: impl FnOnce(&Truth, &Space, &StateScope, &Arc<Namespace>) -> Result<()> + Send + 'static,
         read: F,
     ) -> Result<Option<T>>
     where

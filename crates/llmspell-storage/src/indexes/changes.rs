@@ -1,7 +1,6 @@
 //! What became of points, for an index of their metadata that was made meanwhile?
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use llmspell_core::EntryTimes;
 use roaring::RoaringBitmap;
@@ -17,8 +16,6 @@ pub(crate) struct Changes {
     pub(crate) points: RoaringBitmap,
     /// What some of them were before, the oldest first.
     before: Vec<Described>,
-    /// The metadata index before them.
-    pub(crate) index: Option<Arc<MetadataIndex>>,
 }
 
 /// A point with its metadata, as it is stored, and its times.
@@ -30,14 +27,6 @@ struct Described {
 }
 
 impl Changes {
-    /// None yet, of a state with this metadata index.
-    pub(crate) fn after(index: Option<Arc<MetadataIndex>>) -> Self {
-        Self {
-            index,
-            ..Self::default()
-        }
-    }
-
     /// Changes of these points.
     #[cfg(test)]
     pub(crate) fn of(points: impl IntoIterator<Item = u32>) -> Self {

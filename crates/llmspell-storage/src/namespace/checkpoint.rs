@@ -46,7 +46,7 @@ pub(crate) fn encode(scope: ScopeId, state: &State) -> Vec<u8> {
     for (moment, point) in state.expiries.iter() {
         body.u32(point.0).i64(moment);
     }
-    if let Some(MetadataFile { row, changed }) = &state.metadata_file {
+    if let Some(MetadataFile { row, changed, .. }) = &state.metadata_file {
         body.u64(row.lsn.0)
             .u32(row.number)
             .u64(row.bytes)
@@ -117,7 +117,11 @@ fn read_metadata_file(body: &mut Reader<'_>) -> Result<MetadataFile, Malformed> 
         measured: None,
     };
     let changed = Arc::new(read_bitmap(body)?);
-    Ok(MetadataFile { row, changed })
+    Ok(MetadataFile {
+        row,
+        changed,
+        is_bad: false,
+    })
 }
 
 fn write_bitmap(body: &mut Writer, bitmap: &RoaringBitmap) {
@@ -180,6 +184,7 @@ mod tests {
                 measured: None,
             },
             changed: Arc::new(RoaringBitmap::from([1])),
+            is_bad: false,
         });
         let change = |point| PointChange {
             point: PointId(point),
@@ -254,6 +259,7 @@ mod tests {
                 measured: None,
             },
             changed: Arc::default(),
+            is_bad: false,
         });
         assert_reads_back(&state);
         let mut bytes = encode(ScopeId(5), &state);
@@ -295,6 +301,7 @@ mod tests {
                 measured: None,
             },
             changed: Arc::default(),
+            is_bad: false,
         });
         #[rustfmt::skip]
         let file = [

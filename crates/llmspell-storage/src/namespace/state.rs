@@ -56,6 +56,8 @@ pub(crate) struct MetadataFile {
     pub(crate) row: IndexRow,
     /// Points that were born, died or got other metadata since: what the file says of them does not count.
     pub(crate) changed: Arc<RoaringBitmap>,
+    /// It was found to be of no use. Not stored.
+    pub(crate) is_bad: bool,
 }
 
 impl State {
@@ -88,6 +90,15 @@ impl State {
             index,
             tail: Arc::new(tail),
             ..self.clone()
+        }
+    }
+
+    /// Whether the graph is that of another state, or there is none in either.
+    pub(crate) fn has_graph_of(&self, other: &Self) -> bool {
+        match (&self.index, &other.index) {
+            (None, None) => true,
+            (Some(own), Some(others)) => Arc::ptr_eq(own, others),
+            (Some(_), None) | (None, Some(_)) => false,
         }
     }
 
@@ -181,24 +192,30 @@ impl State {
     }
 
     /// The metadata index of a state before, of which some points have changed since: filters look at those.
-    pub(super) fn with_metadata(mut self, mut index: MetadataIndex, changes: &Changes) -> Self {
-        changes.take_out_of(&mut index);
+    pub(crate) fn with_metadata(mut self, mut index: MetadataIndex, changes: &Changes) -> Self {
+        self.bring_up(&mut index, changes);
+        self.metadata = Some(Arc::new(index));
+        self
+    }
+
+    /// Takes points that have changed by now out of an index: filters look at those that live.
+    pub(crate) fn bring_up(&self, index: &mut MetadataIndex, changes: &Changes) {
+        changes.take_out_of(index);
         let mut living = &changes.points - &*self.dead;
         living.remove_range(self.next_point..);
         (&changes.points - &living)
             .iter()
             .for_each(|point| index.remove_unknown(point));
         index.distrust(&living);
-        self.metadata = Some(Arc::new(index));
-        self
     }
 
-    /// Whether an index of the metadata is there that too little of is in a file: a file is written anew when one in
-    /// `share` entries has changed since, and only for scopes with a graph.
+    /// Whether an index of the metadata is there that too little of is in a file: a file is written anew when it is of no use,
+    /// and for scopes with a graph when one in `share` entries has changed since.
     pub(crate) fn is_metadata_file_due(&self, share: u64) -> bool {
         let changed = self.metadata_file.as_ref().map(|file| file.changed.len());
         let is_behind = changed.is_none_or(|changed| changed * share > self.live_count());
-        self.metadata.is_some() && self.index.is_some() && is_behind
+        let is_bad = self.metadata_file.as_ref().is_some_and(|file| file.is_bad);
+        self.metadata.is_some() && (is_bad || self.index.is_some() && is_behind)
     }
 
     /// How many points have a slot, living or not.

@@ -264,7 +264,7 @@ fn hash(vector: &[f32]) -> u32 {
 mod tests {
     use super::*;
     use crate::ids::ScopeId;
-    use crate::namespace::{Filed, State};
+    use crate::namespace::{Filed, Publisher, State};
 
     fn namespace() -> Namespace {
         let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
@@ -354,7 +354,12 @@ mod tests {
 
         second.set_remembering(true);
         second.remember_query(&query(1, 100), &budget);
-        second.publish(State::dropped(), Default::default(), &Default::default());
+        second.show(
+            &mut Publisher::new(),
+            State::dropped(),
+            Default::default(),
+            &Default::default(),
+        );
         assert_eq!(second.remembered_count(), 0, "a dropped scope leaves none");
         assert!(budget.take(300 * bytes_each));
     }

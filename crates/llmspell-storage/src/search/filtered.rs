@@ -80,7 +80,7 @@ impl<'a> Chosen<'a> {
 /// The answer to a valid query with this filter at `now`, in milliseconds since 1970.
 pub(super) fn search(
     truth: &Truth,
-    (space, namespace): (&Space, &Namespace),
+    (space, namespace): (&Space, &Arc<Namespace>),
     (query, ranking): (&VectorQuery, Ranking),
     condition: &Condition,
     (now, waiting): (i64, Waiting),

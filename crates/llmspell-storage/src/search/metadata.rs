@@ -1,6 +1,7 @@
 //! Which living points match a filter?
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use llmspell_core::{
     CompiledFilter, DateFields, FacetValue, FieldPath, Filter, Result, Scalar, StateScope, VectorEntry,
@@ -61,7 +62,7 @@ pub(crate) fn index_metadata(
     truth: &Truth,
     space: &Space,
     scope: &StateScope,
-    namespace: &Namespace,
+    namespace: &Arc<Namespace>,
     condition: &Condition,
 ) -> Result<()> {
     index_for_filter(truth, space, scope, namespace, &condition.filter.own_times())

@@ -97,7 +97,7 @@ pub(crate) fn is_cheap(query: &VectorQuery, space: &Space, namespace: &Namespace
 pub(crate) fn search(
     truth: &Truth,
     space: &Space,
-    namespace: &Namespace,
+    namespace: &Arc<Namespace>,
     query: &VectorQuery,
     (now, waiting): (i64, Waiting),
     trace: &mut Trace<'_>,

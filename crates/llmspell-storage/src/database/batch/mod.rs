@@ -266,14 +266,15 @@ impl<'a> Batch<'a> {
                 scope,
                 namespace,
                 row,
+                noted,
                 ..
             } => self
-                .name_metadata(space, scope, namespace, row)
+                .name_metadata(space, scope, namespace, (row, noted))
                 .map(|done| Outcome::Count(done.into())),
             Request::SetQuota { scope, quota, .. } => self
                 .set_quota(scope, *quota)
                 .map(|had_one| Outcome::Count(had_one.into())),
-            Request::Flush { .. } => Ok(Outcome::Done),
+            Request::Built(_) | Request::Flush { .. } => Ok(Outcome::Done),
         }
     }
 

@@ -10,6 +10,7 @@ use super::{Batch, Fail, changing, looking};
 use crate::database::request::{Removed, Scopes, Spaces};
 use crate::database::writer::{Dropped, Pending};
 use crate::ids::{PointId, ScopeId, Slot};
+use crate::indexes::builds::Noted;
 use crate::indexes::changes::Changes;
 use crate::indexes::files::IndexRow;
 use crate::namespace::{Filed, MetadataFile, Namespace, State};
@@ -33,14 +34,13 @@ impl Batch<'_> {
                 return Ok(None);
             };
             let state = (*namespace.state()).clone();
-            let changes = Changes::after(state.metadata.clone());
             let pending = Pending {
                 space: Arc::clone(space),
                 namespace,
                 is_new: false,
                 state,
                 freed: RoaringBitmap::new(),
-                changes,
+                changes: Changes::default(),
                 taken: Vec::new(),
                 spare: Vec::new(),
             };
@@ -267,20 +267,18 @@ impl Batch<'_> {
         space: &Arc<Space>,
         scope: &StateScope,
         namespace: &Arc<Namespace>,
-        row: &IndexRow,
+        (row, noted): (&IndexRow, &Noted),
     ) -> Result<bool, Fail> {
         let Some(pending) = self.pending(space, scope)? else {
             return Ok(false);
         };
-        let Some(unsaved) = namespace
-            .unsaved()
-            .filter(|_| Arc::ptr_eq(&pending.namespace, namespace))
-        else {
+        if !Arc::ptr_eq(&pending.namespace, namespace) {
             return Ok(false);
-        };
+        }
         pending.state.metadata_file = Some(MetadataFile {
             row: *row,
-            changed: Arc::new(unsaved | &pending.changes.points),
+            changed: Arc::new(noted.so_far().points | &pending.changes.points),
+            is_bad: false,
         });
         pending.state.ops_since_checkpoint = 0;
         let state = pending.state.clone();

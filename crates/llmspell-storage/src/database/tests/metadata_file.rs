@@ -246,8 +246,8 @@ fn given_a_file_when_a_filter_asks_after_opening_then_its_index_is_that_of_the_f
 
     run.ask();
     let namespace = namespace(run.store());
-    assert!(!namespace.is_metadata_file_bad());
     let state = namespace.state();
+    assert!(!state.metadata_file.as_ref().unwrap().is_bad);
     let index = state.metadata.as_ref().expect("a filter asked");
     assert_eq!((index.points().len(), index.distrusted_count()), (11, 0));
 }
@@ -269,7 +269,8 @@ fn given_a_damaged_file_when_a_filter_asks_then_it_is_made_anew_at_the_next_chan
     run.ask();
     run.wait_for("another file", |files| files.len() == 1 && files != damaged);
     run.run(&Step::Close);
-    assert!(!namespace(run.store()).is_metadata_file_bad());
+    let state = namespace(run.store()).state();
+    assert!(!state.metadata_file.as_ref().unwrap().is_bad);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod disk_failure;
 mod expiring_keys;
 mod expiry;
+mod handover;
 mod metadata_build;
 mod metadata_file;
 mod power_loss;

@@ -11,7 +11,8 @@ use crate::database::request::Request;
 use crate::error::corrupted;
 use crate::indexes::files::{self, Content, IndexRow, Kind};
 use crate::indexes::graph::Index;
-use crate::namespace::Filed;
+use crate::indexes::handover::Built;
+use crate::namespace::{Filed, State};
 use crate::slots::FrozenBytes;
 
 /// A file is written anew when this share of the vertices has changed since: one tenth.
@@ -62,14 +63,14 @@ impl Work<'_> {
         if index.is_damaged() || (graph.is_none() && is_cancelled()) {
             return Ok(());
         }
-        self.namespace.publish_index(Some(Arc::new(index.held(graph))));
+        self.hand_over(index.held(graph), Arc::clone(&state))?;
         file.forget_pages();
         Ok(())
     }
 
     /// Searches compare everything from now on, and so they do after a restart.
     pub(super) fn forget_index(&self) -> Result<()> {
-        if self.namespace.publish_index(None) && self.namespace.has_stale_file() {
+        if self.hand_over_built(Built::Nothing(Kind::Graph))? && self.namespace.has_stale_file() {
             self.forget_file()?;
         }
         Ok(())
@@ -109,7 +110,7 @@ impl Work<'_> {
             return Ok(());
         };
         let Some(disk) = &shared.disk else {
-            return self.gather(index);
+            return self.gather(&state, index);
         };
         shared.check_writable()?;
         shared.check_free_space()?;
@@ -138,8 +139,7 @@ impl Work<'_> {
         }
         self.namespace.set_filed(Filed::Points(index.points.clone()));
         // What was built in RAM need not stay there.
-        self.namespace
-            .publish_index(Some(Arc::new(Index::opened(opened).in_place_of(index))));
+        self.hand_over(Index::opened(opened).in_place_of(index), Arc::clone(&state))?;
         self.namespace.set_to_be_put_away(false);
         shared.budget.look_again();
         self.forget_pages();
@@ -147,15 +147,13 @@ impl Work<'_> {
     }
 
     /// In RAM: a graph without the patches of its changes.
-    fn gather(&self, index: &Index) -> Result<()> {
+    fn gather(&self, state: &Arc<State>, index: &Index) -> Result<()> {
         if index.graph.changed() == 0 {
             return Ok(());
         }
         let graph = self.in_large_pages(&index.graph)?;
         let gathered = Index::new(graph, index.ids.clone(), index.points.clone(), index.lsn);
-        self.namespace
-            .publish_index(Some(Arc::new(gathered.in_place_of(index))));
-        Ok(())
+        self.hand_over(gathered.in_place_of(index), Arc::clone(state)).map(drop)
     }
 
     /// The same graph in one piece of large pages.

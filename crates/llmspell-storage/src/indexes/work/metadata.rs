@@ -61,7 +61,7 @@ impl Work<'_> {
         let state = self.namespace.state();
         let is_read = |index: &MetadataIndex| index.distrusted_count() * UNREAD_SHARE_AT_THE_END <= state.live_count();
         let is_worth_it = state.metadata.as_deref().is_some_and(is_read);
-        match is_worth_it && self.namespace.is_metadata_file_due(CHANGED_SHARE_AT_THE_END) {
+        match is_worth_it && state.is_metadata_file_due(CHANGED_SHARE_AT_THE_END) {
             true => self.save_metadata(&|| false),
             false => Ok(()),
         }
@@ -69,17 +69,11 @@ impl Work<'_> {
 
     /// Writes the index to a file of its own, which the checkpoint of the namespace names from then on.
     pub(super) fn save_metadata(&self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
-        let saved = self.write_metadata(is_cancelled);
-        self.namespace.end_saving();
-        saved
-    }
-
-    fn write_metadata(&self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
         let shared = &self.indexing.shared;
         let Some(disk) = &shared.disk else { return Ok(()) };
         shared.check_writable()?;
         shared.check_free_space()?;
-        let state = self.namespace.begin_saving();
+        let (state, noted) = self.namespace.look();
         let Some(index) = &state.metadata else { return Ok(()) };
         let scope = self.namespace.scope_id;
         let Some((_, name)) = shared.truth.read()?.scope_name(scope)? else {
@@ -95,10 +89,10 @@ impl Work<'_> {
             scope: name,
             namespace: self.namespace.clone(),
             row,
+            noted,
             reply,
         })?;
         let is_named = answer.blocking_recv().unwrap_or(Err(StorageError::Closed))?;
-        self.namespace.set_metadata_file_bad(false);
         // Who drops the scope in the batch that names the file does not know of it yet, and who drops it later does not
         // know of the one before.
         let is_gone = !is_named || self.namespace.state().is_dropped;

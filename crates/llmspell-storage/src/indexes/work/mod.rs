@@ -41,6 +41,7 @@ use crate::database::request::Request;
 use crate::database::shared::Shared;
 use crate::indexes::files::Ids;
 use crate::indexes::graph::{Index, Step, graph_config};
+use crate::indexes::handover::{Answer, Built};
 use crate::indexes::indexer::IndexEngine;
 use crate::indexes::queue::{Goal, IndexJob, Named};
 use crate::namespace::{Namespace, State};
@@ -305,7 +306,7 @@ impl Work<'_> {
             // Whatever was measured, it was with another graph.
             self.namespace.set_measured(None);
         }
-        self.namespace.publish_index(Some(Arc::new(index)));
+        self.hand_over(index, source.state)?;
         self.forget_pages();
         Ok(())
     }
@@ -323,8 +324,20 @@ impl Work<'_> {
         };
         let ids = source.ids_from(&graph, old.graph.len())?;
         let index = old.extended(graph, ids, &source.points, source.state.lsn);
-        self.namespace.publish_index(Some(Arc::new(index)));
+        self.hand_over(index, source.state)?;
         Ok(())
+    }
+
+    /// Searches use a graph that was made of a state when this returns. Nothing happens, and the answer is false, if the scope
+    /// was dropped.
+    fn hand_over(&self, index: Index, of: Arc<State>) -> Result<bool> {
+        let index = Arc::new(index);
+        self.hand_over_built(Built::Graph { index, of })
+    }
+
+    fn hand_over_built(&self, built: Built) -> Result<bool> {
+        let answer = self.space.door.hand_over(self.namespace, built, None)?;
+        Ok(matches!(answer, Some(Answer::Adopted)))
     }
 
     /// In the midst of something long: what filters ask for takes less.
