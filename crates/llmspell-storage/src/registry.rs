@@ -18,13 +18,14 @@ use crate::error::corrupted;
 use crate::gate::Gate;
 use crate::ids::{ScopeId, SpaceId};
 use crate::indexes::changes::Changes;
-use crate::indexes::files::{self, IndexRow, Unusable, millionths};
+use crate::indexes::files::{self, Kind, Unusable, millionths};
 use crate::indexes::graph::{Index, Need, graph_config};
 use crate::indexes::handover::Door;
+use crate::indexes::named::NamedFile;
 use crate::indexes::queue::{Due, IndexQueue};
 use crate::memory_budget::MemoryBudget;
 use crate::metadata_index::Restored;
-use crate::namespace::{Filed, MetadataFile, Namespace, Publisher, State};
+use crate::namespace::{Namespace, Publisher, State};
 use crate::slots::SlotStore;
 use crate::truth::{Role, SpaceRecord, Truth};
 
@@ -156,7 +157,7 @@ impl Space {
         if state.is_dropped {
             return Need::Nothing;
         }
-        if namespace.has_stale_file() {
+        if state.has_stale_graph_file() {
             return Need::Now;
         }
         let Some(config) = graph_config(self.dim, &self.config.read()) else {
@@ -191,14 +192,15 @@ impl Space {
     pub(crate) fn read_metadata(
         &self,
         scope: ScopeId,
-        file: &MetadataFile,
+        file: &NamedFile,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Option<Restored>, Unusable> {
         let disk = self
             .disk
             .as_ref()
             .ok_or_else(|| Unusable("there is no disk".to_string()))?;
-        files::read_metadata(disk, self.id, scope, &file.row, &file.changed, is_cancelled)
+        let row = file.row.ok_or_else(|| Unusable("nothing names it".to_string()))?;
+        files::read_metadata(disk, self.id, scope, &row, &file.changed, is_cancelled)
     }
 
     /// Tells the indexer if a namespace has something for it.
@@ -299,12 +301,10 @@ impl Space {
                 );
                 return Err(corrupted(truth.path(), detail));
             }
-            let state = read.state(scope_id)?;
-            let row = read.index(scope_id);
-            let (state, filed) = self.with_file(scope_id, state, row.as_ref().ok().copied());
-            let row = row.ok().flatten();
-            let measured = row.and_then(|row| row.measured).filter(|_| state.index.is_some());
-            let namespace = Arc::new(Namespace::new(scope_id, state, (row, filed)));
+            let state = self.with_file(scope_id, read.state(scope_id)?);
+            let row = state.files.row(Kind::Graph).filter(|_| state.index.is_some());
+            let measured = row.and_then(|row| row.measured);
+            let namespace = Arc::new(Namespace::new(scope_id, state));
             namespace.set_measured(measured);
             let mut loaded = self.loaded.write();
             if self.removals.load(Ordering::SeqCst) == removals {
@@ -316,30 +316,38 @@ impl Space {
         }
     }
 
-    /// The state with the index of the file that the manifest names. At any doubt without it: the indexer makes another.
-    /// `row` is none if it could not be read.
-    fn with_file(&self, scope: ScopeId, state: State, row: Option<Option<IndexRow>>) -> (State, Filed) {
-        let row = match row {
-            Some(None) => return (state, Filed::Nothing),
-            Some(Some(row)) => row,
-            None => return (state, Filed::Unknown),
+    /// The state with the graph of the file that the truth names. At any doubt without it: the indexer makes another, and no
+    /// point that there was by now is given out again until then.
+    fn with_file(&self, scope: ScopeId, mut state: State) -> State {
+        let Some(file) = state.files.get(Kind::Graph).cloned() else {
+            return state;
         };
         let opened = self
             .disk
             .as_ref()
-            .and_then(|disk| files::open(disk, self.id, scope, row).ok());
-        let Some(opened) = opened else {
-            return (state, Filed::Unknown);
+            .zip(file.row)
+            .and_then(|(disk, row)| files::open(disk, self.id, scope, row).ok());
+        let is_usable = |index: &Index| {
+            index.lsn <= state.lsn
+                && index.points.max().is_none_or(|last| last < state.next_point)
+                && graph_config(self.dim, &self.config.read()).is_some_and(|config| index.answers(&config))
         };
-        let index = Index::opened(opened);
-        let is_usable = index.lsn <= state.lsn
-            && index.points.max().is_none_or(|last| last < state.next_point)
-            && graph_config(self.dim, &self.config.read()).is_some_and(|config| index.answers(&config));
-        if !is_usable {
-            return (state, Filed::Unknown);
-        }
-        let filed = Filed::Points(index.points.clone());
-        (state.with_index(Some(Arc::new(index))), filed)
+        let index = opened.map(Index::opened).filter(is_usable);
+        let held = match &index {
+            Some(index) => index.points.clone(),
+            None => {
+                let mut all = RoaringBitmap::new();
+                all.insert_range(0..state.next_point);
+                all
+            }
+        };
+        let file = NamedFile {
+            is_bad: index.is_none(),
+            held: Arc::new(held),
+            ..file
+        };
+        state.files.set(Kind::Graph, Some(file));
+        state.with_index(index.map(Arc::new))
     }
 
     /// Adds a namespace that the committer made.

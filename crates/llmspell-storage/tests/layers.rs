@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of `src`, each of which may use those before it. The parts of some folders stand on lines of their own.
-const LAYERS: [&str; 42] = [
+const LAYERS: [&str; 43] = [
     "error",
     "gate",
     "ids",
@@ -26,6 +26,7 @@ const LAYERS: [&str; 42] = [
     "indexes::graph",
     "indexes::changes",
     "indexes::builds",
+    "indexes::named",
     "memory_budget",
     "namespace",
     "indexes::handover",

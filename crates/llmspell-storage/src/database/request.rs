@@ -7,10 +7,10 @@ use llmspell_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::ids::{ScopeId, SpaceId};
-use crate::indexes::builds::Noted;
-use crate::indexes::files::IndexRow;
+use crate::ids::SpaceId;
+use crate::indexes::files::Kind;
 use crate::indexes::handover::HandOver;
+use crate::indexes::named::NewFile;
 use crate::namespace::Namespace;
 use crate::record::Record;
 use crate::registry::Space;
@@ -103,19 +103,13 @@ pub(crate) enum Request {
         now: i64,
         reply: Reply<bool>,
     },
-    /// The index file that a scope has from now on, or none.
-    NameIndex {
-        scope: ScopeId,
-        row: Option<IndexRow>,
-        reply: Reply<bool>,
-    },
-    /// The file that the metadata index of a scope has from now on, with what has changed since the state that it is of.
-    NameMetadata {
+    /// The file that an index of a scope has from now on, or none.
+    NameFile {
         space: Arc<Space>,
         scope: StateScope,
         namespace: Arc<Namespace>,
-        row: IndexRow,
-        noted: Arc<Noted>,
+        kind: Kind,
+        file: Option<NewFile>,
         reply: Reply<bool>,
     },
     /// Scopes of a space that another has replaced, to remove: so many at most.
@@ -231,8 +225,7 @@ impl Request {
             | Self::OpenSpace { .. }
             | Self::Switch { .. }
             | Self::Empty { .. }
-            | Self::NameIndex { .. }
-            | Self::NameMetadata { .. }
+            | Self::NameFile { .. }
             | Self::SetQuota { .. }
             | Self::Built(_)
             | Self::Flush { .. } => 0,
@@ -274,8 +267,7 @@ impl Request {
             | Self::Empty { .. }
             | Self::DropScopes { .. }
             | Self::DropSpace { .. }
-            | Self::NameIndex { .. }
-            | Self::NameMetadata { .. }
+            | Self::NameFile { .. }
             | Self::Built(_)
             | Self::Flush { .. } => false,
         }
@@ -288,8 +280,7 @@ impl Request {
             Self::Values { reply, .. } => drop(reply.send(result.map(Outcome::into_summary))),
             Self::Swap { reply, .. }
             | Self::Switch { reply, .. }
-            | Self::NameIndex { reply, .. }
-            | Self::NameMetadata { reply, .. }
+            | Self::NameFile { reply, .. }
             | Self::SetQuota { reply, .. } => {
                 drop(reply.send(result.map(|outcome| outcome.into_count() > 0)));
             }

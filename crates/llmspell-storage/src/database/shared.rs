@@ -15,8 +15,9 @@ use super::routing::Routing;
 use crate::disk::Disk;
 use crate::error::{io_error, with_causes};
 use crate::ids::SpaceId;
-use crate::indexes::files::{self, Kind};
+use crate::indexes::files;
 use crate::indexes::handover::Door;
+use crate::indexes::named::NamedFile;
 use crate::indexes::queue::IndexQueue;
 use crate::memory_budget::{MemoryBudget, last_turn_to_unload};
 use crate::namespace::Publisher;
@@ -195,12 +196,10 @@ impl Shared {
         if let Some(disk) = &self.disk {
             let read = self.truth.read()?;
             files::remove_unnamed(disk, id, |kind, scope, lsn, number| {
-                let row = match kind {
-                    Kind::Graph => read.index(scope),
-                    Kind::Metadata => read.metadata_file(scope),
-                };
+                let named = read.index_file(scope, kind);
                 // What cannot be read is kept: it may be named.
-                row.is_ok_and(|row| row.is_none_or(|row| (row.lsn, row.number) != (lsn, number)))
+                let is_it = |named: NamedFile| named.row.is_none_or(|row| (row.lsn, row.number) == (lsn, number));
+                named.is_ok_and(|named| !named.is_some_and(is_it))
             });
         }
         let (watchers, min) = (

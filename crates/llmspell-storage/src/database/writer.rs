@@ -30,7 +30,6 @@ use super::shared::Shared;
 use crate::committer::CommitEngine;
 use crate::ids::{Extent, PointId, SpaceId};
 use crate::indexes::changes::Changes;
-use crate::indexes::files::Kind;
 use crate::namespace::{Namespace, Publisher, State};
 use crate::registry::Space;
 use crate::slots::SlotAllocator;
@@ -186,9 +185,7 @@ impl Writer {
             all.insert_range(0..last.next_point);
             namespace.show(&mut self.publisher, State::dropped(), all, &Changes::default());
             space.remove(&scope);
-            let graph = namespace.named_file.lock().take().map(|row| (Kind::Graph, row));
-            let metadata = last.metadata_file.as_ref().map(|file| (Kind::Metadata, file.row));
-            let files = graph.into_iter().chain(metadata).collect();
+            let files = last.files.rows().collect();
             self.backlog.purges.push_back(Purge {
                 scope: namespace.scope_id,
                 space: space.id,

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use llmspell_core::{Filter, Result, StateScope, StorageError, VectorQuery, VectorResult};
 
 use crate::database::{Database, Request, Shared, Spaces};
+use crate::indexes::files::Kind;
 use crate::indexes::graph::graph_config;
 use crate::indexes::queue::{Goal, IndexJob};
 use crate::namespace::Namespace;
@@ -175,7 +176,10 @@ fn large_scopes(shared: &Shared, space: &Space) -> Result<Vec<StateScope>> {
                 let is_large = state.index.is_some() || state.live_count() >= space.graph_points_min();
                 is_large || namespace.is_metadata_behind()
             }
-            None => read.state(scope_id)?.live_count() >= space.graph_points_min() || read.index(scope_id)?.is_some(),
+            None => {
+                let state = read.state(scope_id)?;
+                state.live_count() >= space.graph_points_min() || state.files.get(Kind::Graph).is_some()
+            }
         };
         if is_large {
             large.push(scope);

@@ -82,8 +82,8 @@ fn adopt(namespace: &Namespace, built: Built, publisher: &mut Publisher) -> Answ
                 return Answer::Behind(index);
             }
             let mut state = (*before).clone().with_metadata(*index, &changes);
-            if let (Some(file), true) = (&mut state.metadata_file, is_file_bad) {
-                file.is_bad = true;
+            if is_file_bad {
+                state.files.set_bad(Kind::Metadata);
             }
             state
         }

@@ -49,7 +49,7 @@ pub(crate) fn index_for_filter(
         }
         return Ok(());
     }
-    let has_file = state.metadata_file.as_ref().is_some_and(|file| !file.is_bad);
+    let has_file = state.files.get(Kind::Metadata).is_some_and(|file| !file.is_bad);
     let is_saved = state.metadata.is_none() && has_file;
     if !is_saved && state.live_count() >= BACKGROUND_POINTS_MIN {
         space.queue.want_metadata((space.id, scope.clone()));
@@ -116,7 +116,7 @@ fn build(
     }
     for _ in 0..ROUNDS_MAX {
         match space.door.hand_over(namespace, draft.built(), patience)? {
-            Some(Answer::Behind(index)) => draft.give_back(index),
+            Some(Answer::Behind(index)) => draft.give_back(*index),
             Some(Answer::Adopted | Answer::Refused) | None => break,
         }
         if is_cancelled() || !draft.catch_up(truth)? {
@@ -213,8 +213,8 @@ impl<'a> Draft<'a> {
     }
 
     /// It was too far behind.
-    pub(crate) fn give_back(&mut self, index: Box<MetadataIndex>) {
-        self.index = *index;
+    pub(crate) fn give_back(&mut self, index: MetadataIndex) {
+        self.index = index;
     }
 }
 
@@ -303,8 +303,10 @@ impl Snapshot<'_> {
 
     /// The index that is in a file, with the metadata of the points that have changed since.
     fn saved_index(&self, space: &Space, dates: &DateFields, is_cancelled: &dyn Fn() -> bool) -> Result<Saved> {
-        let Some(file) = &self.state.metadata_file else {
-            return Ok(Saved::Nothing);
+        let file = match self.state.files.get(Kind::Metadata) {
+            None => return Ok(Saved::Nothing),
+            Some(file) if file.is_bad => return Ok(Saved::OfNoUse),
+            Some(file) => file,
         };
         let restored = match space.read_metadata(self.namespace.scope_id, file, is_cancelled) {
             Ok(Some(restored)) => restored,

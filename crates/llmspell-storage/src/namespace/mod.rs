@@ -39,8 +39,8 @@ pub(crate) use checkpoint::{decode as decode_checkpoint, encode as encode_checkp
 use names::KnownNames;
 pub(crate) use names::{NAMED_POINTS_MAX, Names};
 pub(crate) use passing::Passing;
-pub(crate) use reuse::{Filed, Reuse};
-pub(crate) use state::{MetadataFile, State};
+pub(crate) use reuse::Reuse;
+pub(crate) use state::State;
 use tuning::Tuning;
 pub(crate) use tuning::{QUERIES_MAX, mixed};
 use verify::Verified;
@@ -51,7 +51,6 @@ use llmspell_core::OwnTime;
 use crate::ids::{Lsn, ScopeId};
 use crate::indexes::builds::{Builds, Noted};
 use crate::indexes::changes::Changes;
-use crate::indexes::files::IndexRow;
 use crate::memory_budget::Usage;
 
 /// The right to change what searches see of namespaces. The committer has the only one, so nothing else shows a state.
@@ -74,8 +73,6 @@ pub(crate) struct Namespace {
     current: RwLock<Arc<State>>,
     /// Which points may be given out again. Only the committer asks.
     pub(crate) reuse: Mutex<Reuse>,
-    /// The index file that the manifest names. Only the indexer changes it, and whoever drops the scope.
-    pub(crate) named_file: Mutex<Option<IndexRow>>,
     /// Who builds an index right now.
     pub(crate) builds: Builds,
     /// Which times of the entries filters have named: bits, in the order of [`OwnTime::ALL`].
@@ -89,14 +86,13 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    /// A namespace as it was read from the truth, or a new one; with the index of the file that the manifest names.
-    pub(crate) fn new(scope_id: ScopeId, state: State, (named_file, filed): (Option<IndexRow>, Filed)) -> Self {
-        let reuse = Reuse::new(&state.dead_with_slot(), filed);
+    /// A namespace as it was read from the truth, with the graph of the file that the truth names; or a new one.
+    pub(crate) fn new(scope_id: ScopeId, state: State) -> Self {
+        let reuse = Reuse::new(&state.dead_with_slot(), state.files.held().cloned().unwrap_or_default());
         Self {
             scope_id,
             current: RwLock::new(Arc::new(state)),
             reuse: Mutex::new(reuse),
-            named_file: Mutex::new(named_file),
             builds: Builds::default(),
             wanted_times: AtomicU8::new(0),
             verified: Verified::default(),
@@ -138,6 +134,7 @@ impl Namespace {
     fn replace(&self, _: &mut Publisher, state: State, freed: RoaringBitmap) {
         let before = self.state();
         let has_other_graph = !state.has_graph_of(&before);
+        let other_file = (!state.files.holds_as(&before.files)).then(|| state.files.held().cloned());
         let points = state.index.as_ref().map(|index| index.points.clone());
         let mut reuse = self.reuse.lock();
         *self.current.write() = Arc::new(state);
@@ -145,6 +142,9 @@ impl Namespace {
         if has_other_graph {
             released |= reuse.set_in_index(points.unwrap_or_default());
             self.tuning.note_index();
+        }
+        if let Some(held) = other_file {
+            released |= reuse.set_in_file(held.unwrap_or_default());
         }
         reuse.retire(&before, released);
     }
@@ -188,19 +188,6 @@ impl Namespace {
         let state = self.state();
         let index = state.metadata.as_ref().filter(|_| !state.is_dropped);
         index.is_some_and(|index| index.distrusted_count() > 0)
-    }
-
-    /// Whether the manifest names a file that is of no use.
-    pub(crate) fn has_stale_file(&self) -> bool {
-        let is_named = self.named_file.lock().is_some();
-        (is_named && self.state().index.is_none()) || self.reuse.lock().is_file_unknown()
-    }
-
-    /// The manifest names another file now, or none.
-    pub(crate) fn set_filed(&self, filed: Filed) {
-        let mut reuse = self.reuse.lock();
-        let released = reuse.set_in_file(filed);
-        reuse.release(released);
     }
 }
 
@@ -273,7 +260,7 @@ mod tests {
     }
 
     fn shown(publisher: &mut Publisher) -> Namespace {
-        let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
+        let namespace = Namespace::new(ScopeId(1), State::default());
         namespace.show(publisher, three_points(), RoaringBitmap::new(), &Changes::default());
         namespace
     }

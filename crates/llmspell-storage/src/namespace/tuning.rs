@@ -264,10 +264,10 @@ fn hash(vector: &[f32]) -> u32 {
 mod tests {
     use super::*;
     use crate::ids::ScopeId;
-    use crate::namespace::{Filed, Publisher, State};
+    use crate::namespace::{Publisher, State};
 
     fn namespace() -> Namespace {
-        let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
+        let namespace = Namespace::new(ScopeId(1), State::default());
         namespace.set_remembering(true);
         namespace
     }

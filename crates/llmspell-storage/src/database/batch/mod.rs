@@ -7,9 +7,11 @@
 //! | `quotas.rs`  | what does a quota refuse?                               |
 //! | `entries.rs` | which rows and slots do entries change?                 |
 //! | `scopes.rs`  | what is known of a scope, and how does it come and go?  |
+//! | `files.rs`   | how does the truth name the file of an index?           |
 //! | `spaces.rs`  | what does a space become, and whose place does it take? |
 
 mod entries;
+mod files;
 mod quotas;
 mod scopes;
 mod spaces;
@@ -256,20 +258,15 @@ impl<'a> Batch<'a> {
             Request::Switch { from, to, now, .. } => {
                 self.switch(*from, *to, *now).map(|done| Outcome::Count(done.into()))
             }
-            Request::NameIndex { scope, row, .. } => {
-                let done = self.rows.set_index(*scope, row.as_ref()).map_err(changing)?;
-                self.is_changed |= done;
-                Ok(Outcome::Count(done.into()))
-            }
-            Request::NameMetadata {
+            Request::NameFile {
                 space,
                 scope,
                 namespace,
-                row,
-                noted,
+                kind,
+                file,
                 ..
             } => self
-                .name_metadata(space, scope, namespace, (row, noted))
+                .name_file(space, scope, namespace, (*kind, file.as_ref()))
                 .map(|done| Outcome::Count(done.into())),
             Request::SetQuota { scope, quota, .. } => self
                 .set_quota(scope, *quota)

@@ -10,10 +10,8 @@ use super::{Batch, Fail, changing, looking};
 use crate::database::request::{Removed, Scopes, Spaces};
 use crate::database::writer::{Dropped, Pending};
 use crate::ids::{PointId, ScopeId, Slot};
-use crate::indexes::builds::Noted;
 use crate::indexes::changes::Changes;
-use crate::indexes::files::IndexRow;
-use crate::namespace::{Filed, MetadataFile, Namespace, State};
+use crate::namespace::{Namespace, State};
 use crate::op::Op;
 use crate::registry::Space;
 use crate::truth::ExpiredRow;
@@ -56,7 +54,7 @@ impl Batch<'_> {
         self.rows.put_scope(space.id, scope, id).map_err(changing)?;
         let pending = Pending {
             space: Arc::clone(space),
-            namespace: Arc::new(Namespace::new(id, State::default(), (None, Filed::Nothing))),
+            namespace: Arc::new(Namespace::new(id, State::default())),
             is_new: true,
             state: State::default(),
             freed: RoaringBitmap::new(),
@@ -257,34 +255,6 @@ impl Batch<'_> {
         let now = self.head.clock_ms;
         self.apply(space, scope, &op, now)?;
         self.give_back_slots(space, &runs_of(slots))?;
-        Ok(true)
-    }
-
-    /// Names the file of the metadata index of a namespace in its checkpoint, with the points that have changed since.
-    /// False if the scope was dropped, or is another one by now.
-    pub(super) fn name_metadata(
-        &mut self,
-        space: &Arc<Space>,
-        scope: &StateScope,
-        namespace: &Arc<Namespace>,
-        (row, noted): (&IndexRow, &Noted),
-    ) -> Result<bool, Fail> {
-        let Some(pending) = self.pending(space, scope)? else {
-            return Ok(false);
-        };
-        if !Arc::ptr_eq(&pending.namespace, namespace) {
-            return Ok(false);
-        }
-        pending.state.metadata_file = Some(MetadataFile {
-            row: *row,
-            changed: Arc::new(noted.so_far().points | &pending.changes.points),
-            is_bad: false,
-        });
-        pending.state.ops_since_checkpoint = 0;
-        let state = pending.state.clone();
-        // Now, not in a while: the log before says nothing of this file.
-        self.rows.checkpoint(namespace.scope_id, &state).map_err(changing)?;
-        self.is_changed = true;
         Ok(true)
     }
 }

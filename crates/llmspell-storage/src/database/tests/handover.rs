@@ -12,7 +12,7 @@ use crate::ids::ScopeId;
 use crate::indexes::files::Kind;
 use crate::indexes::handover::{Answer, Built, CAUGHT_UP_MAX, Door};
 use crate::indexes::metadata::Draft;
-use crate::namespace::{Filed, Namespace, State};
+use crate::namespace::{Namespace, State};
 use crate::registry::Space;
 use crate::truth::FIRST_SPACE;
 
@@ -66,7 +66,7 @@ fn given_many_changes_when_an_index_is_handed_over_then_it_is_adopted_after_a_se
 
     // Then: searches see nothing of it; once it was brought up, they do.
     assert!(Arc::ptr_eq(&before, &namespace.state()));
-    draft.give_back(index);
+    draft.give_back(*index);
     assert!(draft.catch_up(truth).unwrap());
     assert!(matches!(hand_over(&space, &namespace, draft.built()), Answer::Adopted));
     let state = namespace.state();
@@ -137,7 +137,7 @@ fn given_a_closed_database_when_an_index_is_handed_over_then_it_is_told_so() {
 #[test]
 fn given_a_committer_that_does_not_answer_when_patience_is_over_then_whoever_built_goes_on() {
     let (door, held) = (Door::default(), Arc::new(parking_lot::Mutex::new(Vec::new())));
-    let namespace = Arc::new(Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing)));
+    let namespace = Arc::new(Namespace::new(ScopeId(1), State::default()));
     let nothing = || Built::Nothing(Kind::Metadata);
     let closed = door.hand_over(&namespace, nothing(), None);
     assert!(matches!(closed, Err(StorageError::Closed)), "there is no committer yet");

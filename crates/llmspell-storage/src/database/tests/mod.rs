@@ -5,6 +5,7 @@ mod disk_failure;
 mod expiring_keys;
 mod expiry;
 mod handover;
+mod index_files;
 mod metadata_build;
 mod metadata_file;
 mod power_loss;

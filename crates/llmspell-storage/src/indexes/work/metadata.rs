@@ -3,13 +3,14 @@
 //! The indexer makes it for a filter that asked, for whoever waits for indexes, and once the graph of a scope with metadata
 //! has caught up after a load: then it takes little beside the graph, and the first filter finds it there.
 
-use llmspell_core::{Result, StorageError};
-use tokio::sync::oneshot;
+use std::sync::Arc;
+
+use llmspell_core::Result;
 
 use super::{Indexing, Work};
-use crate::database::request::Request;
 use crate::indexes::files::{self, Kind};
 use crate::indexes::metadata;
+use crate::indexes::named::NewFile;
 use crate::indexes::queue::Named;
 use crate::metadata_index::MetadataIndex;
 
@@ -67,7 +68,7 @@ impl Work<'_> {
         }
     }
 
-    /// Writes the index to a file of its own, which the checkpoint of the namespace names from then on.
+    /// Writes the index to a file of its own, which the truth names from then on.
     pub(super) fn save_metadata(&self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
         let shared = &self.indexing.shared;
         let Some(disk) = &shared.disk else { return Ok(()) };
@@ -76,30 +77,15 @@ impl Work<'_> {
         let (state, noted) = self.namespace.look();
         let Some(index) = &state.metadata else { return Ok(()) };
         let scope = self.namespace.scope_id;
-        let Some((_, name)) = shared.truth.read()?.scope_name(scope)? else {
-            return Ok(());
-        };
         let content = (scope, state.lsn);
         let Some(row) = files::write_metadata(disk, self.space.id, content, index, is_cancelled)? else {
             return Ok(());
         };
-        let (reply, answer) = oneshot::channel();
-        self.indexing.committer.submit(Request::NameMetadata {
-            space: self.space.clone(),
-            scope: name,
-            namespace: self.namespace.clone(),
+        let file = NewFile {
             row,
-            noted,
-            reply,
-        })?;
-        let is_named = answer.blocking_recv().unwrap_or(Err(StorageError::Closed))?;
-        // Who drops the scope in the batch that names the file does not know of it yet, and who drops it later does not
-        // know of the one before.
-        let is_gone = !is_named || self.namespace.state().is_dropped;
-        let before = state.metadata_file.as_ref().filter(|_| is_named).map(|file| file.row);
-        for other in before.into_iter().chain(is_gone.then_some(row)) {
-            files::remove(disk, self.space.id, scope, Kind::Metadata, &other);
-        }
-        Ok(())
+            held: Arc::default(),
+            noted: Some(noted),
+        };
+        self.name_file(Kind::Metadata, Some(file)).map(drop)
     }
 }

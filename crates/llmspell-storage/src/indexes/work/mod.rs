@@ -4,7 +4,7 @@
 //! snapshot   a state and the rows of the truth as of the same mutation: points and their ids
 //! verify     the slots of the points: damaged vectors are never linked
 //! build      a new graph, or the old one and the points of the tail, or the old one with links around tombstones
-//! publish    searches use it; the state is held until now, so none of its points meant another vector meanwhile
+//! hand over  the committer adopts it; the state is held until then, so none of its points meant another vector meanwhile
 //! write      an index file, named by the committer; then the older file goes, and the graph is used where it is mapped
 //! hold       `Speed`: a copy of the graph in large pages of our own takes the place of the mapped one
 //! ```
@@ -39,7 +39,7 @@ use llmspell_vector::{BuildWatch, Graph, GraphConfig, PointId};
 use crate::committer::Submitter;
 use crate::database::request::Request;
 use crate::database::shared::Shared;
-use crate::indexes::files::Ids;
+use crate::indexes::files::{Ids, Kind};
 use crate::indexes::graph::{Index, Step, graph_config};
 use crate::indexes::handover::{Answer, Built};
 use crate::indexes::indexer::IndexEngine;
@@ -231,8 +231,8 @@ impl Work<'_> {
     }
 
     fn run(&self) -> Result<()> {
-        if self.namespace.has_stale_file() {
-            self.forget_file()?;
+        if self.namespace.state().has_stale_graph_file() {
+            self.name_file(Kind::Graph, None)?;
         }
         if !self.verify_file()? {
             return Ok(());
