@@ -133,14 +133,13 @@ impl Namespace {
     /// The one place where what searches see becomes something else.
     fn replace(&self, _: &mut Publisher, state: State, freed: RoaringBitmap) {
         let before = self.state();
-        let has_other_graph = !state.has_graph_of(&before);
         let other_file = (!state.files.holds_as(&before.files)).then(|| state.files.held().cloned());
-        let points = state.index.as_ref().map(|index| index.points.clone());
+        let other_graph = (!state.has_graph_of(&before)).then(|| state.index.clone());
         let mut reuse = self.reuse.lock();
         *self.current.write() = Arc::new(state);
         let mut released = freed;
-        if has_other_graph {
-            released |= reuse.set_in_index(points.unwrap_or_default());
+        if let Some(graph) = other_graph {
+            released |= reuse.set_in_index(graph.map_or_else(RoaringBitmap::new, |graph| graph.points.clone()));
             self.tuning.note_index();
         }
         if let Some(held) = other_file {
