@@ -16,7 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 const STEP_SHARE: u64 = 8;
 
 /// Bytes of the queries that all namespaces of one database remember together. With the 4 MiB that measuring takes besides
-/// (`database/indexing/tuning.rs`) it is 16 MiB in all.
+/// (`indexes/work/tuning.rs`) it is 16 MiB in all.
 const QUERIES_BYTES_MAX: u64 = 12 << 20;
 
 /// What the loaded namespaces of one database may take, and do.

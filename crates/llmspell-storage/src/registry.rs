@@ -18,10 +18,14 @@ use crate::disk::Disk;
 use crate::error::corrupted;
 use crate::gate::Gate;
 use crate::ids::{ScopeId, SpaceId};
-use crate::index_files::{self, IndexRow, Unusable, millionths};
-use crate::index_queue::{Due, IndexQueue};
+use crate::indexes::changes::Changes;
+use crate::indexes::files::{self, Kind, Unusable, millionths};
+use crate::indexes::graph::{Index, Need, graph_config};
+use crate::indexes::handover::Door;
+use crate::indexes::named::NamedFile;
+use crate::indexes::queue::{Due, IndexQueue};
 use crate::memory_budget::MemoryBudget;
-use crate::namespace::{Changes, Filed, Index, MetadataFile, Namespace, Need, State, graph_config};
+use crate::namespace::{Namespace, Publisher, State};
 use crate::slots::SlotStore;
 use crate::truth::{Role, SpaceRecord, Truth};
 use llmspell_metadata::Restored;
@@ -118,6 +122,8 @@ pub(crate) struct Space {
     pub(crate) queue: Arc<IndexQueue>,
     /// What loaded namespaces of all spaces may take.
     budget: Arc<MemoryBudget>,
+    /// The way of whoever built an index.
+    pub(crate) door: Arc<Door>,
     /// Where index files are; none in RAM.
     disk: Option<Arc<dyn Disk>>,
     /// Memory of searches that have ended, for the next ones.
@@ -131,7 +137,7 @@ impl Space {
         record: SpaceRecord,
         slots: SlotStore,
         disk: Option<Arc<dyn Disk>>,
-        (queue, budget): (Arc<IndexQueue>, Arc<MemoryBudget>),
+        (queue, budget, door): (Arc<IndexQueue>, Arc<MemoryBudget>, Arc<Door>),
         (graph_points_min, metadata_points_min): (u64, u64),
     ) -> Self {
         Self {
@@ -151,6 +157,7 @@ impl Space {
             metadata_points_min,
             queue,
             budget,
+            door,
             disk,
             scratch: Mutex::default(),
         }
@@ -187,7 +194,7 @@ impl Space {
         if state.is_dropped {
             return Need::Nothing;
         }
-        if namespace.has_stale_file() {
+        if state.has_stale_graph_file() {
             return Need::Now;
         }
         let Some(config) = graph_config(self.dim, &self.config.read()) else {
@@ -210,7 +217,7 @@ impl Space {
 
     /// Whether too much of the metadata of a namespace has changed since its index was written to a file.
     pub(crate) fn is_metadata_file_due(&self, namespace: &Namespace) -> bool {
-        self.disk.is_some() && namespace.is_metadata_file_due(METADATA_CHANGED_SHARE)
+        self.disk.is_some() && namespace.state().is_metadata_file_due(METADATA_CHANGED_SHARE)
     }
 
     /// Reads the metadata index of a scope from its file, but for the points that have changed since. None if that was
@@ -222,14 +229,15 @@ impl Space {
     pub(crate) fn read_metadata(
         &self,
         scope: ScopeId,
-        file: &MetadataFile,
+        file: &NamedFile,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Option<Restored>, Unusable> {
         let disk = self
             .disk
             .as_ref()
             .ok_or_else(|| Unusable("there is no disk".to_string()))?;
-        index_files::read_metadata(disk, self.id, scope, &file.row, &file.changed, is_cancelled)
+        let row = file.row.ok_or_else(|| Unusable("nothing names it".to_string()))?;
+        files::read_metadata(disk, self.id, scope, &row, &file.changed, is_cancelled)
     }
 
     /// Tells the indexer if a namespace has something for it.
@@ -325,12 +333,10 @@ impl Space {
                 );
                 return Err(corrupted(truth.path(), detail));
             }
-            let state = read.state(scope_id)?;
-            let row = read.index(scope_id);
-            let (state, filed) = self.with_file(scope_id, state, row.as_ref().ok().copied());
-            let row = row.ok().flatten();
-            let measured = row.and_then(|row| row.measured).filter(|_| state.index.is_some());
-            let namespace = Arc::new(Namespace::new(scope_id, state, (row, filed)));
+            let state = self.with_file(scope_id, read.state(scope_id)?);
+            let row = state.files.row(Kind::Graph).filter(|_| state.index.is_some());
+            let measured = row.and_then(|row| row.measured);
+            let namespace = Arc::new(Namespace::new(scope_id, state));
             namespace.set_measured(measured);
             let mut loaded = self.loaded.write();
             if self.removals.load(Ordering::SeqCst) == removals {
@@ -342,30 +348,38 @@ impl Space {
         }
     }
 
-    /// The state with the index of the file that the manifest names. At any doubt without it: the indexer makes another.
-    /// `row` is none if it could not be read.
-    fn with_file(&self, scope: ScopeId, state: State, row: Option<Option<IndexRow>>) -> (State, Filed) {
-        let row = match row {
-            Some(None) => return (state, Filed::Nothing),
-            Some(Some(row)) => row,
-            None => return (state, Filed::Unknown),
+    /// The state with the graph of the file that the truth names. At any doubt without it: the indexer makes another, and no
+    /// point that there was by now is given out again until then.
+    fn with_file(&self, scope: ScopeId, mut state: State) -> State {
+        let Some(file) = state.files.get(Kind::Graph).cloned() else {
+            return state;
         };
         let opened = self
             .disk
             .as_ref()
-            .and_then(|disk| index_files::open(disk, self.id, scope, row).ok());
-        let Some(opened) = opened else {
-            return (state, Filed::Unknown);
+            .zip(file.row)
+            .and_then(|(disk, row)| files::open(disk, self.id, scope, row).ok());
+        let is_usable = |index: &Index| {
+            index.lsn <= state.lsn
+                && index.points.max().is_none_or(|last| last < state.next_point)
+                && graph_config(self.dim, &self.config.read()).is_some_and(|config| index.answers(&config))
         };
-        let index = Index::opened(opened);
-        let is_usable = index.lsn <= state.lsn
-            && index.points.max().is_none_or(|last| last < state.next_point)
-            && graph_config(self.dim, &self.config.read()).is_some_and(|config| index.answers(&config));
-        if !is_usable {
-            return (state, Filed::Unknown);
-        }
-        let filed = Filed::Points(index.points.clone());
-        (state.with_index(Some(Arc::new(index))), filed)
+        let index = opened.map(Index::opened).filter(is_usable);
+        let held = match &index {
+            Some(index) => index.points.clone(),
+            None => {
+                let mut all = RoaringBitmap::new();
+                all.insert_range(0..state.next_point);
+                all
+            }
+        };
+        let file = NamedFile {
+            is_bad: index.is_none(),
+            held: Arc::new(held),
+            ..file
+        };
+        state.files.set(Kind::Graph, Some(file));
+        state.with_index(index.map(Arc::new))
     }
 
     /// Adds a namespace that the committer made.
@@ -405,7 +419,7 @@ impl Space {
     }
 
     /// Forgets all namespaces, after the space was dropped: whoever holds one finds nothing in it.
-    pub(crate) fn forget_all(&self) {
+    pub(crate) fn forget_all(&self, publisher: &mut Publisher) {
         let loaded = {
             let mut loaded = self.loaded.write();
             self.removals.fetch_add(1, Ordering::SeqCst);
@@ -413,7 +427,7 @@ impl Space {
         };
         for namespace in loaded.into_values() {
             self.budget.leave(&namespace.usage);
-            namespace.publish(State::dropped(), RoaringBitmap::new(), &Changes::default());
+            namespace.show(publisher, State::dropped(), RoaringBitmap::new(), &Changes::default());
         }
     }
 

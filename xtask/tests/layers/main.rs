@@ -21,7 +21,7 @@ const PACKAGES: [(&str, &str); 3] = [
 ];
 
 /// What touches the outside in llmspell-storage, and where it may stand.
-const PRIVILEGES: [(&str, &[&str], &[&str]); 5] = [
+const PRIVILEGES: [(&str, &[&str], &[&str]); 7] = [
     ("opens a transaction", &["begin_write()", "begin_read()"], &["truth/"]),
     (
         "touches files",
@@ -40,7 +40,7 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 5] = [
         &["thread::Builder", "thread::spawn", "thread::scope"],
         &[
             "committer.rs",
-            "indexer.rs",
+            "indexes/indexer.rs",
             "verifier.rs",
             "pool.rs",
             "database/mod.rs",
@@ -57,13 +57,20 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 5] = [
             "committer.rs",
             "verifier.rs",
             // How long a reader has looked for a consistent view.
-            "search/mod.rs",
-            "index_queue.rs",
-            "database/indexing/mod.rs",
-            "database/indexing/tuning.rs",
+            "snapshot.rs",
+            "indexes/queue.rs",
+            "indexes/work/mod.rs",
+            "indexes/work/tuning.rs",
             "backends/sled/open.rs",
             "backends/sled/watch.rs",
         ],
+    ),
+    // A state is shown by what has a `Publisher`, and only the committer has one.
+    ("may show states", &["Publisher::new()"], &["database/writer.rs"]),
+    (
+        "stores the state of a namespace",
+        &["current.write()"],
+        &["namespace/mod.rs"],
     ),
     ("has `unsafe`", &["unsafe ", "allow(unsafe_code"], &["slots/map.rs"]),
 ];

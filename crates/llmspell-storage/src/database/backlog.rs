@@ -9,7 +9,7 @@ use llmspell_core::StateScope;
 use super::expiring_keys::ExpiringKeys;
 use super::survey::Survey;
 use crate::ids::{ScopeId, SpaceId};
-use crate::index_files::{IndexRow, Kind};
+use crate::indexes::files::{IndexRow, Kind};
 use crate::namespace::{Namespace, State};
 
 /// Rows that one step of the purge removes; a few milliseconds.

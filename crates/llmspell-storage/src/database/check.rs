@@ -7,11 +7,11 @@ use roaring::RoaringBitmap;
 use super::quotas;
 use super::shared::Shared;
 use crate::ids::ScopeId;
-use crate::index_files::{self, Ids, Kind, Unusable};
+use crate::indexes::files::{self, Ids, Kind, Unusable};
 use crate::namespace::{Namespace, State};
 use crate::registry::Space;
 use crate::report::{CheckReport, CheckSection};
-use crate::search::Snapshot;
+use crate::snapshot::Snapshot;
 use crate::truth::{Read, check as truth_check};
 use llmspell_metadata::MetadataIndex;
 
@@ -71,6 +71,7 @@ fn check_space(shared: &Shared, space: &Space, section: &mut CheckSection) -> Re
         if let Some(state) = section.note(read.state(scope_id))? {
             slot_use.add(&state.extents, &format!("scope {}", scope_id.0));
             check_entries(shared, space, &read, (&scope, scope_id), &state, section)?;
+            note_unreadable(&read, scope_id, section)?;
             check_file(shared, space, &read, scope_id, &state, section)?;
             check_metadata_file(space, &read, scope_id, &state, section)?;
         }
@@ -119,6 +120,17 @@ fn check_entries(
     truth_check::namespace(&shared.truth, &read, &space.slots, scope_id, &held, section)
 }
 
+/// Rows that name files and cannot be read.
+fn note_unreadable(read: &Read, scope: ScopeId, section: &mut CheckSection) -> Result<()> {
+    for kind in Kind::ALL {
+        match read.index_file(scope, kind) {
+            Err(error) if error.kind() == ErrorKind::Data => section.notes.push(error.to_string()),
+            file => drop(file?),
+        }
+    }
+    Ok(())
+}
+
 /// The index file of a scope. What is damaged in it is derived and made anew; what it says must be true.
 fn check_file(
     shared: &Shared,
@@ -128,19 +140,12 @@ fn check_file(
     state: &State,
     section: &mut CheckSection,
 ) -> Result<()> {
-    let row = match read.index(scope) {
-        Err(error) if error.kind() == ErrorKind::Data => {
-            section.notes.push(error.to_string());
-            return Ok(());
-        }
-        row => row?,
-    };
-    let (Some(row), Some(disk)) = (row, &shared.disk) else {
+    let (Some(row), Some(disk)) = (state.files.row(Kind::Graph), &shared.disk) else {
         return Ok(());
     };
     section.checked += 1;
     let opened =
-        index_files::open(disk, space.id, scope, row).and_then(|opened| opened.file.verify(&|| false).map(|_| opened));
+        files::open(disk, space.id, scope, row).and_then(|opened| opened.file.verify(&|| false).map(|_| opened));
     match opened {
         Ok(opened) => check_vertices(read, scope, state, &opened.graph, &opened.ids, section),
         Err(unusable) => {
@@ -163,11 +168,12 @@ fn check_metadata_file(
     state: &State,
     section: &mut CheckSection,
 ) -> Result<()> {
-    let Some(file) = &state.metadata_file else {
+    let file = state.files.get(Kind::Metadata);
+    let Some((file, row)) = file.and_then(|file| Some((file, file.row?))) else {
         return Ok(());
     };
     section.checked += 1;
-    let name = file.row.name(scope, Kind::Metadata);
+    let name = row.name(scope, Kind::Metadata);
     let restored = match space.read_metadata(scope, file, &|| false) {
         Ok(Some(restored)) => restored,
         Ok(None) => return Ok(()),

@@ -49,7 +49,7 @@ impl Reach {
             Request::Swap { key, .. } => self.meets_key(key),
             Request::DropScopes { scopes, with_keys, .. } => self.meets_scopes(scopes, *with_keys),
             // Indexes are named by the number of their scope. What is emptied nobody sees.
-            Request::NameIndex { .. } | Request::NameMetadata { .. } | Request::Empty { .. } => false,
+            Request::NameFile { .. } | Request::Built(_) | Request::Empty { .. } => false,
             Request::Entries { .. }
             | Request::Metadata { .. }
             | Request::Touch { .. }

@@ -12,7 +12,6 @@
 //! | `large.rs`   | how is a large batch written between others?        |
 //! | `held.rs`    | which requests wait until a large batch is done?    |
 //! | `batch/`     | what do requests change?                            |
-//! | `indexing/`  | what does an index need, and how does it get it?    |
 //! | `backlog.rs` | what is left to be given back, and how urgent is it? |
 //! | `purge.rs`   | how is space given back?                            |
 //! | `survey.rs`  | which scopes have something to give back that nobody noted? |
@@ -28,16 +27,15 @@ mod check;
 mod clock;
 mod expiring_keys;
 mod held;
-mod indexing;
 mod large;
 mod open;
 mod owned;
 mod purge;
 mod quotas;
 mod removal;
-mod request;
+pub(crate) mod request;
 mod routing;
-mod shared;
+pub(crate) mod shared;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -65,8 +63,9 @@ pub(crate) use shared::Shared;
 
 use crate::committer::Committer;
 use crate::ids::SpaceId;
-use crate::index_files;
-use crate::indexer::Indexer;
+use crate::indexes::files;
+use crate::indexes::indexer::Indexer;
+use crate::indexes::work::Indexing;
 use crate::options::DatabaseOptions;
 use crate::pool::Pool;
 use crate::registry::Space;
@@ -74,7 +73,6 @@ use crate::report::CheckReport;
 use crate::slots::ForkMark;
 use crate::truth::{self, FIRST_SPACE, Role, SpaceRecord, Truth, Verification};
 use crate::verifier::Verifier;
-use indexing::Indexing;
 use owned::Owned;
 use writer::Writer;
 
@@ -309,6 +307,8 @@ impl Database {
 
     fn start(pool: Pool, shared: Arc<Shared>, writer: Writer) -> Result<Self> {
         let committer = Committer::start("llmspell-commit", writer)?;
+        let submitter = committer.submitter();
+        shared.door.open(move |built| submitter.submit(Request::Built(built)));
         let indexing = Indexing::new(Arc::clone(&shared), committer.submitter());
         let indexer = Indexer::start("llmspell-index", Arc::clone(&shared.queue), indexing)?;
         let mark = Arc::new(ForkMark::new());
@@ -372,7 +372,7 @@ impl Database {
                 let index_bytes = shared
                     .space_records()
                     .iter()
-                    .map(|(id, _)| shared.occupied_bytes(&index_files::dir(*id)))
+                    .map(|(id, _)| shared.occupied_bytes(&files::dir(*id)))
                     .sum::<Result<u64>>()?;
                 let read = shared.truth.read()?;
                 let stored_ms = read.head()?.clock_ms;

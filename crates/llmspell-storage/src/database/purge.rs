@@ -12,7 +12,7 @@ use super::batch::{Fail, runs_of};
 use super::writer::{Writer, slot_runs};
 use crate::error::io_error;
 use crate::ids::{PointId, ScopeId, Slot, SpaceId};
-use crate::index_files;
+use crate::indexes::files;
 use crate::namespace::State;
 use crate::registry::Space;
 use crate::slots::SlotStore;
@@ -85,7 +85,7 @@ impl Writer {
             drop(last);
             if let Some(disk) = &self.shared.disk {
                 for (kind, row) in files {
-                    index_files::remove(disk, *space, *scope, kind, &row);
+                    files::remove(disk, *space, *scope, kind, &row);
                 }
             }
         }
@@ -292,10 +292,10 @@ impl Writer {
         let Some(disk) = &self.shared.disk else { return Ok(()) };
         let dir = SlotStore::dir(space);
         let remove = || {
-            for dir in [&index_files::dir(space), &dir] {
+            for dir in [&files::dir(space), &dir] {
                 for name in disk.list(dir)? {
                     let path = format!("{dir}/{name}");
-                    if path != index_files::dir(space) {
+                    if path != files::dir(space) {
                         disk.remove(&path)?;
                     }
                 }

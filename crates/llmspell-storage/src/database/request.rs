@@ -8,8 +8,10 @@ use llmspell_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::ids::{ScopeId, SpaceId};
-use crate::index_files::IndexRow;
+use crate::ids::SpaceId;
+use crate::indexes::files::Kind;
+use crate::indexes::handover::HandOver;
+use crate::indexes::named::NewFile;
 use crate::namespace::Namespace;
 use crate::record::Record;
 use crate::registry::Space;
@@ -107,19 +109,13 @@ pub(crate) enum Request {
         now: i64,
         reply: Reply<bool>,
     },
-    /// The index file that a scope has from now on, or none.
-    NameIndex {
-        scope: ScopeId,
-        row: Option<IndexRow>,
-        reply: Reply<bool>,
-    },
-    /// The file that the metadata index of a scope has from now on. Points that changed since it was made have been
-    /// noted by the namespace.
-    NameMetadata {
+    /// The file that an index of a scope has from now on, or none.
+    NameFile {
         space: Arc<Space>,
         scope: StateScope,
         namespace: Arc<Namespace>,
-        row: IndexRow,
+        kind: Kind,
+        file: Option<NewFile>,
         reply: Reply<bool>,
     },
     /// Scopes of a space that another has replaced, to remove: so many at most.
@@ -135,6 +131,8 @@ pub(crate) enum Request {
         quota: Option<Quota>,
         reply: Reply<bool>,
     },
+    /// An index that was built. Not part of a transaction.
+    Built(HandOver),
     /// Nothing; the answer comes when everything before is durable.
     Flush { reply: Reply<()> },
 }
@@ -313,11 +311,23 @@ impl Request {
             | Self::OpenSpace { .. }
             | Self::Switch { .. }
             | Self::Empty { .. }
-            | Self::NameIndex { .. }
-            | Self::NameMetadata { .. }
+            | Self::NameFile { .. }
             | Self::SetQuota { .. }
+            | Self::Built(_)
             | Self::Flush { .. } => 0,
         }
+    }
+
+    /// What was built, apart from the requests that change what is stored.
+    pub(super) fn without_built(requests: Vec<Self>) -> (Vec<HandOver>, Vec<Self>) {
+        let (mut built, mut others) = (Vec::new(), Vec::with_capacity(requests.len()));
+        for request in requests {
+            match request {
+                Self::Built(hand_over) => built.push(hand_over),
+                other => others.push(other),
+            }
+        }
+        (built, others)
     }
 
     /// The ids that it names, if it can be done for some of them at a time.
@@ -343,8 +353,8 @@ impl Request {
             | Self::Empty { .. }
             | Self::DropScopes { .. }
             | Self::DropSpace { .. }
-            | Self::NameIndex { .. }
-            | Self::NameMetadata { .. }
+            | Self::NameFile { .. }
+            | Self::Built(_)
             | Self::Flush { .. } => false,
         }
     }
@@ -356,8 +366,7 @@ impl Request {
             Self::Values { reply, .. } => drop(reply.send(result.map(Outcome::into_summary))),
             Self::Swap { reply, .. }
             | Self::Switch { reply, .. }
-            | Self::NameIndex { reply, .. }
-            | Self::NameMetadata { reply, .. }
+            | Self::NameFile { reply, .. }
             | Self::SetQuota { reply, .. } => {
                 drop(reply.send(result.map(|outcome| outcome.into_count() > 0)));
             }
@@ -374,6 +383,8 @@ impl Request {
             Self::DropScopes { reply, .. } => drop(reply.send(result.map(Outcome::into_removed))),
             Self::Touch { reply, .. } => drop(reply.send(result.map(Outcome::into_ids))),
             Self::OpenSpace { reply, .. } => drop(reply.send(result.map(Outcome::into_space))),
+            // It is answered when it is adopted.
+            Self::Built(_) => {}
         }
     }
 }

@@ -15,9 +15,12 @@ use super::routing::Routing;
 use crate::disk::Disk;
 use crate::error::{io_error, with_causes};
 use crate::ids::SpaceId;
-use crate::index_files::{self, Kind};
-use crate::index_queue::IndexQueue;
+use crate::indexes::files;
+use crate::indexes::handover::Door;
+use crate::indexes::named::NamedFile;
+use crate::indexes::queue::IndexQueue;
 use crate::memory_budget::{MemoryBudget, last_turn_to_unload};
+use crate::namespace::Publisher;
 use crate::options::DatabaseOptions;
 use crate::registry::Space;
 use crate::slots::SlotStore;
@@ -40,9 +43,11 @@ pub(crate) struct Shared {
     pub(crate) truth: Truth,
     pub(crate) values: ValueCache,
     pub(crate) clock: Clock,
-    pub(super) disk: Option<Arc<dyn Disk>>,
+    pub(crate) disk: Option<Arc<dyn Disk>>,
     pub(super) free_bytes_min: u64,
     pub(crate) queue: Arc<IndexQueue>,
+    /// The way of whoever built an index to the committer.
+    pub(crate) door: Arc<Door>,
     /// What loaded namespaces may take.
     pub(crate) budget: Arc<MemoryBudget>,
     graph_points_min: u64,
@@ -105,6 +110,7 @@ impl Shared {
             disk,
             free_bytes_min: options.free_bytes_min,
             queue: Arc::default(),
+            door: Arc::default(),
             budget: Arc::new(MemoryBudget::new(options.scope_cache_bytes)),
             graph_points_min: options.graph_points_min,
             has_quotas,
@@ -192,17 +198,19 @@ impl Shared {
         };
         if let Some(disk) = &self.disk {
             let read = self.truth.read()?;
-            index_files::remove_unnamed(disk, id, |kind, scope, lsn, number| {
-                let row = match kind {
-                    Kind::Graph => read.index(scope),
-                    Kind::Metadata => read.metadata_file(scope),
-                };
+            files::remove_unnamed(disk, id, |kind, scope, lsn, number| {
+                let named = read.index_file(scope, kind);
                 // What cannot be read is kept: it may be named.
-                row.is_ok_and(|row| row.is_none_or(|row| (row.lsn, row.number) != (lsn, number)))
+                let is_it = |named: NamedFile| named.row.is_none_or(|row| (row.lsn, row.number) == (lsn, number));
+                named.is_ok_and(|named| !named.is_some_and(is_it))
             });
         }
         let (watchers, min) = (
-            (Arc::clone(&self.queue), Arc::clone(&self.budget)),
+            (
+                Arc::clone(&self.queue),
+                Arc::clone(&self.budget),
+                Arc::clone(&self.door),
+            ),
             (self.graph_points_min, self.metadata_points_min),
         );
         let space = Arc::new(Space::new(id, record, slots, self.disk.clone(), watchers, min));
@@ -211,7 +219,7 @@ impl Shared {
     }
 
     /// A space was created, got another configuration, or was dropped.
-    pub(super) fn set_space(&self, id: SpaceId, record: SpaceRecord) {
+    pub(super) fn set_space(&self, id: SpaceId, record: SpaceRecord, publisher: &mut Publisher) {
         let mut spaces = self.spaces.write();
         let known = spaces.entry(id).or_insert_with(|| KnownSpace {
             record: record.clone(),
@@ -220,7 +228,7 @@ impl Shared {
         if let Some(space) = &known.open {
             space.set_record(&record);
             if record.role == Role::Dropped {
-                space.forget_all();
+                space.forget_all(publisher);
             }
             // Other settings may ask for other graphs.
             for (scope, namespace) in space.all_loaded() {
@@ -311,7 +319,7 @@ impl Shared {
     /// # Errors
     ///
     /// `Poisoned` with what went wrong.
-    pub(super) fn check_writable(&self) -> Result<()> {
+    pub(crate) fn check_writable(&self) -> Result<()> {
         match self.poisoned.get() {
             Some(first_error) => Err(StorageError::Poisoned {
                 first_error: first_error.clone(),
@@ -325,7 +333,7 @@ impl Shared {
     /// # Errors
     ///
     /// `NoSpace` with the bytes free and needed.
-    pub(super) fn check_free_space(&self) -> Result<()> {
+    pub(crate) fn check_free_space(&self) -> Result<()> {
         let Some(disk) = &self.disk else { return Ok(()) };
         match disk.available_bytes() {
             Some(available_bytes) if available_bytes < self.free_bytes_min => Err(StorageError::NoSpace {

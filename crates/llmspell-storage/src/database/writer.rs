@@ -8,6 +8,8 @@
 //! answer
 //! ```
 //!
+//! What was built of a namespace meanwhile is adopted before: see `indexes/handover.rs`.
+//!
 //! A request that is refused (an id exists, for example) changes nothing and does not disturb the others. A failure of
 //! the disk before the commit fails all of them and changes nothing either. A failed sync or commit closes the
 //! database for writing: what is on the disk is then unknown, and trying again would only seem to help.
@@ -29,8 +31,8 @@ use super::shared::Shared;
 use super::survey::Survey;
 use crate::committer::CommitEngine;
 use crate::ids::{Extent, PointId, SpaceId};
-use crate::index_files::Kind;
-use crate::namespace::{Changes, Namespace, State};
+use crate::indexes::changes::Changes;
+use crate::namespace::{Namespace, Publisher, State};
 use crate::registry::Space;
 use crate::slots::SlotAllocator;
 use crate::truth::{Head, Role, Write};
@@ -47,6 +49,7 @@ pub(crate) struct Writer {
     pub(super) allocators: HashMap<SpaceId, SlotAllocator>,
     pub(super) backlog: Backlog,
     pub(super) large: Large,
+    publisher: Publisher,
 }
 
 /// What a batch changes in memory once it is durable.
@@ -99,6 +102,7 @@ impl Writer {
             allocators: HashMap::new(),
             backlog: Backlog::new(purges, spaces, (first_expiry, first_key_expiry), survey),
             large,
+            publisher: Publisher::new(),
         })
     }
 
@@ -174,7 +178,7 @@ impl Writer {
                 self.allocators.remove(&id);
                 self.backlog.spaces.push_back(id);
             }
-            self.shared.set_space(id, record);
+            self.shared.set_space(id, record, &mut self.publisher);
         }
         self.publish(changes.dropped, changes.pending);
         Ok(value)
@@ -192,11 +196,9 @@ impl Writer {
             let last = namespace.state();
             let mut all = RoaringBitmap::new();
             all.insert_range(0..last.next_point);
-            namespace.publish(State::dropped(), all, &Changes::default());
+            namespace.show(&mut self.publisher, State::dropped(), all, &Changes::default());
             space.remove(&scope);
-            let graph = namespace.named_file.lock().take().map(|row| (Kind::Graph, row));
-            let metadata = last.metadata_file.as_ref().map(|file| (Kind::Metadata, file.row));
-            let files = graph.into_iter().chain(metadata).collect();
+            let files = last.files.rows().collect();
             self.backlog.purges.push_back(Purge {
                 scope: namespace.scope_id,
                 space: space.id,
@@ -216,7 +218,7 @@ impl Writer {
             pending.namespace.reuse.lock().give_back(pending.spare);
             pending
                 .namespace
-                .publish(pending.state, pending.freed, &pending.changes);
+                .show(&mut self.publisher, pending.state, pending.freed, &pending.changes);
             if pending.is_new {
                 pending.namespace.trust(&pending.namespace.state());
                 pending.space.add(&scope, Arc::clone(&pending.namespace));
@@ -382,6 +384,8 @@ impl Writer {
 impl Writer {
     /// Does requests, but for those that must wait for a large batch.
     pub(super) fn accept(&mut self, requests: Vec<Request>) {
+        let (built, requests) = Request::without_built(requests);
+        built.into_iter().for_each(|built| built.adopt(&mut self.publisher));
         let requests = self.hold_back(requests);
         if !requests.is_empty() {
             self.commit_now(requests);

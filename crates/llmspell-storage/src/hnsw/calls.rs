@@ -16,9 +16,10 @@ use super::prepare::prepare;
 use super::shape::{Shape, checked_query};
 use super::{HNSWVectorStorage, scopes, stats};
 use crate::database::{Part, Request, Scopes, quota_status};
-use crate::index_queue::Goal;
+use crate::indexes::queue::Goal;
 use crate::registry::Space;
-use crate::search::{Condition, Question, Snapshot, Trace};
+use crate::search::{Condition, Question, Trace};
+use crate::snapshot::Snapshot;
 
 /// A batch of at most this many components is checked and encoded where it is called: about 100 µs, less than a change of
 /// threads is worth. Longer ones on the threads of the database.

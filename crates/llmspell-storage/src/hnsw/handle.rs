@@ -7,11 +7,14 @@ use tokio::sync::oneshot;
 use llmspell_core::{Filter, Result, StateScope, StorageError, VectorResult};
 
 use crate::database::{Database, Request, Shared, Spaces};
-use crate::index_queue::{Goal, IndexJob};
-use crate::namespace::{Namespace, graph_config};
+use crate::indexes::files::Kind;
+use crate::indexes::graph::graph_config;
+use crate::indexes::queue::{Goal, IndexJob};
+use crate::namespace::Namespace;
 use crate::registry::Space;
-use crate::search::{self, Answer, Condition, Question, Search, Snapshot, Trace};
+use crate::search::{self, Answer, Condition, Question, Search, Trace};
 use crate::slots::Waiting;
+use crate::snapshot::Snapshot;
 use crate::truth::Truth;
 
 /// An open space of an open database.
@@ -67,7 +70,7 @@ impl Handle {
     {
         let condition = Arc::new(condition);
         let asked = Arc::clone(&condition);
-        let prepare = move |truth: &Truth, space: &Space, scope: &StateScope, namespace: &Namespace| {
+        let prepare = move |truth: &Truth, space: &Space, scope: &StateScope, namespace: &Arc<Namespace>| {
             search::index_metadata(truth, space, scope, namespace, &asked)
         };
         self.read_after(scope, prepare, move |snapshot, _| read(snapshot, &condition))
@@ -78,7 +81,7 @@ impl Handle {
     pub(super) async fn read_after<T, F>(
         &self,
         scope: &StateScope,
-        prepare: impl FnOnce(&Truth, &Space, &StateScope, &Namespace) -> Result<()> + Send + 'static,
+        prepare: impl FnOnce(&Truth, &Space, &StateScope, &Arc<Namespace>) -> Result<()> + Send + 'static,
         read: F,
     ) -> Result<Option<T>>
     where
@@ -182,7 +185,7 @@ pub(super) fn cheap_namespace(
 pub(super) fn search_in_place(
     shared: &Shared,
     space: &Space,
-    namespace: &Namespace,
+    namespace: &Arc<Namespace>,
     question: &Question<'_>,
 ) -> Result<Option<Vec<VectorResult>>> {
     let query = question.query();
@@ -197,7 +200,7 @@ pub(super) fn search_in_place(
 fn in_place<'a>(
     shared: &'a Shared,
     space: &'a Space,
-    namespace: &'a Namespace,
+    namespace: &'a Arc<Namespace>,
     question: &'a Question<'_>,
 ) -> Search<'a> {
     Search {
@@ -223,7 +226,10 @@ fn large_scopes(shared: &Shared, space: &Space) -> Result<Vec<StateScope>> {
                 let is_large = state.index.is_some() || state.live_count() >= space.graph_points_min();
                 is_large || namespace.is_metadata_behind()
             }
-            None => read.state(scope_id)?.live_count() >= space.graph_points_min() || read.index(scope_id)?.is_some(),
+            None => {
+                let state = read.state(scope_id)?;
+                state.live_count() >= space.graph_points_min() || state.files.get(Kind::Graph).is_some()
+            }
         };
         if is_large {
             large.push(scope);

@@ -11,7 +11,8 @@ use super::calls::of_model;
 use crate::database::Shared;
 use crate::namespace::Namespace;
 use crate::registry::Space;
-use crate::search::{self, Condition, LookAgain, Snapshot};
+use crate::search::{self, Condition};
+use crate::snapshot::{LookAgain, Snapshot};
 use crate::truth::Read;
 
 /// What is read in several spaces.

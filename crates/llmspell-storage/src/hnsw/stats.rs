@@ -10,8 +10,9 @@ use crate::database::Shared;
 use crate::ids::{ScopeId, SpaceId};
 use crate::namespace::{Namespace, State};
 use crate::registry::Space;
-use crate::search::{self, Snapshot};
+use crate::search;
 use crate::slots::SlotStore;
+use crate::snapshot::Snapshot;
 use crate::truth::{self, Read};
 
 /// A scope that is not there.

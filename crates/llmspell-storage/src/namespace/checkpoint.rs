@@ -4,29 +4,28 @@
 //! byte 0        4       5   13         17             25
 //!      │checksum│version│lsn│next_point│metadata_bytes│ extents (as in op.rs) │ dead: len u32, roaring bytes │
 //!      │ u32    │ u8    │u64│ u32      │ u64          │ expiries: count u32, then point u32, expires_at i64 each
-//! in v2 then: file of metadata: lsn u64, number u32, bytes u64, header_checksum u32 │ changed: len u32, roaring bytes
+//! in v2, which is only read, then: file of metadata: lsn u64, number u32, bytes u64, header_checksum u32 │ changed: len u32, roaring bytes
 //! ```
 //!
 //! The checksum covers the key of the row (scope id) too. Bitmaps are in the portable roaring format. What is read
-//! is checked for consistency before it is used. v1 (0.1.0): as above, without a file of metadata. v2 (0.1.0): with one;
-//! who does not know of it must not change the namespace, because the points that have changed must go on being noted. v3
-//! (0.1.0): as v1, v4: as v2; dead points between extents have no slot. Before v3 all points below the end of the extents had.
+//! is checked for consistency before it is used. v1 (0.1.0): as above, without a file of metadata. v2 (0.1.0): with one, before the
+//! table `index_files` named it. v3 (0.1.0): as v1, v4: as v2; dead points between extents have no slot. Before v3 all points
+//! below the end of the extents had.
 
 use std::sync::Arc;
-
-use roaring::RoaringBitmap;
 
 use super::expiries::Expiries;
 use super::passing::PassingCache;
 use super::reuse::End;
-use super::state::{MetadataFile, State};
+use super::state::State;
 use crate::ids::{Lsn, PointId, ScopeId};
-use crate::index_files::IndexRow;
+use crate::indexes::files::{IndexRow, Kind};
+use crate::indexes::named::{Files, NamedFile, read_bitmap, write_bitmap};
 use crate::op::{read_extents, write_extents};
 use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
 const VERSION: u8 = 1;
-/// Of a state that names a file of metadata.
+/// Of a state that names a file of metadata: read, and not written any more.
 const VERSION_WITH_FILE: u8 = 2;
 /// What is added to the version of a state that has given slots back.
 const GAPS: u8 = 2;
@@ -34,9 +33,8 @@ const GAPS: u8 = 2;
 /// The bytes of the checkpoint of `scope`.
 pub(crate) fn encode(scope: ScopeId, state: &State) -> Vec<u8> {
     let mut body = Writer::default();
-    let version = state.metadata_file.as_ref().map_or(VERSION, |_| VERSION_WITH_FILE);
     let has_gaps = state.gaps().next().is_some();
-    body.u8(version + if has_gaps { GAPS } else { 0 })
+    body.u8(VERSION + if has_gaps { GAPS } else { 0 })
         .u64(state.lsn.0)
         .u32(state.next_point)
         .u64(state.metadata_bytes);
@@ -45,13 +43,6 @@ pub(crate) fn encode(scope: ScopeId, state: &State) -> Vec<u8> {
     body.u32(u32::try_from(state.expiries.len()).expect("points are u32"));
     for (moment, point) in state.expiries.iter() {
         body.u32(point.0).i64(moment);
-    }
-    if let Some(MetadataFile { row, changed }) = &state.metadata_file {
-        body.u64(row.lsn.0)
-            .u32(row.number)
-            .u64(row.bytes)
-            .u32(row.header_checksum);
-        write_bitmap(&mut body, changed);
     }
     seal(&scope.0.to_le_bytes(), &body.finish())
 }
@@ -74,9 +65,10 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
         let (point, moment) = (PointId(body.u32()?), body.i64()?);
         expiries.insert(moment, point);
     }
-    let metadata_file = (version == VERSION_WITH_FILE)
-        .then(|| read_metadata_file(&mut body))
-        .transpose()?;
+    let mut files = Files::default();
+    if version == VERSION_WITH_FILE {
+        files.set(Kind::Metadata, Some(read_metadata_file(&mut body)?));
+    }
     body.end()?;
     let ends = extents
         .iter()
@@ -95,7 +87,7 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
         index: None,
         tail: Arc::default(),
         metadata: None,
-        metadata_file,
+        files,
         metadata_bytes,
         ops_since_checkpoint: 0,
         end: End::default(),
@@ -108,7 +100,7 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
     Ok(state)
 }
 
-fn read_metadata_file(body: &mut Reader<'_>) -> Result<MetadataFile, Malformed> {
+fn read_metadata_file(body: &mut Reader<'_>) -> Result<NamedFile, Malformed> {
     let row = IndexRow {
         lsn: Lsn(body.u64()?),
         number: body.u32()?,
@@ -116,20 +108,11 @@ fn read_metadata_file(body: &mut Reader<'_>) -> Result<MetadataFile, Malformed> 
         header_checksum: body.u32()?,
         measured: None,
     };
-    let changed = Arc::new(read_bitmap(body)?);
-    Ok(MetadataFile { row, changed })
-}
-
-fn write_bitmap(body: &mut Writer, bitmap: &RoaringBitmap) {
-    let mut bytes = Vec::with_capacity(bitmap.serialized_size());
-    bitmap.serialize_into(&mut bytes).expect("a vector takes all bytes");
-    body.u32(u32::try_from(bytes.len()).expect("points are u32"))
-        .bytes(&bytes);
-}
-
-fn read_bitmap(body: &mut Reader<'_>) -> Result<RoaringBitmap, Malformed> {
-    let len = body.u32()? as usize;
-    RoaringBitmap::deserialize_from(body.bytes(len)?).map_err(|_| Malformed("its bitmap is bad"))
+    Ok(NamedFile {
+        row: Some(row),
+        changed: Arc::new(read_bitmap(body)?),
+        ..NamedFile::default()
+    })
 }
 
 #[cfg(test)]
@@ -164,45 +147,7 @@ mod tests {
         );
         state.ops_since_checkpoint = 0;
         assert_reads_back(&state);
-        assert_eq!(
-            encode(ScopeId(5), &state)[4],
-            1,
-            "who knows no file of metadata can go on with it"
-        );
-
-        // The file of metadata, and what changes after it.
-        state.metadata_file = Some(MetadataFile {
-            row: IndexRow {
-                lsn: Lsn(3),
-                number: 1,
-                bytes: 2,
-                header_checksum: 3,
-                measured: None,
-            },
-            changed: Arc::new(RoaringBitmap::from([1])),
-        });
-        let change = |point| PointChange {
-            point: PointId(point),
-            expires_at: None,
-        };
-        state.apply(
-            Lsn(5),
-            &Op {
-                put: vec![change(6)],
-                removed: vec![change(2)],
-                updated: vec![PointId(5)],
-                ..Op::default()
-            },
-        );
-        state.ops_since_checkpoint = 0;
-        let changed = &state.metadata_file.as_ref().unwrap().changed;
-        assert_eq!(**changed, RoaringBitmap::from([1, 2, 5, 6]));
-        assert_reads_back(&state);
-        state.metadata_file.as_mut().unwrap().row.lsn = Lsn(6);
-        assert!(
-            decode(ScopeId(5), &encode(ScopeId(5), &state)).is_err(),
-            "from the future"
-        );
+        assert_eq!(encode(ScopeId(5), &state)[4], 1);
     }
 
     #[test]
@@ -245,21 +190,9 @@ mod tests {
         state.ops_since_checkpoint = 0;
         assert_reads_back(&state);
         assert_eq!(encode(ScopeId(5), &state)[4], 3);
-        state.metadata_file = Some(MetadataFile {
-            row: IndexRow {
-                lsn: Lsn(3),
-                number: 1,
-                bytes: 2,
-                header_checksum: 3,
-                measured: None,
-            },
-            changed: Arc::default(),
-        });
-        assert_reads_back(&state);
         let mut bytes = encode(ScopeId(5), &state);
-        assert_eq!(bytes[4], 4);
         // In a version that knows no gaps there are none.
-        bytes[4] = 2;
+        bytes[4] = 1;
         let sealed = seal(&5_u64.to_le_bytes(), &bytes[4..]);
         assert!(decode(ScopeId(5), &sealed).is_err());
     }
@@ -276,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_checkpoint_never_change() {
-        let mut state = State {
+        let state = State {
             lsn: Lsn(9),
             metadata_bytes: 7,
             ..State::default()
@@ -286,16 +219,8 @@ mod tests {
         let bytes = encode(ScopeId(1), &state);
         let body = [head(1), extents_of(&state), empty_bitmap.to_vec(), vec![0; 4]].concat();
         assert_eq!(bytes[4..], body);
-        state.metadata_file = Some(MetadataFile {
-            row: IndexRow {
-                lsn: Lsn(2),
-                number: 3,
-                bytes: 4,
-                header_checksum: 5,
-                measured: None,
-            },
-            changed: Arc::default(),
-        });
+
+        // As earlier builds wrote one that names a file.
         #[rustfmt::skip]
         let file = [
             2, 0, 0, 0, 0, 0, 0, 0,
@@ -303,7 +228,6 @@ mod tests {
             4, 0, 0, 0, 0, 0, 0, 0,
             5, 0, 0, 0,
         ];
-        let bytes = encode(ScopeId(1), &state);
         let body = [
             head(2),
             extents_of(&state),
@@ -312,7 +236,20 @@ mod tests {
             file.to_vec(),
             empty_bitmap.to_vec(),
         ];
-        assert_eq!(bytes[4..], body.concat());
+        let read = decode(ScopeId(1), &seal(&1_u64.to_le_bytes(), &body.concat())).unwrap();
+        let row = IndexRow {
+            lsn: Lsn(2),
+            number: 3,
+            bytes: 4,
+            header_checksum: 5,
+            measured: None,
+        };
+        assert_eq!(read.files.row(Kind::Metadata), Some(row));
+        assert_eq!(
+            encode(ScopeId(1), &read),
+            bytes,
+            "the next checkpoint leaves it to the table"
+        );
     }
 
     fn extents_of(state: &State) -> Vec<u8> {

@@ -3,9 +3,7 @@
 //! | file         | question                                                        |
 //! |--------------|-----------------------------------------------------------------|
 //! | `state.rs`   | what does a namespace know, and how does an `Op` change it?     |
-//! | `changes.rs` | what became of points, for an index that was made meanwhile?    |
 //! | `expiries.rs`| which points have expired by now?                               |
-//! | `index.rs`   | what is the index of a namespace, and when does it change?      |
 //! | `passing.rs` | who passes a filter, and is it known already?                   |
 //! | `checkpoint.rs` | how is a state stored, so that the log need not be kept?     |
 //! | `reuse.rs`   | which points may be given out again?                            |
@@ -21,10 +19,8 @@
 //!    and no index that holds it can be used any more, not after a restart either. So a vertex never means two vectors.
 //! 3. Every living point is a vertex of the index or in the tail; without an index all are scanned.
 
-mod changes;
 mod checkpoint;
 mod expiries;
-mod index;
 mod names;
 mod passing;
 mod reuse;
@@ -39,14 +35,12 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
-pub(crate) use changes::Changes;
 pub(crate) use checkpoint::{decode as decode_checkpoint, encode as encode_checkpoint};
-pub(crate) use index::{Index, Need, Step, graph_config, kernel_metric};
 use names::KnownNames;
 pub(crate) use names::{NAMED_POINTS_MAX, Names};
 pub(crate) use passing::Passing;
-pub(crate) use reuse::{Filed, Reuse};
-pub(crate) use state::{MetadataFile, State};
+pub(crate) use reuse::Reuse;
+pub(crate) use state::State;
 use tuning::Tuning;
 pub(crate) use tuning::{QUERIES_MAX, mixed};
 use verify::Verified;
@@ -55,29 +49,32 @@ pub(crate) use verify::damaged_slot;
 use llmspell_core::OwnTime;
 
 use crate::ids::{Lsn, ScopeId};
-use crate::index_files::IndexRow;
+use crate::indexes::builds::{Builds, Noted};
+use crate::indexes::changes::Changes;
 use crate::memory_budget::Usage;
-use llmspell_metadata::MetadataIndex;
+
+/// The right to change what searches see of namespaces. The committer has the only one, so nothing else shows a state.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    _private: (),
+}
+
+impl Publisher {
+    /// For the committer, and for tests of what it does.
+    pub(crate) fn new() -> Self {
+        Self { _private: () }
+    }
+}
 
 /// A loaded namespace.
 #[derive(Debug)]
 pub(crate) struct Namespace {
     pub(crate) scope_id: ScopeId,
     current: RwLock<Arc<State>>,
-    /// Held by whoever makes the next state: the committer or the indexer.
-    publishing: Mutex<()>,
     /// Which points may be given out again. Only the committer asks.
     pub(crate) reuse: Mutex<Reuse>,
-    /// The index file that the manifest names. Only the indexer changes it, and whoever drops the scope.
-    pub(crate) named_file: Mutex<Option<IndexRow>>,
-    /// Held by whoever builds the metadata index.
-    pub(crate) building_metadata: Mutex<()>,
-    /// What has changed since somebody began to watch.
-    watched: Mutex<Option<Changes>>,
-    /// Points that were changed since the state whose metadata index is being written to a file.
-    unsaved: Mutex<Option<RoaringBitmap>>,
-    /// The file of the metadata index that the state names is of no use.
-    is_metadata_file_bad: AtomicBool,
+    /// Who builds an index right now.
+    pub(crate) builds: Builds,
     /// Which times of the entries filters have named: bits, in the order of [`OwnTime::ALL`].
     wanted_times: AtomicU8,
     verified: Verified,
@@ -89,19 +86,14 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    /// A namespace as it was read from the truth, or a new one; with the index of the file that the manifest names.
-    pub(crate) fn new(scope_id: ScopeId, state: State, (named_file, filed): (Option<IndexRow>, Filed)) -> Self {
-        let reuse = Reuse::new(&state.dead_with_slot(), filed);
+    /// A namespace as it was read from the truth, with the graph of the file that the truth names; or a new one.
+    pub(crate) fn new(scope_id: ScopeId, state: State) -> Self {
+        let reuse = Reuse::new(&state.dead_with_slot(), state.files.held().cloned().unwrap_or_default());
         Self {
             scope_id,
             current: RwLock::new(Arc::new(state)),
-            publishing: Mutex::new(()),
             reuse: Mutex::new(reuse),
-            named_file: Mutex::new(named_file),
-            building_metadata: Mutex::new(()),
-            watched: Mutex::new(None),
-            unsaved: Mutex::new(None),
-            is_metadata_file_bad: AtomicBool::new(false),
+            builds: Builds::default(),
             wanted_times: AtomicU8::new(0),
             verified: Verified::default(),
             names: KnownNames::default(),
@@ -116,59 +108,44 @@ impl Namespace {
         Arc::clone(&self.current.read())
     }
 
+    /// What is committed now, with a note of all that changes after it.
+    pub(crate) fn look(&self) -> (Arc<State>, Arc<Noted>) {
+        self.builds.note_after(|| self.state())
+    }
+
     /// Makes a committed state visible. `freed` are the points that died since the one before.
-    pub(crate) fn publish(&self, mut state: State, freed: RoaringBitmap, changes: &Changes) {
-        let _turn = self.publishing.lock();
-        let before = self.state();
-        let is_other_index = match (&before.index, &state.index) {
-            (None, None) => false,
-            (Some(current), Some(known)) => !Arc::ptr_eq(current, known),
-            (Some(_), None) | (None, Some(_)) => true,
-        };
-        if is_other_index && !state.is_dropped {
-            // The indexer published while the state was made.
-            state = state.with_index(before.index.clone());
-        }
-        if let (Some(index), false) = (&before.metadata, state.is_dropped)
-            && changes.index.as_ref().is_none_or(|known| !Arc::ptr_eq(known, index))
-        {
-            // Whoever built the index published while the state was made.
-            state = state.with_metadata((**index).clone(), changes);
-        }
-        if let Some(watched) = &mut *self.watched.lock() {
-            watched.extend(changes);
-        }
-        if let Some(points) = &mut *self.unsaved.lock() {
-            *points |= &changes.points;
-        }
+    pub(crate) fn show(&self, publisher: &mut Publisher, state: State, freed: RoaringBitmap, changes: &Changes) {
         self.tuning.note_died(freed.len());
         if state.is_dropped {
             self.tuning.end();
         }
-        *self.current.write() = Arc::new(state);
+        self.builds.note(changes, || self.replace(publisher, state, freed));
         self.names.set(None);
-        self.reuse.lock().retire(&before, freed);
     }
 
-    /// Makes another index visible, or none: a change of the state at the same mutation. Whoever built it must still
-    /// hold the state that it was built of, so that none of its points was given out again meanwhile. Nothing happens,
-    /// and the answer is false, if the scope was dropped.
-    pub(crate) fn publish_index(&self, index: Option<Arc<Index>>) -> bool {
-        let _turn = self.publishing.lock();
+    /// Makes other indexes visible, or none, in a state of the same mutation. Whoever built one must still hold the state
+    /// that it was built of, so that none of its points was given out again meanwhile.
+    pub(crate) fn show_indexes(&self, publisher: &mut Publisher, state: State) {
+        debug_assert_eq!(state.lsn, self.state().lsn, "nothing was committed meanwhile");
+        self.replace(publisher, state, RoaringBitmap::new());
+    }
+
+    /// The one place where what searches see becomes something else.
+    fn replace(&self, _: &mut Publisher, state: State, freed: RoaringBitmap) {
         let before = self.state();
-        if before.is_dropped {
-            return false;
-        }
-        let points = index
-            .as_ref()
-            .map_or_else(RoaringBitmap::new, |index| index.points.clone());
-        let state = Arc::new(before.with_index(index));
+        let other_file = (!state.files.holds_as(&before.files)).then(|| state.files.held().cloned());
+        let other_graph = (!state.has_graph_of(&before)).then(|| state.index.clone());
         let mut reuse = self.reuse.lock();
-        *self.current.write() = state;
-        let released = reuse.set_in_index(points);
+        *self.current.write() = Arc::new(state);
+        let mut released = freed;
+        if let Some(graph) = other_graph {
+            released |= reuse.set_in_index(graph.map_or_else(RoaringBitmap::new, |graph| graph.points.clone()));
+            self.tuning.note_index();
+        }
+        if let Some(held) = other_file {
+            released |= reuse.set_in_file(held.unwrap_or_default());
+        }
         reuse.retire(&before, released);
-        self.tuning.note_index();
-        true
     }
 
     /// The ids of the living points as of a mutation, if they are kept.
@@ -184,46 +161,6 @@ impl Namespace {
     /// Keeps the ids of the living points.
     pub(crate) fn set_names(&self, names: Names) {
         self.names.set(Some(names));
-    }
-
-    /// From now on, changed points are noted.
-    pub(crate) fn watch_points(&self) {
-        *self.watched.lock() = Some(Changes::default());
-    }
-
-    /// Changed points are not noted any more.
-    pub(crate) fn unwatch_points(&self) {
-        *self.watched.lock() = None;
-    }
-
-    /// The points that were changed since the last call, and the last mutation by then.
-    pub(crate) fn take_watched(&self) -> (Lsn, RoaringBitmap) {
-        let _turn = self.publishing.lock();
-        let changes = self.watched.lock().as_mut().map(std::mem::take);
-        (self.state().lsn, changes.unwrap_or_default().points)
-    }
-
-    /// Makes the metadata index visible that was built of what was committed the last time that changed points were
-    /// taken. Those that have changed since are looked at by filters.
-    pub(crate) fn publish_metadata(&self, index: MetadataIndex) {
-        let _turn = self.publishing.lock();
-        let changes = self.watched.lock().take().unwrap_or_default();
-        let before = self.state();
-        if !before.is_dropped {
-            *self.current.write() = Arc::new((*before).clone().with_metadata(index, &changes));
-            self.reuse.lock().retire(&before, RoaringBitmap::new());
-        }
-    }
-
-    /// The next filter makes the metadata index again.
-    #[cfg(test)]
-    pub(crate) fn forget_metadata(&self) {
-        let _turn = self.publishing.lock();
-        let mut state = (*self.state()).clone();
-        state.metadata = None;
-        let before = self.state();
-        *self.current.write() = Arc::new(state);
-        self.reuse.lock().retire(&before, RoaringBitmap::new());
     }
 
     /// Notes that filters name these times of the entries.
@@ -245,60 +182,11 @@ impl Namespace {
             .collect()
     }
 
-    /// What is committed now, for writing its metadata index to a file; points that change from now on are noted.
-    pub(crate) fn begin_saving(&self) -> Arc<State> {
-        let _turn = self.publishing.lock();
-        *self.unsaved.lock() = Some(RoaringBitmap::new());
-        self.state()
-    }
-
-    /// The points that were changed in what is committed since [`begin_saving`](Self::begin_saving); none after
-    /// [`end_saving`](Self::end_saving). Only the committer can ask, between whose commits nothing changes.
-    pub(crate) fn unsaved(&self) -> Option<RoaringBitmap> {
-        self.unsaved.lock().clone()
-    }
-
-    /// Nothing is noted any more.
-    pub(crate) fn end_saving(&self) {
-        *self.unsaved.lock() = None;
-    }
-
     /// Whether points wait to be read into the metadata index.
     pub(crate) fn is_metadata_behind(&self) -> bool {
         let state = self.state();
         let index = state.metadata.as_ref().filter(|_| !state.is_dropped);
         index.is_some_and(|index| index.distrusted_count() > 0)
-    }
-
-    /// Whether the metadata index belongs into a file anew.
-    pub(crate) fn is_metadata_file_due(&self, share: u64) -> bool {
-        let state = self.state();
-        let is_bad = state.metadata.is_some() && self.is_metadata_file_bad();
-        is_bad || state.is_metadata_file_due(share)
-    }
-
-    /// Whether the file of the metadata index was found to be of no use.
-    pub(crate) fn is_metadata_file_bad(&self) -> bool {
-        self.is_metadata_file_bad.load(Ordering::Relaxed)
-    }
-
-    /// Says whether the file of the metadata index is of any use.
-    pub(crate) fn set_metadata_file_bad(&self, is_bad: bool) {
-        self.is_metadata_file_bad.store(is_bad, Ordering::Relaxed);
-    }
-
-    /// Whether the manifest names a file that is of no use.
-    pub(crate) fn has_stale_file(&self) -> bool {
-        let is_named = self.named_file.lock().is_some();
-        (is_named && self.state().index.is_none()) || self.reuse.lock().is_file_unknown()
-    }
-
-    /// The manifest names another file now, or none.
-    pub(crate) fn set_filed(&self, filed: Filed) {
-        let _turn = self.publishing.lock();
-        let mut reuse = self.reuse.lock();
-        let released = reuse.set_in_file(filed);
-        reuse.release(released);
     }
 }
 
@@ -309,7 +197,8 @@ mod tests {
 
     use super::*;
     use crate::ids::{Extent, Generation, Lsn, Slot};
-    use crate::index_files::{IdList, Ids};
+    use crate::indexes::files::{IdList, Ids};
+    use crate::indexes::graph::{Index, graph_config};
     use crate::op::{Op, PointChange};
 
     struct Units;
@@ -369,25 +258,31 @@ mod tests {
         first
     }
 
-    /// A committer that began before the indexer published, and publishes after it.
-    #[test]
-    fn a_commit_and_an_index_that_overtake_each_other_both_stay() {
-        let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
-        namespace.publish(three_points(), RoaringBitmap::new(), &Changes::default());
+    fn shown(publisher: &mut Publisher) -> Namespace {
+        let namespace = Namespace::new(ScopeId(1), State::default());
+        namespace.show(publisher, three_points(), RoaringBitmap::new(), &Changes::default());
+        namespace
+    }
 
+    #[test]
+    fn the_points_of_a_graph_are_held_until_another_one_takes_its_place() {
+        let publisher = &mut Publisher::new();
+        let namespace = shown(publisher);
         let built_of = namespace.state();
-        let mut pending = (*namespace.state()).clone();
-        pending.apply(
-            Lsn(2),
-            &Op {
-                put: changes(&[3]),
-                removed: changes(&[1]),
-                ..Op::default()
-            },
-        );
-        assert!(namespace.publish_index(Some(index_of(&built_of))));
+        let next = |lsn, op: &Op| {
+            let mut next = (*namespace.state()).clone();
+            next.apply(Lsn(lsn), op);
+            next
+        };
+        let op = Op {
+            put: changes(&[3]),
+            removed: changes(&[1]),
+            ..Op::default()
+        };
+        namespace.show(publisher, next(2, &op), RoaringBitmap::from([1]), &Changes::default());
+        let state = namespace.state().with_index(Some(index_of(&built_of)));
+        namespace.show_indexes(publisher, state);
         drop(built_of);
-        namespace.publish(pending, RoaringBitmap::from([1]), &Changes::default());
 
         let state = namespace.state();
         state.check().unwrap();
@@ -397,46 +292,27 @@ mod tests {
         drop(state);
         assert_eq!(namespace.reuse.lock().take(9), [], "1 is a vertex");
 
-        assert!(namespace.publish_index(None));
+        let state = namespace.state().with_index(None);
+        namespace.show_indexes(publisher, state);
         assert_eq!(namespace.reuse.lock().take(9), [PointId(1)]);
     }
 
     #[test]
-    fn a_commit_does_not_lose_the_times_that_were_indexed_meanwhile() {
-        use llmspell_core::OwnTime;
-        let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
-        namespace.publish(three_points(), RoaringBitmap::new(), &Changes::default());
-        let mut index = MetadataIndex::new(crate::MetadataIndexConfig::default());
-        (0..3).for_each(|point| index.insert(point, &Default::default()));
-        namespace.publish_metadata(index.clone());
-
-        let mut pending = (*namespace.state()).clone();
+    fn a_look_sees_a_change_or_finds_it_noted() {
+        let publisher = &mut Publisher::new();
+        let namespace = shown(publisher);
+        let (seen, noted) = namespace.look();
+        let mut next = (*seen).clone();
         let op = Op {
             put: changes(&[3]),
             ..Op::default()
         };
-        pending.apply(Lsn(2), &op);
-        index.index_time(OwnTime::Event);
-        namespace.publish_metadata(index);
-        namespace.publish(pending, RoaringBitmap::new(), &Changes::of([3]));
-
-        let state = namespace.state();
-        let known = state.metadata.as_ref().unwrap();
-        assert!(known.has_time(OwnTime::Event));
-        assert_eq!(
-            (known.points().len(), known.distrusted_count()),
-            (4, 1),
-            "3 is looked at"
-        );
-    }
-
-    #[test]
-    fn a_dropped_scope_gets_no_index_any_more() {
-        let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
-        namespace.publish(three_points(), RoaringBitmap::new(), &Changes::default());
-        let built_of = namespace.state();
-        namespace.publish(State::dropped(), RoaringBitmap::new(), &Changes::default());
-        assert!(!namespace.publish_index(Some(index_of(&built_of))));
-        assert!(namespace.state().index.is_none());
+        next.apply(Lsn(2), &op);
+        assert!(!namespace.is_quiet(), "somebody waits for changes");
+        namespace.show(publisher, next, RoaringBitmap::new(), &Changes::of([3]));
+        assert_eq!((seen.next_point, namespace.state().next_point), (3, 4));
+        assert!(noted.so_far().points.iter().eq([3]));
+        drop((seen, noted));
+        assert!(namespace.is_quiet());
     }
 }

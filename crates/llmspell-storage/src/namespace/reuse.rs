@@ -59,25 +59,15 @@ pub(crate) struct Reuse {
     /// Dead, and held by an index or a file.
     held: RoaringBitmap,
     in_index: RoaringBitmap,
-    in_file: Filed,
-}
-
-/// Which points the index file holds that the manifest names.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) enum Filed {
-    /// There is none.
-    #[default]
-    Nothing,
-    Points(RoaringBitmap),
-    /// It could not be read when the namespace was loaded; all points, perhaps.
-    Unknown,
+    /// The points that an index file holds which the truth names.
+    in_file: Arc<RoaringBitmap>,
 }
 
 impl Reuse {
     /// For a namespace that was just loaded, so nobody looks at anything; with the dead points that have a slot.
-    pub(crate) fn new(dead: &RoaringBitmap, filed: Filed) -> Self {
+    pub(crate) fn new(dead: &RoaringBitmap, in_file: Arc<RoaringBitmap>) -> Self {
         let mut reuse = Self {
-            in_file: filed,
+            in_file,
             ..Self::default()
         };
         reuse.held = reuse.among_held(dead);
@@ -94,7 +84,8 @@ impl Reuse {
     }
 
     /// Dead points that nothing holds any more: free once every older state is gone, which may still show them.
-    pub(crate) fn release(&mut self, released: RoaringBitmap) {
+    #[cfg(test)]
+    fn release(&mut self, released: RoaringBitmap) {
         match self.waiting.back_mut() {
             Some((_, waiting)) => *waiting |= released,
             None => self.free |= released,
@@ -108,14 +99,9 @@ impl Reuse {
     }
 
     /// The manifest names another file. Returns the dead points that nothing holds any more.
-    pub(crate) fn set_in_file(&mut self, filed: Filed) -> RoaringBitmap {
-        self.in_file = filed;
+    pub(crate) fn set_in_file(&mut self, points: Arc<RoaringBitmap>) -> RoaringBitmap {
+        self.in_file = points;
         self.hold_and_release()
-    }
-
-    /// Whether the manifest names a file that is not in use.
-    pub(crate) fn is_file_unknown(&self) -> bool {
-        self.in_file == Filed::Unknown
     }
 
     /// Takes up to `count` points that nobody can see.
@@ -149,10 +135,7 @@ impl Reuse {
     pub(super) fn bytes(&self) -> u64 {
         let waiting = self.waiting.iter().map(|(_, points)| bitmap_bytes(points)).sum::<u64>();
         let room = self.waiting.capacity() * size_of::<(Watched, RoaringBitmap)>();
-        let in_file = match &self.in_file {
-            Filed::Points(points) => bitmap_bytes(points),
-            Filed::Nothing | Filed::Unknown => 0,
-        };
+        let in_file = bitmap_bytes(&self.in_file);
         let bitmaps = [&self.free, &self.held, &self.in_index].map(bitmap_bytes);
         waiting + room as u64 + bitmaps.iter().sum::<u64>() + in_file
     }
@@ -180,11 +163,7 @@ impl Reuse {
     }
 
     fn among_held(&self, points: &RoaringBitmap) -> RoaringBitmap {
-        match &self.in_file {
-            Filed::Nothing => points & &self.in_index,
-            Filed::Points(in_file) => (points & &self.in_index) | (points & in_file),
-            Filed::Unknown => points.clone(),
-        }
+        (points & &self.in_index) | (points & &*self.in_file)
     }
 
     fn let_go(&mut self) {
@@ -229,7 +208,7 @@ mod tests {
         let state = Arc::new(State::default());
         let mut reuse = Reuse::default();
         assert!(reuse.set_in_index(points(0..4)).is_empty());
-        assert!(reuse.set_in_file(Filed::Points(points(0..4))).is_empty());
+        assert!(reuse.set_in_file(Arc::new(points(0..4))).is_empty());
         reuse.retire(&state, points([2, 5]));
         drop(state);
         assert_eq!(reuse.take(9), [PointId(5)], "2 is a vertex");
@@ -238,7 +217,7 @@ mod tests {
         let released = reuse.set_in_index(points([0, 1, 3]));
         reuse.release(released);
         assert_eq!(reuse.take(9), []);
-        let released = reuse.set_in_file(Filed::Points(points([0, 1, 3])));
+        let released = reuse.set_in_file(Arc::new(points([0, 1, 3])));
         reuse.release(released);
         assert_eq!(reuse.take(9), [PointId(2)]);
     }
@@ -256,10 +235,10 @@ mod tests {
     #[test]
     fn after_a_restart_the_points_of_the_file_are_held_and_all_of_them_if_it_cannot_be_read() {
         let dead = points([1, 2]);
-        assert_eq!(Reuse::new(&dead, Filed::Points(points([2, 3]))).take(9), [PointId(1)]);
-        let mut reuse = Reuse::new(&dead, Filed::Unknown);
+        assert_eq!(Reuse::new(&dead, Arc::new(points([2, 3]))).take(9), [PointId(1)]);
+        let mut reuse = Reuse::new(&dead, Arc::new(points(0..3)));
         assert_eq!(reuse.take(9), []);
-        let released = reuse.set_in_file(Filed::Nothing);
+        let released = reuse.set_in_file(Arc::default());
         reuse.release(released);
         assert_eq!(reuse.take(9), [PointId(1), PointId(2)]);
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::changes::Changes;
 use super::expiries::Expiries;
-use super::index::{Counts, Index};
 use super::passing::PassingCache;
 use super::reuse::End;
 use crate::ids::{Extent, Lsn, PointId, Slot};
-use crate::index_files::IndexRow;
+use crate::indexes::changes::Changes;
+use crate::indexes::files::Kind;
+use crate::indexes::graph::{Counts, Index};
+use crate::indexes::named::Files;
 use crate::op::Op;
 use llmspell_metadata::MetadataIndex;
 
@@ -36,8 +37,8 @@ pub(crate) struct State {
     pub(crate) tail: Arc<RoaringBitmap>,
     /// Which points have which metadata, once a filter asked.
     pub(crate) metadata: Option<Arc<MetadataIndex>>,
-    /// The file of an index of the metadata.
-    pub(crate) metadata_file: Option<MetadataFile>,
+    /// The files of the indexes that the truth names.
+    pub(crate) files: Files,
     /// Who passes which filters, as far as somebody asked.
     pub(crate) known_filters: PassingCache,
     /// Bytes of metadata of all living points.
@@ -48,14 +49,6 @@ pub(crate) struct State {
     pub(crate) end: End,
     /// The scope was dropped: whoever still holds the namespace finds nothing.
     pub(crate) is_dropped: bool,
-}
-
-/// The file of an index of metadata that a state names.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct MetadataFile {
-    pub(crate) row: IndexRow,
-    /// Points that were born, died or got other metadata since: what the file says of them does not count.
-    pub(crate) changed: Arc<RoaringBitmap>,
 }
 
 impl State {
@@ -89,6 +82,21 @@ impl State {
             tail: Arc::new(tail),
             ..self.clone()
         }
+    }
+
+    /// Whether the graph is that of another state, or there is none in either.
+    pub(crate) fn has_graph_of(&self, other: &Self) -> bool {
+        match (&self.index, &other.index) {
+            (None, None) => true,
+            (Some(own), Some(others)) => Arc::ptr_eq(own, others),
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// Whether the truth names a file of a graph that is of no use.
+    pub(crate) fn has_stale_graph_file(&self) -> bool {
+        let file = self.files.get(Kind::Graph);
+        file.is_some_and(|file| file.is_bad || self.index.is_none())
     }
 
     /// What decides about the index.
@@ -171,7 +179,7 @@ impl State {
                 expiries.insert(moment, touched.point);
             }
         }
-        if let Some(file) = &mut self.metadata_file {
+        for file in self.files.noting() {
             let replaced = op.put.iter().chain(&op.removed).map(|change| change.point);
             let changed = replaced.chain(op.updated.iter().copied());
             Arc::make_mut(&mut file.changed).extend(changed.map(|point| point.0));
@@ -181,24 +189,31 @@ impl State {
     }
 
     /// The metadata index of a state before, of which some points have changed since: filters look at those.
-    pub(super) fn with_metadata(mut self, mut index: MetadataIndex, changes: &Changes) -> Self {
-        changes.take_out_of(&mut index);
+    pub(crate) fn with_metadata(mut self, mut index: MetadataIndex, changes: &Changes) -> Self {
+        self.bring_up(&mut index, changes);
+        self.metadata = Some(Arc::new(index));
+        self
+    }
+
+    /// Takes points that have changed by now out of an index: filters look at those that live.
+    pub(crate) fn bring_up(&self, index: &mut MetadataIndex, changes: &Changes) {
+        changes.take_out_of(index);
         let mut living = &changes.points - &*self.dead;
         living.remove_range(self.next_point..);
         (&changes.points - &living)
             .iter()
             .for_each(|point| index.remove_unknown(point));
         index.distrust(&living);
-        self.metadata = Some(Arc::new(index));
-        self
     }
 
-    /// Whether an index of the metadata is there that too little of is in a file: a file is written anew when one in
-    /// `share` entries has changed since, and only for scopes with a graph.
+    /// Whether an index of the metadata is there that too little of is in a file: a file is written anew when it is of no use,
+    /// and for scopes with a graph when one in `share` entries has changed since.
     pub(crate) fn is_metadata_file_due(&self, share: u64) -> bool {
-        let changed = self.metadata_file.as_ref().map(|file| file.changed.len());
+        let file = self.files.get(Kind::Metadata);
+        let changed = file.map(|file| file.changed.len());
         let is_behind = changed.is_none_or(|changed| changed * share > self.live_count());
-        self.metadata.is_some() && self.index.is_some() && is_behind
+        let is_bad = file.is_some_and(|file| file.is_bad);
+        self.metadata.is_some() && (is_bad || self.index.is_some() && is_behind)
     }
 
     /// How many points have a slot, living or not.
@@ -315,11 +330,6 @@ impl State {
         {
             return Err("the tail is not what the graph leaves".to_string());
         }
-        if let Some(file) = &self.metadata_file
-            && file.row.lsn > self.lsn
-        {
-            return Err("its file of metadata comes from the future".to_string());
-        }
         match self.dead.max() {
             Some(last) if last >= self.next_point => Err(format!("point {last} is dead and was never given out")),
             _ => Ok(()),
@@ -372,6 +382,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::indexes::named::NamedFile;
     use crate::op::PointChange;
 
     fn put(points: &[u32]) -> Vec<PointChange> {
@@ -480,6 +491,34 @@ mod tests {
             },
         );
         assert_eq!(state.check(), Err("points 4 to 5 have no slot".to_string()));
+    }
+
+    #[test]
+    fn what_changes_after_files_were_named_is_noted_of_the_kinds_that_need_it() {
+        let mut state = State::default();
+        state.apply(
+            Lsn(1),
+            &Op {
+                extents: vec![extent(0, 0, 8)],
+                put: put(&[0, 1, 2, 3, 4, 5]),
+                ..Op::default()
+            },
+        );
+        for kind in Kind::ALL {
+            state.files.set(kind, Some(NamedFile::default()));
+        }
+        state.apply(
+            Lsn(2),
+            &Op {
+                put: put(&[6]),
+                removed: put(&[2]),
+                updated: vec![PointId(5)],
+                ..Op::default()
+            },
+        );
+        let changed = |kind| (*state.files.get(kind).unwrap().changed).clone();
+        assert_eq!(changed(Kind::Metadata), RoaringBitmap::from([2, 5, 6]));
+        assert_eq!(changed(Kind::Graph), RoaringBitmap::new());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How wide is the beam of searches in a namespace, and which queries is that measured with?
 //!
-//! The indexer measures (`database/indexing/tuning.rs`), searches read the width and remember a few of their queries here.
+//! The indexer measures (`indexes/work/tuning.rs`), searches read the width and remember a few of their queries here.
 //! Queries are in RAM only, those of one namespace apart from those of all others, and gone with it.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::Namespace;
-use crate::index_files::Measured;
+use crate::indexes::files::Measured;
 use crate::memory_budget::QueryBudget;
 
 /// Queries that a namespace remembers at most, and their bytes.
@@ -264,10 +264,10 @@ fn hash(vector: &[f32]) -> u32 {
 mod tests {
     use super::*;
     use crate::ids::ScopeId;
-    use crate::namespace::{Filed, State};
+    use crate::namespace::{Publisher, State};
 
     fn namespace() -> Namespace {
-        let namespace = Namespace::new(ScopeId(1), State::default(), (None, Filed::Nothing));
+        let namespace = Namespace::new(ScopeId(1), State::default());
         namespace.set_remembering(true);
         namespace
     }
@@ -354,7 +354,12 @@ mod tests {
 
         second.set_remembering(true);
         second.remember_query(&query(1, 100), &budget);
-        second.publish(State::dropped(), Default::default(), &Default::default());
+        second.show(
+            &mut Publisher::new(),
+            State::dropped(),
+            Default::default(),
+            &Default::default(),
+        );
         assert_eq!(second.remembered_count(), 0, "a dropped scope leaves none");
         assert!(budget.take(300 * bytes_each));
     }

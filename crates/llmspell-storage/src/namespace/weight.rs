@@ -38,8 +38,7 @@ impl Namespace {
     /// last reference to it and lets no other come into being. Of the current state this is a guess.
     pub(crate) fn is_quiet(&self) -> bool {
         let is_held = Arc::strong_count(&*self.current.read()) > 1;
-        let is_noted = self.watched.lock().is_some() || self.unsaved.lock().is_some();
-        !is_held && !is_noted && self.reuse.lock().is_quiet()
+        !is_held && self.builds.is_idle() && self.reuse.lock().is_quiet()
     }
 
     /// Whether its last state is held by nothing else. With [`Arc::get_mut`] for the namespace itself this promises an order that

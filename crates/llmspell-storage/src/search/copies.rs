@@ -2,10 +2,10 @@
 
 use llmspell_core::{ModelRef, Result, StateScope, Timestamp, VectorEntry};
 
-use super::Snapshot;
 use crate::ids::ScopeId;
 use crate::record::Record;
 use crate::registry::Space;
+use crate::snapshot::Snapshot;
 
 /// Entries without a copy, each with its record.
 pub(crate) struct Uncopied {

@@ -18,10 +18,12 @@ use super::indexed::{Hit, Indexed, Miss};
 use super::plan::Case;
 use super::trace::Trace;
 use super::width::ef_choice;
-use super::{Answer, CHEAP_MICROS, Condition, Search, Snapshot, index_for, index_metadata};
-use crate::namespace::{Index, Passing, State};
+use super::{Answer, CHEAP_MICROS, Condition, Search, index_for, index_metadata};
+use crate::indexes::graph::Index;
+use crate::namespace::{Passing, State};
 use crate::registry::Scratch;
 use crate::slots::Waiting;
+use crate::snapshot::Snapshot;
 use llmspell_metadata::MetadataIndex;
 
 /// Points among which a walk looks for where to begin, at most.

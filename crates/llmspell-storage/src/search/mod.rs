@@ -31,36 +31,30 @@ mod trace;
 mod width;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use llmspell_core::{
-    DistanceMetric, Result, SearchPath, StateScope, StorageError, VectorEntry, VectorQuery, VectorResult,
-};
+use llmspell_core::{DistanceMetric, Result, SearchPath, StateScope, VectorEntry, VectorQuery, VectorResult};
 use llmspell_vector::{ExactDistance, Neighbor};
 use roaring::RoaringBitmap;
 
 use crate::error::corrupted;
 use crate::ids::{Generation, PointId, Slot};
-use crate::index_queue::Due;
-use crate::namespace::{Index, Namespace, State, damaged_slot, kernel_metric};
+use crate::indexes::graph::{Index, kernel_metric};
+use crate::indexes::queue::Due;
+use crate::namespace::{Namespace, State, damaged_slot};
 use crate::record::Record;
 use crate::registry::{Scratch, Space};
 use crate::slots::{SlotStore, SlotView, Waiting};
-use crate::truth::{Read, Truth};
+use crate::snapshot::Snapshot;
+use crate::truth::Truth;
 pub(crate) use copies::Uncopied;
 use indexed::{Indexed, Miss};
-pub(crate) use metadata::{Condition, index_metadata, index_metadata_in_background};
+pub(crate) use metadata::{Condition, index_metadata};
 pub(crate) use question::Question;
 use ranking::Ranking;
 use tail::Tail;
 pub(crate) use trace::Trace;
 pub(crate) use width::ef_choice;
 use width::width;
-
-/// A reader looks again for so long for a state and a read transaction that belong together.
-///
-/// The two differ only for the instant between a commit and its publication, so the second look nearly always succeeds.
-const LOOK_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What comes of a search.
 #[derive(Debug)]
@@ -88,7 +82,7 @@ fn index_for<'s>(query: &VectorQuery, state: &'s State) -> Option<&'s Index> {
 pub(crate) struct Search<'a> {
     pub(crate) truth: &'a Truth,
     pub(crate) space: &'a Space,
-    pub(crate) namespace: &'a Namespace,
+    pub(crate) namespace: &'a Arc<Namespace>,
     pub(crate) question: &'a Question<'a>,
     pub(crate) waiting: Waiting,
 }
@@ -223,108 +217,7 @@ impl<'a> Search<'a> {
 /// A result, its point and its record.
 type Found = (VectorResult, (PointId, Record));
 
-/// One committed state of a namespace, with everything to read it.
-pub(crate) struct Snapshot<'a> {
-    namespace: &'a Namespace,
-    slots: &'a SlotStore,
-    state: Arc<State>,
-    view: Arc<SlotView>,
-    read: Arc<Read>,
-}
-
-/// Looks for a state and a read transaction that belong together.
-#[derive(Debug, Default)]
-pub(crate) struct LookAgain {
-    first_miss: Option<Instant>,
-}
-
-impl LookAgain {
-    /// Lets other threads run before the next look.
-    ///
-    /// # Errors
-    ///
-    /// [`Timeout`](StorageError::Timeout) if the first look that failed was too long ago.
-    pub(crate) fn pause(&mut self) -> Result<()> {
-        if self.first_miss.get_or_insert_with(Instant::now).elapsed() > LOOK_TIME_MAX {
-            return Err(StorageError::Timeout {
-                what: "a consistent view of the scope",
-                timeout_ms: LOOK_TIME_MAX.as_millis() as u64,
-            });
-        }
-        std::thread::yield_now();
-        Ok(())
-    }
-}
-
-impl<'a> Snapshot<'a> {
-    /// What is committed now; none if the scope was dropped.
-    pub(crate) fn take(truth: &Truth, slots: &'a SlotStore, namespace: &'a Namespace) -> Result<Option<Self>> {
-        let mut looks = LookAgain::default();
-        loop {
-            let state = namespace.state();
-            if state.is_dropped {
-                return Ok(None);
-            }
-            if let Some(snapshot) = Self::seen_by(&Arc::new(truth.read()?), slots, namespace, state)? {
-                return Ok(Some(snapshot));
-            }
-            looks.pause()?;
-        }
-    }
-
-    /// The state with the rows of a transaction that began after it was loaded; none if that sees another state.
-    fn seen_by(
-        read: &Arc<Read>,
-        slots: &'a SlotStore,
-        namespace: &'a Namespace,
-        state: Arc<State>,
-    ) -> Result<Option<Self>> {
-        let is_seen = read.scope_lsn(namespace.scope_id)? == Some(state.lsn);
-        Ok(is_seen.then(|| Self {
-            namespace,
-            slots,
-            state,
-            // After the state: it must reach every slot that the state names.
-            view: slots.view(),
-            read: Arc::clone(read),
-        }))
-    }
-
-    /// Several namespaces as of one commit; none if one of their states is not the one that the transaction sees, or if
-    /// `is_whole` says that the transaction sees the scope elsewhere too.
-    pub(crate) fn take_together(
-        truth: &Truth,
-        parts: &[(&'a SlotStore, &'a Namespace)],
-        is_whole: impl FnOnce(&Read) -> Result<bool>,
-    ) -> Result<Option<Vec<Self>>> {
-        let states: Vec<Arc<State>> = parts.iter().map(|(_, namespace)| namespace.state()).collect();
-        let read = Arc::new(truth.read()?);
-        if !is_whole(&read)? {
-            return Ok(None);
-        }
-        let mut snapshots = Vec::with_capacity(parts.len());
-        for ((slots, namespace), state) in parts.iter().zip(states) {
-            if state.is_dropped {
-                return Ok(None);
-            }
-            let Some(snapshot) = Self::seen_by(&read, slots, namespace, state)? else {
-                return Ok(None);
-            };
-            snapshots.push(snapshot);
-        }
-        Ok(Some(snapshots))
-    }
-
-    /// The state of that commit.
-    pub(crate) fn state(&self) -> &State {
-        &self.state
-    }
-
-    /// The state, the slots, and the rows of the truth.
-    pub(crate) fn into_parts(self) -> (Arc<State>, Arc<SlotView>, Arc<Read>) {
-        (self.state, self.view, self.read)
-    }
-
+impl Snapshot<'_> {
     /// The answer to a valid query, by comparing everything that may match: what is not hidden, or the candidates.
     fn scan(
         &self,
@@ -477,16 +370,6 @@ impl<'a> Snapshot<'a> {
     fn vector(&self, point: PointId, record: &Record) -> Result<&[f32]> {
         let place = (&*self.state, self.slots, &*self.view);
         verified_vector(self.namespace, place, point, record.generation)
-    }
-
-    fn metadata(&self, point: PointId, record: &Record) -> Result<llmspell_core::Metadata> {
-        record.metadata().map_err(|malformed| {
-            let detail = format!(
-                "entry {} of scope {}: {}",
-                point.0, self.namespace.scope_id.0, malformed.0
-            );
-            corrupted(self.read.path(), detail)
-        })
     }
 }
 

@@ -6,10 +6,12 @@
 use llmspell_core::{Result, SearchPath, VectorResult};
 use llmspell_vector::ExactDistance;
 
-use super::{Search, Snapshot, Tail, Trace, verified_vector};
+use super::{Search, Tail, Trace, verified_vector};
 use crate::ids::PointId;
-use crate::namespace::{NAMED_POINTS_MAX, Names, State, kernel_metric};
+use crate::indexes::graph::kernel_metric;
+use crate::namespace::{NAMED_POINTS_MAX, Names, State};
 use crate::registry::Space;
+use crate::snapshot::Snapshot;
 
 /// Names lie beside the metadata, so a search that reads all of them must not have much of it to read.
 const METADATA_BYTES_MAX: u64 = 64 << 10;

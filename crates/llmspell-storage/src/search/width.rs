@@ -2,7 +2,7 @@
 
 use llmspell_core::{EfChoice, EfSource, VectorQuery};
 
-use crate::index_files::Measured;
+use crate::indexes::files::Measured;
 use crate::namespace::Namespace;
 use crate::registry::Space;
 

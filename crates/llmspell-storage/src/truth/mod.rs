@@ -285,6 +285,7 @@ impl Truth {
             txn.open_table(tables::EXPIRING)?;
             txn.open_table(tables::LOG)?;
             txn.open_table(tables::CHECKPOINTS)?;
+            txn.open_table(tables::INDEX_FILES)?;
             txn.open_table(tables::INDEXES)?;
             txn.open_table(tables::KV)?;
             txn.open_table(tables::EXPIRING_KEYS)?;

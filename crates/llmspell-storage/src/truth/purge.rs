@@ -126,7 +126,7 @@ impl Rows<'_> {
             // The scope itself is a row, too.
             left -= removed + 1;
             self.forget_state(scope)?;
-            table!(self.indexes, INDEXES).remove(scope.0).map_err(&failed)?;
+            self.forget_index_files(scope)?;
             table!(self.scope_names, SCOPE_NAMES).remove(scope.0).map_err(&failed)?;
             table!(self.scopes, SCOPES)
                 .remove((space.0, name.as_slice()))

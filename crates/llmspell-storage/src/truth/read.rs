@@ -6,14 +6,15 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use llmspell_core::{Result, StateScope};
+use llmspell_core::{ErrorKind, Result, StateScope};
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, Value};
 
 use super::tables::{self, ClockRow, Head, SurveyRow};
 use super::{SpaceRecord, StoredQuota, quota, table_error};
 use crate::error::{corrupted, out_of_memory, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
-use crate::index_files::IndexRow;
+use crate::indexes::files::{IndexRow, Kind};
+use crate::indexes::named::{self, NamedFile};
 use crate::namespace::{State, decode_checkpoint};
 use crate::op::Op;
 use crate::record::Record;
@@ -215,6 +216,21 @@ impl Read {
     /// The state of a scope: its checkpoint, and the log after it.
     pub(crate) fn state(&self, scope: ScopeId) -> Result<State> {
         let mut state = self.checkpoint(scope)?.unwrap_or_default();
+        // Before the log, whose mutations have changed more.
+        for kind in Kind::ALL {
+            match self.named_file(scope, kind) {
+                Ok(None) => {}
+                Ok(file) => state.files.set(kind, file),
+                Err(error) if error.kind() == ErrorKind::Data => {
+                    let unreadable = NamedFile {
+                        is_bad: true,
+                        ..NamedFile::default()
+                    };
+                    state.files.set(kind, Some(unreadable));
+                }
+                Err(error) => return Err(error),
+            }
+        }
         let log = self.table(tables::LOG)?;
         let after = (
             Bound::Excluded((scope.0, state.lsn.0)),
@@ -226,6 +242,11 @@ impl Read {
             let place = || format!("log of scope {}, mutation {}", scope.0, lsn.0);
             let op = Op::decode(scope, lsn, value.value()).map_err(self.malformed(place))?;
             state.apply(lsn, &op);
+        }
+        for kind in Kind::ALL {
+            if state.files.row(kind).is_some_and(|row| row.lsn > state.lsn) {
+                state.files.set_bad(kind);
+            }
         }
         state
             .check()
@@ -240,40 +261,49 @@ impl Read {
             .transpose()
     }
 
-    /// The file of the metadata index of a scope, if there is the scope and its checkpoint names one.
+    /// The file that a scope has of an index, if there are both.
     ///
     /// # Errors
     ///
-    /// `Corrupted` if the checkpoint is damaged.
-    pub(crate) fn metadata_file(&self, scope: ScopeId) -> Result<Option<IndexRow>> {
-        if self
-            .table(tables::DROPPED)?
-            .get(scope.0)
-            .map_err(self.failed())?
-            .is_some()
-        {
+    /// `Corrupted` if what names it is damaged; then nobody knows which points the file holds.
+    pub(crate) fn index_file(&self, scope: ScopeId, kind: Kind) -> Result<Option<NamedFile>> {
+        let dropped = self.table(tables::DROPPED)?.get(scope.0).map_err(self.failed())?;
+        if dropped.is_some() {
             return Ok(None);
         }
-        let file = self.checkpoint(scope)?.and_then(|state| state.metadata_file);
-        Ok(file.map(|file| file.row))
+        match self.named_file(scope, kind)? {
+            // Earlier builds named files of metadata there.
+            None if kind == Kind::Metadata => {
+                let state = self.checkpoint(scope)?;
+                Ok(state.and_then(|state| state.files.get(kind).cloned()))
+            }
+            named => Ok(named),
+        }
     }
 
-    /// The index file of a scope, if the manifest names one.
-    ///
-    /// # Errors
-    ///
-    /// `Corrupted` if the row is damaged; then nobody knows which points the file holds.
-    pub(crate) fn index(&self, scope: ScopeId) -> Result<Option<IndexRow>> {
-        let table = match self.txn.open_table(tables::INDEXES) {
-            Ok(table) => table,
-            // Databases that were made before there were indexes get the table with the first of them.
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(table_error(&self.path, &tables::INDEXES, error)),
-        };
+    /// The file that a row names.
+    fn named_file(&self, scope: ScopeId, kind: Kind) -> Result<Option<NamedFile>> {
         let place = || format!("index of scope {}", scope.0);
+        // Databases of earlier builds get the table with the first file that is named.
+        if let Some(table) = self.optional_table(tables::INDEX_FILES)?
+            && let Some(row) = table.get((scope.0, kind.number())).map_err(self.failed())?
+        {
+            let file = named::decode(scope, kind, row.value()).map_err(self.malformed(place))?;
+            return Ok(Some(file));
+        }
+        if kind != Kind::Graph {
+            return Ok(None);
+        }
+        let Some(table) = self.optional_table(tables::INDEXES)? else {
+            return Ok(None);
+        };
         let row = table.get(scope.0).map_err(self.failed())?;
-        row.map(|row| IndexRow::decode(scope, row.value()).map_err(self.malformed(place)))
-            .transpose()
+        let row = row.map(|row| IndexRow::decode(scope, row.value()).map_err(self.malformed(place)));
+        let named = |row| NamedFile {
+            row: Some(row),
+            ..NamedFile::default()
+        };
+        Ok(row.transpose()?.map(named))
     }
 
     /// The point of an id.

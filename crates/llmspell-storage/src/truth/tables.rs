@@ -14,7 +14,8 @@
 //! | `expiring`    | `expires_at`, scope id, point | space id                                          |
 //! | `log`         | scope id, Lsn                | op: see `op.rs`                                   |
 //! | `checkpoints` | scope id                     | state: see `namespace/checkpoint.rs`              |
-//! | `indexes`     | scope id                     | index file: see `index_files/layout.rs`           |
+//! | `index_files` | scope id, number of a kind   | file of an index: see `indexes/named.rs`          |
+//! | `indexes`     | scope id                     | file of a graph, as earlier builds named it: see `indexes/files/layout.rs` |
 //! | `kv`          | scope id, key                | value: see `stored_value.rs`; scope id 0 is everybody's |
 //! | `expiring_keys` | `expires_at`, scope id, key | nothing                                          |
 //! | `quotas`      | bytes of the scope           | quota and what is used of it: see `quota.rs`      |
@@ -41,6 +42,7 @@ pub(super) const ENTRIES: TableDefinition<'_, (u64, u32), &[u8]> = TableDefiniti
 pub(super) const EXPIRING: TableDefinition<'_, (i64, u64, u32), u32> = TableDefinition::new("expiring");
 pub(super) const LOG: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("log");
 pub(super) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
+pub(super) const INDEX_FILES: TableDefinition<'_, (u64, u8), &[u8]> = TableDefinition::new("index_files");
 pub(super) const INDEXES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("indexes");
 pub(super) const KV: TableDefinition<'_, (u64, &[u8]), &[u8]> = TableDefinition::new("kv");
 pub(super) const EXPIRING_KEYS: TableDefinition<'_, (i64, u64, &[u8]), ()> = TableDefinition::new("expiring_keys");

@@ -27,7 +27,7 @@ pub(crate) struct Verification {
 /// The next step of a table: from a key on to the last one that was looked at; none at the end of the table.
 type Step = fn(&Read, Option<&[u8]>) -> Result<Option<Vec<u8>>>;
 
-const TABLES: [Step; 16] = [
+const TABLES: [Step; 17] = [
     |read, after| step(read, tables::META, after),
     |read, after| step(read, tables::SPACES, after),
     |read, after| step(read, tables::SLOT_ENDS, after),
@@ -41,6 +41,11 @@ const TABLES: [Step; 16] = [
     |read, after| step(read, tables::LOG, after),
     |read, after| step(read, tables::CHECKPOINTS, after),
     |read, after| step(read, tables::INDEXES, after),
+    // Databases of earlier builds get it with the first file that is named.
+    |read, after| match read.optional_table(tables::INDEX_FILES)? {
+        Some(table) => step_of(read, &table, tables::INDEX_FILES.name(), after),
+        None => Ok(None),
+    },
     |read, after| step(read, tables::KV, after),
     // Databases that were made before keys could expire get it with the first that does.
     |read, after| match read.optional_table(tables::EXPIRING_KEYS)? {

@@ -10,7 +10,8 @@ use super::tables::{self, ClockRow, Head, SurveyRow};
 use super::{SpaceRecord, StoredQuota, quota, table_error};
 use crate::error::{corrupted, redb_error};
 use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
-use crate::index_files::IndexRow;
+use crate::indexes::files::Kind;
+use crate::indexes::named::{self, NamedFile};
 use crate::namespace::{State, encode_checkpoint};
 use crate::op::Op;
 use crate::record::Record;
@@ -46,6 +47,7 @@ impl Write {
             expiring: None,
             log: None,
             checkpoints: None,
+            index_files: None,
             indexes: None,
             kv: None,
             expiring_keys: None,
@@ -90,6 +92,7 @@ pub(crate) struct Rows<'t> {
     pub(super) expiring: Option<Table<'t, (i64, u64, u32), u32>>,
     pub(super) log: Option<Table<'t, (u64, u64), Bytes>>,
     pub(super) checkpoints: Option<Table<'t, u64, Bytes>>,
+    pub(super) index_files: Option<Table<'t, (u64, u8), Bytes>>,
     pub(super) indexes: Option<Table<'t, u64, Bytes>>,
     pub(super) kv: Option<Table<'t, (u64, Bytes), Bytes>>,
     pub(super) expiring_keys: Option<Table<'t, (i64, u64, Bytes), ()>>,
@@ -341,7 +344,7 @@ impl<'t> Rows<'t> {
         Ok(())
     }
 
-    /// Stores a state, and forgets the log before its last mutation.
+    /// Stores a state with what has changed since its files were written, and forgets the log before its last mutation.
     pub(crate) fn checkpoint(&mut self, scope: ScopeId, state: &State) -> Result<()> {
         let failed = self.failed();
         let bytes = encode_checkpoint(scope, state);
@@ -350,7 +353,14 @@ impl<'t> Rows<'t> {
             .map_err(&failed)?;
         let log = table!(self.log, LOG);
         log.retain_in((scope.0, 0)..(scope.0, state.lsn.0), |_, _| false)
-            .map_err(&failed)
+            .map_err(&failed)?;
+        // The log before said what had changed.
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.notes_changes()) {
+            if let Some(file) = state.files.get(kind).filter(|file| file.row.is_some()) {
+                self.set_index_file(scope, kind, Some(file))?;
+            }
+        }
+        Ok(())
     }
 
     /// Drops a scope: its name is free at once, the rest waits for the purge.
@@ -361,27 +371,50 @@ impl<'t> Rows<'t> {
             .remove((space.0, bytes.as_slice()))
             .map_err(&failed)?;
         table!(self.dropped, DROPPED).insert(id.0, space.0).map_err(&failed)?;
-        table!(self.indexes, INDEXES).remove(id.0).map_err(&failed)?;
+        self.forget_index_files(id)
+    }
+
+    /// Names the file of an index of a scope, or none. What has changed since must be as of the checkpoint of the scope.
+    pub(crate) fn set_index_file(&mut self, scope: ScopeId, kind: Kind, file: Option<&NamedFile>) -> Result<()> {
+        let failed = self.failed();
+        if kind == Kind::Graph {
+            // There it was named by an earlier build.
+            table!(self.indexes, INDEXES).remove(scope.0).map_err(&failed)?;
+        }
+        let (files, key) = (table!(self.index_files, INDEX_FILES), (scope.0, kind.number()));
+        match file.and_then(|file| named::encode(scope, kind, file)) {
+            Some(bytes) => drop(files.insert(key, bytes.as_slice()).map_err(&failed)?),
+            None => drop(files.remove(key).map_err(&failed)?),
+        }
         Ok(())
     }
 
-    /// Names the index file of a scope in the manifest, or none. False if the scope was dropped or purged; then nothing
-    /// changes.
-    pub(crate) fn set_index(&mut self, scope: ScopeId, row: Option<&IndexRow>) -> Result<bool> {
+    /// Names a graph as earlier builds did.
+    #[cfg(test)]
+    pub(crate) fn name_graph_as_before(&mut self, scope: ScopeId, row: &crate::indexes::files::IndexRow) -> Result<()> {
         let failed = self.failed();
-        let is_there = table!(self.scope_names, SCOPE_NAMES)
-            .get(scope.0)
-            .map_err(&failed)?
-            .is_some();
-        if !is_there || table!(self.dropped, DROPPED).get(scope.0).map_err(&failed)?.is_some() {
-            return Ok(false);
+        self.set_index_file(scope, Kind::Graph, None)?;
+        let bytes = row.encode(scope);
+        table!(self.indexes, INDEXES)
+            .insert(scope.0, bytes.as_slice())
+            .map_err(&failed)?;
+        Ok(())
+    }
+
+    /// What an earlier build named.
+    #[cfg(test)]
+    pub(crate) fn name_of_before(&mut self, scope: ScopeId) -> Result<Option<Vec<u8>>> {
+        let failed = self.failed();
+        let row = table!(self.indexes, INDEXES).get(scope.0).map_err(&failed)?;
+        Ok(row.map(|row| row.value().to_vec()))
+    }
+
+    /// Names no files of a scope any more.
+    pub(super) fn forget_index_files(&mut self, scope: ScopeId) -> Result<()> {
+        for kind in Kind::ALL {
+            self.set_index_file(scope, kind, None)?;
         }
-        let indexes = table!(self.indexes, INDEXES);
-        match row {
-            Some(row) => drop(indexes.insert(scope.0, row.encode(scope).as_slice()).map_err(&failed)?),
-            None => drop(indexes.remove(scope.0).map_err(&failed)?),
-        }
-        Ok(true)
+        Ok(())
     }
 
     /// The quota of a scope and what is counted of it, if it has one.

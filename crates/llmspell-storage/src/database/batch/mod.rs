@@ -8,9 +8,11 @@
 //! | `entries.rs` | which rows and slots do entries change?                 |
 //! | `large.rs`   | which, when they are written before anybody sees them?  |
 //! | `scopes.rs`  | what is known of a scope, and how does it come and go?  |
+//! | `files.rs`   | how does the truth name the file of an index?           |
 //! | `spaces.rs`  | what does a space become, and whose place does it take? |
 
 mod entries;
+mod files;
 mod large;
 mod quotas;
 mod scopes;
@@ -260,24 +262,20 @@ impl<'a> Batch<'a> {
             Request::Switch { from, to, now, .. } => {
                 self.switch(*from, *to, *now).map(|done| Outcome::Count(done.into()))
             }
-            Request::NameIndex { scope, row, .. } => {
-                let done = self.rows.set_index(*scope, row.as_ref()).map_err(changing)?;
-                self.is_changed |= done;
-                Ok(Outcome::Count(done.into()))
-            }
-            Request::NameMetadata {
+            Request::NameFile {
                 space,
                 scope,
                 namespace,
-                row,
+                kind,
+                file,
                 ..
             } => self
-                .name_metadata(space, scope, namespace, row)
+                .name_file(space, scope, namespace, (*kind, file.as_ref()))
                 .map(|done| Outcome::Count(done.into())),
             Request::SetQuota { scope, quota, .. } => self
                 .set_quota(scope, *quota)
                 .map(|had_one| Outcome::Count(had_one.into())),
-            Request::Flush { .. } => Ok(Outcome::Done),
+            Request::Built(_) | Request::Flush { .. } => Ok(Outcome::Done),
         }
     }
 

@@ -10,8 +10,8 @@ use super::{Batch, Fail, changing, looking};
 use crate::database::request::{Removed, Scopes, Spaces};
 use crate::database::writer::{Dropped, Pending};
 use crate::ids::{PointId, ScopeId, Slot};
-use crate::index_files::IndexRow;
-use crate::namespace::{Changes, Filed, MetadataFile, Namespace, State};
+use crate::indexes::changes::Changes;
+use crate::namespace::{Namespace, State};
 use crate::op::Op;
 use crate::registry::Space;
 use crate::truth::ExpiredRow;
@@ -32,14 +32,13 @@ impl Batch<'_> {
                 return Ok(None);
             };
             let state = (*namespace.state()).clone();
-            let changes = Changes::after(state.metadata.clone());
             let pending = Pending {
                 space: Arc::clone(space),
                 namespace,
                 is_new: false,
                 state,
                 freed: RoaringBitmap::new(),
-                changes,
+                changes: Changes::default(),
                 taken: Vec::new(),
                 spare: Vec::new(),
             };
@@ -66,7 +65,7 @@ impl Batch<'_> {
         self.rows.put_scope(space.id, scope, id).map_err(changing)?;
         let pending = Pending {
             space: Arc::clone(space),
-            namespace: Arc::new(Namespace::new(id, State::default(), (None, Filed::Nothing))),
+            namespace: Arc::new(Namespace::new(id, State::default())),
             is_new: true,
             state: State::default(),
             freed: RoaringBitmap::new(),
@@ -277,36 +276,6 @@ impl Batch<'_> {
         let now = self.head.clock_ms;
         self.apply(space, scope, &op, now)?;
         self.give_back_slots(space, &runs_of(slots))?;
-        Ok(true)
-    }
-
-    /// Names the file of the metadata index of a namespace in its checkpoint, with the points that have changed since.
-    /// False if the scope was dropped, or is another one by now.
-    pub(super) fn name_metadata(
-        &mut self,
-        space: &Arc<Space>,
-        scope: &StateScope,
-        namespace: &Arc<Namespace>,
-        row: &IndexRow,
-    ) -> Result<bool, Fail> {
-        let Some(pending) = self.pending(space, scope)? else {
-            return Ok(false);
-        };
-        let Some(unsaved) = namespace
-            .unsaved()
-            .filter(|_| Arc::ptr_eq(&pending.namespace, namespace))
-        else {
-            return Ok(false);
-        };
-        pending.state.metadata_file = Some(MetadataFile {
-            row: *row,
-            changed: Arc::new(unsaved | &pending.changes.points),
-        });
-        pending.state.ops_since_checkpoint = 0;
-        let state = pending.state.clone();
-        // Now, not in a while: the log before says nothing of this file.
-        self.rows.checkpoint(namespace.scope_id, &state).map_err(changing)?;
-        self.is_changed = true;
         Ok(true)
     }
 }

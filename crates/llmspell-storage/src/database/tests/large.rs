@@ -12,7 +12,7 @@ use crate::database::writer::Writer;
 use crate::ids::SpaceId;
 use crate::options::DatabaseOptions;
 use crate::registry::Space;
-use crate::search::Snapshot;
+use crate::snapshot::Snapshot;
 use crate::truth::{FIRST_SPACE, SpaceRecord, Truth};
 
 /// More than three steps take that are over at once.

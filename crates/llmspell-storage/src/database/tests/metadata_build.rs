@@ -10,7 +10,10 @@ use serde_json::json;
 
 use super::workload::{Store, block_on};
 use crate::disk::sim::SimDisk;
-use crate::search;
+use crate::indexes::files::Kind;
+use crate::indexes::handover::{Answer, Built};
+use crate::indexes::metadata;
+use crate::namespace::Namespace;
 use crate::truth::FIRST_SPACE;
 
 const WRITERS: u32 = 3;
@@ -29,6 +32,13 @@ fn pair(writer: u32, pair: u32, value: u32) -> Vec<VectorEntry> {
         VectorEntry::new(id, vector).with_metadata(json!({"pair": writer * PAIRS + pair, "value": value, "half": half}))
     };
     vec![entry(0), entry(1)]
+}
+
+/// The next filter makes the index again.
+fn forget(namespace: &Arc<Namespace>, store: &Store) {
+    let door = &store.database.inner.shared.door;
+    let answer = door.hand_over(namespace, Built::Nothing(Kind::Metadata), None).unwrap();
+    assert!(matches!(answer, Some(Answer::Adopted)));
 }
 
 fn random(seed: &mut u64, below: u32) -> u32 {
@@ -136,8 +146,8 @@ fn given_writers_and_rebuilds_at_once_when_filters_ask_then_they_find_what_is_th
             .collect();
         threads.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
-                namespace.forget_metadata();
-                search::index_metadata_in_background(&shared.truth, &space, &namespace, &|| false).unwrap();
+                forget(&namespace, &store);
+                metadata::index_in_background(&shared.truth, &space, &namespace, &|| false).unwrap();
                 built.fetch_add(1, Ordering::Relaxed);
             }
         });

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::workload::{Store, block_on};
 use crate::disk::sim::{Luck, SimDisk};
 use crate::disk::{Disk, DiskFile};
-use crate::index_files;
+use crate::indexes::files::{self, Kind};
 use crate::truth::FIRST_SPACE;
 
 /// How long the indexer may take.
@@ -103,7 +103,7 @@ impl Run {
     }
 
     fn files(&self) -> Vec<String> {
-        let dir = index_files::dir(FIRST_SPACE);
+        let dir = files::dir(FIRST_SPACE);
         let mut names = self.disk.list(&dir).unwrap();
         names.retain(|name| name.ends_with(".meta"));
         names.iter().map(|name| format!("{dir}/{name}")).collect()
@@ -240,14 +240,14 @@ fn given_a_file_when_a_filter_asks_after_opening_then_its_index_is_that_of_the_f
     run.disk = SimDisk::from_image(&image);
     run.reopen();
     let before = namespace(run.store()).state();
-    let file = before.metadata_file.as_ref().expect("the checkpoint names it");
+    let file = before.files.get(Kind::Metadata).expect("the truth names it");
     assert_eq!(file.changed.iter().collect::<Vec<_>>(), [3, 4]);
     assert!(before.metadata.is_none(), "nobody asked");
 
     run.ask();
     let namespace = namespace(run.store());
-    assert!(!namespace.is_metadata_file_bad());
     let state = namespace.state();
+    assert!(!state.files.get(Kind::Metadata).unwrap().is_bad);
     let index = state.metadata.as_ref().expect("a filter asked");
     assert_eq!((index.points().len(), index.distrusted_count()), (11, 0));
 }
@@ -269,7 +269,8 @@ fn given_a_damaged_file_when_a_filter_asks_then_it_is_made_anew_at_the_next_chan
     run.ask();
     run.wait_for("another file", |files| files.len() == 1 && files != damaged);
     run.run(&Step::Close);
-    assert!(!namespace(run.store()).is_metadata_file_bad());
+    let state = namespace(run.store()).state();
+    assert!(!state.files.get(Kind::Metadata).unwrap().is_bad);
 }
 
 #[test]

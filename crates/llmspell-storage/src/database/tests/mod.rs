@@ -4,6 +4,8 @@
 mod disk_failure;
 mod expiring_keys;
 mod expiry;
+mod handover;
+mod index_files;
 mod large;
 mod metadata_build;
 mod metadata_file;

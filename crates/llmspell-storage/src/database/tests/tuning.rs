@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use llmspell_core::{EfChoice, EfSource, HNSWConfig, MeasuredWith, StateScope, VectorEntry, VectorQuery};
 
+use crate::indexes::files::Kind;
 use crate::namespace::{Namespace, mixed};
 use crate::{Database, DatabaseOptions, HNSWVectorStorage};
 
@@ -225,7 +226,7 @@ async fn it_is_measured_in_the_background_too_and_does_not_count_as_indexing() {
         let stats = vectors.stats_for_scope(&scope).await.unwrap();
         let measured = stats.index.and_then(|index| index.ef?.measured);
         if measured.is_some() {
-            let row = *namespace(&database, &scope).named_file.lock();
+            let row = namespace(&database, &scope).state().files.row(Kind::Graph);
             if row.is_some_and(|row| row.measured.is_some()) {
                 assert!(was_quiet_before, "it rests while it measures");
                 return;

@@ -3,14 +3,15 @@
 //! The indexer makes it for a filter that asked, for whoever waits for indexes, and once the graph of a scope with metadata
 //! has caught up after a load: then it takes little beside the graph, and the first filter finds it there.
 
-use llmspell_core::{Result, StorageError};
-use tokio::sync::oneshot;
+use std::sync::Arc;
+
+use llmspell_core::Result;
 
 use super::{Indexing, Work};
-use crate::database::request::Request;
-use crate::index_files::{self, Kind};
-use crate::index_queue::Named;
-use crate::search;
+use crate::indexes::files::{self, Kind};
+use crate::indexes::metadata;
+use crate::indexes::named::NewFile;
+use crate::indexes::queue::Named;
 use llmspell_metadata::MetadataIndex;
 
 /// At the end a file is written anew when one in so many entries has changed since.
@@ -30,7 +31,7 @@ impl Indexing {
         let is_cancelled = || shared.queue.is_stopping() || namespace.state().is_dropped;
         let made = shared
             .truth
-            .guard(|| search::index_metadata_in_background(&shared.truth, &space, &namespace, &is_cancelled));
+            .guard(|| metadata::index_in_background(&shared.truth, &space, &namespace, &is_cancelled));
         if made.is_ok() {
             space.note(&named.1, &namespace);
         }
@@ -53,7 +54,7 @@ impl Work<'_> {
         }
         drop(state);
         let truth = &self.indexing.shared.truth;
-        search::index_metadata_in_background(truth, self.space, self.namespace, &|| self.is_cancelled())
+        metadata::index_in_background(truth, self.space, self.namespace, &|| self.is_cancelled())
     }
 
     /// There is time for a last file.
@@ -61,51 +62,30 @@ impl Work<'_> {
         let state = self.namespace.state();
         let is_read = |index: &MetadataIndex| index.distrusted_count() * UNREAD_SHARE_AT_THE_END <= state.live_count();
         let is_worth_it = state.metadata.as_deref().is_some_and(is_read);
-        match is_worth_it && self.namespace.is_metadata_file_due(CHANGED_SHARE_AT_THE_END) {
+        match is_worth_it && state.is_metadata_file_due(CHANGED_SHARE_AT_THE_END) {
             true => self.save_metadata(&|| false),
             false => Ok(()),
         }
     }
 
-    /// Writes the index to a file of its own, which the checkpoint of the namespace names from then on.
+    /// Writes the index to a file of its own, which the truth names from then on.
     pub(super) fn save_metadata(&self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
-        let saved = self.write_metadata(is_cancelled);
-        self.namespace.end_saving();
-        saved
-    }
-
-    fn write_metadata(&self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
         let shared = &self.indexing.shared;
         let Some(disk) = &shared.disk else { return Ok(()) };
         shared.check_writable()?;
         shared.check_free_space()?;
-        let state = self.namespace.begin_saving();
+        let (state, noted) = self.namespace.look();
         let Some(index) = &state.metadata else { return Ok(()) };
         let scope = self.namespace.scope_id;
-        let Some((_, name)) = shared.truth.read()?.scope_name(scope)? else {
-            return Ok(());
-        };
         let content = (scope, state.lsn);
-        let Some(row) = index_files::write_metadata(disk, self.space.id, content, index, is_cancelled)? else {
+        let Some(row) = files::write_metadata(disk, self.space.id, content, index, is_cancelled)? else {
             return Ok(());
         };
-        let (reply, answer) = oneshot::channel();
-        self.indexing.committer.submit(Request::NameMetadata {
-            space: self.space.clone(),
-            scope: name,
-            namespace: self.namespace.clone(),
+        let file = NewFile {
             row,
-            reply,
-        })?;
-        let is_named = answer.blocking_recv().unwrap_or(Err(StorageError::Closed))?;
-        self.namespace.set_metadata_file_bad(false);
-        // Who drops the scope in the batch that names the file does not know of it yet, and who drops it later does not
-        // know of the one before.
-        let is_gone = !is_named || self.namespace.state().is_dropped;
-        let before = state.metadata_file.as_ref().filter(|_| is_named).map(|file| file.row);
-        for other in before.into_iter().chain(is_gone.then_some(row)) {
-            index_files::remove(disk, self.space.id, scope, Kind::Metadata, &other);
-        }
-        Ok(())
+            held: Arc::default(),
+            noted: Some(noted),
+        };
+        self.name_file(Kind::Metadata, Some(file)).map(drop)
     }
 }

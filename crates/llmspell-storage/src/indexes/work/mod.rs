@@ -4,7 +4,7 @@
 //! snapshot   a state and the rows of the truth as of the same mutation: points and their ids
 //! verify     the slots of the points: damaged vectors are never linked
 //! build      a new graph, or the old one and the points of the tail, or the old one with links around tombstones
-//! publish    searches use it; the state is held until now, so none of its points meant another vector meanwhile
+//! hand over  the committer adopts it; the state is held until then, so none of its points meant another vector meanwhile
 //! write      an index file, named by the committer; then the older file goes, and the graph is used where it is mapped
 //! hold       `Speed`: a copy of the graph in large pages of our own takes the place of the mapped one
 //! ```
@@ -36,13 +36,15 @@ use std::time::{Duration, Instant};
 use llmspell_core::{Memory, Result, StateScope, StorageError};
 use llmspell_vector::{BuildWatch, Graph, GraphConfig, PointId};
 
-use super::request::Request;
-use super::shared::Shared;
 use crate::committer::Submitter;
-use crate::index_files::Ids;
-use crate::index_queue::{Goal, IndexJob, Named};
-use crate::indexer::IndexEngine;
-use crate::namespace::{Index, Namespace, State, Step, graph_config};
+use crate::database::request::Request;
+use crate::database::shared::Shared;
+use crate::indexes::files::{Ids, Kind};
+use crate::indexes::graph::{Index, Step, graph_config};
+use crate::indexes::handover::{Answer, Built};
+use crate::indexes::indexer::IndexEngine;
+use crate::indexes::queue::{Goal, IndexJob, Named};
+use crate::namespace::{Namespace, State};
 use crate::registry::Space;
 use source::Source;
 use tuning::Measuring;
@@ -51,7 +53,7 @@ use tuning::Measuring;
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
 /// The engine of the indexer's thread.
-pub(super) struct Indexing {
+pub(crate) struct Indexing {
     shared: Arc<Shared>,
     committer: Submitter<Request>,
     failures: HashMap<Named, Failure>,
@@ -75,7 +77,7 @@ struct Work<'a> {
 }
 
 impl Indexing {
-    pub(super) fn new(shared: Arc<Shared>, committer: Submitter<Request>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, committer: Submitter<Request>) -> Self {
         Self {
             shared,
             committer,
@@ -229,8 +231,8 @@ impl Work<'_> {
     }
 
     fn run(&self) -> Result<()> {
-        if self.namespace.has_stale_file() {
-            self.forget_file()?;
+        if self.namespace.state().has_stale_graph_file() {
+            self.name_file(Kind::Graph, None)?;
         }
         if !self.verify_file()? {
             return Ok(());
@@ -304,7 +306,7 @@ impl Work<'_> {
             // Whatever was measured, it was with another graph.
             self.namespace.set_measured(None);
         }
-        self.namespace.publish_index(Some(Arc::new(index)));
+        self.hand_over(index, source.state)?;
         self.forget_pages();
         Ok(())
     }
@@ -322,8 +324,20 @@ impl Work<'_> {
         };
         let ids = source.ids_from(&graph, old.graph.len())?;
         let index = old.extended(graph, ids, &source.points, source.state.lsn);
-        self.namespace.publish_index(Some(Arc::new(index)));
+        self.hand_over(index, source.state)?;
         Ok(())
+    }
+
+    /// Searches use a graph that was made of a state when this returns. Nothing happens, and the answer is false, if the scope
+    /// was dropped.
+    fn hand_over(&self, index: Index, of: Arc<State>) -> Result<bool> {
+        let index = Arc::new(index);
+        self.hand_over_built(Built::Graph { index, of })
+    }
+
+    fn hand_over_built(&self, built: Built) -> Result<bool> {
+        let answer = self.space.door.hand_over(self.namespace, built, None)?;
+        Ok(matches!(answer, Some(Answer::Adopted)))
     }
 
     /// In the midst of something long: what filters ask for takes less.

@@ -1,8 +1,8 @@
-//! What is the index of a namespace?
+//! What is the graph of a namespace?
 //!
 //! A graph whose vertices are points, their ids, and which points those are. It never changes: a change makes a new
 //! one. A point that an index holds keeps its vector and its id for as long as the index can be used, now or after a
-//! restart: dead points stay as tombstones, and their numbers are not given out again (see [`Reuse`](super::Reuse)).
+//! restart: dead points stay as tombstones, and their numbers are not given out again (see [`Reuse`](crate::namespace::Reuse)).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,7 @@ use llmspell_vector::{Graph, GraphConfig, GraphLayout, GraphStats, Metric};
 use roaring::RoaringBitmap;
 
 use crate::ids::Lsn;
-use crate::index_files::{IdList, Ids, IndexFile, Opened};
+use crate::indexes::files::{IdList, Ids, IndexFile, Opened};
 
 /// A graph is made anew once this share of it are tombstones: one fifth.
 const TOMBSTONES_SHARE: u64 = 5;

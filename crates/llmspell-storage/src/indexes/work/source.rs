@@ -8,10 +8,10 @@ use roaring::RoaringBitmap;
 
 use super::Work;
 use crate::ids::{Generation, ScopeId};
-use crate::index_files::IdList;
+use crate::indexes::files::IdList;
 use crate::namespace::{State, damaged_slot};
-use crate::search::Snapshot;
 use crate::slots::SlotView;
+use crate::snapshot::Snapshot;
 use crate::truth::Read;
 
 /// Points that are to be linked, as of one mutation. Holding the state keeps their slots as they are.

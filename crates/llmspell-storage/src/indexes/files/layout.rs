@@ -47,7 +47,25 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 2] = [Self::Graph, Self::Metadata];
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 2] = [Self::Graph, Self::Metadata];
+
+    /// Its number in the truth.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Graph => 1,
+            Self::Metadata => 2,
+        }
+    }
+
+    /// Whether an entry that changes keeps its point in the index: then the points that have changed since a file was
+    /// written are noted. A graph needs none of that: another vector is another point.
+    pub(crate) fn notes_changes(self) -> bool {
+        match self {
+            Self::Graph => false,
+            Self::Metadata => true,
+        }
+    }
 
     fn suffix(self) -> &'static str {
         match self {
@@ -99,7 +117,8 @@ const ROW_VERSION: u8 = 1;
 const ROW_VERSION_MEASURED: u8 = 2;
 
 impl IndexRow {
-    /// The bytes of the row of `scope`.
+    /// The bytes of the row of `scope` in the table `indexes`, as earlier builds wrote it.
+    #[cfg(test)]
     pub(crate) fn encode(&self, scope: ScopeId) -> Vec<u8> {
         let mut body = Writer::default();
         let version = self.measured.map_or(ROW_VERSION, |_| ROW_VERSION_MEASURED);

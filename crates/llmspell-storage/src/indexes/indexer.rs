@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use llmspell_core::Result;
 
 use crate::error::no_thread;
-use crate::index_queue::{IndexJob, IndexQueue, Named, Next};
+use crate::indexes::queue::{IndexJob, IndexQueue, Named, Next};
 
 /// What an indexer thread drives.
 pub(crate) trait IndexEngine: Send + 'static {
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
     use crate::ids::SpaceId;
-    use crate::index_queue::Goal;
+    use crate::indexes::queue::Goal;
 
     /// Tells the spaces of jobs; space zero panics.
     struct Recorder(mpsc::Sender<u32>);

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use llmspell_core::{Result, StorageError};
+use llmspell_core::{Result, StateScope, StorageError};
 use llmspell_vector::Graph;
 use tokio::sync::oneshot;
 
 use super::Work;
 use crate::database::request::Request;
 use crate::error::corrupted;
-use crate::index_files::{self, Content, IndexRow, Kind};
-use crate::namespace::{Filed, Index};
+use crate::indexes::files::{self, Content, IndexRow, Kind};
+use crate::indexes::graph::Index;
+use crate::indexes::handover::Built;
+use crate::indexes::named::NewFile;
+use crate::namespace::State;
 use crate::slots::FrozenBytes;
 
 /// A file is written anew when this share of the vertices has changed since: one tenth.
@@ -61,26 +64,15 @@ impl Work<'_> {
         if index.is_damaged() || (graph.is_none() && is_cancelled()) {
             return Ok(());
         }
-        self.namespace.publish_index(Some(Arc::new(index.held(graph))));
+        self.hand_over(index.held(graph), Arc::clone(&state))?;
         file.forget_pages();
         Ok(())
     }
 
     /// Searches compare everything from now on, and so they do after a restart.
     pub(super) fn forget_index(&self) -> Result<()> {
-        if self.namespace.publish_index(None) && self.namespace.has_stale_file() {
-            self.forget_file()?;
-        }
-        Ok(())
-    }
-
-    /// The manifest names no file any more.
-    pub(super) fn forget_file(&self) -> Result<()> {
-        if self.name_file(None)? {
-            self.namespace.set_filed(Filed::Nothing);
-            if let Some(row) = self.namespace.named_file.lock().take() {
-                self.remove_file(&row);
-            }
+        if self.hand_over_built(Built::Nothing(Kind::Graph))? && self.namespace.state().has_stale_graph_file() {
+            self.name_file(Kind::Graph, None)?;
         }
         Ok(())
     }
@@ -108,7 +100,7 @@ impl Work<'_> {
             return Ok(());
         };
         let Some(disk) = &shared.disk else {
-            return self.gather(index);
+            return self.gather(&state, index);
         };
         shared.check_writable()?;
         shared.check_free_space()?;
@@ -119,26 +111,25 @@ impl Work<'_> {
             ids: &index.ids,
             points: &index.points,
         };
-        let Some(row) = index_files::write(disk, self.space.id, &content, is_cancelled)? else {
+        let Some(row) = files::write(disk, self.space.id, &content, is_cancelled)? else {
             return Ok(());
         };
         let measured = self.namespace.measured();
         let row = IndexRow { measured, ..row };
-        let opened = index_files::open(disk, self.space.id, content.scope, row)
+        let opened = files::open(disk, self.space.id, content.scope, row)
             .map_err(|unusable| corrupted(disk.full_path(&row.name(content.scope, Kind::Graph)), unusable.0))
-            .inspect_err(|_| self.remove_file(&row))?;
+            .inspect_err(|_| self.remove_file(Kind::Graph, &row))?;
         opened.file.trust();
-        if !self.name_file(Some(row))? {
-            self.remove_file(&row);
+        let file = NewFile {
+            row,
+            held: Arc::new(index.points.clone()),
+            noted: None,
+        };
+        if !self.name_file(Kind::Graph, Some(file))? {
             return Ok(());
         }
-        if let Some(older) = self.namespace.named_file.lock().replace(row) {
-            self.remove_file(&older);
-        }
-        self.namespace.set_filed(Filed::Points(index.points.clone()));
         // What was built in RAM need not stay there.
-        self.namespace
-            .publish_index(Some(Arc::new(Index::opened(opened).in_place_of(index))));
+        self.hand_over(Index::opened(opened).in_place_of(index), Arc::clone(&state))?;
         self.namespace.set_to_be_put_away(false);
         shared.budget.look_again();
         self.forget_pages();
@@ -146,15 +137,13 @@ impl Work<'_> {
     }
 
     /// In RAM: a graph without the patches of its changes.
-    fn gather(&self, index: &Index) -> Result<()> {
+    fn gather(&self, state: &Arc<State>, index: &Index) -> Result<()> {
         if index.graph.changed() == 0 {
             return Ok(());
         }
         let graph = self.in_large_pages(&index.graph)?;
         let gathered = Index::new(graph, index.ids.clone(), index.points.clone(), index.lsn);
-        self.namespace
-            .publish_index(Some(Arc::new(gathered.in_place_of(index))));
-        Ok(())
+        self.hand_over(gathered.in_place_of(index), Arc::clone(state)).map(drop)
     }
 
     /// The same graph in one piece of large pages.
@@ -165,19 +154,43 @@ impl Work<'_> {
         Graph::open(Arc::new(bytes)).map_err(|damage| damaged(damage.0))
     }
 
-    /// Names a file in the manifest, or none. False if the scope was dropped meanwhile.
-    pub(super) fn name_file(&self, row: Option<IndexRow>) -> Result<bool> {
+    /// Has the committer name a file that was written, or none; then the one before goes. False if the scope was dropped
+    /// meanwhile: then the new one goes.
+    pub(super) fn name_file(&self, kind: Kind, file: Option<NewFile>) -> Result<bool> {
+        let namespace = self.namespace;
+        let truth = &self.indexing.shared.truth;
+        let (before, row) = (namespace.state().files.row(kind), file.as_ref().map(|file| file.row));
+        let is_named = match truth.read()?.scope_name(namespace.scope_id)? {
+            Some((_, scope)) => self.request_name(scope, kind, file)?,
+            None => false,
+        };
+        // Whoever drops the scope in the batch that names the file does not know of it yet, and whoever drops it later does not
+        // know of the one before.
+        let is_gone = !is_named || namespace.state().is_dropped;
+        let is_other = |before: &IndexRow| row.is_none_or(|row| (row.lsn, row.number) != (before.lsn, before.number));
+        let before = before.filter(|before| is_named && is_other(before));
+        for row in before.into_iter().chain(row.filter(|_| is_gone)) {
+            self.remove_file(kind, &row);
+        }
+        Ok(is_named)
+    }
+
+    fn request_name(&self, scope: StateScope, kind: Kind, file: Option<NewFile>) -> Result<bool> {
         let (reply, answer) = oneshot::channel();
-        let scope = self.namespace.scope_id;
-        self.indexing
-            .committer
-            .submit(Request::NameIndex { scope, row, reply })?;
+        self.indexing.committer.submit(Request::NameFile {
+            space: Arc::clone(self.space),
+            scope,
+            namespace: Arc::clone(self.namespace),
+            kind,
+            file,
+            reply,
+        })?;
         answer.blocking_recv().unwrap_or(Err(StorageError::Closed))
     }
 
-    fn remove_file(&self, row: &IndexRow) {
+    fn remove_file(&self, kind: Kind, row: &IndexRow) {
         if let Some(disk) = &self.indexing.shared.disk {
-            index_files::remove(disk, self.space.id, self.namespace.scope_id, Kind::Graph, row);
+            files::remove(disk, self.space.id, self.namespace.scope_id, kind, row);
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn millionths(share: f64) -> u32 {
 
 impl Measured {
     /// Appends the bytes: target, ef, recall and queries u32, whether by queries u8, points u64.
-    pub(super) fn encode(&self, body: &mut Writer) {
+    pub(crate) fn encode(&self, body: &mut Writer) {
         body.u32(self.target)
             .u32(self.ef)
             .u32(self.recall)
@@ -38,7 +38,7 @@ impl Measured {
     }
 
     /// Reads what [`encode`](Self::encode) appended.
-    pub(super) fn decode(body: &mut Reader<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn decode(body: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (target, ef, recall, queries) = (body.u32()?, body.u32()?, body.u32()?, body.u32()?);
         let is_by_queries = match body.u8()? {
             0 => false,

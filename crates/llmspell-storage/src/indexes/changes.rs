@@ -1,7 +1,6 @@
 //! What became of points, for an index of their metadata that was made meanwhile?
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use llmspell_core::EntryTimes;
 use roaring::RoaringBitmap;
@@ -17,8 +16,6 @@ pub(crate) struct Changes {
     pub(crate) points: RoaringBitmap,
     /// What some of them were before, the oldest first.
     before: Vec<Described>,
-    /// The metadata index before them.
-    pub(super) index: Option<Arc<MetadataIndex>>,
 }
 
 /// A point with its metadata, as it is stored, and its times.
@@ -30,14 +27,6 @@ struct Described {
 }
 
 impl Changes {
-    /// None yet, of a state with this metadata index.
-    pub(crate) fn after(index: Option<Arc<MetadataIndex>>) -> Self {
-        Self {
-            index,
-            ..Self::default()
-        }
-    }
-
     /// Changes of these points.
     #[cfg(test)]
     pub(crate) fn of(points: impl IntoIterator<Item = u32>) -> Self {
@@ -56,7 +45,7 @@ impl Changes {
     }
 
     /// Adds what has changed after it.
-    pub(super) fn extend(&mut self, later: &Self) {
+    pub(crate) fn extend(&mut self, later: &Self) {
         let room = KEPT_MAX.saturating_sub(self.before.len());
         // Of a point that had changed before, only what it was then would help, kept or not.
         let firsts = later.before.iter().filter(|of| !self.points.contains(of.point));
@@ -65,7 +54,7 @@ impl Changes {
     }
 
     /// Takes the points out of an index of a time before all changes, as far as it is kept what they were.
-    pub(super) fn take_out_of(&self, index: &mut MetadataIndex) {
+    pub(crate) fn take_out_of(&self, index: &mut MetadataIndex) {
         let mut done = HashSet::new();
         for Described { point, metadata, times } in &self.before {
             // What it was first is what the index knows; a point that it does not have is new.

@@ -12,7 +12,7 @@
 //! # Promises
 //!
 //! 1. A file is never written again once it has its name, and nothing counts that the manifest does not name: the table
-//!    `indexes` of the truth for graphs, the checkpoint of the namespace for metadata.
+//!    `index_files` of the truth.
 //! 2. What an answer shows of a file (the id of a vertex) is checked each time; the whole file in the background.
 //! 3. A file that is missing, damaged, foreign or of another version costs time, never an answer.
 

@@ -3,7 +3,7 @@
 //! See [`Graph::repaired`](llmspell_vector::Graph::repaired). What is repaired is not stored: an index file is what it
 //! was written as, and after a restart the next repair finds little to do.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use llmspell_core::{Result, StorageError};
 use llmspell_vector::{BuildWatch, PointId, Rows};
@@ -25,7 +25,7 @@ impl Work<'_> {
         rows.finish()?;
         let Some(graph) = repaired else { return Ok(()) };
         let index = old.repaired(graph, source.state.counts().tombstones);
-        self.namespace.publish_index(Some(Arc::new(index)));
+        self.hand_over(index, source.state)?;
         self.forget_pages();
         Ok(())
     }
@@ -75,12 +75,12 @@ impl BuildWatch for CheckedRows<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use llmspell_core::{HNSWConfig, Memory, StateScope, VectorEntry, VectorQuery};
     use llmspell_vector::Scratch;
 
-    use super::*;
     use crate::namespace::State;
     use crate::{Database, DatabaseOptions, HNSWVectorStorage};
 

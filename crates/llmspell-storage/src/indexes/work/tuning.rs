@@ -23,9 +23,11 @@ use roaring::RoaringBitmap;
 use super::ladder::{self, Estimate, LadderSearch, Next, RUNGS, Sums};
 use super::{Indexing, Work};
 use crate::ids::SpaceId;
-use crate::index_files::{IndexRow, Measured, millionths};
-use crate::index_queue::Named;
-use crate::namespace::{Namespace, QUERIES_MAX, State, kernel_metric, mixed};
+use crate::indexes::files::{IndexRow, Kind, Measured, millionths};
+use crate::indexes::graph::kernel_metric;
+use crate::indexes::named::NewFile;
+use crate::indexes::queue::Named;
+use crate::namespace::{Namespace, QUERIES_MAX, State, mixed};
 use crate::registry::Space;
 use crate::search::{Answer, Question, Search, Trace};
 use crate::slots::{SlotView, Waiting};
@@ -200,15 +202,21 @@ impl Work<'_> {
     /// Puts what was measured into the manifest, beside the file that is named there.
     pub(super) fn name_measured(&self) {
         let measured = self.namespace.measured();
-        let named = *self.namespace.named_file.lock();
-        let Some(named) = named.filter(|row| row.measured != measured) else {
+        let state = self.namespace.state();
+        let named = state
+            .files
+            .get(Kind::Graph)
+            .and_then(|file| Some((file.row?, &file.held)));
+        let Some((row, held)) = named.filter(|(row, _)| row.measured != measured) else {
             return;
         };
-        let row = IndexRow { measured, ..named };
+        let file = NewFile {
+            row: IndexRow { measured, ..row },
+            held: Arc::clone(held),
+            noted: None,
+        };
         // Without it, it is measured again after a restart.
-        if self.name_file(Some(row)).unwrap_or(false) {
-            *self.namespace.named_file.lock() = Some(row);
-        }
+        let _ = self.name_file(Kind::Graph, Some(file));
     }
 
     /// What to measure with; none if there is nothing.

@@ -1,0 +1,250 @@
+//! Which file does the truth name for an index of a namespace, and what is known of it?
+//!
+//! ```text
+//! row of a scope and a kind: table `index_files`
+//! byte 0        4       5   13     17    25              29    30
+//!      │checksum│version│lsn│number│bytes│header_checksum│parts│ measured │ changed: length u32, roaring bytes
+//!      │ u32    │ u8 = 1│u64│ u32  │ u64 │ u32           │ u8  │
+//! ```
+//!
+//! The checksum covers the key (scope id u64, kind u8) too. `parts`: 1, what was measured of searches follows (see
+//! `files/measured.rs`); 2, the points that have changed since, as of the checkpoint of the scope. v1 (0.1.0): as above.
+
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use super::builds::Noted;
+use super::files::{IndexRow, Kind, Measured};
+use crate::ids::{Lsn, ScopeId};
+use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
+
+const VERSION: u8 = 1;
+const IS_MEASURED: u8 = 1;
+const HAS_CHANGED: u8 = 2;
+
+/// A file that the truth names.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct NamedFile {
+    /// None if what the truth says of it cannot be read.
+    pub(crate) row: Option<IndexRow>,
+    /// It was found to be of no use. Not stored.
+    pub(crate) is_bad: bool,
+    /// Points that are not given out again while it may be opened: of a graph all that it has. Not stored.
+    pub(crate) held: Arc<RoaringBitmap>,
+    /// Points that were born, died or got other metadata since: what the file says of them does not count. Empty for kinds
+    /// that do not [note changes](Kind::notes_changes).
+    pub(crate) changed: Arc<RoaringBitmap>,
+}
+
+/// A file that was just written, for the truth to name.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    pub(crate) row: IndexRow,
+    pub(crate) held: Arc<RoaringBitmap>,
+    /// What has changed since the state that it is of, for kinds that note it.
+    pub(crate) noted: Option<Arc<Noted>>,
+}
+
+/// The files of one namespace, at most one of each kind.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Files([Option<NamedFile>; Kind::ALL.len()]);
+
+impl Files {
+    /// The file of a kind.
+    pub(crate) fn get(&self, kind: Kind) -> Option<&NamedFile> {
+        self.0[kind as usize].as_ref()
+    }
+
+    /// Another file of a kind, or none.
+    pub(crate) fn set(&mut self, kind: Kind, file: Option<NamedFile>) {
+        self.0[kind as usize] = file;
+    }
+
+    /// The file of a kind, if there is one, is of no use.
+    pub(crate) fn set_bad(&mut self, kind: Kind) {
+        if let Some(file) = &mut self.0[kind as usize] {
+            file.is_bad = true;
+        }
+    }
+
+    /// What the truth says of the file of a kind.
+    pub(crate) fn row(&self, kind: Kind) -> Option<IndexRow> {
+        self.get(kind)?.row
+    }
+
+    /// … and of all of them.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (Kind, IndexRow)> + '_ {
+        Kind::ALL.into_iter().filter_map(|kind| Some((kind, self.row(kind)?)))
+    }
+
+    /// The files of the kinds that note changes.
+    pub(crate) fn noting(&mut self) -> impl Iterator<Item = &mut NamedFile> {
+        let files = self.0.iter_mut().zip(Kind::ALL);
+        files.filter_map(|(file, kind)| file.as_mut().filter(|_| kind.notes_changes()))
+    }
+
+    /// The points that are not given out again while the files may be opened.
+    pub(crate) fn held(&self) -> Option<&Arc<RoaringBitmap>> {
+        self.get(Kind::Graph).map(|file| &file.held)
+    }
+
+    /// Whether these are the points that others hold.
+    pub(crate) fn holds_as(&self, others: &Self) -> bool {
+        match (self.held(), others.held()) {
+            (None, None) => true,
+            (Some(own), Some(others)) => Arc::ptr_eq(own, others),
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+}
+
+/// The place of a row, for its checksum.
+fn place(scope: ScopeId, kind: Kind) -> [u8; 9] {
+    let mut place = [kind.number(); 9];
+    place[..8].copy_from_slice(&scope.0.to_le_bytes());
+    place
+}
+
+/// The bytes of the row of a file; none if nobody knows what they were.
+pub(crate) fn encode(scope: ScopeId, kind: Kind, file: &NamedFile) -> Option<Vec<u8>> {
+    let row = file.row?;
+    let measured = if row.measured.is_some() { IS_MEASURED } else { 0 };
+    let changed = if kind.notes_changes() { HAS_CHANGED } else { 0 };
+    let mut body = Writer::default();
+    body.u8(VERSION)
+        .u64(row.lsn.0)
+        .u32(row.number)
+        .u64(row.bytes)
+        .u32(row.header_checksum)
+        .u8(measured | changed);
+    if let Some(measured) = &row.measured {
+        measured.encode(&mut body);
+    }
+    if kind.notes_changes() {
+        write_bitmap(&mut body, &file.changed);
+    }
+    Some(seal(&place(scope, kind), &body.finish()))
+}
+
+/// Reads what [`encode`] wrote for the same scope and kind.
+pub(crate) fn decode(scope: ScopeId, kind: Kind, bytes: &[u8]) -> Result<NamedFile, Malformed> {
+    let mut body = Reader::new(unseal(&place(scope, kind), bytes)?);
+    if body.u8()? != VERSION {
+        return Err(Malformed("its version is unknown"));
+    }
+    let row = IndexRow {
+        lsn: Lsn(body.u64()?),
+        number: body.u32()?,
+        bytes: body.u64()?,
+        header_checksum: body.u32()?,
+        measured: None,
+    };
+    let parts = body.u8()?;
+    if parts & !(IS_MEASURED | HAS_CHANGED) != 0 || (parts & HAS_CHANGED != 0) != kind.notes_changes() {
+        return Err(Malformed("it has other parts than its kind has"));
+    }
+    let measured = (parts & IS_MEASURED != 0).then(|| Measured::decode(&mut body));
+    let measured = measured.transpose()?;
+    let changed = match kind.notes_changes() {
+        true => read_bitmap(&mut body)?,
+        false => RoaringBitmap::new(),
+    };
+    body.end()?;
+    Ok(NamedFile {
+        row: Some(IndexRow { measured, ..row }),
+        changed: Arc::new(changed),
+        ..NamedFile::default()
+    })
+}
+
+/// Appends a bitmap: length u32, roaring bytes.
+pub(crate) fn write_bitmap(body: &mut Writer, bitmap: &RoaringBitmap) {
+    let mut bytes = Vec::with_capacity(bitmap.serialized_size());
+    bitmap.serialize_into(&mut bytes).expect("a vector takes all bytes");
+    body.u32(u32::try_from(bytes.len()).expect("points are u32"))
+        .bytes(&bytes);
+}
+
+/// Reads what [`write_bitmap`] appended.
+pub(crate) fn read_bitmap(body: &mut Reader<'_>) -> Result<RoaringBitmap, Malformed> {
+    let len = body.u32()? as usize;
+    RoaringBitmap::deserialize_from(body.bytes(len)?).map_err(|_| Malformed("its bitmap is bad"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> IndexRow {
+        IndexRow {
+            lsn: Lsn(2),
+            number: 3,
+            bytes: 4,
+            header_checksum: 5,
+            measured: None,
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_row_never_change_and_no_other_key_reads_them() {
+        #[rustfmt::skip]
+        let head = |parts| vec![
+            1,
+            2, 0, 0, 0, 0, 0, 0, 0,
+            3, 0, 0, 0,
+            4, 0, 0, 0, 0, 0, 0, 0,
+            5, 0, 0, 0,
+            parts,
+        ];
+        let empty_bitmap = [8, 0, 0, 0, 58, 48, 0, 0, 0, 0, 0, 0];
+        for (kind, body) in [
+            (Kind::Graph, head(0)),
+            (Kind::Metadata, [head(2), empty_bitmap.to_vec()].concat()),
+        ] {
+            let file = NamedFile {
+                row: Some(row()),
+                ..NamedFile::default()
+            };
+            let bytes = encode(ScopeId(1), kind, &file).unwrap();
+            assert_eq!(bytes, seal(&[1, 0, 0, 0, 0, 0, 0, 0, kind.number()], &body));
+            assert_eq!(decode(ScopeId(1), kind, &bytes), Ok(file));
+            assert!(decode(ScopeId(2), kind, &bytes).is_err());
+            for other in Kind::ALL.into_iter().filter(|other| *other != kind) {
+                assert!(decode(ScopeId(1), other, &bytes).is_err());
+            }
+            for len in 0..bytes.len() {
+                assert!(decode(ScopeId(1), kind, &bytes[..len]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_measured_and_what_has_changed_reads_back() {
+        let measured = Measured {
+            target: 980_000,
+            ef: 6,
+            recall: 1_000_000,
+            queries: 7,
+            is_by_queries: true,
+            points: 8,
+        };
+        let graph = NamedFile {
+            row: Some(IndexRow {
+                measured: Some(measured),
+                ..row()
+            }),
+            ..NamedFile::default()
+        };
+        let metadata = NamedFile {
+            row: Some(row()),
+            changed: Arc::new([3, 9, 70_000].into_iter().collect()),
+            ..NamedFile::default()
+        };
+        for (kind, file) in [(Kind::Graph, graph), (Kind::Metadata, metadata)] {
+            let bytes = encode(ScopeId(1), kind, &file).unwrap();
+            assert_eq!(decode(ScopeId(1), kind, &bytes), Ok(file));
+        }
+        assert!(encode(ScopeId(1), Kind::Graph, &NamedFile::default()).is_none());
+    }
+}
