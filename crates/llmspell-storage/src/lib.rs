@@ -49,53 +49,37 @@
 //! Where to find what in the source is in `ARCHITECTURE.md`; modules use only those before them in its list, and
 //! `cargo test -p xtask --test layers` checks them.
 
-mod committer;
-mod database;
+mod api;
+mod base;
 mod disk;
-mod error;
-mod gate;
-mod hnsw;
-mod ids;
+mod engine;
 mod indexes;
-mod memory_budget;
 mod namespace;
-mod op;
-mod options;
-mod pool;
-mod record;
-mod registry;
-mod report;
-mod router;
 mod search;
 mod slots;
-mod snapshot;
-mod stored_value;
+mod spaces;
 mod truth;
-mod value_cache;
-mod verifier;
 
-pub mod backends;
-mod export;
-
-pub use backends::{MemoryBackend, RedbBackend};
+pub use api::backends;
+pub use api::backends::{MemoryBackend, RedbBackend};
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
-pub use backends::{SledBackend, SledOptions, SledReport};
-pub use database::{Database, DatabaseStats, Removed, SpaceInfo, SpaceRole};
-pub use export::{export, export_with};
-pub use hnsw::{DEFAULT_SPACE, HNSWVectorStorage};
+pub use api::backends::{SledBackend, SledOptions, SledReport};
+pub use api::export::{export, export_with};
+pub use api::router::{DimensionRouter, MigrationProgress, MigrationReport, ModelSpace, RouterConfig, SpaceUsage};
+pub use api::vectors::{DEFAULT_SPACE, HNSWVectorStorage};
+pub use base::options::{
+    DEFAULT_CACHE_BYTES, DEFAULT_FILE_MODE, DEFAULT_FREE_BYTES_MIN, DEFAULT_GRAPH_POINTS_MIN,
+    DEFAULT_LARGE_BATCH_ENTRIES, DEFAULT_METADATA_POINTS_MIN, DEFAULT_SCOPE_CACHE_BYTES, DEFAULT_VERIFY_BYTES_MAX,
+    DatabaseOptions,
+};
+pub use base::report::{CheckReport, CheckSection};
+pub use engine::{Database, DatabaseStats, Removed, SpaceInfo, SpaceRole};
 pub use llmspell_core::*;
 pub use llmspell_metadata::{
     Candidates, DEFAULT_INDEX_BYTES, DEFAULT_INDEX_BYTES_PER_POINT, IndexType, LEARNED_FIELDS_MAX, MetadataIndex,
     MetadataIndexConfig,
 };
-pub use options::{
-    DEFAULT_CACHE_BYTES, DEFAULT_FILE_MODE, DEFAULT_FREE_BYTES_MIN, DEFAULT_GRAPH_POINTS_MIN,
-    DEFAULT_LARGE_BATCH_ENTRIES, DEFAULT_METADATA_POINTS_MIN, DEFAULT_SCOPE_CACHE_BYTES, DEFAULT_VERIFY_BYTES_MAX,
-    DatabaseOptions,
-};
-pub use report::{CheckReport, CheckSection};
-pub use router::{DimensionRouter, MigrationProgress, MigrationReport, ModelSpace, RouterConfig, SpaceUsage};
 
 #[cfg(all(doctest, feature = "sled"))]
 #[doc = include_str!("../../../README.md")]

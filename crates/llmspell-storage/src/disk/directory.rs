@@ -180,8 +180,8 @@ fn file_bytes(metadata: &fs::Metadata) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::options::DEFAULT_FILE_MODE;
     use crate::disk::open_files::OPEN_FILES_MAX;
-    use crate::options::DEFAULT_FILE_MODE;
 
     fn directory() -> (tempfile::TempDir, Directory) {
         let dir = tempfile::tempdir().unwrap();

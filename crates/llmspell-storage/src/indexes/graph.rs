@@ -11,7 +11,7 @@ use llmspell_core::{DistanceMetric, HNSWConfig, Memory};
 use llmspell_vector::{Graph, GraphConfig, GraphLayout, GraphStats, Metric};
 use roaring::RoaringBitmap;
 
-use crate::ids::Lsn;
+use crate::base::ids::Lsn;
 use crate::indexes::files::{IdList, Ids, IndexFile, Opened};
 
 /// A graph is made anew once this share of it are tombstones: one fifth.

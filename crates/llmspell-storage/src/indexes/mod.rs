@@ -35,22 +35,19 @@
 //! | `changes.rs`   | what became of points, for an index that was made meanwhile?          |
 //! | `builds.rs`    | who builds right now, and what has changed since it began?            |
 //! | `named.rs`     | which file does the truth name for an index, and what is known of it? |
-//! | `handover.rs`  | how does an index that was built become the one that searches use?    |
-//! | `metadata.rs`  | how is an index of metadata made, for a filter or in the background?  |
-//! | `indexer.rs`   | which thread builds?                                                  |
-//! | `work/`        | what does an index need, and how does it get it?                      |
 //!
-//! The parts stand on several layers: see `tests/layers.rs`.
+//! What builds them stands above the namespaces: `spaces/handover.rs` and `spaces/metadata.rs`, and the indexer's thread in
+//! `engine/indexer.rs` and `engine/indexing/`.
 //!
 //! # What another kind adds
 //!
 //! An index of text, for example:
 //!
 //! * a variant of [`Kind`](files::Kind), which says how its files end, its number in the truth and whether it notes changes, and their format in `files/`;
-//! * a field of `State`, which commits change where they change the metadata index (`database/batch/entries.rs`);
-//! * a variant of [`Built`](handover::Built), and its arm in `handover.rs`: how the committer catches up with changes that were
+//! * a field of `State`, which commits change where they change the metadata index (`engine/batch/entries.rs`);
+//! * a variant of `Built`, and its arm in `spaces/handover.rs`: how the committer catches up with changes that were
 //!   noted, or says that there are too many;
-//! * how it is built of a snapshot, as in `metadata.rs`, and when, in `work/`.
+//! * how it is built of a snapshot, as in `spaces/metadata.rs`, and when, in `engine/indexing/`.
 //!
 //! Turns, notes, the hand-over, rounds, naming a file, and what happens to a dropped scope or a closed database are the same for it.
 
@@ -58,9 +55,5 @@ pub(crate) mod builds;
 pub(crate) mod changes;
 pub(crate) mod files;
 pub(crate) mod graph;
-pub(crate) mod handover;
-pub(crate) mod indexer;
-pub(crate) mod metadata;
 pub(crate) mod named;
 pub(crate) mod queue;
-pub(crate) mod work;

@@ -16,7 +16,7 @@ use roaring::RoaringBitmap;
 
 use super::builds::Noted;
 use super::files::{IndexRow, Kind, Measured};
-use crate::ids::{Lsn, ScopeId};
+use crate::base::ids::{Lsn, ScopeId};
 use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
 const VERSION: u8 = 1;

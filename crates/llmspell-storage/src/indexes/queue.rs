@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use llmspell_core::{Result as CoreResult, StateScope};
 use tokio::sync::oneshot;
 
-use crate::ids::SpaceId;
+use crate::base::ids::SpaceId;
 
 /// New points are linked when none came for so long.
 const QUIET: Duration = Duration::from_millis(200);

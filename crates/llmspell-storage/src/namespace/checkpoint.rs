@@ -18,10 +18,10 @@ use super::expiries::Expiries;
 use super::passing::PassingCache;
 use super::reuse::End;
 use super::state::State;
-use crate::ids::{Lsn, PointId, ScopeId};
+use crate::base::ids::{Lsn, PointId, ScopeId};
+use crate::base::op::{read_extents, write_extents};
 use crate::indexes::files::{IndexRow, Kind};
 use crate::indexes::named::{Files, NamedFile, read_bitmap, write_bitmap};
-use crate::op::{read_extents, write_extents};
 use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
 const VERSION: u8 = 1;
@@ -118,8 +118,8 @@ fn read_metadata_file(body: &mut Reader<'_>) -> Result<NamedFile, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Extent, Slot};
-    use crate::op::{Op, PointChange};
+    use crate::base::ids::{Extent, Slot};
+    use crate::base::op::{Op, PointChange};
 
     #[test]
     fn a_checkpoint_reads_back_as_the_same_state() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use crate::ids::PointId;
+use crate::base::ids::PointId;
 
 /// 2¹⁶ ms to a bucket.
 const BUCKET_SHIFT: u32 = 16;

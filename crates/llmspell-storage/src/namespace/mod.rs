@@ -48,10 +48,10 @@ pub(crate) use verify::damaged_slot;
 
 use llmspell_core::OwnTime;
 
-use crate::ids::{Lsn, ScopeId};
+use crate::base::ids::{Lsn, ScopeId};
+use crate::base::memory_budget::Usage;
 use crate::indexes::builds::{Builds, Noted};
 use crate::indexes::changes::Changes;
-use crate::memory_budget::Usage;
 
 /// The right to change what searches see of namespaces. The committer has the only one, so nothing else shows a state.
 #[derive(Debug)]
@@ -196,10 +196,10 @@ mod tests {
     use llmspell_vector::{BuildWatch, Graph, PointId, Rows};
 
     use super::*;
-    use crate::ids::{Extent, Generation, Lsn, Slot};
+    use crate::base::ids::{Extent, Generation, Lsn, Slot};
+    use crate::base::op::{Op, PointChange};
     use crate::indexes::files::{IdList, Ids};
     use crate::indexes::graph::{Index, graph_config};
-    use crate::op::{Op, PointChange};
 
     struct Units;
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::ids::{Generation, Lsn, PointId};
+use crate::base::ids::{Generation, Lsn, PointId};
 
 /// The names of namespaces with more living points are not kept.
 pub(crate) const NAMED_POINTS_MAX: u64 = 256;

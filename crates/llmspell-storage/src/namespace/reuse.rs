@@ -15,7 +15,7 @@ use roaring::RoaringBitmap;
 
 use super::state::State;
 use super::weight::bitmap_bytes;
-use crate::ids::PointId;
+use crate::base::ids::PointId;
 
 /// Part of a state that tells when the state is gone. What was read by means of the state happened before that is seen. The
 /// count of a weak reference tells as much and does not promise the order: its slots could be written while they are read.

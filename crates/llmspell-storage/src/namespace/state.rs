@@ -8,12 +8,12 @@ use roaring::RoaringBitmap;
 use super::expiries::Expiries;
 use super::passing::PassingCache;
 use super::reuse::End;
-use crate::ids::{Extent, Lsn, PointId, Slot};
+use crate::base::ids::{Extent, Lsn, PointId, Slot};
+use crate::base::op::Op;
 use crate::indexes::changes::Changes;
 use crate::indexes::files::Kind;
 use crate::indexes::graph::{Counts, Index};
 use crate::indexes::named::Files;
-use crate::op::Op;
 use llmspell_metadata::MetadataIndex;
 
 /// A namespace as of one `Lsn`. Cheap to clone: the large parts are shared until they change.
@@ -382,8 +382,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::base::op::PointChange;
     use crate::indexes::named::NamedFile;
-    use crate::op::PointChange;
 
     fn put(points: &[u32]) -> Vec<PointChange> {
         points

@@ -1,6 +1,6 @@
 //! How wide is the beam of searches in a namespace, and which queries is that measured with?
 //!
-//! The indexer measures (`indexes/work/tuning.rs`), searches read the width and remember a few of their queries here.
+//! The indexer measures (`engine/indexing/tuning.rs`), searches read the width and remember a few of their queries here.
 //! Queries are in RAM only, those of one namespace apart from those of all others, and gone with it.
 
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::Namespace;
+use crate::base::memory_budget::QueryBudget;
 use crate::indexes::files::Measured;
-use crate::memory_budget::QueryBudget;
 
 /// Queries that a namespace remembers at most, and their bytes.
 pub(crate) const QUERIES_MAX: usize = 256;
@@ -263,7 +263,7 @@ fn hash(vector: &[f32]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::ScopeId;
+    use crate::base::ids::ScopeId;
     use crate::namespace::{Publisher, State};
 
     fn namespace() -> Namespace {

@@ -14,8 +14,8 @@ use roaring::RoaringBitmap;
 use super::Namespace;
 use super::state::State;
 use super::weight::bitmap_bytes;
-use crate::error::corrupted;
-use crate::ids::{PointId, Slot};
+use crate::base::error::corrupted;
+use crate::base::ids::{PointId, Slot};
 use crate::slots::{SlotStore, SlotView};
 
 /// Points whose slots a scan verifies together.

@@ -11,7 +11,7 @@ use llmspell_core::StateScope;
 use roaring::RoaringBitmap;
 
 use super::{Namespace, State};
-use crate::ids::Extent;
+use crate::base::ids::Extent;
 
 /// What the allocator adds to an allocation, and an `Arc` to what it holds.
 const ALLOCATION_BYTES: usize = 16;

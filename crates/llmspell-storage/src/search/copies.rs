@@ -2,10 +2,10 @@
 
 use llmspell_core::{ModelRef, Result, StateScope, Timestamp, VectorEntry};
 
-use crate::ids::ScopeId;
-use crate::record::Record;
-use crate::registry::Space;
-use crate::snapshot::Snapshot;
+use crate::base::ids::ScopeId;
+use crate::base::record::Record;
+use crate::spaces::registry::Space;
+use crate::spaces::snapshot::Snapshot;
 
 /// Entries without a copy, each with its record.
 pub(crate) struct Uncopied {

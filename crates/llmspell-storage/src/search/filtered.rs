@@ -21,9 +21,9 @@ use super::width::ef_choice;
 use super::{Answer, CHEAP_MICROS, Condition, Search, index_for, index_metadata};
 use crate::indexes::graph::Index;
 use crate::namespace::{Passing, State};
-use crate::registry::Scratch;
 use crate::slots::Waiting;
-use crate::snapshot::Snapshot;
+use crate::spaces::registry::Scratch;
+use crate::spaces::snapshot::Snapshot;
 use llmspell_metadata::MetadataIndex;
 
 /// Points among which a walk looks for where to begin, at most.

@@ -24,14 +24,14 @@ use super::filtered::Chosen;
 use super::tail::Tail;
 use super::trace::Trace;
 use super::width::ef_choice;
-use crate::error::{corrupted, io_error};
-use crate::ids::{Generation, Slot};
+use crate::base::error::{corrupted, io_error};
+use crate::base::ids::{Generation, Slot};
+use crate::base::record::Record;
 use crate::indexes::graph::{Index, kernel_metric};
 use crate::indexes::queue::Due;
 use crate::namespace::{Namespace, State, damaged_slot};
-use crate::record::Record;
-use crate::registry::{Row, Scratch, Space};
 use crate::slots::{SlotView, Waiting, layout};
+use crate::spaces::registry::{Row, Scratch, Space};
 use crate::truth::Read;
 
 /// So many times `k` are compared by all components at most, where the graph looks at fewer.

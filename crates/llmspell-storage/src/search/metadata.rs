@@ -8,11 +8,11 @@ use llmspell_core::{
 };
 use roaring::RoaringBitmap;
 
-use crate::ids::PointId;
-use crate::indexes::metadata::index_for_filter;
+use crate::base::ids::PointId;
 use crate::namespace::Namespace;
-use crate::registry::Space;
-use crate::snapshot::Snapshot;
+use crate::spaces::metadata::index_for_filter;
+use crate::spaces::registry::Space;
+use crate::spaces::snapshot::Snapshot;
 use crate::truth::Truth;
 use llmspell_metadata::MetadataIndex;
 
@@ -53,7 +53,7 @@ impl Condition {
 }
 
 /// Makes the index of metadata that a filter asks for, or leaves it to the indexer. See
-/// [`index_for_filter`](crate::indexes::metadata::index_for_filter).
+/// [`index_for_filter`](crate::spaces::metadata::index_for_filter).
 ///
 /// # Errors
 ///

@@ -36,15 +36,15 @@ use llmspell_core::{DistanceMetric, Result, SearchPath, StateScope, VectorEntry,
 use llmspell_vector::{ExactDistance, Neighbor};
 use roaring::RoaringBitmap;
 
-use crate::error::corrupted;
-use crate::ids::{Generation, PointId, Slot};
+use crate::base::error::corrupted;
+use crate::base::ids::{Generation, PointId, Slot};
+use crate::base::record::Record;
 use crate::indexes::graph::{Index, kernel_metric};
 use crate::indexes::queue::Due;
 use crate::namespace::{Namespace, State, damaged_slot};
-use crate::record::Record;
-use crate::registry::{Scratch, Space};
 use crate::slots::{SlotStore, SlotView, Waiting};
-use crate::snapshot::Snapshot;
+use crate::spaces::registry::{Scratch, Space};
+use crate::spaces::snapshot::Snapshot;
 use crate::truth::Truth;
 pub(crate) use copies::Uncopied;
 use indexed::{Indexed, Miss};

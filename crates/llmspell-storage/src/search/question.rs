@@ -7,7 +7,7 @@ use llmspell_core::{Result, StateScope, VectorQuery};
 
 use super::metadata::Condition;
 use super::ranking::Ranking;
-use crate::registry::Space;
+use crate::spaces::registry::Space;
 
 /// A query whose filter is compiled and whose ranking is fixed.
 #[derive(Debug, Clone)]

@@ -7,11 +7,11 @@ use llmspell_core::{Result, SearchPath, VectorResult};
 use llmspell_vector::ExactDistance;
 
 use super::{Search, Tail, Trace, verified_vector};
-use crate::ids::PointId;
+use crate::base::ids::PointId;
 use crate::indexes::graph::kernel_metric;
 use crate::namespace::{NAMED_POINTS_MAX, Names, State};
-use crate::registry::Space;
-use crate::snapshot::Snapshot;
+use crate::spaces::registry::Space;
+use crate::spaces::snapshot::Snapshot;
 
 /// Names lie beside the metadata, so a search that reads all of them must not have much of it to read.
 const METADATA_BYTES_MAX: u64 = 64 << 10;

@@ -4,7 +4,7 @@ use llmspell_core::{EfChoice, EfSource, VectorQuery};
 
 use crate::indexes::files::Measured;
 use crate::namespace::Namespace;
-use crate::registry::Space;
+use crate::spaces::registry::Space;
 
 /// The width that the query names, or else the configuration, or else the one that was chosen by measuring; until then the
 /// one that the recall target begins with.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::Slot;
+use crate::base::ids::Slot;
 
 /// Free runs below this are left to whoever needs no more: a scope knows each of its pieces. Tests take small ones.
 const PIECE_SLOTS_MIN: u32 = if cfg!(test) { 5 } else { 64 };

@@ -13,7 +13,7 @@
 //!
 //! The stride of a file is the size of a slot, so every slot begins at a multiple of four bytes. v1 (0.1.0): as above.
 
-use crate::ids::{Generation, ScopeId, Slot};
+use crate::base::ids::{Generation, ScopeId, Slot};
 use llmspell_codec::checksum;
 
 /// Bytes before the components.

@@ -15,9 +15,9 @@ use llmspell_core::Result;
 use super::layout;
 use super::map::SlotMemory;
 use super::view::{Segment, SlotView};
+use crate::base::error::{corrupted, io_error, out_of_memory};
+use crate::base::ids::{Generation, Slot, SpaceId};
 use crate::disk::{Disk, DiskDir, DiskFile};
-use crate::error::{corrupted, io_error, out_of_memory};
-use crate::ids::{Generation, Slot, SpaceId};
 use llmspell_codec::try_zeros;
 
 /// Files stay below this size.
@@ -465,9 +465,9 @@ impl SlotStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ids::{Extent, PointId, ScopeId};
+    use crate::base::options::DEFAULT_FILE_MODE;
     use crate::disk::Directory;
-    use crate::ids::{Extent, PointId, ScopeId};
-    use crate::options::DEFAULT_FILE_MODE;
 
     const DIM: usize = 5;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::layout::{self, HEADER_BYTES};
 use super::map::SlotMemory;
+use crate::base::ids::{Extent, Generation, ScopeId, Slot};
 use crate::disk::DiskFile;
-use crate::ids::{Extent, Generation, ScopeId, Slot};
 
 /// All slots of a space, as far as there was memory for them when the view was taken. Immutable; a view keeps its
 /// memory alive.

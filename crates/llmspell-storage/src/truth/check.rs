@@ -4,12 +4,12 @@ use llmspell_core::{Result, StateScope};
 use roaring::RoaringBitmap;
 
 use super::{Read, Truth, tables};
-use crate::error::{corrupted, io_error};
-use crate::ids::{Extent, Generation, PointId, ScopeId, Slot, SpaceId};
+use crate::base::error::{corrupted, io_error};
+use crate::base::ids::{Extent, Generation, PointId, ScopeId, Slot, SpaceId};
+use crate::base::report::CheckSection;
+use crate::base::stored_value::StoredValue;
 use crate::namespace::State;
-use crate::report::CheckSection;
 use crate::slots::{SlotStore, Waiting, layout};
-use crate::stored_value::StoredValue;
 use redb::ReadableTable;
 
 /// Every key-value pair, and that each that expires will be purged.

@@ -43,9 +43,9 @@ pub(crate) use values::ExpiredKey;
 pub(crate) use verify::Verification;
 pub(crate) use write::{Rows, Write};
 
+use crate::base::error::{corrupted, io_error, redb_error};
+use crate::base::ids::SpaceId;
 use crate::disk::{Disk, DiskFile, RedbFile, Reserve};
-use crate::error::{corrupted, io_error, redb_error};
-use crate::ids::SpaceId;
 
 /// Name of the file.
 pub(crate) const FILE: &str = "truth.redb";

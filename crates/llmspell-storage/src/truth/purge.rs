@@ -8,7 +8,7 @@ use redb::ReadableTable;
 use super::table_error;
 use super::tables;
 use super::write::{Rows, table};
-use crate::ids::{PointId, ScopeId, SpaceId};
+use crate::base::ids::{PointId, ScopeId, SpaceId};
 
 /// A row of `expiring`.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +70,7 @@ impl Rows<'_> {
             let (key, record) = row.map_err(&failed)?;
             let point = PointId(key.value().1);
             // A damaged record goes too; its row in `expiring` goes when its time comes.
-            let expires_at = crate::record::Record::decode(scope, point, record.value())
+            let expires_at = crate::base::record::Record::decode(scope, point, record.value())
                 .ok()
                 .and_then(|record| record.expires_at);
             points.push((point, expires_at));

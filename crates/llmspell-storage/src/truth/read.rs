@@ -11,14 +11,14 @@ use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMeta
 
 use super::tables::{self, ClockRow, Head, SurveyRow};
 use super::{SpaceRecord, StoredQuota, quota, table_error};
-use crate::error::{corrupted, out_of_memory, redb_error};
-use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
+use crate::base::error::{corrupted, out_of_memory, redb_error};
+use crate::base::ids::{Lsn, PointId, ScopeId, SpaceId};
+use crate::base::op::Op;
+use crate::base::record::Record;
+use crate::base::stored_value::StoredValue;
 use crate::indexes::files::{IndexRow, Kind};
 use crate::indexes::named::{self, NamedFile};
 use crate::namespace::{State, decode_checkpoint};
-use crate::op::Op;
-use crate::record::Record;
-use crate::stored_value::StoredValue;
 use llmspell_codec::{Malformed, try_copy, unseal};
 
 /// A snapshot. While it is held, redb cannot use again the pages it sees, so hold it briefly.

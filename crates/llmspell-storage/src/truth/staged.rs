@@ -16,9 +16,9 @@ use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::write::{Rows, table};
 use super::{Read, table_error, tables};
-use crate::ids::{Extent, PointId, ScopeId, SpaceId};
-use crate::op::{read_extents, read_runs, write_extents, write_runs};
-use crate::record::Record;
+use crate::base::ids::{Extent, PointId, ScopeId, SpaceId};
+use crate::base::op::{read_extents, read_runs, write_extents, write_runs};
+use crate::base::record::Record;
 use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
 const VERSION: u8 = 1;
@@ -134,7 +134,7 @@ impl Read {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Slot;
+    use crate::base::ids::Slot;
 
     #[test]
     fn the_bytes_of_what_is_staged_never_change() {

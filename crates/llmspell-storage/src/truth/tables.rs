@@ -10,13 +10,13 @@
 //! | `scope_names` | scope id                     | sealed: space id u32, bytes of the scope; until it is purged |
 //! | `dropped`     | scope id                     | space id: what is left of it is to be purged      |
 //! | `ids`         | scope id, id                 | point                                             |
-//! | `entries`     | scope id, point              | record: see `record.rs`                           |
+//! | `entries`     | scope id, point              | record: see `base/record.rs`                           |
 //! | `expiring`    | `expires_at`, scope id, point | space id                                          |
-//! | `log`         | scope id, Lsn                | op: see `op.rs`                                   |
+//! | `log`         | scope id, Lsn                | op: see `base/op.rs`                                   |
 //! | `checkpoints` | scope id                     | state: see `namespace/checkpoint.rs`              |
 //! | `index_files` | scope id, number of a kind   | file of an index: see `indexes/named.rs`          |
 //! | `indexes`     | scope id                     | file of a graph, as earlier builds named it: see `indexes/files/layout.rs` |
-//! | `kv`          | scope id, key                | value: see `stored_value.rs`; scope id 0 is everybody's |
+//! | `kv`          | scope id, key                | value: see `base/stored_value.rs`; scope id 0 is everybody's |
 //! | `expiring_keys` | `expires_at`, scope id, key | nothing                                          |
 //! | `quotas`      | bytes of the scope           | quota and what is used of it: see `quota.rs`      |
 //! | `staged`      | scope id, first point        | entries that do not live yet: see `staged.rs`     |
@@ -27,7 +27,7 @@
 use llmspell_core::StateScope;
 use redb::TableDefinition;
 
-use crate::ids::{Lsn, ScopeId, SpaceId};
+use crate::base::ids::{Lsn, ScopeId, SpaceId};
 use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");

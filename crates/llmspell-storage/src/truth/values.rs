@@ -11,9 +11,9 @@ use redb::{ReadOnlyTable, ReadableTable, ReadableTableMetadata};
 use super::tables;
 use super::write::{Rows, table};
 use super::{Read, table_error};
-use crate::error::out_of_memory;
-use crate::ids::ScopeId;
-use crate::stored_value::StoredValue;
+use crate::base::error::out_of_memory;
+use crate::base::ids::ScopeId;
+use crate::base::stored_value::StoredValue;
 use llmspell_codec::try_copy;
 
 /// A row of `expiring_keys`.

@@ -11,7 +11,7 @@ use llmspell_core::Result;
 use redb::{Key, ReadOnlyTable, ReadableTable, TableDefinition, TableHandle, Value};
 
 use super::{Read, Truth, tables};
-use crate::error::corrupted;
+use crate::base::error::corrupted;
 
 /// Rows of a step: about a millisecond.
 const STEP_ROWS: usize = 512;

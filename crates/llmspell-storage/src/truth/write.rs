@@ -8,13 +8,13 @@ use redb::{Durability, ReadableTable, ReadableTableMetadata, Table, WriteTransac
 
 use super::tables::{self, ClockRow, Head, SurveyRow};
 use super::{SpaceRecord, StoredQuota, quota, table_error};
-use crate::error::{corrupted, redb_error};
-use crate::ids::{Lsn, PointId, ScopeId, SpaceId};
+use crate::base::error::{corrupted, redb_error};
+use crate::base::ids::{Lsn, PointId, ScopeId, SpaceId};
+use crate::base::op::Op;
+use crate::base::record::Record;
 use crate::indexes::files::Kind;
 use crate::indexes::named::{self, NamedFile};
 use crate::namespace::{State, encode_checkpoint};
-use crate::op::Op;
-use crate::record::Record;
 use crate::slots::FreeChanges;
 use llmspell_codec::{Malformed, seal};
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use llmspell_vector::prefetch_row;
 
-use crate::ids::{Generation, PointId, ScopeId, place};
+use crate::base::ids::{Generation, PointId, ScopeId, place};
 use crate::slots::FrozenBytes;
 use llmspell_codec::{Malformed, checksum};
 

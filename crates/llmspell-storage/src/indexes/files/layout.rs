@@ -21,7 +21,7 @@
 //! Lsn apart. Those of metadata end with `.meta`: see `metadata.rs`. v1 (0.1.0): as above.
 
 use super::measured::Measured;
-use crate::ids::{Lsn, ScopeId, SpaceId};
+use crate::base::ids::{Lsn, ScopeId, SpaceId};
 use llmspell_codec::{CHECKSUM_BYTES, Malformed, Reader, Writer, seal, unseal};
 
 const MAGIC: &[u8; 8] = b"llmsidx\0";

@@ -22,8 +22,8 @@ use roaring::RoaringBitmap;
 use super::layout::{IndexRow, Kind, START, Section};
 use super::open::{Unusable, open_named, read_chunks};
 use super::write::write_new;
+use crate::base::ids::{Lsn, ScopeId, SpaceId};
 use crate::disk::Disk;
-use crate::ids::{Lsn, ScopeId, SpaceId};
 use llmspell_codec::{CHECKSUM_BYTES, Malformed, Reader, Writer, seal, unseal};
 use llmspell_metadata::{MetadataIndex, Restored};
 

@@ -5,7 +5,7 @@
 //! | `layout.rs`   | how is an index file laid out, and what names it?     |
 //! | `write.rs`    | how is one written?                                   |
 //! | `open.rs`     | how is one opened, and checked?                       |
-//! | `ids.rs`      | which user's id has a vertex?                         |
+//! | `base/ids.rs`      | which user's id has a vertex?                         |
 //! | `measured.rs` | what was measured of searches with an index?          |
 //! | `metadata.rs` | how is an index of metadata kept in a file?           |
 //!

@@ -12,8 +12,8 @@ use roaring::RoaringBitmap;
 
 use super::ids::{FileIds, Ids};
 use super::layout::{CHUNK_BYTES, HEADER_BYTES, Header, IndexRow, Kind, NEW_SUFFIX, START, Section, dir, parse_name};
+use crate::base::ids::{Lsn, ScopeId, SpaceId};
 use crate::disk::{Disk, DiskFile};
-use crate::ids::{Lsn, ScopeId, SpaceId};
 use crate::slots::FrozenBytes;
 use llmspell_codec::{Malformed, try_zeros};
 

@@ -11,9 +11,9 @@ use roaring::RoaringBitmap;
 
 use super::ids::{self, Ids};
 use super::layout::{ALIGNMENT, CHUNK_BYTES, Header, IndexRow, Kind, NEW_SUFFIX, START, Section, dir, name};
+use crate::base::error::{corrupted, io_error};
+use crate::base::ids::{Lsn, ScopeId, SpaceId};
 use crate::disk::{Disk, DiskFile};
-use crate::error::{corrupted, io_error};
-use crate::ids::{Lsn, ScopeId, SpaceId};
 
 /// Bytes that go to the file at once.
 const BUFFER_BYTES: usize = 16 * CHUNK_BYTES;

@@ -1,0 +1,13 @@
+//! What users call: stores of vectors, routers, and key-value backends.
+//!
+//! | folder or file | holds                                                              |
+//! |----------------|--------------------------------------------------------------------|
+//! | `vectors/`     | a space as a `VectorStorage`                                       |
+//! | `router/`      | the spaces of several models as one `VectorStorage`                |
+//! | `backends/`    | key-value state in RAM, in the database, and in sled               |
+//! | `export.rs`    | moving key-value state from one backend to another                 |
+
+pub mod backends;
+pub(crate) mod export;
+pub(crate) mod router;
+pub(crate) mod vectors;

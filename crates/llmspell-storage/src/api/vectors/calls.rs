@@ -1,0 +1,408 @@
+//! How is a call of the trait done by the database?
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+
+use llmspell_core::{
+    Expiry, FacetValue, FieldPath, Filter, Metadata, ModelRef, OnExisting, Result, ScopeKind, ScopedStats, SearchPlan,
+    StateScope, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
+    validate_vectors as validate,
+};
+
+use super::handle::{Handle, cheap_namespace, search_in_place, search_loaded};
+use super::prepare::prepare;
+use super::shape::{Shape, checked_query};
+use super::{HNSWVectorStorage, scopes, stats};
+use crate::engine::{Part, Request, Scopes, quota_status};
+use crate::indexes::queue::Goal;
+use crate::search::{Condition, Question, Trace};
+use crate::spaces::registry::Space;
+use crate::spaces::snapshot::Snapshot;
+
+/// A batch of at most this many components is checked and encoded where it is called: about 100 µs, less than a change of
+/// threads is worth. Longer ones on the threads of the database.
+const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
+/// Entries that a deletion by filter removes in one batch.
+pub(crate) const DELETE_IDS_MAX: usize = 10_000;
+
+llmspell_core::inherent_vectors!(HNSWVectorStorage);
+
+#[async_trait]
+impl VectorStorage for HNSWVectorStorage {
+    async fn write(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
+        let Handle { database, space } = self.handle()?;
+        database.inner.check_open()?;
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = self.handle()?.now();
+        let shape = Shape::of(space);
+        let prepared = if entries.len().saturating_mul(shape.dim) <= PREPARE_IN_PLACE_COMPONENTS {
+            prepare(entries, &shape, now)?
+        } else {
+            database.inner.run(move || prepare(entries, &shape, now)).await?
+        };
+        let ids = prepared.iter().map(|entry| entry.id.clone()).collect();
+        let part = Part {
+            space: Arc::clone(space),
+            entries: prepared,
+        };
+        let entries = database.inner.in_order(vec![part]).await?;
+        let request = |reply| entries.request(on_existing, now, reply);
+        database.inner.write([space], request).await?;
+        Ok(ids)
+    }
+
+    async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
+        let handle = self.handle()?;
+        handle.search(&*checked_query(&handle.space, query, false)?).await
+    }
+
+    async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
+        let handle = self.handle()?;
+        handle.explain(&*checked_query(&handle.space, query, false)?).await
+    }
+
+    async fn get(&self, scope: &StateScope, id: &str) -> Result<Option<VectorEntry>> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate::id(id)?;
+        let (owner, id, now) = (scope.clone(), id.to_string(), handle.now());
+        let found = handle
+            .read(scope, move |snapshot, space| {
+                Ok(snapshot.get(&owner, &id, now)?.map(|entry| of_model(space, [entry])))
+            })
+            .await?;
+        Ok(found.flatten().and_then(|mut entry| entry.pop()))
+    }
+
+    async fn get_many(&self, scope: &StateScope, ids: &[String]) -> Result<Vec<Option<VectorEntry>>> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate::ids(ids)?;
+        let (owner, asked, now) = (scope.clone(), ids.to_vec(), handle.now());
+        let found = handle
+            .read(scope, move |snapshot, space| {
+                let get = |id: &String| Ok(of_model(space, snapshot.get(&owner, id, now)?).pop());
+                asked.iter().map(get).collect::<Result<Vec<_>>>()
+            })
+            .await?;
+        Ok(found.unwrap_or_else(|| vec![None; ids.len()]))
+    }
+
+    async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate::id(id)?;
+        validate::metadata_fields(id, &metadata)?;
+        let metadata = serde_json::to_vec(&metadata)?;
+        validate::metadata_bytes(id, metadata.len())?;
+        let (spaces, scope, id) = (handle.spaces(), scope.clone(), id.to_string());
+        let now = handle.now();
+        handle
+            .database
+            .inner
+            .write([&handle.space], |reply| Request::Metadata {
+                spaces,
+                scope,
+                id,
+                metadata,
+                now,
+                reply,
+            })
+            .await
+    }
+
+    async fn touch(&self, scope: &StateScope, ids: &[String], expiry: Expiry) -> Result<Vec<String>> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate::ids(ids)?;
+        let now = handle.now();
+        let expires_at = expiry.moment(Timestamp::from_millis(now))?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (spaces, scope, ids) = (handle.spaces(), scope.clone(), ids.to_vec());
+        handle
+            .database
+            .inner
+            .write([&handle.space], |reply| Request::Touch {
+                spaces,
+                scope,
+                ids,
+                expires_at,
+                now,
+                reply,
+            })
+            .await
+    }
+
+    async fn delete(&self, scope: &StateScope, ids: &[String]) -> Result<u64> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate::ids(ids)?;
+        if ids.is_empty() {
+            handle.database.inner.check_open()?;
+            return Ok(0);
+        }
+        handle.delete(scope, ids, None, handle.now()).await
+    }
+
+    async fn delete_scopes(&self, scopes: &[StateScope]) -> Result<u64> {
+        let handle = self.handle()?;
+        validate::scopes(scopes)?;
+        if scopes.is_empty() {
+            return Ok(0);
+        }
+        handle.drop_scopes(Scopes::Named(scopes.to_vec())).await
+    }
+
+    async fn delete_scopes_of_kind(&self, kind: ScopeKind) -> Result<u64> {
+        self.handle()?.drop_scopes(Scopes::OfKind(kind)).await
+    }
+
+    async fn list(&self, scope: &StateScope, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        validate_key_value::page(limit)?;
+        let (owner, after, now) = (scope.clone(), after.map(str::to_string), handle.now());
+        let page = handle
+            .read(scope, move |snapshot, space| {
+                let page = snapshot.list(&owner, after.as_deref(), limit, now)?;
+                Ok(of_model(space, page))
+            })
+            .await?;
+        Ok(page.unwrap_or_default())
+    }
+
+    async fn count_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
+        let handle = self.handle()?;
+        let (condition, now) = (checked(handle, scope, filter)?, handle.now());
+        let count = handle
+            .read_filtered(scope, condition, move |snapshot, condition| {
+                snapshot.count_matching(condition, now)
+            })
+            .await?;
+        Ok(count.unwrap_or(0))
+    }
+
+    async fn list_matching(
+        &self,
+        scope: &StateScope,
+        filter: &Filter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<VectorEntry>> {
+        let handle = self.handle()?;
+        validate_key_value::page(limit)?;
+        let (condition, now) = (checked(handle, scope, filter)?, handle.now());
+        let (owner, after) = (scope.clone(), after.map(str::to_string));
+        let page = handle
+            .read_filtered(scope, condition, move |snapshot, condition| {
+                snapshot.list_matching(&owner, condition, after.as_deref(), limit, now)
+            })
+            .await?;
+        Ok(of_model(&handle.space, page.unwrap_or_default()))
+    }
+
+    async fn facet(
+        &self,
+        scope: &StateScope,
+        field: &FieldPath,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<FacetValue>> {
+        validate::facet_field(field)?;
+        validate_key_value::page(limit)?;
+        self.handle()?.facet(scope, field, filter, limit).await
+    }
+
+    async fn delete_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
+        let handle = self.handle()?;
+        let (condition, now) = (checked(handle, scope, filter)?, handle.now());
+        let ids = handle.ids_matching(scope, condition, now).await?;
+        let mut count = 0;
+        for ids in ids.chunks(DELETE_IDS_MAX) {
+            count += handle.delete(scope, ids, Some(filter.clone()), now).await?;
+        }
+        Ok(count)
+    }
+
+    async fn scopes(&self) -> Result<Vec<StateScope>> {
+        let handle = self.handle()?;
+        let (shared, space, now) = (Arc::clone(handle.shared()), Arc::clone(&handle.space), handle.now());
+        handle
+            .database
+            .inner
+            .run(move || {
+                let mut scopes = stats::living_scopes(&shared, &space, now)?;
+                scopes.sort_unstable();
+                Ok(scopes)
+            })
+            .await
+    }
+
+    async fn stats(&self) -> Result<StorageStats> {
+        let handle = self.handle()?;
+        let (shared, space, now) = (Arc::clone(handle.shared()), Arc::clone(&handle.space), handle.now());
+        handle
+            .database
+            .inner
+            .run(move || stats::of_spaces(&shared, &[space], now))
+            .await
+    }
+
+    async fn stats_for_scope(&self, scope: &StateScope) -> Result<ScopedStats> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        let namespace = handle.namespace(scope).await?;
+        let (shared, space) = (Arc::clone(handle.shared()), Arc::clone(&handle.space));
+        let (scope, now) = (scope.clone(), handle.now());
+        // Counting goes through the whole graph the first time.
+        handle
+            .database
+            .inner
+            .run(move || {
+                let mut stats = stats::of_unknown(&scope);
+                if let Some(namespace) = &namespace
+                    && let Some(snapshot) = Snapshot::take(&shared.truth, &space.slots, namespace)?
+                {
+                    stats = stats::of_scope((&space, namespace), &scope, &snapshot, now)?;
+                }
+                stats.quota = quota_status(&shared, &scope, now)?;
+                Ok(stats)
+            })
+            .await
+    }
+
+    /// Without looking at the index, as the statistics do.
+    async fn count(&self, scope: &StateScope) -> Result<u64> {
+        let handle = self.handle()?;
+        scope.validate()?;
+        let namespace = handle.namespace(scope).await?;
+        Ok(namespace.map_or(0, |namespace| namespace.state().visible_count(handle.now())))
+    }
+
+    async fn build_index(&self) -> Result<()> {
+        self.handle()?.index(Goal::Complete).await
+    }
+
+    async fn optimize_index(&self) -> Result<()> {
+        self.handle()?.index(Goal::Rebuilt).await
+    }
+
+    async fn flush(&self) -> Result<()> {
+        self.handle()?
+            .database
+            .inner
+            .request(|reply| Request::Flush { reply })
+            .await
+    }
+}
+
+impl Handle {
+    /// Removes everything of some scopes. Says how many entries could be seen.
+    async fn drop_scopes(&self, scopes: Scopes) -> Result<u64> {
+        let (spaces, now) = (self.spaces(), self.now());
+        let request = |reply| Request::DropScopes {
+            spaces,
+            scopes,
+            with_keys: false,
+            now,
+            reply,
+        };
+        let removed = self.database.inner.write([&self.space], request).await?;
+        Ok(removed.vectors)
+    }
+
+    /// The answer to a valid query of this space.
+    pub(crate) async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
+        if query.offset > 0 {
+            let mut found = Box::pin(self.search(&query.with_passed_over())).await?;
+            found.drain(..query.offset.min(found.len()));
+            return Ok(found);
+        }
+        self.database.inner.check_open()?;
+        let question = Question::new(query, &self.space, self.now())?;
+        if query.scopes.is_some() {
+            return scopes::search(self, question.into_owned()).await;
+        }
+        if let Some(namespace) = cheap_namespace(self.shared(), &self.space, &query.scope, &question)
+            && let Some(found) = search_in_place(self.shared(), &self.space, &namespace, &question)?
+        {
+            return Ok(found);
+        }
+        let (shared, space, question) = (
+            Arc::clone(self.shared()),
+            Arc::clone(&self.space),
+            question.into_owned(),
+        );
+        self.database
+            .inner
+            .run(move || search_loaded(&shared, &space, &question, &mut Trace::quiet()))
+            .await
+    }
+
+    /// How a valid query of this space is answered.
+    pub(crate) async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
+        let offset = query.offset;
+        let query = query
+            .with_passed_over()
+            .with_scope(validate::explained_scope(query)?.clone());
+        let question = Question::new(&query, &self.space, self.now())?.into_owned();
+        let (shared, space) = (Arc::clone(self.shared()), Arc::clone(&self.space));
+        self.database
+            .inner
+            .run(move || {
+                let start = Instant::now();
+                let clock = || start.elapsed();
+                let mut trace = Trace::timed(&clock);
+                let found = search_loaded(&shared, &space, &question, &mut trace)?.len();
+                trace.plan.results = found.saturating_sub(offset);
+                Ok(trace.plan)
+            })
+            .await
+    }
+
+    async fn ids_matching(&self, scope: &StateScope, condition: Condition, now: i64) -> Result<Vec<String>> {
+        let ids = self.read_filtered(scope, condition, move |snapshot, condition| {
+            snapshot.ids_matching(condition, now)
+        });
+        Ok(ids.await?.unwrap_or_default())
+    }
+
+    /// The most frequent values of a valid field.
+    async fn facet(
+        &self,
+        scope: &StateScope,
+        field: &FieldPath,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<FacetValue>> {
+        let (condition, now, field) = (checked(self, scope, filter)?, self.now(), field.clone());
+        let values = self
+            .read_filtered(scope, condition, move |snapshot, condition| {
+                snapshot.facet(&field, condition, limit, now)
+            })
+            .await?;
+        Ok(values.unwrap_or_default())
+    }
+}
+
+/// A filter on a scope, both of which are valid.
+fn checked(handle: &Handle, scope: &StateScope, filter: &Filter) -> Result<Condition> {
+    scope.validate()?;
+    Condition::new(filter, handle.space.dates())
+}
+
+/// Entries that name the model of their space, if it has one.
+pub(super) fn of_model(space: &Space, entries: impl IntoIterator<Item = VectorEntry>) -> Vec<VectorEntry> {
+    let model = space.model();
+    let named = |mut entry: VectorEntry| {
+        entry.model = model.as_ref().map(|model| ModelRef::from(model.name.as_str()));
+        entry
+    };
+    entries.into_iter().map(named).collect()
+}

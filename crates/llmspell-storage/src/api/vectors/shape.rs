@@ -1,0 +1,120 @@
+//! Which vectors does a space take, and what of them does it keep?
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use llmspell_core::{
+    DistanceMetric, EmbeddingModel, ModelRef, Result, StorageError, VectorEntry, VectorQuery, cut,
+    validate_vectors as validate,
+};
+
+use crate::spaces::registry::Space;
+use crate::truth::SpaceRecord;
+
+/// What the vectors of a space are.
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
+    /// Components that are kept.
+    pub(crate) dim: usize,
+    pub(crate) metric: DistanceMetric,
+    model: Option<Arc<EmbeddingModel>>,
+    space: String,
+}
+
+impl Shape {
+    pub(crate) fn of(space: &Space) -> Self {
+        Self {
+            dim: space.dim,
+            metric: space.metric,
+            model: space.model(),
+            space: space.name.clone(),
+        }
+    }
+
+    /// The shape of a space that is not there yet.
+    pub(crate) fn of_record(record: &SpaceRecord) -> Self {
+        Self {
+            dim: record.dim,
+            metric: record.config.metric(),
+            model: record.model.clone().map(Arc::new),
+            space: record.name.clone(),
+        }
+    }
+
+    /// That the space takes an entry, whose model is that of the space if it names one.
+    pub(crate) fn check_named(&self, entry: &VectorEntry) -> Result<()> {
+        check_model(
+            self.model.as_deref(),
+            entry.model.as_ref().map(ModelRef::name),
+            &self.space,
+        )?;
+        self.check(entry)
+    }
+
+    /// That the space takes an entry, of which it is known whose vector it is.
+    pub(crate) fn check(&self, entry: &VectorEntry) -> Result<()> {
+        let given = entry.embedding.len();
+        let taken = match &self.model {
+            Some(model) if given != self.dim => {
+                model.check_dim(&entry.id, given)?;
+                given.max(self.dim)
+            }
+            _ => self.dim,
+        };
+        validate::entry(entry, taken, self.metric)
+    }
+
+    /// What of a vector is kept.
+    pub(crate) fn kept(&self, id: &str, mut vector: Vec<f32>) -> Result<Vec<f32>> {
+        cut(id, &mut vector, self.dim, self.metric)?;
+        Ok(vector)
+    }
+}
+
+/// A query as a space answers it: cut as its entries are, or shorter, if the model says that its vectors may be cut there:
+/// then only so many leading components are compared. `is_routed`: it is known whose vector it is.
+///
+/// # Errors
+///
+/// The first thing wrong with it.
+pub(crate) fn checked_query<'q>(
+    space: &Space,
+    query: &'q VectorQuery,
+    is_routed: bool,
+) -> Result<Cow<'q, VectorQuery>> {
+    let given = query.vector.len();
+    let mut taken = space.dim;
+    let named = query.model.as_deref().filter(|_| !is_routed);
+    if named.is_some() || given != space.dim {
+        let model = space.model();
+        check_model(model.as_deref(), named, &space.name)?;
+        if let Some(model) = model.filter(|_| given != space.dim) {
+            model.check_dim("query", given)?;
+            taken = given;
+        }
+    }
+    validate::query(query, taken, space.metric)?;
+    if let Some(filter) = &query.filter {
+        filter.validate_with(&space.dates())?;
+    }
+    if taken <= space.dim {
+        return Ok(Cow::Borrowed(query));
+    }
+    let mut query = query.clone();
+    cut("query", &mut query.vector, space.dim, space.metric)?;
+    Ok(Cow::Owned(query))
+}
+
+/// That the model that is named is the one of the space.
+fn check_model(own: Option<&EmbeddingModel>, named: Option<&str>, space: &str) -> Result<()> {
+    let Some(named) = named else { return Ok(()) };
+    let known = match own {
+        Some(own) if own.name == named => return Ok(()),
+        Some(own) => format!("`{}` ({} components)", own.name, own.dim),
+        None => format!("`{space}`, which is of no model"),
+    };
+    Err(StorageError::UnknownModel {
+        model: named.chars().take(64).collect(),
+        known: vec![known],
+    })
+}

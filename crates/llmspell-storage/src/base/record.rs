@@ -1,0 +1,167 @@
+//! How is one entry stored, without its vector? The value of a row in table `entries`.
+//!
+//! ```text
+//! byte 0        4       5     6      8          12         20         28
+//!      │checksum│version│flags│id_len│generation│created_at│updated_at│[event_time]│[expires_at]│ id … │ metadata …
+//!      │ u32    │ u8    │ u8  │ u16  │ u32      │ i64      │ i64      │ i64        │ i64        │ id_len bytes
+//! ```
+//!
+//! * `checksum`: CRC-32C of the key of the row (scope id, point) and every byte after it. A record that turns up under
+//!   another scope or point fails it, and is never handed out.
+//! * `flags`: bit 0, there is an event time; bit 1, the entry expires. The others are zero and refused when set.
+//! * `generation`: that of the slot which holds the vector.
+//! * times: milliseconds since 1970.
+//! * `metadata`: a JSON object, compact, to the end of the record.
+//!
+//! v1 (0.1.0): as above.
+
+use llmspell_core::{EntryTimes, Metadata, Timestamp};
+
+use crate::base::ids::{Generation, PointId, ScopeId, place};
+use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
+
+const VERSION: u8 = 1;
+const FLAG_EVENT: u8 = 1;
+const FLAG_EXPIRES: u8 = 2;
+const FIXED_BYTES: usize = 24;
+
+/// An entry without its vector and scope.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) generation: Generation,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+    pub(crate) event_time: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) id: String,
+    /// JSON object.
+    pub(crate) metadata: Vec<u8>,
+}
+
+impl Record {
+    /// The bytes of the row for `point` of `scope`.
+    pub(crate) fn encode(&self, scope: ScopeId, point: PointId) -> Vec<u8> {
+        let id_len = u16::try_from(self.id.len()).expect("validate bounds the id");
+        let mut flags = 0;
+        if self.event_time.is_some() {
+            flags |= FLAG_EVENT;
+        }
+        if self.expires_at.is_some() {
+            flags |= FLAG_EXPIRES;
+        }
+        let mut body = Writer::with_capacity(FIXED_BYTES + 16 + self.id.len() + self.metadata.len());
+        body.u8(VERSION).u8(flags).u16(id_len).u32(self.generation.0);
+        body.i64(self.created_at.as_millis()).i64(self.updated_at.as_millis());
+        for time in [self.event_time, self.expires_at].into_iter().flatten() {
+            body.i64(time.as_millis());
+        }
+        body.bytes(self.id.as_bytes()).bytes(&self.metadata);
+        seal(&place(scope, point), &body.finish())
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote for the same point of the same scope.
+    pub(crate) fn decode(scope: ScopeId, point: PointId, bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut body = Reader::new(unseal(&place(scope, point), bytes)?);
+        if body.u8()? != VERSION {
+            return Err(Malformed("its version is unknown"));
+        }
+        let flags = body.u8()?;
+        if flags & !(FLAG_EVENT | FLAG_EXPIRES) != 0 {
+            return Err(Malformed("it has unknown flags"));
+        }
+        let id_len = body.u16()?;
+        let generation = Generation(body.u32()?);
+        let created_at = Timestamp::from_millis(body.i64()?);
+        let updated_at = Timestamp::from_millis(body.i64()?);
+        let mut optional = |flag| {
+            if flags & flag == 0 {
+                Ok(None)
+            } else {
+                body.i64().map(|time| Some(Timestamp::from_millis(time)))
+            }
+        };
+        let event_time = optional(FLAG_EVENT)?;
+        let expires_at = optional(FLAG_EXPIRES)?;
+        let id = std::str::from_utf8(body.bytes(id_len.into())?).map_err(|_| Malformed("its id is not UTF-8"))?;
+        Ok(Self {
+            generation,
+            created_at,
+            updated_at,
+            event_time,
+            expires_at,
+            id: id.to_string(),
+            metadata: body.rest().to_vec(),
+        })
+    }
+
+    /// The metadata as an object.
+    pub(crate) fn metadata(&self) -> Result<Metadata, Malformed> {
+        serde_json::from_slice(&self.metadata).map_err(|_| Malformed("its metadata is no JSON object"))
+    }
+
+    /// The times that filters and ages look at.
+    pub(crate) fn times(&self) -> EntryTimes {
+        EntryTimes {
+            event_time: self.event_time,
+            created_at: Some(self.created_at),
+            updated_at: Some(self.updated_at),
+        }
+    }
+
+    /// Whether the entry does not exist any more at `now`.
+    pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|moment| moment <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            generation: Generation(3),
+            created_at: Timestamp::from_millis(1),
+            updated_at: Timestamp::from_millis(2),
+            event_time: None,
+            expires_at: Some(Timestamp::from_millis(5)),
+            id: "a".to_string(),
+            metadata: b"{}".to_vec(),
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_record_never_change() {
+        #[rustfmt::skip]
+        let body = [
+            1, 2, 1, 0,                 // version, flags, id_len
+            3, 0, 0, 0,                 // generation
+            1, 0, 0, 0, 0, 0, 0, 0,     // created_at
+            2, 0, 0, 0, 0, 0, 0, 0,     // updated_at
+            5, 0, 0, 0, 0, 0, 0, 0,     // expires_at
+            b'a', b'{', b'}',
+        ];
+        let bytes = record().encode(ScopeId(7), PointId(9));
+        assert_eq!(bytes[4..], body);
+        let mut keyed = vec![7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0];
+        keyed.extend_from_slice(&body);
+        assert_eq!(bytes[..4], crc32c::crc32c(&keyed).to_le_bytes());
+    }
+
+    #[test]
+    fn a_record_reads_back_in_its_place_and_nowhere_else() {
+        let bytes = record().encode(ScopeId(7), PointId(9));
+        assert_eq!(Record::decode(ScopeId(7), PointId(9), &bytes), Ok(record()));
+        assert!(Record::decode(ScopeId(8), PointId(9), &bytes).is_err());
+        assert!(Record::decode(ScopeId(7), PointId(8), &bytes).is_err());
+        for len in 0..bytes.len() {
+            assert!(Record::decode(ScopeId(7), PointId(9), &bytes[..len]).is_err());
+        }
+    }
+
+    #[test]
+    fn an_entry_ends_at_the_moment_it_expires() {
+        assert!(!record().is_expired(Timestamp::from_millis(4)));
+        assert!(record().is_expired(Timestamp::from_millis(5)));
+    }
+}

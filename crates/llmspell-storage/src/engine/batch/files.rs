@@ -1,0 +1,53 @@
+//! How does the truth name the file of an index?
+
+use std::sync::Arc;
+
+use llmspell_core::StateScope;
+
+use super::{Batch, Fail, changing};
+use crate::indexes::files::Kind;
+use crate::indexes::named::{NamedFile, NewFile};
+use crate::namespace::Namespace;
+use crate::spaces::registry::Space;
+
+impl Batch<'_> {
+    /// Names the file that an index of a namespace has from now on, with the points that have changed since, or none. False
+    /// if the scope was dropped, or is another one by now.
+    pub(super) fn name_file(
+        &mut self,
+        space: &Arc<Space>,
+        scope: &StateScope,
+        namespace: &Arc<Namespace>,
+        (kind, file): (Kind, Option<&NewFile>),
+    ) -> Result<bool, Fail> {
+        let Some(pending) = self.pending(space, scope)? else {
+            return Ok(false);
+        };
+        if !Arc::ptr_eq(&pending.namespace, namespace) {
+            return Ok(false);
+        }
+        let changed = |file: &NewFile| {
+            let noted = file.noted.as_ref().map(|noted| noted.so_far().points);
+            noted.map(|points| points | &pending.changes.points).unwrap_or_default()
+        };
+        let named = file.map(|file| NamedFile {
+            row: Some(file.row),
+            is_bad: false,
+            held: Arc::clone(&file.held),
+            changed: Arc::new(changed(file)),
+        });
+        pending.state.files.set(kind, named.clone());
+        let checkpointed = (kind.notes_changes() && named.is_some()).then(|| {
+            pending.state.ops_since_checkpoint = 0;
+            pending.state.clone()
+        });
+        match checkpointed {
+            // Now, not in a while: what has changed is stored as of the checkpoint.
+            Some(state) => self.rows.checkpoint(namespace.scope_id, &state),
+            None => self.rows.set_index_file(namespace.scope_id, kind, named.as_ref()),
+        }
+        .map_err(changing)?;
+        self.is_changed = true;
+        Ok(true)
+    }
+}

@@ -1,0 +1,357 @@
+//! Which rows and slots does a large batch change, a few entries at a time?
+//!
+//! Its entries are written where they will stay: at points of their scope that do not live, which nobody sees. The last
+//! transaction makes all of them live by one mutation for each scope. Only what is replaced is done then, entry by entry: an
+//! id leads to the old entry until it is gone.
+
+use std::sync::Arc;
+
+use llmspell_core::{OnExisting, StateScope, StorageError, Timestamp};
+
+use super::entries::{Stored, sum_bytes};
+use super::quotas::{Counted, Entries};
+use super::{Batch, Fail, changing, looking};
+use crate::base::error::corrupted;
+use crate::base::ids::{Lsn, PointId, ScopeId};
+use crate::base::op::{Op, PointChange};
+use crate::base::record::Record;
+use crate::engine::request::{LargeGroup, PreparedEntry};
+use crate::namespace::State;
+use crate::spaces::registry::Space;
+use crate::truth::Staged;
+
+/// Entries that are written before somebody looks at the time.
+const CHUNK: usize = 32;
+
+/// The entries of a large batch that belong to one scope of one space, as far as they are written.
+pub(in crate::engine) struct Growing {
+    space: Arc<Space>,
+    scope: StateScope,
+    /// There is no such scope yet.
+    is_new: bool,
+    pub(in crate::engine) staged: Staged,
+    /// What lives in the scope, and where the slots of the staged points are.
+    state: State,
+    /// Other spaces of the router that have this scope.
+    others: Vec<(Arc<Space>, ScopeId)>,
+    left: std::vec::IntoIter<(usize, PreparedEntry)>,
+    /// When each of those that are written ends, and how long its metadata is.
+    came: Vec<(Option<Timestamp>, usize)>,
+    /// Ids that lead to what is replaced, and where they will lead.
+    renamed: Vec<(String, PointId)>,
+    replaced: Stored,
+    moved: Vec<(Arc<Space>, Stored)>,
+}
+
+/// The first entry of a batch that must not be there yet, and is: its place in the batch, and its id.
+pub(in crate::engine) type Conflict = Option<(usize, String)>;
+
+impl Growing {
+    pub(in crate::engine) fn is_staged(&self) -> bool {
+        self.left.len() == 0
+    }
+
+    /// The scopes in which no entry may go until the batch is done.
+    pub(in crate::engine) fn scope_ids(&self) -> impl Iterator<Item = ScopeId> + '_ {
+        let others = self.others.iter().map(|(_, scope)| *scope);
+        others.chain([self.staged.scope])
+    }
+}
+
+impl Batch<'_> {
+    /// Finds points and slots for the entries of a scope, and notes that they will be written.
+    pub(in crate::engine) fn begin_group(&mut self, group: LargeGroup) -> Result<Growing, Fail> {
+        let LargeGroup { space, scope, entries } = group;
+        self.check_takes_entries(&space)?;
+        let mut others = Vec::new();
+        for other in self.routing.others(space.id).collect::<Vec<_>>() {
+            if let Some(scope_id) = self.rows.scope_id(other, &scope).map_err(looking)? {
+                others.push((self.shared.space(other).map_err(looking)?, scope_id));
+            }
+        }
+        let known = self.pending(&space, &scope)?;
+        let known = known.map(|pending| (pending.namespace.scope_id, pending.state.clone()));
+        let is_new = known.is_none();
+        let (scope_id, mut state) = known.unwrap_or_else(|| (self.new_scope_id(), State::default()));
+        let (points, bare) = dead_points(&state, &scope, entries.len())?;
+        let extents = self.new_extents(&space, bare)?;
+        let staged = Staged {
+            space: space.id,
+            scope: scope_id,
+            points,
+            extents,
+        };
+        self.rows.put_staged(&staged).map_err(changing)?;
+        self.is_changed = true;
+        let op = Op {
+            extents: staged.extents.clone(),
+            ..Op::default()
+        };
+        // Where slots are; which points live stays as it is.
+        state.apply(Lsn(state.lsn.0 + 1), &op);
+        Ok(Growing {
+            space,
+            scope,
+            is_new,
+            staged,
+            state,
+            others,
+            came: Vec::with_capacity(entries.len()),
+            left: entries.into_iter(),
+            renamed: Vec::new(),
+            replaced: Vec::new(),
+            moved: Vec::new(),
+        })
+    }
+
+    /// Writes some of the entries that are left. Once one of them must not be there, the others are only looked at: the
+    /// first one by its place in the batch is told.
+    pub(in crate::engine) fn stage(
+        &mut self,
+        growing: &mut Growing,
+        conflict: &mut Conflict,
+        (on_existing, now): (OnExisting, i64),
+    ) -> Result<(), Fail> {
+        let mut entries = Vec::with_capacity(CHUNK);
+        for (place, entry) in growing.left.by_ref().take(CHUNK).collect::<Vec<_>>() {
+            let found = self.meet(growing, &entry.id)?;
+            let now = Timestamp::from_millis(now);
+            let visible = found.iter().find(|(_, _, record)| !record.is_expired(now));
+            let is_first = || conflict.as_ref().is_none_or(|(first, _)| place < *first);
+            if on_existing == OnExisting::Refuse && visible.is_some() {
+                if is_first() {
+                    *conflict = Some((place, entry.id));
+                }
+                continue;
+            }
+            let before = visible.map(|(_, _, record)| record.created_at);
+            let created_at = entry.created_at.or(before).unwrap_or(entry.updated_at);
+            entries.push((entry, created_at, found));
+        }
+        match conflict {
+            Some(_) => Ok(()),
+            None => self.stage_rows(growing, entries),
+        }
+    }
+
+    /// What has an id now, in the space of the batch and in others of the router.
+    fn meet(&mut self, growing: &Growing, id: &str) -> Result<Vec<Found>, Fail> {
+        let mut found = Vec::new();
+        if !growing.is_new {
+            let scope_id = growing.staged.scope;
+            let point = self.rows.point(scope_id, id).map_err(looking)?;
+            if let Some(point) = point.filter(|point| growing.state.lives(*point)) {
+                let (point, record) = self.record_of(scope_id, id, point)?;
+                found.push((None, point, record));
+            }
+        }
+        for (other, scope_id) in &growing.others {
+            if self.rows.point(*scope_id, id).map_err(looking)?.is_some()
+                && let Some((point, record)) = self.existing(other, &growing.scope, id)?
+            {
+                found.push((Some(Arc::clone(other)), point, record));
+            }
+        }
+        Ok(found)
+    }
+
+    fn stage_rows(
+        &mut self,
+        growing: &mut Growing,
+        entries: Vec<(PreparedEntry, Timestamp, Vec<Found>)>,
+    ) -> Result<(), Fail> {
+        let scope_id = growing.staged.scope;
+        let first = growing.came.len();
+        let points = growing.staged.points[first..first + entries.len()].to_vec();
+        let vectors = entries.iter().map(|(entry, ..)| entry.vector.as_slice());
+        let vectors = points.iter().copied().zip(vectors);
+        let generations = self.write_vectors(&growing.space, scope_id, &growing.state, vectors)?;
+        for ((point, generation), (entry, created_at, found)) in points.into_iter().zip(generations).zip(entries) {
+            growing.came.push((entry.expires_at, entry.metadata.len()));
+            let record = Record {
+                generation,
+                created_at,
+                updated_at: entry.updated_at,
+                event_time: entry.event_time,
+                expires_at: entry.expires_at,
+                id: entry.id,
+                metadata: entry.metadata,
+            };
+            let rows = &mut self.rows;
+            rows.put_record(growing.space.id, scope_id, point, &record)
+                .map_err(changing)?;
+            if found.iter().all(|(other, ..)| other.is_some()) {
+                rows.put_id(scope_id, &record.id, point).map_err(changing)?;
+            } else {
+                growing.renamed.push((record.id, point));
+            }
+            for (other, point, record) in found {
+                growing.replace(other, point, record);
+            }
+        }
+        self.is_changed = true;
+        Ok(())
+    }
+
+    /// Makes the entries of all groups live, and removes what they replace.
+    pub(in crate::engine) fn adopt(&mut self, groups: &mut [Growing], now: i64) -> Result<(), Fail> {
+        for group in groups.iter() {
+            self.check_takes_entries(&group.space)?;
+        }
+        self.admit_entries(groups, now)?;
+        for group in groups.iter_mut() {
+            for (other, mut gone) in std::mem::take(&mut group.moved) {
+                gone.sort_by_key(|(point, _)| *point);
+                self.pending(&other, &group.scope)?;
+                self.remove(&other, &group.scope, &gone, now)?;
+            }
+        }
+        for group in groups {
+            self.adopt_group(group, now)?;
+            let came = Entries::of(group.came.iter().map(|(_, metadata_len)| *metadata_len));
+            self.count_entries(&group.space, &group.scope, came, Entries::stored(&group.replaced));
+            let replaced = group.replaced.iter().map(|(_, record)| record.id.as_str());
+            self.remove_copies(&group.space, &group.scope, replaced, now)?;
+        }
+        Ok(())
+    }
+
+    fn adopt_group(&mut self, group: &mut Growing, now: i64) -> Result<(), Fail> {
+        let (space, scope, scope_id) = (&group.space, &group.scope, group.staged.scope);
+        if group.is_new {
+            self.create_scope_as(space, scope, scope_id)?;
+        }
+        if self
+            .pending(space, scope)?
+            .is_none_or(|pending| pending.namespace.scope_id != scope_id)
+        {
+            let detail = format!("scope {} went while entries were written for it", scope_id.0);
+            return Err(Fail::Batch(corrupted(self.shared.truth.path(), detail)));
+        }
+        group.replaced.sort_by_key(|(point, _)| *point);
+        let op = group.op();
+        self.apply(space, scope, &op, now)?;
+        self.rows.forget_staged(&group.staged).map_err(changing)?;
+        for (id, point) in &group.renamed {
+            self.rows.put_id(scope_id, id, *point).map_err(changing)?;
+        }
+        for (point, record) in &group.replaced {
+            self.rows.remove_entry(scope_id, *point, record).map_err(changing)?;
+        }
+        let removed = group.replaced.iter().map(|(point, _)| *point);
+        self.index_unread(space, scope, removed, group.staged.points.iter().copied());
+        let ends = group.came.iter().filter_map(|(end, _)| *end);
+        self.first_expiry = self
+            .first_expiry
+            .into_iter()
+            .chain(ends.map(Timestamp::as_millis))
+            .min();
+        Ok(())
+    }
+
+    /// What a batch has left that will not be done is nobody's.
+    pub(in crate::engine) fn forget_staged(&mut self, staged: &Staged) -> Result<(), Fail> {
+        // A space that was dropped goes as a whole.
+        if self.shared.has_space(staged.space) {
+            // One that is damaged keeps its slots and the note until it is opened again.
+            let Ok(space) = self.shared.space(staged.space) else {
+                return Ok(());
+            };
+            let runs: Vec<_> = crate::engine::writer::slot_runs(&staged.extents).collect();
+            self.give_back_slots(&space, &runs)?;
+        }
+        self.rows.forget_staged(staged).map_err(changing)
+    }
+}
+
+/// What an id leads to: in another space, if that is named.
+type Found = (Option<Arc<Space>>, PointId, Record);
+
+impl Growing {
+    fn replace(&mut self, other: Option<Arc<Space>>, point: PointId, record: Record) {
+        let Some(other) = other else {
+            self.replaced.push((point, record));
+            return;
+        };
+        match self.moved.iter_mut().find(|(space, _)| space.id == other.id) {
+            Some((_, gone)) => gone.push((point, record)),
+            None => self.moved.push((other, vec![(point, record)])),
+        }
+    }
+
+    fn op(&self) -> Op {
+        let put = self.staged.points.iter().zip(&self.came);
+        let change = |point: PointId, end: Option<Timestamp>| PointChange {
+            point,
+            expires_at: end.map(Timestamp::as_millis),
+        };
+        let removed = self.replaced.iter();
+        Op {
+            put: put.map(|(point, (end, _))| change(*point, *end)).collect(),
+            removed: removed
+                .map(|(point, record)| change(*point, record.expires_at))
+                .collect(),
+            extents: self.staged.extents.clone(),
+            metadata_bytes_added: sum_bytes(self.came.iter().map(|(_, len)| *len)),
+            metadata_bytes_removed: sum_bytes(self.replaced.iter().map(|(_, record)| record.metadata.len())),
+            ..Op::default()
+        }
+    }
+}
+
+impl Counted for Growing {
+    fn space(&self) -> &Arc<Space> {
+        &self.space
+    }
+
+    fn scope(&self) -> &StateScope {
+        &self.scope
+    }
+
+    fn coming(&self) -> impl Iterator<Item = (Option<Timestamp>, usize)> {
+        self.came.iter().copied()
+    }
+
+    fn replaced(&self) -> &Stored {
+        &self.replaced
+    }
+
+    fn moved(&self) -> &[(Arc<Space>, Stored)] {
+        &self.moved
+    }
+}
+
+/// Points of a scope for `count` entries, none of which lives, and those of them that have no slot: points that gave their
+/// slot back, then new ones. Dead points with a slot are left to small batches.
+fn dead_points(
+    state: &State,
+    scope: &StateScope,
+    count: usize,
+) -> Result<(Vec<PointId>, Vec<std::ops::Range<u32>>), Fail> {
+    let mut points = Vec::with_capacity(count);
+    let mut bare = Vec::new();
+    let left = |points: &[PointId]| u32::try_from(count - points.len()).expect("validate bounds the batch");
+    for gap in state.gaps() {
+        if left(&points) == 0 {
+            break;
+        }
+        let end = gap.end.min(gap.start + left(&points));
+        points.extend((gap.start..end).map(PointId));
+        bare.push(gap.start..end);
+    }
+    let (first, fresh) = (state.next_point, left(&points));
+    let end = first.checked_add(fresh).ok_or_else(|| {
+        Fail::Request(StorageError::LimitExceeded {
+            what: "scope",
+            name: scope.to_string(),
+            got: u64::from(first) + u64::from(fresh),
+            limit: u64::from(u32::MAX),
+            unit: "vectors",
+        })
+    })?;
+    points.extend((first..end).map(PointId));
+    if end > state.capacity {
+        bare.push(state.capacity..end);
+    }
+    Ok((points, bare))
+}

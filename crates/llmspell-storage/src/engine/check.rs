@@ -1,0 +1,304 @@
+//! Is everything as it should be? Reads every row and every slot; repairs nothing.
+
+use llmspell_core::{ErrorKind, Result, StateScope, Timestamp};
+use llmspell_vector::Graph;
+use roaring::RoaringBitmap;
+
+use super::quotas;
+use super::shared::Shared;
+use crate::base::ids::ScopeId;
+use crate::base::report::{CheckReport, CheckSection};
+use crate::indexes::files::{self, Ids, Kind, Unusable};
+use crate::namespace::{Namespace, State};
+use crate::spaces::registry::Space;
+use crate::spaces::snapshot::Snapshot;
+use crate::truth::{Read, check as truth_check};
+use llmspell_metadata::MetadataIndex;
+
+/// A clock that is this much behind what is stored is worth a word, in milliseconds.
+const CLOCK_BEHIND_MS: i64 = 60_000;
+
+/// Checks all parts.
+pub(super) fn check(shared: &Shared) -> Result<CheckReport> {
+    let read = shared.truth.read()?;
+    let mut sections = vec![check_clock(shared, &read)?, truth_check::values(&read)?];
+    for (id, record) in shared.space_records() {
+        let mut section = CheckSection::new(format!("space `{}`", record.name));
+        if let Some(space) = section.note(shared.space(id))? {
+            check_space(shared, &space, &mut section)?;
+        }
+        sections.push(section);
+    }
+    sections.extend(quotas::check(shared, &read)?);
+    Ok(CheckReport { sections })
+}
+
+/// The moment that is stored beside that of the system. A clock that was wrong is no damage.
+fn check_clock(shared: &Shared, read: &Read) -> Result<CheckSection> {
+    let mut section = CheckSection::new("clock");
+    let Some(head) = section.note(read.head())? else {
+        return Ok(section);
+    };
+    section.note(read.clock())?;
+    section.note(read.survey())?;
+    if head.clock_ms == i64::MIN {
+        return Ok(section);
+    }
+    let system = shared.clock.system();
+    let (stored, now) = (Timestamp::from_millis(head.clock_ms), Timestamp::from_millis(system));
+    section.name = format!("clock: stored time {stored}, system time {now}");
+    if head.clock_ms > system.saturating_add(CLOCK_BEHIND_MS) {
+        section.notes.push(
+            "nothing expires until the system has caught up; `reset_clock` sets the stored time back".to_string(),
+        );
+    } else if !shared.clock.is_confirmed() {
+        section
+            .notes
+            .push("the clock of the system has jumped ahead: what has expired by it is hidden, not purged".to_string());
+    }
+    Ok(section)
+}
+
+fn check_space(shared: &Shared, space: &Space, section: &mut CheckSection) -> Result<()> {
+    // One snapshot for all rows, so that what is compared belongs together.
+    let read = shared.truth.read()?;
+    let mut slot_use = truth_check::SlotUse::new(&read, space.id)?;
+    let Some(scopes) = section.note(read.scopes(space.id))? else {
+        return Ok(());
+    };
+    for (scope, scope_id) in scopes {
+        section.note(truth_check::scope_name(&read, space.id, &scope, scope_id))?;
+        if let Some(state) = section.note(read.state(scope_id))? {
+            slot_use.add(&state.extents, &format!("scope {}", scope_id.0));
+            check_entries(shared, space, &read, (&scope, scope_id), &state, section)?;
+            note_unreadable(&read, scope_id, section)?;
+            check_file(shared, space, &read, scope_id, &state, section)?;
+            check_metadata_file(space, &read, scope_id, &state, section)?;
+        }
+        if let Some(namespace) = space.loaded(&scope) {
+            check_loaded(shared, space, &namespace, section)?;
+        }
+    }
+    for (scope_id, space_id) in read.dropped_scopes()? {
+        if space_id == space.id
+            && let Some(state) = section.note(read.state(scope_id))?
+        {
+            slot_use.add(&state.extents, &format!("dropped scope {}", scope_id.0));
+        }
+    }
+    for staged in section.note(read.staged())?.into_iter().flatten() {
+        if staged.space == space.id {
+            slot_use.add(&staged.extents, &format!("a batch for scope {}", staged.scope.0));
+        }
+    }
+    slot_use.finish(section);
+    Ok(())
+}
+
+/// The entries of a scope, each with its slot. The state that `read` was made of keeps no slot from being written again: in
+/// files that is harmless, as slots are copied; in RAM the scope is checked as of now, by the state that readers hold.
+fn check_entries(
+    shared: &Shared,
+    space: &Space,
+    read: &Read,
+    (scope, scope_id): (&StateScope, ScopeId),
+    state: &State,
+    section: &mut CheckSection,
+) -> Result<()> {
+    if !space.slots.is_in_memory() {
+        return truth_check::namespace(&shared.truth, read, &space.slots, scope_id, state, section);
+    }
+    let namespace = space.load(&shared.truth, scope)?;
+    // Another scope of this name, or none: this one was dropped meanwhile.
+    let Some(namespace) = namespace.filter(|namespace| namespace.scope_id == scope_id) else {
+        return Ok(());
+    };
+    let Some(snapshot) = Snapshot::take(&shared.truth, &space.slots, &namespace)? else {
+        return Ok(());
+    };
+    let (held, _, read) = snapshot.into_parts();
+    truth_check::namespace(&shared.truth, &read, &space.slots, scope_id, &held, section)
+}
+
+/// Rows that name files and cannot be read.
+fn note_unreadable(read: &Read, scope: ScopeId, section: &mut CheckSection) -> Result<()> {
+    for kind in Kind::ALL {
+        match read.index_file(scope, kind) {
+            Err(error) if error.kind() == ErrorKind::Data => section.notes.push(error.to_string()),
+            file => drop(file?),
+        }
+    }
+    Ok(())
+}
+
+/// The index file of a scope. What is damaged in it is derived and made anew; what it says must be true.
+fn check_file(
+    shared: &Shared,
+    space: &Space,
+    read: &Read,
+    scope: ScopeId,
+    state: &State,
+    section: &mut CheckSection,
+) -> Result<()> {
+    let (Some(row), Some(disk)) = (state.files.row(Kind::Graph), &shared.disk) else {
+        return Ok(());
+    };
+    section.checked += 1;
+    let opened =
+        files::open(disk, space.id, scope, row).and_then(|opened| opened.file.verify(&|| false).map(|_| opened));
+    match opened {
+        Ok(opened) => check_vertices(read, scope, state, &opened.graph, &opened.ids, section),
+        Err(unusable) => {
+            section.notes.push(made_anew(&row.name(scope, Kind::Graph), &unusable));
+            Ok(())
+        }
+    }
+}
+
+fn made_anew(name: &str, unusable: &Unusable) -> String {
+    format!("index file {name}: {}; it is made anew", unusable.0)
+}
+
+/// The file of the metadata index of a scope. What is damaged in it is derived and made anew; what it says of points that
+/// have not changed since must be true.
+fn check_metadata_file(
+    space: &Space,
+    read: &Read,
+    scope: ScopeId,
+    state: &State,
+    section: &mut CheckSection,
+) -> Result<()> {
+    let file = state.files.get(Kind::Metadata);
+    let Some((file, row)) = file.and_then(|file| Some((file, file.row?))) else {
+        return Ok(());
+    };
+    section.checked += 1;
+    let name = row.name(scope, Kind::Metadata);
+    let restored = match space.read_metadata(scope, file, &|| false) {
+        Ok(Some(restored)) => restored,
+        Ok(None) => return Ok(()),
+        Err(unusable) => {
+            section.notes.push(made_anew(&name, &unusable));
+            return Ok(());
+        }
+    };
+    let stale = &restored.stale & &state.living();
+    check_metadata(
+        read,
+        scope,
+        state,
+        &restored.index,
+        &stale,
+        &format!("index file {name}"),
+        section,
+    )
+}
+
+/// That an index of metadata has each living point under what its record says, and under nothing else, but for those that
+/// it does not count.
+fn check_metadata(
+    read: &Read,
+    scope: ScopeId,
+    state: &State,
+    index: &MetadataIndex,
+    uncounted: &RoaringBitmap,
+    name: &str,
+    section: &mut CheckSection,
+) -> Result<()> {
+    let living = state.living();
+    // Of those that it does not count some may be dead.
+    if index.points() | (uncounted & &living) != living {
+        section
+            .problems
+            .push(format!("{name}: its points are not those of the scope"));
+    }
+    let (mut left, mut unread) = (index.clone(), uncounted.clone());
+    read.records(scope)?.visit_each(|point, record| {
+        if !living.contains(point.0) {
+            return Ok(());
+        }
+        // Damaged records are reported elsewhere.
+        match record
+            .ok()
+            .and_then(|record| Some((record.metadata().ok()?, record.times())))
+        {
+            Some((metadata, times)) => left.remove_with_times(point.0, &metadata, &times),
+            None => drop(unread.insert(point.0)),
+        }
+        Ok(())
+    })?;
+    let wrong = left.remains() - unread;
+    if let Some(point) = wrong.min() {
+        let count = wrong.len();
+        section.problems.push(format!(
+            "{name}: {count} entries have other metadata, entry {point} for one"
+        ));
+    }
+    Ok(())
+}
+
+/// A namespace in RAM, and its index.
+fn check_loaded(shared: &Shared, space: &Space, namespace: &Namespace, section: &mut CheckSection) -> Result<()> {
+    let Some(snapshot) = Snapshot::take(&shared.truth, &space.slots, namespace)? else {
+        return Ok(());
+    };
+    let (state, _, read) = snapshot.into_parts();
+    let scope = namespace.scope_id;
+    if let Err(detail) = state.check() {
+        section.problems.push(format!("scope {} in memory: {detail}", scope.0));
+    }
+    if let Some(index) = &state.metadata {
+        let name = format!("metadata index of scope {} in memory", scope.0);
+        check_metadata(&read, scope, &state, index, &index.distrusted(), &name, section)?;
+    }
+    match &state.index {
+        Some(index) if !index.is_damaged() => {
+            let mut found = CheckSection::default();
+            check_vertices(&read, scope, &state, &index.graph, &index.ids, &mut found)?;
+            // What lies in a damaged file, that of the manifest or one before it, is derived and made anew.
+            let is_derived = || index.file.as_ref().is_some_and(|file| file.verify(&|| false).is_err());
+            if found.problems.is_empty() || !is_derived() {
+                section.problems.append(&mut found.problems);
+                section.notes.append(&mut found.notes);
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// That a graph keeps its promises, and every vertex that lives is the entry that it was.
+fn check_vertices(
+    read: &Read,
+    scope: ScopeId,
+    state: &State,
+    graph: &Graph,
+    ids: &Ids,
+    section: &mut CheckSection,
+) -> Result<()> {
+    let problem = |detail: String| format!("index of scope {}: {detail}", scope.0);
+    if let Err(detail) = graph.check() {
+        section.problems.push(problem(detail));
+    }
+    let records = read.records(scope)?;
+    for vertex in 0..graph.len() {
+        let point = graph.point(vertex);
+        if point.0 >= state.next_point || state.dead.contains(point.0) {
+            continue;
+        }
+        // Damaged records are reported elsewhere.
+        let Ok(record) = records.get(point) else { continue };
+        match ids.get(vertex, point) {
+            Ok((generation, id)) if generation == record.generation && id == record.id => {}
+            Ok((_, id)) => section.problems.push(problem(format!(
+                "vertex {vertex} is `{id}`, but entry {} is another one",
+                point.0
+            ))),
+            Err(malformed) => section.notes.push(problem(format!(
+                "id of vertex {vertex}: {}; it is made anew",
+                malformed.0
+            ))),
+        }
+    }
+    Ok(())
+}

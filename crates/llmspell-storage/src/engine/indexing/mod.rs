@@ -1,0 +1,368 @@
+//! What does an index need, and how does it get it? The work of the indexer's thread.
+//!
+//! ```text
+//! snapshot   a state and the rows of the truth as of the same mutation: points and their ids
+//! verify     the slots of the points: damaged vectors are never linked
+//! build      a new graph, or the old one and the points of the tail, or the old one with links around tombstones
+//! hand over  the committer adopts it; the state is held until then, so none of its points meant another vector meanwhile
+//! write      an index file, named by the committer; then the older file goes, and the graph is used where it is mapped
+//! hold       `Speed`: a copy of the graph in large pages of our own takes the place of the mapped one
+//! ```
+//!
+//! | file        | question                                               |
+//! |-------------|--------------------------------------------------------|
+//! | `mod.rs`    | what does a namespace need, and who waits for it?      |
+//! | `source.rs` | which points and ids are to be linked?                 |
+//! | `repair.rs` | how do links get around tombstones?                    |
+//! | `files.rs`  | how does an index get its file, and lose it?           |
+//! | `metadata.rs` | who makes the index of metadata, and its file?       |
+//! | `tuning.rs` | how wide a beam do searches need to reach the recall target? |
+//! | `ladder.rs` | … and which width is measured next?                    |
+//!
+//! Nothing here holds a lock that a search or a commit waits for. Whatever fails leaves the namespace as it was: it is
+//! found by scanning, and tried again later.
+
+mod files;
+mod ladder;
+mod metadata;
+mod repair;
+mod source;
+mod tuning;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use llmspell_core::{Memory, Result, StateScope, StorageError};
+use llmspell_vector::{BuildWatch, Graph, GraphConfig, PointId};
+
+use crate::engine::committer::Submitter;
+use crate::engine::indexer::IndexEngine;
+use crate::engine::request::Request;
+use crate::engine::shared::Shared;
+use crate::indexes::files::{Ids, Kind};
+use crate::indexes::graph::{Index, Step, graph_config};
+use crate::indexes::queue::{Goal, IndexJob, Named};
+use crate::namespace::{Namespace, State};
+use crate::spaces::handover::{Answer, Built};
+use crate::spaces::registry::Space;
+use source::Source;
+use tuning::Measuring;
+
+/// How long a namespace is left alone after a failure; twice as long after each further one.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// The engine of the indexer's thread.
+pub(crate) struct Indexing {
+    shared: Arc<Shared>,
+    committer: Submitter<Request>,
+    failures: HashMap<Named, Failure>,
+    /// The namespace whose searches are being measured.
+    measuring: Option<Measuring>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failure {
+    delay: Duration,
+    until: Instant,
+}
+
+/// A namespace that is worked on, and how.
+struct Work<'a> {
+    indexing: &'a Indexing,
+    space: &'a Arc<Space>,
+    namespace: &'a Arc<Namespace>,
+    /// None in the background.
+    goal: Option<Goal>,
+}
+
+impl Indexing {
+    pub(crate) fn new(shared: Arc<Shared>, committer: Submitter<Request>) -> Self {
+        Self {
+            shared,
+            committer,
+            failures: HashMap::new(),
+            measuring: None,
+        }
+    }
+
+    /// A namespace by its name, if it is loaded.
+    fn loaded(&self, (space, scope): &Named) -> Option<(Arc<Space>, Arc<Namespace>)> {
+        let space = self.shared.open_spaces().into_iter().find(|open| open.id == *space)?;
+        let namespace = space.loaded(scope)?;
+        Some((space, namespace))
+    }
+
+    fn work(&self, space: &Arc<Space>, namespace: &Arc<Namespace>, goal: Option<Goal>) -> Result<()> {
+        let work = Work {
+            indexing: self,
+            space,
+            namespace,
+            goal,
+        };
+        self.shared.truth.guard(|| work.run())
+    }
+
+    /// Measures searches for somebody who waits.
+    fn measure_for(&self, space: &Arc<Space>, scope: &StateScope, namespace: &Arc<Namespace>, goal: Goal) {
+        let work = Work {
+            indexing: self,
+            space,
+            namespace,
+            goal: Some(goal),
+        };
+        let named = (space.id, scope.clone());
+        // Nothing that is waited for fails with it.
+        let _ = self.shared.truth.guard(|| {
+            work.measure_at_once(&named, goal == Goal::Rebuilt);
+            work.name_measured();
+            Ok(())
+        });
+    }
+
+    fn run_job(&self, job: &IndexJob) -> Result<()> {
+        let space = self.shared.space(job.space)?;
+        self.shared.queue.set_busy_with(Some(job.space));
+        for scope in &job.scopes {
+            let Some(namespace) = space.load(&self.shared.truth, scope)? else {
+                continue;
+            };
+            if self.shared.queue.is_stopping() {
+                return Err(StorageError::Closed);
+            }
+            self.work(&space, &namespace, Some(job.goal))?;
+            self.measure_for(&space, scope, &namespace, job.goal);
+            space.weigh(&namespace);
+            // What is left to measure.
+            space.note(scope, &namespace);
+            self.shared.make_room();
+        }
+        Ok(())
+    }
+}
+
+impl IndexEngine for Indexing {
+    fn tend(&mut self, named: &Named) {
+        let Some((space, namespace)) = self.loaded(named) else {
+            return;
+        };
+        let scope = &named.1;
+        if let Some(failure) = self.failures.get(named) {
+            let rest = failure.until.saturating_duration_since(Instant::now());
+            if !rest.is_zero() {
+                self.shared.queue.note_after(named.clone(), rest);
+                return;
+            }
+        }
+        let done = self.work(&space, &namespace, None);
+        space.weigh(&namespace);
+        self.shared.make_room();
+        match done {
+            Ok(()) => {
+                self.failures.remove(named);
+                // It may have grown, or the work may have been put off for something urgent.
+                space.note(scope, &namespace);
+            }
+            Err(_) => {
+                let delay = self
+                    .failures
+                    .get(named)
+                    .map_or(RETRY.0, |last| (2 * last.delay).min(RETRY.1));
+                let failure = Failure {
+                    delay,
+                    until: Instant::now() + delay,
+                };
+                self.failures.insert(named.clone(), failure);
+                self.shared.queue.note_after(named.clone(), delay);
+            }
+        }
+    }
+
+    fn index_metadata(&mut self, named: &Named) {
+        self.index_wanted_metadata(named);
+    }
+
+    fn measure(&mut self, named: &Named) {
+        self.measure_a_little(named);
+    }
+
+    fn run(&mut self, job: IndexJob) {
+        let done = self.run_job(&job);
+        // What was measured meanwhile counts; a measurement from before must not replace it.
+        self.measuring.take_if(|measuring| measuring.is_of(job.space));
+        if done.is_ok() {
+            self.failures.retain(|(space, _), _| *space != job.space);
+        }
+        // Whoever dropped the future does not want to know.
+        let _ = job.reply.send(done);
+    }
+
+    fn stop(&mut self) {
+        if !self.shared.queue.saves_when_stopped() {
+            return;
+        }
+        for space in self.shared.open_spaces() {
+            for (_, namespace) in space.all_loaded() {
+                let work = Work {
+                    indexing: self,
+                    space: &space,
+                    namespace: &namespace,
+                    goal: None,
+                };
+                // Without the file the next opening has a longer tail.
+                let _ = self.shared.truth.guard(|| work.write_file(&|| false));
+                let _ = self.shared.truth.guard(|| work.save_metadata_at_the_end());
+            }
+        }
+    }
+}
+
+impl Work<'_> {
+    fn is_cancelled(&self) -> bool {
+        let queue = &self.indexing.shared.queue;
+        queue.is_stopping() || (self.goal.is_none() && queue.is_urgent()) || self.namespace.state().is_dropped
+    }
+
+    fn threads(&self) -> usize {
+        match self.goal {
+            None => 1,
+            Some(_) => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
+    fn run(&self) -> Result<()> {
+        if self.namespace.state().has_stale_graph_file() {
+            self.name_file(Kind::Graph, None)?;
+        }
+        if !self.verify_file()? {
+            return Ok(());
+        }
+        let Some(config) = graph_config(self.space.dim, &self.space.config.read()) else {
+            return Ok(());
+        };
+        let step = self.step(&config);
+        match step {
+            Step::Nothing => {}
+            Step::Forget => self.forget_index()?,
+            Step::Build => self.build(&config)?,
+            Step::Extend => self.extend()?,
+            Step::Repair => {
+                // First what shortens searches most.
+                self.extend()?;
+                self.repair()?;
+            }
+        }
+        if self.is_file_due() {
+            self.write_file(&|| self.is_cancelled())?;
+        }
+        self.hold_graph()?;
+        if step != Step::Nothing || self.goal.is_some() || self.namespace.is_metadata_behind() {
+            self.index_metadata()?;
+        }
+        if self.space.is_metadata_file_due(self.namespace) {
+            self.save_metadata(&|| self.is_cancelled())?;
+        }
+        Ok(())
+    }
+
+    fn step(&self, config: &GraphConfig) -> Step {
+        let state = self.namespace.state();
+        let is_large = state.live_count() >= self.space.graph_points_min();
+        let matches = state.index.as_ref().is_none_or(|index| index.matches(config));
+        match self.goal {
+            _ if state.is_dropped => Step::Nothing,
+            Some(Goal::Rebuilt) if is_large => Step::Build,
+            Some(Goal::Rebuilt) if state.index.is_some() => Step::Forget,
+            _ if !matches && is_large => Step::Build,
+            _ if !matches => Step::Forget,
+            _ => state
+                .counts()
+                .step(self.space.graph_points_min(), self.threads() as u64),
+        }
+    }
+
+    fn build(&self, config: &GraphConfig) -> Result<()> {
+        let Some(mut source) = Source::take(self, State::living)? else {
+            return Ok(());
+        };
+        source.dim = config.dim;
+        if source.points.is_empty() {
+            return Ok(());
+        }
+        let points: Vec<PointId> = source.points.iter().map(PointId).collect();
+        let Some(graph) = Graph::build(config, &points, &source, self.threads(), &Watch(self)) else {
+            return Ok(());
+        };
+        let ids = Ids::default().extended(source.ids_from(&graph, 0)?);
+        // Without a file it stays where it is now.
+        let graph = if self.indexing.shared.is_durable() {
+            graph
+        } else {
+            self.in_large_pages(&graph)?
+        };
+        let index = Index::new(graph, ids, source.points.clone(), source.state.lsn);
+        let before = source.state.index.as_ref();
+        if before.is_none_or(|before| !before.matches(config)) {
+            // Whatever was measured, it was with another graph.
+            self.namespace.set_measured(None);
+        }
+        self.hand_over(index, source.state)?;
+        self.forget_pages();
+        Ok(())
+    }
+
+    fn extend(&self) -> Result<()> {
+        let Some(source) = Source::take(self, |state| (*state.tail).clone())? else {
+            return Ok(());
+        };
+        let Some(old) = source.state.index.as_ref().filter(|_| !source.points.is_empty()) else {
+            return Ok(());
+        };
+        let points: Vec<PointId> = source.points.iter().map(PointId).collect();
+        let Some(graph) = old.graph.extended(&points, &source, &Watch(self)) else {
+            return Ok(());
+        };
+        let ids = source.ids_from(&graph, old.graph.len())?;
+        let index = old.extended(graph, ids, &source.points, source.state.lsn);
+        self.hand_over(index, source.state)?;
+        Ok(())
+    }
+
+    /// Searches use a graph that was made of a state when this returns. Nothing happens, and the answer is false, if the scope
+    /// was dropped.
+    fn hand_over(&self, index: Index, of: Arc<State>) -> Result<bool> {
+        let index = Arc::new(index);
+        self.hand_over_built(Built::Graph { index, of })
+    }
+
+    fn hand_over_built(&self, built: Built) -> Result<bool> {
+        let answer = self.space.door.hand_over(self.namespace, built, None)?;
+        Ok(matches!(answer, Some(Answer::Adopted)))
+    }
+
+    /// In the midst of something long: what filters ask for takes less.
+    fn index_what_filters_want(&self) {
+        if let Some(named) = self.indexing.shared.queue.take_wanted_metadata() {
+            self.indexing.index_wanted_metadata(&named);
+        }
+    }
+
+    /// Building has read all vectors through memory; they need not stay there unless searches read them there.
+    fn forget_pages(&self) {
+        if self.space.config.read().memory() != Memory::Speed {
+            self.space.slots.forget_pages();
+        }
+    }
+}
+
+struct Watch<'a>(&'a Work<'a>);
+
+impl BuildWatch for Watch<'_> {
+    fn advance(&self, _points: u64) {
+        self.0.index_what_filters_want();
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+}

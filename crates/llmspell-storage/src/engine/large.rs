@@ -1,0 +1,256 @@
+//! How is a large batch written between others? In steps, each a transaction of its own, and one at a time.
+//!
+//! ```text
+//! begin, of each scope   points that do not live and slots are set aside, and noted in the table `staged`
+//! stage                  a few milliseconds of entries: vectors, records, ids
+//! adopt                  all of them live, in one transaction; then the batch is answered
+//! ```
+//!
+//! What is staged nobody sees. If the batch is refused, or a crash ends it, the notes tell what is to be removed, which goes in
+//! steps as well. Until then requests about the same scopes wait.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::Ordering;
+
+use llmspell_core::{OnExisting, Result, StorageError};
+
+use super::backlog::STEP_ROWS;
+use super::batch::{Conflict, Fail, Growing};
+use super::held::Reach;
+use super::purge::STEP_ROWS_IF_FULL;
+use super::request::{LargeBatch, LargeGroup, Reply, Request};
+use super::writer::Writer;
+use crate::base::ids::ScopeId;
+use crate::truth::{Read, Staged};
+
+/// The large batch that is under way, what is left of others, and who waits for that.
+#[derive(Default)]
+pub(super) struct Large {
+    batch: Option<Box<Progress>>,
+    /// What will not be done, and how far it is removed.
+    leftovers: VecDeque<(Staged, usize)>,
+    reach: Reach,
+    held: Vec<Request>,
+}
+
+/// How far a batch is.
+struct Progress {
+    left: std::vec::IntoIter<LargeGroup>,
+    groups: Vec<Growing>,
+    conflict: Conflict,
+    on_existing: OnExisting,
+    now: i64,
+    stage: Stage,
+    reply: Reply<()>,
+}
+
+enum Stage {
+    /// Expired entries are removed from scopes whose quota has no room otherwise.
+    Begun,
+    Staging,
+    Staged,
+}
+
+impl Large {
+    /// With what a crash left.
+    pub(super) fn new(read: &Read) -> Result<Self> {
+        let staged = read.staged()?;
+        let mut reach = Reach::new(!staged.is_empty() && read.has_quotas()?);
+        for scope in staged.iter().map(|staged| staged.scope) {
+            // One that was not there before has no name yet.
+            read.scope_name(scope)?
+                .into_iter()
+                .for_each(|(_, name)| reach.add_scope(name));
+        }
+        Ok(Self {
+            leftovers: staged.into_iter().map(|staged| (staged, 0)).collect(),
+            reach,
+            ..Self::default()
+        })
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        self.batch.is_some() || !self.leftovers.is_empty()
+    }
+
+    /// Scopes from which nothing may be purged until that is done.
+    pub(super) fn scope_ids(&self) -> HashSet<ScopeId> {
+        let groups = self.batch.iter().flat_map(|batch| &batch.groups);
+        let leftovers = self.leftovers.iter().map(|(staged, _)| staged.scope);
+        groups.flat_map(Growing::scope_ids).chain(leftovers).collect()
+    }
+}
+
+impl Writer {
+    /// Keeps back what must wait for a large batch, and begins the first one if none is under way. Returns the others.
+    pub(super) fn hold_back(&mut self, requests: Vec<Request>) -> Vec<Request> {
+        let is_large = |request: &Request| matches!(request, Request::Large(_));
+        if !self.large.is_under_way() && !requests.iter().any(is_large) {
+            return requests;
+        }
+        let mut others = Vec::with_capacity(requests.len());
+        for request in requests {
+            if self.large.is_under_way() && self.large.reach.meets(&request) {
+                self.large.reach.add(&request);
+                self.large.held.push(request);
+                continue;
+            }
+            match request {
+                Request::Large(_) => self.begin_large(request),
+                request => others.push(request),
+            }
+        }
+        others
+    }
+
+    fn begin_large(&mut self, request: Request) {
+        let mut reach = Reach::new(self.shared.has_quotas.load(Ordering::SeqCst));
+        reach.add(&request);
+        let Request::Large(batch) = request else { return };
+        let LargeBatch {
+            groups,
+            on_existing,
+            now,
+            reply,
+            ..
+        } = batch;
+        self.large.reach = reach;
+        self.large.batch = Some(Box::new(Progress {
+            groups: Vec::with_capacity(groups.len()),
+            left: groups.into_iter(),
+            conflict: None,
+            on_existing,
+            now,
+            stage: Stage::Begun,
+            reply,
+        }));
+    }
+
+    /// The next step.
+    pub(super) fn advance_large(&mut self, is_over: &dyn Fn() -> bool) {
+        if let Err(error) = self.shared.check_writable() {
+            return self.give_up_large(&error);
+        }
+        if let Some((staged, after)) = self.large.leftovers.pop_front() {
+            self.remove_leftover(staged, after);
+        } else if let Some(mut batch) = self.large.batch.take() {
+            match self.advance_batch(&mut batch, is_over) {
+                Ok(false) => self.large.batch = Some(batch),
+                Ok(true) => drop(batch.reply.send(Ok(()))),
+                Err(error) => {
+                    let staged = batch.groups.into_iter().map(|group| (group.staged, 0));
+                    self.large.leftovers.extend(staged);
+                    drop(batch.reply.send(Err(error)));
+                }
+            }
+        }
+        if !self.large.is_under_way() {
+            self.end_large();
+        }
+    }
+
+    /// Says whether the batch is done.
+    fn advance_batch(&mut self, batch: &mut Progress, is_over: &dyn Fn() -> bool) -> Result<bool> {
+        self.shared.check_free_space()?;
+        self.keep_reserve();
+        let now = batch.now;
+        match batch.stage {
+            Stage::Begun => {
+                if self.shared.has_quotas.load(Ordering::SeqCst) {
+                    let groups = batch.left.as_slice().iter();
+                    let entries = groups.flat_map(|group| group.entries.iter().map(|(_, entry)| (&group.space, entry)));
+                    self.transact(|transaction| transaction.replace_expired_by(entries, now))?;
+                }
+                batch.stage = Stage::Staging;
+            }
+            Stage::Staging => {
+                if self.stage(batch, is_over)? {
+                    batch.stage = Stage::Staged;
+                }
+            }
+            Stage::Staged => {
+                if let Some((_, id)) = batch.conflict.take() {
+                    return Err(StorageError::IdExists { id });
+                }
+                self.transact(|transaction| transaction.adopt(&mut batch.groups, now))?;
+                // The truth may have grown.
+                self.keep_reserve();
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Writes entries until the time is over. Says whether all are written.
+    fn stage(&mut self, batch: &mut Progress, is_over: &dyn Fn() -> bool) -> Result<bool> {
+        let begun = batch.groups.len();
+        let staged = self.transact(|transaction| {
+            loop {
+                if batch.groups.last().is_none_or(Growing::is_staged) {
+                    let Some(group) = batch.left.next() else {
+                        return Ok(true);
+                    };
+                    batch.groups.push(transaction.begin_group(group)?);
+                }
+                let group = batch.groups.last_mut().expect("one was just begun");
+                transaction.stage(group, &mut batch.conflict, (batch.on_existing, batch.now))?;
+                let is_last = group.is_staged() && batch.left.len() == 0;
+                if is_last || is_over() {
+                    return Ok(is_last);
+                }
+            }
+        });
+        // What was begun in a transaction that did not happen has left nothing.
+        staged.inspect_err(|_| batch.groups.truncate(begun))
+    }
+
+    /// Removes some of what is staged in vain.
+    fn remove_leftover(&mut self, staged: Staged, after: usize) {
+        let limit = match self.shared.is_nearly_full() {
+            false => STEP_ROWS,
+            true => STEP_ROWS_IF_FULL,
+        };
+        let next = self.transact(|batch| {
+            let next = batch.rows.remove_staged(&staged, after, limit).map_err(Fail::Batch)?;
+            if next.is_none() {
+                batch.forget_staged(&staged)?;
+            }
+            batch.set_changed();
+            Ok(next)
+        });
+        match next {
+            Ok(None) => {}
+            Ok(Some(next)) => self.large.leftovers.push_front((staged, next)),
+            // Whoever opens the database next tries again. What is written over it meanwhile would be lost then.
+            Err(error) => {
+                self.shared.poison(&error);
+                self.give_up_large(&error);
+            }
+        }
+    }
+
+    /// Nobody waits any longer.
+    fn end_large(&mut self) {
+        self.large.reach = Reach::default();
+        // What had expired in the scopes of the batch was left alone.
+        let first_expiry = self
+            .shared
+            .truth
+            .read()
+            .and_then(|read| read.first_expiry(&self.backlog.unreadable));
+        self.backlog.first_expiry = first_expiry.unwrap_or(Some(i64::MIN));
+        let held = std::mem::take(&mut self.large.held);
+        if !held.is_empty() {
+            self.accept(held);
+        }
+    }
+
+    /// The database is closed for writing.
+    fn give_up_large(&mut self, error: &StorageError) {
+        let Large { batch, held, .. } = std::mem::take(&mut self.large);
+        if let Some(batch) = batch {
+            drop(batch.reply.send(Err(error.clone())));
+        }
+        held.into_iter().for_each(|request| request.answer(Err(error.clone())));
+    }
+}

@@ -1,0 +1,197 @@
+//! How is a directory opened, or made?
+//!
+//! ```text
+//! <dir>/LOCK                          held by the process that has it open; says which one
+//! <dir>/FORMAT                        format version; read before anything else is touched, written last
+//! <dir>/truth.redb                    everything but the vectors; made under another name and renamed when complete
+//! <dir>/RESERVE                       blocks without content, which a full disk is freed with
+//! <dir>/spaces/<space id>/slots-<n>   the vectors
+//! <dir>/spaces/<space id>/index/      the indexes of large scopes: derived
+//! ```
+
+use std::fs;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use llmspell_core::{Result, StorageError};
+
+use super::clock;
+use super::shared::{Lock, Shared};
+use crate::base::error::{corrupted, holder_of, io_error};
+use crate::base::options::DatabaseOptions;
+use crate::disk::{Directory, Disk, Locked, RESERVE_FILE, create_folders, sync_folder};
+use crate::truth::{self, Truth};
+
+const LOCK_FILE: &str = "LOCK";
+const FORMAT_FILE: &str = "FORMAT";
+const NEW_FORMAT_FILE: &str = "FORMAT.new";
+const FORMAT_TEXT: &str = "llmspell-storage format ";
+/// Version of everything in the directory; see `docs/format.md`.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+
+/// Opens the database in `dir`, or makes one.
+pub(super) fn open(dir: &Path, options: &DatabaseOptions) -> Result<Shared> {
+    let is_new = refuse_foreign(dir, options.must_exist)?;
+    if is_new {
+        create_folders(dir, options.file_mode).map_err(|source| io_error("create", dir, source))?;
+    }
+    let dir = &dir.canonicalize().map_err(|source| io_error("find", dir, source))?;
+    if let (true, Some(parent)) = (is_new, dir.parent()) {
+        // Whoever made the directory before us may not have made its name durable.
+        sync_folder(parent).map_err(|source| io_error("sync", parent, source))?;
+    }
+    let directory = Directory::open(dir.clone(), options.file_mode).map_err(|source| io_error("open", dir, source))?;
+    let lock = take_lock(&directory, dir)?;
+    open_on(Arc::new(directory), Some(lock), options)
+}
+
+/// Opens the database on a disk that is locked.
+pub(super) fn open_on(disk: Arc<dyn Disk>, lock: Option<Lock>, options: &DatabaseOptions) -> Result<Shared> {
+    let exists = |name: &str| {
+        disk.exists(name)
+            .map_err(|source| io_error("look for", &disk.full_path(name), source))
+    };
+    let missing = |name: &str| Err(corrupted(disk.full_path(name), "the file is missing"));
+    // A new database gets its truth first and states its format last: what states it was complete once.
+    match (states_format(&disk)?, exists(truth::FILE)?) {
+        (true, true) => {}
+        (true, false) => return missing(truth::FILE),
+        (false, _) if exists("spaces")? => return missing(FORMAT_FILE),
+        (false, true) => {
+            // Power was lost while it was made, or somebody removed the file.
+            if !Truth::open(&disk, options.cache_bytes, options.verify_bytes_max)?.is_new()? {
+                return missing(FORMAT_FILE);
+            }
+            write_format(&disk)?;
+        }
+        (false, false) => {
+            Truth::create(&disk)?;
+            write_format(&disk)?;
+        }
+    }
+    let page_cache_bytes = options.cache_bytes - options.value_cache_bytes();
+    // It has a lock of its own: where somebody has removed the file `LOCK`, nothing was touched until here.
+    let truth = Truth::open(&disk, page_cache_bytes, options.verify_bytes_max)?;
+    for leftover in [truth::NEW_FILE, NEW_FORMAT_FILE] {
+        disk.remove(leftover)
+            .map_err(|source| io_error("remove", &disk.full_path(leftover), source))?;
+    }
+    if options.reset_clock {
+        truth.reset_clock(clock::system_ms(options))?;
+    }
+    Shared::new(truth, Some(disk), lock, options)
+}
+
+/// A directory that holds other things is not ours to write into. Says whether a database is to be made in it.
+fn refuse_foreign(dir: &Path, must_exist: bool) -> Result<bool> {
+    let foreign = |reason: String| {
+        Err(StorageError::ForeignDirectory {
+            path: dir.to_path_buf(),
+            reason,
+        })
+    };
+    let names = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return foreign("there is no such directory".into()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return foreign("it is a file".into()),
+        Err(source) => return Err(io_error("read", dir, source)),
+        Ok(entries) => entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(|source| io_error("read", dir, source))?,
+    };
+    let ours = [
+        LOCK_FILE,
+        FORMAT_FILE,
+        NEW_FORMAT_FILE,
+        truth::FILE,
+        truth::NEW_FILE,
+        RESERVE_FILE,
+        "spaces",
+    ];
+    let is_database = names.iter().any(|name| name == FORMAT_FILE);
+    match names.iter().find(|name| !ours.contains(&name.as_str())) {
+        Some(other) if !is_database => foreign(format!("it holds `{other}` and no {FORMAT_FILE} file")),
+        None if must_exist && !is_database => foreign("it is empty".into()),
+        _ => Ok(!is_database),
+    }
+}
+
+fn take_lock(directory: &Directory, dir: &Path) -> Result<Lock> {
+    let path = dir.join(LOCK_FILE);
+    let locked = directory.lock(LOCK_FILE);
+    let mut lock = match locked.map_err(|source| io_error("lock", &path, source))? {
+        Locked::Ours(file) => Lock(file),
+        Locked::Theirs(mut file) => {
+            let mut holder = String::new();
+            let known = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
+            let holder = if known {
+                holder_of(holder.trim())
+            } else {
+                "another process".to_string()
+            };
+            return Err(StorageError::AlreadyOpen {
+                path: dir.to_path_buf(),
+                holder,
+            });
+        }
+    };
+    // For the error text of whoever comes second; the lock itself is the system's and ends with the process.
+    let Lock(file) = &mut lock;
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "process {}", std::process::id()))
+        .and_then(|()| file.flush());
+    written.map_err(|source| io_error("write to", &path, source))?;
+    Ok(lock)
+}
+
+/// Whether the directory states that it is of the version we read.
+///
+/// # Errors
+///
+/// `UnsupportedVersion` if it states another one, `Corrupted` if it states none.
+fn states_format(disk: &Arc<dyn Disk>) -> Result<bool> {
+    let path = disk.full_path(FORMAT_FILE);
+    if !disk
+        .exists(FORMAT_FILE)
+        .map_err(|source| io_error("look for", &path, source))?
+    {
+        return Ok(false);
+    }
+    let file = disk
+        .open(FORMAT_FILE)
+        .map_err(|source| io_error("open", &path, source))?;
+    let len = file.len().map_err(|source| io_error("measure", &path, source))?;
+    let mut bytes = vec![0; usize::try_from(len.min(100)).expect("it is at most 100")];
+    file.read_at(0, &mut bytes)
+        .map_err(|source| io_error("read", &path, source))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let version = text
+        .strip_prefix(FORMAT_TEXT)
+        .and_then(|version| version.trim_end().parse::<u32>().ok());
+    match version {
+        Some(FORMAT_VERSION) => Ok(true),
+        Some(found) => Err(StorageError::UnsupportedVersion {
+            path,
+            found,
+            min: FORMAT_VERSION,
+            max: FORMAT_VERSION,
+        }),
+        None => Err(corrupted(path, "it does not state a format version")),
+    }
+}
+
+fn write_format(disk: &Arc<dyn Disk>) -> Result<()> {
+    let path = disk.full_path(FORMAT_FILE);
+    let write = || {
+        let file = disk.create(NEW_FORMAT_FILE)?;
+        file.write_at(0, format!("{FORMAT_TEXT}{FORMAT_VERSION}\n").as_bytes())?;
+        file.sync()?;
+        disk.rename(NEW_FORMAT_FILE, FORMAT_FILE)?;
+        disk.sync_dir("")
+    };
+    write().map_err(|source| io_error("write", &path, source))
+}

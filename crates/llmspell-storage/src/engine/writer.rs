@@ -1,0 +1,491 @@
+//! How does a batch of requests become durable, and then visible?
+//!
+//! ```text
+//! one redb transaction:   each request checks, then writes its rows; vectors go into free slots
+//! sync the slot files     everything the transaction names is on the disk
+//! commit                  durable, not yet visible
+//! publish                 visible; cannot fail
+//! answer
+//! ```
+//!
+//! What was built of a namespace meanwhile is adopted before: see `spaces/handover.rs`.
+//!
+//! A request that is refused (an id exists, for example) changes nothing and does not disturb the others. A failure of
+//! the disk before the commit fails all of them and changes nothing either. A failed sync or commit closes the
+//! database for writing: what is on the disk is then unknown, and trying again would only seem to help.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use roaring::RoaringBitmap;
+
+use llmspell_core::{ErrorKind, Result, StateScope, StorageError};
+
+use super::backlog::{Backlog, Purge, Remains};
+use super::batch::{Batch, Changes as Done, Fail};
+use super::large::Large;
+use super::request::{Outcome, Request};
+use super::shared::Shared;
+use super::survey::Survey;
+use crate::base::ids::{Extent, PointId, SpaceId};
+use crate::engine::committer::CommitEngine;
+use crate::indexes::changes::Changes;
+use crate::namespace::{Namespace, Publisher, State};
+use crate::slots::SlotAllocator;
+use crate::spaces::registry::Space;
+use crate::truth::{Head, Role, Write};
+
+/// How long a request on a full disk waits for snapshots to be read, in all.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it sleeps before it looks whether a snapshot is still read.
+const READS_POLL: Duration = Duration::from_millis(1);
+
+/// The committer's own state.
+pub(crate) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) head: Head,
+    pub(super) allocators: HashMap<SpaceId, SlotAllocator>,
+    pub(super) backlog: Backlog,
+    pub(super) large: Large,
+    publisher: Publisher,
+}
+
+/// What a batch changes in memory once it is durable.
+pub(super) struct Pending {
+    pub(super) space: Arc<Space>,
+    pub(super) namespace: Arc<Namespace>,
+    pub(super) is_new: bool,
+    pub(super) state: State,
+    pub(super) freed: RoaringBitmap,
+    pub(super) changes: Changes,
+    pub(super) taken: Vec<PointId>,
+    /// Dead points that have got a slot beyond those that were needed.
+    pub(super) spare: Vec<PointId>,
+}
+
+/// A scope that a batch drops.
+pub(super) struct Dropped {
+    pub(super) space: Arc<Space>,
+    pub(super) scope: StateScope,
+    pub(super) namespace: Arc<Namespace>,
+    /// Points that were given out before it was dropped.
+    pub(super) taken: Vec<PointId>,
+}
+
+impl Writer {
+    /// Continues where the truth ends.
+    pub(crate) fn new(shared: Arc<Shared>) -> Result<Self> {
+        let read = shared.truth.read()?;
+        let head = read.head()?;
+        let purges = read.dropped_scopes()?;
+        // What has expired by the time that was stored goes at once: a clock that is behind it stands still meanwhile.
+        let at_once = |moment| if moment <= head.clock_ms { i64::MIN } else { moment };
+        let first_expiry = read.first_expiry(&HashSet::new())?.map(at_once);
+        let first_key_expiry = read.first_key_expiry()?.map(at_once);
+        let survey = Survey::new(read.survey()?, head.lsn);
+        let large = Large::new(&read).or_else(|error| match error.kind() {
+            // What must not be written over is not known.
+            ErrorKind::Data => {
+                shared.poison(&error);
+                Ok(Large::default())
+            }
+            _ => Err(error),
+        })?;
+        drop(read);
+        let spaces = shared.dropped_spaces();
+        let purges = purges.into_iter().map(|(scope, space)| Purge::stored(scope, space));
+        Ok(Self {
+            shared,
+            head,
+            allocators: HashMap::new(),
+            backlog: Backlog::new(purges, spaces, (first_expiry, first_key_expiry), survey),
+            large,
+            publisher: Publisher::new(),
+        })
+    }
+
+    /// Runs `work` in one transaction, and makes its changes durable and visible.
+    ///
+    /// # Errors
+    ///
+    /// `Batch` failures. Nothing is changed, or the database is poisoned.
+    pub(super) fn transact<T>(&mut self, work: impl FnOnce(&mut Batch<'_>) -> Result<T, Fail>) -> Result<T> {
+        let shared = Arc::clone(&self.shared);
+        let txn = shared.truth.write().inspect_err(|error| self.poison_if_lost(error))?;
+        let mut batch = Batch::new(&shared, &txn, self.head, &mut self.allocators);
+        // A panic of redb on altered pages fails the batch like any other damage.
+        let done = shared
+            .truth
+            .guard(|| Ok(work(&mut batch)))
+            .unwrap_or_else(|error| Err(Fail::Batch(error)));
+        let done = done.and_then(|value| {
+            let is_changed = shared.truth.guard(|| batch.finish()).map_err(Fail::Batch)?;
+            Ok((value, is_changed))
+        });
+        let changes = batch.into_changes();
+        let value = match done {
+            Ok((value, true)) => value,
+            Ok((value, false)) => {
+                // Nothing to make durable: every request was refused, or asked for what is so already.
+                self.roll_back(txn, changes);
+                return Ok(value);
+            }
+            Err(fail) => {
+                let error = fail.into_error();
+                self.poison_if_lost(&error);
+                changes.written_spaces.iter().for_each(|space| space.slots.let_go());
+                self.roll_back(txn, changes);
+                return Err(error);
+            }
+        };
+
+        for space in &changes.written_spaces {
+            // What fails here has not reached the disk: this transaction did not happen, and nothing is in doubt.
+            if let Err(error) = space.slots.prepare_sync() {
+                changes.written_spaces.iter().for_each(|space| space.slots.let_go());
+                self.roll_back(txn, changes);
+                return Err(error);
+            }
+        }
+        for space in &changes.written_spaces {
+            if let Err(error) = space.slots.sync() {
+                self.shared.poison(&error);
+                self.roll_back(txn, changes);
+                return Err(error);
+            }
+        }
+        self.shared.values.begin_write(changes.values.keys().map(Vec::as_slice));
+        let committed = txn.commit();
+        for (key, value) in changes.values {
+            self.shared.values.end_write(&key, committed.is_ok().then_some(value));
+        }
+        if let Err(error) = committed {
+            self.shared.poison(&error);
+            return Err(error);
+        }
+        self.head = changes.head;
+        self.shared.clock.saved(changes.clock_version);
+        self.shared.has_quotas.store(changes.has_quotas, Ordering::SeqCst);
+        self.backlog.first_expiry = match (self.backlog.first_expiry, changes.first_expiry) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.backlog.expiring_keys.note(changes.first_key_expiry);
+        for (id, record) in changes.spaces {
+            if record.role == Role::Dropped {
+                self.allocators.remove(&id);
+                self.backlog.spaces.push_back(id);
+            }
+            self.shared.set_space(id, record, &mut self.publisher);
+        }
+        self.publish(changes.dropped, changes.pending);
+        Ok(value)
+    }
+
+    /// Makes what is durable visible.
+    fn publish(&mut self, dropped: Vec<Dropped>, pending: Vec<(StateScope, Pending)>) {
+        for Dropped {
+            space,
+            scope,
+            namespace,
+            ..
+        } in dropped
+        {
+            let last = namespace.state();
+            let mut all = RoaringBitmap::new();
+            all.insert_range(0..last.next_point);
+            namespace.show(&mut self.publisher, State::dropped(), all, &Changes::default());
+            space.remove(&scope);
+            let files = last.files.rows().collect();
+            self.backlog.purges.push_back(Purge {
+                scope: namespace.scope_id,
+                space: space.id,
+                rows: last.live_count(),
+                namespace: Some(namespace),
+                remains: Some(Remains { last, files }),
+                has_no_slots: false,
+            });
+        }
+        for (scope, pending) in pending {
+            if pending.space.is_dropped() {
+                continue;
+            }
+            if !pending.freed.is_empty() {
+                self.backlog.shrinking.insert((pending.space.id, scope.clone()));
+            }
+            pending.namespace.reuse.lock().give_back(pending.spare);
+            pending
+                .namespace
+                .show(&mut self.publisher, pending.state, pending.freed, &pending.changes);
+            if pending.is_new {
+                pending.namespace.trust(&pending.namespace.state());
+                pending.space.add(&scope, Arc::clone(&pending.namespace));
+            } else {
+                pending.space.weigh(&pending.namespace);
+            }
+            pending.space.note(&scope, &pending.namespace);
+        }
+        self.shared.make_room();
+    }
+
+    fn roll_back(&mut self, txn: Write, changes: Done) {
+        let pending = changes
+            .pending
+            .into_iter()
+            .map(|(_, pending)| (pending.namespace, pending.taken));
+        let dropped = changes
+            .dropped
+            .into_iter()
+            .map(|dropped| (dropped.namespace, dropped.taken));
+        for (namespace, taken) in pending.chain(dropped) {
+            namespace.reuse.lock().give_back(taken);
+        }
+        // They may have given out slots; the rows know better.
+        self.allocators.clear();
+        if let Err(error) = txn.abort() {
+            self.shared.poison(&error);
+        }
+    }
+
+    /// After a failure of redb's file there is no telling what a further transaction would do.
+    fn poison_if_lost(&self, error: &StorageError) {
+        if matches!(error.kind(), ErrorKind::Closed) {
+            self.shared.poison(error);
+        }
+    }
+
+    pub(super) fn keep_reserve(&self) {
+        if self.shared.free_bytes_min > 0 {
+            self.shared.truth.keep_reserve();
+        }
+    }
+
+    fn refuse_what_needs_room(requests: Vec<Request>, no_room: Option<&StorageError>) -> Vec<Request> {
+        let Some(error) = no_room else {
+            return requests;
+        };
+        let (refused, admitted): (Vec<_>, Vec<_>) = requests.into_iter().partition(Request::needs_room);
+        for request in refused {
+            request.answer(Err(error.clone()));
+        }
+        admitted
+    }
+
+    /// How many entries each transaction of a request is to have, if the disk has no room for all of them in one.
+    fn part_of(&self, request: &Request) -> Option<usize> {
+        let ids = request.ids()?;
+        let part = self.shared.entries_per_transaction(ids.len());
+        (part < ids.len()).then_some(part)
+    }
+
+    /// Waits until no snapshot is read, as long as there is patience left: one that is read for long keeps the pages that
+    /// the transactions before gave up, so that the next finds none.
+    fn wait_for_reads(&self, patience: &mut Duration) {
+        while self.shared.truth.is_being_read() && !patience.is_zero() {
+            std::thread::sleep(READS_POLL);
+            *patience = patience.saturating_sub(READS_POLL);
+        }
+    }
+
+    /// Deletes or touches a few entries in each transaction, so that the pages of one are free for those after the next.
+    fn do_in_parts(&mut self, request: Request, part: usize, no_room: Option<&StorageError>) {
+        let mut patience = PATIENCE;
+        let mut seen = HashSet::new();
+        let ids = request.ids().unwrap_or_default().iter();
+        // Each id once: one that is missing is told once, as it is without parts.
+        let ids: Vec<String> = ids.filter(|id| seen.insert(id.as_str())).cloned().collect();
+        let mut parts = ids.chunks(part);
+        let done = parts.try_fold(None, |done: Option<Outcome>, ids| {
+            self.wait_for_reads(&mut patience);
+            let of_part = self.transact(|batch| {
+                batch.no_room = no_room.cloned();
+                batch.execute_for(&request, ids)
+            })?;
+            Ok(Some(match done {
+                Some(done) => done.and(of_part),
+                None => of_part,
+            }))
+        });
+        request.answer(done.map(|done| done.expect("there is at least one part")));
+    }
+
+    /// Runs the requests in one transaction. One that fails half-way ends the transaction for all of them.
+    fn commit_together(
+        &mut self,
+        requests: &[Request],
+        no_room: Option<&StorageError>,
+    ) -> Result<Vec<Result<Outcome>>> {
+        let now = self.shared.clock.confirmed();
+        let keys_are_due = self.backlog.expiring_keys.are_due(now);
+        self.transact(|batch| {
+            batch.no_room = no_room.cloned();
+            let mut results: Vec<Result<Outcome>> = Vec::with_capacity(requests.len());
+            for request in requests {
+                results.push(match batch.execute(request) {
+                    Ok(outcome) => Ok(outcome),
+                    Err(Fail::Request(error)) => Err(error),
+                    Err(fail @ Fail::Batch(_)) => return Err(fail),
+                });
+            }
+            if keys_are_due {
+                match batch.purge_in_proportion(now) {
+                    // What was only looked at may be damaged. It concerns none of the requests.
+                    Ok(()) | Err(Fail::Request(_)) => {}
+                    Err(fail @ Fail::Batch(_)) => return Err(fail),
+                }
+            }
+            Ok(results)
+        })
+    }
+
+    /// What was seen to expire and is not purged yet has expired after a restart too, whatever the clock says then. A jump
+    /// of the clock is stored as well: whoever opens the database later sees how long it has lasted. And so are the scopes
+    /// that have something to give back.
+    fn keep_what_is_known(&mut self) -> Result<()> {
+        let now = self.shared.clock.confirmed();
+        let has_expired = self.backlog.first_expiry.is_some_and(|moment| moment <= now);
+        let has_expired = has_expired || self.backlog.expiring_keys.are_over(now);
+        let survey = self.survey_to_store()?;
+        let is_new = has_expired || survey.is_some() || self.shared.clock.has_unsaved_jump();
+        if !is_new || self.shared.check_writable().is_err() {
+            return Ok(());
+        }
+        self.transact(|batch| {
+            if has_expired {
+                batch.set_clock(now);
+            }
+            if let Some(survey) = &survey {
+                batch.rows.set_survey(survey).map_err(Fail::Batch)?;
+            }
+            batch.set_changed();
+            Ok(())
+        })
+    }
+
+    /// The allocator of a space, from the rows if it is not in memory.
+    pub(super) fn load_allocator<'a>(
+        shared: &Shared,
+        allocators: &'a mut HashMap<SpaceId, SlotAllocator>,
+        space: SpaceId,
+    ) -> Result<&'a mut SlotAllocator> {
+        use std::collections::hash_map::Entry;
+        match allocators.entry(space) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let read = shared.truth.read()?;
+                Ok(entry.insert(SlotAllocator::new(read.slot_end(space)?, read.free_slots(space)?)))
+            }
+        }
+    }
+}
+
+impl Writer {
+    /// Does requests, but for those that must wait for a large batch.
+    pub(super) fn accept(&mut self, requests: Vec<Request>) {
+        let (built, requests) = Request::without_built(requests);
+        built.into_iter().for_each(|built| built.adopt(&mut self.publisher));
+        let requests = self.hold_back(requests);
+        if !requests.is_empty() {
+            self.commit_now(requests);
+        }
+    }
+
+    fn commit_now(&mut self, requests: Vec<Request>) {
+        if let Err(error) = self.shared.check_writable() {
+            requests
+                .into_iter()
+                .for_each(|request| request.answer(Err(error.clone())));
+            return;
+        }
+        let no_room = self.shared.check_free_space().err();
+        if no_room.is_none() {
+            self.keep_reserve();
+        }
+        let mut requests = Self::refuse_what_needs_room(requests, no_room.as_ref());
+        if let Some(part) = requests.iter().find_map(|request| self.part_of(request)) {
+            match requests.pop() {
+                Some(request) if requests.is_empty() => self.do_in_parts(request, part, no_room.as_ref()),
+                // Each alone, in the order in which they came.
+                last => {
+                    for request in requests.into_iter().chain(last) {
+                        self.commit_now(vec![request]);
+                    }
+                }
+            }
+            return;
+        }
+        match self.commit_together(&requests, no_room.as_ref()) {
+            Ok(results) => {
+                if no_room.is_none() {
+                    // The truth may have grown.
+                    self.keep_reserve();
+                }
+                for (request, result) in requests.into_iter().zip(results) {
+                    request.answer(result);
+                }
+            }
+            // Nothing happened. What one of them met (a file that could not be opened, a disk too full for it) is not for
+            // the others to bear: each has a transaction of its own.
+            Err(_) if requests.len() > 1 && self.shared.check_writable().is_ok() => {
+                for request in requests {
+                    self.commit_now(vec![request]);
+                }
+            }
+            Err(error) => requests
+                .into_iter()
+                .for_each(|request| request.answer(Err(error.clone()))),
+        }
+    }
+}
+
+impl CommitEngine for Writer {
+    type Request = Request;
+
+    fn request_bytes(request: &Request) -> usize {
+        request.bytes()
+    }
+
+    fn commit(&mut self, requests: Vec<Request>) {
+        self.accept(requests);
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.large.is_under_way()
+    }
+
+    fn advance(&mut self, is_over: &dyn Fn() -> bool) {
+        self.advance_large(is_over);
+    }
+
+    fn tidy_after(&mut self) -> Option<Duration> {
+        self.purge_after()
+    }
+
+    fn tidy_share(&self) -> f64 {
+        self.backlog.share()
+    }
+
+    fn tidy(&mut self) {
+        // A failed purge is tried again later or after the next start; nobody waits for it.
+        let _ = self.purge_step();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // A failure shows when it is opened again, if at all.
+        let _ = self.keep_what_is_known();
+        for space in self.shared.open_spaces() {
+            if let Ok(allocator) = Self::load_allocator(&self.shared, &mut self.allocators, space.id) {
+                space.slots.trim(allocator.end());
+            }
+        }
+    }
+}
+
+/// The slots of a scope, for giving them back.
+pub(super) fn slot_runs(extents: &[Extent]) -> impl Iterator<Item = (crate::base::ids::Slot, u32)> + '_ {
+    extents.iter().map(|extent| (extent.first_slot, extent.len))
+}

@@ -1,0 +1,13 @@
+//! Open spaces: their loaded namespaces, snapshots of these, and indexes that come to them.
+//!
+//! | file           | holds                                                                |
+//! |----------------|----------------------------------------------------------------------|
+//! | `registry.rs`  | an open space, and which of its namespaces are loaded                |
+//! | `snapshot.rs`  | one committed state of a namespace, with the rows that belong to it  |
+//! | `handover.rs`  | how an index that was built becomes the one that searches use        |
+//! | `metadata.rs`  | how an index of metadata is built, for a filter or in the background |
+
+pub(crate) mod handover;
+pub(crate) mod metadata;
+pub(crate) mod registry;
+pub(crate) mod snapshot;

@@ -1,0 +1,520 @@
+//! Which namespaces of a space are loaded?
+//!
+//! A scope that nobody touches costs no RAM: it is read from the truth when it is first named.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use roaring::RoaringBitmap;
+
+use llmspell_core::{DateFields, DistanceMetric, EmbeddingModel, HNSWConfig, Result, StateScope, VectorQuery};
+use llmspell_vector::Scratch as GraphScratch;
+
+use crate::base::error::corrupted;
+use crate::base::gate::Gate;
+use crate::base::ids::{ScopeId, SpaceId};
+use crate::base::memory_budget::MemoryBudget;
+use crate::disk::Disk;
+use crate::indexes::changes::Changes;
+use crate::indexes::files::{self, Kind, Unusable, millionths};
+use crate::indexes::graph::{Index, Need, graph_config};
+use crate::indexes::named::NamedFile;
+use crate::indexes::queue::{Due, IndexQueue};
+use crate::namespace::{Namespace, Publisher, State};
+use crate::slots::SlotStore;
+use crate::spaces::handover::Door;
+use crate::truth::{Role, SpaceRecord, Truth};
+use llmspell_metadata::Restored;
+
+/// The metadata index of a scope is written to a file anew when one in so many entries has changed since: reading these
+/// again takes a filter after a restart a quarter of what it takes without a file.
+const METADATA_CHANGED_SHARE: u64 = 4;
+/// Memory of so many searches is kept for the next ones.
+const SCRATCH_MAX: usize = 64;
+
+/// So many namespaces are unloaded while searches wait: some ten microseconds.
+const UNLOADED_AT_ONCE: usize = 64;
+
+/// Whether a namespace may be unloaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Somebody uses it, or has something to do to it.
+    Busy,
+    /// Once its index is in a file.
+    Unsaved,
+    Ready,
+}
+
+/// What a search needs room for.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) graph: GraphScratch,
+    pub(crate) row: Row,
+}
+
+/// A vector that was read from a file.
+#[derive(Debug, Default)]
+pub(crate) struct Row {
+    /// Bytes of the slot.
+    pub(crate) slot: Vec<u8>,
+    /// Its vector.
+    pub(crate) vector: Vec<f32>,
+}
+
+/// A scratch that goes back to its space when it is dropped.
+#[derive(Debug)]
+pub(crate) struct LentScratch<'a> {
+    scratch: Scratch,
+    pool: &'a Mutex<Vec<Scratch>>,
+}
+
+impl Deref for LentScratch<'_> {
+    type Target = Scratch;
+
+    fn deref(&self) -> &Scratch {
+        &self.scratch
+    }
+}
+
+impl DerefMut for LentScratch<'_> {
+    fn deref_mut(&mut self) -> &mut Scratch {
+        &mut self.scratch
+    }
+}
+
+impl Drop for LentScratch<'_> {
+    fn drop(&mut self) {
+        let mut pool = self.pool.lock();
+        if pool.len() < SCRATCH_MAX {
+            pool.push(std::mem::take(&mut self.scratch));
+        }
+    }
+}
+
+/// An open space.
+#[derive(Debug)]
+pub(crate) struct Space {
+    pub(crate) id: SpaceId,
+    pub(crate) name: String,
+    pub(crate) dim: usize,
+    pub(crate) metric: DistanceMetric,
+    pub(crate) config: RwLock<HNSWConfig>,
+    /// Whose vectors these are, as far as known.
+    model: RwLock<Option<Arc<EmbeddingModel>>>,
+    /// Another space has taken its place, or it was dropped.
+    is_retired: AtomicBool,
+    is_dropped: AtomicBool,
+    /// Closed for writes of applications while the last entries are copied elsewhere.
+    pub(crate) gate: Gate,
+    pub(crate) slots: SlotStore,
+    loaded: RwLock<HashMap<StateScope, Arc<Namespace>>>,
+    /// Grows with each removal, also to make room: what was read before one must not be added after it.
+    removals: AtomicU64,
+    /// Living points from which on a namespace gets a graph.
+    graph_points_min: u64,
+    /// Living points from which on filters get an index.
+    metadata_points_min: u64,
+    /// Who looks after the graphs.
+    pub(crate) queue: Arc<IndexQueue>,
+    /// What loaded namespaces of all spaces may take.
+    budget: Arc<MemoryBudget>,
+    /// The way of whoever built an index.
+    pub(crate) door: Arc<Door>,
+    /// Where index files are; none in RAM.
+    disk: Option<Arc<dyn Disk>>,
+    /// Memory of searches that have ended, for the next ones.
+    scratch: Mutex<Vec<Scratch>>,
+}
+
+impl Space {
+    /// A space without loaded namespaces.
+    pub(crate) fn new(
+        id: SpaceId,
+        record: SpaceRecord,
+        slots: SlotStore,
+        disk: Option<Arc<dyn Disk>>,
+        (queue, budget, door): (Arc<IndexQueue>, Arc<MemoryBudget>, Arc<Door>),
+        (graph_points_min, metadata_points_min): (u64, u64),
+    ) -> Self {
+        Self {
+            id,
+            name: record.name,
+            dim: record.dim,
+            metric: record.config.metric(),
+            config: RwLock::new(record.config),
+            model: RwLock::new(record.model.map(Arc::new)),
+            gate: Gate::default(),
+            is_retired: AtomicBool::new(record.role == Role::Retired),
+            is_dropped: AtomicBool::new(false),
+            slots,
+            loaded: RwLock::default(),
+            removals: AtomicU64::new(0),
+            graph_points_min,
+            metadata_points_min,
+            queue,
+            budget,
+            door,
+            disk,
+            scratch: Mutex::default(),
+        }
+    }
+
+    /// What the space is from now on.
+    pub(crate) fn set_record(&self, record: &SpaceRecord) {
+        *self.config.write() = record.config.clone();
+        *self.model.write() = record.model.clone().map(Arc::new);
+        let is_retired = matches!(record.role, Role::Retired | Role::Dropped);
+        self.is_retired.store(is_retired, Ordering::SeqCst);
+        self.is_dropped.store(record.role == Role::Dropped, Ordering::SeqCst);
+    }
+
+    /// Whether it was dropped: nothing of it is to be read or written any more.
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.is_dropped.load(Ordering::SeqCst)
+    }
+
+    /// Whose vectors these are, as far as known.
+    pub(crate) fn model(&self) -> Option<Arc<EmbeddingModel>> {
+        self.model.read().clone()
+    }
+
+    /// Whether another space has taken its place, or it was dropped: what was asked of this one is to be asked of whatever
+    /// is there now.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::SeqCst)
+    }
+
+    /// How soon the indexer should look at a namespace.
+    pub(crate) fn need(&self, namespace: &Namespace) -> Need {
+        let state = namespace.state();
+        if state.is_dropped {
+            return Need::Nothing;
+        }
+        if state.has_stale_graph_file() {
+            return Need::Now;
+        }
+        let Some(config) = graph_config(self.dim, &self.config.read()) else {
+            return Need::Nothing;
+        };
+        let memory = self.config.read().memory();
+        let need = match &state.index {
+            // In RAM only, though there is a disk.
+            Some(index) if index.file.is_none() && self.disk.is_some() => Need::Now,
+            Some(index) if index.is_damaged() || !index.is_in_ram() || !index.matches(&config) => Need::Now,
+            Some(index) if index.is_to_be_held(memory) => Need::Now,
+            Some(index) if index.is_changed() && namespace.is_to_be_put_away() => Need::Now,
+            _ => state.counts().need(self.graph_points_min),
+        };
+        match need {
+            Need::Nothing if namespace.is_metadata_behind() || self.is_metadata_file_due(namespace) => Need::Soon,
+            need => need,
+        }
+    }
+
+    /// Whether too much of the metadata of a namespace has changed since its index was written to a file.
+    pub(crate) fn is_metadata_file_due(&self, namespace: &Namespace) -> bool {
+        self.disk.is_some() && namespace.state().is_metadata_file_due(METADATA_CHANGED_SHARE)
+    }
+
+    /// Reads the metadata index of a scope from its file, but for the points that have changed since. None if that was
+    /// cancelled.
+    ///
+    /// # Errors
+    ///
+    /// Why the file is of no use; the index can be made of the rows.
+    pub(crate) fn read_metadata(
+        &self,
+        scope: ScopeId,
+        file: &NamedFile,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<Restored>, Unusable> {
+        let disk = self
+            .disk
+            .as_ref()
+            .ok_or_else(|| Unusable("there is no disk".to_string()))?;
+        let row = file.row.ok_or_else(|| Unusable("nothing names it".to_string()))?;
+        files::read_metadata(disk, self.id, scope, &row, &file.changed, is_cancelled)
+    }
+
+    /// Tells the indexer if a namespace has something for it.
+    pub(crate) fn note(&self, scope: &StateScope, namespace: &Namespace) {
+        let has_index = namespace.state().index.is_some();
+        namespace.set_remembering(has_index && self.recall_target().is_some());
+        match self.need(namespace) {
+            // Everything else comes first, and leads here again.
+            Need::Nothing if self.is_measuring_due(namespace) => self.queue.want_measuring((self.id, scope.clone())),
+            Need::Nothing => {}
+            Need::Soon => self.queue.note(self.id, scope, Due::WhenQuiet),
+            Need::Now => self.queue.note(self.id, scope, Due::Now),
+        }
+    }
+
+    /// The recall that searches are to reach, in millionths; none where the configuration names the width of their beam, or
+    /// where there are no graphs.
+    pub(crate) fn recall_target(&self) -> Option<u32> {
+        let config = self.config.read();
+        let is_chosen = config.named_ef_search().is_none() && graph_config(self.dim, &config).is_some();
+        is_chosen.then(|| millionths(config.recall_target()))
+    }
+
+    /// Whether the searches of a namespace are to be measured: it has a graph, and was not measured, or not as it is.
+    pub(crate) fn is_measuring_due(&self, namespace: &Namespace) -> bool {
+        let state = namespace.state();
+        let has_index = state.index.as_ref().is_some_and(|index| !index.is_damaged());
+        has_index
+            && self
+                .recall_target()
+                .is_some_and(|target| namespace.is_measuring_due(target, state.live_count()))
+    }
+
+    /// Remembers a query that a namespace got, perhaps, so that its searches can be measured with it.
+    pub(crate) fn remember_query(&self, scope: &StateScope, namespace: &Namespace, query: &VectorQuery) {
+        let is_whole = query.vector.len() == self.dim;
+        let is_enough = is_whole && !query.exact && namespace.remember_query(&query.vector, &self.budget.queries);
+        if is_enough && self.is_measuring_due(namespace) {
+            self.queue.want_measuring((self.id, scope.clone()));
+        }
+    }
+
+    /// The fields of the metadata whose strings are dates.
+    pub(crate) fn dates(&self) -> DateFields {
+        self.config.read().date_fields().clone()
+    }
+
+    /// Living points from which on a namespace gets a graph.
+    pub(crate) fn graph_points_min(&self) -> u64 {
+        self.graph_points_min
+    }
+
+    /// Living points from which on filters get an index of the metadata.
+    pub(crate) fn metadata_points_min(&self) -> u64 {
+        self.metadata_points_min
+    }
+
+    /// Memory for a search, which comes back when it is dropped.
+    pub(crate) fn scratch(&self) -> LentScratch<'_> {
+        LentScratch {
+            scratch: self.scratch.lock().pop().unwrap_or_default(),
+            pool: &self.scratch,
+        }
+    }
+
+    /// The namespace of a scope, if it is loaded, which is used now.
+    pub(crate) fn loaded(&self, scope: &StateScope) -> Option<Arc<Namespace>> {
+        let namespace = self.loaded.read().get(scope).cloned()?;
+        self.budget.touch(&namespace.usage);
+        Some(namespace)
+    }
+
+    /// The namespace of a scope, read from the truth if need be; none if there is no such scope.
+    pub(crate) fn load(&self, truth: &Truth, scope: &StateScope) -> Result<Option<Arc<Namespace>>> {
+        loop {
+            if let Some(namespace) = self.loaded(scope) {
+                return Ok(Some(namespace));
+            }
+            let removals = self.removals.load(Ordering::SeqCst);
+            if self.is_dropped() {
+                // Its rows are there until they are purged.
+                return Ok(None);
+            }
+            let read = truth.read()?;
+            let Some(scope_id) = read.scope_id(self.id, scope)? else {
+                return Ok(None);
+            };
+            // The row that led here has no checksum of its own; a flipped bit must not lead into another scope.
+            if read.scope_name(scope_id)? != Some((self.id, scope.clone())) {
+                let detail = format!(
+                    "table `scopes` leads `{scope}` to scope {}, which is another one",
+                    scope_id.0
+                );
+                return Err(corrupted(truth.path(), detail));
+            }
+            let state = self.with_file(scope_id, read.state(scope_id)?);
+            let row = state.files.row(Kind::Graph).filter(|_| state.index.is_some());
+            let measured = row.and_then(|row| row.measured);
+            let namespace = Arc::new(Namespace::new(scope_id, state));
+            namespace.set_measured(measured);
+            let mut loaded = self.loaded.write();
+            if self.removals.load(Ordering::SeqCst) == removals {
+                let namespace = self.insert(&mut loaded, scope, namespace);
+                drop(loaded);
+                self.note(scope, &namespace);
+                return Ok(Some(namespace));
+            }
+        }
+    }
+
+    /// The state with the graph of the file that the truth names. At any doubt without it: the indexer makes another, and no
+    /// point that there was by now is given out again until then.
+    fn with_file(&self, scope: ScopeId, mut state: State) -> State {
+        let Some(file) = state.files.get(Kind::Graph).cloned() else {
+            return state;
+        };
+        let opened = self
+            .disk
+            .as_ref()
+            .zip(file.row)
+            .and_then(|(disk, row)| files::open(disk, self.id, scope, row).ok());
+        let is_usable = |index: &Index| {
+            index.lsn <= state.lsn
+                && index.points.max().is_none_or(|last| last < state.next_point)
+                && graph_config(self.dim, &self.config.read()).is_some_and(|config| index.answers(&config))
+        };
+        let index = opened.map(Index::opened).filter(is_usable);
+        let held = match &index {
+            Some(index) => index.points.clone(),
+            None => {
+                let mut all = RoaringBitmap::new();
+                all.insert_range(0..state.next_point);
+                all
+            }
+        };
+        let file = NamedFile {
+            is_bad: index.is_none(),
+            held: Arc::new(held),
+            ..file
+        };
+        state.files.set(Kind::Graph, Some(file));
+        state.with_index(index.map(Arc::new))
+    }
+
+    /// Adds a namespace that the committer made.
+    pub(crate) fn add(&self, scope: &StateScope, namespace: Arc<Namespace>) {
+        self.insert(&mut self.loaded.write(), scope, namespace);
+    }
+
+    /// Whoever came first has the one that the committer changes. What a reader found of a new scope between the commit
+    /// and its publication is what the committer publishes.
+    fn insert(
+        &self,
+        loaded: &mut HashMap<StateScope, Arc<Namespace>>,
+        scope: &StateScope,
+        namespace: Arc<Namespace>,
+    ) -> Arc<Namespace> {
+        match loaded.entry(scope.clone()) {
+            Entry::Occupied(entry) => Arc::clone(entry.get()),
+            Entry::Vacant(entry) => {
+                self.budget.enter(&namespace.usage, namespace.resident_bytes());
+                Arc::clone(entry.insert(namespace))
+            }
+        }
+    }
+
+    /// Counts anew what a namespace takes, which has changed.
+    pub(crate) fn weigh(&self, namespace: &Namespace) {
+        self.budget.weigh(&namespace.usage, namespace.resident_bytes());
+    }
+
+    /// Forgets a namespace that was dropped.
+    pub(crate) fn remove(&self, scope: &StateScope) {
+        let mut loaded = self.loaded.write();
+        self.removals.fetch_add(1, Ordering::SeqCst);
+        if let Some(namespace) = loaded.remove(scope) {
+            self.budget.leave(&namespace.usage);
+        }
+    }
+
+    /// Forgets all namespaces, after the space was dropped: whoever holds one finds nothing in it.
+    pub(crate) fn forget_all(&self, publisher: &mut Publisher) {
+        let loaded = {
+            let mut loaded = self.loaded.write();
+            self.removals.fetch_add(1, Ordering::SeqCst);
+            std::mem::take(&mut *loaded)
+        };
+        for namespace in loaded.into_values() {
+            self.budget.leave(&namespace.usage);
+            namespace.show(publisher, State::dropped(), RoaringBitmap::new(), &Changes::default());
+        }
+    }
+
+    /// Of the loaded namespaces that may go: the turn in which each was used last, and its bytes.
+    pub(crate) fn resting(&self) -> Vec<(u64, u64)> {
+        let loaded = self.loaded.read();
+        let resting = loaded.values().filter(|namespace| self.rest(namespace) != Rest::Busy);
+        resting
+            .map(|namespace| (namespace.usage.turn(), namespace.usage.bytes()))
+            .collect()
+    }
+
+    /// Unloads namespaces that were not used since a turn, until `excess` bytes are free. Where something is to be put
+    /// into a file first, the indexer is told. Returns how much was, or will be, free.
+    pub(crate) fn unload(&self, last_turn: u64, excess: u64) -> u64 {
+        let mut freed = 0;
+        let is_old = |namespace: &Namespace| namespace.usage.turn() <= last_turn;
+        let old: Vec<StateScope> = {
+            let loaded = self.loaded.read();
+            let old = loaded
+                .iter()
+                .filter(|(_, namespace)| is_old(namespace) && self.rest(namespace) != Rest::Busy);
+            let enough = old.take_while(|(_, namespace)| {
+                let is_needed = freed < excess;
+                freed += namespace.usage.bytes();
+                is_needed
+            });
+            enough.map(|(scope, _)| scope.clone()).collect()
+        };
+        for scopes in old.chunks(UNLOADED_AT_ONCE) {
+            let mut unloaded = Vec::with_capacity(scopes.len());
+            let mut loaded = self.loaded.write();
+            for scope in scopes {
+                let Some(namespace) = loaded.get(scope).filter(|namespace| is_old(namespace)) else {
+                    continue;
+                };
+                match self.rest(namespace) {
+                    Rest::Busy => {}
+                    Rest::Unsaved => {
+                        namespace.set_to_be_put_away(true);
+                        self.note(scope, namespace);
+                    }
+                    Rest::Ready => {
+                        let is_alone = loaded
+                            .get_mut(scope)
+                            .and_then(Arc::get_mut)
+                            .is_some_and(Namespace::is_alone);
+                        if is_alone && let Some(namespace) = loaded.remove(scope) {
+                            self.budget.unload(&namespace.usage);
+                            unloaded.push(namespace);
+                        }
+                    }
+                }
+            }
+            if !unloaded.is_empty() {
+                self.removals.fetch_add(1, Ordering::SeqCst);
+            }
+            drop(loaded);
+        }
+        freed
+    }
+
+    /// Whether a namespace of the loaded ones may go. No call can get at it while those are locked, and a call that got at it
+    /// before has a reference. That the count of references is one says that the last call has ended, not that all it read was
+    /// read before: [`Namespace::is_alone`] says both, and decides.
+    fn rest(&self, namespace: &Arc<Namespace>) -> Rest {
+        let is_busy =
+            Arc::strong_count(namespace) > 1 || !namespace.is_quiet() || self.need(namespace) != Need::Nothing;
+        match &namespace.state().index {
+            _ if is_busy => Rest::Busy,
+            Some(index) if index.is_changed() && self.disk.is_none() => Rest::Busy,
+            Some(index) if index.is_changed() => Rest::Unsaved,
+            _ => Rest::Ready,
+        }
+    }
+
+    /// All namespaces that are loaded.
+    pub(crate) fn all_loaded(&self) -> Vec<(StateScope, Arc<Namespace>)> {
+        let loaded = self.loaded.read();
+        loaded
+            .iter()
+            .map(|(scope, namespace)| (scope.clone(), Arc::clone(namespace)))
+            .collect()
+    }
+
+    /// How many namespaces are loaded.
+    pub(crate) fn loaded_count(&self) -> usize {
+        self.loaded.read().len()
+    }
+}
