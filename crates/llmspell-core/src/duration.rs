@@ -79,11 +79,15 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 
 /// For a field that may be absent or null.
 pub(crate) mod option {
-    use super::{Deserialize, Deserializer, Duration, Form, Serializer};
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::duration::Form;
 
     pub(crate) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
         match duration {
-            Some(duration) => super::serialize(duration, serializer),
+            Some(duration) => crate::duration::serialize(duration, serializer),
             None => serializer.serialize_none(),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use llmspell_state_traits::{ScopeError, StateScope};
 
 use crate::filter::FilterError;
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Timestamp, TimestampError};
 
 /// Result of every fallible call of the storage crates.
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
@@ -525,13 +525,20 @@ fn listed(before: &str, names: &[String]) -> String {
     }
 }
 
-/// At most the first 64 characters of a user's string, for an error text.
-#[must_use]
-pub(crate) fn shortened(text: &str) -> String {
-    const CHARACTERS_MAX: usize = 64;
-    let mut short: String = text.chars().take(CHARACTERS_MAX).collect();
-    if short.len() < text.len() {
-        short.push('…');
+impl From<TimestampError> for StorageError {
+    fn from(error: TimestampError) -> Self {
+        match error {
+            TimestampError::Unreadable { text } => Self::InvalidName {
+                what: "time",
+                name: text,
+                reason: "write RFC 3339 such as 2026-11-22T10:00:00Z, or milliseconds since 1970",
+            },
+            TimestampError::OutOfRange { what, got, min, max } => Self::OutOfRange {
+                what,
+                got: got as f64,
+                min: min as f64,
+                max: max as f64,
+            },
+        }
     }
-    short
 }

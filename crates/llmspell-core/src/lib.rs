@@ -13,20 +13,26 @@
 //! | `error.rs`        | what can go wrong, and what should the caller do? [`StorageError`]    |
 //! | `limits.rs`       | how large may things be? [`limits`]                                   |
 //! | `expiry.rs`       | when does something end? [`Expiry`]                                   |
+//! | `check.rs`        | which checks do calls on vectors and on keys share?                   |
+//! | `fields.rs`, `metric.rs`, `text.rs` | metadata, distance metrics, users' strings in error texts |
 //! | `timestamp.rs`    | how are moments written? [`Timestamp`]                                |
 //! | `duration.rs`     | how are lengths of time written in JSON?                             |
 //! | `inherent.rs`     | what do macros for types that implement the traits need?              |
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod duration;
 mod error;
 mod expiry;
+mod fields;
 #[doc(hidden)]
 pub mod inherent;
 mod key_value;
+mod metric;
 mod model;
 mod quota;
+mod text;
 mod timestamp;
 mod vector;
 
@@ -44,7 +50,7 @@ pub use key_value::{
 pub use llmspell_state_traits::{SCOPE_ID_BYTES_MAX, ScopeError, ScopeKind, StateScope};
 pub use model::{EmbeddingModel, ModelRef, cut};
 pub use quota::{Quota, QuotaStatus, QuotaUsage};
-pub use timestamp::Timestamp;
+pub use timestamp::{Timestamp, TimestampError};
 pub use vector::validate as validate_vectors;
 pub use vector::{
     Component, DistanceMetric, EfChoice, EfSource, FacetValue, HNSWConfig, IndexStats, IntoVector, MeasuredRecall,

@@ -7,7 +7,31 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::StorageError;
+use crate::text::shortened;
+
+/// Why a text or another type is no [`Timestamp`], or the other way round.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TimestampError {
+    /// The text is no moment. It is cut to its first 64 characters.
+    #[error("`{text}` is no time; write RFC 3339 such as 2026-11-22T10:00:00Z, or milliseconds since 1970")]
+    Unreadable {
+        /// The text.
+        text: String,
+    },
+    /// The other type cannot hold the moment.
+    #[error("{what} is {got}, outside of {min} to {max}")]
+    OutOfRange {
+        /// What is out of range, and its unit.
+        what: &'static str,
+        /// The number.
+        got: i64,
+        /// The smallest possible number.
+        min: i64,
+        /// The largest possible number.
+        max: i64,
+    },
+}
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
 ///
@@ -24,7 +48,7 @@ use crate::error::StorageError;
 /// assert_eq!((moment - day).to_string(), "2026-11-21T10:00:00Z");
 /// assert_eq!(moment - (moment - day), day);
 /// assert_eq!(Timestamp::from(std::time::SystemTime::try_from(moment)?), moment);
-/// # Ok::<(), llmspell_core::StorageError>(())
+/// # Ok::<(), llmspell_core::TimestampError>(())
 /// ```
 ///
 /// There is no `now` here, because this crate reads no clock: `SystemTime::now()` is taken wherever a moment is, and a database
@@ -110,13 +134,13 @@ impl From<SystemTime> for Timestamp {
 }
 
 impl TryFrom<Timestamp> for SystemTime {
-    type Error = StorageError;
+    type Error = TimestampError;
 
     /// # Errors
     ///
-    /// [`OutOfRange`](StorageError::OutOfRange) for a moment that the clock of the system cannot hold, which is far from our
+    /// [`OutOfRange`](TimestampError::OutOfRange) for a moment that the clock of the system cannot hold, which is far from our
     /// times.
-    fn try_from(moment: Timestamp) -> Result<Self, StorageError> {
+    fn try_from(moment: Timestamp) -> Result<Self, TimestampError> {
         let distance = Duration::from_millis(moment.0.unsigned_abs());
         let time = match moment.0 < 0 {
             true => UNIX_EPOCH.checked_sub(distance),
@@ -134,22 +158,22 @@ impl From<jiff::Timestamp> for Timestamp {
 }
 
 impl TryFrom<Timestamp> for jiff::Timestamp {
-    type Error = StorageError;
+    type Error = TimestampError;
 
     /// # Errors
     ///
-    /// [`OutOfRange`](StorageError::OutOfRange) outside of the years -9999 to 9999.
-    fn try_from(moment: Timestamp) -> Result<Self, StorageError> {
+    /// [`OutOfRange`](TimestampError::OutOfRange) outside of the years -9999 to 9999.
+    fn try_from(moment: Timestamp) -> Result<Self, TimestampError> {
         jiff::Timestamp::from_millisecond(moment.0).map_err(|_| out_of_range("time in milliseconds since 1970", moment))
     }
 }
 
-fn out_of_range(what: &'static str, moment: Timestamp) -> StorageError {
-    StorageError::OutOfRange {
+fn out_of_range(what: &'static str, moment: Timestamp) -> TimestampError {
+    TimestampError::OutOfRange {
         what,
-        got: moment.0 as f64,
-        min: jiff::Timestamp::MIN.as_millisecond() as f64,
-        max: jiff::Timestamp::MAX.as_millisecond() as f64,
+        got: moment.0,
+        min: jiff::Timestamp::MIN.as_millisecond(),
+        max: jiff::Timestamp::MAX.as_millisecond(),
     }
 }
 
@@ -164,24 +188,20 @@ impl fmt::Display for Timestamp {
 }
 
 impl FromStr for Timestamp {
-    type Err = StorageError;
+    type Err = TimestampError;
 
     /// Reads RFC 3339, or a whole number of milliseconds.
     ///
     /// # Errors
     ///
-    /// [`StorageError::InvalidName`] with the text.
+    /// [`TimestampError::Unreadable`] with the text.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Ok(millis) = text.trim_end_matches(" ms").parse() {
             return Ok(Self(millis));
         }
         text.parse::<jiff::Timestamp>()
             .map(|moment| Self(moment.as_millisecond()))
-            .map_err(|_| StorageError::InvalidName {
-                what: "time",
-                name: crate::error::shortened(text),
-                reason: "write RFC 3339 such as 2026-11-22T10:00:00Z, or milliseconds since 1970",
-            })
+            .map_err(|_| TimestampError::Unreadable { text: shortened(text) })
     }
 }
 

@@ -72,7 +72,7 @@ impl Source {
 }
 
 fn continues_a_word(code: &str, start: usize) -> bool {
-    code[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
+    code[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':' || c == '$')
 }
 
 /// The paths that `text` begins with, each after `module`; a list in braces has several.
@@ -97,6 +97,8 @@ fn paths(module: &str, text: &str, found: &mut BTreeSet<String>) {
         _ if name.is_empty() || name == "self" => {
             found.insert(module.to_string());
         }
+        // Macros of the crate have no other path.
+        _ if rest.starts_with('!') => {}
         _ => {
             found.insert(joined(name));
         }

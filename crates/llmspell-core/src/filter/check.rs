@@ -275,7 +275,7 @@ fn equal(field: &FieldPath, value: &Scalar, part: Part, dates: Option<&DateField
         Scalar::Bool(_) | Scalar::Number(_) => {}
     }
     let problem = FilterProblem::InvalidDate {
-        field: crate::error::shortened(&field.to_string()),
+        field: crate::text::shortened(&field.to_string()),
         value: shown(value),
     };
     Err((part, problem))

@@ -13,7 +13,7 @@ use super::path::FieldPath;
 use super::scalar::Scalar;
 use super::terms::terms;
 use super::times::{EntryTimes, OwnTime};
-use crate::vector::{Metadata, VectorEntry};
+use crate::fields::Metadata;
 
 /// A filter that was checked and made ready to decide about many entries.
 ///
@@ -48,15 +48,6 @@ impl CompiledFilter {
     #[must_use]
     pub fn matches_with(&self, metadata: &Metadata, times: &EntryTimes) -> bool {
         self.0.matches(metadata, times)
-    }
-
-    /// Whether this entry may be found.
-    #[must_use]
-    pub fn matches_entry(&self, entry: &VectorEntry) -> bool {
-        match entry.metadata.as_object() {
-            Some(metadata) => self.matches_with(metadata, &entry.times()),
-            None => self.matches_with(&Metadata::new(), &entry.times()),
-        }
     }
 }
 

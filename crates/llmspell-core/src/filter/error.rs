@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::path::FieldPath;
 use super::scalar::Scalar;
-use crate::error::shortened;
+use crate::text::shortened;
 
 /// Why a filter was refused: one problem, and its place.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

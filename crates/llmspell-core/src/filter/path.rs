@@ -9,7 +9,7 @@ use super::condition::Filter;
 use super::error::FilterError;
 use super::text::strings;
 use super::times::OwnTime;
-use crate::vector::Metadata;
+use crate::fields::Metadata;
 
 /// The way to a field: its key, or the keys of the objects around it and then its key.
 ///

@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::backend::StorageBackend;
-use crate::error::{Result, StorageError, shortened};
+use crate::error::{Result, StorageError};
+use crate::text::shortened;
 
 /// Values as JSON, for every [`StorageBackend`], boxed or not.
 ///

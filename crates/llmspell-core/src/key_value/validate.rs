@@ -1,9 +1,11 @@
 //! Which keys, values, batches and pages are allowed? For implementers of [`StorageBackend`](crate::StorageBackend).
 
 use super::write::KeyValueWrite;
-use crate::error::{Result, StorageError, shortened};
+use crate::check::at_most;
+pub use crate::check::page;
+use crate::error::{Result, StorageError};
 use crate::expiry::Expiry;
-use crate::limits::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX, KEY_BYTES_MAX, PAGE_MAX, VALUE_BYTES_MAX};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// Checks a key.
 ///
@@ -63,34 +65,4 @@ pub fn swap(key: &str, new: Option<&[u8]>, expiry: Expiry) -> Result<()> {
         self::value(key, value)?;
     }
     expiry.validate()
-}
-
-/// Checks the number of pairs or entries of a page.
-///
-/// # Errors
-///
-/// [`StorageError::OutOfRange`] unless within `1..=`[`PAGE_MAX`].
-pub fn page(limit: usize) -> Result<()> {
-    if (1..=PAGE_MAX).contains(&limit) {
-        return Ok(());
-    }
-    Err(StorageError::OutOfRange {
-        what: "limit",
-        got: limit as f64,
-        min: 1.0,
-        max: PAGE_MAX as f64,
-    })
-}
-
-pub(crate) fn at_most(what: &'static str, name: &str, got: usize, limit: usize, unit: &'static str) -> Result<()> {
-    if got <= limit {
-        return Ok(());
-    }
-    Err(StorageError::LimitExceeded {
-        what,
-        name: shortened(name),
-        got: got as u64,
-        limit: limit as u64,
-        unit,
-    })
 }

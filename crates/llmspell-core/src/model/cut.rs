@@ -1,7 +1,8 @@
 //! What is left of a vector that is cut?
 
-use crate::error::{Result, StorageError, shortened};
-use crate::vector::DistanceMetric;
+use crate::error::{Result, StorageError};
+use crate::metric::DistanceMetric;
+use crate::text::shortened;
 
 /// Below this norm the squares of an `f32` vector vanish, and with them its direction.
 const NORM_MIN: f64 = 1.0e-15;

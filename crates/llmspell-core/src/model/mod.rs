@@ -13,10 +13,11 @@ mod presets;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, StorageError, shortened};
+use crate::check;
+use crate::error::{Result, StorageError};
 use crate::limits::{CUT_POINTS_MAX, SPACE_NAME_BYTES_MAX};
-use crate::validate_vectors as validate;
-use crate::vector::DistanceMetric;
+use crate::metric::DistanceMetric;
+use crate::text::shortened;
 
 pub use cut::cut;
 pub use named::ModelRef;
@@ -141,7 +142,7 @@ impl EmbeddingModel {
     /// [`CutPoint`](StorageError::CutPoint) for the first that is out of order or not shorter than a whole vector.
     pub fn validate(&self) -> Result<()> {
         name(&self.name)?;
-        validate::dim(self.dim)?;
+        check::dim(self.dim)?;
         let cuts = self.cut_points();
         if cuts.len() > CUT_POINTS_MAX {
             return Err(StorageError::LimitExceeded {

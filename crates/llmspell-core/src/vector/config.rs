@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::metric::DistanceMetric;
-use super::validate::in_range;
+use crate::check::in_range;
 use crate::error::{Result, StorageError};
 use crate::filter::{DateFields, FieldPath};
 use crate::limits::{DIM_RANGE, EF_CONSTRUCTION_RANGE, EF_SEARCH_MAX, M_RANGE, RECALL_TARGET_RANGE};
+use crate::metric::DistanceMetric;
 
 /// How the vectors of a space are compared, and how the graph of a large namespace is built and walked.
 ///

@@ -10,12 +10,10 @@ use serde_json::{Map, Value};
 use super::components::IntoVector;
 use super::metadata::{self, Unwritable};
 use crate::error::Result;
-use crate::filter::EntryTimes;
+use crate::fields::Metadata;
+use crate::filter::{CompiledFilter, EntryTimes};
 use crate::model::ModelRef;
 use crate::timestamp::Timestamp;
-
-/// Fields of an entry: a JSON object.
-pub type Metadata = Map<String, Value>;
 
 /// One vector with its id, its scope and its metadata.
 ///
@@ -198,5 +196,16 @@ impl VectorEntry {
         self.ttl = Some(lifetime);
         self.expires_at = None;
         self
+    }
+}
+
+impl CompiledFilter {
+    /// Whether this entry may be found.
+    #[must_use]
+    pub fn matches_entry(&self, entry: &VectorEntry) -> bool {
+        match entry.metadata.as_object() {
+            Some(metadata) => self.matches_with(metadata, &entry.times()),
+            None => self.matches_with(&Metadata::new(), &entry.times()),
+        }
     }
 }

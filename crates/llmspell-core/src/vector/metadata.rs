@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::{Map, Value};
 
-use crate::error::{Result, StorageError, shortened};
+use crate::error::{Result, StorageError};
+use crate::text::shortened;
 
 /// Why something is no metadata, in the words of serde.
 #[derive(Debug, Clone, PartialEq)]

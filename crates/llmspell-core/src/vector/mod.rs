@@ -15,7 +15,6 @@
 //! | `recency.rs`  | what does age take away from a score? [`recency_score`]     |
 //! | `plan.rs`     | how was a query answered, and why so? [`SearchPlan`]        |
 //! | `ef.rs`       | how wide is the beam of searches, and why? [`EfChoice`]     |
-//! | `metric.rs`   | how near is near? [`DistanceMetric`]                        |
 //! | `config.rs`   | how is an index built? [`HNSWConfig`]                       |
 //! | `stats.rs`    | how much is there? [`StorageStats`], [`ScopedStats`]        |
 //! | `validate.rs` | what is allowed?                                            |
@@ -26,7 +25,6 @@ mod ef;
 mod entry;
 mod inherent;
 pub(crate) mod metadata;
-mod metric;
 mod plan;
 mod pointers;
 mod query;
@@ -38,11 +36,12 @@ mod storage;
 mod time_range;
 pub mod validate;
 
+pub use crate::fields::Metadata;
+pub use crate::metric::DistanceMetric;
 pub use components::{Component, IntoVector};
 pub use config::{HNSWConfig, Memory};
 pub use ef::{EfChoice, EfSource, MeasuredRecall, MeasuredWith};
-pub use entry::{Metadata, VectorEntry};
-pub use metric::DistanceMetric;
+pub use entry::VectorEntry;
 pub use plan::{PathCost, SearchPath, SearchPlan, SearchStage};
 pub use query::{FacetValue, VectorQuery, VectorResult};
 pub use recency::{RecencyPlan, recency_score};

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use llmspell_state_traits::{ScopeKind, StateScope};
 
-use super::entry::{Metadata, VectorEntry};
+use super::entry::VectorEntry;
 use super::plan::SearchPlan;
 use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::stats::{ScopedStats, StorageStats};
 use super::storage::{OnExisting, VectorStorage};
 use crate::error::Result;
 use crate::expiry::Expiry;
+use crate::fields::Metadata;
 use crate::filter::{FieldPath, Filter};
 
 /// Every call goes to what is pointed at, those with a default too: it may know better. `tests/forwarding.rs` holds the

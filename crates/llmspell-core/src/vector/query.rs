@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::components::IntoVector;
-use super::entry::Metadata;
 use super::time_range::TimeRange;
 use crate::error::Result;
+use crate::fields::Metadata;
 use crate::filter::{FieldPath, Filter, OwnTime, Scalar};
 
 /// The `k` entries that are nearest to a vector: of one scope, or of several together.

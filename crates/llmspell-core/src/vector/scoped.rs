@@ -15,8 +15,8 @@ use super::storage::{OnExisting, VectorStorage};
 use crate::error::{Result, StorageError};
 use crate::expiry::Expiry;
 use crate::filter::{FieldPath, Filter};
-use crate::inherent::names;
 use crate::model::ModelRef;
+use crate::text::names;
 
 /// A handle that can only touch one scope of a vector store: what an application hands to code that it does not trust.
 ///

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use llmspell_state_traits::{ScopeKind, StateScope};
 
-use super::entry::{Metadata, VectorEntry};
+use super::entry::VectorEntry;
 use super::plan::SearchPlan;
 use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::scoped::{ScopedVectors, own};
@@ -12,6 +12,7 @@ use super::storage::{OnExisting, VectorStorage};
 use super::validate;
 use crate::error::Result;
 use crate::expiry::Expiry;
+use crate::fields::Metadata;
 use crate::filter::{FieldPath, Filter};
 
 impl ScopedVectors {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Memory;
 use super::ef::EfChoice;
-use super::metric::DistanceMetric;
+use crate::metric::DistanceMetric;
 use crate::quota::QuotaStatus;
 
 /// A whole store.

@@ -7,17 +7,18 @@ use std::time::Instant;
 use async_trait::async_trait;
 use llmspell_state_traits::{ScopeKind, StateScope};
 
-use super::entry::{Metadata, VectorEntry};
+use super::entry::VectorEntry;
 use super::plan::{SearchPath, SearchPlan, SearchStage};
 use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::recency::RecencyPlan;
 use super::stats::{ScopedStats, StorageStats};
 use super::validate::{explained_scope, facet_field, ids as validate_ids};
+use crate::check::page as validate_page;
 use crate::error::Result;
 use crate::expiry::Expiry;
+use crate::fields::Metadata;
 use crate::filter::{DateFields, FieldPath, Filter, Scalar};
 use crate::limits::PAGE_MAX;
-use crate::validate_key_value::page as validate_page;
 
 /// Vectors with ids and metadata, each in the scope of its owner.
 ///

@@ -2,34 +2,27 @@
 //! is touched.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 
 use llmspell_state_traits::StateScope;
 use serde_json::Value;
 
-use super::entry::{Metadata, VectorEntry};
-use super::metric::DistanceMetric;
+use super::entry::VectorEntry;
 use super::query::VectorQuery;
-use crate::error::{Result, StorageError, shortened};
+pub use crate::check::dim;
+use crate::check::{at_most, in_range};
+use crate::error::{Result, StorageError};
 use crate::expiry::Expiry;
+use crate::fields::Metadata;
 use crate::filter::{DateFields, FieldPath, Filter};
-use crate::key_value::validate::at_most;
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_ITEMS_MAX, DIM_RANGE, EF_SEARCH_MAX, ID_BYTES_MAX, K_MAX, METADATA_BYTES_MAX,
-    METADATA_DEPTH_MAX, QUERY_SCOPES_MAX,
+    BATCH_BYTES_MAX, BATCH_ITEMS_MAX, EF_SEARCH_MAX, ID_BYTES_MAX, K_MAX, METADATA_BYTES_MAX, METADATA_DEPTH_MAX,
+    QUERY_SCOPES_MAX,
 };
+use crate::metric::DistanceMetric;
+use crate::text::shortened;
 
 /// Below this norm the squares of an `f32` vector vanish, and with them its direction.
 const NORM_MIN: f64 = 1.0e-15;
-
-/// Checks the dimension of a space.
-///
-/// # Errors
-///
-/// [`StorageError::OutOfRange`].
-pub fn dim(dim: usize) -> Result<()> {
-    in_range("dimension", dim, DIM_RANGE)
-}
 
 /// Checks an id that names an entry.
 ///
@@ -307,18 +300,6 @@ pub fn facet_field(field: &FieldPath) -> Result<()> {
 /// [`StorageError::Filter`] with the first thing wrong.
 pub fn filter(filter: &Filter) -> Result<()> {
     Ok(filter.validate()?)
-}
-
-pub(crate) fn in_range(what: &'static str, got: usize, range: RangeInclusive<usize>) -> Result<()> {
-    if range.contains(&got) {
-        return Ok(());
-    }
-    Err(StorageError::OutOfRange {
-        what,
-        got: got as f64,
-        min: *range.start() as f64,
-        max: *range.end() as f64,
-    })
 }
 
 #[cfg(test)]

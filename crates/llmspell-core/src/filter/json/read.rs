@@ -5,12 +5,12 @@ use std::fmt::Write;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::{Map, Value};
 
-use crate::error::shortened;
 use crate::filter::check::{self, Budget, Part};
 use crate::filter::condition::Filter;
 use crate::filter::error::{FilterError, FilterPlace, FilterProblem};
 use crate::filter::path::FieldPath;
 use crate::filter::scalar::Scalar;
+use crate::text::shortened;
 
 impl Filter {
     /// Reads the JSON form. What depends on which fields hold dates is left for [`compile`](Self::compile) to check.

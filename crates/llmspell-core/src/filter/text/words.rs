@@ -1,12 +1,12 @@
 //! Which word, field or value stands next in the text form, and what if it is another?
 
 use super::strings;
-use crate::error::shortened;
 use crate::filter::error::FilterProblem;
 use crate::filter::number::Number;
 use crate::filter::path::FieldPath;
 use crate::filter::scalar::Scalar;
 use crate::filter::times::OwnTime;
+use crate::text::shortened;
 
 /// Words that begin or join conditions or are values, and so name a field only in quotes.
 pub(super) fn is_reserved(word: &str) -> bool {

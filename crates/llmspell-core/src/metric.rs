@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, StorageError, shortened};
+use crate::error::{Result, StorageError};
+use crate::text::shortened;
 
 /// How two vectors are compared.
 ///
