@@ -53,6 +53,7 @@ mod committer;
 mod database;
 mod disk;
 mod error;
+mod failures;
 mod gate;
 mod hnsw;
 mod ids;
@@ -84,6 +85,7 @@ pub use backends::{MemoryBackend, RedbBackend};
 pub use backends::{SledBackend, SledOptions, SledReport};
 pub use database::{Database, DatabaseStats, Removed, SpaceInfo, SpaceRole};
 pub use export::{export, export_with};
+pub use failures::BackgroundFailure;
 pub use hnsw::{DEFAULT_SPACE, HNSWVectorStorage};
 pub use llmspell_core::*;
 pub use llmspell_metadata::{

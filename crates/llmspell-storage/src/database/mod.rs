@@ -64,6 +64,7 @@ pub(crate) use request::{Copied, Entries, Opening, Part, PreparedEntry, Reply, R
 pub(crate) use shared::Shared;
 
 use crate::committer::Committer;
+use crate::failures::{BackgroundFailure, Place, Task};
 use crate::ids::SpaceId;
 use crate::index_files;
 use crate::indexer::Indexer;
@@ -211,6 +212,10 @@ pub struct DatabaseStats {
     /// but not purged.
     #[serde(default)]
     pub is_time_unconfirmed: bool,
+    /// What failed in the background since the database was opened and has not succeeded since, the latest first: the
+    /// latest 16 at most. Empty if all is well. Nothing of it is lost to calls: they find everything without what failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub background_failures: Vec<BackgroundFailure>,
 }
 
 impl DatabaseOptions {
@@ -392,6 +397,7 @@ impl Database {
                     scope_bytes_max: shared.budget.bytes_max(),
                     scopes_unloaded: shared.budget.unloaded(),
                     memory_bytes: shared.truth.cached_bytes() + shared.values.bytes() + slots + shared.budget.bytes(),
+                    background_failures: shared.background_failures(),
                 })
             })
             .await
@@ -463,18 +469,17 @@ impl Database {
 /// there.
 fn verify(shared: Arc<Shared>) -> Result<Verifier> {
     let mut verification = Verification::default();
-    Verifier::start("llmspell-verify", move || match verification.step(&shared.truth) {
-        Ok(false) => ControlFlow::Continue(()),
-        Ok(true) => {
-            shared.is_verified.store(true, Ordering::SeqCst);
-            ControlFlow::Break(())
+    Verifier::start("llmspell-verify", move || {
+        let done = verification.step(&shared.truth);
+        shared.note_background(Task::Verify, &Place::Database, &done);
+        match done {
+            Ok(false) => return ControlFlow::Continue(()),
+            Ok(true) => shared.is_verified.store(true, Ordering::SeqCst),
+            Err(error) if error.kind() == ErrorKind::Data => shared.set_damaged(error),
+            // The next opening tries again.
+            Err(_) => {}
         }
-        Err(error) if error.kind() == ErrorKind::Data => {
-            shared.set_damaged(error);
-            ControlFlow::Break(())
-        }
-        // The next opening tries again.
-        Err(_) => ControlFlow::Break(()),
+        ControlFlow::Break(())
     })
 }
 

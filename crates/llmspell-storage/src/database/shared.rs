@@ -14,6 +14,7 @@ use super::clock::{Boot, Clock};
 use super::routing::Routing;
 use crate::disk::Disk;
 use crate::error::{io_error, with_causes};
+use crate::failures::{BackgroundFailure, Failures, Place, Task};
 use crate::ids::SpaceId;
 use crate::index_files::{self, Kind};
 use crate::index_queue::IndexQueue;
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     /// Grows with each space that is created or becomes something else.
     spaces_version: AtomicU64,
     poisoned: OnceLock<String>,
+    /// What failed in the background.
+    pub(super) failures: Failures,
     /// Whether the whole truth was verified since it was opened.
     pub(super) is_verified: AtomicBool,
     /// What the verification of the truth found.
@@ -113,6 +116,7 @@ impl Shared {
             spaces: RwLock::new(spaces.into_iter().map(known).collect()),
             spaces_version: AtomicU64::new(0),
             poisoned: OnceLock::new(),
+            failures: Failures::default(),
             _lock: lock,
         })
     }
@@ -228,6 +232,7 @@ impl Shared {
             }
         }
         if record.role == Role::Dropped {
+            self.failures.forget(id, None);
             known.open = None;
         }
         known.record = record;
@@ -281,6 +286,26 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    // ---- in the background ----
+
+    /// Notes what came of something that nobody waits for: a failure is shown by [`Database::stats`](super::Database::stats)
+    /// until the same succeeds.
+    pub(crate) fn note_background<T>(&self, task: Task, place: &Place, done: &Result<T>) {
+        self.failures.note(task, place, done, || self.clock.now());
+    }
+
+    /// What failed in the background and has not succeeded since.
+    pub(super) fn background_failures(&self) -> Vec<BackgroundFailure> {
+        let records = self.space_records();
+        let name_of = |id| {
+            records
+                .iter()
+                .find(|(of, _)| *of == id)
+                .map(|(_, record)| record.name.clone())
+        };
+        self.failures.list(name_of)
     }
 
     // ---- writing ----

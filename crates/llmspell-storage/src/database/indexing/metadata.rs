@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{Indexing, Work};
 use crate::database::request::Request;
+use crate::failures::{Place, Task};
 use crate::index_files::{self, Kind};
 use crate::index_queue::Named;
 use crate::search;
@@ -31,6 +32,8 @@ impl Indexing {
         let made = shared
             .truth
             .guard(|| search::index_metadata_in_background(&shared.truth, &space, &namespace, &is_cancelled));
+        let place = Place::Scope(named.0, named.1.clone());
+        shared.note_background(Task::MetadataIndex, &place, &made);
         if made.is_ok() {
             space.note(&named.1, &namespace);
         }

@@ -39,6 +39,7 @@ use llmspell_vector::{BuildWatch, Graph, GraphConfig, PointId};
 use super::request::Request;
 use super::shared::Shared;
 use crate::committer::Submitter;
+use crate::failures::{Place, Task};
 use crate::index_files::Ids;
 use crate::index_queue::{Goal, IndexJob, Named};
 use crate::indexer::IndexEngine;
@@ -128,7 +129,10 @@ impl Indexing {
             if self.shared.queue.is_stopping() {
                 return Err(StorageError::Closed);
             }
-            self.work(&space, &namespace, Some(job.goal))?;
+            let done = self.work(&space, &namespace, Some(job.goal));
+            let place = Place::Scope(job.space, scope.clone());
+            self.shared.note_background(Task::Index, &place, &done);
+            done?;
             self.measure_for(&space, scope, &namespace, job.goal);
             space.weigh(&namespace);
             // What is left to measure.
@@ -153,6 +157,8 @@ impl IndexEngine for Indexing {
             }
         }
         let done = self.work(&space, &namespace, None);
+        let place = Place::Scope(space.id, scope.clone());
+        self.shared.note_background(Task::Index, &place, &done);
         space.weigh(&namespace);
         self.shared.make_room();
         match done {
@@ -200,7 +206,7 @@ impl IndexEngine for Indexing {
             return;
         }
         for space in self.shared.open_spaces() {
-            for (_, namespace) in space.all_loaded() {
+            for (scope, namespace) in space.all_loaded() {
                 let work = Work {
                     indexing: self,
                     space: &space,
@@ -208,8 +214,11 @@ impl IndexEngine for Indexing {
                     goal: None,
                 };
                 // Without the file the next opening has a longer tail.
-                let _ = self.shared.truth.guard(|| work.write_file(&|| false));
-                let _ = self.shared.truth.guard(|| work.save_metadata_at_the_end());
+                let written = self.shared.truth.guard(|| work.write_file(&|| false));
+                let saved = self.shared.truth.guard(|| work.save_metadata_at_the_end());
+                let place = Place::Scope(space.id, scope);
+                self.shared
+                    .note_background(Task::WriteLastFiles, &place, &written.and(saved));
             }
         }
     }
