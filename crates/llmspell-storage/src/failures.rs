@@ -1,7 +1,5 @@
 //! What failed in the background, where nobody waits for an answer: kept until it succeeds.
 
-use std::fmt;
-
 use parking_lot::Mutex;
 
 use llmspell_core::{Result, StateScope, StorageError, Timestamp};
@@ -52,9 +50,10 @@ pub(crate) enum Task {
     RememberAtTheEnd,
 }
 
-impl fmt::Display for Task {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Task {
+    /// Its name for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
             Self::Index => "build the index",
             Self::MetadataIndex => "build the index of metadata",
             Self::WriteLastFiles => "write index files while closing",
@@ -68,7 +67,7 @@ impl fmt::Display for Task {
             Self::Survey => "look for scopes with space to give back",
             Self::Verify => "verify the truth",
             Self::RememberAtTheEnd => "store what is known while closing",
-        })
+        }
     }
 }
 
@@ -167,7 +166,7 @@ impl Failures {
     pub(crate) fn list(&self, name_of: impl Fn(SpaceId) -> Option<String>) -> Vec<BackgroundFailure> {
         let kept = self.kept.lock();
         let failure = |kept: &Kept| BackgroundFailure {
-            task: kept.task.to_string(),
+            task: kept.task.name().to_string(),
             place: kept.place.text(&name_of),
             error: kept.error.clone(),
             times: kept.times,

@@ -62,6 +62,7 @@ mod index_queue;
 mod indexer;
 mod memory_budget;
 mod namespace;
+mod observe;
 mod op;
 mod options;
 mod pool;

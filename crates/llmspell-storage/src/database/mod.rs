@@ -244,6 +244,10 @@ impl Database {
         DatabaseOptions::new().open(dir).await
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "database.open", level = "info", skip_all)
+    )]
     pub(crate) async fn open_with(dir: &Path, options: DatabaseOptions) -> Result<Self> {
         let dir = dir.to_path_buf();
         let pool = Pool::new();
@@ -339,6 +343,10 @@ impl Database {
     /// # Errors
     ///
     /// [`Closed`](StorageError::Closed).
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "database.spaces", level = "debug", skip_all)
+    )]
     pub async fn spaces(&self) -> Result<Vec<SpaceInfo>> {
         self.inner.check_open()?;
         let records = self.inner.shared.space_records();
@@ -368,6 +376,10 @@ impl Database {
     /// # Errors
     ///
     /// `Data` or `Io` when it cannot be read.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "database.stats", level = "debug", skip_all)
+    )]
     pub async fn stats(&self) -> Result<DatabaseStats> {
         let shared = Arc::clone(&self.inner.shared);
         self.inner
@@ -417,6 +429,10 @@ impl Database {
     /// # Errors
     ///
     /// `Io` when files cannot be read. Damage is not an error but part of the report.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "database.check", level = "info", skip_all)
+    )]
     pub async fn check(&self) -> Result<CheckReport> {
         // Of a damaged one, too.
         self.inner.check_not_closed()?;
@@ -438,6 +454,10 @@ impl Database {
     /// # Errors
     ///
     /// [`Poisoned`](StorageError::Poisoned) if an earlier write failed.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "database.close", level = "info", skip_all)
+    )]
     pub async fn close(self) -> Result<()> {
         if self.inner.mark.is_forked() {
             // The process that opened it closes it.

@@ -15,6 +15,7 @@ use crate::failures::{Place, Task};
 use crate::ids::{PointId, ScopeId, Slot, SpaceId};
 use crate::index_files;
 use crate::namespace::State;
+use crate::observe;
 use crate::registry::Space;
 use crate::slots::SlotStore;
 use crate::truth::ExpiredRow;
@@ -74,6 +75,7 @@ impl Writer {
         self.backlog.set_failed(done.is_err());
         if let Some(task) = task_of(turn) {
             self.shared.note_background(task, &Place::Database, &done);
+            observe::purged(task.name(), done.is_ok());
         }
     }
 

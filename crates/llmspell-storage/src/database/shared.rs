@@ -19,6 +19,7 @@ use crate::ids::SpaceId;
 use crate::index_files::{self, Kind};
 use crate::index_queue::IndexQueue;
 use crate::memory_budget::{MemoryBudget, last_turn_to_unload};
+use crate::observe;
 use crate::options::DatabaseOptions;
 use crate::registry::Space;
 use crate::slots::SlotStore;
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     poisoned: OnceLock<String>,
     /// What failed in the background.
     pub(super) failures: Failures,
+    /// Whether traces may show the ids of scopes.
+    pub(crate) shows_ids: bool,
     /// Whether the whole truth was verified since it was opened.
     pub(super) is_verified: AtomicBool,
     /// What the verification of the truth found.
@@ -117,6 +120,7 @@ impl Shared {
             spaces_version: AtomicU64::new(0),
             poisoned: OnceLock::new(),
             failures: Failures::default(),
+            shows_ids: options.trace_scope_ids,
             _lock: lock,
         })
     }
@@ -266,6 +270,7 @@ impl Shared {
         for space in spaces {
             excess = excess.saturating_sub(space.unload(last_turn, excess));
         }
+        observe::unloaded(look.excess - excess, look.excess);
     }
 
     /// Makes the directory of a new space durable.
@@ -294,6 +299,11 @@ impl Shared {
     /// until the same succeeds.
     pub(crate) fn note_background<T>(&self, task: Task, place: &Place, done: &Result<T>) {
         self.failures.note(task, place, done, || self.clock.now());
+        if let Err(error) = done
+            && !matches!(error, StorageError::Closed)
+        {
+            observe::failed(task.name(), error, self.shows_ids);
+        }
     }
 
     /// What failed in the background and has not succeeded since.

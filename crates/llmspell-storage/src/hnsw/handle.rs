@@ -6,9 +6,11 @@ use tokio::sync::oneshot;
 
 use llmspell_core::{Filter, Result, StateScope, StorageError, VectorResult};
 
+use super::traced::traced;
 use crate::database::{Database, Request, Shared, Spaces};
 use crate::index_queue::{Goal, IndexJob};
 use crate::namespace::{Namespace, graph_config};
+use crate::observe::SearchSpan;
 use crate::registry::Space;
 use crate::search::{self, Answer, Condition, Question, Search, Snapshot, Trace};
 use crate::slots::Waiting;
@@ -184,11 +186,12 @@ pub(super) fn search_in_place(
     space: &Space,
     namespace: &Namespace,
     question: &Question<'_>,
+    span: &SearchSpan,
 ) -> Result<Option<Vec<VectorResult>>> {
     let query = question.query();
     space.remember_query(&query.scope, namespace, query);
     let search = in_place(shared, space, namespace, question);
-    match shared.truth.guard(|| search.answer(&mut Trace::quiet()))? {
+    match shared.truth.guard(|| traced(span, |trace| search.answer(trace)))? {
         Answer::Found(found) => Ok(Some(found)),
         Answer::WouldWait => Ok(None),
     }

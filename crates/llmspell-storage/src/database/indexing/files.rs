@@ -11,6 +11,7 @@ use crate::database::request::Request;
 use crate::error::corrupted;
 use crate::index_files::{self, Content, IndexRow, Kind};
 use crate::namespace::{Filed, Index};
+use crate::observe;
 use crate::slots::FrozenBytes;
 
 /// A file is written anew when this share of the vertices has changed since: one tenth.
@@ -132,6 +133,7 @@ impl Work<'_> {
             self.remove_file(&row);
             return Ok(());
         }
+        observe::file_written(&self.space.name, row.bytes);
         if let Some(older) = self.namespace.named_file.lock().replace(row) {
             self.remove_file(&older);
         }

@@ -44,6 +44,7 @@ use crate::index_files::Ids;
 use crate::index_queue::{Goal, IndexJob, Named};
 use crate::indexer::IndexEngine;
 use crate::namespace::{Index, Namespace, State, Step, graph_config};
+use crate::observe;
 use crate::registry::Space;
 use source::Source;
 use tuning::Measuring;
@@ -248,6 +249,7 @@ impl Work<'_> {
             return Ok(());
         };
         let step = self.step(&config);
+        let watched = observe::IndexWork::begin(&self.space.name, &step, step != Step::Nothing);
         match step {
             Step::Nothing => {}
             Step::Forget => self.forget_index()?,
@@ -259,6 +261,7 @@ impl Work<'_> {
                 self.repair()?;
             }
         }
+        watched.end();
         if self.is_file_due() {
             self.write_file(&|| self.is_cancelled())?;
         }
