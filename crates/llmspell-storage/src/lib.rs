@@ -68,6 +68,7 @@ pub use api::backends::{SledBackend, SledOptions, SledReport};
 pub use api::export::{export, export_with};
 pub use api::router::{DimensionRouter, MigrationProgress, MigrationReport, ModelSpace, RouterConfig, SpaceUsage};
 pub use api::vectors::{DEFAULT_SPACE, HNSWVectorStorage};
+pub use base::failures::BackgroundFailure;
 pub use base::options::{
     DEFAULT_CACHE_BYTES, DEFAULT_FILE_MODE, DEFAULT_FREE_BYTES_MIN, DEFAULT_GRAPH_POINTS_MIN,
     DEFAULT_LARGE_BATCH_ENTRIES, DEFAULT_METADATA_POINTS_MIN, DEFAULT_SCOPE_CACHE_BYTES, DEFAULT_VERIFY_BYTES_MAX,

@@ -1,6 +1,7 @@
 //! `stats`: counts, and the room that they take.
 
-use llmspell_storage::{Database, SpaceRole, StorageStats};
+use comfy_table::Table;
+use llmspell_storage::{BackgroundFailure, Database, SpaceRole, StorageStats};
 use serde_json::json;
 
 use super::clock::clock_rows;
@@ -47,14 +48,18 @@ async fn whole_database(database: &Database, session: &Session<'_>, output: &mut
         false => None,
     };
     let stats = database.stats().await?;
-    output.object(&json!({
+    let mut object = json!({
         "disk_bytes": stats.disk_bytes, "truth_bytes": stats.truth_bytes, "slot_bytes": stats.slot_bytes,
         "memory_bytes": stats.memory_bytes, "keys": stats.keys,
         "scopes_loaded": stats.scopes_loaded, "scope_bytes": stats.scope_bytes,
         "scope_bytes_max": stats.scope_bytes_max, "scopes_unloaded": stats.scopes_unloaded,
         "stored_time": stats.stored_time, "system_time": stats.system_time,
         "is_time_unconfirmed": stats.is_time_unconfirmed,
-    }))?;
+    });
+    if !stats.background_failures.is_empty() {
+        object["background_failures"] = json!(stats.background_failures);
+    }
+    output.object(&object)?;
     let mut lines = table(["", ""]);
     for (name, value) in [
         ("on disk", bytes_text(stats.disk_bytes)),
@@ -73,6 +78,10 @@ async fn whole_database(database: &Database, session: &Session<'_>, output: &mut
         lines.add_row(row([text_cell(name), number_cell(value)]));
     }
     output.table(lines)?;
+    if !stats.background_failures.is_empty() {
+        output.text("")?;
+        output.table(failures_table(&stats.background_failures))?;
+    }
 
     let mut lines = table([
         "space",
@@ -122,8 +131,41 @@ async fn whole_database(database: &Database, session: &Session<'_>, output: &mut
     Ok(())
 }
 
+/// What failed in the background, the latest first.
+fn failures_table(failures: &[BackgroundFailure]) -> Table {
+    let mut lines = table(["failed in the background", "for", "times", "last at", "because"]);
+    for failure in failures {
+        lines.add_row(row([
+            text_cell(&failure.task),
+            text_cell(&failure.place),
+            number_cell(grouped(failure.times)),
+            text_cell(failure.last_at),
+            text_cell(&failure.error),
+        ]));
+    }
+    lines
+}
+
 /// How many vectors a graph holds, and whether more are on their way.
 fn indexed_text(stats: &StorageStats) -> String {
     let more = if stats.indexing { "…" } else { "" };
     format!("{}{more}", grouped(stats.indexed_vectors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_shown_with_its_place_its_number_and_its_reason() {
+        let failure: BackgroundFailure = serde_json::from_value(json!({
+            "task": "build the index", "place": "scope user:ada of space `m`", "error": "the disk is full",
+            "times": 3, "first_at": "2026-01-01T00:00:00Z", "last_at": "2026-01-02T03:04:05Z",
+        }))
+        .expect("it is a failure");
+        let shown = failures_table(&[failure]).to_string();
+        for part in ["build the index", "user:ada", "3", "2026-01-02", "disk is full"] {
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
+    }
 }

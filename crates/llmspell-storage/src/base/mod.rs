@@ -3,6 +3,8 @@
 //! | file                | holds                                                       |
 //! |---------------------|-------------------------------------------------------------|
 //! | `error.rs`          | errors of the system and of redb, turned into ours          |
+//! | `failures.rs`       | what failed in the background, and has not succeeded since  |
+//! | `observe.rs`        | what a subscriber of `tracing` is told                      |
 //! | `gate.rs`           | a gate that holds writes up for a moment                    |
 //! | `ids.rs`            | the numbers that name things inside                         |
 //! | `options.rs`        | what can be set when a database is opened                   |
@@ -13,9 +15,11 @@
 //! | `op.rs`             | a mutation of a namespace, as a value and as bytes          |
 
 pub(crate) mod error;
+pub(crate) mod failures;
 pub(crate) mod gate;
 pub(crate) mod ids;
 pub(crate) mod memory_budget;
+pub(crate) mod observe;
 pub(crate) mod op;
 pub(crate) mod options;
 pub(crate) mod record;

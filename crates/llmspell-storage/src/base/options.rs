@@ -51,6 +51,7 @@ pub struct DatabaseOptions {
     pub(crate) must_exist: bool,
     pub(crate) file_mode: u32,
     pub(crate) reset_clock: bool,
+    pub(crate) trace_scope_ids: bool,
     /// None: the clock of the system.
     pub(crate) time: Option<TimeSource>,
     /// None: that of the machine.
@@ -70,6 +71,7 @@ impl Default for DatabaseOptions {
             must_exist: false,
             file_mode: DEFAULT_FILE_MODE,
             reset_clock: false,
+            trace_scope_ids: false,
             time: None,
             boot: None,
         }
@@ -191,6 +193,16 @@ impl DatabaseOptions {
     #[must_use]
     pub fn reset_clock(mut self, reset: bool) -> Self {
         self.reset_clock = reset;
+        self
+    }
+
+    /// Whether spans and events of `tracing` show the ids of scopes, and the texts of errors, which may name one; default
+    /// false: then they show the kind of a scope (`user`) and of an error alone.
+    #[cfg(feature = "tracing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+    #[must_use]
+    pub fn trace_scope_ids(mut self, shows_ids: bool) -> Self {
+        self.trace_scope_ids = shows_ids;
         self
     }
 

@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use llmspell_core::StorageError;
 
 use crate::base::error::no_thread;
+use crate::base::observe;
 
 /// Most requests of one commit.
 const BATCH_REQUESTS_MAX: usize = 1024;
@@ -244,7 +245,9 @@ fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
         drop(state);
         let begun = Instant::now();
         let count = batch.len();
+        let bytes = observe::if_on(|| batch.iter().map(E::request_bytes).sum());
         engine.commit(batch);
+        observe::committed(count, bytes, begun.elapsed());
         window = GroupCommitWindow {
             writers: count + waiting,
             commit: begun.elapsed(),

@@ -73,6 +73,7 @@ use request::is_large;
 pub(crate) use request::{Copied, Entries, Opening, Part, PreparedEntry, Reply, Request, Scopes, Spaces};
 pub(crate) use shared::Shared;
 
+use crate::base::failures::{BackgroundFailure, Place, Task};
 use crate::base::ids::SpaceId;
 use crate::base::options::DatabaseOptions;
 use crate::base::report::CheckReport;
@@ -221,6 +222,10 @@ pub struct DatabaseStats {
     /// but not purged.
     #[serde(default)]
     pub is_time_unconfirmed: bool,
+    /// What failed in the background since the database was opened and has not succeeded since, the latest first: the
+    /// latest 16 at most. Empty if all is well. Nothing of it is lost to calls: they find everything without what failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub background_failures: Vec<BackgroundFailure>,
 }
 
 impl DatabaseOptions {
@@ -249,6 +254,10 @@ impl Database {
         DatabaseOptions::new().open(dir).await
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "database.open", level = "info", skip_all)
+    )]
     pub(crate) async fn open_with(dir: &Path, options: DatabaseOptions) -> Result<Self> {
         let dir = dir.to_path_buf();
         let pool = Pool::new();
@@ -346,6 +355,10 @@ impl Database {
     /// # Errors
     ///
     /// [`Closed`](StorageError::Closed).
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "database.spaces", level = "debug", skip_all)
+    )]
     pub async fn spaces(&self) -> Result<Vec<SpaceInfo>> {
         self.inner.check_open()?;
         let records = self.inner.shared.space_records();
@@ -375,6 +388,10 @@ impl Database {
     /// # Errors
     ///
     /// `Data` or `Io` when it cannot be read.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "database.stats", level = "debug", skip_all)
+    )]
     pub async fn stats(&self) -> Result<DatabaseStats> {
         let shared = Arc::clone(&self.inner.shared);
         self.inner
@@ -404,6 +421,7 @@ impl Database {
                     scope_bytes_max: shared.budget.bytes_max(),
                     scopes_unloaded: shared.budget.unloaded(),
                     memory_bytes: shared.truth.cached_bytes() + shared.values.bytes() + slots + shared.budget.bytes(),
+                    background_failures: shared.background_failures(),
                 })
             })
             .await
@@ -423,6 +441,10 @@ impl Database {
     /// # Errors
     ///
     /// `Io` when files cannot be read. Damage is not an error but part of the report.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "database.check", level = "info", skip_all)
+    )]
     pub async fn check(&self) -> Result<CheckReport> {
         // Of a damaged one, too.
         self.inner.check_not_closed()?;
@@ -444,6 +466,10 @@ impl Database {
     /// # Errors
     ///
     /// [`Poisoned`](StorageError::Poisoned) if an earlier write failed.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "database.close", level = "info", skip_all)
+    )]
     pub async fn close(self) -> Result<()> {
         if self.inner.mark.is_forked() {
             // The process that opened it closes it.
@@ -475,18 +501,17 @@ impl Database {
 /// there.
 fn verify(shared: Arc<Shared>) -> Result<Verifier> {
     let mut verification = Verification::default();
-    Verifier::start("llmspell-verify", move || match verification.step(&shared.truth) {
-        Ok(false) => ControlFlow::Continue(()),
-        Ok(true) => {
-            shared.is_verified.store(true, Ordering::SeqCst);
-            ControlFlow::Break(())
+    Verifier::start("llmspell-verify", move || {
+        let done = verification.step(&shared.truth);
+        shared.note_background(Task::Verify, &Place::Database, &done);
+        match done {
+            Ok(false) => return ControlFlow::Continue(()),
+            Ok(true) => shared.is_verified.store(true, Ordering::SeqCst),
+            Err(error) if error.kind() == ErrorKind::Data => shared.set_damaged(error),
+            // The next opening tries again.
+            Err(_) => {}
         }
-        Err(error) if error.kind() == ErrorKind::Data => {
-            shared.set_damaged(error);
-            ControlFlow::Break(())
-        }
-        // The next opening tries again.
-        Err(_) => ControlFlow::Break(()),
+        ControlFlow::Break(())
     })
 }
 

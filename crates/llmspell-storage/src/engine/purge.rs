@@ -11,7 +11,9 @@ use super::backlog::{Purge, Remains, STEP_ROWS, Turn};
 use super::batch::{Fail, runs_of};
 use super::writer::{Writer, slot_runs};
 use crate::base::error::io_error;
+use crate::base::failures::{Place, Task};
 use crate::base::ids::{PointId, ScopeId, Slot, SpaceId};
+use crate::base::observe;
 use crate::indexes::files;
 use crate::namespace::State;
 use crate::slots::SlotStore;
@@ -55,9 +57,10 @@ impl Writer {
     }
 
     /// One step.
-    pub(super) fn purge_step(&mut self) -> Result<()> {
+    pub(super) fn purge_step(&mut self) {
         self.let_go();
-        let done = match self.backlog.next_turn(self.shared.clock.confirmed()) {
+        let turn = self.backlog.next_turn(self.shared.clock.confirmed());
+        let done = match turn {
             Turn::Dropped => self.purge_dropped(),
             Turn::Expired => self.purge_expired(),
             Turn::Space => self.purge_space(),
@@ -70,7 +73,10 @@ impl Writer {
             }
         };
         self.backlog.set_failed(done.is_err());
-        done
+        if let Some(task) = task_of(turn) {
+            self.shared.note_background(task, &Place::Database, &done);
+            observe::purged(task.name(), done.is_ok());
+        }
     }
 
     /// Of the graphs of dropped scopes, and their files. A file that is left over is removed when its space is opened.
@@ -131,7 +137,9 @@ impl Writer {
             Err(error) if is_careful => {
                 let failed = works.iter().map(|work| work.scope).collect();
                 self.set_aside(&failed);
-                return Err(error);
+                let done = Err(error);
+                works.iter().for_each(|work| self.note_purged(work.scope, &done));
+                return done;
             }
             Err(error) => {
                 self.backlog.is_careful = true;
@@ -139,6 +147,7 @@ impl Writer {
             }
         };
         self.backlog.is_careful = false;
+        works.iter().for_each(|work| self.note_purged(work.scope, &Ok(())));
         let without_slots: BTreeSet<ScopeId> = works.iter().map(|work| work.scope).collect();
         self.backlog.purges.retain_mut(|purge| {
             if without_slots.contains(&purge.scope) {
@@ -180,11 +189,19 @@ impl Writer {
                     has_state: true,
                     slots,
                 }),
-                Err(_) => drop(unreadable.insert(purge.scope)),
+                Err(error) => {
+                    self.note_purged(purge.scope, &Err(error));
+                    unreadable.insert(purge.scope);
+                }
             }
         }
         self.set_aside(&unreadable);
         works
+    }
+
+    fn note_purged(&self, scope: ScopeId, done: &Result<()>) {
+        self.shared
+            .note_background(Task::PurgeDropped, &Place::ScopeNumber(scope), done);
     }
 
     /// None if its space was dropped as well: then all slots of that go together.
@@ -222,7 +239,9 @@ impl Writer {
         for (first, len) in runs {
             if u64::from(len) * space.slots.stride() >= PUNCH_BYTES_MIN {
                 // The slots are free either way; only the disk is not told.
-                let _ = space.slots.punch(first, len);
+                let punched = space.slots.punch(first, len);
+                self.shared
+                    .note_background(Task::Punch, &Place::Space(space.id), &punched);
             }
         }
     }
@@ -230,7 +249,8 @@ impl Writer {
     /// A scope whose entries cannot be read does not keep those of the others.
     fn purge_expired(&mut self) -> Result<()> {
         // A clock that is ahead without being confirmed hides entries, but takes none.
-        let now = self.shared.clock.confirmed();
+        let shared = Arc::clone(&self.shared);
+        let now = shared.clock.confirmed();
         let without = &self.backlog.unreadable | &self.large.scope_ids();
         let rows_max = match self.shared.is_nearly_full() {
             false => STEP_ROWS,
@@ -246,8 +266,15 @@ impl Writer {
             let mut unreadable = Vec::new();
             for (scope, rows) in by_scope {
                 match batch.purge_expired(scope, &rows, now) {
-                    Err(Fail::Request(_)) => unreadable.push(scope),
-                    done => done?,
+                    Err(Fail::Request(error)) => {
+                        let place = Place::ScopeNumber(scope);
+                        shared.note_background(Task::PurgeExpired, &place, &Err::<(), _>(error));
+                        unreadable.push(scope);
+                    }
+                    done => {
+                        done?;
+                        shared.note_background(Task::PurgeExpired, &Place::ScopeNumber(scope), &Ok(()));
+                    }
                 }
             }
             Ok((is_last, unreadable))
@@ -338,6 +365,19 @@ impl Writer {
         // There may be more than one step gives back.
         self.backlog.shrinking.insert((space_id, scope));
         Ok(())
+    }
+}
+
+/// What is told of a failure.
+fn task_of(turn: Turn) -> Option<Task> {
+    match turn {
+        Turn::Dropped => Some(Task::PurgeDropped),
+        Turn::Expired => Some(Task::PurgeExpired),
+        Turn::Space => Some(Task::PurgeSpace),
+        Turn::Keys => Some(Task::PurgeKeys),
+        Turn::Living => Some(Task::Shrink),
+        Turn::Survey => Some(Task::Survey),
+        Turn::Again => None,
     }
 }
 

@@ -31,6 +31,7 @@ impl Database {
     /// # Errors
     ///
     /// `Invalid` for a bad scope; `Data`, `Io` or `Closed` when it cannot be counted or made durable.
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "database.set_quota", level = "debug", skip_all, fields(scope = %crate::base::observe::Seen::new(scope, self.inner.shared.shows_ids))))]
     pub async fn set_quota(&self, scope: &StateScope, quota: Quota) -> Result<()> {
         self.change_quota(scope, Some(quota)).await.map(drop)
     }
@@ -40,6 +41,7 @@ impl Database {
     /// # Errors
     ///
     /// As [`set_quota`](Self::set_quota).
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "database.remove_quota", level = "debug", skip_all, fields(scope = %crate::base::observe::Seen::new(scope, self.inner.shared.shows_ids))))]
     pub async fn remove_quota(&self, scope: &StateScope) -> Result<bool> {
         self.change_quota(scope, None).await
     }
@@ -57,6 +59,7 @@ impl Database {
     /// # Errors
     ///
     /// `Invalid` for a bad scope; `Data` or `Io` when it cannot be read.
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "database.quota", level = "debug", skip_all, fields(scope = %crate::base::observe::Seen::new(scope, self.inner.shared.shows_ids))))]
     pub async fn quota(&self, scope: &StateScope) -> Result<Option<QuotaStatus>> {
         scope.validate()?;
         let (shared, scope) = (Arc::clone(&self.inner.shared), scope.clone());

@@ -17,6 +17,7 @@ impl Database {
     /// # Errors
     ///
     /// `Invalid` for a bad scope or too many of them; `Data`, `Io` or `Closed` when it cannot be done.
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "database.delete_scopes", level = "info", skip_all, fields(scopes = scopes.len())))]
     pub async fn delete_scopes(&self, scopes: &[StateScope]) -> Result<Removed> {
         validate::scopes(scopes)?;
         if scopes.is_empty() {
@@ -30,6 +31,7 @@ impl Database {
     /// # Errors
     ///
     /// `Data`, `Io` or `Closed` when it cannot be done.
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "database.delete_scopes_of_kind", level = "info", skip_all, fields(kind = kind.name())))]
     pub async fn delete_scopes_of_kind(&self, kind: ScopeKind) -> Result<Removed> {
         self.drop_scopes(Scopes::OfKind(kind)).await
     }
@@ -46,6 +48,7 @@ impl Database {
     ///
     /// [`UnknownSpace`](llmspell_core::StorageError::UnknownSpace) if there is none of this name; `Data`, `Io` or `Closed` when it cannot
     /// be done.
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "database.drop_space", level = "info", skip_all, fields(space = name)))]
     pub async fn drop_space(&self, name: &str) -> Result<()> {
         self.inner.check_open()?;
         let (name, now) = (name.to_string(), self.inner.shared.clock.now());

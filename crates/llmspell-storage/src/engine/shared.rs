@@ -13,8 +13,10 @@ use llmspell_core::{Result, StorageError};
 use super::clock::{Boot, Clock};
 use super::routing::Routing;
 use crate::base::error::{io_error, with_causes};
+use crate::base::failures::{BackgroundFailure, Failures, Place, Task};
 use crate::base::ids::SpaceId;
 use crate::base::memory_budget::{MemoryBudget, last_turn_to_unload};
+use crate::base::observe;
 use crate::base::options::DatabaseOptions;
 use crate::disk::Disk;
 use crate::engine::value_cache::ValueCache;
@@ -60,6 +62,10 @@ pub(crate) struct Shared {
     /// Grows with each space that is created or becomes something else.
     spaces_version: AtomicU64,
     poisoned: OnceLock<String>,
+    /// What failed in the background.
+    pub(super) failures: Failures,
+    /// Whether traces may show the ids of scopes.
+    pub(crate) shows_ids: bool,
     /// Whether the whole truth was verified since it was opened.
     pub(super) is_verified: AtomicBool,
     /// What the verification of the truth found.
@@ -119,6 +125,8 @@ impl Shared {
             spaces: RwLock::new(spaces.into_iter().map(known).collect()),
             spaces_version: AtomicU64::new(0),
             poisoned: OnceLock::new(),
+            failures: Failures::default(),
+            shows_ids: options.trace_scope_ids,
             _lock: lock,
         })
     }
@@ -236,6 +244,7 @@ impl Shared {
             }
         }
         if record.role == Role::Dropped {
+            self.failures.forget(id, None);
             known.open = None;
         }
         known.record = record;
@@ -269,6 +278,7 @@ impl Shared {
         for space in spaces {
             excess = excess.saturating_sub(space.unload(last_turn, excess));
         }
+        observe::unloaded(look.excess - excess, look.excess);
     }
 
     /// Makes the directory of a new space durable.
@@ -289,6 +299,31 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    // ---- in the background ----
+
+    /// Notes what came of something that nobody waits for: a failure is shown by [`Database::stats`](super::Database::stats)
+    /// until the same succeeds.
+    pub(crate) fn note_background<T>(&self, task: Task, place: &Place, done: &Result<T>) {
+        self.failures.note(task, place, done, || self.clock.now());
+        if let Err(error) = done
+            && !matches!(error, StorageError::Closed)
+        {
+            observe::failed(task.name(), error, self.shows_ids);
+        }
+    }
+
+    /// What failed in the background and has not succeeded since.
+    pub(super) fn background_failures(&self) -> Vec<BackgroundFailure> {
+        let records = self.space_records();
+        let name_of = |id| {
+            records
+                .iter()
+                .find(|(of, _)| *of == id)
+                .map(|(_, record)| record.name.clone())
+        };
+        self.failures.list(name_of)
     }
 
     // ---- writing ----

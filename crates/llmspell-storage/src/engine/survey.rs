@@ -14,6 +14,7 @@ use llmspell_core::{ErrorKind, Result, StateScope};
 use super::purge::is_wasteful;
 use super::shared::Shared;
 use super::writer::Writer;
+use crate::base::failures::{Place, Task};
 use crate::base::ids::{Lsn, ScopeId};
 use crate::spaces::registry::Space;
 use crate::truth::{Read, SurveyRow};
@@ -99,7 +100,10 @@ impl Writer {
             let scopes = survey.next_step(&read)?;
             let found = scopes.into_iter().filter_map(|scope| {
                 look_at(&shared, &read, scope)
-                    .inspect_err(|error| survey.has_failed |= error.kind() != ErrorKind::Data)
+                    .inspect_err(|error| {
+                        survey.has_failed |= error.kind() != ErrorKind::Data;
+                        shared.note_background(Task::Survey, &Place::ScopeNumber(scope), &Err::<(), _>(error.clone()));
+                    })
                     .unwrap_or(None)
             });
             Ok(found.collect::<Vec<_>>())

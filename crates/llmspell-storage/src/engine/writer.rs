@@ -29,6 +29,7 @@ use super::large::Large;
 use super::request::{Outcome, Request};
 use super::shared::Shared;
 use super::survey::Survey;
+use crate::base::failures::{Place, Task};
 use crate::base::ids::{Extent, PointId, SpaceId};
 use crate::engine::committer::CommitEngine;
 use crate::indexes::changes::Changes;
@@ -198,6 +199,7 @@ impl Writer {
             all.insert_range(0..last.next_point);
             namespace.show(&mut self.publisher, State::dropped(), all, &Changes::default());
             space.remove(&scope);
+            self.shared.failures.forget(space.id, Some(&scope));
             let files = last.files.rows().collect();
             self.backlog.purges.push_back(Purge {
                 scope: namespace.scope_id,
@@ -317,7 +319,8 @@ impl Writer {
         requests: &[Request],
         no_room: Option<&StorageError>,
     ) -> Result<Vec<Result<Outcome>>> {
-        let now = self.shared.clock.confirmed();
+        let shared = Arc::clone(&self.shared);
+        let now = shared.clock.confirmed();
         let keys_are_due = self.backlog.expiring_keys.are_due(now);
         self.transact(|batch| {
             batch.no_room = no_room.cloned();
@@ -331,8 +334,11 @@ impl Writer {
             }
             if keys_are_due {
                 match batch.purge_in_proportion(now) {
+                    Ok(()) => {}
                     // What was only looked at may be damaged. It concerns none of the requests.
-                    Ok(()) | Err(Fail::Request(_)) => {}
+                    Err(Fail::Request(error)) => {
+                        shared.note_background(Task::PurgeKeys, &Place::Database, &Err::<(), _>(error));
+                    }
                     Err(fail @ Fail::Batch(_)) => return Err(fail),
                 }
             }
@@ -469,14 +475,16 @@ impl CommitEngine for Writer {
 
     fn tidy(&mut self) {
         // A failed purge is tried again later or after the next start; nobody waits for it.
-        let _ = self.purge_step();
+        self.purge_step();
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
         // A failure shows when it is opened again, if at all.
-        let _ = self.keep_what_is_known();
+        let kept = self.keep_what_is_known();
+        self.shared
+            .note_background(Task::RememberAtTheEnd, &Place::Database, &kept);
         for space in self.shared.open_spaces() {
             if let Ok(allocator) = Self::load_allocator(&self.shared, &mut self.allocators, space.id) {
                 space.slots.trim(allocator.end());

@@ -132,6 +132,10 @@ llmspell_core::inherent_key_value!(RedbBackend);
 
 #[async_trait]
 impl StorageBackend for RedbBackend {
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.get", level = "debug", skip_all, fields(backend = "redb"))
+    )]
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
         validate::key(key)?;
         self.database.inner.check_open()?;
@@ -140,6 +144,10 @@ impl StorageBackend for RedbBackend {
         copy.map_err(|source| out_of_memory(self.database.inner.shared.truth.path(), source))
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.expires_at", level = "debug", skip_all, fields(backend = "redb"))
+    )]
     async fn expires_at(&self, key: &str) -> Result<Option<Timestamp>> {
         validate::key(key)?;
         self.database.inner.check_open()?;
@@ -147,6 +155,7 @@ impl StorageBackend for RedbBackend {
         Ok(found.and_then(|stored| stored.expires_at))
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "kv.get_batch", level = "debug", skip_all, fields(backend = "redb", keys = keys.len())))]
     async fn get_batch(&self, keys: &[String]) -> Result<HashMap<String, Vec<u8>>> {
         keys.iter().try_for_each(|key| validate::key(key))?;
         let (shared, keys) = (self.shared(), keys.to_vec());
@@ -168,6 +177,7 @@ impl StorageBackend for RedbBackend {
             .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "kv.write", level = "debug", skip_all, fields(backend = "redb", batch = batch.len())))]
     async fn write(&self, batch: Vec<KeyValueWrite>) -> Result<WriteSummary> {
         validate::batch(&batch)?;
         if batch.is_empty() {
@@ -184,6 +194,10 @@ impl StorageBackend for RedbBackend {
             .await
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.scan_entries", level = "debug", skip_all, fields(backend = "redb", limit))
+    )]
     async fn scan_entries(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<KeyValueEntry>> {
         validate::page(limit)?;
         let (shared, prefix, after) = (self.shared(), prefix.to_string(), after.map(str::to_string));
@@ -206,6 +220,10 @@ impl StorageBackend for RedbBackend {
             .await
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.swap", level = "debug", skip_all, fields(backend = "redb"))
+    )]
     async fn swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>, expiry: Expiry) -> Result<bool> {
         validate::swap(key, new.as_deref(), expiry)?;
         let expiry = expiry.moment(self.now())?.into();
@@ -222,6 +240,10 @@ impl StorageBackend for RedbBackend {
             .await
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.list_keys", level = "debug", skip_all, fields(backend = "redb"))
+    )]
     async fn list_keys(&self, prefix: &str) -> Result<Vec<String>> {
         let (shared, prefix) = (self.shared(), prefix.to_string());
         self.database
@@ -237,6 +259,10 @@ impl StorageBackend for RedbBackend {
             .await
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.count", level = "debug", skip_all, fields(backend = "redb"))
+    )]
     async fn count(&self, prefix: &str) -> Result<u64> {
         let (shared, prefix) = (self.shared(), prefix.to_string());
         self.database

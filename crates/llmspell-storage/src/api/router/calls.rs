@@ -18,6 +18,8 @@ use crate::api::vectors::{
     Asked, DELETE_IDS_MAX, HNSWVectorStorage, Handle, Member, Shape, checked_query, of_scope, of_spaces, of_unknown,
     prepare_routed, read_together,
 };
+#[cfg(feature = "tracing")]
+use crate::base::observe::Seen;
 use crate::engine::{Opening, Part, PreparedEntry, Request, Scopes, Shared, Spaces, quota_status};
 use crate::spaces::registry::Space;
 use crate::truth::SpaceRecord;
@@ -31,14 +33,17 @@ llmspell_core::inherent_vectors!(DimensionRouter);
 
 #[async_trait]
 impl VectorStorage for DimensionRouter {
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.write", level = "debug", skip_all, fields(entries = entries.len())))]
     async fn write(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
         self.write_with(entries, on_existing, Unknown::GetsASpace).await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.write_known", level = "debug", skip_all, fields(entries = entries.len())))]
     async fn write_known(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
         self.write_with(entries, on_existing, Unknown::IsRefused).await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.search", level = "debug", skip_all, fields(scope = %self.seen_of(query), k = query.k, path = tracing::field::Empty, codes = tracing::field::Empty, distances = tracing::field::Empty, results = tracing::field::Empty, us = tracing::field::Empty)))]
     async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
         for sent in 1.. {
             let routes = self.routes();
@@ -59,6 +64,7 @@ impl VectorStorage for DimensionRouter {
         unreachable!("the loop has no end")
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.explain", level = "debug", skip_all, fields(scope = %self.seen_of(query), k = query.k)))]
     async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
         let routes = self.routes();
         let route = routes.of_query(query.model.as_deref(), query.vector.len())?;
@@ -68,6 +74,7 @@ impl VectorStorage for DimensionRouter {
         Ok(plan)
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.get", level = "debug", skip_all, fields(scope = %self.seen(scope))))]
     async fn get(&self, scope: &StateScope, id: &str) -> Result<Option<VectorEntry>> {
         scope.validate()?;
         validate::id(id)?;
@@ -83,6 +90,7 @@ impl VectorStorage for DimensionRouter {
         .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.get_many", level = "debug", skip_all, fields(scope = %self.seen(scope), ids = ids.len())))]
     async fn get_many(&self, scope: &StateScope, ids: &[String]) -> Result<Vec<Option<VectorEntry>>> {
         scope.validate()?;
         validate::ids(ids)?;
@@ -101,6 +109,7 @@ impl VectorStorage for DimensionRouter {
         .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.update_metadata", level = "debug", skip_all, fields(scope = %self.seen(scope))))]
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
         scope.validate()?;
         validate::id(id)?;
@@ -119,6 +128,7 @@ impl VectorStorage for DimensionRouter {
         .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.touch", level = "debug", skip_all, fields(scope = %self.seen(scope), ids = ids.len())))]
     async fn touch(&self, scope: &StateScope, ids: &[String], expiry: Expiry) -> Result<Vec<String>> {
         scope.validate()?;
         validate::ids(ids)?;
@@ -139,6 +149,7 @@ impl VectorStorage for DimensionRouter {
         .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.delete", level = "debug", skip_all, fields(scope = %self.seen(scope), ids = ids.len())))]
     async fn delete(&self, scope: &StateScope, ids: &[String]) -> Result<u64> {
         scope.validate()?;
         validate::ids(ids)?;
@@ -149,6 +160,7 @@ impl VectorStorage for DimensionRouter {
         self.delete_all(scope, ids, None).await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.delete_scopes", level = "debug", skip_all, fields(scopes = scopes.len())))]
     async fn delete_scopes(&self, scopes: &[StateScope]) -> Result<u64> {
         validate::scopes(scopes)?;
         if scopes.is_empty() {
@@ -157,10 +169,12 @@ impl VectorStorage for DimensionRouter {
         self.drop_scopes(Scopes::Named(scopes.to_vec())).await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.delete_scopes_of_kind", level = "debug", skip_all, fields(kind = kind.name())))]
     async fn delete_scopes_of_kind(&self, kind: ScopeKind) -> Result<u64> {
         self.drop_scopes(Scopes::OfKind(kind)).await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.list", level = "debug", skip_all, fields(scope = %self.seen(scope), limit)))]
     async fn list(&self, scope: &StateScope, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
         scope.validate()?;
         validate_key_value::page(limit)?;
@@ -176,6 +190,7 @@ impl VectorStorage for DimensionRouter {
         .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.count", level = "debug", skip_all, fields(scope = %self.seen(scope))))]
     async fn count(&self, scope: &StateScope) -> Result<u64> {
         scope.validate()?;
         if let Some(count) = self.count_in_one(scope).await? {
@@ -189,6 +204,7 @@ impl VectorStorage for DimensionRouter {
         .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.count_matching", level = "debug", skip_all, fields(scope = %self.seen(scope))))]
     async fn count_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
         self.check_filter(scope, filter)?;
         let now = self.now();
@@ -199,6 +215,7 @@ impl VectorStorage for DimensionRouter {
         .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.list_matching", level = "debug", skip_all, fields(scope = %self.seen(scope), limit)))]
     async fn list_matching(
         &self,
         scope: &StateScope,
@@ -221,6 +238,7 @@ impl VectorStorage for DimensionRouter {
         .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.facet", level = "debug", skip_all, fields(scope = %self.seen(scope), limit)))]
     async fn facet(
         &self,
         scope: &StateScope,
@@ -242,6 +260,7 @@ impl VectorStorage for DimensionRouter {
         .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.delete_matching", level = "debug", skip_all, fields(scope = %self.seen(scope))))]
     async fn delete_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
         self.check_filter(scope, filter)?;
         let now = self.now();
@@ -260,6 +279,10 @@ impl VectorStorage for DimensionRouter {
         Ok(count)
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "router.scopes", level = "debug", skip_all)
+    )]
     async fn scopes(&self) -> Result<Vec<StateScope>> {
         let mut scopes = Vec::new();
         for space in self.storages().await? {
@@ -270,6 +293,10 @@ impl VectorStorage for DimensionRouter {
         Ok(scopes)
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "router.stats", level = "debug", skip_all)
+    )]
     async fn stats(&self) -> Result<StorageStats> {
         let (now, metric) = (self.now(), self.inner.config.index().metric());
         self.read_spaces(move |shared, spaces, version| {
@@ -282,6 +309,7 @@ impl VectorStorage for DimensionRouter {
         .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.stats_for_scope", level = "debug", skip_all, fields(scope = %self.seen(scope))))]
     async fn stats_for_scope(&self, scope: &StateScope) -> Result<ScopedStats> {
         scope.validate()?;
         let (shared, owner, now) = (Arc::clone(&self.inner.database.inner.shared), scope.clone(), self.now());
@@ -297,6 +325,10 @@ impl VectorStorage for DimensionRouter {
         .await
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "router.build_index", level = "debug", skip_all)
+    )]
     async fn build_index(&self) -> Result<()> {
         for space in self.storages().await? {
             space.build_index().await?;
@@ -304,6 +336,10 @@ impl VectorStorage for DimensionRouter {
         Ok(())
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "router.optimize_index", level = "debug", skip_all)
+    )]
     async fn optimize_index(&self) -> Result<()> {
         for space in self.storages().await? {
             space.optimize_index().await?;
@@ -311,6 +347,10 @@ impl VectorStorage for DimensionRouter {
         Ok(())
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "router.flush", level = "debug", skip_all)
+    )]
     async fn flush(&self) -> Result<()> {
         self.request(|reply| Request::Flush { reply }).await
     }
@@ -597,4 +637,17 @@ fn check_same(route: &Route, given: Option<&ModelRef>) -> Result<()> {
         return mismatch("metric", known.metric.to_string(), given.metric.to_string());
     }
     Ok(())
+}
+
+#[cfg(feature = "tracing")]
+impl DimensionRouter {
+    /// A scope, as spans show it.
+    fn seen<'a>(&self, scope: &'a StateScope) -> Seen<'a> {
+        Seen::new(scope, self.inner.database.inner.shared.shows_ids)
+    }
+
+    /// The scope of a query, as spans show it.
+    fn seen_of<'a>(&self, query: &'a VectorQuery) -> Seen<'a> {
+        Seen::of(query, self.inner.database.inner.shared.shows_ids)
+    }
 }

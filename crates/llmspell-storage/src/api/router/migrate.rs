@@ -95,6 +95,10 @@ impl DimensionRouter {
     /// `from` is being migrated to another model; [`Embedding`](StorageError::Embedding) if `embed` fails or gives another
     /// number of vectors; what is wrong with one of them; [`Corrupted`](StorageError::Corrupted) if the copies are never
     /// those of the entries; as a write.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "router.migrate_space", level = "info", skip_all)
+    )]
     pub async fn migrate_space<F, Fut, E>(
         &self,
         from: &str,
@@ -159,6 +163,10 @@ impl DimensionRouter {
     /// # Errors
     ///
     /// `Data` or `Io` when it cannot be counted.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "router.migrations", level = "debug", skip_all)
+    )]
     pub async fn migrations(&self) -> Result<Vec<MigrationProgress>> {
         let database = &self.inner.database;
         let records = database.inner.shared.space_records();

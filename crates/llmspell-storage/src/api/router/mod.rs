@@ -155,6 +155,10 @@ impl Database {
     ///
     /// [`OutOfRange`](crate::StorageError::OutOfRange) for a bad configuration; as a write of vectors if there was something
     /// to tidy up.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "database.router", level = "info", skip_all)
+    )]
     pub async fn router(&self, config: impl Into<RouterConfig>) -> Result<DimensionRouter> {
         let config = config.into();
         config.index().validate()?;

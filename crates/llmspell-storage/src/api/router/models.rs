@@ -15,6 +15,10 @@ impl DimensionRouter {
     ///
     /// As [`ModelSpace::validate`]; [`SpaceMismatch`](StorageError::SpaceMismatch) if there is a space of this name with
     /// another dimension, metric or model, or one that [`Database::vectors`](crate::Database::vectors) made.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "router.register_model", level = "info", skip_all)
+    )]
     pub async fn register_model(&self, model: impl Into<ModelSpace>) -> Result<()> {
         let record = self.record(model.into())?;
         self.open_as(record, Opening::Routed).await
@@ -26,6 +30,10 @@ impl DimensionRouter {
     /// # Errors
     ///
     /// [`OutOfRange`](StorageError::OutOfRange) for a bad dimension.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "router.register_dimension", level = "info", skip_all, fields(dim))
+    )]
     pub async fn register_dimension(&self, dim: usize) -> Result<()> {
         validate::dim(dim)?;
         self.open_as(self.plain_record(dim), Opening::Routed).await
@@ -42,6 +50,10 @@ impl DimensionRouter {
     /// [`UnknownSpace`](StorageError::UnknownSpace); [`SpaceMismatch`](StorageError::SpaceMismatch) if the model has another
     /// dimension or metric, or has a space already; [`IdExists`](StorageError::IdExists) if an id stands in another space of
     /// the router, in the same scope.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "router.adopt_space", level = "info", skip_all, fields(space))
+    )]
     pub async fn adopt_space(&self, space: &str, model: Option<EmbeddingModel>) -> Result<()> {
         let routes = self.routes();
         if let Some(model) = &model {
@@ -74,6 +86,7 @@ impl DimensionRouter {
     /// # Errors
     ///
     /// [`UnknownSpace`](StorageError::UnknownSpace) with what is known; as a write of vectors.
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.drop_space", level = "info", skip_all, fields(space = name)))]
     pub async fn drop_space(&self, name: &str) -> Result<()> {
         let routes = self.routes();
         let of_name = routes.all.iter().find(|route| route.name() == name);

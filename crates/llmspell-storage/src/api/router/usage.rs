@@ -97,6 +97,10 @@ impl DimensionRouter {
     /// # Errors
     ///
     /// `Data` or `Io` when it cannot be read.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "router.distribution", level = "debug", skip_all)
+    )]
     pub async fn distribution(&self) -> Result<Vec<SpaceUsage>> {
         let mut usages = Vec::new();
         for route in &self.routes().all {

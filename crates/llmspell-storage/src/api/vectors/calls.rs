@@ -14,7 +14,11 @@ use llmspell_core::{
 use super::handle::{Handle, cheap_namespace, search_in_place, search_loaded};
 use super::prepare::prepare;
 use super::shape::{Shape, checked_query};
+use super::traced::traced;
 use super::{HNSWVectorStorage, scopes, stats};
+use crate::base::observe::SearchSpan;
+#[cfg(feature = "tracing")]
+use crate::base::observe::Seen;
 use crate::engine::{Part, Request, Scopes, quota_status};
 use crate::indexes::queue::Goal;
 use crate::search::{Condition, Question, Trace};
@@ -31,6 +35,7 @@ llmspell_core::inherent_vectors!(HNSWVectorStorage);
 
 #[async_trait]
 impl VectorStorage for HNSWVectorStorage {
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.write", level = "debug", skip_all, fields(space = self.space_name(), entries = entries.len())))]
     async fn write(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
         let Handle { database, space } = self.handle()?;
         database.inner.check_open()?;
@@ -55,16 +60,19 @@ impl VectorStorage for HNSWVectorStorage {
         Ok(ids)
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.search", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen_of(query), k = query.k, path = tracing::field::Empty, codes = tracing::field::Empty, distances = tracing::field::Empty, results = tracing::field::Empty, us = tracing::field::Empty)))]
     async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
         let handle = self.handle()?;
         handle.search(&*checked_query(&handle.space, query, false)?).await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.explain", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen_of(query), k = query.k)))]
     async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
         let handle = self.handle()?;
         handle.explain(&*checked_query(&handle.space, query, false)?).await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.get", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope))))]
     async fn get(&self, scope: &StateScope, id: &str) -> Result<Option<VectorEntry>> {
         let handle = self.handle()?;
         scope.validate()?;
@@ -78,6 +86,7 @@ impl VectorStorage for HNSWVectorStorage {
         Ok(found.flatten().and_then(|mut entry| entry.pop()))
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.get_many", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope), ids = ids.len())))]
     async fn get_many(&self, scope: &StateScope, ids: &[String]) -> Result<Vec<Option<VectorEntry>>> {
         let handle = self.handle()?;
         scope.validate()?;
@@ -92,6 +101,7 @@ impl VectorStorage for HNSWVectorStorage {
         Ok(found.unwrap_or_else(|| vec![None; ids.len()]))
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.update_metadata", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope))))]
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
         let handle = self.handle()?;
         scope.validate()?;
@@ -115,6 +125,7 @@ impl VectorStorage for HNSWVectorStorage {
             .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.touch", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope), ids = ids.len())))]
     async fn touch(&self, scope: &StateScope, ids: &[String], expiry: Expiry) -> Result<Vec<String>> {
         let handle = self.handle()?;
         scope.validate()?;
@@ -139,6 +150,7 @@ impl VectorStorage for HNSWVectorStorage {
             .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.delete", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope), ids = ids.len())))]
     async fn delete(&self, scope: &StateScope, ids: &[String]) -> Result<u64> {
         let handle = self.handle()?;
         scope.validate()?;
@@ -150,6 +162,7 @@ impl VectorStorage for HNSWVectorStorage {
         handle.delete(scope, ids, None, handle.now()).await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.delete_scopes", level = "debug", skip_all, fields(space = self.space_name(), scopes = scopes.len())))]
     async fn delete_scopes(&self, scopes: &[StateScope]) -> Result<u64> {
         let handle = self.handle()?;
         validate::scopes(scopes)?;
@@ -159,10 +172,12 @@ impl VectorStorage for HNSWVectorStorage {
         handle.drop_scopes(Scopes::Named(scopes.to_vec())).await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.delete_scopes_of_kind", level = "debug", skip_all, fields(space = self.space_name(), kind = kind.name())))]
     async fn delete_scopes_of_kind(&self, kind: ScopeKind) -> Result<u64> {
         self.handle()?.drop_scopes(Scopes::OfKind(kind)).await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.list", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope), limit)))]
     async fn list(&self, scope: &StateScope, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>> {
         let handle = self.handle()?;
         scope.validate()?;
@@ -177,6 +192,7 @@ impl VectorStorage for HNSWVectorStorage {
         Ok(page.unwrap_or_default())
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.count_matching", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope))))]
     async fn count_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
         let handle = self.handle()?;
         let (condition, now) = (checked(handle, scope, filter)?, handle.now());
@@ -188,6 +204,7 @@ impl VectorStorage for HNSWVectorStorage {
         Ok(count.unwrap_or(0))
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.list_matching", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope), limit)))]
     async fn list_matching(
         &self,
         scope: &StateScope,
@@ -207,6 +224,7 @@ impl VectorStorage for HNSWVectorStorage {
         Ok(of_model(&handle.space, page.unwrap_or_default()))
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.facet", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope), limit)))]
     async fn facet(
         &self,
         scope: &StateScope,
@@ -219,6 +237,7 @@ impl VectorStorage for HNSWVectorStorage {
         self.handle()?.facet(scope, field, filter, limit).await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.delete_matching", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope))))]
     async fn delete_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
         let handle = self.handle()?;
         let (condition, now) = (checked(handle, scope, filter)?, handle.now());
@@ -230,6 +249,7 @@ impl VectorStorage for HNSWVectorStorage {
         Ok(count)
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.scopes", level = "debug", skip_all, fields(space = self.space_name())))]
     async fn scopes(&self) -> Result<Vec<StateScope>> {
         let handle = self.handle()?;
         let (shared, space, now) = (Arc::clone(handle.shared()), Arc::clone(&handle.space), handle.now());
@@ -244,6 +264,7 @@ impl VectorStorage for HNSWVectorStorage {
             .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.stats", level = "debug", skip_all, fields(space = self.space_name())))]
     async fn stats(&self) -> Result<StorageStats> {
         let handle = self.handle()?;
         let (shared, space, now) = (Arc::clone(handle.shared()), Arc::clone(&handle.space), handle.now());
@@ -254,6 +275,7 @@ impl VectorStorage for HNSWVectorStorage {
             .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.stats_for_scope", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope))))]
     async fn stats_for_scope(&self, scope: &StateScope) -> Result<ScopedStats> {
         let handle = self.handle()?;
         scope.validate()?;
@@ -278,6 +300,7 @@ impl VectorStorage for HNSWVectorStorage {
     }
 
     /// Without looking at the index, as the statistics do.
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.count", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope))))]
     async fn count(&self, scope: &StateScope) -> Result<u64> {
         let handle = self.handle()?;
         scope.validate()?;
@@ -285,14 +308,17 @@ impl VectorStorage for HNSWVectorStorage {
         Ok(namespace.map_or(0, |namespace| namespace.state().visible_count(handle.now())))
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.build_index", level = "debug", skip_all, fields(space = self.space_name())))]
     async fn build_index(&self) -> Result<()> {
         self.handle()?.index(Goal::Complete).await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.optimize_index", level = "debug", skip_all, fields(space = self.space_name())))]
     async fn optimize_index(&self) -> Result<()> {
         self.handle()?.index(Goal::Rebuilt).await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.flush", level = "debug", skip_all, fields(space = self.space_name())))]
     async fn flush(&self) -> Result<()> {
         self.handle()?
             .database
@@ -319,8 +345,15 @@ impl Handle {
 
     /// The answer to a valid query of this space.
     pub(crate) async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
+        let span = SearchSpan::current();
+        let found = self.find(query, &span).await?;
+        span.answered(found.len());
+        Ok(found)
+    }
+
+    async fn find(&self, query: &VectorQuery, span: &SearchSpan) -> Result<Vec<VectorResult>> {
         if query.offset > 0 {
-            let mut found = Box::pin(self.search(&query.with_passed_over())).await?;
+            let mut found = Box::pin(self.find(&query.with_passed_over(), span)).await?;
             found.drain(..query.offset.min(found.len()));
             return Ok(found);
         }
@@ -330,18 +363,15 @@ impl Handle {
             return scopes::search(self, question.into_owned()).await;
         }
         if let Some(namespace) = cheap_namespace(self.shared(), &self.space, &query.scope, &question)
-            && let Some(found) = search_in_place(self.shared(), &self.space, &namespace, &question)?
+            && let Some(found) = search_in_place(self.shared(), &self.space, &namespace, &question, span)?
         {
             return Ok(found);
         }
-        let (shared, space, question) = (
-            Arc::clone(self.shared()),
-            Arc::clone(&self.space),
-            question.into_owned(),
-        );
+        let (shared, space) = (Arc::clone(self.shared()), Arc::clone(&self.space));
+        let (question, span) = (question.into_owned(), span.clone());
         self.database
             .inner
-            .run(move || search_loaded(&shared, &space, &question, &mut Trace::quiet()))
+            .run(move || traced(&span, |trace| search_loaded(&shared, &space, &question, trace)))
             .await
     }
 
@@ -405,4 +435,21 @@ pub(super) fn of_model(space: &Space, entries: impl IntoIterator<Item = VectorEn
         entry
     };
     entries.into_iter().map(named).collect()
+}
+
+#[cfg(feature = "tracing")]
+impl HNSWVectorStorage {
+    /// A scope, as spans show it.
+    fn seen<'a>(&self, scope: &'a StateScope) -> Seen<'a> {
+        Seen::new(scope, self.shows_ids())
+    }
+
+    /// The scope of a query, as spans show it.
+    fn seen_of<'a>(&self, query: &'a VectorQuery) -> Seen<'a> {
+        Seen::of(query, self.shows_ids())
+    }
+
+    fn shows_ids(&self) -> bool {
+        self.handle().is_ok_and(|handle| handle.shared().shows_ids)
+    }
 }

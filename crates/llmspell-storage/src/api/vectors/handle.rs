@@ -6,6 +6,8 @@ use tokio::sync::oneshot;
 
 use llmspell_core::{Filter, Result, StateScope, StorageError, VectorResult};
 
+use super::traced::traced;
+use crate::base::observe::SearchSpan;
 use crate::engine::{Database, Request, Shared, Spaces};
 use crate::indexes::files::Kind;
 use crate::indexes::graph::graph_config;
@@ -187,11 +189,12 @@ pub(super) fn search_in_place(
     space: &Space,
     namespace: &Arc<Namespace>,
     question: &Question<'_>,
+    span: &SearchSpan,
 ) -> Result<Option<Vec<VectorResult>>> {
     let query = question.query();
     space.remember_query(&query.scope, namespace, query);
     let search = in_place(shared, space, namespace, question);
-    match shared.truth.guard(|| search.answer(&mut Trace::quiet()))? {
+    match shared.truth.guard(|| traced(span, |trace| search.answer(trace)))? {
         Answer::Found(found) => Ok(Some(found)),
         Answer::WouldWait => Ok(None),
     }

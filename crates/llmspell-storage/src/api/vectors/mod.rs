@@ -10,6 +10,7 @@
 //! | `scopes.rs`  | how are several scopes searched at once?         |
 //! | `several.rs` | how is one scope read in several spaces at once? |
 //! | `stats.rs`   | how much is there?                               |
+//! | `traced.rs`  | how does the span of a search learn how it was done? |
 
 mod calls;
 mod handle;
@@ -19,6 +20,7 @@ mod several;
 mod shape;
 mod spaces;
 mod stats;
+mod traced;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use llmspell_core::{Result, StateScope, VectorResult};
 
 use super::handle::{Handle, cheap_namespace, search_in_place, search_loaded};
+use crate::base::observe::SearchSpan;
 use crate::search::{Question, Trace};
 
 /// More scopes than this are not searched in place: each search may take 100 µs.
@@ -51,7 +52,13 @@ fn all_in_place(
     };
     let mut best = Best::new(question.clone());
     for (scope, namespace) in scopes.iter().zip(namespaces) {
-        match search_in_place(shared, space, &namespace, best.question_of(scope))? {
+        match search_in_place(
+            shared,
+            space,
+            &namespace,
+            best.question_of(scope),
+            &SearchSpan::default(),
+        )? {
             Some(found) => best.add(scope, found),
             None => return Ok(None),
         }

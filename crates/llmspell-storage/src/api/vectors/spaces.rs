@@ -19,6 +19,7 @@ impl Database {
     /// [`OutOfRange`](StorageError::OutOfRange) for a bad dimension or configuration;
     /// [`SpaceMismatch`](StorageError::SpaceMismatch) if the space has another dimension or metric;
     /// [`Corrupted`](StorageError::Corrupted) if its files are damaged.
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "database.vectors", level = "info", skip_all, fields(space = name, dim)))]
     pub async fn vectors(&self, name: &str, dim: usize, config: HNSWConfig) -> Result<HNSWVectorStorage> {
         check_space_name(name)?;
         validate::dim(dim)?;
@@ -32,6 +33,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Corrupted`](StorageError::Corrupted) if its files are damaged.
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "database.existing_vectors", level = "info", skip_all, fields(space = name)))]
     pub async fn existing_vectors(&self, name: &str) -> Result<Option<HNSWVectorStorage>> {
         self.inner.check_open()?;
         match self.inner.shared.space_record(name) {

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::Work;
 use crate::base::error::corrupted;
+use crate::base::observe;
 use crate::engine::request::Request;
 use crate::indexes::files::{self, Content, IndexRow, Kind};
 use crate::indexes::graph::Index;
@@ -128,6 +129,7 @@ impl Work<'_> {
         if !self.name_file(Kind::Graph, Some(file))? {
             return Ok(());
         }
+        observe::file_written(&self.space.name, row.bytes);
         // What was built in RAM need not stay there.
         self.hand_over(Index::opened(opened).in_place_of(index), Arc::clone(&state))?;
         self.namespace.set_to_be_put_away(false);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use llmspell_core::Result;
 
 use super::{Indexing, Work};
+use crate::base::failures::{Place, Task};
 use crate::indexes::files::{self, Kind};
 use crate::indexes::named::NewFile;
 use crate::indexes::queue::Named;
@@ -32,6 +33,8 @@ impl Indexing {
         let made = shared
             .truth
             .guard(|| metadata::index_in_background(&shared.truth, &space, &namespace, &is_cancelled));
+        let place = Place::Scope(named.0, named.1.clone());
+        shared.note_background(Task::MetadataIndex, &place, &made);
         if made.is_ok() {
             space.note(&named.1, &namespace);
         }

@@ -36,6 +36,8 @@ use std::time::{Duration, Instant};
 use llmspell_core::{Memory, Result, StateScope, StorageError};
 use llmspell_vector::{BuildWatch, Graph, GraphConfig, PointId};
 
+use crate::base::failures::{Place, Task};
+use crate::base::observe;
 use crate::engine::committer::Submitter;
 use crate::engine::indexer::IndexEngine;
 use crate::engine::request::Request;
@@ -130,7 +132,10 @@ impl Indexing {
             if self.shared.queue.is_stopping() {
                 return Err(StorageError::Closed);
             }
-            self.work(&space, &namespace, Some(job.goal))?;
+            let done = self.work(&space, &namespace, Some(job.goal));
+            let place = Place::Scope(job.space, scope.clone());
+            self.shared.note_background(Task::Index, &place, &done);
+            done?;
             self.measure_for(&space, scope, &namespace, job.goal);
             space.weigh(&namespace);
             // What is left to measure.
@@ -155,6 +160,8 @@ impl IndexEngine for Indexing {
             }
         }
         let done = self.work(&space, &namespace, None);
+        let place = Place::Scope(space.id, scope.clone());
+        self.shared.note_background(Task::Index, &place, &done);
         space.weigh(&namespace);
         self.shared.make_room();
         match done {
@@ -202,7 +209,7 @@ impl IndexEngine for Indexing {
             return;
         }
         for space in self.shared.open_spaces() {
-            for (_, namespace) in space.all_loaded() {
+            for (scope, namespace) in space.all_loaded() {
                 let work = Work {
                     indexing: self,
                     space: &space,
@@ -210,8 +217,11 @@ impl IndexEngine for Indexing {
                     goal: None,
                 };
                 // Without the file the next opening has a longer tail.
-                let _ = self.shared.truth.guard(|| work.write_file(&|| false));
-                let _ = self.shared.truth.guard(|| work.save_metadata_at_the_end());
+                let written = self.shared.truth.guard(|| work.write_file(&|| false));
+                let saved = self.shared.truth.guard(|| work.save_metadata_at_the_end());
+                let place = Place::Scope(space.id, scope);
+                self.shared
+                    .note_background(Task::WriteLastFiles, &place, &written.and(saved));
             }
         }
     }
@@ -241,6 +251,7 @@ impl Work<'_> {
             return Ok(());
         };
         let step = self.step(&config);
+        let watched = observe::IndexWork::begin(&self.space.name, &step, step != Step::Nothing);
         match step {
             Step::Nothing => {}
             Step::Forget => self.forget_index()?,
@@ -252,6 +263,7 @@ impl Work<'_> {
                 self.repair()?;
             }
         }
+        watched.end();
         if self.is_file_due() {
             self.write_file(&|| self.is_cancelled())?;
         }

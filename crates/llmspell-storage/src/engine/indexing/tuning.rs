@@ -22,6 +22,7 @@ use roaring::RoaringBitmap;
 
 use super::ladder::{self, Estimate, LadderSearch, Next, RUNGS, Sums};
 use super::{Indexing, Work};
+use crate::base::failures::{Place, Task};
 use crate::base::ids::SpaceId;
 use crate::indexes::files::{IndexRow, Kind, Measured, millionths};
 use crate::indexes::graph::kernel_metric;
@@ -152,8 +153,14 @@ impl Indexing {
         match outcome {
             Ok(Outcome::Unfinished) => return Some(measuring),
             Ok(Outcome::GivenUp) => {}
-            Ok(Outcome::Done(measured)) => work.set_measured(measured),
-            Err(_) => namespace.set_measuring_failed(),
+            Ok(Outcome::Done(measured)) => {
+                work.set_measured(measured);
+                work.note_measuring(named, &Ok(()));
+            }
+            Err(error) => {
+                namespace.set_measuring_failed();
+                work.note_measuring(named, &Err(error));
+            }
         }
         None
     }
@@ -183,10 +190,21 @@ impl Work<'_> {
         let outcome = measuring.step(self, &until);
         self.forget_pages();
         match outcome {
-            Ok(Outcome::Done(measured)) => self.namespace.set_measured(Some(measured)),
+            Ok(Outcome::Done(measured)) => {
+                self.namespace.set_measured(Some(measured));
+                self.note_measuring(scope, &Ok(()));
+            }
             Ok(Outcome::Unfinished | Outcome::GivenUp) => {}
-            Err(_) => self.namespace.set_measuring_failed(),
+            Err(error) => {
+                self.namespace.set_measuring_failed();
+                self.note_measuring(scope, &Err(error));
+            }
         }
+    }
+
+    fn note_measuring(&self, (space, scope): &Named, done: &Result<()>) {
+        let place = Place::Scope(*space, scope.clone());
+        self.indexing.shared.note_background(Task::Measure, &place, done);
     }
 
     /// Searches have this width from now on, after a restart too.

@@ -237,12 +237,17 @@ llmspell_core::inherent_key_value!(MemoryBackend);
 
 #[async_trait]
 impl StorageBackend for MemoryBackend {
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.get", level = "debug", skip_all, fields(backend = "memory"))
+    )]
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
         validate::key(key)?;
         let shard = self.shard(key).read();
         Ok(self.visible(shard.get(key)).map(|stored| stored.value.to_vec()))
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "kv.get_batch", level = "debug", skip_all, fields(backend = "memory", keys = keys.len())))]
     async fn get_batch(&self, keys: &[String]) -> Result<HashMap<String, Vec<u8>>> {
         keys.iter().try_for_each(|key| validate::key(key))?;
         let shards = self.read_all();
@@ -256,11 +261,21 @@ impl StorageBackend for MemoryBackend {
             .collect())
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "kv.write", level = "debug", skip_all, fields(backend = "memory", batch = batch.len())))]
     async fn write(&self, batch: Vec<KeyValueWrite>) -> Result<WriteSummary> {
         validate::batch(&batch)?;
         self.apply(batch)
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(
+            name = "kv.scan_entries",
+            level = "debug",
+            skip_all,
+            fields(backend = "memory", limit)
+        )
+    )]
     async fn scan_entries(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<KeyValueEntry>> {
         validate::page(limit)?;
         let shards = self.read_all();
@@ -270,12 +285,20 @@ impl StorageBackend for MemoryBackend {
             .collect())
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.expires_at", level = "debug", skip_all, fields(backend = "memory"))
+    )]
     async fn expires_at(&self, key: &str) -> Result<Option<Timestamp>> {
         validate::key(key)?;
         let shard = self.shard(key).read();
         Ok(self.visible(shard.get(key)).and_then(|stored| stored.expires_at))
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.swap", level = "debug", skip_all, fields(backend = "memory"))
+    )]
     async fn swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>, expiry: Expiry) -> Result<bool> {
         validate::swap(key, new.as_deref(), expiry)?;
         let expires_at = expiry.moment(Timestamp::from_millis(self.now()))?;
@@ -298,6 +321,10 @@ impl StorageBackend for MemoryBackend {
         BackendCharacteristics::new(Durability::Volatile, false, false)
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.set", level = "debug", skip_all, fields(backend = "memory"))
+    )]
     async fn set(&self, key: &str, value: Vec<u8>) -> Result<()> {
         validate::key(key)?;
         validate::value(key, &value)?;
@@ -311,23 +338,39 @@ impl StorageBackend for MemoryBackend {
         Ok(())
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.delete", level = "debug", skip_all, fields(backend = "memory"))
+    )]
     async fn delete(&self, key: &str) -> Result<bool> {
         validate::key(key)?;
         let removed = self.write_shard(key).delete(key);
         Ok(self.visible(removed.as_ref()).is_some())
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.exists", level = "debug", skip_all, fields(backend = "memory"))
+    )]
     async fn exists(&self, key: &str) -> Result<bool> {
         validate::key(key)?;
         Ok(self.visible(self.shard(key).read().get(key)).is_some())
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.list_keys", level = "debug", skip_all, fields(backend = "memory"))
+    )]
     async fn list_keys(&self, prefix: &str) -> Result<Vec<String>> {
         let shards = self.read_all();
         let keys = merged(&shards, prefix, None, self.now());
         Ok(keys.map(|(key, _)| key.to_text()).collect())
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.count", level = "debug", skip_all, fields(backend = "memory"))
+    )]
     async fn count(&self, prefix: &str) -> Result<u64> {
         let shards = self.read_all();
         let now = self.now();

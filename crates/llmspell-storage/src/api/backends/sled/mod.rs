@@ -135,6 +135,10 @@ impl SledOptions {
     /// [`ForeignDirectory`](StorageError::ForeignDirectory) for one that is not empty and not of this kind;
     /// [`UnsupportedVersion`](StorageError::UnsupportedVersion); [`Corrupted`](StorageError::Corrupted);
     /// [`ReadOnly`](StorageError::ReadOnly), [`NoSpace`](StorageError::NoSpace) or [`Io`](StorageError::Io).
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.open", level = "info", skip_all, fields(backend = "sled"))
+    )]
     pub async fn open(self, path: impl AsRef<Path>) -> Result<SledBackend> {
         let path = path.as_ref().to_path_buf();
         let pool = Pool::new();
@@ -165,6 +169,10 @@ impl SledBackend {
     /// # Errors
     ///
     /// [`Corrupted`](StorageError::Corrupted) for the first thing that is not as it was written.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.verify", level = "info", skip_all, fields(backend = "sled"))
+    )]
     pub async fn verify(&self) -> Result<SledReport> {
         self.read(Reader::verify).await
     }
@@ -235,18 +243,24 @@ llmspell_core::inherent_key_value!(SledBackend);
 
 #[async_trait]
 impl StorageBackend for SledBackend {
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.get", level = "debug", skip_all, fields(backend = "sled"))
+    )]
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
         validate::key(key)?;
         let key = key.to_string();
         self.read(move |reader| reader.get(&key)).await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "kv.get_batch", level = "debug", skip_all, fields(backend = "sled", keys = keys.len())))]
     async fn get_batch(&self, keys: &[String]) -> Result<HashMap<String, Vec<u8>>> {
         keys.iter().try_for_each(|key| validate::key(key))?;
         let keys = keys.to_vec();
         self.read(move |reader| reader.get_batch(keys)).await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "kv.write", level = "debug", skip_all, fields(backend = "sled", batch = batch.len())))]
     async fn write(&self, batch: Vec<KeyValueWrite>) -> Result<WriteSummary> {
         validate::batch(&batch)?;
         if batch.is_empty() {
@@ -263,6 +277,10 @@ impl StorageBackend for SledBackend {
         }
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.scan_entries", level = "debug", skip_all, fields(backend = "sled", limit))
+    )]
     async fn scan_entries(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<KeyValueEntry>> {
         validate::page(limit)?;
         let (prefix, after) = (prefix.to_string(), after.map(String::from));
@@ -270,12 +288,20 @@ impl StorageBackend for SledBackend {
             .await
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.expires_at", level = "debug", skip_all, fields(backend = "sled"))
+    )]
     async fn expires_at(&self, key: &str) -> Result<Option<Timestamp>> {
         validate::key(key)?;
         let key = key.to_string();
         self.read(move |reader| reader.expires_at(&key)).await
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.swap", level = "debug", skip_all, fields(backend = "sled"))
+    )]
     async fn swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>, expiry: Expiry) -> Result<bool> {
         validate::swap(key, new.as_deref(), expiry)?;
         let change = Change::Swap {
@@ -298,11 +324,19 @@ impl StorageBackend for SledBackend {
         BackendCharacteristics::new(Durability::Process, true, true)
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.list_keys", level = "debug", skip_all, fields(backend = "sled"))
+    )]
     async fn list_keys(&self, prefix: &str) -> Result<Vec<String>> {
         let prefix = prefix.to_string();
         self.read(move |reader| reader.keys(&prefix)).await
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "kv.count", level = "debug", skip_all, fields(backend = "sled"))
+    )]
     async fn count(&self, prefix: &str) -> Result<u64> {
         let prefix = prefix.to_string();
         self.read(move |reader| reader.count(&prefix)).await
