@@ -15,6 +15,12 @@ pub(crate) enum Fault {
     OthersChangeTies,
     OffsetIsIgnored,
     MissingIdsAreLeftOut,
+    GroupsAreIgnored,
+    GroupsAreOfTheTopK,
+    LargeGroupsHideOthers,
+    AloneAreOneGroup,
+    DiversityIsIgnored,
+    DiversityIsOfTheLast,
     FilterAfterTopK,
     ThresholdIsExclusive,
     ThresholdIsIgnored,
@@ -79,7 +85,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 73] = [
+    pub(crate) const ALL: [Self; 79] = [
         Self::ScopesAreOneInSearch,
         Self::ScopesAreOneInDeleteScope,
         Self::ScopesAreOneInUpdate,
@@ -92,6 +98,12 @@ impl Fault {
         Self::OthersChangeTies,
         Self::OffsetIsIgnored,
         Self::MissingIdsAreLeftOut,
+        Self::GroupsAreIgnored,
+        Self::GroupsAreOfTheTopK,
+        Self::LargeGroupsHideOthers,
+        Self::AloneAreOneGroup,
+        Self::DiversityIsIgnored,
+        Self::DiversityIsOfTheLast,
         Self::FilterAfterTopK,
         Self::ThresholdIsExclusive,
         Self::ThresholdIsIgnored,

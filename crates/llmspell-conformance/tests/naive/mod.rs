@@ -4,4 +4,5 @@
 
 pub(crate) mod faults;
 pub(crate) mod key_value;
+mod selection;
 pub(crate) mod vectors;

@@ -13,6 +13,7 @@
 //! | `query.rs`    | what is asked, what is answered? [`VectorQuery`], [`VectorResult`] |
 //! | `time_range.rs` | within which times? [`TimeRange`]                         |
 //! | `recency.rs`  | what does age take away from a score? [`recency_score`]     |
+//! | `selection.rs` | which of the nearest are taken: diverse ones, some of each group? [`GroupBy`] |
 //! | `plan.rs`     | how was a query answered, and why so? [`SearchPlan`]        |
 //! | `ef.rs`       | how wide is the beam of searches, and why? [`EfChoice`]     |
 //! | `metric.rs`   | how near is near? [`DistanceMetric`]                        |
@@ -33,6 +34,7 @@ mod query;
 mod recency;
 mod scoped;
 mod scoped_storage;
+mod selection;
 mod stats;
 mod storage;
 mod time_range;
@@ -47,6 +49,7 @@ pub use plan::{PathCost, SearchPath, SearchPlan, SearchStage};
 pub use query::{FacetValue, VectorQuery, VectorResult};
 pub use recency::{RecencyPlan, recency_score};
 pub use scoped::{ScopedVectors, VectorStorageExt};
+pub use selection::{GroupBy, SelectionPlan};
 pub use stats::{IndexStats, ScopedStats, StorageStats};
 pub use storage::{OnExisting, VectorStorage};
 pub use time_range::TimeRange;

@@ -14,11 +14,11 @@ use llmspell_core::{
 use super::handle::{Handle, cheap_namespace, search_in_place, search_loaded};
 use super::prepare::prepare;
 use super::shape::{Shape, checked_query};
-use super::{HNSWVectorStorage, scopes, stats};
+use super::{HNSWVectorStorage, scopes, selected, stats};
 use crate::database::{Part, Request, Scopes, quota_status};
 use crate::index_queue::Goal;
 use crate::registry::Space;
-use crate::search::{Condition, Question, Snapshot, Trace};
+use crate::search::{Condition, Question, Selection, Snapshot, Trace};
 
 /// A batch of at most this many components is checked and encoded where it is called: about 100 µs, less than a change of
 /// threads is worth. Longer ones on the threads of the database.
@@ -318,6 +318,9 @@ impl Handle {
 
     /// The answer to a valid query of this space.
     pub(crate) async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
+        if let Some(selection) = Selection::of(query, &self.space) {
+            return selected::search(self, query, selection).await;
+        }
         if query.offset > 0 {
             let mut found = Box::pin(self.search(&query.with_passed_over())).await?;
             found.drain(..query.offset.min(found.len()));
@@ -350,7 +353,9 @@ impl Handle {
         let query = query
             .with_passed_over()
             .with_scope(validate::explained_scope(query)?.clone());
-        let question = Question::new(&query, &self.space, self.now())?.into_owned();
+        let now = self.now();
+        let question = Question::new(&query, &self.space, now)?.into_owned();
+        let selection = Selection::of(&query, &self.space);
         let (shared, space) = (Arc::clone(self.shared()), Arc::clone(&self.space));
         self.database
             .inner
@@ -358,7 +363,16 @@ impl Handle {
                 let start = Instant::now();
                 let clock = || start.elapsed();
                 let mut trace = Trace::timed(&clock);
-                let found = search_loaded(&shared, &space, &question, &mut trace)?.len();
+                let found = match selection {
+                    None => search_loaded(&shared, &space, &question, &mut trace)?.len(),
+                    Some(selection) => {
+                        let new_trace = || Trace::timed(&clock);
+                        let chosen = selected::explain(&shared, &space, selection, now, &mut trace, new_trace)?;
+                        trace.plan.k = query.k;
+                        trace.plan.selection = Some(chosen.1);
+                        chosen.0
+                    }
+                };
                 trace.plan.results = found.saturating_sub(offset);
                 Ok(trace.plan)
             })

@@ -8,6 +8,7 @@
 //! | `spaces.rs`  | how is a space of a database opened, or made?    |
 //! | `shape.rs`   | which vectors does a space take, and what of them does it keep? |
 //! | `scopes.rs`  | how are several scopes searched at once?         |
+//! | `selected.rs` | … for diversity, or for some of each group?     |
 //! | `several.rs` | how is one scope read in several spaces at once? |
 //! | `stats.rs`   | how much is there?                               |
 
@@ -15,6 +16,7 @@ mod calls;
 mod handle;
 mod prepare;
 mod scopes;
+mod selected;
 mod several;
 mod shape;
 mod spaces;
