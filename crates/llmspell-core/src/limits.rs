@@ -15,6 +15,9 @@ pub const K_MAX: usize = 10_000;
 /// Most results of one search that asks for diversity: each is compared with each candidate.
 pub const MMR_K_MAX: usize = 1_000;
 
+/// Most examples of one recommendation, positive and negative together.
+pub const EXAMPLES_MAX: usize = 1_000;
+
 /// Most scopes that one query may name.
 pub const QUERY_SCOPES_MAX: usize = 64;
 

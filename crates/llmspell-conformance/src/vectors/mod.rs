@@ -10,6 +10,7 @@
 //! | `expiry.rs`     | does what has expired exist no more?                      |
 //! | `listing.rs`    | do lists, scopes and statistics tell the truth?           |
 //! | `pages.rs`      | do pages of a search join, and do many entries come at once? |
+//! | `examples.rs` | are recommendations and patches those of their definitions? |
 //! | `selection.rs` | are diverse results and groups those of their definitions? |
 //! | `scopes.rs`     | is a scope a wall?                                        |
 //! | `several_scopes.rs` | does a search of several scopes answer like those of each? |
@@ -20,6 +21,7 @@
 
 mod concurrent;
 mod deletes;
+mod examples;
 mod expiry;
 mod filters;
 mod handles;
@@ -43,6 +45,7 @@ use llmspell_core::{
 
 pub use concurrent::*;
 pub use deletes::*;
+pub use examples::*;
 pub use expiry::*;
 pub use filters::*;
 pub use handles::*;
@@ -126,6 +129,10 @@ pub async fn check_all_with(
         many_entries_are_read_in_the_order_of_their_ids,
         groups_take_the_best_of_each,
         a_large_group_hides_no_other,
+        a_recommendation_is_a_search_without_its_examples,
+        a_recommendation_needs_examples_that_are_there,
+        a_patch_changes_the_fields_that_it_names,
+        scopes_are_counted_together_each_once,
         filters_match_like_their_definition,
         what_matches_is_counted_listed_and_deleted_alike,
         times_are_filtered_like_their_definition,

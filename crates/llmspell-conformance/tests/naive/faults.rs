@@ -15,6 +15,11 @@ pub(crate) enum Fault {
     OthersChangeTies,
     OffsetIsIgnored,
     MissingIdsAreLeftOut,
+    PatchReplacesAll,
+    PatchKeepsNulls,
+    ExamplesAreRecommended,
+    NegativeExamplesAreIgnored,
+    RepeatedScopesAreSummed,
     GroupsAreIgnored,
     GroupsAreOfTheTopK,
     LargeGroupsHideOthers,
@@ -85,7 +90,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 79] = [
+    pub(crate) const ALL: [Self; 84] = [
         Self::ScopesAreOneInSearch,
         Self::ScopesAreOneInDeleteScope,
         Self::ScopesAreOneInUpdate,
@@ -98,6 +103,11 @@ impl Fault {
         Self::OthersChangeTies,
         Self::OffsetIsIgnored,
         Self::MissingIdsAreLeftOut,
+        Self::PatchReplacesAll,
+        Self::PatchKeepsNulls,
+        Self::ExamplesAreRecommended,
+        Self::NegativeExamplesAreIgnored,
+        Self::RepeatedScopesAreSummed,
         Self::GroupsAreIgnored,
         Self::GroupsAreOfTheTopK,
         Self::LargeGroupsHideOthers,

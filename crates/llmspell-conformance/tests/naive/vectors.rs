@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use llmspell_core::{
-    DateFields, DistanceMetric, Expiry, Metadata, OnExisting, Result, ScopeKind, ScopedStats, StateScope, StorageError,
-    StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, recency_score, validate_key_value,
-    validate_vectors as validate,
+    DateFields, DistanceMetric, Expiry, Metadata, OnExisting, RecommendQuery, Result, ScopeKind, ScopedStats,
+    StateScope, StorageError, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage,
+    recency_score, validate_key_value, validate_vectors as validate,
 };
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ use super::faults::Fault;
 
 #[derive(Debug)]
 pub(crate) struct NaiveStore {
-    dim: usize,
+    pub(super) dim: usize,
     pub(super) metric: DistanceMetric,
     pub(super) fault: Option<Fault>,
     state: Mutex<State>,
@@ -414,6 +414,18 @@ impl VectorStorage for NaiveStore {
             entries.retain(Option::is_some);
         }
         self.scope(scope).map(|_| entries)
+    }
+
+    async fn patch_metadata(&self, scope: &StateScope, id: &str, patch: Metadata) -> Result<()> {
+        self.patch(scope, id, patch).await
+    }
+
+    async fn recommend(&self, query: &RecommendQuery) -> Result<Vec<VectorResult>> {
+        self.recommended(query).await
+    }
+
+    async fn count_in(&self, scopes: &[StateScope]) -> Result<u64> {
+        self.counted_in(scopes).await
     }
 
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {

@@ -10,7 +10,9 @@
 //! | `entry.rs`    | what is stored? [`VectorEntry`]                             |
 //! | `components.rs` | what can become a vector? [`IntoVector`]                  |
 //! | `metadata.rs` | how does metadata become a type of the application?         |
+//! | `patch.rs`    | how is metadata changed by a patch? [`merge_patch`]          |
 //! | `query.rs`    | what is asked, what is answered? [`VectorQuery`], [`VectorResult`] |
+//! | `recommend.rs` | what is like these examples, and unlike those? [`RecommendQuery`] |
 //! | `time_range.rs` | within which times? [`TimeRange`]                         |
 //! | `recency.rs`  | what does age take away from a score? [`recency_score`]     |
 //! | `selection.rs` | which of the nearest are taken: diverse ones, some of each group? [`GroupBy`] |
@@ -28,10 +30,12 @@ mod entry;
 mod inherent;
 pub(crate) mod metadata;
 mod metric;
+mod patch;
 mod plan;
 mod pointers;
 mod query;
 mod recency;
+mod recommend;
 mod scoped;
 mod scoped_storage;
 mod selection;
@@ -45,9 +49,11 @@ pub use config::{HNSWConfig, Memory};
 pub use ef::{EfChoice, EfSource, MeasuredRecall, MeasuredWith};
 pub use entry::{Metadata, VectorEntry};
 pub use metric::DistanceMetric;
+pub use patch::merge_patch;
 pub use plan::{PathCost, SearchPath, SearchPlan, SearchStage};
 pub use query::{FacetValue, VectorQuery, VectorResult};
 pub use recency::{RecencyPlan, recency_score};
+pub use recommend::{Example, RecommendQuery};
 pub use scoped::{ScopedVectors, VectorStorageExt};
 pub use selection::{GroupBy, SelectionPlan};
 pub use stats::{IndexStats, ScopedStats, StorageStats};

@@ -15,7 +15,7 @@ use super::handle::{Handle, cheap_namespace, search_in_place, search_loaded};
 use super::prepare::prepare;
 use super::shape::{Shape, checked_query};
 use super::{HNSWVectorStorage, scopes, selected, stats};
-use crate::database::{Part, Request, Scopes, quota_status};
+use crate::database::{NewMetadata, Part, Request, Scopes, quota_status};
 use crate::index_queue::Goal;
 use crate::registry::Space;
 use crate::search::{Condition, Question, Selection, Snapshot, Trace};
@@ -92,25 +92,14 @@ impl VectorStorage for HNSWVectorStorage {
     }
 
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
-        let handle = self.handle()?;
-        scope.validate()?;
-        validate::id(id)?;
-        validate::metadata_fields(id, &metadata)?;
-        let metadata = serde_json::to_vec(&metadata)?;
-        validate::metadata_bytes(id, metadata.len())?;
-        let (spaces, scope, id) = (handle.spaces(), scope.clone(), id.to_string());
-        let now = handle.now();
-        handle
-            .database
-            .inner
-            .write([&handle.space], |reply| Request::Metadata {
-                spaces,
-                scope,
-                id,
-                metadata,
-                now,
-                reply,
-            })
+        self.handle()?
+            .change_metadata(scope, id, metadata, NewMetadata::Whole)
+            .await
+    }
+
+    async fn patch_metadata(&self, scope: &StateScope, id: &str, patch: Metadata) -> Result<()> {
+        self.handle()?
+            .change_metadata(scope, id, patch, NewMetadata::Patch)
             .await
     }
 
@@ -302,6 +291,28 @@ impl VectorStorage for HNSWVectorStorage {
 }
 
 impl Handle {
+    /// Other metadata of an entry, made of these fields.
+    async fn change_metadata(
+        &self,
+        scope: &StateScope,
+        id: &str,
+        fields: Metadata,
+        metadata: impl FnOnce(Vec<u8>) -> NewMetadata,
+    ) -> Result<()> {
+        let fields = checked_fields(scope, id, &fields)?;
+        let (spaces, scope, id) = (self.spaces(), scope.clone(), id.to_string());
+        let (metadata, now) = (metadata(fields), self.now());
+        let request = |reply| Request::Metadata {
+            spaces,
+            scope,
+            id,
+            metadata,
+            now,
+            reply,
+        };
+        self.database.inner.write([&self.space], request).await
+    }
+
     /// Removes everything of some scopes. Says how many entries could be seen.
     async fn drop_scopes(&self, scopes: Scopes) -> Result<u64> {
         let (spaces, now) = (self.spaces(), self.now());
@@ -402,6 +413,16 @@ impl Handle {
             .await?;
         Ok(values.unwrap_or_default())
     }
+}
+
+/// Fields of an entry as JSON, within their limits.
+pub(crate) fn checked_fields(scope: &StateScope, id: &str, fields: &Metadata) -> Result<Vec<u8>> {
+    scope.validate()?;
+    validate::id(id)?;
+    validate::metadata_fields(id, fields)?;
+    let fields = serde_json::to_vec(fields)?;
+    validate::metadata_bytes(id, fields.len())?;
+    Ok(fields)
 }
 
 /// A filter on a scope, both of which are valid.

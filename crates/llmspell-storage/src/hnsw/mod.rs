@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use llmspell_core::{DistanceMetric, HNSWConfig, Result, StorageError, validate_vectors as validate};
 
-pub(crate) use self::calls::DELETE_IDS_MAX;
+pub(crate) use self::calls::{DELETE_IDS_MAX, checked_fields};
 pub(crate) use self::handle::Handle;
 pub(crate) use self::prepare::prepare_routed;
 pub(crate) use self::several::{Asked, Member, read_together};

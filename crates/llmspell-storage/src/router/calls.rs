@@ -14,10 +14,10 @@ use llmspell_core::{
 
 use super::routes::{Route, Routes};
 use super::{DimensionRouter, merge};
-use crate::database::{Opening, Part, PreparedEntry, Request, Scopes, Shared, Spaces, quota_status};
+use crate::database::{NewMetadata, Opening, Part, PreparedEntry, Request, Scopes, Shared, Spaces, quota_status};
 use crate::hnsw::{
-    Asked, DELETE_IDS_MAX, HNSWVectorStorage, Handle, Member, Shape, checked_query, of_scope, of_spaces, of_unknown,
-    prepare_routed, read_together,
+    Asked, DELETE_IDS_MAX, HNSWVectorStorage, Handle, Member, Shape, checked_fields, checked_query, of_scope,
+    of_spaces, of_unknown, prepare_routed, read_together,
 };
 use crate::registry::Space;
 use crate::truth::SpaceRecord;
@@ -102,21 +102,11 @@ impl VectorStorage for DimensionRouter {
     }
 
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
-        scope.validate()?;
-        validate::id(id)?;
-        validate::metadata_fields(id, &metadata)?;
-        let metadata = serde_json::to_vec(&metadata)?;
-        validate::metadata_bytes(id, metadata.len())?;
-        let (now, scope, id) = (self.now(), scope.clone(), id.to_string());
-        self.change(|reply| Request::Metadata {
-            spaces: Spaces::Routed,
-            scope,
-            id,
-            metadata,
-            now,
-            reply,
-        })
-        .await
+        self.change_metadata(scope, id, metadata, NewMetadata::Whole).await
+    }
+
+    async fn patch_metadata(&self, scope: &StateScope, id: &str, patch: Metadata) -> Result<()> {
+        self.change_metadata(scope, id, patch, NewMetadata::Patch).await
     }
 
     async fn touch(&self, scope: &StateScope, ids: &[String], expiry: Expiry) -> Result<Vec<String>> {
@@ -317,6 +307,28 @@ impl VectorStorage for DimensionRouter {
 }
 
 impl DimensionRouter {
+    /// Other metadata of an entry, made of these fields, in whichever space it is.
+    async fn change_metadata(
+        &self,
+        scope: &StateScope,
+        id: &str,
+        fields: Metadata,
+        metadata: impl FnOnce(Vec<u8>) -> NewMetadata,
+    ) -> Result<()> {
+        let fields = checked_fields(scope, id, &fields)?;
+        let (scope, id) = (scope.clone(), id.to_string());
+        let (metadata, now) = (metadata(fields), self.now());
+        self.change(|reply| Request::Metadata {
+            spaces: Spaces::Routed,
+            scope,
+            id,
+            metadata,
+            now,
+            reply,
+        })
+        .await
+    }
+
     /// Removes everything of some scopes. Says how many entries could be seen.
     async fn drop_scopes(&self, scopes: Scopes) -> Result<u64> {
         let now = self.now();
