@@ -48,7 +48,7 @@ pub use timestamp::Timestamp;
 pub use vector::validate as validate_vectors;
 pub use vector::{
     Component, DistanceMetric, EfChoice, EfSource, Example, FacetValue, GroupBy, HNSWConfig, IndexStats, IntoVector,
-    MeasuredRecall, MeasuredWith, Memory, Metadata, OnExisting, PathCost, RecencyPlan, RecommendQuery, ScopedStats,
-    ScopedVectors, SearchPath, SearchPlan, SearchStage, SelectionPlan, StorageStats, TimeRange, VectorEntry,
-    VectorQuery, VectorResult, VectorStorage, VectorStorageExt, merge_patch, recency_score,
+    MeasuredRecall, MeasuredWith, Memory, Metadata, OnExisting, Pages, PathCost, RecencyPlan, RecommendQuery,
+    ScopedStats, ScopedVectors, SearchPath, SearchPlan, SearchStage, SelectionPlan, StorageStats, TimeRange,
+    VectorEntry, VectorQuery, VectorResult, VectorStorage, VectorStorageExt, merge_patch, recency_score,
 };

@@ -127,6 +127,7 @@ pub async fn check_all_with(
         a_plan_tells_what_is_there,
         pages_of_a_search_join_to_one_answer,
         many_entries_are_read_in_the_order_of_their_ids,
+        a_scope_is_read_a_page_at_a_time,
         groups_take_the_best_of_each,
         a_large_group_hides_no_other,
         a_recommendation_is_a_search_without_its_examples,

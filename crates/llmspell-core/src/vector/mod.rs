@@ -10,6 +10,7 @@
 //! | `entry.rs`    | what is stored? [`VectorEntry`]                             |
 //! | `components.rs` | what can become a vector? [`IntoVector`]                  |
 //! | `metadata.rs` | how does metadata become a type of the application?         |
+//! | `pages.rs`    | how are all entries of a scope read, a page at a time? [`Pages`] |
 //! | `patch.rs`    | how is metadata changed by a patch? [`merge_patch`]          |
 //! | `query.rs`    | what is asked, what is answered? [`VectorQuery`], [`VectorResult`] |
 //! | `recommend.rs` | what is like these examples, and unlike those? [`RecommendQuery`] |
@@ -30,6 +31,7 @@ mod entry;
 mod inherent;
 pub(crate) mod metadata;
 mod metric;
+mod pages;
 mod patch;
 mod plan;
 mod pointers;
@@ -49,6 +51,7 @@ pub use config::{HNSWConfig, Memory};
 pub use ef::{EfChoice, EfSource, MeasuredRecall, MeasuredWith};
 pub use entry::{Metadata, VectorEntry};
 pub use metric::DistanceMetric;
+pub use pages::Pages;
 pub use patch::merge_patch;
 pub use plan::{PathCost, SearchPath, SearchPlan, SearchStage};
 pub use query::{FacetValue, VectorQuery, VectorResult};
