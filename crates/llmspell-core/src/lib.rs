@@ -53,8 +53,8 @@ pub use quota::{Quota, QuotaStatus, QuotaUsage};
 pub use timestamp::{Timestamp, TimestampError};
 pub use vector::validate as validate_vectors;
 pub use vector::{
-    Component, DistanceMetric, EfChoice, EfSource, FacetValue, HNSWConfig, IndexStats, IntoVector, MeasuredRecall,
-    MeasuredWith, Memory, Metadata, OnExisting, PathCost, RecencyPlan, ScopedStats, ScopedVectors, SearchPath,
-    SearchPlan, SearchStage, StorageStats, TimeRange, VectorEntry, VectorQuery, VectorResult, VectorStorage,
-    VectorStorageExt, recency_score,
+    Component, DistanceMetric, EfChoice, EfSource, Example, FacetValue, GroupBy, HNSWConfig, IndexStats, IntoVector,
+    MeasuredRecall, MeasuredWith, Memory, Metadata, OnExisting, Pages, PathCost, RecencyPlan, RecommendQuery,
+    ScopedStats, ScopedVectors, SearchPath, SearchPlan, SearchStage, SelectionPlan, StorageStats, TimeRange,
+    VectorEntry, VectorQuery, VectorResult, VectorStorage, VectorStorageExt, merge_patch, recency_score,
 };

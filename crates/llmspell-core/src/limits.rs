@@ -12,6 +12,12 @@ pub const DIM_RANGE: RangeInclusive<usize> = 1..=65_535;
 /// Most results of one search.
 pub const K_MAX: usize = 10_000;
 
+/// Most results of one search that asks for diversity: each is compared with each candidate.
+pub const MMR_K_MAX: usize = 1_000;
+
+/// Most examples of one recommendation, positive and negative together.
+pub const EXAMPLES_MAX: usize = 1_000;
+
 /// Most scopes that one query may name.
 pub const QUERY_SCOPES_MAX: usize = 64;
 

@@ -351,7 +351,7 @@ async fn given_a_subscriber_when_everything_is_called_then_it_sees_every_call_an
     event("scopes unloaded", |_| true).await;
 
     // Nobody is told what is stored, or whose it is; and no span is open on a thread that has gone on.
-    let text = format!("{:?}", collector);
+    let text = format!("{collector:?}");
     assert!(
         !text.contains(SECRET),
         "{}",

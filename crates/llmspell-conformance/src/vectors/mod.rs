@@ -10,6 +10,8 @@
 //! | `expiry.rs`     | does what has expired exist no more?                      |
 //! | `listing.rs`    | do lists, scopes and statistics tell the truth?           |
 //! | `pages.rs`      | do pages of a search join, and do many entries come at once? |
+//! | `examples.rs` | are recommendations and patches those of their definitions? |
+//! | `selection.rs` | are diverse results and groups those of their definitions? |
 //! | `scopes.rs`     | is a scope a wall?                                        |
 //! | `several_scopes.rs` | does a search of several scopes answer like those of each? |
 //! | `handles.rs`    | does a handle for one scope touch no other?               |
@@ -19,6 +21,7 @@
 
 mod concurrent;
 mod deletes;
+mod examples;
 mod expiry;
 mod filters;
 mod handles;
@@ -28,6 +31,7 @@ mod refusals;
 mod reopen;
 mod scopes;
 mod search;
+mod selection;
 mod several_scopes;
 mod times;
 mod writes;
@@ -41,6 +45,7 @@ use llmspell_core::{
 
 pub use concurrent::*;
 pub use deletes::*;
+pub use examples::*;
 pub use expiry::*;
 pub use filters::*;
 pub use handles::*;
@@ -50,6 +55,7 @@ pub use refusals::*;
 pub use reopen::*;
 pub use scopes::*;
 pub use search::*;
+pub use selection::*;
 pub use several_scopes::*;
 pub use times::*;
 pub use writes::*;
@@ -121,6 +127,13 @@ pub async fn check_all_with(
         a_plan_tells_what_is_there,
         pages_of_a_search_join_to_one_answer,
         many_entries_are_read_in_the_order_of_their_ids,
+        a_scope_is_read_a_page_at_a_time,
+        groups_take_the_best_of_each,
+        a_large_group_hides_no_other,
+        a_recommendation_is_a_search_without_its_examples,
+        a_recommendation_needs_examples_that_are_there,
+        a_patch_changes_the_fields_that_it_names,
+        scopes_are_counted_together_each_once,
         filters_match_like_their_definition,
         what_matches_is_counted_listed_and_deleted_alike,
         times_are_filtered_like_their_definition,
@@ -166,6 +179,7 @@ pub async fn check_all_with(
         an_exact_search_agrees_with_arithmetic,
         scores_follow_from_distances_and_stay_in_range,
         only_cosine_refuses_a_zero_vector,
+        diverse_results_follow_their_definition,
         recency_ranks_all_that_match_by_score_and_age,
     );
     {

@@ -1,7 +1,8 @@
 //! Do pages of a search join, and do many entries come at once?
 
-use llmspell_core::VectorStorage;
 use llmspell_core::limits::K_MAX;
+use llmspell_core::{Filter, Pages, StorageError, VectorStorage};
+use serde_json::json;
 
 use super::{entry, exact, ids, scattered, user};
 
@@ -27,6 +28,37 @@ pub async fn pages_of_a_search_join_to_one_answer(store: &dyn VectorStorage) {
         }
         assert!(store.search(&query.clone().with_offset(K_MAX)).await.is_err());
     }
+}
+
+/// Entries come a page at a time, all of them or those that match a filter, until there are no more.
+pub async fn a_scope_is_read_a_page_at_a_time(store: &dyn VectorStorage) {
+    let batch = scattered(20).zip(0..).map(|(vector, number)| {
+        let fields = json!({ "odd": number % 2 == 1 });
+        entry(&format!("e-{number:02}"), vector)
+            .with_scope(user("ada"))
+            .with_metadata(fields)
+    });
+    store.insert(batch.collect()).await.unwrap();
+    let read = async |mut pages: Pages<'_, dyn VectorStorage + '_>| {
+        let mut sizes = Vec::new();
+        let mut last = String::new();
+        while let Some(page) = pages.next().await? {
+            sizes.push(page.len());
+            assert!(page.iter().map(|entry| &entry.id).is_sorted() && page[0].id > last);
+            last = page.last().map(|entry| entry.id.clone()).unwrap_or_default();
+        }
+        Ok::<_, StorageError>(sizes)
+    };
+    let pages = |owner: &str| Pages::new(store, user(owner)).with_limit(8);
+    assert_eq!(read(pages("ada")).await.unwrap(), [8, 8, 4]);
+    assert_eq!(read(pages("ada").with_limit(10)).await.unwrap(), [10, 10]);
+    assert_eq!(
+        read(pages("ada").with_filter(Filter::eq("odd", true))).await.unwrap(),
+        [8, 2]
+    );
+    assert_eq!(read(pages("ada").after("e-11")).await.unwrap(), [8]);
+    assert!(read(pages("bob")).await.unwrap().is_empty());
+    assert!(read(pages("ada").with_limit(0)).await.is_err());
 }
 
 /// Many entries are read in the order of their ids, each as `get` returns it, none where there is none, and twice what is

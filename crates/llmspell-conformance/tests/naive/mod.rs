@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a poisoned lock is a failed test")]
 
+mod examples;
 pub(crate) mod faults;
 pub(crate) mod key_value;
+mod selection;
 pub(crate) mod vectors;

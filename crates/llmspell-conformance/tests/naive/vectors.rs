@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use llmspell_core::{
-    DateFields, DistanceMetric, Expiry, Metadata, OnExisting, Result, ScopeKind, ScopedStats, StateScope, StorageError,
-    StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, recency_score, validate_key_value,
-    validate_vectors as validate,
+    DateFields, DistanceMetric, Expiry, Metadata, OnExisting, RecommendQuery, Result, ScopeKind, ScopedStats,
+    StateScope, StorageError, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage,
+    recency_score, validate_key_value, validate_vectors as validate,
 };
 use serde_json::Value;
 
@@ -17,9 +17,9 @@ use super::faults::Fault;
 
 #[derive(Debug)]
 pub(crate) struct NaiveStore {
-    dim: usize,
-    metric: DistanceMetric,
-    fault: Option<Fault>,
+    pub(super) dim: usize,
+    pub(super) metric: DistanceMetric,
+    pub(super) fault: Option<Fault>,
     state: Mutex<State>,
     made_ids: AtomicU64,
 }
@@ -65,11 +65,11 @@ impl NaiveStore {
         }
     }
 
-    fn has(&self, fault: Fault) -> bool {
+    pub(super) fn has(&self, fault: Fault) -> bool {
         self.fault == Some(fault)
     }
 
-    fn distance(&self, a: &[f32], b: &[f32]) -> f32 {
+    pub(super) fn distance(&self, a: &[f32], b: &[f32]) -> f32 {
         let pairs = || a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b)));
         let dot: f64 = pairs().map(|(a, b)| a * b).sum();
         let norm = |v: &[f32]| v.iter().map(|c| f64::from(*c) * f64::from(*c)).sum::<f64>().sqrt();
@@ -279,6 +279,9 @@ impl VectorStorage for NaiveStore {
             }
         }
         validate::query(&query, self.dim, self.metric)?;
+        if query.mmr.is_some() || query.group_by.is_some() {
+            return self.select(&query).await;
+        }
         if query.offset > 0 {
             let mut found = self.search(&query.with_passed_over()).await?;
             let passed = if self.has(Fault::OffsetIsIgnored) {
@@ -411,6 +414,18 @@ impl VectorStorage for NaiveStore {
             entries.retain(Option::is_some);
         }
         self.scope(scope).map(|_| entries)
+    }
+
+    async fn patch_metadata(&self, scope: &StateScope, id: &str, patch: Metadata) -> Result<()> {
+        self.patch(scope, id, patch).await
+    }
+
+    async fn recommend(&self, query: &RecommendQuery) -> Result<Vec<VectorResult>> {
+        self.recommended(query).await
+    }
+
+    async fn count_in(&self, scopes: &[StateScope]) -> Result<u64> {
+        self.counted_in(scopes).await
     }
 
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {

@@ -147,6 +147,42 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::update_metadata(self, scope, id, metadata).await
             }
 
+            /// Merges `json!({…})`, a map, or any type that serde writes as an object into the metadata of an entry; null
+            /// removes a field. See [`VectorStorage::patch_metadata`](crate::VectorStorage::patch_metadata).
+            ///
+            /// # Errors
+            ///
+            /// As there.
+            pub async fn patch_metadata(
+                &self,
+                scope: &$crate::StateScope,
+                id: &str,
+                patch: impl $crate::inherent::Serialize,
+            ) -> $crate::Result<()> {
+                let patch = $crate::inherent::fields(id, &patch)?;
+                $crate::VectorStorage::patch_metadata(self, scope, id, patch).await
+            }
+
+            /// The entries that are most like some examples and unlike others; see
+            /// [`VectorStorage::recommend`](crate::VectorStorage::recommend).
+            ///
+            /// # Errors
+            ///
+            /// As there.
+            pub async fn recommend(&self, query: &$crate::RecommendQuery) -> $crate::Result<Vec<$crate::VectorResult>> {
+                $crate::VectorStorage::recommend(self, query).await
+            }
+
+            /// Number of entries in some scopes together; see
+            /// [`VectorStorage::count_in`](crate::VectorStorage::count_in).
+            ///
+            /// # Errors
+            ///
+            /// As there.
+            pub async fn count_in(&self, scopes: &[$crate::StateScope]) -> $crate::Result<u64> {
+                $crate::VectorStorage::count_in(self, scopes).await
+            }
+
             /// Gives entries another end, or none, and returns the ids that are not there; see
             /// [`VectorStorage::touch`](crate::VectorStorage::touch).
             ///

@@ -10,9 +10,13 @@
 //! | `entry.rs`    | what is stored? [`VectorEntry`]                             |
 //! | `components.rs` | what can become a vector? [`IntoVector`]                  |
 //! | `metadata.rs` | how does metadata become a type of the application?         |
+//! | `pages.rs`    | how are all entries of a scope read, a page at a time? [`Pages`] |
+//! | `patch.rs`    | how is metadata changed by a patch? [`merge_patch`]          |
 //! | `query.rs`    | what is asked, what is answered? [`VectorQuery`], [`VectorResult`] |
+//! | `recommend.rs` | what is like these examples, and unlike those? [`RecommendQuery`] |
 //! | `time_range.rs` | within which times? [`TimeRange`]                         |
 //! | `recency.rs`  | what does age take away from a score? [`recency_score`]     |
+//! | `selection.rs` | which of the nearest are taken: diverse ones, some of each group? [`GroupBy`] |
 //! | `plan.rs`     | how was a query answered, and why so? [`SearchPlan`]        |
 //! | `ef.rs`       | how wide is the beam of searches, and why? [`EfChoice`]     |
 //! | `config.rs`   | how is an index built? [`HNSWConfig`]                       |
@@ -25,12 +29,16 @@ mod ef;
 mod entry;
 mod inherent;
 pub(crate) mod metadata;
+mod pages;
+mod patch;
 mod plan;
 mod pointers;
 mod query;
 mod recency;
+mod recommend;
 mod scoped;
 mod scoped_storage;
+mod selection;
 mod stats;
 mod storage;
 mod time_range;
@@ -42,10 +50,14 @@ pub use components::{Component, IntoVector};
 pub use config::{HNSWConfig, Memory};
 pub use ef::{EfChoice, EfSource, MeasuredRecall, MeasuredWith};
 pub use entry::VectorEntry;
+pub use pages::Pages;
+pub use patch::merge_patch;
 pub use plan::{PathCost, SearchPath, SearchPlan, SearchStage};
 pub use query::{FacetValue, VectorQuery, VectorResult};
 pub use recency::{RecencyPlan, recency_score};
+pub use recommend::{Example, RecommendQuery};
 pub use scoped::{ScopedVectors, VectorStorageExt};
+pub use selection::{GroupBy, SelectionPlan};
 pub use stats::{IndexStats, ScopedStats, StorageStats};
 pub use storage::{OnExisting, VectorStorage};
 pub use time_range::TimeRange;

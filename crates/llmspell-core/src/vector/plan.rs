@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ef::EfChoice;
 use super::recency::RecencyPlan;
+use super::selection::SelectionPlan;
 
 /// A way to find the nearest entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,6 +122,9 @@ pub struct SearchPlan {
     /// How ages were looked at, if the query asked for recency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recency: Option<RecencyPlan>,
+    /// What was taken of the nearest, if the query asked for diversity or groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<SelectionPlan>,
     /// The parts of the search, in order.
     pub stages: Vec<SearchStage>,
 }
@@ -177,6 +181,9 @@ impl fmt::Display for SearchPlan {
                 recency.shortlist
             )?;
         }
+        if let Some(selection) = &self.selection {
+            writeln!(f, "selection  {selection}")?;
+        }
         for (place, stage) in self.stages.iter().enumerate() {
             let head = if place == 0 { "time" } else { "" };
             writeln!(f, "{head:<10} {:>9.1} µs  {}", stage.micros, stage.name)?;
@@ -227,6 +234,7 @@ mod tests {
             undecided: 0,
             results: 10,
             recency: None,
+            selection: None,
             stages: vec![SearchStage::new("filter", 12.0), SearchStage::new("search", 80.5)],
         }
     }

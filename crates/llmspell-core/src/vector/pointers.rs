@@ -8,6 +8,7 @@ use llmspell_state_traits::{ScopeKind, StateScope};
 use super::entry::VectorEntry;
 use super::plan::SearchPlan;
 use super::query::{FacetValue, VectorQuery, VectorResult};
+use super::recommend::RecommendQuery;
 use super::stats::{ScopedStats, StorageStats};
 use super::storage::{OnExisting, VectorStorage};
 use crate::error::Result;
@@ -43,6 +44,18 @@ macro_rules! vector_storage_through {
 
             async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
                 (**self).update_metadata(scope, id, metadata).await
+            }
+
+            async fn patch_metadata(&self, scope: &StateScope, id: &str, patch: Metadata) -> Result<()> {
+                (**self).patch_metadata(scope, id, patch).await
+            }
+
+            async fn recommend(&self, query: &RecommendQuery) -> Result<Vec<VectorResult>> {
+                (**self).recommend(query).await
+            }
+
+            async fn count_in(&self, scopes: &[StateScope]) -> Result<u64> {
+                (**self).count_in(scopes).await
             }
 
             async fn touch(&self, scope: &StateScope, ids: &[String], expiry: Expiry) -> Result<Vec<String>> {

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::components::IntoVector;
+use super::selection::GroupBy;
 use super::time_range::TimeRange;
 use crate::error::Result;
 use crate::fields::Metadata;
@@ -79,6 +80,12 @@ pub struct VectorQuery {
     /// After this time half of a score is left; see [`with_recency`](Self::with_recency).
     #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
     pub recency: Option<Duration>,
+    /// Weight of relevance against diversity, 0 to 1; see [`with_mmr`](Self::with_mmr).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mmr: Option<f32>,
+    /// Most results for each value of a field; see [`with_group_by`](Self::with_group_by).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<GroupBy>,
     /// Width of the beam for this search, `k` to [`EF_SEARCH_MAX`](crate::limits::EF_SEARCH_MAX); by default that of the
     /// [`HNSWConfig`](super::HNSWConfig), or the one that the store has chosen for its
     /// [recall target](super::HNSWConfig::with_recall_target). Wider finds more of the true neighbors, on any data, and
@@ -133,6 +140,8 @@ impl VectorQuery {
             event_time: None,
             ingested: None,
             recency: None,
+            mmr: None,
+            group_by: None,
             ef_search: None,
             exact: false,
             include_metadata: true,
@@ -263,6 +272,40 @@ impl VectorQuery {
     #[must_use]
     pub fn with_recency(mut self, half_life: Duration) -> Self {
         self.recency = Some(half_life);
+        self
+    }
+
+    /// Results that differ from each other: by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998).
+    ///
+    /// One after the other, the candidate is taken whose
+    /// `lambda · score − (1 − lambda) · (largest score between it and a result taken before)` is largest; of equals, the
+    /// nearer one. With `lambda` 1 it is the plain order, with 0 the first result is the nearest and all others are as far
+    /// from it and from each other as can be. 0.5 to 0.7 is usual. Under an inner product the scores depend on lengths, so
+    /// diversity is best asked of the other metrics. With [recency](Self::with_recency) its score stands for the plain one.
+    ///
+    /// Candidates are the nearest entries that match: four times `k` and at least 100, all of them where there are fewer.
+    /// Scores between candidates are exact. `k` is at most [`MMR_K_MAX`](crate::limits::MMR_K_MAX), and there are no pages: an
+    /// [offset](Self::with_offset) is refused. Results come in the order in which they were taken.
+    #[must_use]
+    pub fn with_mmr(mut self, lambda: f32) -> Self {
+        self.mmr = Some(lambda);
+        self
+    }
+
+    /// At most `per_group` results for each value of a field of the metadata: two passages of each document, for example.
+    ///
+    /// ```
+    /// # use llmspell_core::VectorQuery;
+    /// let query = VectorQuery::new([0.1, 0.2, 0.3], 10).with_group_by("document", 2);
+    /// ```
+    ///
+    /// A string, a number or a boolean is a group; 1 and 1.0 are one. An entry whose field is missing, null, an array or an
+    /// object stands alone: no other keeps it out. Of each group the best are taken, and there are `k` results if enough
+    /// groups match. Groups reach over all scopes of the query. Costs a longer search, and where few groups hold most of the
+    /// nearest entries, further ones that leave the full groups out.
+    #[must_use]
+    pub fn with_group_by(mut self, field: impl Into<FieldPath>, per_group: usize) -> Self {
+        self.group_by = Some(GroupBy::new(field, per_group));
         self
     }
 

@@ -10,6 +10,7 @@ use super::entry::VectorEntry;
 use super::metadata::fields;
 use super::plan::SearchPlan;
 use super::query::{FacetValue, VectorQuery, VectorResult};
+use super::recommend::RecommendQuery;
 use super::stats::ScopedStats;
 use super::storage::{OnExisting, VectorStorage};
 use crate::error::{Result, StorageError};
@@ -179,6 +180,37 @@ impl ScopedVectors {
     pub async fn update_metadata(&self, id: &str, metadata: impl Serialize) -> Result<()> {
         let metadata = fields(id, &metadata)?;
         own(self.storage.update_metadata(&self.scope, id, metadata).await)
+    }
+
+    /// See [`VectorStorage::patch_metadata`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn patch_metadata(&self, id: &str, patch: impl Serialize) -> Result<()> {
+        let patch = fields(id, &patch)?;
+        own(self.storage.patch_metadata(&self.scope, id, patch).await)
+    }
+
+    /// See [`VectorStorage::recommend`].
+    ///
+    /// # Errors
+    ///
+    /// As there; [`OutsideScope`](StorageError::OutsideScope) if the query names another scope.
+    pub async fn recommend(&self, query: &RecommendQuery) -> Result<Vec<VectorResult>> {
+        let mut query = query.clone();
+        match &query.query.scopes {
+            None => {
+                self.check(&query.query.scope)?;
+                query.query.scope = self.scope.clone();
+            }
+            Some(scopes) => {
+                if let Some(other) = scopes.iter().find(|scope| **scope != self.scope) {
+                    return Err(self.outside(other));
+                }
+            }
+        }
+        own(self.storage.recommend(&query).await)
     }
 
     /// See [`VectorStorage::touch`].

@@ -6,6 +6,7 @@ use llmspell_state_traits::{ScopeKind, StateScope};
 use super::entry::VectorEntry;
 use super::plan::SearchPlan;
 use super::query::{FacetValue, VectorQuery, VectorResult};
+use super::recommend::RecommendQuery;
 use super::scoped::{ScopedVectors, own};
 use super::stats::{ScopedStats, StorageStats};
 use super::storage::{OnExisting, VectorStorage};
@@ -58,6 +59,21 @@ impl VectorStorage for ScopedVectors {
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
         self.check_own(scope)?;
         Self::update_metadata(self, id, metadata).await
+    }
+
+    async fn patch_metadata(&self, scope: &StateScope, id: &str, patch: Metadata) -> Result<()> {
+        self.check_own(scope)?;
+        Self::patch_metadata(self, id, patch).await
+    }
+
+    async fn recommend(&self, query: &RecommendQuery) -> Result<Vec<VectorResult>> {
+        Self::recommend(self, query).await
+    }
+
+    async fn count_in(&self, scopes: &[StateScope]) -> Result<u64> {
+        validate::scopes(scopes)?;
+        scopes.iter().try_for_each(|scope| self.check_own(scope))?;
+        own(self.storage.count_in(scopes).await)
     }
 
     async fn touch(&self, scope: &StateScope, ids: &[String], expiry: Expiry) -> Result<Vec<String>> {

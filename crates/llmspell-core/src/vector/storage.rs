@@ -1,6 +1,6 @@
 //! What does a vector store promise?
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::Instant;
 
@@ -8,13 +8,15 @@ use async_trait::async_trait;
 use llmspell_state_traits::{ScopeKind, StateScope};
 
 use super::entry::VectorEntry;
+use super::patch::merge_patch;
 use super::plan::{SearchPath, SearchPlan, SearchStage};
 use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::recency::RecencyPlan;
+use super::recommend::{RecommendQuery, recommend};
 use super::stats::{ScopedStats, StorageStats};
-use super::validate::{explained_scope, facet_field, ids as validate_ids};
+use super::validate::{explained_scope, facet_field, ids as validate_ids, scopes as validate_scopes};
 use crate::check::page as validate_page;
-use crate::error::Result;
+use crate::error::{Result, StorageError};
 use crate::expiry::Expiry;
 use crate::fields::Metadata;
 use crate::filter::{DateFields, FieldPath, Filter, Scalar};
@@ -104,6 +106,26 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     ///
     /// [`NotFound`](crate::StorageError::NotFound), or as [`write`](Self::write).
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()>;
+
+    /// Merges a patch into the metadata of an entry, and changes nothing else of it: a field of the patch takes the place of
+    /// the one there, null removes it, an object is merged into the object there, an array is replaced
+    /// ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)). The limits of metadata hold for the patch and for the result.
+    ///
+    /// By default the entry is read and [updated](Self::update_metadata), and a change between the two is lost; the engines
+    /// do it in one step.
+    ///
+    /// # Errors
+    ///
+    /// As [`update_metadata`](Self::update_metadata).
+    async fn patch_metadata(&self, scope: &StateScope, id: &str, patch: Metadata) -> Result<()> {
+        super::validate::metadata_fields(id, &patch)?;
+        let Some(entry) = self.get(scope, id).await? else {
+            return Err(StorageError::NotFound { id: id.to_string() });
+        };
+        let mut metadata = entry.metadata.as_object().cloned().unwrap_or_default();
+        merge_patch(&mut metadata, patch);
+        self.update_metadata(scope, id, metadata).await
+    }
 
     /// Gives entries another end, or none, and changes nothing else of them: all of those that are there, at once. Returns
     /// the ids that are not there, in their order, each once. What has expired is not there, and does not come back.
@@ -252,6 +274,35 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
             answers.push(self.search(query).await?);
         }
         Ok(answers)
+    }
+
+    /// The entries that are most like some examples and unlike others, best first; the examples that are named by their ids
+    /// are left out. See [`RecommendQuery`].
+    ///
+    /// Reads the examples, then searches: an example that is changed between the two counts as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](StorageError::NotFound) for an example that is in no scope of the query; `Invalid` without positive
+    /// examples, with too many, or with examples of different dimensions; as [`search`](Self::search).
+    async fn recommend(&self, query: &RecommendQuery) -> Result<Vec<VectorResult>> {
+        recommend(self, query).await
+    }
+
+    /// Number of entries in some scopes together, each counted as of its own moment. A scope that is named twice counts
+    /// once, one that is not there is empty. At most [`BATCH_ITEMS_MAX`](crate::limits::BATCH_ITEMS_MAX) may be named.
+    ///
+    /// # Errors
+    ///
+    /// As [`count`](Self::count), for the first bad scope.
+    async fn count_in(&self, scopes: &[StateScope]) -> Result<u64> {
+        validate_scopes(scopes)?;
+        let mut seen = HashSet::with_capacity(scopes.len());
+        let mut count = 0;
+        for scope in scopes.iter().filter(|scope| seen.insert(*scope)) {
+            count += self.count(scope).await?;
+        }
+        Ok(count)
     }
 
     /// Number of entries in a scope that match a filter.

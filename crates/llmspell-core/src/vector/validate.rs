@@ -274,6 +274,7 @@ pub fn query(query: &VectorQuery, dim: usize, metric: DistanceMetric) -> Result<
     if let Some(half_life) = query.recency {
         super::recency::check(half_life)?;
     }
+    super::selection::check(query)?;
     // By itself first: so a problem of it has its place in it.
     query.filter.as_ref().map_or(Ok(()), filter)?;
     match query.event_time.or(query.ingested) {

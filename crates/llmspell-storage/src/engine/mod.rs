@@ -70,7 +70,7 @@ pub(crate) use owned::Owned as OwnedByProcess;
 pub(crate) use quotas::status as quota_status;
 pub use request::Removed;
 use request::is_large;
-pub(crate) use request::{Copied, Entries, Opening, Part, PreparedEntry, Reply, Request, Scopes, Spaces};
+pub(crate) use request::{Copied, Entries, NewMetadata, Opening, Part, PreparedEntry, Reply, Request, Scopes, Spaces};
 pub(crate) use shared::Shared;
 
 use crate::base::failures::{BackgroundFailure, Place, Task};

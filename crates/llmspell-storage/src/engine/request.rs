@@ -1,13 +1,17 @@
 //! What does a handle ask of the committer?
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
+use llmspell_codec::Malformed;
 use llmspell_core::{
     Expiry, Filter, KeyValueWrite, OnExisting, Quota, Result, ScopeKind, StateScope, Timestamp, WriteSummary,
+    merge_patch, validate_vectors,
 };
 use tokio::sync::oneshot;
 
+use crate::base::error::corrupted;
 use crate::base::ids::SpaceId;
 use crate::base::record::Record;
 use crate::indexes::files::Kind;
@@ -53,7 +57,7 @@ pub(crate) enum Request {
         spaces: Spaces,
         scope: StateScope,
         id: String,
-        metadata: Vec<u8>,
+        metadata: NewMetadata,
         now: i64,
         reply: Reply<()>,
     },
@@ -135,6 +139,37 @@ pub(crate) enum Request {
     Built(HandOver),
     /// Nothing; the answer comes when everything before is durable.
     Flush { reply: Reply<()> },
+}
+
+/// What becomes of the metadata of an entry: JSON objects.
+#[derive(Debug, Clone)]
+pub(crate) enum NewMetadata {
+    /// It is replaced.
+    Whole(Vec<u8>),
+    /// It is merged with a patch (RFC 7396).
+    Patch(Vec<u8>),
+}
+
+impl NewMetadata {
+    fn len(&self) -> usize {
+        match self {
+            Self::Whole(bytes) | Self::Patch(bytes) => bytes.len(),
+        }
+    }
+
+    /// The metadata that is stored in the place of `record`'s; the result of a patch is checked for its size.
+    pub(super) fn instead_of(&self, record: &Record, path: &Path) -> Result<Vec<u8>> {
+        let patch = match self {
+            Self::Whole(bytes) => return Ok(bytes.clone()),
+            Self::Patch(bytes) => serde_json::from_slice(bytes)?,
+        };
+        let malformed = |malformed: Malformed| corrupted(path, format!("entry `{}`: {}", record.id, malformed.0));
+        let mut metadata = record.metadata().map_err(malformed)?;
+        merge_patch(&mut metadata, patch);
+        let bytes = serde_json::to_vec(&metadata)?;
+        validate_vectors::metadata_bytes(&record.id, bytes.len())?;
+        Ok(bytes)
+    }
 }
 
 /// Spaces that a write is about.

@@ -11,6 +11,7 @@
 //! | `metadata.rs` | which match a filter?                                  |
 //! | `question.rs` | what is asked, prepared once?                        |
 //! | `ranking.rs` | in which order do they come?                             |
+//! | `selection.rs` | which of them are taken, if not simply the nearest? |
 //! | `plan.rs` | … and by which way are they found?                          |
 //! | `trace.rs` | what was done by a search?                                 |
 //! | `small.rs` | which are, in a small scope whose ids are known?           |
@@ -25,6 +26,7 @@ mod metadata;
 mod plan;
 mod question;
 mod ranking;
+mod selection;
 mod small;
 mod tail;
 mod trace;
@@ -51,6 +53,7 @@ use indexed::{Indexed, Miss};
 pub(crate) use metadata::{Condition, index_metadata};
 pub(crate) use question::Question;
 use ranking::Ranking;
+pub(crate) use selection::Selection;
 use tail::Tail;
 pub(crate) use trace::Trace;
 pub(crate) use width::ef_choice;

@@ -45,6 +45,11 @@ impl<'a> Trace<'a> {
         }
     }
 
+    /// Results were chosen among those found.
+    pub(crate) fn choose(&mut self) {
+        self.stage("select");
+    }
+
     /// A part of the search has ended.
     pub(super) fn stage(&mut self, name: &str) {
         if let Some(clock) = self.clock {

@@ -15,12 +15,12 @@ use llmspell_core::{
 use super::routes::{Route, Routes};
 use super::{DimensionRouter, merge};
 use crate::api::vectors::{
-    Asked, DELETE_IDS_MAX, HNSWVectorStorage, Handle, Member, Shape, checked_query, of_scope, of_spaces, of_unknown,
-    prepare_routed, read_together,
+    Asked, DELETE_IDS_MAX, HNSWVectorStorage, Handle, Member, Shape, checked_fields, checked_query, of_scope,
+    of_spaces, of_unknown, prepare_routed, read_together,
 };
 #[cfg(feature = "tracing")]
 use crate::base::observe::Seen;
-use crate::engine::{Opening, Part, PreparedEntry, Request, Scopes, Shared, Spaces, quota_status};
+use crate::engine::{NewMetadata, Opening, Part, PreparedEntry, Request, Scopes, Shared, Spaces, quota_status};
 use crate::spaces::registry::Space;
 use crate::truth::SpaceRecord;
 
@@ -111,21 +111,12 @@ impl VectorStorage for DimensionRouter {
 
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.update_metadata", level = "debug", skip_all, fields(scope = %self.seen(scope))))]
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
-        scope.validate()?;
-        validate::id(id)?;
-        validate::metadata_fields(id, &metadata)?;
-        let metadata = serde_json::to_vec(&metadata)?;
-        validate::metadata_bytes(id, metadata.len())?;
-        let (now, scope, id) = (self.now(), scope.clone(), id.to_string());
-        self.change(|reply| Request::Metadata {
-            spaces: Spaces::Routed,
-            scope,
-            id,
-            metadata,
-            now,
-            reply,
-        })
-        .await
+        self.change_metadata(scope, id, metadata, NewMetadata::Whole).await
+    }
+
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.patch_metadata", level = "debug", skip_all, fields(scope = %self.seen(scope))))]
+    async fn patch_metadata(&self, scope: &StateScope, id: &str, patch: Metadata) -> Result<()> {
+        self.change_metadata(scope, id, patch, NewMetadata::Patch).await
     }
 
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.touch", level = "debug", skip_all, fields(scope = %self.seen(scope), ids = ids.len())))]
@@ -357,6 +348,28 @@ impl VectorStorage for DimensionRouter {
 }
 
 impl DimensionRouter {
+    /// Other metadata of an entry, made of these fields, in whichever space it is.
+    async fn change_metadata(
+        &self,
+        scope: &StateScope,
+        id: &str,
+        fields: Metadata,
+        metadata: impl FnOnce(Vec<u8>) -> NewMetadata,
+    ) -> Result<()> {
+        let fields = checked_fields(scope, id, &fields)?;
+        let (scope, id) = (scope.clone(), id.to_string());
+        let (metadata, now) = (metadata(fields), self.now());
+        self.change(|reply| Request::Metadata {
+            spaces: Spaces::Routed,
+            scope,
+            id,
+            metadata,
+            now,
+            reply,
+        })
+        .await
+    }
+
     /// Removes everything of some scopes. Says how many entries could be seen.
     async fn drop_scopes(&self, scopes: Scopes) -> Result<u64> {
         let now = self.now();

@@ -15,13 +15,13 @@ use super::handle::{Handle, cheap_namespace, search_in_place, search_loaded};
 use super::prepare::prepare;
 use super::shape::{Shape, checked_query};
 use super::traced::traced;
-use super::{HNSWVectorStorage, scopes, stats};
+use super::{HNSWVectorStorage, scopes, selected, stats};
 use crate::base::observe::SearchSpan;
 #[cfg(feature = "tracing")]
 use crate::base::observe::Seen;
-use crate::engine::{Part, Request, Scopes, quota_status};
+use crate::engine::{NewMetadata, Part, Request, Scopes, quota_status};
 use crate::indexes::queue::Goal;
-use crate::search::{Condition, Question, Trace};
+use crate::search::{Condition, Question, Selection, Trace};
 use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
 
@@ -103,25 +103,15 @@ impl VectorStorage for HNSWVectorStorage {
 
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.update_metadata", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope))))]
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()> {
-        let handle = self.handle()?;
-        scope.validate()?;
-        validate::id(id)?;
-        validate::metadata_fields(id, &metadata)?;
-        let metadata = serde_json::to_vec(&metadata)?;
-        validate::metadata_bytes(id, metadata.len())?;
-        let (spaces, scope, id) = (handle.spaces(), scope.clone(), id.to_string());
-        let now = handle.now();
-        handle
-            .database
-            .inner
-            .write([&handle.space], |reply| Request::Metadata {
-                spaces,
-                scope,
-                id,
-                metadata,
-                now,
-                reply,
-            })
+        self.handle()?
+            .change_metadata(scope, id, metadata, NewMetadata::Whole)
+            .await
+    }
+
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.patch_metadata", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope))))]
+    async fn patch_metadata(&self, scope: &StateScope, id: &str, patch: Metadata) -> Result<()> {
+        self.handle()?
+            .change_metadata(scope, id, patch, NewMetadata::Patch)
             .await
     }
 
@@ -329,6 +319,28 @@ impl VectorStorage for HNSWVectorStorage {
 }
 
 impl Handle {
+    /// Other metadata of an entry, made of these fields.
+    async fn change_metadata(
+        &self,
+        scope: &StateScope,
+        id: &str,
+        fields: Metadata,
+        metadata: impl FnOnce(Vec<u8>) -> NewMetadata,
+    ) -> Result<()> {
+        let fields = checked_fields(scope, id, &fields)?;
+        let (spaces, scope, id) = (self.spaces(), scope.clone(), id.to_string());
+        let (metadata, now) = (metadata(fields), self.now());
+        let request = |reply| Request::Metadata {
+            spaces,
+            scope,
+            id,
+            metadata,
+            now,
+            reply,
+        };
+        self.database.inner.write([&self.space], request).await
+    }
+
     /// Removes everything of some scopes. Says how many entries could be seen.
     async fn drop_scopes(&self, scopes: Scopes) -> Result<u64> {
         let (spaces, now) = (self.spaces(), self.now());
@@ -352,6 +364,9 @@ impl Handle {
     }
 
     async fn find(&self, query: &VectorQuery, span: &SearchSpan) -> Result<Vec<VectorResult>> {
+        if let Some(selection) = Selection::of(query, &self.space) {
+            return selected::search(self, query, selection).await;
+        }
         if query.offset > 0 {
             let mut found = Box::pin(self.find(&query.with_passed_over(), span)).await?;
             found.drain(..query.offset.min(found.len()));
@@ -381,7 +396,9 @@ impl Handle {
         let query = query
             .with_passed_over()
             .with_scope(validate::explained_scope(query)?.clone());
-        let question = Question::new(&query, &self.space, self.now())?.into_owned();
+        let now = self.now();
+        let question = Question::new(&query, &self.space, now)?.into_owned();
+        let selection = Selection::of(&query, &self.space);
         let (shared, space) = (Arc::clone(self.shared()), Arc::clone(&self.space));
         self.database
             .inner
@@ -389,7 +406,16 @@ impl Handle {
                 let start = Instant::now();
                 let clock = || start.elapsed();
                 let mut trace = Trace::timed(&clock);
-                let found = search_loaded(&shared, &space, &question, &mut trace)?.len();
+                let found = match selection {
+                    None => search_loaded(&shared, &space, &question, &mut trace)?.len(),
+                    Some(selection) => {
+                        let new_trace = || Trace::timed(&clock);
+                        let chosen = selected::explain(&shared, &space, selection, now, &mut trace, new_trace)?;
+                        trace.plan.k = query.k;
+                        trace.plan.selection = Some(chosen.1);
+                        chosen.0
+                    }
+                };
                 trace.plan.results = found.saturating_sub(offset);
                 Ok(trace.plan)
             })
@@ -419,6 +445,16 @@ impl Handle {
             .await?;
         Ok(values.unwrap_or_default())
     }
+}
+
+/// Fields of an entry as JSON, within their limits.
+pub(crate) fn checked_fields(scope: &StateScope, id: &str, fields: &Metadata) -> Result<Vec<u8>> {
+    scope.validate()?;
+    validate::id(id)?;
+    validate::metadata_fields(id, fields)?;
+    let fields = serde_json::to_vec(fields)?;
+    validate::metadata_bytes(id, fields.len())?;
+    Ok(fields)
 }
 
 /// A filter on a scope, both of which are valid.

@@ -8,6 +8,7 @@
 //! | `spaces.rs`  | how is a space of a database opened, or made?    |
 //! | `shape.rs`   | which vectors does a space take, and what of them does it keep? |
 //! | `scopes.rs`  | how are several scopes searched at once?         |
+//! | `selected.rs` | … for diversity, or for some of each group?     |
 //! | `several.rs` | how is one scope read in several spaces at once? |
 //! | `stats.rs`   | how much is there?                               |
 //! | `traced.rs`  | how does the span of a search learn how it was done? |
@@ -16,6 +17,7 @@ mod calls;
 mod handle;
 mod prepare;
 mod scopes;
+mod selected;
 mod several;
 mod shape;
 mod spaces;
@@ -27,7 +29,7 @@ use std::sync::Arc;
 
 use llmspell_core::{DistanceMetric, HNSWConfig, Result, StorageError, validate_vectors as validate};
 
-pub(crate) use self::calls::DELETE_IDS_MAX;
+pub(crate) use self::calls::{DELETE_IDS_MAX, checked_fields};
 pub(crate) use self::handle::Handle;
 pub(crate) use self::prepare::prepare_routed;
 pub(crate) use self::several::{Asked, Member, read_together};

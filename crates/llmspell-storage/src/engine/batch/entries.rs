@@ -12,7 +12,7 @@ use crate::base::error::corrupted;
 use crate::base::ids::{Extent, Generation, Lsn, PointId, ScopeId, Slot, SpaceId};
 use crate::base::op::{Op, PointChange, Touched};
 use crate::base::record::Record;
-use crate::engine::request::{Part, PreparedEntry, Spaces};
+use crate::engine::request::{NewMetadata, Part, PreparedEntry, Spaces};
 use crate::engine::writer::Writer;
 use crate::namespace::State;
 use crate::slots::{FreeChanges, layout};
@@ -438,7 +438,7 @@ impl Batch<'_> {
         spaces: &Spaces,
         scope: &StateScope,
         id: &str,
-        metadata: &[u8],
+        metadata: &NewMetadata,
         now: i64,
     ) -> Result<(), Fail> {
         let mut found = None;
@@ -452,6 +452,10 @@ impl Batch<'_> {
         let Some((space, point, mut record)) = found else {
             return Err(Fail::Request(StorageError::NotFound { id: id.to_string() }));
         };
+        // Nothing was changed yet: a patch whose result is refused ends this request alone.
+        let metadata = metadata
+            .instead_of(&record, self.shared.truth.path())
+            .map_err(looking)?;
         self.admit_metadata(&space, scope, (metadata.len(), record.metadata.len()), now)?;
         let op = Op {
             updated: vec![point],
@@ -461,7 +465,7 @@ impl Batch<'_> {
         };
         let scope_id = self.apply(&space, scope, &op, now)?;
         let times = record.times();
-        let before = std::mem::replace(&mut record.metadata, metadata.to_vec());
+        let before = std::mem::replace(&mut record.metadata, metadata);
         record.updated_at = Timestamp::from_millis(now);
         self.index_metadata(&space, scope, [(point, &*before, times)], [of_record(point, &record)]);
         self.rows
