@@ -10,6 +10,7 @@ use llmspell_storage::{
 
 use crate::errors::CliError;
 use crate::global_args::GlobalArgs;
+use crate::output::{counted, one_line};
 
 /// The global options, with their defaults.
 #[derive(Debug)]
@@ -136,6 +137,57 @@ impl<'a> Session<'a> {
             })
     }
 
+    /// `--scope`, every one of them, or the global one.
+    pub(crate) fn scopes(&self) -> Vec<StateScope> {
+        match self.named_scopes() {
+            named if named.is_empty() => vec![self.scope()],
+            named => named,
+        }
+    }
+
+    /// Says on stderr that the scopes hold nothing where others do: a forgotten `--scope` looks like an empty answer.
+    pub(crate) async fn note_empty_scopes(&self, store: &HNSWVectorStorage) -> Result<(), CliError> {
+        let scopes = self.scopes();
+        for scope in &scopes {
+            if store.count(scope).await? > 0 {
+                return Ok(());
+            }
+        }
+        let mut others = store.scopes().await?;
+        others.retain(|other| !scopes.contains(other));
+        let count = others.len() as u64;
+        if count > 0 {
+            eprintln!(
+                "note: {} {} no entries in space `{}`, where {} {} entries; `scope ls` lists them, --scope names one",
+                names_of(&scopes),
+                if scopes.len() == 1 { "holds" } else { "hold" },
+                store.space_name(),
+                counted(count, "other scope", "other scopes"),
+                if count == 1 { "has" } else { "have" },
+            );
+        }
+        Ok(())
+    }
+
+    /// Says that an entry is not in the scopes, and whether anything is.
+    pub(crate) async fn no_entry(&self, store: &HNSWVectorStorage, id: &str) -> Result<CliError, CliError> {
+        let scopes = self.scopes();
+        let known = store.scopes().await?;
+        let hint = match scopes.iter().any(|scope| known.contains(scope)) {
+            true => "check the id; `list` shows those of a scope, and --scope names another scope",
+            false => "nothing is stored there: check --scope; `scope ls` lists the scopes",
+        };
+        Ok(CliError::NotFound {
+            message: format!(
+                "no entry `{}` in {} of space `{}`",
+                one_line(id, 80),
+                names_of(&scopes),
+                store.space_name()
+            ),
+            hint: hint.into(),
+        })
+    }
+
     /// The store that searches and writes: the router with `--model`, else the space itself.
     pub(crate) async fn storage(
         &self,
@@ -156,6 +208,13 @@ impl<'a> Session<'a> {
             None => Ok(shared),
         }
     }
+}
+
+/// `scope global`, or `scopes user:ada, global`.
+fn names_of(scopes: &[StateScope]) -> String {
+    let names: Vec<_> = scopes.iter().map(ToString::to_string).collect();
+    let noun = if names.len() == 1 { "scope" } else { "scopes" };
+    format!("{noun} {}", names.join(", "))
 }
 
 /// The router of a database. What it makes itself has the default index; each space keeps its own.

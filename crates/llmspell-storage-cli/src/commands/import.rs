@@ -146,8 +146,9 @@ pub(crate) async fn run(args: ImportArgs, session: &Session<'_>, output: &mut Ou
     session.directory()?;
     // The input comes first: a wrong file name must not leave an empty database behind.
     let mut rows = open_rows(&args, session)?;
-    let (database, model) = open_database(session).await?;
     let rejected = args.skip_invalid.as_deref().map(RejectedFile::create).transpose()?;
+    let left_over = LeftOver::of(session.directory()?);
+    let (database, model) = open_database(session).await?;
     let progress = Progress::new(rows.total(), rows.unit(), output.is_json());
 
     let mut import = Import {
@@ -161,16 +162,12 @@ pub(crate) async fn run(args: ImportArgs, session: &Session<'_>, output: &mut Ou
         summary: Summary::default(),
     };
     let started = Instant::now();
-    loop {
-        match rows.next_row()? {
-            Step::Row(row) => import.take(*row).await?,
-            Step::Bad(row) => import.reject(&row)?,
-            Step::End => break,
-        }
-        progress.set(rows.position());
-        progress.say(format!("{} stored", grouped(import.summary.stored)));
-    }
+    let read = import.read(&mut *rows, &progress).await;
     drop(progress);
+    if let Err(error) = read {
+        import.give_up(left_over).await;
+        return Err(error);
+    }
     let summary = import.finish(started).await?;
 
     output.object(&summary)?;
@@ -273,7 +270,41 @@ struct Target {
     storage: Arc<dyn VectorStorage>,
 }
 
+/// A database that was not there before this import.
+struct LeftOver<'a>(Option<&'a Path>);
+
+impl<'a> LeftOver<'a> {
+    /// Of a directory that is looked at before the import opens it.
+    fn of(directory: &'a Path) -> Self {
+        Self((!directory.exists()).then_some(directory))
+    }
+}
+
 impl Import<'_> {
+    /// Takes every row, and writes what is left in the last batch.
+    async fn read(&mut self, rows: &mut dyn RowSource, progress: &Progress) -> Result<(), CliError> {
+        loop {
+            match rows.next_row()? {
+                Step::Row(row) => self.take(*row).await?,
+                Step::Bad(row) => self.reject(&row)?,
+                Step::End => return self.write_batch().await,
+            }
+            progress.set(rows.position());
+            progress.say(format!("{} stored", grouped(self.summary.stored)));
+        }
+    }
+
+    /// Closes the database, and removes it if it was made for rows of which none was stored.
+    async fn give_up(self, left_over: LeftOver<'_>) {
+        let is_empty = self.summary.stored == 0;
+        drop(self.target);
+        let is_closed = self.database.close().await.is_ok();
+        if let (Some(directory), true, true) = (left_over.0, is_empty, is_closed) {
+            // What cannot be removed is an empty database, which the next import fills.
+            let _ = std::fs::remove_dir_all(directory);
+        }
+    }
+
     async fn take(&mut self, mut row: InputRow) -> Result<(), CliError> {
         let target = match self.target.take() {
             Some(target) => target,
@@ -415,7 +446,6 @@ impl Import<'_> {
     }
 
     async fn finish(mut self, started: Instant) -> Result<Summary, CliError> {
-        self.write_batch().await?;
         if let Some(rejected) = self.rejected.take() {
             rejected.finish()?;
         }
