@@ -256,7 +256,7 @@ fn storage_hint(error: &StorageError) -> String {
         StorageError::NotMatryoshka { .. } => {
             "measure what the cut costs with `model check-matryoshka`; --force cuts all the same"
         }
-        StorageError::AlreadyOpen { .. } => "close the program that has it open, or wait for it to end",
+        StorageError::AlreadyOpen { .. } => "close the program that has it open, or wait for it with --wait SECONDS",
         StorageError::Filter(_) => FILTER_HINT,
         StorageError::UnsupportedVersion { .. } => "use the version of llmspell-storage that wrote it, or a newer one",
         StorageError::ForeignDirectory { .. } => "check --db; a new database is made by `import` or `kv set`",

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use llmspell_storage::{
     Database, DatabaseOptions, DimensionRouter, EmbeddingModel, HNSWConfig, HNSWVectorStorage, ScopedBackend,
@@ -11,6 +12,10 @@ use llmspell_storage::{
 use crate::errors::CliError;
 use crate::global_args::GlobalArgs;
 use crate::output::{counted, one_line};
+
+/// How long a wait for another process sleeps between two attempts; twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The global options, with their defaults.
 #[derive(Debug)]
@@ -117,12 +122,34 @@ impl<'a> Session<'a> {
                 hint: "check --db; a new database is made by `import` or `kv set`".into(),
             });
         }
-        Ok(options.must_exist(true).open(directory).await?)
+        self.open(options.must_exist(true)).await
     }
 
     /// Opens the database, or creates it.
     pub(crate) async fn open_or_create(&self) -> Result<Database, CliError> {
-        Ok(Database::open(self.directory()?).await?)
+        self.open(DatabaseOptions::new()).await
+    }
+
+    /// Opens the database, after a wait of at most `--wait` for another process that has it.
+    async fn open(&self, options: DatabaseOptions) -> Result<Database, CliError> {
+        let directory = self.directory()?;
+        let wait = self.global.wait.unwrap_or_default();
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let opened = options.clone().open(directory).await;
+            let left = wait.saturating_sub(started.elapsed());
+            match opened {
+                Err(StorageError::AlreadyOpen { holder, .. }) if !left.is_zero() => {
+                    if pause == FIRST_PAUSE {
+                        eprintln!("note: the database is open elsewhere ({holder}); waiting for it, {wait:?} at most");
+                    }
+                    std::thread::sleep(pause.min(left));
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                opened => return Ok(opened?),
+            }
+        }
     }
 
     /// The vectors of the space, which must be there.
