@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 use super::elements::Elements;
 pub(crate) use super::lines::Lines;
+use super::lines::NumberedBytes;
 use super::shapes::{self, Shape};
 use super::times::Moments;
 use super::{BadRow, InputRow, RowSource, Step};
@@ -291,7 +292,7 @@ impl JsonLines {
     }
 
     /// The bytes of the next row with the line where it begins, or why there are none.
-    fn next_bytes(&mut self) -> Result<Option<(u64, Result<Vec<u8>, String>)>, CliError> {
+    fn next_bytes(&mut self) -> Result<Option<NumberedBytes>, CliError> {
         let elements = match self.elements.take() {
             Some(elements) => elements,
             None => self.lines.begins_array()?.then(Elements::default),

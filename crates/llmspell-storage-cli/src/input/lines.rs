@@ -13,6 +13,9 @@ pub(super) const LINE_BYTES_MAX: u64 = 64 << 20;
 /// Longest line of an export: a value of a key, in hexadecimal, with its key.
 const EXPORTED_BYTES_MAX: u64 = 2 * VALUE_BYTES_MAX as u64 + (1 << 20);
 
+/// The line that a row begins in, and its bytes or why there are none.
+pub(super) type NumberedBytes = (u64, Result<Vec<u8>, String>);
+
 /// Lines of text, with their numbers.
 pub(crate) struct Lines {
     pub(super) reader: BufReader<Box<dyn Read>>,
@@ -59,7 +62,7 @@ impl Lines {
     }
 
     /// The next line as [`next_line`](Self::next_line) has it, or why one that is too long is none.
-    pub(super) fn next_row(&mut self) -> Result<Option<(u64, Result<Vec<u8>, String>)>, CliError> {
+    pub(super) fn next_row(&mut self) -> Result<Option<NumberedBytes>, CliError> {
         match self.next_line() {
             Ok(line) => Ok(line.map(|(number, bytes)| (number, Ok(bytes)))),
             Err(CliError::Input {
