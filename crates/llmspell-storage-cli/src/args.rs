@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, clock, completions, count, delete, demo, facet, get, import, index, kv, list, migrate, model, recall, scope,
-    search, space, touch,
+    bench, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model,
+    recall, scope, search, space, touch,
 };
 use crate::global_args::GlobalArgs;
 
@@ -18,7 +18,7 @@ Examples:
   llmspell-storage --db memory.db import notes.jsonl --model text-embedding-3-small
   llmspell-storage --db memory.db migrate --from all-MiniLM-L6-v2 --to bge-m3 --with 'python embed.py'
   llmspell-storage --db memory.db delete --filter 'year < 2020' --dry-run
-  llmspell-storage --db memory.db --json list --all --vectors > backup.jsonl
+  llmspell-storage --db memory.db export backup.jsonl
   llmspell-storage --db memory.db kv set theme dark
   llmspell-storage --db memory.db check
 
@@ -31,7 +31,7 @@ Exit codes:
    1  the system failed (disk full, no permission) or the store is closed
    2  the data is damaged, foreign or of another version, or `check` found problems
    3  what was named is not there
-   4  the database is open elsewhere; try later
+   4  the database is open elsewhere; try later, or wait with --wait SECONDS
    5  conflict: an id exists, a space has another dimension, a compare-and-swap lost
   64  the call is wrong
 
@@ -52,8 +52,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Search the Rust documentation in natural language: the whole engine in a few seconds
     Demo(demo::DemoArgs),
-    /// Load vectors from JSONL, .npy or .fvecs
+    /// Load vectors from JSON lines, a JSON array, CSV, .npy or .fvecs
     Import(import::ImportArgs),
+    /// Write a scope, a space or everything to a file that `import` reads back
+    Export(export::ExportArgs),
     /// Find the nearest entries of a scope
     Search(search::SearchArgs),
     /// Show one entry

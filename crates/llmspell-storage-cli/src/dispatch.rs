@@ -4,8 +4,8 @@ use clap::CommandFactory;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    bench, check, clock, completions, count, delete, demo, facet, get, import, index, kv, list, migrate, model, recall,
-    scope, search, space, stats, touch,
+    bench, check, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model,
+    recall, scope, search, space, stats, touch,
 };
 use crate::errors::CliError;
 use crate::output::Output;
@@ -24,6 +24,7 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
     match cli.command {
         Command::Demo(args) => demo::run(args, output).await,
         Command::Import(args) => import::run(args, &session, output).await,
+        Command::Export(args) => export::run(args, &session, output).await,
         Command::Search(args) => search::run(args, &session, output).await,
         Command::Get(args) => get::run(args, &session, output).await,
         Command::List(args) => list::run(args, &session, output).await,
@@ -50,6 +51,7 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
 fn takes_a_model(command: &Command) -> bool {
     match command {
         Command::Import(_)
+        | Command::Export(_)
         | Command::Search(_)
         | Command::Get(_)
         | Command::List(_)

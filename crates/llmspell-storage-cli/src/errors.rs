@@ -12,8 +12,7 @@ use llmspell_storage::{ErrorKind, StorageError};
 const EXIT_USAGE: u8 = 64;
 
 /// How a filter is written.
-pub(crate) const FILTER_HINT: &str =
-    "write field=value, 'size > 100 and lang = \"en\"', or JSON such as {\"eq\":{\"field\":\"lang\",\"value\":\"en\"}}";
+pub(crate) const FILTER_HINT: &str = "write field=value, 'size > 100 and lang == \"en\"', or JSON such as {\"eq\":{\"field\":\"lang\",\"value\":\"en\"}}";
 
 /// Why a verb failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -257,7 +256,7 @@ fn storage_hint(error: &StorageError) -> String {
         StorageError::NotMatryoshka { .. } => {
             "measure what the cut costs with `model check-matryoshka`; --force cuts all the same"
         }
-        StorageError::AlreadyOpen { .. } => "close the program that has it open, or wait for it to end",
+        StorageError::AlreadyOpen { .. } => "close the program that has it open, or wait for it with --wait SECONDS",
         StorageError::Filter(_) => FILTER_HINT,
         StorageError::UnsupportedVersion { .. } => "use the version of llmspell-storage that wrote it, or a newer one",
         StorageError::ForeignDirectory { .. } => "check --db; a new database is made by `import` or `kv set`",
@@ -279,10 +278,13 @@ fn storage_hint(error: &StorageError) -> String {
 pub(crate) fn report(error: &CliError) -> ExitCode {
     if !matches!(error, CliError::OutputClosed | CliError::Reported { .. }) {
         let mut text = format!("error: {error}\n");
-        // A transparent error already shows its own text; only what lies below it is news.
+        // Some errors show the text of their cause already.
         let mut cause = error.source();
         while let Some(source) = cause {
-            text.push_str(&format!("because: {source}\n"));
+            let because = source.to_string();
+            if !text.contains(&because) {
+                text.push_str(&format!("because: {because}\n"));
+            }
             cause = source.source();
         }
         text.push_str(&format!("try: {}\n", error.hint()));

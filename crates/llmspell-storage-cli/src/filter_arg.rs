@@ -1,7 +1,8 @@
 //! Filters on the command line.
 
 use clap::Args;
-use llmspell_storage::{DateFields, Filter, Scalar, StorageError};
+use llmspell_storage::filter::FilterPlace;
+use llmspell_storage::{DateFields, Filter, FilterError, Scalar};
 use serde_json::Value;
 
 use crate::errors::{CliError, FILTER_HINT};
@@ -9,8 +10,8 @@ use crate::errors::{CliError, FILTER_HINT};
 /// Conditions on metadata.
 #[derive(Debug, Args)]
 pub(crate) struct FilterArgs {
-    /// Only entries whose metadata match: 'size > 100 and lang = "en"', FIELD=VALUE, or JSON; all of them, if several are
-    /// given; `@event_time`, `@created_at` and `@updated_at` are the times of entries
+    /// Only entries whose metadata match: "size > 100 and lang == 'en'", FIELD=VALUE, or JSON; all of them, if several
+    /// are given; `@event_time`, `@created_at` and `@updated_at` are the times of entries
     #[arg(long = "filter", value_name = "FILTER")]
     filters: Vec<String>,
 }
@@ -37,13 +38,11 @@ fn parse(text: &str, dates: Option<&DateFields>) -> Result<Filter, CliError> {
         Some(dates) => filter.validate_with(dates).map(|()| filter),
         None => Ok(filter),
     };
-    let invalid = |reason: String| CliError::Usage {
-        message: format!("bad filter: {reason}"),
-        hint: FILTER_HINT.into(),
-    };
+    let invalid = |reason: String| CliError::usage(format!("bad filter: {reason}"), FILTER_HINT);
+    let refused = |error: FilterError| invalid(pointed_at(text, &error));
     if text.trim_start().starts_with('{') {
         let json = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
-        return Ok(Filter::from_json(&json).and_then(checked).map_err(StorageError::from)?);
+        return Filter::from_json(&json).and_then(checked).map_err(refused);
     }
     let read = match dates {
         Some(dates) => Filter::parse(text, dates),
@@ -53,19 +52,42 @@ fn parse(text: &str, dates: Option<&DateFields>) -> Result<Filter, CliError> {
         Ok(filter) => return Ok(filter),
         Err(error) => error,
     };
-    let is_word = |part: &str| !part.is_empty() && !part.contains([' ', '\t', '\n', '(', ')', '<', '>', '!']);
-    match text.split_once('=') {
+    let is_word = |part: &str| {
+        !part.is_empty()
+            && !part.contains([' ', '\t', '\n', '(', ')', '<', '>', '!'])
+            && !["&&", "||"].iter().any(|joins| part.contains(joins))
+    };
+    match text.split_once("==").or_else(|| text.split_once('=')) {
         Some((field, value)) if is_word(field) && is_word(value) => {
             let value = match serde_json::from_str::<Value>(value) {
                 Ok(json) => Scalar::try_from(&json).map_err(|error| invalid(error.to_string()))?,
                 Err(_) => Scalar::from(value),
             };
             let filter = Filter::eq(field, value);
-            filter.validate().map_err(StorageError::from)?;
-            Ok(checked(filter).map_err(StorageError::from)?)
+            filter.validate().map_err(refused)?;
+            checked(filter).map_err(refused)
         }
-        _ => Err(StorageError::from(error).into()),
+        _ => Err(refused(error)),
     }
+}
+
+/// Characters that are shown before and after the place of an error.
+const SHOWN_CHARS: usize = 40;
+
+/// What is wrong, and below it the place in the text, with a caret.
+fn pointed_at(text: &str, error: &FilterError) -> String {
+    let FilterPlace::Column(column) = error.place() else {
+        return error.to_string();
+    };
+    let at = column - 1;
+    let begin = at.saturating_sub(SHOWN_CHARS);
+    let shown: String = text
+        .chars()
+        .skip(begin)
+        .take(at - begin + SHOWN_CHARS)
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .collect();
+    format!("{error}\n  {}\n  {}^", shown.trim_end(), " ".repeat(at - begin))
 }
 
 #[cfg(test)]
@@ -96,12 +118,32 @@ mod tests {
     }
 
     #[test]
+    fn a_caret_stands_under_the_place_of_an_error_however_long_the_text_is() {
+        let long = format!("{}\tand é >> 2", vec!["a = 1"; 30].join(" and "));
+        for text in ["é = ", "a >> 1", &long] {
+            let error = parse(text, None).unwrap_err().to_string();
+            let lines: Vec<_> = error.lines().collect();
+            let caret = lines[2].chars().count() - 1;
+            let before: String = lines[1].chars().take(caret).skip(2).collect();
+            assert!(lines[1].chars().count() <= 2 + 2 * SHOWN_CHARS, "{error}");
+            assert!(lines[2].ends_with(" ^"), "{error}");
+            assert!(text.replace('\t', " ").contains(before.trim_end()), "{error}");
+        }
+        let error = parse("a = 1 and b >> 2", None).unwrap_err().to_string();
+        let expected = "\n  a = 1 and b >> 2\n               ^";
+        assert!(error.ends_with(expected), "{error}");
+    }
+
+    #[test]
     fn a_filter_is_text_or_short_or_json() {
         let parse = |text: &str| parse(text, None);
         assert_eq!(parse("lang=en").unwrap(), Filter::eq("lang", "en"));
         assert_eq!(parse("year=2026").unwrap(), Filter::eq("year", 2026));
         assert_eq!(parse("year=\"2026\"").unwrap(), Filter::eq("year", "2026"));
         assert_eq!(parse("note=a=b").unwrap(), Filter::eq("note", "a=b"));
+        assert_eq!(parse("lang==en").unwrap(), Filter::eq("lang", "en"));
+        assert_eq!(parse("year==2026").unwrap(), Filter::eq("year", 2026));
+        assert_eq!(parse("lang='en'").unwrap(), Filter::eq("lang", "en"));
         assert_eq!(parse("gone=null").unwrap(), Filter::eq("gone", Scalar::Null));
         let json = r#"{"in": {"field": "lang", "values": ["en"]}}"#;
         assert_eq!(parse(json).unwrap(), Filter::is_in("lang", ["en"]));
@@ -117,6 +159,8 @@ mod tests {
             "",
             "a=1 and b >> 2",
             "size>=en",
+            "lang=en&&year=1",
+            "lang==en||year=1",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

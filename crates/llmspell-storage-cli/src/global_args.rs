@@ -1,6 +1,7 @@
 //! The options that every verb takes.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -18,6 +19,10 @@ pub(crate) struct GlobalArgs {
         help_heading = "Global options"
     )]
     pub(crate) db: Option<PathBuf>,
+
+    /// If the database is open elsewhere: wait for it, at most so long [default: 0]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = parse_wait, help_heading = "Global options")]
+    pub(crate) wait: Option<Duration>,
 
     /// Print one JSON object a line instead of tables
     #[arg(long, global = true, help_heading = "Global options")]
@@ -40,4 +45,15 @@ pub(crate) struct GlobalArgs {
         help_heading = "Global options"
     )]
     pub(crate) model: Option<String>,
+}
+
+/// A day at most: a longer wait is a forgotten one.
+fn parse_wait(text: &str) -> Result<Duration, String> {
+    let seconds = text
+        .parse::<f64>()
+        .ok()
+        .filter(|seconds| (0.0..=86_400.0).contains(seconds));
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "write a number of seconds from 0 to 86400".into())
 }

@@ -12,7 +12,7 @@
 //! | `model_args.rs` | how is an embedding model written on a command line?     |
 //! | `global_args.rs` | which options does every verb take?                    |
 //! | `session.rs`    | which database, space and scope is this call about?     |
-//! | `input/`        | how do vectors get in? JSONL, `.npy`, `.fvecs`          |
+//! | `input/`        | how do vectors get in? JSON, CSV, `.npy`, `.fvecs`      |
 //! | `commands/`     | what does each verb do?                                 |
 //! | `dispatch.rs`   | which verb is run?                                      |
 //! | `output.rs`     | how are answers written, for people and for programs?   |

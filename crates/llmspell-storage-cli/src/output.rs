@@ -3,13 +3,10 @@
 use std::io::{self, IsTerminal, StdoutLock, Write};
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Row, Table};
+use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width};
 use serde::Serialize;
 
 use crate::errors::CliError;
-
-/// Columns when stdout is no terminal, and at most.
-pub(crate) const WIDTH_MAX: u16 = 100;
 
 /// Stdout: tables and sentences, or with `--json` one object a line.
 #[derive(Debug)]
@@ -17,15 +14,18 @@ pub(crate) struct Output {
     stdout: io::BufWriter<StdoutLock<'static>>,
     json: bool,
     color: bool,
+    is_terminal: bool,
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let is_terminal = io::stdout().is_terminal();
+        let color = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self {
             stdout: io::BufWriter::new(io::stdout().lock()),
             json,
             color,
+            is_terminal,
         }
     }
 
@@ -65,9 +65,11 @@ impl Output {
         Ok(())
     }
 
-    /// Bytes as they are, in either form.
+    /// Bytes as they are; on a terminal the last line of them ends, so that a prompt begins its own.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
-        self.stdout.write_all(bytes).map_err(CliError::output)
+        self.stdout.write_all(bytes).map_err(CliError::output)?;
+        let ending = missing_ending(bytes, self.is_terminal);
+        self.stdout.write_all(ending).map_err(CliError::output)
     }
 
     /// Hands over what was written so far.
@@ -99,29 +101,62 @@ impl Output {
     }
 }
 
-/// A table with these headings, as wide as the terminal (at most, and without one, [`WIDTH_MAX`]).
+fn missing_ending(bytes: &[u8], is_terminal: bool) -> &'static [u8] {
+    match bytes.last() {
+        Some(b'\n') | None => b"",
+        Some(_) if is_terminal => b"\n",
+        Some(_) => b"",
+    }
+}
+
+/// A table with these headings: as wide as the terminal, or as wide as its cells where there is none.
 pub(crate) fn table<'a>(headings: impl IntoIterator<Item = &'a str>) -> Table {
+    table_of_width(terminal_width(), headings)
+}
+
+/// Columns of the terminal that stdout is; some terminals say that they have none, and mean that they do not know.
+fn terminal_width() -> Option<u16> {
+    Table::new().width().filter(|columns| *columns > 0)
+}
+
+fn table_of_width<'a>(columns: Option<u16>, headings: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
-    table
-        .load_style(NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    let width = table.width().unwrap_or(WIDTH_MAX).min(WIDTH_MAX);
-    table.set_width(width);
-    let headings: Vec<Cell> = headings
-        .into_iter()
-        .map(|heading| Cell::new(heading).add_attribute(Attribute::Bold))
-        .collect();
-    if headings.iter().any(|heading| !heading.content().is_empty()) {
-        table.set_header(headings);
+    table.load_style(NOTHING);
+    match columns {
+        Some(columns) => table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(columns),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
+    let headings: Vec<&str> = headings.into_iter().collect();
+    if headings.iter().all(|heading| heading.is_empty()) {
+        return table;
+    }
+    let cells = headings
+        .iter()
+        .map(|heading| Cell::new(heading).add_attribute(Attribute::Bold));
+    table.set_header(cells.collect::<Vec<_>>());
+    for (heading, column) in headings.iter().zip(table.column_iter_mut()) {
+        let longest = heading.split(' ').map(str::len).max().unwrap_or_default();
+        let columns = u16::try_from(longest).unwrap_or(u16::MAX).saturating_add(PADDING);
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(columns)));
     }
     table
 }
 
-/// A row that never takes more than one line.
+/// Blanks on both sides of a cell.
+const PADDING: u16 = 2;
+
+/// A row that takes one line on a terminal.
 pub(crate) fn row(cells: impl IntoIterator<Item = Cell>) -> Row {
     let mut row = Row::from(cells.into_iter().collect::<Vec<_>>());
     row.max_height(1);
     row
+}
+
+/// A cell for text of the user: on one line, whole where no terminal bounds it.
+pub(crate) fn line_cell(text: &str) -> Cell {
+    Cell::new(one_line(text, usize::MAX))
 }
 
 /// A cell for words.
@@ -228,6 +263,38 @@ mod tests {
         assert_eq!(one_line("words follow", 5), "word…");
         assert_eq!(one_line("words follow", 6), "words…");
         assert_eq!(one_line("words", 5), "words");
+    }
+
+    #[test]
+    fn the_last_line_ends_on_a_terminal_only() {
+        assert_eq!(missing_ending(b"dark", true), b"\n");
+        assert_eq!(missing_ending(b"dark\n", true), b"");
+        assert_eq!(missing_ending(b"", true), b"");
+        assert_eq!(missing_ending(b"dark", false), b"");
+    }
+
+    fn text_of(columns: Option<u16>, words: &str) -> String {
+        let mut lines = table_of_width(columns, ["id", "metadata bytes", "text"]);
+        lines.add_row(row([text_cell("a"), number_cell("12 kB"), line_cell(words)]));
+        lines.force_no_tty().to_string()
+    }
+
+    #[test]
+    fn a_table_is_as_wide_as_the_terminal_and_whole_without_one() {
+        let words = "word ".repeat(60);
+        assert!(text_of(None, &words).contains(words.trim_end()));
+        for columns in [40, 80, 140] {
+            let text = text_of(Some(columns), &words);
+            let widest = text.lines().map(|line| line.trim_end().chars().count()).max().unwrap();
+            assert!(widest <= usize::from(columns), "{text}");
+            assert!(widest + 8 > usize::from(columns), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_heading_breaks_between_its_words() {
+        let text = text_of(Some(24), "some words of a text");
+        assert!(text.contains("metadata"), "{text}");
     }
 
     proptest! {

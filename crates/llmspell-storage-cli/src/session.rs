@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use llmspell_storage::{
     Database, DatabaseOptions, DimensionRouter, EmbeddingModel, HNSWConfig, HNSWVectorStorage, ScopedBackend,
@@ -10,6 +11,11 @@ use llmspell_storage::{
 
 use crate::errors::CliError;
 use crate::global_args::GlobalArgs;
+use crate::output::{counted, one_line};
+
+/// How long a wait for another process sleeps between two attempts; twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The global options, with their defaults.
 #[derive(Debug)]
@@ -116,12 +122,34 @@ impl<'a> Session<'a> {
                 hint: "check --db; a new database is made by `import` or `kv set`".into(),
             });
         }
-        Ok(options.must_exist(true).open(directory).await?)
+        self.open(options.must_exist(true)).await
     }
 
     /// Opens the database, or creates it.
     pub(crate) async fn open_or_create(&self) -> Result<Database, CliError> {
-        Ok(Database::open(self.directory()?).await?)
+        self.open(DatabaseOptions::new()).await
+    }
+
+    /// Opens the database, after a wait of at most `--wait` for another process that has it.
+    async fn open(&self, options: DatabaseOptions) -> Result<Database, CliError> {
+        let directory = self.directory()?;
+        let wait = self.global.wait.unwrap_or_default();
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let opened = options.clone().open(directory).await;
+            let left = wait.saturating_sub(started.elapsed());
+            match opened {
+                Err(StorageError::AlreadyOpen { holder, .. }) if !left.is_zero() => {
+                    if pause == FIRST_PAUSE {
+                        eprintln!("note: the database is open elsewhere ({holder}); waiting for it, {wait:?} at most");
+                    }
+                    std::thread::sleep(pause.min(left));
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                opened => return Ok(opened?),
+            }
+        }
     }
 
     /// The vectors of the space, which must be there.
@@ -134,6 +162,57 @@ impl<'a> Session<'a> {
                 message: format!("there is no space `{space}` in this database"),
                 hint: "`space ls` lists the spaces; `import` makes one".into(),
             })
+    }
+
+    /// `--scope`, every one of them, or the global one.
+    pub(crate) fn scopes(&self) -> Vec<StateScope> {
+        match self.named_scopes() {
+            named if named.is_empty() => vec![self.scope()],
+            named => named,
+        }
+    }
+
+    /// Says on stderr that the scopes hold nothing where others do: a forgotten `--scope` looks like an empty answer.
+    pub(crate) async fn note_empty_scopes(&self, store: &HNSWVectorStorage) -> Result<(), CliError> {
+        let scopes = self.scopes();
+        for scope in &scopes {
+            if store.count(scope).await? > 0 {
+                return Ok(());
+            }
+        }
+        let mut others = store.scopes().await?;
+        others.retain(|other| !scopes.contains(other));
+        let count = others.len() as u64;
+        if count > 0 {
+            eprintln!(
+                "note: {} {} no entries in space `{}`, where {} {} entries; `scope ls` lists them, --scope names one",
+                names_of(&scopes),
+                if scopes.len() == 1 { "holds" } else { "hold" },
+                store.space_name(),
+                counted(count, "other scope", "other scopes"),
+                if count == 1 { "has" } else { "have" },
+            );
+        }
+        Ok(())
+    }
+
+    /// Says that an entry is not in the scopes, and whether anything is.
+    pub(crate) async fn no_entry(&self, store: &HNSWVectorStorage, id: &str) -> Result<CliError, CliError> {
+        let scopes = self.scopes();
+        let known = store.scopes().await?;
+        let hint = match scopes.iter().any(|scope| known.contains(scope)) {
+            true => "check the id; `list` shows those of a scope, and --scope names another scope",
+            false => "nothing is stored there: check --scope; `scope ls` lists the scopes",
+        };
+        Ok(CliError::NotFound {
+            message: format!(
+                "no entry `{}` in {} of space `{}`",
+                one_line(id, 80),
+                names_of(&scopes),
+                store.space_name()
+            ),
+            hint: hint.into(),
+        })
     }
 
     /// The store that searches and writes: the router with `--model`, else the space itself.
@@ -156,6 +235,13 @@ impl<'a> Session<'a> {
             None => Ok(shared),
         }
     }
+}
+
+/// `scope global`, or `scopes user:ada, global`.
+fn names_of(scopes: &[StateScope]) -> String {
+    let names: Vec<_> = scopes.iter().map(ToString::to_string).collect();
+    let noun = if names.len() == 1 { "scope" } else { "scopes" };
+    format!("{noun} {}", names.join(", "))
 }
 
 /// The router of a database. What it makes itself has the default index; each space keeps its own.

@@ -160,3 +160,42 @@ fn a_reader_that_goes_away_is_no_error() {
     assert!(first.contains("\"00000\""));
     assert_eq!((out.status.code(), out.stderr.len()), (Some(0), 0));
 }
+
+#[test]
+fn a_verb_may_wait_until_a_database_is_free() {
+    // Given: an import that waits for its next line has the database open.
+    let place = Workplace::new();
+    let mut import = place.command(["import", "-", "--batch", "1"]);
+    let mut import = import
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = import.stdin.take().unwrap();
+    writeln!(stdin, r#"{{"id": "held", "vector": [1, 2]}}"#).unwrap();
+    stdin.flush().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !place.path("db/spaces/00000001/slots-0").exists() {
+        assert!(Instant::now() < deadline, "the import never opened the database");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+
+    // When: a short wait ends, and a long one is over when the import is.
+    place.run(["--wait", "0", "count"]).fails(4, "is open elsewhere");
+    let mut count = place.command(["--wait", "60", "count"]);
+    let mut count = count.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    let mut stderr = BufReader::new(count.stderr.take().unwrap());
+    stderr.read_line(&mut said).unwrap();
+    drop(stdin);
+    import.wait().unwrap();
+
+    // Then: it said so once, and has its answer.
+    let out = count.wait_with_output().unwrap();
+    assert!(said.starts_with("note: the database is open elsewhere"), "{said}");
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut stderr, &mut rest).unwrap();
+    assert_eq!(rest, "");
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "1\n");
+}

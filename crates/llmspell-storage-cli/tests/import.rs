@@ -46,7 +46,7 @@ fn npy_of_halves_with_metadata_lines() {
     let array = place.file("vectors.npy", npy("<f2", "(2, 2)", &halves));
     let lines = place.file(
         "rows.jsonl",
-        "{\"lang\": \"en\"}\n{\"id\": \"b\", \"scope\": \"ada\", \"metadata\": {\"lang\": \"de\"}}\n",
+        "{\"metadata\": {\"lang\": \"en\"}}\n{\"id\": \"b\", \"scope\": \"ada\", \"metadata\": {\"lang\": \"de\"}}\n",
     );
     let import = [
         "import",

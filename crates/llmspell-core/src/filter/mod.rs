@@ -75,16 +75,16 @@
 //! # Text form
 //!
 //! ```text
-//! filter     = all { "or" all }
-//! all        = one { "and" one }
-//! one        = "not" one | "(" filter ")" | "true" | "exists" field | field comparison
-//! comparison = ( "=" | "!=" | "<" | "<=" | ">" | ">=" ) value
-//!            | [ "not" ] "in" "[" [ value { "," value } ] "]"
+//! filter     = all { ( "or" | "||" ) all }
+//! all        = one { ( "and" | "&&" ) one }
+//! one        = ( "not" | "!" ) one | "(" filter ")" | "true" | "exists" field | field comparison
+//! comparison = ( "=" | "==" | "!=" | "<" | "<=" | ">" | ">=" ) value
+//!            | [ "not" ] "in" "[" [ value { "," value } ] "]"             or in parentheses
 //!            | "between" value "and" value
 //!            | "is" "null" | "contains" value | "starts" "with" string | "matches" string
-//! value      = string | number | "true" | "false" | "null"             as in JSON
+//! value      = string | number | "true" | "false" | "null"             as in JSON; a string may be in single quotes
 //! field      = key { "." key } | "@event_time" | "@created_at" | "@updated_at"
-//! key        = string | letters, digits, "_", "-", "$", "@"            the first key begins with no digit, "-" or "@"
+//! key        = "…" | letters, digits, "_", "-", "$", "@"            the first key begins with no digit, "-" or "@"
 //! ```
 //!
 //! Keywords are read in any case. A field that is named `and`, `or`, `not`, `exists`, `true`, `false` or `null` is

@@ -17,7 +17,7 @@ const AFTER_HELP: &str = r#"Examples:
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct DeleteArgs {
-    /// Ids of the entries in their scope; those that are not there do not count
+    /// Ids of the entries in their scope; exit code 3 if none of them is there
     #[arg(required_unless_present = "filters", conflicts_with = "filters")]
     ids: Vec<String>,
 
@@ -41,6 +41,9 @@ pub(crate) async fn run(args: DeleteArgs, session: &Session<'_>, output: &mut Ou
         Some(filter) => (store.delete_matching(&scope, filter).await?, "deleted"),
         None => (store.delete(&scope, &args.ids).await?, "deleted"),
     };
+    if let (0, Some(id)) = (count, args.ids.first()) {
+        return Err(session.no_entry(&store, id).await?);
+    }
     answer[happened] = json!(count);
     output.object(&answer)?;
     output.text(format!(

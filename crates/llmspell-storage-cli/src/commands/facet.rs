@@ -5,7 +5,7 @@ use llmspell_storage::{FieldPath, Filter};
 
 use crate::errors::CliError;
 use crate::filter_arg::FilterArgs;
-use crate::output::{Output, number_cell, one_line, row, table, text_cell};
+use crate::output::{Output, line_cell, number_cell, row, table};
 use crate::session::Session;
 
 /// Show which values a field has in a scope, and how many entries have each
@@ -35,13 +35,11 @@ pub(crate) async fn run(args: FacetArgs, session: &Session<'_>, output: &mut Out
     let mut lines = table(["entries", "value"]);
     for facet in &values {
         output.object(facet)?;
-        lines.add_row(row([
-            number_cell(facet.count),
-            text_cell(one_line(&facet.value.to_string(), 80)),
-        ]));
+        lines.add_row(row([number_cell(facet.count), line_cell(&facet.value.to_string())]));
     }
     if values.is_empty() {
         output.text("no entry has the field")?;
+        session.note_empty_scopes(&store).await?;
     } else {
         output.table(lines)?;
     }

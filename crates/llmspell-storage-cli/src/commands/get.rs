@@ -1,7 +1,6 @@
 //! `get`: shows the entry with an id.
 
 use clap::Args;
-use llmspell_storage::StorageError;
 
 use super::entry_view::EntryView;
 use crate::errors::CliError;
@@ -25,10 +24,9 @@ pub(crate) struct GetArgs {
 pub(crate) async fn run(args: GetArgs, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
     let database = session.open_existing().await?;
     let store = session.vectors(&database).await?;
-    let entry = store
-        .get(&session.scope(), &args.id)
-        .await?
-        .ok_or(StorageError::NotFound { id: args.id })?;
+    let Some(entry) = store.get(&session.scope(), &args.id).await? else {
+        return Err(session.no_entry(&store, &args.id).await?);
+    };
 
     let mut shown = entry
         .embedding

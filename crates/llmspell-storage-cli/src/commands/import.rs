@@ -5,25 +5,30 @@
 //! the same vector and the same metadata. No position is kept anywhere, so there is none that could be wrong.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
+use llmspell_storage::limits::DIM_RANGE;
 use llmspell_storage::{
-    Database, DistanceMetric, EmbeddingModel, HNSWConfig, HNSWVectorStorage, OnExisting, StateScope, StorageError,
-    VectorEntry, VectorStorage,
+    Database, DistanceMetric, EmbeddingModel, ErrorKind, HNSWConfig, HNSWVectorStorage, OnExisting, StateScope,
+    StorageError, VectorEntry, VectorStorage,
 };
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::errors::{CliError, Place};
+use super::export::HEADER_BEGIN;
+use super::rejected::RejectedFile;
+use super::restore::{self, Manner};
+use crate::errors::CliError;
 use crate::input::arrays::{ArrayRows, Vectors};
+use crate::input::csv_rows::CsvRows;
+use crate::input::dims::Dims;
 use crate::input::fits::Fits;
+use crate::input::format::Format;
 use crate::input::fvecs::FvecsReader;
-use crate::input::jsonl::{FieldArg, JsonLines, OtherFields, RowRules};
+use crate::input::jsonl::{FieldArg, JsonLines, Lines, OtherFields, RowRules};
 use crate::input::npy::NpyReader;
 use crate::input::{BadRow, InputRow, RowSource, Source, Step};
 use crate::memory_arg::MemoryArg;
@@ -39,20 +44,21 @@ Only the vector must be there. A row without id gets its number, counted from 0.
 Examples:
   llmspell-storage --db memory.db import notes.jsonl
   llmspell-storage --db memory.db import dump.jsonl --field vector=emb --field metadata=payload
+  llmspell-storage --db memory.db import table.csv.gz --vector-field embedding
   llmspell-storage --db memory.db import vectors.npy --metadata rows.jsonl --metric euclidean
   llmspell-storage --db memory.db import notes.jsonl --model text-embedding-3-small
   llmspell-storage --db memory.db import big.jsonl --skip-invalid rejected.jsonl
   llmspell-storage --db memory.db import mails.jsonl --date-field sent --date-field meta.read
   llmspell-storage --db memory.db import big.jsonl --resume"#;
 
-/// Load vectors from JSONL, .npy or .fvecs
+/// Load vectors from JSON lines, a JSON array, CSV, .npy or .fvecs
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ImportArgs {
-    /// File to read; - for JSON lines on stdin
+    /// File to read, also if it is compressed by gzip or Zstandard; - for stdin
     file: PathBuf,
 
-    /// What the file is [default: by its ending, else jsonl]
+    /// What the file is; `jsonl` takes one JSON array too [default: by its ending, else jsonl]
     #[arg(long, value_enum)]
     format: Option<Format>,
 
@@ -65,9 +71,17 @@ pub(crate) struct ImportArgs {
     #[arg(long = "field", value_name = "NAME=FIELD")]
     fields: Vec<FieldArg>,
 
-    /// What happens to fields that no option names
-    #[arg(long, value_enum, default_value_t)]
-    other_fields: OtherFields,
+    /// The field or column that holds the vector: short for --field vector=FIELD
+    #[arg(long, value_name = "FIELD")]
+    vector_field: Option<String>,
+
+    /// What happens to fields that no option names [default: refuse; of CSV and of rows that another store wrote: metadata]
+    #[arg(long, value_enum)]
+    other_fields: Option<OtherFields>,
+
+    /// Components of a vector in a new space [default: of most of the first batch]
+    #[arg(long, value_name = "COUNT")]
+    dim: Option<usize>,
 
     /// Put this before the number that a row without id gets
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -107,13 +121,6 @@ pub(crate) struct ImportArgs {
     memory: Option<MemoryArg>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Jsonl,
-    Npy,
-    Fvecs,
-}
-
 /// Settings of the index, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Preset {
@@ -145,9 +152,19 @@ struct Summary {
 pub(crate) async fn run(args: ImportArgs, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
     session.directory()?;
     // The input comes first: a wrong file name must not leave an empty database behind.
-    let mut rows = open_rows(&args, session)?;
-    let (database, model) = open_database(session).await?;
+    let mut rows = match open_rows(&args, session)? {
+        Rows::Of(rows) => rows,
+        Rows::Export(lines) => {
+            let manner = Manner {
+                replaces: args.upsert || args.resume,
+                batch: args.batch as usize,
+            };
+            return restore::run(*lines, manner, session, output).await;
+        }
+    };
     let rejected = args.skip_invalid.as_deref().map(RejectedFile::create).transpose()?;
+    let left_over = LeftOver::of(session.directory()?);
+    let (database, model) = open_database(session).await?;
     let progress = Progress::new(rows.total(), rows.unit(), output.is_json());
 
     let mut import = Import {
@@ -156,21 +173,18 @@ pub(crate) async fn run(args: ImportArgs, session: &Session<'_>, output: &mut Ou
         database,
         model,
         target: None,
+        waiting: Vec::new(),
         batch: Batch::default(),
         rejected,
         summary: Summary::default(),
     };
     let started = Instant::now();
-    loop {
-        match rows.next_row()? {
-            Step::Row(row) => import.take(*row).await?,
-            Step::Bad(row) => import.reject(&row)?,
-            Step::End => break,
-        }
-        progress.set(rows.position());
-        progress.say(format!("{} stored", grouped(import.summary.stored)));
-    }
+    let read = import.read(&mut *rows, &progress).await;
     drop(progress);
+    if let Err(error) = read {
+        import.give_up(left_over).await;
+        return Err(error);
+    }
     let summary = import.finish(started).await?;
 
     output.object(&summary)?;
@@ -196,33 +210,50 @@ pub(crate) async fn run(args: ImportArgs, session: &Session<'_>, output: &mut Ou
     Ok(())
 }
 
-fn open_rows(args: &ImportArgs, session: &Session<'_>) -> Result<Box<dyn RowSource>, CliError> {
+/// What a file holds.
+enum Rows {
+    Of(Box<dyn RowSource>),
+    /// What `export` wrote.
+    Export(Box<Lines>),
+}
+
+fn open_rows(args: &ImportArgs, session: &Session<'_>) -> Result<Rows, CliError> {
+    let format = args.format.unwrap_or_else(|| Format::of(&args.file));
+    let named_vector = args.vector_field.as_deref().map(FieldArg::vector);
+    let others = match format {
+        Format::Csv | Format::Tsv => OtherFields::Metadata,
+        Format::Jsonl | Format::Npy | Format::Fvecs => OtherFields::default(),
+    };
     let rules = RowRules {
-        fields: args.fields.clone(),
-        other_fields: args.other_fields,
+        may_recognize: args.fields.is_empty() && named_vector.is_none() && args.other_fields.is_none(),
+        fields: args.fields.iter().cloned().chain(named_vector).collect(),
+        other_fields: args.other_fields.unwrap_or(others),
         id_prefix: args.id_prefix.clone(),
         default_scope: session.scope(),
+        ..RowRules::default()
     };
-    let format = args
-        .format
-        .unwrap_or_else(|| match args.file.extension().and_then(|ending| ending.to_str()) {
-            Some("npy") => Format::Npy,
-            Some("fvecs") => Format::Fvecs,
-            _ => Format::Jsonl,
-        });
     let source = Source::open(&args.file)?;
     let vectors = match format {
-        Format::Jsonl if args.metadata.is_some() => {
+        Format::Jsonl | Format::Csv | Format::Tsv if args.metadata.is_some() => {
             return Err(CliError::usage(
-                "--metadata belongs to .npy and .fvecs; JSON lines carry their own",
+                "--metadata belongs to .npy and .fvecs; JSON lines and tables carry their own",
                 "leave it out, or name the array file",
             ));
         }
-        Format::Jsonl => return Ok(Box::new(JsonLines::new(source, rules))),
+        Format::Jsonl => {
+            let mut lines = Lines::new(source);
+            return Ok(match lines.begins_with(HEADER_BEGIN)? {
+                true => Rows::Export(Box::new(lines)),
+                false => Rows::Of(Box::new(JsonLines::new(lines, rules))),
+            });
+        }
+        Format::Csv => return Ok(Rows::Of(Box::new(CsvRows::open(source, b',', rules)?))),
+        Format::Tsv => return Ok(Rows::Of(Box::new(CsvRows::open(source, b'\t', rules)?))),
         Format::Npy => Vectors::Npy(NpyReader::new(source)?),
         Format::Fvecs => Vectors::Fvecs(FvecsReader::new(source)?),
     };
-    Ok(Box::new(ArrayRows::open(vectors, args.metadata.as_deref(), rules)?))
+    let rows = ArrayRows::open(vectors, args.metadata.as_deref(), rules)?;
+    Ok(Rows::Of(Box::new(rows)))
 }
 
 /// The database, and the model that is named: a known one, or a preset that becomes known with the first row.
@@ -250,7 +281,7 @@ async fn open_database(session: &Session<'_>) -> Result<(Database, Option<Embedd
 /// Rows that wait to be written together; no id stands twice in it.
 #[derive(Debug, Default)]
 struct Batch {
-    entries: Vec<VectorEntry>,
+    rows: Vec<InputRow>,
     ids: HashSet<(StateScope, String)>,
 }
 
@@ -259,8 +290,10 @@ struct Import<'a> {
     session: &'a Session<'a>,
     database: Database,
     model: Option<EmbeddingModel>,
-    /// Opened when the first row has told the dimension.
+    /// Opened when the rows that wait have told the dimension.
     target: Option<Target>,
+    /// Rows until then, good and bad, in the order of the file.
+    waiting: Vec<Result<InputRow, BadRow>>,
     batch: Batch,
     rejected: Option<RejectedFile>,
     summary: Summary,
@@ -273,14 +306,85 @@ struct Target {
     storage: Arc<dyn VectorStorage>,
 }
 
-impl Import<'_> {
-    async fn take(&mut self, mut row: InputRow) -> Result<(), CliError> {
-        let target = match self.target.take() {
-            Some(target) => target,
-            None => self.open_target(row.entry.embedding.len()).await?,
-        };
-        let target = self.target.insert(target);
+/// A database that was not there before this import.
+struct LeftOver<'a>(Option<&'a Path>);
 
+impl<'a> LeftOver<'a> {
+    /// Of a directory that is looked at before the import opens it.
+    fn of(directory: &'a Path) -> Self {
+        Self((!directory.exists()).then_some(directory))
+    }
+}
+
+impl Import<'_> {
+    /// Takes every row, and writes what is left in the last batch.
+    async fn read(&mut self, rows: &mut dyn RowSource, progress: &Progress) -> Result<(), CliError> {
+        loop {
+            match rows.next_row()? {
+                Step::Row(row) => self.accept(Ok(*row)).await?,
+                Step::Bad(row) => self.accept(Err(row)).await?,
+                Step::End => {
+                    self.settle().await?;
+                    return self.write_batch().await;
+                }
+            }
+            progress.set(rows.position());
+            progress.say(format!("{} stored", grouped(self.summary.stored)));
+        }
+    }
+
+    /// Closes the database, and removes it if it was made for rows of which none was stored.
+    async fn give_up(self, left_over: LeftOver<'_>) {
+        let is_empty = self.summary.stored == 0;
+        drop(self.target);
+        let is_closed = self.database.close().await.is_ok();
+        if let (Some(directory), true, true) = (left_over.0, is_empty, is_closed) {
+            // What cannot be removed is an empty database, which the next import fills.
+            let _ = std::fs::remove_dir_all(directory);
+        }
+    }
+
+    /// Takes a row, or lets it wait until the dimension is known.
+    async fn accept(&mut self, row: Result<InputRow, BadRow>) -> Result<(), CliError> {
+        if self.target.is_some() {
+            return self.take(row).await;
+        }
+        let ends_import = row.is_err() && self.rejected.is_none();
+        self.waiting.push(row);
+        if ends_import || self.waiting.len() >= self.args.batch as usize {
+            self.settle().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the rows that wait. The dimension is the one that is declared, or that of most of them.
+    async fn settle(&mut self) -> Result<(), CliError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let dims = Dims::of(waiting.iter().flatten().map(|row| row.entry.embedding.len()));
+        if let (None, Some(dim)) = (&self.target, self.args.dim.or(dims.most)) {
+            let target = self.open_target(dim).await?;
+            if self.args.dim.is_none() && target.fits.model.is_none() && target.fits.stored == dim {
+                dims.note_others();
+            }
+            self.target = Some(target);
+        }
+        for row in waiting {
+            self.take(row).await?;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, row: Result<InputRow, BadRow>) -> Result<(), CliError> {
+        let mut row = match row {
+            Ok(row) => row,
+            Err(bad) => return self.reject(&bad),
+        };
+        let Some(target) = &self.target else {
+            let dim = row.entry.embedding.len();
+            let (least, most) = (DIM_RANGE.start(), DIM_RANGE.end());
+            let reason = format!("the vector has {dim} components; {least} to {most} are allowed");
+            return self.reject(&bad_row(row, reason));
+        };
         if let Err(error) = target.fits.check(&row.entry) {
             return self.reject(&bad_row(row, error.to_string()));
         }
@@ -312,8 +416,8 @@ impl Import<'_> {
             }
         }
         self.batch.ids.insert(name);
-        self.batch.entries.push(row.entry);
-        if self.batch.entries.len() >= self.args.batch as usize {
+        self.batch.rows.push(row);
+        if self.batch.rows.len() >= self.args.batch as usize {
             self.write_batch().await?;
         }
         Ok(())
@@ -364,8 +468,11 @@ impl Import<'_> {
             ([], Some(store)) => config.with_date_fields(store.config().date_fields().iter().cloned()),
             (fields, _) => config.with_date_fields(fields),
         };
-        // A first row of another dimension than the space has is a bad row, not a reason to give up.
-        let dim = existing.map_or(dim, |store| store.dim());
+        // Rows of another dimension than the space has are bad rows, not a reason to give up.
+        let dim = match (self.args.dim, existing) {
+            (None, Some(store)) => store.dim(),
+            _ => dim,
+        };
         Ok(self.database.vectors(space, dim, config).await?)
     }
 
@@ -380,10 +487,36 @@ impl Import<'_> {
     }
 
     async fn write_batch(&mut self) -> Result<(), CliError> {
-        let Batch { entries, ids: _ } = std::mem::take(&mut self.batch);
-        let Some(target) = self.target.as_ref().filter(|_| !entries.is_empty()) else {
+        let Batch { rows, ids: _ } = std::mem::take(&mut self.batch);
+        if rows.is_empty() {
             return Ok(());
-        };
+        }
+        if self.rejected.is_none() {
+            let entries = rows.into_iter().map(|row| row.entry).collect();
+            return self.write(entries).await;
+        }
+        let entries = rows.iter().map(|row| row.entry.clone()).collect();
+        match self.write(entries).await {
+            Err(CliError::Storage(error)) if error.kind() == ErrorKind::Invalid => self.write_singly(rows).await,
+            written => written,
+        }
+    }
+
+    /// Finds the rows that the store refuses, and sets them aside.
+    async fn write_singly(&mut self, rows: Vec<InputRow>) -> Result<(), CliError> {
+        for row in rows {
+            match self.write(vec![row.entry.clone()]).await {
+                Err(CliError::Storage(error)) if error.kind() == ErrorKind::Invalid => {
+                    self.reject(&bad_row(row, error.to_string()))?;
+                }
+                written => written?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, entries: Vec<VectorEntry>) -> Result<(), CliError> {
+        let target = self.target.as_ref().expect("rows are taken for a target");
         let count = entries.len() as u64;
         let on_existing = if self.args.upsert {
             OnExisting::Replace
@@ -415,7 +548,6 @@ impl Import<'_> {
     }
 
     async fn finish(mut self, started: Instant) -> Result<Summary, CliError> {
-        self.write_batch().await?;
         if let Some(rejected) = self.rejected.take() {
             rejected.finish()?;
         }
@@ -440,56 +572,5 @@ fn bad_row(row: InputRow, reason: String) -> BadRow {
         place: row.place,
         reason,
         line: row.line,
-    }
-}
-
-/// Where rejected rows go: JSON lines of place, reason and the row itself.
-struct RejectedFile {
-    writer: BufWriter<File>,
-    path: PathBuf,
-}
-
-#[derive(Serialize)]
-struct RejectedRow<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    row: Option<u64>,
-    reason: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input: Option<&'a str>,
-}
-
-impl RejectedFile {
-    fn create(path: &Path) -> Result<Self, CliError> {
-        let file = File::create(path).map_err(|source| CliError::file("create", path, source))?;
-        Ok(Self {
-            writer: BufWriter::new(file),
-            path: path.to_path_buf(),
-        })
-    }
-
-    fn write(&mut self, row: &BadRow) -> Result<(), CliError> {
-        let (line, number) = match row.place {
-            Place::Line(line) => (Some(line), None),
-            Place::Row(row) => (None, Some(row)),
-        };
-        let rejected = RejectedRow {
-            line,
-            row: number,
-            reason: &row.reason,
-            input: row.line.as_deref(),
-        };
-        let mut text = serde_json::to_string(&rejected).expect("strings and numbers are JSON");
-        text.push('\n');
-        self.writer
-            .write_all(text.as_bytes())
-            .map_err(|source| CliError::file("write", &self.path, source))
-    }
-
-    fn finish(mut self) -> Result<(), CliError> {
-        self.writer
-            .flush()
-            .map_err(|source| CliError::file("write", &self.path, source))
     }
 }

@@ -7,12 +7,12 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use llmspell_storage::limits::PAGE_MAX;
+use llmspell_storage::limits::{PAGE_MAX, VALUE_BYTES_MAX};
 use llmspell_storage::{Expiry, KeyValueEntry};
 use serde_json::{Value, json};
 
 use crate::errors::CliError;
-use crate::output::{Output, bytes_text, number_cell, one_line, row, table, text_cell};
+use crate::output::{Output, bytes_text, line_cell, number_cell, row, table, text_cell};
 use crate::session::Session;
 use crate::time_arg::parse_duration;
 
@@ -118,10 +118,7 @@ pub(crate) async fn run(command: KvCommand, session: &Session<'_>, output: &mut 
 
     match command {
         KvCommand::Get { key } => {
-            let value = backend.get(&key).await?.ok_or_else(|| CliError::NotFound {
-                message: format!("there is no key `{key}`"),
-                hint: "`kv scan` lists the keys; with --scope, those of that scope".into(),
-            })?;
+            let value = backend.get(&key).await?.ok_or_else(|| no_key(&key, session))?;
             if output.is_json() {
                 let expires_at = backend.expires_at(&key).await?;
                 output.object(&pair(&KeyValueEntry::new(key, value, expires_at)))?;
@@ -139,9 +136,11 @@ pub(crate) async fn run(command: KvCommand, session: &Session<'_>, output: &mut 
             output.object(&json!({"key": key, "bytes": bytes}))?;
         }
         KvCommand::Del { key } => {
-            let deleted = backend.delete(&key).await?;
-            output.object(&json!({"key": key, "deleted": deleted}))?;
-            output.text(if deleted { "deleted" } else { "it was not there" })?;
+            if !backend.delete(&key).await? {
+                return Err(no_key(&key, session));
+            }
+            output.object(&json!({"key": key, "deleted": true}))?;
+            output.text("deleted")?;
         }
         KvCommand::Scan(args) => scan(args, &*backend, output).await?,
         KvCommand::Cas(args) => {
@@ -157,6 +156,17 @@ pub(crate) async fn run(command: KvCommand, session: &Session<'_>, output: &mut 
         }
     }
     Ok(())
+}
+
+fn no_key(key: &str, session: &Session<'_>) -> CliError {
+    let place = match session.named_scope() {
+        Some(scope) => format!("in scope {scope}"),
+        None => "outside of all scopes".into(),
+    };
+    CliError::NotFound {
+        message: format!("there is no key `{key}` {place}"),
+        hint: "`kv scan` lists the keys; with --scope, those of that scope".into(),
+    }
 }
 
 async fn scan(
@@ -176,10 +186,10 @@ async fn scan(
             output.object(&pair(entry))?;
             let expires = entry.expires_at.map(|moment| moment.to_string());
             lines.add_row(row([
-                text_cell(one_line(&entry.key, 60)),
+                line_cell(&entry.key),
                 number_cell(bytes_text(entry.value.len() as u64)),
                 text_cell(expires.unwrap_or_default()),
-                text_cell(one_line(&shown(&entry.value).1, 100)),
+                line_cell(&shown(&entry.value).1),
             ]));
         }
         if is_last {
@@ -212,9 +222,17 @@ fn argument_or_stdin(argument: String) -> Result<Vec<u8>, CliError> {
         return Ok(argument.into_bytes());
     }
     let mut value = Vec::new();
+    // One byte more than is allowed tells that there are more, however many.
     io::stdin()
         .lock()
+        .take(VALUE_BYTES_MAX as u64 + 1)
         .read_to_end(&mut value)
         .map_err(|source| CliError::file("read", "stdin".as_ref(), source))?;
+    if value.len() > VALUE_BYTES_MAX {
+        return Err(CliError::usage(
+            format!("the value on stdin is larger than {VALUE_BYTES_MAX} bytes, the largest that a key can have"),
+            "keep it in a file, and its name under the key",
+        ));
+    }
     Ok(value)
 }

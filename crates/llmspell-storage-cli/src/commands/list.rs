@@ -5,7 +5,7 @@ use clap::Args;
 use super::entry_view::{EntryView, summary};
 use crate::errors::CliError;
 use crate::filter_arg::FilterArgs;
-use crate::output::{Output, one_line, row, table, text_cell};
+use crate::output::{Output, line_cell, row, table, text_cell};
 use crate::session::Session;
 
 /// Entries that are read at once.
@@ -63,16 +63,15 @@ pub(crate) async fn run(args: ListArgs, session: &Session<'_>, output: &mut Outp
             }
             let created = entry.created_at.map(|moment| moment.to_string()).unwrap_or_default();
             let fields = entry.metadata.as_object().map(summary).unwrap_or_default();
-            lines.add_row(row([
-                text_cell(one_line(&entry.id, 60)),
-                text_cell(created),
-                text_cell(one_line(&fields, 100)),
-            ]));
+            lines.add_row(row([line_cell(&entry.id), text_cell(created), line_cell(&fields)]));
         }
         if is_last {
             break;
         }
     }
-    output.table(lines)?;
-    Ok(())
+    if lines.row_count() == 0 && !output.is_json() {
+        output.text("no entries")?;
+        return session.note_empty_scopes(&store).await;
+    }
+    output.table(lines)
 }

@@ -280,6 +280,7 @@ async fn remove(
             "answer y, or give --yes",
         ));
     }
+    let is_known = kind.is_some() || any_listed(&scopes, database, session).await?;
     let (vectors, keys) = if session.names_space() {
         let store = session.vectors(database).await?;
         let vectors = match kind {
@@ -294,6 +295,12 @@ async fn remove(
         };
         (removed.vectors, removed.keys)
     };
+    if !is_known && vectors + keys == 0 {
+        return Err(CliError::NotFound {
+            message: format!("there is nothing of {what}"),
+            hint: "`scope ls` lists the scopes that hold vectors".into(),
+        });
+    }
     let names: Vec<String> = scopes.iter().map(StateScope::to_string).collect();
     let mut line = match (kind, names.as_slice()) {
         (Some(kind), _) => json!({"kind": kind.name()}),
@@ -307,6 +314,18 @@ async fn remove(
         "{vectors} and {} of {what} removed",
         counted(keys, "key", "keys")
     ))
+}
+
+/// Whether any of the scopes is listed in a space that is looked at.
+async fn any_listed(scopes: &[StateScope], database: &Database, session: &Session<'_>) -> Result<bool, CliError> {
+    for space in spaces(database, session).await? {
+        if let Some(store) = database.existing_vectors(&space).await?
+            && store.scopes().await?.iter().any(|scope| scopes.contains(scope))
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the user at the terminal confirms the removal of everything of `what`, which is one `thing`.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use llmspell_storage::limits::K_MAX;
 use llmspell_storage::{HNSWVectorStorage, StateScope, StorageError, TimeRange, Timestamp, VectorQuery, VectorStorage};
 use serde_json::json;
@@ -13,13 +13,13 @@ use crate::errors::{CliError, Place};
 use crate::filter_arg::FilterArgs;
 use crate::input::Source;
 use crate::input::npy::NpyReader;
-use crate::output::{Output, number_cell, one_line, row, table, text_cell};
+use crate::output::{Output, line_cell, number_cell, row, table};
 use crate::session::Session;
 use crate::time_arg::{parse_duration, parse_moment};
 
 const AFTER_HELP: &str = r#"Examples:
   llmspell-storage --db memory.db --scope user:ada search --vector question.npy -k 5
-  echo '[0.1, 0.2]' | llmspell-storage --db memory.db search --vector -
+  llmspell-storage --db memory.db search --vector '[0.1, 0.2]'
   llmspell-storage --db memory.db search --like note-7 --filter lang=en --filter year=2026
   llmspell-storage --db memory.db search --vector question.npy --scope session:s-17 --scope user:ada --scope global
   llmspell-storage --db memory.db search --vector question.npy --model text-embedding-3-small
@@ -30,14 +30,15 @@ const AFTER_HELP: &str = r#"Examples:
 
 /// Find the nearest entries of a scope, or of several
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, group = ArgGroup::new("asked").required(true))]
 pub(crate) struct SearchArgs {
-    /// Vector to search with: a JSON array, or the first row of an .npy file; - reads it from stdin
-    #[arg(long, value_name = "FILE", required_unless_present = "like", conflicts_with = "like")]
+    /// Vector to search with: a JSON array such as '[0.1, 0.2]', a file of one, or the first row of an .npy file; - reads
+    /// it from stdin
+    #[arg(long, value_name = "VECTOR", group = "asked")]
     vector: Option<PathBuf>,
 
     /// Search with the vector of this entry, of the first scope that has it; it is left out of the answer
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", group = "asked")]
     like: Option<String>,
 
     #[command(flatten)]
@@ -151,19 +152,20 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
         }
         output.object(&object)?;
         let fields = result.metadata.as_ref().map(summary).unwrap_or_default();
-        let scope = scope.map(|scope| text_cell(one_line(&scope, 40)));
+        let scope = scope.map(|scope| line_cell(&scope));
         let score_cell = |score: f32| number_cell(format!("{score:.4}"));
-        let found = [text_cell(one_line(&result.id, 40)), score_cell(result.score)];
+        let found = [line_cell(&result.id), score_cell(result.score)];
         let cells = [number_cell(rank)]
             .into_iter()
             .chain(scope)
             .chain(found)
             .chain(result.recency_score.map(score_cell))
-            .chain([text_cell(one_line(&fields, 120))]);
+            .chain([line_cell(&fields)]);
         lines.add_row(row(cells));
     }
     if results.is_empty() {
         output.text("nothing matches")?;
+        session.note_empty_scopes(&store).await?;
     } else {
         output.table(lines)?;
     }
@@ -181,16 +183,12 @@ async fn stored_vector(
     session: &Session<'_>,
     id: &str,
 ) -> Result<(StateScope, Vec<f32>), CliError> {
-    let mut scopes = session.named_scopes();
-    if scopes.is_empty() {
-        scopes.push(session.scope());
-    }
-    for scope in scopes {
+    for scope in session.scopes() {
         if let Some(entry) = store.get(&scope, id).await? {
             return Ok((scope, entry.embedding));
         }
     }
-    Err(StorageError::NotFound { id: id.to_string() }.into())
+    Err(session.no_entry(store, id).await?)
 }
 
 fn parse_k(text: &str) -> Result<usize, String> {
@@ -199,6 +197,11 @@ fn parse_k(text: &str) -> Result<usize, String> {
 }
 
 fn read_vector(path: &Path) -> Result<Vec<f32>, CliError> {
+    if let Some(text) = path.to_str().filter(|text| text.starts_with('['))
+        && !path.exists()
+    {
+        return json_vector(text.as_bytes(), "--vector".into());
+    }
     let mut source = Source::open(path)?;
     let name = source.name.clone();
     let mut bytes = Vec::new();
@@ -228,8 +231,12 @@ fn read_vector(path: &Path) -> Result<Vec<f32>, CliError> {
             hint: "write at least one".into(),
         });
     }
-    serde_json::from_slice(&bytes).map_err(|error| CliError::Input {
-        source_name: name,
+    json_vector(&bytes, name)
+}
+
+fn json_vector(bytes: &[u8], source_name: String) -> Result<Vec<f32>, CliError> {
+    serde_json::from_slice(bytes).map_err(|error| CliError::Input {
+        source_name,
         place: None,
         reason: format!("no JSON array of numbers: {error}"),
         hint: "write [0.1, 0.2, …], or name an .npy file".into(),

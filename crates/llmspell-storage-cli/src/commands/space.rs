@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::scope::confirmed;
 use crate::errors::CliError;
-use crate::output::{Output, bytes_text, counted, grouped, number_cell, one_line, row, table, text_cell};
+use crate::output::{Output, bytes_text, counted, grouped, line_cell, number_cell, one_line, row, table, text_cell};
 use crate::session::Session;
 
 /// List or remove embedding spaces
@@ -72,11 +72,11 @@ async fn list(database: &Database, output: &mut Output) -> Result<(), CliError> 
         output.object(&line(&space, &stats))?;
         let model = space.model.as_ref().map(|model| model.name.as_str());
         lines.add_row(row([
-            text_cell(one_line(&space.name, 40)),
+            line_cell(&space.name),
             number_cell(dim_text(&space)),
             text_cell(space.metric),
-            text_cell(one_line(model.unwrap_or_default(), 40)),
-            text_cell(one_line(&role_text(&space.role), 40)),
+            line_cell(model.unwrap_or_default()),
+            line_cell(&role_text(&space.role)),
             number_cell(grouped(stats.vectors)),
             number_cell(bytes_text(stats.vector_bytes + stats.index_bytes)),
         ]));

@@ -8,7 +8,7 @@ use super::clock::clock_rows;
 use super::index_view::{index_rows, memory_name};
 use super::scope::quota_rows;
 use crate::errors::CliError;
-use crate::output::{Output, bytes_text, grouped, number_cell, row, table, text_cell};
+use crate::output::{Output, bytes_text, grouped, line_cell, number_cell, row, table, text_cell};
 use crate::session::Session;
 
 pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
@@ -83,17 +83,12 @@ async fn whole_database(database: &Database, session: &Session<'_>, output: &mut
         output.table(failures_table(&stats.background_failures))?;
     }
 
-    let mut lines = table([
+    let mut spaces = table(["space", "dim", "metric", "scopes", "vectors", "indexed", "memory"]);
+    let mut bytes = table([
         "space",
-        "dim",
-        "metric",
-        "scopes",
-        "vectors",
-        "indexed",
-        "memory",
-        "index bytes",
         "vector bytes",
         "metadata bytes",
+        "index bytes",
         "metadata index",
         "reusable",
     ]);
@@ -109,24 +104,29 @@ async fn whole_database(database: &Database, session: &Session<'_>, output: &mut
         output.object(&json!({
             "space": space.name, "dim": space.dim, "metric": space.metric, "config": space.config, "stats": stats,
         }))?;
-        lines.add_row(row([
-            text_cell(&space.name),
+        spaces.add_row(row([
+            line_cell(&space.name),
             number_cell(space.dim),
             text_cell(space.metric),
             number_cell(grouped(stats.scopes)),
             number_cell(grouped(stats.vectors)),
             number_cell(indexed_text(&stats)),
             text_cell(memory_name(space.config.memory())),
-            number_cell(bytes_text(stats.index_bytes)),
+        ]));
+        bytes.add_row(row([
+            line_cell(&space.name),
             number_cell(bytes_text(stats.vector_bytes)),
             number_cell(bytes_text(stats.metadata_bytes)),
+            number_cell(bytes_text(stats.index_bytes)),
             number_cell(bytes_text(stats.metadata_index_bytes)),
             number_cell(bytes_text(stats.reusable_bytes)),
         ]));
     }
-    if lines.row_count() > 0 {
-        output.text("")?;
-        output.table(lines)?;
+    if spaces.row_count() > 0 {
+        for lines in [spaces, bytes] {
+            output.text("")?;
+            output.table(lines)?;
+        }
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Entries of a row of numbers and a line of metadata.
 //!
 //! Arrays carry no ids. With a metadata file, line `n` belongs to row `n`: either the metadata object itself, or an
-//! object whose fields are those of a JSONL row without the vector (`id`, `scope`, `metadata`, times). It is taken for
-//! the latter if `metadata` is an object in it, or if it has no other fields than those.
+//! object whose fields are those of a JSONL row without the vector (`id`, `scope`, `metadata`, times). All lines of a file
+//! are of one kind: the latter if `metadata` is an object in one of them, or if none has other fields than those.
 
 use std::path::Path;
 
@@ -14,6 +14,7 @@ use super::jsonl::{Lines, RowRules};
 use super::npy::NpyReader;
 use super::{BadRow, InputRow, RowSource, Source, Step};
 use crate::errors::{CliError, Place};
+use crate::output::counted;
 
 /// Where the numbers come from.
 pub(crate) enum Vectors {
@@ -55,6 +56,8 @@ impl Vectors {
 pub(crate) struct ArrayRows {
     vectors: Vectors,
     metadata: Option<Lines>,
+    /// Whether lines say more than metadata.
+    are_envelopes: bool,
     rules: RowRules,
 }
 
@@ -62,8 +65,9 @@ impl ArrayRows {
     /// Refuses a metadata file whose number of lines is not that of the rows: what follows a gap would get the
     /// metadata of its neighbor.
     pub(crate) fn open(vectors: Vectors, metadata: Option<&Path>, rules: RowRules) -> Result<Self, CliError> {
-        if let (Some(path), Some(rows)) = (metadata, vectors.rows()) {
-            let lines = count_lines(path)?;
+        let survey = metadata.map(|path| Survey::of(path, &rules)).transpose()?;
+        if let (Some(path), Some(survey), Some(rows)) = (metadata, &survey, vectors.rows()) {
+            let lines = survey.lines;
             if lines != rows {
                 return Err(CliError::Input {
                     source_name: path.display().to_string(),
@@ -77,6 +81,7 @@ impl ArrayRows {
         Ok(Self {
             vectors,
             metadata,
+            are_envelopes: survey.is_some_and(|survey| survey.are_envelopes()),
             rules,
         })
     }
@@ -85,7 +90,7 @@ impl ArrayRows {
         let line = std::str::from_utf8(line).map_err(|error| format!("metadata: {error}"))?;
         let fields: Map<String, Value> =
             serde_json::from_str(line).map_err(|error| format!("metadata is not a JSON object: {error}"))?;
-        if self.rules.is_envelope(&fields) {
+        if self.are_envelopes {
             return self.rules.entry(line, row, Some(vector));
         }
         Ok(self.bare_entry(vector, row).with_metadata(fields))
@@ -152,11 +157,42 @@ impl RowSource for ArrayRows {
     }
 }
 
-fn count_lines(path: &Path) -> Result<u64, CliError> {
-    let mut lines = Lines::new(Source::open(path)?);
-    let mut count = 0;
-    while lines.next_line()?.is_some() {
-        count += 1;
+/// What the lines of a metadata file have in common.
+#[derive(Debug, Default)]
+struct Survey {
+    lines: u64,
+    /// Lines with an object `metadata`.
+    with_metadata: u64,
+    /// Lines that have fields, and some that only metadata can have.
+    with_others: u64,
+    /// Lines that have fields, and none but those of a row.
+    known_only: u64,
+}
+
+impl Survey {
+    fn of(path: &Path, rules: &RowRules) -> Result<Self, CliError> {
+        let mut lines = Lines::new(Source::open(path)?);
+        let mut survey = Self::default();
+        while let Some((_, line)) = lines.next_line()? {
+            survey.lines += 1;
+            let Ok(fields) = serde_json::from_slice::<Map<String, Value>>(&line) else {
+                continue;
+            };
+            survey.with_metadata += u64::from(rules.has_metadata(&fields));
+            survey.with_others += u64::from(!rules.are_known(&fields));
+            survey.known_only += u64::from(!fields.is_empty() && rules.are_known(&fields));
+        }
+        if survey.with_metadata == 0 && survey.with_others > 0 && survey.known_only > 0 {
+            eprintln!(
+                "note: each line of {} is read as metadata; {} could be an id, a scope or times, were they all like that",
+                path.display(),
+                counted(survey.known_only, "line", "lines")
+            );
+        }
+        Ok(survey)
     }
-    Ok(count)
+
+    fn are_envelopes(&self) -> bool {
+        self.with_metadata > 0 || (self.with_others == 0 && self.known_only > 0)
+    }
 }

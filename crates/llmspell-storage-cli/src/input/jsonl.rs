@@ -6,10 +6,10 @@
 //! ```
 //!
 //! Only the vector must be there. A row without id gets its number, counted from 0, as id: so a second run over the
-//! same file means the same entries. Lines of white space do not count.
+//! same file means the same entries. Lines of white space do not count. A file that begins with `[` is one array, whose
+//! elements are rows.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
 use std::str::FromStr;
 
 use clap::ValueEnum;
@@ -18,12 +18,14 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{BadRow, InputRow, RowSource, Source, Step};
+use super::elements::Elements;
+pub(crate) use super::lines::Lines;
+use super::lines::NumberedBytes;
+use super::shapes::{self, Shape};
+use super::times::Moments;
+use super::{BadRow, InputRow, RowSource, Step};
 use crate::errors::{CliError, Place};
 use crate::scope_arg::scope_from_json;
-
-/// Longest line, in bytes; a vector of the highest dimension with its metadata needs a fortieth of it.
-const LINE_BYTES_MAX: u64 = 64 << 20;
 
 /// What a row can say, by the names that `--field` uses.
 pub(crate) const FIELDS: [&str; 8] = [
@@ -42,6 +44,16 @@ pub(crate) const FIELDS: [&str; 8] = [
 pub(crate) struct FieldArg {
     name: &'static str,
     field: String,
+}
+
+impl FieldArg {
+    /// The field that holds the vector.
+    pub(crate) fn vector(field: &str) -> Self {
+        Self {
+            name: "vector",
+            field: field.to_string(),
+        }
+    }
 }
 
 impl FromStr for FieldArg {
@@ -79,9 +91,59 @@ pub(crate) struct RowRules {
     pub(crate) id_prefix: String,
     /// Scope of a row that names none.
     pub(crate) default_scope: StateScope,
+    /// Whether the first row may tell which store wrote it.
+    pub(crate) may_recognize: bool,
+    /// Fields that are left out, whatever happens to others.
+    pub(crate) dropped: &'static [&'static str],
+    /// Reads the times.
+    pub(crate) moments: Moments,
 }
 
 impl RowRules {
+    /// For entries as `export` writes them.
+    pub(crate) fn of_export() -> Self {
+        Self {
+            dropped: &["type", "space"],
+            ..Self::default()
+        }
+    }
+
+    /// Reads rows as a store writes them, and says so.
+    fn adopt(&mut self, shape: &Shape) {
+        let theirs = shape.fields.iter().map(|(name, field)| FieldArg {
+            name,
+            field: (*field).to_string(),
+        });
+        self.fields.extend(theirs);
+        self.other_fields = shape.other_fields;
+        self.dropped = shape.dropped;
+        eprintln!(
+            "note: the rows look like those of {}: {}; --field and --other-fields say otherwise",
+            shape.store, shape.reading
+        );
+    }
+
+    /// The field that holds the vector.
+    pub(super) fn vector_field(&self) -> &str {
+        self.field("vector")
+    }
+
+    /// Whether the vector is looked for there.
+    pub(super) fn may_be_vector(&self, field: &str) -> bool {
+        let vector = self.vector_field();
+        field == vector || (vector == "vector" && field == "embedding")
+    }
+
+    /// Whether the field holds text, also if it looks like a number.
+    pub(super) fn is_text(&self, field: &str) -> bool {
+        [self.field("id"), self.field("scope")].contains(&field)
+    }
+
+    /// Whether the field holds all the metadata.
+    pub(super) fn is_metadata(&self, field: &str) -> bool {
+        self.field("metadata") == field
+    }
+
     fn field<'a>(&'a self, name: &'a str) -> &'a str {
         self.fields
             .iter()
@@ -100,6 +162,12 @@ impl RowRules {
         };
         let id = match fields.take::<Value>(self.field("id"))? {
             None | Some(Value::Null) => self.numbered_id(number),
+            Some(Value::String(id)) if id.is_empty() => {
+                let field = self.field("id");
+                return Err(format!(
+                    "field `{field}` is empty; leave it out, and the row gets its number"
+                ));
+            }
             Some(Value::String(id)) => id,
             Some(Value::Number(id)) if !id.is_f64() => id.to_string(),
             Some(other) => return Err(format!("field `{}`: {other} is no id", self.field("id"))),
@@ -129,11 +197,15 @@ impl RowRules {
         format!("{}{number}", self.id_prefix)
     }
 
-    /// Whether a line that accompanies a vector says more than its metadata.
-    pub(crate) fn is_envelope(&self, fields: &Map<String, Value>) -> bool {
-        let is_known = |field: &String| FIELDS.into_iter().any(|name| self.field(name) == field);
+    /// Whether a line that accompanies a vector has an object of metadata inside.
+    pub(crate) fn has_metadata(&self, fields: &Map<String, Value>) -> bool {
         fields.get(self.field("metadata")).is_some_and(Value::is_object)
-            || (!fields.is_empty() && fields.keys().all(is_known))
+    }
+
+    /// Whether such a line has no field but those of a row.
+    pub(crate) fn are_known(&self, fields: &Map<String, Value>) -> bool {
+        let is_known = |field: &String| FIELDS.into_iter().any(|name| self.field(name) == field);
+        fields.keys().all(is_known)
     }
 
     fn vector(&self, fields: &mut Fields<'_>) -> Result<Vec<f32>, String> {
@@ -149,10 +221,16 @@ impl RowRules {
     }
 
     fn time(&self, fields: &mut Fields<'_>, name: &str) -> Result<Option<Timestamp>, String> {
-        Ok(fields.take::<Option<Timestamp>>(self.field(name))?.flatten())
+        let field = self.field(name);
+        let Some(value) = fields.take::<Value>(field)? else {
+            return Ok(None);
+        };
+        let moment = self.moments.read(field, &value);
+        moment.map_err(|reason| format!("field `{field}`: {reason}"))
     }
 
-    fn place_others(&self, fields: Fields<'_>, metadata: &mut Value) -> Result<(), String> {
+    fn place_others(&self, mut fields: Fields<'_>, metadata: &mut Value) -> Result<(), String> {
+        fields.0.retain(|field, _| !self.dropped.contains(&field.as_str()));
         let Some(first) = fields.0.keys().next() else {
             return Ok(());
         };
@@ -166,7 +244,13 @@ impl RowRules {
                 for (field, value) in fields.0 {
                     let value =
                         serde_json::from_str(value.get()).map_err(|error| format!("field `{field}`: {error}"))?;
-                    metadata.entry(field).or_insert(value);
+                    if metadata.contains_key(&field) {
+                        let inner = self.field("metadata");
+                        return Err(format!(
+                            "field `{field}` stands in `{inner}` and beside it; which one is meant?"
+                        ));
+                    }
+                    metadata.insert(field, value);
                 }
                 Ok(())
             }
@@ -188,79 +272,69 @@ impl Fields<'_> {
     }
 }
 
-/// Lines of text, with their numbers.
-pub(crate) struct Lines {
-    reader: BufReader<Box<dyn Read>>,
-    pub(crate) name: String,
-    pub(crate) len_bytes: Option<u64>,
-    pub(crate) bytes_read: u64,
-    number: u64,
-}
-
-impl Lines {
-    pub(crate) fn new(source: Source) -> Self {
-        Self {
-            reader: BufReader::new(source.reader),
-            name: source.name,
-            len_bytes: source.len_bytes,
-            bytes_read: 0,
-            number: 0,
-        }
-    }
-
-    /// The next line that is not empty, as bytes, with its number from 1.
-    pub(crate) fn next_line(&mut self) -> Result<Option<(u64, Vec<u8>)>, CliError> {
-        loop {
-            let mut line = Vec::new();
-            let count = (&mut self.reader)
-                .take(LINE_BYTES_MAX)
-                .read_until(b'\n', &mut line)
-                .map_err(|source| CliError::file("read", self.name.as_ref(), source))?;
-            if count == 0 {
-                return Ok(None);
-            }
-            self.bytes_read += count as u64;
-            self.number += 1;
-            if count as u64 == LINE_BYTES_MAX && line.last() != Some(&b'\n') {
-                return Err(CliError::Input {
-                    source_name: self.name.clone(),
-                    place: Some(Place::Line(self.number)),
-                    reason: format!("the line is longer than {LINE_BYTES_MAX} bytes"),
-                    hint: "write one JSON object a line; or is this another format? see --format".into(),
-                });
-            }
-            if !line.trim_ascii().is_empty() {
-                return Ok(Some((self.number, line)));
-            }
-        }
-    }
-}
-
-/// Entries from JSON lines.
+/// Entries from JSON lines, or from the elements of one array.
 pub(crate) struct JsonLines {
     lines: Lines,
+    /// Whether the input is an array, once that is known.
+    elements: Option<Option<Elements>>,
     rules: RowRules,
     rows: u64,
 }
 
 impl JsonLines {
-    pub(crate) fn new(source: Source, rules: RowRules) -> Self {
+    pub(crate) fn new(lines: Lines, rules: RowRules) -> Self {
         Self {
-            lines: Lines::new(source),
+            lines,
+            elements: None,
             rules,
             rows: 0,
+        }
+    }
+
+    /// The bytes of the next row with the line where it begins, or why there are none.
+    fn next_bytes(&mut self) -> Result<Option<NumberedBytes>, CliError> {
+        let elements = match self.elements.take() {
+            Some(elements) => elements,
+            None => self.lines.begins_array()?.then(Elements::default),
+        };
+        let Some(elements) = self.elements.insert(elements) else {
+            return self.lines.next_row();
+        };
+        let next = elements
+            .next(&mut self.lines.reader)
+            .map_err(|source| CliError::file("read", self.lines.name.as_ref(), source))?;
+        self.lines.bytes_read = elements.bytes_read;
+        Ok(next.map(|(line, element)| (line, element.map_err(str::to_string))))
+    }
+
+    /// Whose form the rows have, as far as the first one that is an object tells.
+    fn recognize(&mut self, line: &str) {
+        if !self.rules.may_recognize {
+            return;
+        }
+        let Ok(fields) = serde_json::from_str(line) else { return };
+        self.rules.may_recognize = false;
+        if let Some(shape) = shapes::recognized(&fields) {
+            self.rules.adopt(shape);
         }
     }
 }
 
 impl RowSource for JsonLines {
     fn next_row(&mut self) -> Result<Step, CliError> {
-        let Some((number, bytes)) = self.lines.next_line()? else {
+        let Some((number, bytes)) = self.next_bytes()? else {
             return Ok(Step::End);
         };
         let place = Place::Line(number);
         let row = self.rows;
         self.rows += 1;
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(reason) => {
+                let line = None;
+                return Ok(Step::Bad(BadRow { place, reason, line }));
+            }
+        };
         let line = match String::from_utf8(bytes) {
             Ok(line) => line,
             Err(error) => {
@@ -272,6 +346,7 @@ impl RowSource for JsonLines {
             }
         };
         let line = line.trim().to_string();
+        self.recognize(&line);
         Ok(match self.rules.entry(&line, row, None) {
             Ok(entry) => Step::Row(Box::new(InputRow {
                 place,
@@ -304,6 +379,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use super::super::Source;
     use super::*;
 
     fn rules(fields: &[&str]) -> RowRules {
@@ -347,7 +423,8 @@ mod tests {
 
     #[test]
     fn a_field_that_nobody_named_does_not_get_lost_unnoticed() {
-        let line = r#"{"id": "a", "vector": [1], "metadata": {"x": 1}, "lang": "en", "x": 2}"#;
+        let line = r#"{"id": "a", "vector": [1], "metadata": {"x": 1}, "lang": "en"}"#;
+        let twice = r#"{"id": "a", "vector": [1], "metadata": {"x": 1}, "x": 2}"#;
         let with = |other_fields| {
             RowRules {
                 other_fields,
@@ -361,6 +438,16 @@ mod tests {
             with(OtherFields::Metadata).unwrap().metadata,
             json!({"x": 1, "lang": "en"})
         );
+        let rules = RowRules {
+            other_fields: OtherFields::Metadata,
+            ..RowRules::default()
+        };
+        assert!(
+            rules
+                .entry(twice, 0, None)
+                .unwrap_err()
+                .contains("`x` stands in `metadata` and beside it")
+        );
     }
 
     #[test]
@@ -372,6 +459,7 @@ mod tests {
             (r#"{"id": "a", "vector": ["x"]}"#, "field `vector`"),
             (r#"{"id": "a", "vector": [NaN]}"#, "not a JSON object"),
             (r#"{"id": 1.5, "vector": [1]}"#, "is no id"),
+            (r#"{"id": "", "vector": [1]}"#, "field `id` is empty"),
             (r#"{"id": "a", "vector": [1], "scope": "user:"}"#, "field `scope`"),
             (
                 r#"{"id": "a", "vector": [1], "expires_at": "soon"}"#,
@@ -393,7 +481,7 @@ mod tests {
         fn any_bytes_come_to_an_end(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let len = bytes.len();
             let source = Source { reader: Box::new(std::io::Cursor::new(bytes)), name: "test".into(), len_bytes: None };
-            let mut rows = JsonLines::new(source, RowRules::default());
+            let mut rows = JsonLines::new(Lines::new(source), RowRules::default());
             let mut steps = 0;
             while !matches!(rows.next_row().unwrap(), Step::End) {
                 steps += 1;

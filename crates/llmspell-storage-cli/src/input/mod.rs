@@ -2,10 +2,18 @@
 //!
 //! | file        | question                                                              |
 //! |-------------|-----------------------------------------------------------------------|
+//! | `compressed.rs` | what do gzip, Zstandard and a byte-order mark hide?               |
+//! | `times.rs`  | which moment is meant?                                                |
+//! | `shapes.rs` | which other store wrote the rows?                                     |
+//! | `elements.rs` | which bytes are the elements of a JSON array?                       |
+//! | `lines.rs`  | which line is next, and where does it stand?                          |
+//! | `format.rs` | what kind of file is it?                                              |
 //! | `jsonl.rs`  | one JSON object a line: which fields mean what?                       |
+//! | `csv_rows.rs` | comma- or tab-separated values                                      |
 //! | `npy.rs`    | NumPy arrays: what do their numbers say, row by row?                  |
 //! | `npy_header.rs` | … and what does the header say?                                   |
 //! | `fvecs.rs`  | `.fvecs`: a count and that many floats for each vector                |
+//! | `dims.rs`   | how long are most vectors?                                            |
 //! | `fits.rs`   | does an entry fit the space that it is for?                           |
 //! | `arrays.rs` | a row of numbers and a line of metadata: which entry are they together? |
 //!
@@ -13,11 +21,19 @@
 //! that names the file and the place. Nothing is read ahead by more than a row.
 
 pub(crate) mod arrays;
+pub(crate) mod compressed;
+pub(crate) mod csv_rows;
+pub(crate) mod dims;
+mod elements;
 pub(crate) mod fits;
+pub(crate) mod format;
 pub(crate) mod fvecs;
 pub(crate) mod jsonl;
+mod lines;
 pub(crate) mod npy;
 mod npy_header;
+mod shapes;
+mod times;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -86,7 +102,7 @@ impl Source {
     pub(crate) fn open(path: &Path) -> Result<Self, CliError> {
         if path == Path::new("-") {
             return Ok(Self {
-                reader: Box::new(io::stdin().lock()),
+                reader: plain(Box::new(io::stdin().lock()), "stdin".as_ref())?.0,
                 name: "stdin".into(),
                 len_bytes: None,
             });
@@ -96,15 +112,20 @@ impl Source {
         if metadata.is_dir() {
             return Err(CliError::usage(
                 format!("{} is a directory", path.display()),
-                "name a .jsonl, .npy or .fvecs file",
+                "name a .jsonl, .json, .csv, .npy or .fvecs file",
             ));
         }
+        let (reader, is_packed) = plain(Box::new(BufReader::with_capacity(1 << 18, file)), path)?;
         Ok(Self {
-            reader: Box::new(BufReader::with_capacity(1 << 18, file)),
+            reader,
             name: path.display().to_string(),
-            len_bytes: metadata.is_file().then_some(metadata.len()),
+            len_bytes: (metadata.is_file() && !is_packed).then_some(metadata.len()),
         })
     }
+}
+
+fn plain(reader: Box<dyn Read>, path: &Path) -> Result<(Box<dyn Read>, bool), CliError> {
+    compressed::plain(reader).map_err(|source| CliError::file("read", path, source))
 }
 
 /// Fills as much of `bytes` as there is; fewer bytes than asked for mean the end.

@@ -36,7 +36,7 @@ fn count_list_facet_and_delete_narrow_by_filter() {
 }
 
 #[test]
-fn tables_are_for_people_and_fit_a_hundred_columns() {
+fn tables_are_for_people_and_cut_nothing_where_there_is_no_terminal() {
     let place = Workplace::new();
     let long = format!(
         r#"{{"id": "a", "vector": [1], "metadata": {{"text": "{}"}}}}"#,
@@ -55,7 +55,7 @@ fn tables_are_for_people_and_fit_a_hundred_columns() {
     ] {
         let out = place.run(args.to_vec()).succeeds().stdout();
         assert!(out.lines().count() >= 2, "{out}");
-        assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
+        assert!(!out.contains('…'), "{out}");
         assert!(!out.contains('\x1b'), "no color where there is no terminal");
     }
 }
@@ -79,7 +79,7 @@ fn get_shows_an_entry_in_the_form_that_import_reads() {
         .run(["--json", "--scope", "user:ada", "get", "east", "--vectors"])
         .succeeds();
     assert_eq!(copy.json()[0]["created_at"], entry.json()[0]["created_at"]);
-    place.run(["get", "north"]).fails(3, "no entry `north` in this scope");
+    place.run(["get", "north"]).fails(3, "no entry `north` in scope global");
 }
 
 #[test]

@@ -5,11 +5,13 @@
 //! | `search.rs` | `search` |
 //! | `entries.rs` | `get`, `list`, `count`, `facet`, `delete`, `touch` |
 //! | `scopes.rs` | `scope`, `space`, and quotas |
+//! | `first_hour.rs` | what a newcomer meets: errors that help, tables, a forgotten scope |
 //! | `store.rs` | `kv`, `stats`, `check`, `clock`, completions |
 
 #[path = "../common/mod.rs"]
 mod common;
 mod entries;
+mod first_hour;
 mod scopes;
 mod search;
 mod store;

@@ -68,24 +68,24 @@ impl Reader<'_> {
         }
         let help = match self.words.rest().as_bytes()[0] {
             b')' => "there is no `(` for it".to_string(),
-            b'&' => "write `and`".to_string(),
-            b'|' => "write `or`".to_string(),
+            b'&' => "write `and` or `&&`".to_string(),
+            b'|' => "write `or` or `||`".to_string(),
             _ => String::new(),
         };
         Err(self.words.expected_with("`and`, `or` or the end", help))
     }
 
     fn any(&mut self, level: usize) -> Result<Read> {
-        self.joined("or", Self::all, Filter::any_of, level)
+        self.joined(["or", "||"], Self::all, Filter::any_of, level)
     }
 
     fn all(&mut self, level: usize) -> Result<Read> {
-        self.joined("and", Self::one, Filter::all_of, level)
+        self.joined(["and", "&&"], Self::one, Filter::all_of, level)
     }
 
     fn joined(
         &mut self,
-        by: &str,
+        by: [&str; 2],
         read: fn(&mut Self, usize) -> Result<Read>,
         join: fn(Vec<Filter>) -> Filter,
         level: usize,
@@ -93,7 +93,7 @@ impl Reader<'_> {
         self.words.skip_spaces();
         let start = self.words.at;
         let first = read(self, level)?;
-        if !self.words.takes_word(by) {
+        if !self.words.takes_either(by) {
             return Ok(first);
         }
         let mut depth = first.depth;
@@ -102,7 +102,7 @@ impl Reader<'_> {
             let next = read(self, level)?;
             depth = depth.max(next.depth);
             conditions.push(next.filter);
-            if !self.words.takes_word(by) {
+            if !self.words.takes_either(by) {
                 break;
             }
         }
@@ -116,7 +116,7 @@ impl Reader<'_> {
         })?;
         self.words.skip_spaces();
         let start = self.words.at;
-        if self.words.takes_word("not") {
+        if self.words.takes_either(["not", "!"]) {
             let inner = self.one(level + 1)?;
             return self.read(Filter::not(inner.filter), inner.depth + 1, start);
         }
@@ -196,11 +196,13 @@ impl Reader<'_> {
 
     /// The list of an `in`.
     fn listed(&mut self, field: FieldPath, start: usize) -> Result<Read> {
-        if !self.words.takes("[") {
-            return Err(self.words.expected("a list such as [\"a\", \"b\"]"));
-        }
+        let close = match () {
+            () if self.words.takes("[") => "]",
+            () if self.words.takes("(") => ")",
+            () => return Err(self.words.expected("a list such as [\"a\", \"b\"]")),
+        };
         let (mut values, mut places) = (Vec::new(), Vec::new());
-        if !self.words.takes("]") {
+        if !self.words.takes(close) {
             loop {
                 self.words.skip_spaces();
                 self.budget.values(1).map_err(|problem| Bad {
@@ -210,11 +212,12 @@ impl Reader<'_> {
                 let (value, at) = self.words.value()?;
                 values.push(value);
                 places.push(at);
-                if self.words.takes("]") {
+                if self.words.takes(close) {
                     break;
                 }
                 if !self.words.takes(",") {
-                    return Err(self.words.expected("`,` or `]`"));
+                    let expected = if close == "]" { "`,` or `]`" } else { "`,` or `)`" };
+                    return Err(self.words.expected(expected));
                 }
             }
         }
@@ -241,7 +244,8 @@ impl Reader<'_> {
 }
 
 /// Longer ones first.
-const SYMBOLS: [(&str, Compares); 6] = [
+const SYMBOLS: [(&str, Compares); 7] = [
+    ("==", Filter::eq),
     ("!=", Filter::ne),
     ("<=", Filter::le),
     (">=", Filter::ge),
@@ -252,7 +256,7 @@ const SYMBOLS: [(&str, Compares); 6] = [
 
 type Compares = fn(FieldPath, Scalar) -> Filter;
 
-const OPERATORS: &str = "an operator (=, !=, <, <=, >, >=, in, between, is null, contains, starts with, matches)";
+const OPERATORS: &str = "an operator (=, ==, !=, <, <=, >, >=, in, between, is null, contains, starts with, matches)";
 
 fn part_at(field: usize, value: usize) -> impl Fn(Part) -> usize {
     move |part| if part == Part::Field { field } else { value }
@@ -297,6 +301,19 @@ mod tests {
             ("body matches \"two terms\"", Filter::matches_text("body", "two terms")),
             ("in in [1]", Filter::is_in("in", [1])),
             ("größe < \"ä\"", Filter::lt("größe", "ä")),
+            ("a == 1", Filter::eq("a", 1)),
+            ("a=='it\\'s \"so\"'", Filter::eq("a", "it's \"so\"")),
+            (
+                "tag in ('a', \"b\", 1)",
+                Filter::is_in("tag", ["a".into(), "b".into(), Scalar::from(1)]),
+            ),
+            ("tag not in ()", Filter::not(Filter::is_in("tag", Vec::<Scalar>::new()))),
+            ("body matches 'two terms'", Filter::matches_text("body", "two terms")),
+            ("exists a && !exists a || exists a", a().and(Filter::not(a())).or(a())),
+            (
+                "!(exists a||exists a)&&a!=1",
+                Filter::not(a().or(a())).and(Filter::ne("a", 1)),
+            ),
         ] {
             assert_eq!(filter_of(text), expected, "{text}");
             assert_eq!(filter_of(&expected.to_string()), expected, "{text}");
@@ -310,21 +327,26 @@ mod tests {
             ("a = ", "column 5: expected a value, found the end"),
             (
                 "é = devel",
-                "column 5: expected a value, found `devel`; text is written in double quotes: \"devel\"",
+                "column 5: expected a value, found `devel`; text is written in quotes: \"devel\"",
             ),
             (
-                "a = 'x'",
-                "column 5: expected a value, found `'`; text is written in double quotes",
+                "a = 'x",
+                "column 5: bad string: the string does not end; a single quote is missing",
             ),
             (
-                "a == 1",
-                "column 3: expected an operator (=, !=, <, <=, >, >=, in, between, is null, contains, starts with, \
-                        matches), found `=`; write `=`",
+                "a <> 1",
+                "column 3: expected an operator (=, ==, !=, <, <=, >, >=, in, between, is null, contains, starts with, \
+                        matches), found `<`; write `!=`",
             ),
             (
-                "a = 1 && b = 2",
-                "column 7: expected `and`, `or` or the end, found `&`; write `and`",
+                "a = 1 & b = 2",
+                "column 7: expected `and`, `or` or the end, found `&`; write `and` or `&&`",
             ),
+            (
+                "'a' = 1",
+                "column 1: expected a field, found `'`; quote a field with double quotes",
+            ),
+            ("a in (1, 2]", "column 11: expected `,` or `)`, found `]`"),
             (
                 "a = 1)",
                 "column 6: expected `and`, `or` or the end, found `)`; there is no `(` for it",
@@ -346,7 +368,7 @@ mod tests {
             ),
             (
                 "a = 01",
-                "column 5: expected a number, found `01`; write 5, -5, 0.5 or 5e9, and text in double quotes",
+                "column 5: expected a number, found `01`; write 5, -5, 0.5 or 5e9, and text in quotes",
             ),
             ("a = 1e999", "column 5: the number is 1e999; it must be finite"),
             (
@@ -393,7 +415,7 @@ mod tests {
     #[test]
     fn bombs_are_refused_where_they_go_too_far() {
         let refused = |text: &str| text.parse::<Filter>().unwrap_err();
-        for opening in ["(", "not ", "not(", "((not "] {
+        for opening in ["(", "not ", "not(", "((not ", "!", "!("] {
             let error = refused(&opening.repeat(100_000));
             assert!(
                 error

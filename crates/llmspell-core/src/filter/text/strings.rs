@@ -1,4 +1,4 @@
-//! How are strings quoted and unquoted? As in JSON.
+//! How are strings quoted and unquoted? As in JSON; a string in single quotes is read too.
 
 use std::fmt::{self, Write};
 
@@ -11,15 +11,16 @@ pub(in crate::filter) struct BadString {
 
 /// The string that `text` begins with, and the number of bytes it takes, quotes included.
 ///
-/// `text` begins with a double quote.
+/// `text` begins with a double quote, or with a single quote, which then ends the string too and may be escaped in it.
 pub(in crate::filter) fn read_quoted(text: &str) -> Result<(String, usize), BadString> {
     let mut read = String::new();
+    let quote = if text.starts_with('\'') { '\'' } else { '"' };
     let mut rest = text.char_indices().skip(1);
     while let Some((at, character)) = rest.next() {
         match character {
-            '"' => return Ok((read, at + 1)),
+            character if character == quote => return Ok((read, at + 1)),
             '\\' => {
-                let (escaped, units) = escape(text, at)?;
+                let (escaped, units) = escape(text, at, quote)?;
                 read.push(escaped);
                 // The backslash is taken.
                 rest.by_ref().take(units - 1).for_each(drop);
@@ -31,15 +32,19 @@ pub(in crate::filter) fn read_quoted(text: &str) -> Result<(String, usize), BadS
             other => read.push(other),
         }
     }
-    let reason = "the string does not end; a double quote is missing";
+    let reason = match quote {
+        '\'' => "the string does not end; a single quote is missing",
+        _ => "the string does not end; a double quote is missing",
+    };
     Err(BadString { at: 0, reason })
 }
 
 /// The character of the escape at this byte, and how many characters it takes, all of them one byte long.
-fn escape(text: &str, at: usize) -> Result<(char, usize), BadString> {
+fn escape(text: &str, at: usize, quote: char) -> Result<(char, usize), BadString> {
     let bad = |reason| BadString { at, reason };
     let character = match text.as_bytes().get(at + 1) {
         Some(b'"') => '"',
+        Some(b'\'') if quote == '\'' => '\'',
         Some(b'\\') => '\\',
         Some(b'/') => '/',
         Some(b'b') => '\u{8}',

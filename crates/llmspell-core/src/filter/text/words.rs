@@ -95,7 +95,7 @@ impl<'a> Words<'a> {
             return Err(self.expected("a value"));
         };
         let value = match first {
-            '"' => Scalar::Text(self.quoted()?),
+            '"' | '\'' => Scalar::Text(self.quoted()?),
             '-' | '+' | '.' | '0'..='9' => Scalar::Number(self.number()?),
             '[' => return Err(self.problem(FilterProblem::NotScalar { got: "an array" })),
             '{' => return Err(self.problem(FilterProblem::NotScalar { got: "an object" })),
@@ -112,7 +112,7 @@ impl<'a> Words<'a> {
         let rest = self.rest();
         let text = &rest[..rest.find(|character| !is_part(character)).unwrap_or(rest.len())];
         if !is_json_number(text) {
-            let help = "write 5, -5, 0.5 or 5e9, and text in double quotes".to_string();
+            let help = "write 5, -5, 0.5 or 5e9, and text in quotes".to_string();
             return Err(self.expected_with("a number", help));
         }
         let number = Number::from_json_text(text).expect("every JSON number is one of Rust");
@@ -125,7 +125,7 @@ impl<'a> Words<'a> {
 
     pub(super) fn string(&mut self) -> Result<(String, usize)> {
         self.skip_spaces();
-        if self.rest().starts_with('"') {
+        if self.rest().starts_with(['"', '\'']) {
             let at = self.at;
             return Ok((self.quoted()?, at));
         }
@@ -176,6 +176,11 @@ impl<'a> Words<'a> {
         is_here
     }
 
+    /// Takes a keyword or the symbol that is another name for it.
+    pub(super) fn takes_either(&mut self, [word, symbol]: [&str; 2]) -> bool {
+        self.takes_word(word) || self.takes(symbol)
+    }
+
     pub(super) fn word(&mut self, word: &'static str) -> Result<()> {
         if self.takes_word(word) {
             return Ok(());
@@ -208,7 +213,13 @@ impl<'a> Words<'a> {
 
     /// What to write instead of a symbol of another language.
     pub(super) fn foreign_symbol(&self) -> Option<String> {
-        let foreign = [("==", "="), ("<>", "!="), ("=<", "<="), ("=>", ">="), ("!in", "not in")];
+        let foreign = [
+            ("===", "="),
+            ("<>", "!="),
+            ("=<", "<="),
+            ("=>", ">="),
+            ("!in", "not in"),
+        ];
         let (_, ours) = foreign.iter().find(|(symbol, _)| self.rest().starts_with(symbol))?;
         Some(format!("write `{ours}`"))
     }
@@ -228,11 +239,8 @@ impl<'a> Words<'a> {
 
     fn help_for_field(&self) -> String {
         let rest = self.rest();
-        if rest.starts_with('!') {
-            return "write `not`".into();
-        }
         if rest.starts_with('\'') {
-            return "quote with double quotes".into();
+            return "quote a field with double quotes".into();
         }
         let word = self.key_here();
         if is_reserved(word) {
@@ -245,14 +253,11 @@ impl<'a> Words<'a> {
     }
 
     fn help_for_text(&self) -> String {
-        if self.rest().starts_with('\'') {
-            return "text is written in double quotes".into();
-        }
         let word = self.key_here();
         if word.is_empty() {
             return String::new();
         }
-        format!("text is written in double quotes: \"{}\"", shortened(word))
+        format!("text is written in quotes: \"{}\"", shortened(word))
     }
 }
 

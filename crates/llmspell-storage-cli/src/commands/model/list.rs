@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::errors::CliError;
 use crate::model_args::listed;
-use crate::output::{Output, grouped, number_cell, one_line, row, table, text_cell};
+use crate::output::{Output, grouped, line_cell, number_cell, row, table, text_cell};
 use crate::session::{Session, model_spaces};
 
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: &ListArgs, session: &Session<'_>, output: &mut Out
             "cut_points": model.cut_points(), "space": space.name, "vectors": vectors,
         }))?;
         lines.add_row(row([
-            text_cell(one_line(&model.name, 40)),
+            line_cell(&model.name),
             number_cell(model.dim),
             number_cell(space.dim),
             text_cell(model.metric),
