@@ -270,7 +270,17 @@ async fn use_all() {
     database.existing_vectors("memories").await.unwrap();
     drop(vectors);
     database.drop_space("memories").await.unwrap();
-    use_vectors(&database.router(HNSWConfig::fast()).await.unwrap()).await;
+    let router = database.router(HNSWConfig::fast()).await.unwrap();
+    router.register_dimension(DIM).await.unwrap();
+    use_vectors(&router).await;
+    // With a cache of one byte each scope gives way to the next.
+    let others = database.vectors("others", DIM, HNSWConfig::fast()).await.unwrap();
+    for number in 0..8 {
+        let scope = StateScope::Session(format!("{SECRET}-{number}"));
+        others.insert(vec![entry(number, scope.clone())]).await.unwrap();
+        others.count(&scope).await.unwrap();
+        others.list(&scope, None, 10).await.unwrap();
+    }
     use_keys(&database.kv()).await;
     use_keys(&MemoryBackend::new()).await;
     use_keys(&SledBackend::open(dir.path().join("sled")).await.unwrap()).await;
@@ -342,8 +352,10 @@ async fn given_a_subscriber_when_everything_is_called_then_it_sees_every_call_an
     }
 
     // What happened in the background is told.
-    let commit = event("commit", |event| event.fields["requests"] != "0").await;
-    assert_ne!(commit.fields["bytes"], "0");
+    event("commit", |event| {
+        event.fields["requests"] != "0" && event.fields["bytes"] != "0"
+    })
+    .await;
     event("index work begun", |event| event.fields["work"].contains("build")).await;
     event("index work ended", |event| event.fields["work"].contains("build")).await;
     event("index file written", |event| event.fields["bytes"] != "0").await;
@@ -395,12 +407,16 @@ async fn given_leave_when_a_call_or_the_background_is_about_a_scope_then_its_id_
 }
 
 /// The calls that a type has of its trait, each with what stands above it.
-fn calls<'a>(source: &'a str, head: &str) -> Vec<(&'a str, &'a str)> {
+fn calls<'a>(source: &'a str, head: &str) -> Vec<(&'a str, String)> {
     let block = source.split_once(head).unwrap().1.split("\n}\n").next().unwrap();
     let lines: Vec<&str> = block.lines().collect();
     let is_call = |place: &usize| lines[*place].starts_with("    async fn ");
     let calls = (1..lines.len()).filter(is_call);
-    calls.map(|place| (lines[place], lines[place - 1])).collect()
+    let above = |place: usize| {
+        let attributes = lines[..place].iter().rev().take_while(|line| !line.is_empty());
+        attributes.copied().collect::<String>()
+    };
+    calls.map(|place| (lines[place], above(place))).collect()
 }
 
 #[test]
