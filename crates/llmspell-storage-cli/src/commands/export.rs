@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use llmspell_storage::{
-    Database, HNSWVectorStorage, KeyValueEntry, Quota, ScopedBackend, SpaceInfo, SpaceRole, StateScope,
+    Database, HNSWVectorStorage, KeyValueEntry, Pages, Quota, ScopedBackend, SpaceInfo, SpaceRole, StateScope,
 };
 use serde::Serialize;
 use tempfile::NamedTempFile;
@@ -145,21 +145,15 @@ impl Export {
         };
         for scope in scopes {
             self.scopes.insert(scope.to_string());
-            let mut after: Option<String> = None;
-            loop {
-                let page = store.list(&scope, after.as_deref(), PAGE).await?;
-                let is_last = page.len() < PAGE;
+            let mut pages = Pages::new(store, scope).with_limit(PAGE);
+            while let Some(page) = pages.next().await? {
                 for entry in page {
-                    after = Some(entry.id.clone());
                     let space = store.space_name();
                     let entry = EntryView::new(entry, true);
                     self.line(&Line::Entry { space, entry }, output)?;
                     self.entries += 1;
                 }
                 self.say();
-                if is_last {
-                    break;
-                }
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use llmspell_storage::{HNSWVectorStorage, StateScope};
+use llmspell_storage::{HNSWVectorStorage, Pages, StateScope};
 
 use crate::errors::CliError;
 use crate::input::npy::NpyReader;
@@ -78,19 +78,13 @@ impl Vectors<'_> {
             Self::Space { store, scopes } => {
                 let mut first = 0;
                 for scope in scopes {
-                    let mut after: Option<String> = None;
-                    loop {
-                        let page = store.list(scope, after.as_deref(), PAGE).await?;
-                        let Some(last) = page.last() else { break };
-                        after = Some(last.id.clone());
+                    let mut pages = Pages::new(store, scope.clone()).with_limit(PAGE);
+                    while let Some(page) = pages.next().await? {
                         let count = page.len();
                         block.clear();
                         block.extend(page.into_iter().flat_map(|entry| entry.embedding));
                         look(first, &block)?;
                         first += count as u64;
-                        if count < PAGE {
-                            break;
-                        }
                     }
                 }
                 Ok(())

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use llmspell_storage::{HNSWVectorStorage, StateScope, VectorQuery, VectorResult};
+use llmspell_storage::{HNSWVectorStorage, Pages, StateScope, VectorQuery, VectorResult};
 use tokio::runtime::Builder;
 
 use crate::errors::CliError;
@@ -33,11 +33,8 @@ pub(super) async fn draw(
     let mut random = Random::new(&[seed]);
     let mut sample = Vec::with_capacity(count.min(PAGE));
     let mut seen = 0_u64;
-    let mut after: Option<String> = None;
-    loop {
-        let page = store.list(scope, after.as_deref(), PAGE).await?;
-        let is_last = page.len() < PAGE;
-        after = page.last().map(|entry| entry.id.clone());
+    let mut pages = Pages::new(store, scope.clone()).with_limit(PAGE);
+    while let Some(page) = pages.next().await? {
         for entry in page {
             seen += 1;
             let entry = Sampled {
@@ -54,10 +51,8 @@ pub(super) async fn draw(
             }
         }
         progress.set(seen);
-        if is_last {
-            return Ok((sample, seen));
-        }
     }
+    Ok((sample, seen))
 }
 
 /// What a search with a sampled vector should find: the nearest others.
