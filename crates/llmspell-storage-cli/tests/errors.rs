@@ -1,10 +1,12 @@
 //! Does the exit code say what kind of failure it was, and does the text say what to try?
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::process::{Child, ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
 use common::Workplace;
@@ -107,12 +109,10 @@ fn damage_is_2_and_check_names_it() {
     place.run(["--scope", "user:ada", "get", "east"]).fails(2, "damaged");
 }
 
-#[test]
-fn a_database_in_use_is_4() {
-    // An import that waits for its next line has the database open.
-    let place = Workplace::new();
-    let mut import = place.command(["import", "-", "--batch", "1"]);
-    let mut import = import
+/// An import that has the database open until its input, which is returned, is dropped.
+fn import_that_waits(place: &Workplace) -> (Child, ChildStdin) {
+    let mut import = place
+        .command(["import", "-", "--batch", "1"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -126,6 +126,14 @@ fn a_database_in_use_is_4() {
         assert!(Instant::now() < deadline, "the import never opened the database");
         std::thread::sleep(Duration::from_millis(5));
     }
+    (import, stdin)
+}
+
+#[test]
+fn a_database_in_use_is_4() {
+    // An import that waits for its next line has the database open.
+    let place = Workplace::new();
+    let (import, stdin) = import_that_waits(&place);
 
     place.run(["count"]).fails(4, "is open elsewhere");
 
@@ -165,21 +173,7 @@ fn a_reader_that_goes_away_is_no_error() {
 fn a_verb_may_wait_until_a_database_is_free() {
     // Given: an import that waits for its next line has the database open.
     let place = Workplace::new();
-    let mut import = place.command(["import", "-", "--batch", "1"]);
-    let mut import = import
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut stdin = import.stdin.take().unwrap();
-    writeln!(stdin, r#"{{"id": "held", "vector": [1, 2]}}"#).unwrap();
-    stdin.flush().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !place.path("db/spaces/00000001/slots-0").exists() {
-        assert!(Instant::now() < deadline, "the import never opened the database");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let (mut import, stdin) = import_that_waits(&place);
 
     // When: a short wait ends, and a long one is over when the import is.
     place.run(["--wait", "0", "count"]).fails(4, "is open elsewhere");
