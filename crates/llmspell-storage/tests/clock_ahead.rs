@@ -3,14 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use llmspell_storage::{
-    Database, DatabaseOptions, DistanceMetric, HNSWConfig, HNSWVectorStorage, StateScope, Timestamp, VectorEntry,
-    VectorQuery,
+    Database, DatabaseOptions, DistanceMetric, HNSWConfig, HNSWVectorStorage, StateScope, VectorEntry, VectorQuery,
 };
+use llmspell_testkit::Machine;
 
 const BEGIN: i64 = 1_795_000_000_000;
 const MINUTE_MS: i64 = 60_000;
@@ -18,47 +16,17 @@ const HOUR_MS: i64 = 60 * MINUTE_MS;
 const YEAR_MS: i64 = 365 * 24 * HOUR_MS;
 const SCOPE: StateScope = StateScope::Global;
 
-/// What the clock of the system says, and how long the machine is on.
-#[derive(Clone)]
-struct Machine {
-    wall: Arc<AtomicI64>,
-    boot: Arc<AtomicI64>,
+fn options(machine: &Machine) -> DatabaseOptions {
+    DatabaseOptions::new()
+        .clock(machine.wall_clock())
+        .boot_clock(machine.boot_clock())
 }
 
-impl Machine {
-    fn new() -> Self {
-        Self {
-            wall: Arc::new(AtomicI64::new(BEGIN)),
-            boot: Arc::new(AtomicI64::new(0)),
-        }
-    }
-
-    fn pass(&self, ms: i64) {
-        self.wall.fetch_add(ms, Ordering::SeqCst);
-        self.boot.fetch_add(ms, Ordering::SeqCst);
-    }
-
-    fn jump(&self, ms: i64) {
-        self.wall.fetch_add(ms, Ordering::SeqCst);
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.wall.load(Ordering::SeqCst))
-    }
-
-    fn options(&self) -> DatabaseOptions {
-        let (wall, boot) = (self.clone(), Arc::clone(&self.boot));
-        DatabaseOptions::new()
-            .clock(move || wall.now())
-            .boot_clock(move || Duration::from_millis(boot.load(Ordering::SeqCst).unsigned_abs()))
-    }
-
-    async fn open(&self, path: &Path) -> (Database, HNSWVectorStorage) {
-        let database = self.options().open(path).await.unwrap();
-        let config = HNSWConfig::balanced().with_metric(DistanceMetric::Euclidean);
-        let vectors = database.vectors("s", 1, config).await.unwrap();
-        (database, vectors)
-    }
+async fn open(machine: &Machine, path: &Path) -> (Database, HNSWVectorStorage) {
+    let database = options(machine).open(path).await.unwrap();
+    let config = HNSWConfig::balanced().with_metric(DistanceMetric::Euclidean);
+    let vectors = database.vectors("s", 1, config).await.unwrap();
+    (database, vectors)
 }
 
 fn entry(id: &str, lifetime_ms: i64) -> VectorEntry {
@@ -86,8 +54,8 @@ async fn wait_for_purge(vectors: &HNSWVectorStorage) {
 #[tokio::test]
 async fn given_a_write_while_the_clock_is_years_ahead_when_it_is_right_again_then_nothing_is_lost_and_time_goes_on() {
     for is_reopened in [false, true] {
-        let (dir, machine) = (tempfile::tempdir().unwrap(), Machine::new());
-        let (mut database, mut vectors) = machine.open(dir.path()).await;
+        let (dir, machine) = (tempfile::tempdir().unwrap(), Machine::new(BEGIN));
+        let (mut database, mut vectors) = open(&machine, dir.path()).await;
         vectors
             .insert(vec![entry("day", 24 * HOUR_MS), entry("minute", MINUTE_MS)])
             .await
@@ -110,7 +78,7 @@ async fn given_a_write_while_the_clock_is_years_ahead_when_it_is_right_again_the
         if is_reopened {
             drop(vectors);
             database.close().await.unwrap();
-            (database, vectors) = machine.open(dir.path()).await;
+            (database, vectors) = open(&machine, dir.path()).await;
             assert_eq!(ids(&vectors).await, ["plain"]);
             wait_for_purge(&vectors).await;
         }
@@ -121,7 +89,7 @@ async fn given_a_write_while_the_clock_is_years_ahead_when_it_is_right_again_the
         assert!(!database.stats().await.unwrap().is_time_unconfirmed);
         drop(vectors);
         database.close().await.unwrap();
-        let (database, vectors) = machine.open(dir.path()).await;
+        let (database, vectors) = open(&machine, dir.path()).await;
         machine.pass(MINUTE_MS);
         assert_eq!(ids(&vectors).await, ["day", "plain"]);
         vectors.insert(vec![entry("new", MINUTE_MS)]).await.unwrap();
@@ -140,8 +108,8 @@ async fn given_a_write_while_the_clock_is_years_ahead_when_it_is_right_again_the
 
 #[tokio::test]
 async fn given_keys_that_are_over_by_a_clock_that_is_years_ahead_when_it_is_right_again_then_none_is_lost() {
-    let (dir, machine) = (tempfile::tempdir().unwrap(), Machine::new());
-    let (database, vectors) = machine.open(dir.path()).await;
+    let (dir, machine) = (tempfile::tempdir().unwrap(), Machine::new(BEGIN));
+    let (database, vectors) = open(&machine, dir.path()).await;
     let keys = database.kv();
     let day = Duration::from_secs(24 * 3600);
     keys.set_with_ttl("day", vec![1], day).await.unwrap();
@@ -158,7 +126,7 @@ async fn given_keys_that_are_over_by_a_clock_that_is_years_ahead_when_it_is_righ
     assert_eq!(keys.get("day").await.unwrap(), Some(vec![1]));
     drop((keys, vectors));
     database.close().await.unwrap();
-    let (database, _vectors) = machine.open(dir.path()).await;
+    let (database, _vectors) = open(&machine, dir.path()).await;
     assert_eq!(database.kv().list_keys("").await.unwrap(), ["day", "late"]);
     machine.pass(24 * HOUR_MS);
     assert_eq!(database.kv().list_keys("").await.unwrap(), ["late"]);
@@ -167,15 +135,15 @@ async fn given_keys_that_are_over_by_a_clock_that_is_years_ahead_when_it_is_righ
 
 #[tokio::test]
 async fn a_clock_that_stays_ahead_is_believed_after_an_hour_and_another_opening() {
-    let (dir, machine) = (tempfile::tempdir().unwrap(), Machine::new());
-    let (database, vectors) = machine.open(dir.path()).await;
+    let (dir, machine) = (tempfile::tempdir().unwrap(), Machine::new(BEGIN));
+    let (database, vectors) = open(&machine, dir.path()).await;
     vectors.insert(vec![entry("day", 24 * HOUR_MS)]).await.unwrap();
     machine.jump(YEAR_MS);
     assert_eq!(ids(&vectors).await, [""; 0]);
     drop(vectors);
     database.close().await.unwrap();
     machine.pass(HOUR_MS);
-    let (database, vectors) = machine.open(dir.path()).await;
+    let (database, vectors) = open(&machine, dir.path()).await;
     assert!(!database.stats().await.unwrap().is_time_unconfirmed);
     vectors.insert(vec![VectorEntry::new("x", vec![1.0])]).await.unwrap();
     assert_eq!(database.stats().await.unwrap().stored_time, Some(machine.now()));
@@ -185,18 +153,18 @@ async fn a_clock_that_stays_ahead_is_believed_after_an_hour_and_another_opening(
 
 #[tokio::test]
 async fn a_stored_time_that_is_ahead_is_shown_and_can_be_reset() {
-    let (dir, machine) = (tempfile::tempdir().unwrap(), Machine::new());
+    let (dir, machine) = (tempfile::tempdir().unwrap(), Machine::new(BEGIN));
     // Given: a database that was made while the clock was ten years ahead.
     machine.jump(10 * YEAR_MS);
     let ahead = machine.now();
-    let (database, vectors) = machine.open(dir.path()).await;
+    let (database, vectors) = open(&machine, dir.path()).await;
     vectors.insert(vec![VectorEntry::new("x", vec![1.0])]).await.unwrap();
     drop(vectors);
     database.close().await.unwrap();
     machine.jump(-10 * YEAR_MS);
 
     // Then: time stands still, and one is told.
-    let (database, vectors) = machine.open(dir.path()).await;
+    let (database, vectors) = open(&machine, dir.path()).await;
     let stats = database.stats().await.unwrap();
     assert_eq!(
         (stats.stored_time, stats.system_time),
@@ -221,10 +189,10 @@ async fn a_stored_time_that_is_ahead_is_shown_and_can_be_reset() {
     database.close().await.unwrap();
 
     // When it is reset, then time goes on from what the system says, after opening again too.
-    let database = machine.options().reset_clock(true).open(dir.path()).await.unwrap();
+    let database = options(&machine).reset_clock(true).open(dir.path()).await.unwrap();
     assert_eq!(database.stats().await.unwrap().stored_time, Some(machine.now()));
     database.close().await.unwrap();
-    let (_database, vectors) = machine.open(dir.path()).await;
+    let (_database, vectors) = open(&machine, dir.path()).await;
     vectors.insert(vec![entry("minute", MINUTE_MS)]).await.unwrap();
     assert_eq!(
         vectors.get(&SCOPE, "minute").await.unwrap().unwrap().created_at,

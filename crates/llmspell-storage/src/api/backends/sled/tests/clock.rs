@@ -1,11 +1,10 @@
 //! What does a clock that is years ahead for a moment leave behind? Nothing.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use llmspell_core::{ErrorKind, Timestamp};
+use llmspell_core::ErrorKind;
+use llmspell_testkit::Machine;
 
 use super::super::record::CLOCK_KEY;
 use super::{SledBackend, stored_count};
@@ -17,38 +16,10 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 const YEAR_MS: i64 = 365 * DAY_MS;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// What the clock of the system says, and how long the machine is on, in milliseconds.
-struct Machine {
-    wall: Arc<AtomicI64>,
-    boot: Arc<AtomicI64>,
-}
-
-impl Machine {
-    fn new() -> Self {
-        Self {
-            wall: Arc::new(AtomicI64::new(BEGIN)),
-            boot: Arc::new(AtomicI64::new(0)),
-        }
-    }
-
-    fn pass(&self, ms: i64) {
-        self.wall.fetch_add(ms, Ordering::SeqCst);
-        self.boot.fetch_add(ms, Ordering::SeqCst);
-    }
-
-    /// Somebody sets the clock.
-    fn jump(&self, ms: i64) {
-        self.wall.fetch_add(ms, Ordering::SeqCst);
-    }
-
-    async fn open(&self, path: &Path) -> SledBackend {
-        let (wall, boot) = (Arc::clone(&self.wall), Arc::clone(&self.boot));
-        let now = move || Timestamp::from_millis(wall.load(Ordering::SeqCst));
-        let elapsed = move || Duration::from_millis(boot.load(Ordering::SeqCst).unsigned_abs());
-        let mut options = SledBackend::options().clock(now);
-        options.clocks.boot = Some(BootSource::new(elapsed));
-        options.open(path).await.unwrap()
-    }
+async fn open(machine: &Machine, path: &Path) -> SledBackend {
+    let mut options = SledBackend::options().clock(machine.wall_clock());
+    options.clocks.boot = Some(BootSource::new(machine.boot_clock()));
+    options.open(path).await.unwrap()
 }
 
 async fn wait_until_stored(backend: &SledBackend, keys: usize) {
@@ -63,8 +34,8 @@ async fn wait_until_stored(backend: &SledBackend, keys: usize) {
 #[tokio::test]
 async fn given_writes_while_the_clock_is_years_ahead_when_it_is_right_again_then_values_are_back_and_time_goes_on() {
     for is_reopened in [false, true] {
-        let (directory, machine) = (tempfile::tempdir().unwrap(), Machine::new());
-        let mut backend = machine.open(directory.path()).await;
+        let (directory, machine) = (tempfile::tempdir().unwrap(), Machine::new(BEGIN));
+        let mut backend = open(&machine, directory.path()).await;
         backend.set_with_ttl("day", vec![1], DAY).await.unwrap();
 
         // When: a bad time server, for a moment, and writes meanwhile that take along what is over.
@@ -75,7 +46,7 @@ async fn given_writes_while_the_clock_is_years_ahead_when_it_is_right_again_then
         backend.set("plain", vec![3]).await.unwrap();
         if is_reopened {
             drop(backend);
-            backend = machine.open(directory.path()).await;
+            backend = open(&machine, directory.path()).await;
             assert_eq!(backend.list_keys("").await.unwrap(), ["late", "plain"]);
             backend.set("plain", vec![4]).await.unwrap();
         }
@@ -87,7 +58,7 @@ async fn given_writes_while_the_clock_is_years_ahead_when_it_is_right_again_then
         machine.pass(DAY_MS);
         assert_eq!(backend.get("day").await.unwrap(), None);
         drop(backend);
-        let backend = machine.open(directory.path()).await;
+        let backend = open(&machine, directory.path()).await;
         wait_until_stored(&backend, 2).await;
         assert_eq!(backend.verify().await.unwrap().keys, 2);
     }
@@ -95,13 +66,13 @@ async fn given_writes_while_the_clock_is_years_ahead_when_it_is_right_again_then
 
 #[tokio::test]
 async fn given_only_plain_keys_when_the_clock_jumps_then_no_opening_stores_the_jump() {
-    let (directory, machine) = (tempfile::tempdir().unwrap(), Machine::new());
-    let backend = machine.open(directory.path()).await;
+    let (directory, machine) = (tempfile::tempdir().unwrap(), Machine::new(BEGIN));
+    let backend = open(&machine, directory.path()).await;
     backend.set("plain", vec![1]).await.unwrap();
     machine.jump(10 * YEAR_MS);
     drop(backend);
 
-    let backend = machine.open(directory.path()).await;
+    let backend = open(&machine, directory.path()).await;
     backend.set_with_ttl("late", vec![2], DAY).await.unwrap();
     assert_eq!(backend.reader.head().unwrap().clock_ms, BEGIN);
     machine.jump(-10 * YEAR_MS);
@@ -112,8 +83,8 @@ async fn given_only_plain_keys_when_the_clock_jumps_then_no_opening_stores_the_j
 
 #[tokio::test]
 async fn a_clock_that_stays_ahead_is_believed_after_an_hour_and_another_opening_and_what_is_over_is_purged() {
-    let (directory, machine) = (tempfile::tempdir().unwrap(), Machine::new());
-    let backend = machine.open(directory.path()).await;
+    let (directory, machine) = (tempfile::tempdir().unwrap(), Machine::new(BEGIN));
+    let backend = open(&machine, directory.path()).await;
     backend.set_with_ttl("day", vec![1], DAY).await.unwrap();
     backend.set("plain", vec![2]).await.unwrap();
     machine.jump(YEAR_MS);
@@ -121,7 +92,7 @@ async fn a_clock_that_stays_ahead_is_believed_after_an_hour_and_another_opening_
     drop(backend);
     machine.pass(HOUR_MS);
 
-    let backend = machine.open(directory.path()).await;
+    let backend = open(&machine, directory.path()).await;
     wait_until_stored(&backend, 1).await;
     machine.jump(-YEAR_MS);
     assert_eq!(
@@ -133,13 +104,13 @@ async fn a_clock_that_stays_ahead_is_believed_after_an_hour_and_another_opening_
 
 #[tokio::test]
 async fn a_record_of_the_clocks_may_be_missing_but_not_damaged() {
-    let (directory, machine) = (tempfile::tempdir().unwrap(), Machine::new());
-    let backend = machine.open(directory.path()).await;
+    let (directory, machine) = (tempfile::tempdir().unwrap(), Machine::new(BEGIN));
+    let backend = open(&machine, directory.path()).await;
     backend.set_with_ttl("day", vec![1], DAY).await.unwrap();
     let row = backend.reader.db().remove(CLOCK_KEY).unwrap();
     drop(backend);
 
-    let backend = machine.open(directory.path()).await;
+    let backend = open(&machine, directory.path()).await;
     assert_eq!(backend.get("day").await.unwrap(), Some(vec![1]));
     let mut row = row.expect("the first commit writes it").to_vec();
     row[0] ^= 1;
