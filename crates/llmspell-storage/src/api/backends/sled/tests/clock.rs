@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use llmspell_core::ErrorKind;
+use llmspell_core::{ErrorKind, Timestamp};
 use llmspell_testkit::Machine;
 
 use super::super::record::CLOCK_KEY;
