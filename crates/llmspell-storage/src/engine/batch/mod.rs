@@ -6,6 +6,7 @@
 //! | `values.rs`  | which rows does key-value data change?                  |
 //! | `quotas.rs`  | what does a quota refuse?                               |
 //! | `entries.rs` | which rows and slots do entries change?                 |
+//! | `stored.rs`  | which do changes of entries that are stored?            |
 //! | `large.rs`   | which, when they are written before anybody sees them?  |
 //! | `scopes.rs`  | what is known of a scope, and how does it come and go?  |
 //! | `files.rs`   | how does the truth name the file of an index?           |
@@ -17,6 +18,7 @@ mod large;
 mod quotas;
 mod scopes;
 mod spaces;
+mod stored;
 mod values;
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,0 +1,216 @@
+//! Changes of entries that are stored: their metadata, their end, their deletion.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use llmspell_core::{CompiledFilter, Filter, StateScope, StorageError, Timestamp};
+
+use super::entries::{Stored, of_record, sum_bytes};
+use super::quotas::Entries;
+use super::{Batch, Fail, changing, looking};
+use crate::base::ids::{PointId, Slot};
+use crate::base::op::{Op, PointChange, Touched};
+use crate::base::record::Record;
+use crate::engine::request::{NewMetadata, Spaces};
+use crate::engine::writer::Writer;
+use crate::slots::FreeChanges;
+use crate::spaces::registry::Space;
+
+impl Batch<'_> {
+    pub(super) fn update_metadata(
+        &mut self,
+        spaces: &Spaces,
+        scope: &StateScope,
+        id: &str,
+        metadata: &NewMetadata,
+        now: i64,
+    ) -> Result<(), Fail> {
+        let mut found = None;
+        for space in self.spaces(spaces)? {
+            let visible = |(_, record): &(_, Record)| !record.is_expired(Timestamp::from_millis(now));
+            if let Some((point, record)) = self.existing(&space, scope, id)?.filter(visible) {
+                found = Some((space, point, record));
+                break;
+            }
+        }
+        let Some((space, point, mut record)) = found else {
+            return Err(Fail::Request(StorageError::NotFound { id: id.to_string() }));
+        };
+        // Nothing was changed yet: a patch whose result is refused ends this request alone.
+        let metadata = metadata
+            .instead_of(&record, self.shared.truth.path())
+            .map_err(looking)?;
+        self.admit_metadata(&space, scope, (metadata.len(), record.metadata.len()), now)?;
+        let op = Op {
+            updated: vec![point],
+            metadata_bytes_added: sum_bytes([metadata.len()]),
+            metadata_bytes_removed: sum_bytes([record.metadata.len()]),
+            ..Op::default()
+        };
+        let scope_id = self.apply(&space, scope, &op, now)?;
+        let times = record.times();
+        let before = std::mem::replace(&mut record.metadata, metadata);
+        record.updated_at = Timestamp::from_millis(now);
+        self.index_metadata(&space, scope, [(point, &*before, times)], [of_record(point, &record)]);
+        self.rows
+            .put_entry(space.id, scope_id, point, &record)
+            .map_err(changing)?;
+        self.remove_copies(&space, scope, [id], now)
+    }
+
+    /// Gives entries another end, or none. Returns the ids that are not there, in their order; what has expired is not. An
+    /// end that is no later than before needs no room: what has ended gives room back.
+    pub(super) fn touch(
+        &mut self,
+        spaces: &Spaces,
+        scope: &StateScope,
+        ids: &[String],
+        expires_at: Option<Timestamp>,
+        now: i64,
+    ) -> Result<Vec<String>, Fail> {
+        let spaces = self.spaces(spaces)?;
+        let mut found: Vec<Stored> = spaces.iter().map(|_| Vec::new()).collect();
+        let (mut seen, mut missing) = (HashSet::new(), Vec::new());
+        'ids: for id in ids.iter().filter(|id| seen.insert(id.as_str())) {
+            for (space, found) in spaces.iter().zip(&mut found) {
+                let visible = |(_, record): &(_, Record)| !record.is_expired(Timestamp::from_millis(now));
+                if let Some(entry) = self.existing(space, scope, id)?.filter(visible) {
+                    found.push(entry);
+                    continue 'ids;
+                }
+            }
+            missing.push(id.clone());
+        }
+        let end = |expires_at: Option<Timestamp>| expires_at.map_or(i64::MAX, Timestamp::as_millis);
+        let is_longer = |(_, record): &(_, Record)| end(record.expires_at) < end(expires_at);
+        if found.iter().flatten().any(is_longer) {
+            self.check_room_for_changes()?;
+        }
+        for (space, mut found) in spaces.iter().zip(found) {
+            found.retain(|(_, record)| record.expires_at != expires_at);
+            if found.is_empty() {
+                continue;
+            }
+            found.sort_by_key(|(point, _)| *point);
+            let after = expires_at.map(Timestamp::as_millis);
+            let touched = found.iter().map(|(point, record)| Touched {
+                point: *point,
+                before: record.expires_at.map(Timestamp::as_millis),
+                after,
+            });
+            let op = Op {
+                touched: touched.collect(),
+                ..Op::default()
+            };
+            let scope_id = self.apply(space, scope, &op, now)?;
+            for (point, record) in &mut found {
+                let before = std::mem::replace(&mut record.expires_at, expires_at);
+                self.rows
+                    .touch_entry(space.id, scope_id, *point, record, before)
+                    .map_err(changing)?;
+            }
+            self.first_expiry = self.first_expiry.into_iter().chain(after).min();
+            self.remove_copies(space, scope, found.iter().map(|(_, record)| record.id.as_str()), now)?;
+        }
+        Ok(missing)
+    }
+
+    pub(super) fn delete(
+        &mut self,
+        spaces: &Spaces,
+        scope: &StateScope,
+        ids: &[String],
+        only: Option<&Filter>,
+        now: i64,
+    ) -> Result<u64, Fail> {
+        let mut found = Vec::new();
+        for space in self.spaces(spaces)? {
+            let only = only.map(|filter| {
+                filter
+                    .compile(&space.dates())
+                    .map_err(|error| Fail::Request(error.into()))
+            });
+            let of_space = self.matching(&space, scope, ids, only.transpose()?.as_ref(), now)?;
+            found.push((space, of_space));
+        }
+        let is_visible = |(_, record): &&(_, Record)| !record.is_expired(Timestamp::from_millis(now));
+        let visible = found.iter().flat_map(|(_, found)| found).filter(is_visible).count();
+        for (space, found) in found {
+            self.remove(&space, scope, &found, now)?;
+        }
+        Ok(visible as u64)
+    }
+
+    /// The entries of a space that have these ids, and match.
+    fn matching(
+        &mut self,
+        space: &Arc<Space>,
+        scope: &StateScope,
+        ids: &[String],
+        only: Option<&CompiledFilter>,
+        now: i64,
+    ) -> Result<Vec<(PointId, Record)>, Fail> {
+        let mut found: HashMap<PointId, Record> = HashMap::new();
+        for id in ids {
+            let Some((point, record)) = self.existing(space, scope, id)? else {
+                continue;
+            };
+            if let Some(filter) = only {
+                let metadata = serde_json::from_slice(&record.metadata).map_err(|error| Fail::Request(error.into()))?;
+                let matches = filter.matches_with(&metadata, &record.times());
+                if record.is_expired(Timestamp::from_millis(now)) || !matches {
+                    continue;
+                }
+            }
+            found.insert(point, record);
+        }
+        let mut found: Vec<(PointId, Record)> = found.into_iter().collect();
+        found.sort_by_key(|(point, _)| *point);
+        Ok(found)
+    }
+
+    /// Removes entries that were found in this scope.
+    pub(in crate::engine) fn remove(
+        &mut self,
+        space: &Arc<Space>,
+        scope: &StateScope,
+        found: &[(PointId, Record)],
+        now: i64,
+    ) -> Result<(), Fail> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        self.prepare_to_count(scope)?;
+        let op = Op {
+            removed: found
+                .iter()
+                .map(|(point, record)| PointChange {
+                    point: *point,
+                    expires_at: record.expires_at.map(Timestamp::as_millis),
+                })
+                .collect(),
+            metadata_bytes_removed: sum_bytes(found.iter().map(|(_, record)| record.metadata.len())),
+            ..Op::default()
+        };
+        let scope_id = self.apply(space, scope, &op, now)?;
+        let removed = found.iter().map(|(point, record)| of_record(*point, record));
+        self.index_metadata(space, scope, removed, []);
+        for (point, record) in found {
+            self.rows.remove_entry(scope_id, *point, record).map_err(changing)?;
+        }
+        self.count_entries(space, scope, Entries::default(), Entries::stored(found));
+        self.remove_copies(space, scope, found.iter().map(|(_, record)| record.id.as_str()), now)
+    }
+
+    /// Gives back the slots of a purged scope.
+    pub(in crate::engine) fn give_back_slots(&mut self, space: &Space, runs: &[(Slot, u32)]) -> Result<(), Fail> {
+        let allocator = Writer::load_allocator(self.shared, self.allocators, space.id).map_err(looking)?;
+        let give = |(first, len): &(Slot, u32)| allocator.give(*first, *len, space.slots.slots_per_file());
+        let changes: Vec<FreeChanges> = runs.iter().map(give).collect();
+        for change in changes {
+            self.rows.change_free_slots(space.id, &change).map_err(changing)?;
+        }
+        self.is_changed = true;
+        Ok(())
+    }
+}
