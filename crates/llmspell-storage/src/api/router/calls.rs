@@ -1,33 +1,30 @@
 //! How is a call of the trait done by several spaces?
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
 
 use llmspell_core::{
-    Expiry, FacetValue, FieldPath, Filter, Metadata, ModelRef, OnExisting, Result, ScopeKind, ScopedStats, SearchPlan,
-    StateScope, StorageError, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage,
-    validate_key_value, validate_vectors as validate,
+    Expiry, FacetValue, FieldPath, Filter, Metadata, OnExisting, Result, ScopeKind, ScopedStats, SearchPlan,
+    StateScope, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
+    validate_vectors as validate,
 };
 
-use super::routes::{Route, Routes};
+use super::routes::Routes;
+use super::writes::Unknown;
 use super::{DimensionRouter, merge};
 use crate::api::vectors::{
-    Asked, DELETE_IDS_MAX, HNSWVectorStorage, Handle, Member, Shape, checked_fields, checked_query, of_scope,
-    of_spaces, of_unknown, prepare_routed, read_together,
+    Asked, DELETE_IDS_MAX, HNSWVectorStorage, Handle, Member, checked_fields, checked_query, of_scope, of_spaces,
+    of_unknown, read_together,
 };
 #[cfg(feature = "tracing")]
 use crate::base::observe::Seen;
-use crate::engine::{NewMetadata, Opening, Part, PreparedEntry, Request, Scopes, Shared, Spaces, quota_status};
+use crate::engine::{NewMetadata, Request, Scopes, Shared, Spaces, quota_status};
 use crate::spaces::registry::Space;
-use crate::truth::SpaceRecord;
 
-/// A batch of at most this many components is checked where it is called: about 100 µs.
-const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
 /// So often a call is sent again because its space was replaced meanwhile.
-const SENT_MAX: u32 = 4;
+pub(super) const SENT_MAX: u32 = 4;
 
 llmspell_core::inherent_vectors!(DimensionRouter);
 
@@ -395,7 +392,10 @@ impl DimensionRouter {
     }
 
     /// A write of an application, which may concern any of the spaces.
-    async fn change<T>(&self, request: impl FnOnce(tokio::sync::oneshot::Sender<Result<T>>) -> Request) -> Result<T> {
+    pub(super) async fn change<T>(
+        &self,
+        request: impl FnOnce(tokio::sync::oneshot::Sender<Result<T>>) -> Request,
+    ) -> Result<T> {
         let routes = self.routes();
         let open = routes.all.iter().filter_map(|route| route.opened());
         let spaces: Vec<Arc<Space>> = open.map(|handle| Arc::clone(&handle.space)).collect();
@@ -487,169 +487,6 @@ impl DimensionRouter {
         let is_still = self.inner.database.inner.shared.spaces_version() == routes.version;
         Ok(is_still.then_some(count))
     }
-
-    async fn write_with(
-        &self,
-        entries: Vec<VectorEntry>,
-        on_existing: OnExisting,
-        unknown: Unknown,
-    ) -> Result<Vec<String>> {
-        if entries.is_empty() {
-            self.inner.database.inner.check_open()?;
-            return Ok(Vec::new());
-        }
-        for _ in 1..SENT_MAX {
-            let routes = self.routes();
-            if !routes.is_migrating {
-                return self.write_by(&routes, entries, on_existing, unknown).await;
-            }
-            match self.write_by(&routes, entries.clone(), on_existing, unknown).await {
-                // It was replaced between two looks.
-                Err(StorageError::UnknownSpace { .. }) => {}
-                done => return done,
-            }
-        }
-        let routes = self.routes();
-        self.write_by(&routes, entries, on_existing, unknown).await
-    }
-
-    async fn write_by(
-        &self,
-        routes: &Routes,
-        entries: Vec<VectorEntry>,
-        on_existing: OnExisting,
-        unknown: Unknown,
-    ) -> Result<Vec<String>> {
-        let now = self.now();
-        let batch = self.sorted(routes, &entries, unknown)?;
-        let Sorted { routes, new, space_of } = batch;
-        let known = routes.iter().map(|route| route.shape());
-        let shapes: Vec<Shape> = known.chain(new.iter().map(Shape::of_record)).collect();
-        let components: usize = entries.iter().map(|entry| entry.embedding.len()).sum();
-        let prepare = move || {
-            let prepared = prepare_routed(entries, |place| &shapes[space_of[place]], now)?;
-            Ok((prepared, space_of))
-        };
-        let (prepared, space_of) = if components <= PREPARE_IN_PLACE_COMPONENTS {
-            prepare()?
-        } else {
-            self.inner.database.inner.run(prepare).await?
-        };
-        // All of it is fine: now there may be new spaces.
-        let mut spaces = Vec::with_capacity(routes.len() + new.len());
-        for route in &routes {
-            spaces.push(Arc::clone(&route.handle(&self.inner.database).await?.space));
-        }
-        for record in new {
-            let storage = self.inner.database.open_space_as(record, Opening::Routed).await?;
-            spaces.push(storage.into_handle().space);
-        }
-        let ids = prepared.iter().map(|entry| entry.id.clone()).collect();
-        let mut of_space: BTreeMap<usize, Vec<PreparedEntry>> = BTreeMap::new();
-        for (entry, place) in prepared.into_iter().zip(space_of) {
-            of_space.entry(place).or_default().push(entry);
-        }
-        let parts = of_space
-            .into_iter()
-            .map(|(place, entries)| Part {
-                space: Arc::clone(&spaces[place]),
-                entries,
-            })
-            .collect();
-        let entries = self.inner.database.inner.in_order(parts).await?;
-        self.change(|reply| entries.request(on_existing, now, reply)).await?;
-        Ok(ids)
-    }
-
-    /// Which space each entry of a batch goes to.
-    fn sorted(&self, routes: &Routes, entries: &[VectorEntry], unknown: Unknown) -> Result<Sorted> {
-        let mut sorted = Sorted {
-            routes: Vec::new(),
-            new: Vec::new(),
-            space_of: Vec::with_capacity(entries.len()),
-        };
-        let mut known: Vec<Arc<Route>> = Vec::new();
-        let mut new: HashMap<String, usize> = HashMap::new();
-        // Places of known spaces count from the front, of new ones as they come; the new ones follow the known ones.
-        let mut places: Vec<Result<usize, usize>> = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let dim = entry.embedding.len();
-            let route = match &entry.model {
-                Some(model) => routes.of_model(model.name()),
-                None => routes.of_dim(dim)?,
-            };
-            if let Some(route) = route {
-                check_same(route, entry.model.as_ref())?;
-                let place = known.iter().position(|other| other.id == route.id);
-                places.push(Ok(place.unwrap_or_else(|| {
-                    known.push(Arc::clone(route));
-                    known.len() - 1
-                })));
-                continue;
-            }
-            let record = match unknown {
-                Unknown::GetsASpace => self.new_space(routes, entry.model.as_ref(), dim)?,
-                Unknown::IsRefused => return Err(routes.unknown(entry.model.as_ref(), dim)),
-            };
-            let place = match new.get(&record.name) {
-                Some(place) => {
-                    sorted.new[*place].check_matches(&record)?;
-                    *place
-                }
-                None => {
-                    new.insert(record.name.clone(), sorted.new.len());
-                    sorted.new.push(record);
-                    sorted.new.len() - 1
-                }
-            };
-            places.push(Err(place));
-        }
-        sorted.routes = known;
-        let first_new = sorted.routes.len();
-        let place = |place: Result<usize, usize>| place.unwrap_or_else(|new| first_new + new);
-        sorted.space_of = places.into_iter().map(place).collect();
-        Ok(sorted)
-    }
-}
-
-/// What becomes of entries of a model, or of a dimension, that the router does not know.
-#[derive(Debug, Clone, Copy)]
-enum Unknown {
-    /// They get a space, where they say enough of it and the configuration allows it.
-    GetsASpace,
-    /// They come from a handle for one scope, whose holder must not make spaces.
-    IsRefused,
-}
-
-/// A batch by its spaces.
-struct Sorted {
-    routes: Vec<Arc<Route>>,
-    /// Spaces that are not there yet.
-    new: Vec<SpaceRecord>,
-    /// For each entry, a place in `routes` and then in `new`.
-    space_of: Vec<usize>,
-}
-
-/// That a model that is given whole is the one that is known.
-fn check_same(route: &Route, given: Option<&ModelRef>) -> Result<()> {
-    let (Some(ModelRef::Model(given)), Some(known)) = (given, route.model()) else {
-        return Ok(());
-    };
-    let mismatch = |what, stored: String, requested: String| {
-        Err(StorageError::SpaceMismatch {
-            space: route.name().to_string(),
-            what,
-            stored,
-            requested,
-        })
-    };
-    if given.dim != known.dim {
-        return mismatch("dimension", known.dim.to_string(), given.dim.to_string());
-    }
-    if given.metric != known.metric {
-        return mismatch("metric", known.metric.to_string(), given.metric.to_string());
-    }
-    Ok(())
 }
 
 #[cfg(feature = "tracing")]

@@ -6,6 +6,7 @@
 //! | `routes.rs`  | which space does an entry or a query go to?               |
 //! | `models.rs`  | how does a model become known?                            |
 //! | `calls.rs`   | how is a call of the trait done by several spaces?        |
+//! | `writes.rs`  | how are entries written to the spaces of their models?     |
 //! | `merge.rs`   | how do answers of several spaces become one?              |
 //! | `migrate.rs` | how do the entries of one model become those of another?  |
 //! | `usage.rs`   | how much is each space used?                              |
@@ -17,6 +18,7 @@ mod migrate;
 mod models;
 mod routes;
 mod usage;
+mod writes;
 
 use std::path::Path;
 use std::sync::Arc;
