@@ -131,7 +131,7 @@ impl VectorEntry {
     /// # Ok::<(), llmspell_core::StorageError>(())
     /// ```
     ///
-    /// What cannot be written as JSON, such as a map whose keys are no strings, is refused when the entry is stored.
+    /// The store refuses an entry whose metadata cannot be written as JSON, such as a map whose keys are no strings.
     #[must_use]
     pub fn with_metadata(mut self, metadata: impl Serialize) -> Self {
         (self.metadata, self.unwritable) = match metadata::value_of(&metadata) {

@@ -277,7 +277,7 @@ impl VectorQuery {
 
     /// Results that differ from each other: by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998).
     ///
-    /// One after the other, the candidate is taken whose
+    /// Each step takes the candidate whose
     /// `lambda · score − (1 − lambda) · (largest score between it and a result taken before)` is largest; of equals, the
     /// nearer one. With `lambda` 1 it is the plain order, with 0 the first result is the nearest and all others are as far
     /// from it and from each other as can be. 0.5 to 0.7 is usual. Under an inner product the scores depend on lengths, so
