@@ -248,7 +248,7 @@ impl Shared {
             known.open = None;
         }
         known.record = record;
-        drop(spaces);
+        // With the spaces locked: a space that is found dropped is of an older version.
         self.spaces_version.fetch_add(1, Ordering::SeqCst);
     }
 

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `models.rs` | which space does a vector go to, and what is refused? |
 //! | `one_store.rs` | are ids, deletions, filters and quotas about all spaces? |
+//! | `passing.rs` | what do calls about all spaces see while one comes and goes? |
 //! | `scoped.rs` | what may a handle for one scope do, and what is it told? |
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod models;
 mod one_store;
+mod passing;
 mod scoped;
 
 use llmspell_storage::{DimensionRouter, EmbeddingModel, HNSWConfig, Result, StateScope, VectorEntry};

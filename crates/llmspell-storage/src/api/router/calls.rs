@@ -7,16 +7,16 @@ use async_trait::async_trait;
 
 use llmspell_core::{
     Expiry, FacetValue, FieldPath, Filter, Metadata, OnExisting, Result, ScopeKind, ScopedStats, SearchPlan,
-    StateScope, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
-    validate_vectors as validate,
+    StateScope, StorageError, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage,
+    validate_key_value, validate_vectors as validate,
 };
 
 use super::routes::Routes;
 use super::writes::Unknown;
 use super::{DimensionRouter, merge};
 use crate::api::vectors::{
-    Asked, DELETE_IDS_MAX, HNSWVectorStorage, Handle, Member, checked_fields, checked_query, of_scope, of_spaces,
-    of_unknown, read_together,
+    Asked, DELETE_IDS_MAX, HNSWVectorStorage, Handle, Member, checked_fields, checked_query, living_scopes, of_scope,
+    of_spaces, of_unknown, read_together,
 };
 #[cfg(feature = "tracing")]
 use crate::base::observe::Seen;
@@ -272,13 +272,17 @@ impl VectorStorage for DimensionRouter {
         tracing::instrument(name = "router.scopes", level = "debug", skip_all)
     )]
     async fn scopes(&self) -> Result<Vec<StateScope>> {
-        let mut scopes = Vec::new();
-        for space in self.storages().await? {
-            scopes.extend(space.scopes().await?);
-        }
-        scopes.sort_unstable();
-        scopes.dedup();
-        Ok(scopes)
+        let now = self.now();
+        self.read_spaces(move |shared, spaces, version| {
+            let mut scopes = Vec::new();
+            for space in spaces {
+                scopes.extend(living_scopes(shared, space, now)?);
+            }
+            scopes.sort_unstable();
+            scopes.dedup();
+            Ok((shared.spaces_version() == version).then_some(scopes))
+        })
+        .await
     }
 
     #[cfg_attr(
@@ -319,7 +323,7 @@ impl VectorStorage for DimensionRouter {
     )]
     async fn build_index(&self) -> Result<()> {
         for space in self.storages().await? {
-            space.build_index().await?;
+            there(space.build_index().await)?;
         }
         Ok(())
     }
@@ -330,7 +334,7 @@ impl VectorStorage for DimensionRouter {
     )]
     async fn optimize_index(&self) -> Result<()> {
         for space in self.storages().await? {
-            space.optimize_index().await?;
+            there(space.optimize_index().await)?;
         }
         Ok(())
     }
@@ -424,18 +428,25 @@ impl DimensionRouter {
 
     /// All spaces, opened.
     async fn storages(&self) -> Result<Vec<HNSWVectorStorage>> {
-        let handles = self.handles(&self.routes()).await?;
+        let (_, handles) = self.opened().await?;
         Ok(handles.iter().map(HNSWVectorStorage::of_handle).collect())
     }
 
-    /// The spaces of some routes, opened.
-    async fn handles(&self, routes: &Routes) -> Result<Vec<Handle>> {
-        self.inner.database.inner.check_open()?;
-        let mut handles = Vec::with_capacity(routes.all.len());
-        for route in &routes.all {
-            handles.push(route.handle(&self.inner.database).await?.clone());
+    /// The spaces as they are listed now, opened.
+    async fn opened(&self) -> Result<(Arc<Routes>, Vec<Handle>)> {
+        let database = &self.inner.database;
+        loop {
+            database.inner.check_open()?;
+            let routes = self.routes();
+            let mut handles = Vec::with_capacity(routes.all.len());
+            for route in &routes.all {
+                handles.extend(there(route.handle(database).await)?.cloned());
+            }
+            // Else one of them was dropped since they were listed.
+            if handles.len() == routes.all.len() {
+                return Ok((routes, handles));
+            }
         }
-        Ok(handles)
     }
 
     /// Runs `read` on a scope in all spaces that have it, as of one commit.
@@ -465,9 +476,8 @@ impl DimensionRouter {
     {
         let read = Arc::new(read);
         loop {
-            let routes = self.routes();
-            let handles = self.handles(&routes).await?.into_iter();
-            let spaces: Vec<Arc<Space>> = handles.map(|handle| handle.space).collect();
+            let (routes, handles) = self.opened().await?;
+            let spaces: Vec<Arc<Space>> = handles.into_iter().map(|handle| handle.space).collect();
             let (shared, read) = (Arc::clone(&self.inner.database.inner.shared), Arc::clone(&read));
             let job = move || read(&shared, &spaces, routes.version);
             if let Some(found) = self.inner.database.inner.run(job).await? {
@@ -482,10 +492,22 @@ impl DimensionRouter {
         let [route] = routes.all.as_slice() else {
             return Ok(None);
         };
-        let handle = route.handle(&self.inner.database).await?;
-        let count = HNSWVectorStorage::of_handle(handle).count(scope).await?;
+        let Some(handle) = there(route.handle(&self.inner.database).await)? else {
+            return Ok(None);
+        };
+        let Some(count) = there(HNSWVectorStorage::of_handle(handle).count(scope).await)? else {
+            return Ok(None);
+        };
         let is_still = self.inner.database.inner.shared.spaces_version() == routes.version;
         Ok(is_still.then_some(count))
+    }
+}
+
+/// The answer of one space; none if the space was dropped or replaced since it was listed.
+fn there<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Err(StorageError::UnknownSpace { .. }) => Ok(None),
+        answer => answer.map(Some),
     }
 }
 

@@ -79,7 +79,7 @@ fn of_index(state: &State) -> Option<IndexStats> {
 /// # Errors
 ///
 /// `Data` or `Io` when they cannot be read.
-pub(super) fn living_scopes(shared: &Shared, space: &Space, now: i64) -> Result<Vec<StateScope>> {
+pub(crate) fn living_scopes(shared: &Shared, space: &Space, now: i64) -> Result<Vec<StateScope>> {
     let read = shared.truth.read()?;
     // A scope all of whose entries have expired is dropped by the purge, which has not come to these.
     let doubtful = read.scopes_with_expired(now)?;
