@@ -1,4 +1,4 @@
-//! Do sessions that come and go without end leave the disk, the memory and the backlog as they are?
+//! Sessions that start and end for a long time must not make disk, memory or backlog grow.
 //!
 //! Tasks write sessions as fast as they can, search them, and drop them one by one, several together, or not at all: then
 //! their entries expire. Beside them lives a scope all of whose entries expire again and again, and a space that is dropped

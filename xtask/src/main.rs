@@ -1,4 +1,4 @@
-//! Work on the project itself, with what cargo gives: `cargo xtask help`.
+//! Tasks for the project itself, with cargo's own tools: `cargo xtask help`.
 
 mod churn;
 mod crash;

@@ -1,5 +1,5 @@
-//! Does `llmspell-vector`, where the `unsafe` arithmetic is, read or write beside its memory? Does the engine read a slot
-//! while it is written?
+//! Memory checkers: out-of-bounds accesses of `llmspell-vector`, which has the `unsafe` arithmetic, and reads of a slot while
+//! the engine writes it.
 //!
 //! ```text
 //! cargo xtask asan        its tests under the address sanitizer; needs a nightly toolchain

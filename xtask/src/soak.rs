@@ -1,4 +1,4 @@
-//! How are the tests run for long that take their length from the environment? And sessions that come and go, before them.
+//! `cargo xtask soak`: sessions that start and end, then long runs of the tests whose length the environment sets.
 
 use std::hash::{BuildHasher, RandomState};
 use std::process::Command;

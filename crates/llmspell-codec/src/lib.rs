@@ -1,14 +1,14 @@
-//! Numbers and checksummed bytes, as llmspell-storage writes them to its files.
+//! Numbers and checksummed bytes in the form that llmspell-storage writes to its files.
 //!
-//! Little-endian, no padding. What is read back may be damaged, so every read can fail, and none can panic or allocate
-//! more than the bytes that are there.
+//! Little-endian, no padding. Bytes that are read may be damaged, so every read can fail, and none can panic or
+//! allocate more than the length of the bytes.
 
 use std::io;
 
-/// The bytes end early, or hold what cannot be.
+/// The bytes end too early, or contain an impossible value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(
-    /// What is wrong with the bytes.
+    /// The fault in the bytes.
     pub &'static str,
 );
 
@@ -56,13 +56,13 @@ impl Writer {
         Self(Vec::with_capacity(capacity))
     }
 
-    /// The bytes as they are, without a length.
+    /// Appends bytes as they are, without a length.
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.extend_from_slice(bytes);
         self
     }
 
-    /// What was written.
+    /// The bytes written so far.
     #[must_use]
     pub fn finish(self) -> Vec<u8> {
         self.0
@@ -139,9 +139,9 @@ pub fn try_reserve(len: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Puts before `body` the CRC-32C of `place` and `body`.
+/// The CRC-32C of `place` and `body`, followed by `body`.
 ///
-/// The place is where the bytes are stored (table and key): bytes that turn up elsewhere fail the check too.
+/// The place is where the bytes are stored (table and key): bytes found elsewhere fail the check too.
 #[must_use]
 pub fn seal(place: &[u8], body: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(CHECKSUM_BYTES + body.len());
@@ -150,7 +150,7 @@ pub fn seal(place: &[u8], body: &[u8]) -> Vec<u8> {
     sealed
 }
 
-/// The body of what [`seal`] made for this place.
+/// The body of bytes that [`seal`] made for this place.
 ///
 /// # Errors
 ///

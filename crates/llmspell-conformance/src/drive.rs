@@ -1,4 +1,4 @@
-//! How are futures driven without a runtime?
+//! A small executor that drives futures without a runtime.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};

@@ -1,4 +1,4 @@
-//! Does an implementation keep the contract? The promises of both traits as public test functions.
+//! The promises of both storage traits as public test functions, for any implementation.
 //!
 //! Each promise is an async function named by a sentence. It takes a fresh, empty store and panics when the promise is
 //! broken. `check_all` of each suite runs them all, each on a store of its own, and prints the name of a broken one.

@@ -1,4 +1,4 @@
-//! Do the conformance suites let correct stores pass, and catch those that break one promise?
+//! The conformance suites pass correct stores, and catch each store that breaks one promise.
 
 mod naive;
 

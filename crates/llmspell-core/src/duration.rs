@@ -1,13 +1,13 @@
-//! How are lengths of time written in JSON? As a number and its unit: `"7d"`.
+//! Serde of durations in JSON: a number and its unit, such as `"7d"`.
 //!
-//! Units are `ns`, `us`, `ms`, `s`, `min`, `h`, `d` and `w`. Read are also a number alone, which means seconds, and serde's own
-//! form, `{"secs": 3, "nanos": 0}`.
+//! Units are `ns`, `us`, `ms`, `s`, `min`, `h`, `d` and `w`. A number alone is read as seconds, and serde's own form,
+//! `{"secs": 3, "nanos": 0}`, is read too.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serializer, de};
 
-/// From the largest: what is written has the first that divides it. Weeks are read only.
+/// From the largest: a duration is written in the first unit that divides it. Weeks are only read.
 const UNITS: [(&str, u64); 7] = [
     ("d", 86_400_000_000_000),
     ("h", 3_600_000_000_000),

@@ -1,4 +1,4 @@
-//! What can go wrong, and what should the caller do about it?
+//! [`StorageError`]: what can go wrong, and what the caller should do about it.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,10 +15,10 @@ pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 /// Why an operation on a store failed.
 ///
 /// Act on [`kind`](Self::kind); show the message, which names the value and the limit; log the
-/// [`source`](std::error::Error::source) chain. Unless a variant says otherwise, nothing of the call was stored.
-/// "Not yours" and "not there" are the same error.
+/// [`source`](std::error::Error::source) chain. Unless a variant says otherwise, no part of the call was stored. A
+/// missing entry and an entry of another scope give the same error.
 ///
-/// A clone costs no more than its texts: causes are shared, so that each waiter of a commit is told the whole error.
+/// Cloning is cheap: causes are shared, so that each waiter of a commit gets the whole error.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
@@ -39,7 +39,7 @@ pub enum StorageError {
     NonFinite {
         /// Id of the entry, or `query`.
         id: String,
-        /// Place of the component.
+        /// Index of the component.
         index: usize,
         /// The component.
         value: f32,
@@ -88,23 +88,23 @@ pub enum StorageError {
     #[error(transparent)]
     Scope(#[from] ScopeError),
 
-    /// A handle for one scope was given something of another.
+    /// A handle for one scope was used with a name of another scope.
     #[error("this handle is for the scope `{scope}` only; `{named}` is another one")]
     OutsideScope {
         /// The scope of the handle.
         scope: StateScope,
-        /// The scope that was named.
+        /// The scope that the call named.
         named: StateScope,
     },
 
-    /// The same id stands twice in one batch.
-    #[error("id `{id}` stands twice in one batch (entries {first} and {second})")]
+    /// An id occurs twice in one batch.
+    #[error("id `{id}` occurs twice in one batch (entries {first} and {second})")]
     DuplicateId {
         /// The id.
         id: String,
-        /// Place of its first entry.
+        /// Index of its first entry.
         first: usize,
-        /// Place of its second entry.
+        /// Index of its second entry.
         second: usize,
     },
 
@@ -122,20 +122,20 @@ pub enum StorageError {
     Filter(#[from] FilterError),
 
     /// A range of times ends before it begins.
-    #[error("the {what} begins at {from} and ends before, at {to}; exchange them")]
+    #[error("the {what} begins at {from} and ends earlier, at {to}; swap them")]
     ReversedTimes {
         /// Which range: `event time range` or `ingested range`.
         what: &'static str,
-        /// Where it begins.
+        /// Start of the range.
         from: Timestamp,
-        /// Where it ends.
+        /// End of the range.
         to: Timestamp,
     },
 
     /// A name (of a space, for example) is not allowed.
     #[error("{what} `{name}` is not allowed: {reason}")]
     InvalidName {
-        /// What is named.
+        /// What the name is for.
         what: &'static str,
         /// The name, shortened.
         name: String,
@@ -156,7 +156,7 @@ pub enum StorageError {
         dim: usize,
     },
 
-    /// A vector is not one of its model, neither whole nor cut.
+    /// A vector's length is neither that of its model nor one of its cut lengths.
     #[error(
         "vector `{id}`: model `{model}` makes vectors of {dim} components{}; got {got}",
         or_cut_at(cut_points)
@@ -168,16 +168,16 @@ pub enum StorageError {
         model: String,
         /// Components of a whole vector.
         dim: usize,
-        /// Lengths at which it may be cut.
+        /// Lengths to which it may be cut.
         cut_points: Vec<usize>,
         /// Number of components given.
         got: usize,
     },
 
-    /// The model was not trained so that its vectors can be cut at this length: neighbors would be lost. Measure how many,
-    /// and force it if they are few enough.
+    /// The model was not trained for vectors cut to this length, so neighbors would be lost. Measure how many, and
+    /// force the cut if they are few enough.
     #[error(
-        "vectors of model `{model}` are not made to be cut at {got}{}",
+        "vectors of model `{model}` cannot be cut to {got} components{}",
         may_be_cut_at(cut_points)
     )]
     NotMatryoshka {
@@ -185,16 +185,16 @@ pub enum StorageError {
         model: String,
         /// The length asked for.
         got: usize,
-        /// Lengths at which they may be cut.
+        /// Lengths to which they may be cut.
         cut_points: Vec<usize>,
     },
 
-    /// No space holds vectors of this length, and none may be made.
+    /// No space holds vectors of this length, and the call may not create one.
     #[error("no space holds vectors of {dim} components{}", listed("; there are: ", known))]
     UnknownDimension {
         /// Number of components given.
         dim: usize,
-        /// The spaces there are, each with its dimension; a handle for one scope is not told.
+        /// The existing spaces, each with its dimension; empty for a handle for one scope.
         known: Vec<String>,
     },
 
@@ -206,7 +206,7 @@ pub enum StorageError {
     AmbiguousDimension {
         /// Number of components given.
         dim: usize,
-        /// The models; a handle for one scope is not told.
+        /// The models; empty for a handle for one scope.
         models: Vec<String>,
     },
 
@@ -214,12 +214,12 @@ pub enum StorageError {
     #[error("JSON: {0}")]
     Json(#[source] Arc<serde_json::Error>),
 
-    /// The store does not do this.
+    /// The store does not support this.
     #[error("{backend} does not support {feature}")]
     Unsupported {
         /// The store.
         backend: &'static str,
-        /// What was asked.
+        /// The feature that was used.
         feature: &'static str,
     },
 
@@ -229,7 +229,7 @@ pub enum StorageError {
     UnknownModel {
         /// The name asked for, shortened.
         model: String,
-        /// The spaces there are, each with its dimension; a handle for one scope is not told.
+        /// The existing spaces, each with its dimension; empty for a handle for one scope.
         known: Vec<String>,
     },
 
@@ -245,11 +245,11 @@ pub enum StorageError {
     UnknownSpace {
         /// The name asked for, shortened.
         name: String,
-        /// The spaces there are, each with its dimension; a handle for one scope is not told.
+        /// The existing spaces, each with its dimension; empty for a handle for one scope.
         known: Vec<String>,
     },
 
-    // ---- Conflict: the state is not what the call supposes ----
+    // ---- Conflict: the state is not as the call expects ----
     /// The id exists in its scope; use `upsert` to replace it.
     #[error("id `{id}` exists in its scope; use upsert to replace it")]
     IdExists {
@@ -257,18 +257,18 @@ pub enum StorageError {
         id: String,
     },
 
-    /// The scope would hold more than its [`Quota`](crate::Quota) allows. Nothing of the batch was stored; delete
-    /// something, or have the quota raised. Where a batch exceeds several, the error names the first of their scopes, in the
-    /// order of scopes.
+    /// The scope would hold more than its [`Quota`](crate::Quota) allows. No part of the batch was stored; delete
+    /// entries, or raise the quota. If a batch exceeds several quotas, the error names the first scope in the order of
+    /// scopes.
     #[error("the scope `{scope}` holds {used} of at most {limit} {what}: no room for {asked} more")]
     QuotaExceeded {
-        /// Whose quota it is.
+        /// The scope of the quota.
         scope: StateScope,
-        /// What is limited: `vectors`, `bytes of vectors`, `bytes of metadata` or `bytes of key-value data`.
+        /// The limited quantity: `vectors`, `bytes of vectors`, `bytes of metadata` or `bytes of key-value data`.
         what: &'static str,
         /// Most that the scope may hold.
         limit: u64,
-        /// What it holds; more than the limit, if that was lowered.
+        /// What it holds; this exceeds the limit if the limit was lowered.
         used: u64,
         /// How much the call would have added.
         asked: u64,
@@ -281,16 +281,16 @@ pub enum StorageError {
         space: String,
         /// The setting: `dimension` or `metric`.
         what: &'static str,
-        /// What is stored.
+        /// The stored value.
         stored: String,
-        /// What was asked for.
+        /// The requested value.
         requested: String,
     },
 
-    /// The target of a copy holds something already.
+    /// The target of a copy is not empty.
     #[error("the target holds the key `{key}` already; copy into an empty one")]
     NotEmpty {
-        /// A key that is there.
+        /// A key in the target.
         key: String,
     },
 
@@ -300,7 +300,7 @@ pub enum StorageError {
     AlreadyOpen {
         /// The directory.
         path: PathBuf,
-        /// Who holds it, as far as known.
+        /// The holder, as far as known.
         holder: String,
     },
 
@@ -313,13 +313,13 @@ pub enum StorageError {
         timeout_ms: u64,
     },
 
-    // ---- Data: what is on disk is not what should be there ----
-    /// Bytes on disk are not what was written; `detail` names the place. Restore from a backup.
+    // ---- Data: the content of the disk is not as it should be ----
+    /// Bytes on disk differ from those written; `detail` names the place. Restore from a backup.
     #[error("{} is damaged: {detail}", path.display())]
     Corrupted {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The fault and its place.
         detail: String,
     },
 
@@ -336,12 +336,12 @@ pub enum StorageError {
         max: u32,
     },
 
-    /// The directory holds something else. It was not touched.
+    /// The directory holds other files. It was not touched.
     #[error("{} is not a database of this kind: {reason}", path.display())]
     ForeignDirectory {
         /// The directory.
         path: PathBuf,
-        /// What was found or missed.
+        /// The file that was found or missed.
         reason: String,
     },
 
@@ -350,23 +350,24 @@ pub enum StorageError {
     Undecodable {
         /// The key.
         key: String,
-        /// Why.
+        /// The reason.
         source: Arc<serde_json::Error>,
     },
 
-    /// A function of the application that makes vectors failed, or made other than was asked. Nothing of that page was
-    /// stored; what was before stays.
-    #[error("vectors could not be made")]
+    /// The application's embedding function failed, or returned other vectors than asked. No entry of that page was
+    /// stored; earlier pages stay.
+    #[error("the embedding function failed")]
     Embedding {
-        /// What it said.
+        /// The error of that function.
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
 
     // ---- Io ----
-    /// The disk is full, or fuller than the reserve allows. Nothing was stored; reads go on.
+    /// The disk is full, or has less free space than the reserve requires. No part of the call was stored; reads
+    /// continue.
     #[error("no space left at {}{}", path.display(), free_and_needed(*available_bytes, *needed_bytes))]
     NoSpace {
-        /// Where.
+        /// The file or directory.
         path: PathBuf,
         /// Bytes free on the file system when the error was made, if the system tells.
         available_bytes: Option<u64>,
@@ -377,29 +378,29 @@ pub enum StorageError {
     /// The directory or a file in it cannot be written.
     #[error("{} cannot be written", path.display())]
     ReadOnly {
-        /// Where.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: Arc<io::Error>,
     },
 
     /// The system refused an operation on a file.
     #[error("cannot {op} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         op: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: Arc<io::Error>,
     },
 
-    // ---- Closed: this handle is of no more use ----
-    /// An earlier write failed, so memory and disk may differ. Whether that write is durable is unknown. Reads go on;
-    /// reopen the store to write again.
+    // ---- Closed: this handle can no longer be used ----
+    /// An earlier write failed, so memory and disk may differ. Whether that write is durable is unknown. Reads
+    /// continue; reopen the store to write again.
     #[error("an earlier write failed ({first_error}); reopen the store")]
     Poisoned {
-        /// What failed first.
+        /// The first failure.
         first_error: String,
     },
 
@@ -414,17 +415,17 @@ pub enum StorageError {
 pub enum ErrorKind {
     /// The call is wrong; change it.
     Invalid,
-    /// What was named is not there.
+    /// The named item does not exist.
     NotFound,
-    /// The state is not what the call supposes; look and decide.
+    /// The state is not as the call expects; look and decide.
     Conflict,
-    /// Somebody else is in the way; try later.
+    /// Another process or handle is in the way; try later.
     Busy,
-    /// What is on disk is damaged, foreign or of another version; restore or upgrade.
+    /// The content of the disk is damaged, foreign or of another version; restore or upgrade.
     Data,
-    /// The system failed; free space, mend permissions or hardware.
+    /// The system failed; free space, or fix permissions or hardware.
     Io,
-    /// The handle is of no more use; reopen.
+    /// The handle can no longer be used; reopen.
     Closed,
 }
 
@@ -435,7 +436,7 @@ impl From<serde_json::Error> for StorageError {
 }
 
 impl StorageError {
-    /// The same without names of spaces and models: what a handle for one scope is told, as they may name its neighbors.
+    /// The same without names of spaces and models, for a handle for one scope: the names may reveal other scopes.
     pub(crate) fn without_names(mut self) -> Self {
         if let Self::UnknownDimension { known: names, .. }
         | Self::AmbiguousDimension { models: names, .. }
@@ -447,7 +448,7 @@ impl StorageError {
         self
     }
 
-    /// What the caller can do about it. Exit codes, HTTP statuses and exceptions are made from nothing else.
+    /// What the caller can do about it. Exit codes, HTTP statuses and exceptions depend on this only.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -511,7 +512,7 @@ fn or_cut_at(cut_points: &[usize]) -> String {
 fn may_be_cut_at(cut_points: &[usize]) -> String {
     match cut_points {
         [] => String::new(),
-        cuts => format!(", but at {}", numbers(cuts)),
+        cuts => format!("; possible lengths are {}", numbers(cuts)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! When does something end?
+//! [`Expiry`]: when an entry or a key expires.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Result, StorageError};
 use crate::timestamp::Timestamp;
 
-/// Beyond this, adding it to a moment of our times would not fit.
+/// A longer lifetime, added to a moment, might not fit a [`Timestamp`].
 const TTL_MILLIS_MAX: i64 = i64::MAX / 2;
 
-/// When a key or an entry ends: from that moment on it does not exist any more.
+/// When a key or an entry expires: from that moment on it does not exist any more.
 ///
 /// ```
 /// use llmspell_core::Expiry;
@@ -23,16 +23,16 @@ const TTL_MILLIS_MAX: i64 = i64::MAX / 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expiry {
-    /// It does not end by itself.
+    /// It does not expire.
     Never,
-    /// So long after the call; at least a millisecond, in whole milliseconds.
+    /// This long after the call; at least a millisecond, in whole milliseconds.
     After(#[serde(with = "crate::duration")] Duration),
-    /// At this moment. In the past: at once.
+    /// At this moment; one in the past means at once.
     At(Timestamp),
 }
 
 impl Expiry {
-    /// That it is a moment that there is.
+    /// Checks that it can be a moment.
     ///
     /// # Errors
     ///

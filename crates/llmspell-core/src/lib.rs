@@ -1,18 +1,18 @@
 //! The contract of llmspell-storage: what a store of key-value state and of vectors promises, without any engine.
 //!
-//! Applications write against the two traits; engines implement them; the crate `llmspell-conformance` holds every
-//! engine to the same promises. Nothing here touches a disk, starts a thread or reads a clock.
+//! Applications use the two traits; engines implement them; the crate `llmspell-conformance` checks that every engine
+//! keeps the same promises. This crate does no I/O, starts no thread and reads no clock.
 //!
 //! | folder or file    | question                                                             |
 //! |-------------------|----------------------------------------------------------------------|
 //! | `key_value/`      | what does a key-value backend do? [`StorageBackend`], [`ScopedBackend`] |
 //! | `vector/`         | what does a vector store do? [`VectorStorage`], [`ScopedVectors`]     |
 //! | `model/`          | which model made a vector, and how may it be cut? [`EmbeddingModel`] |
-//! | `filter/`         | which entries may be found? [`Filter`]                                |
+//! | `filter/`         | how are filters written, checked and compiled? [`Filter`]             |
 //! | `quota.rs`        | how much may a scope hold? [`Quota`]                                  |
 //! | `error.rs`        | what can go wrong, and what should the caller do? [`StorageError`]    |
 //! | `limits.rs`       | how large may things be? [`limits`]                                   |
-//! | `expiry.rs`       | when does something end? [`Expiry`]                                   |
+//! | `expiry.rs`       | when does an entry or a key expire? [`Expiry`]                        |
 //! | `check.rs`        | which checks do calls on vectors and on keys share?                   |
 //! | `fields.rs`, `metric.rs`, `text.rs` | metadata, distance metrics, users' strings in error texts |
 //! | `timestamp.rs`    | how are moments written? [`Timestamp`]                                |

@@ -1,6 +1,6 @@
-//! How large may things be? Every limit, with its unit.
+//! Every limit, with its unit.
 //!
-//! What exceeds one is refused with a typed error that names the value and the limit, before anything is written.
+//! A value beyond a limit is refused with a typed error that names both, before anything is written.
 
 use std::ops::RangeInclusive;
 
@@ -12,7 +12,7 @@ pub const DIM_RANGE: RangeInclusive<usize> = 1..=65_535;
 /// Most results of one search.
 pub const K_MAX: usize = 10_000;
 
-/// Most results of one search that asks for diversity: each is compared with each candidate.
+/// Most results of one search with MMR: each is compared with each candidate.
 pub const MMR_K_MAX: usize = 1_000;
 
 /// Most examples of one recommendation, positive and negative together.
@@ -24,11 +24,11 @@ pub const QUERY_SCOPES_MAX: usize = 64;
 /// Widest beam of one search, in candidates.
 pub const EF_SEARCH_MAX: usize = 100_000;
 
-/// Widest beam that a store chooses by itself to reach a recall target, in candidates. Wider ones are for queries and
-/// configurations that name them.
+/// Widest beam that a store chooses by itself to reach a recall target, in candidates. Wider ones must be set by the
+/// query or the configuration.
 pub const EF_SEARCH_CHOSEN_MAX: usize = 4_096;
 
-/// Share of the nearest entries that a store can be told to find.
+/// Range of the recall target: the share of the nearest entries that a search should find.
 pub const RECALL_TARGET_RANGE: RangeInclusive<f64> = 0.5..=0.9999;
 
 /// Most entries or keys of one page of `list` or `scan`.
@@ -37,7 +37,7 @@ pub const PAGE_MAX: usize = 10_000;
 /// Longest id of an entry, in bytes of UTF-8.
 pub const ID_BYTES_MAX: usize = 1024;
 
-/// Longest key, in bytes of UTF-8, together with what [`ScopedBackend`](crate::ScopedBackend) puts before it.
+/// Longest key, in bytes of UTF-8, including the prefix of [`ScopedBackend`](crate::ScopedBackend).
 pub const KEY_BYTES_MAX: usize = 4096;
 
 /// Largest value of a key, in bytes.
@@ -58,16 +58,16 @@ pub const METADATA_DEPTH_MAX: usize = 32;
 /// Deepest nesting of a filter; a comparison has depth 1.
 pub const FILTER_DEPTH_MAX: usize = 32;
 
-/// Most conditions of one filter: comparisons, and what joins them.
+/// Most conditions of one filter: comparisons, and the `and`, `or` and `not` that join them.
 pub const FILTER_NODES_MAX: usize = 1024;
 
 /// Most values of all `in` of one filter together.
 pub const FILTER_VALUES_MAX: usize = 65_536;
 
-/// Longest string of a filter, and longest key of a field, in bytes of UTF-8; longer ones fit into no metadata.
+/// Longest string of a filter, and longest key of a field, in bytes of UTF-8; metadata cannot hold longer ones.
 pub const FILTER_TEXT_BYTES_MAX: usize = METADATA_BYTES_MAX;
 
-/// Half-life of the scores of a search that looks at ages, in milliseconds: to 100 years.
+/// Half-life of scores in a search with recency, in milliseconds: up to 100 years.
 pub const HALF_LIFE_MS_RANGE: RangeInclusive<u64> = 1..=3_155_760_000_000;
 
 /// Longest name of a space, in bytes of UTF-8.
@@ -79,5 +79,5 @@ pub const M_RANGE: RangeInclusive<usize> = 4..=128;
 /// Width of the beam while building, in candidates.
 pub const EF_CONSTRUCTION_RANGE: RangeInclusive<usize> = 8..=4096;
 
-/// Most lengths at which the vectors of one model may be cut.
+/// Most cut lengths of one model.
 pub const CUT_POINTS_MAX: usize = 64;

@@ -1,4 +1,4 @@
-//! How near is near?
+//! [`DistanceMetric`]: distances and scores of vectors.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use crate::text::shortened;
 
 /// How two vectors are compared.
 ///
-/// Inside, everything is a *distance*: smaller is nearer. Users see a *score* as well: larger is better.
+/// The engine works with a *distance*: smaller is nearer. Results also have a *score*: larger is better.
 ///
 /// | metric         | distance            | range of distance | score            | range of score |
 /// |----------------|---------------------|-------------------|------------------|----------------|
@@ -19,18 +19,18 @@ use crate::text::shortened;
 /// | `InnerProduct` | −Σaᵢbᵢ              | −∞ to ∞           | Σaᵢbᵢ            | −∞ to ∞        |
 /// | `Manhattan`    | Σ&#124;aᵢ−bᵢ&#124;  | 0 to ∞            | 1 / (1+distance) | 0 to 1         |
 ///
-/// Vectors need not be normalized for `Cosine`; one without a direction (all zero) is refused there.
+/// Vectors need not be normalized for `Cosine`; a zero vector, which has no direction, is refused there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DistanceMetric {
-    /// Angle only. What most embedding models are made for.
+    /// Angle only. Suits most embedding models.
     #[default]
     Cosine,
     /// Straight-line distance.
     Euclidean,
-    /// Dot product; longer vectors win.
+    /// Dot product; longer vectors score higher.
     InnerProduct,
-    /// Sum of the differences.
+    /// Sum of the absolute differences.
     Manhattan,
 }
 

@@ -1,11 +1,11 @@
-//! How much may a scope hold?
+//! [`Quota`]: how much a scope may hold.
 
 use llmspell_state_traits::StateScope;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, StorageError};
 
-/// How much a scope may hold. What has no limit is only counted.
+/// How much a scope may hold. A quantity without a limit is only counted.
 ///
 /// ```
 /// # use llmspell_core::Quota;
@@ -15,7 +15,7 @@ use crate::error::{Result, StorageError};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Quota {
-    /// Most entries, in all vector spaces together. One that has expired does not count.
+    /// Most entries, in all vector spaces together. Expired entries do not count.
     #[serde(default)]
     pub vectors: Option<u64>,
     /// Most bytes of their vectors, 4 for each component.
@@ -24,12 +24,13 @@ pub struct Quota {
     /// Most bytes of their metadata, as compact JSON.
     #[serde(default)]
     pub metadata_bytes: Option<u64>,
-    /// Most bytes of key-value data: of the keys, as [`ScopedBackend`](crate::ScopedBackend) takes them, and the values.
+    /// Most bytes of key-value data: of the keys, without the prefix of [`ScopedBackend`](crate::ScopedBackend), and
+    /// the values.
     #[serde(default)]
     pub kv_bytes: Option<u64>,
 }
 
-/// What a scope holds, of what a [`Quota`] limits.
+/// How much a scope holds of the quantities that a [`Quota`] limits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct QuotaUsage {
@@ -44,7 +45,7 @@ pub struct QuotaUsage {
     pub kv_bytes: u64,
 }
 
-/// A quota, and how much of it is used. More than the limit, if it was set lower later.
+/// A quota and its usage, which exceeds a limit that was lowered later.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct QuotaStatus {
@@ -89,7 +90,7 @@ impl Quota {
         self
     }
 
-    /// Whether a scope may hold so much.
+    /// Whether a scope may have this usage.
     #[must_use]
     pub fn allows(&self, usage: &QuotaUsage) -> bool {
         let is_within = |limit: Option<u64>, used: u64| limit.is_none_or(|limit| used <= limit);
@@ -107,13 +108,13 @@ impl QuotaStatus {
         Self { quota, used }
     }
 
-    /// That the scope may go on to hold `after`: each limit is kept, or no more of it is used than now. So what frees
-    /// room is never refused.
+    /// Checks that the usage may become `after`: each limit is kept, or its usage does not grow. So a call that frees
+    /// space is never refused.
     ///
     /// # Errors
     ///
-    /// [`StorageError::QuotaExceeded`] for the first limit that is broken: vectors, their bytes, bytes of
-    /// metadata, key-value bytes.
+    /// [`StorageError::QuotaExceeded`] for the first limit that is exceeded: vectors, their bytes, bytes of metadata,
+    /// key-value bytes.
     pub fn admit(&self, scope: &StateScope, after: &QuotaUsage) -> Result<()> {
         let Self { quota, used } = self;
         let limits = [

@@ -1,6 +1,6 @@
-//! Users' strings: in error texts, and as lists of ids or keys.
+//! Users' strings in error texts, and as lists of ids or keys.
 
-/// At most the first 64 characters of a user's string, for an error text.
+/// The first 64 characters of a user's string, for an error text.
 #[must_use]
 pub(crate) fn shortened(text: &str) -> String {
     const CHARACTERS_MAX: usize = 64;
@@ -11,7 +11,7 @@ pub(crate) fn shortened(text: &str) -> String {
     short
 }
 
-/// Ids or keys as the traits take them.
+/// Ids or keys in the form that the traits take.
 pub fn names(names: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {
     names.into_iter().map(|name| name.as_ref().to_string()).collect()
 }

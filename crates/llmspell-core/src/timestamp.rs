@@ -1,4 +1,4 @@
-//! How are moments written?
+//! [`Timestamp`]: a moment, to the millisecond.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -9,12 +9,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::text::shortened;
 
-/// Why a text or another type is no [`Timestamp`], or the other way round.
+/// Why a text or a time of another type is no [`Timestamp`], or the reverse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TimestampError {
     /// The text is no moment. It is cut to its first 64 characters.
-    #[error("`{text}` is no time; write RFC 3339 such as 2026-11-22T10:00:00Z, or milliseconds since 1970")]
+    #[error("`{text}` is not a time; write RFC 3339 such as 2026-11-22T10:00:00Z, or milliseconds since 1970")]
     Unreadable {
         /// The text.
         text: String,
@@ -51,8 +51,8 @@ pub enum TimestampError {
 /// # Ok::<(), llmspell_core::TimestampError>(())
 /// ```
 ///
-/// There is no `now` here, because this crate reads no clock: `SystemTime::now()` is taken wherever a moment is, and a database
-/// of `llmspell-storage` tells the time that it goes by (`Database::now`).
+/// This type has no `now`, because this crate reads no clock: pass `SystemTime::now()`, which converts to a moment; a
+/// database of `llmspell-storage` tells its own time (`Database::now`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -69,21 +69,21 @@ impl Timestamp {
         self.0
     }
 
-    /// This much later; none if the sum does not fit.
+    /// The moment later by a duration; none if the sum does not fit.
     #[must_use]
     pub fn checked_add(self, duration: Duration) -> Option<Self> {
         let millis = i64::try_from(duration.as_millis()).ok()?;
         self.0.checked_add(millis).map(Self)
     }
 
-    /// This much earlier; none if the difference does not fit.
+    /// The moment earlier by a duration; none if the difference does not fit.
     #[must_use]
     pub fn checked_sub(self, duration: Duration) -> Option<Self> {
         let millis = i64::try_from(duration.as_millis()).ok()?;
         self.0.checked_sub(millis).map(Self)
     }
 
-    /// How long after another moment it is; zero if it is before.
+    /// The time since another moment; zero if that one is later.
     #[must_use]
     pub fn duration_since(self, earlier: Self) -> Duration {
         let millis = i128::from(self.0) - i128::from(earlier.0);
@@ -91,7 +91,7 @@ impl Timestamp {
     }
 }
 
-/// Later by the whole milliseconds of a duration; at the last moment there is, if the sum does not fit.
+/// Later by the whole milliseconds of a duration; the last possible moment if the sum does not fit.
 impl Add<Duration> for Timestamp {
     type Output = Self;
 
@@ -100,7 +100,7 @@ impl Add<Duration> for Timestamp {
     }
 }
 
-/// Earlier by the whole milliseconds of a duration; at the first moment there is, if the difference does not fit.
+/// Earlier by the whole milliseconds of a duration; the first possible moment if the difference does not fit.
 impl Sub<Duration> for Timestamp {
     type Output = Self;
 
@@ -118,13 +118,13 @@ impl Sub for Timestamp {
     }
 }
 
-/// The whole milliseconds of a duration, as many as fit.
+/// The whole milliseconds of a duration, or as many as fit.
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl From<SystemTime> for Timestamp {
-    /// Cut to the millisecond; what lies outside of an `i64` becomes the nearest moment inside.
+    /// Truncated to the millisecond; a time outside of an `i64` becomes the nearest moment inside.
     fn from(time: SystemTime) -> Self {
         match time.duration_since(UNIX_EPOCH) {
             Ok(after) => Self(millis(after)),
@@ -138,7 +138,7 @@ impl TryFrom<Timestamp> for SystemTime {
 
     /// # Errors
     ///
-    /// [`OutOfRange`](TimestampError::OutOfRange) for a moment that the clock of the system cannot hold, which is far from our
+    /// [`OutOfRange`](TimestampError::OutOfRange) for a moment that the system's time type cannot hold, far from our
     /// times.
     fn try_from(moment: Timestamp) -> Result<Self, TimestampError> {
         let distance = Duration::from_millis(moment.0.unsigned_abs());
@@ -151,7 +151,7 @@ impl TryFrom<Timestamp> for SystemTime {
 }
 
 impl From<jiff::Timestamp> for Timestamp {
-    /// Cut to the millisecond.
+    /// Truncated to the millisecond.
     fn from(moment: jiff::Timestamp) -> Self {
         Self(moment.as_millisecond())
     }
@@ -181,7 +181,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(moment) => write!(f, "{moment}"),
-            // Outside of the years that RFC 3339 can write.
+            // Outside of the years of RFC 3339.
             Err(_) => write!(f, "{} ms", self.0),
         }
     }

@@ -1,11 +1,11 @@
-//! Does every call of the traits reach what forwards them? Lists by hand are held to the traits.
+//! Every call of the traits must be forwarded: tests that compare hand-written lists with the traits.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use llmspell_core::{ScopedBackend, ScopedVectors, StorageBackend, VectorStorage};
 
-/// Names of the functions that a text defines, from a place on.
+/// Names of the functions that a text defines after `from`.
 fn functions(text: &str, from: &str) -> BTreeSet<String> {
     let (_, text) = text.split_once(from).unwrap_or_else(|| panic!("no `{from}`"));
     let lines = text.lines().map(str::trim_start);

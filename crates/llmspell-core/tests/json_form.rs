@@ -1,4 +1,4 @@
-//! Do entries, queries and results come back from JSON as they went in?
+//! Entries, queries and results survive a round trip through JSON.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How are keys and their points laid into pages anew?
+//! Drafts: keys and their points on their way into new pages.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,23 +8,23 @@ use super::page::{LIST_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, Page, SET_POINT
 use super::point_set::PointSet;
 use roaring::RoaringBitmap;
 
-/// Where more than one page is filled, each has room for a quarter more.
+/// If more than one page is filled, each is filled to this share, so that a quarter more has room.
 const FILLED: (usize, usize) = (4, 5);
 
-/// Keys in order, each with its points, before they are cut into pages.
+/// Keys in order, each with its points, before they are divided into pages.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     /// Keys and lists.
     bytes: Vec<u8>,
     entries: Vec<Entry>,
-    /// What the entries take in one page.
+    /// Bytes that the entries take in one page.
     size: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
     key: Range<usize>,
-    /// Bytes that the key shares with the one before it.
+    /// Number of bytes that the key shares with the one before it.
     shared: usize,
     points: Points,
 }
@@ -52,7 +52,7 @@ impl Draft {
         self.size < PAGE_BYTES_MAX / 4 && self.entries.len() < PAGE_KEYS_MAX / 4
     }
 
-    /// Adds a key with the points that it has.
+    /// Adds a key with its current points.
     pub(super) fn push(&mut self, key: &[u8], points: Kept<'_>) {
         match points {
             Kept::List(list) => self.push_list(key, |bytes| bytes.extend_from_slice(list)),
@@ -60,12 +60,12 @@ impl Draft {
         }
     }
 
-    /// Adds a key with points, one at least, that ascend.
+    /// Adds a key with ascending points, at least one.
     pub(super) fn push_points(&mut self, key: &[u8], points: &[u32]) {
         self.push_list(key, |bytes| pack_onto(bytes, 0, points));
     }
 
-    /// Adds a key with the points that it has and others, which ascend.
+    /// Adds a key with its current points and additional ascending ones.
     pub(super) fn push_joined(&mut self, key: &[u8], before: Kept<'_>, points: &[u32]) {
         match before {
             Kept::List(list) => {
@@ -93,7 +93,7 @@ impl Draft {
         }
     }
 
-    /// Adds a key without some of its points, if others are left.
+    /// Adds a key without some of its points, if others remain.
     pub(super) fn push_without(&mut self, key: &[u8], before: Kept<'_>, gone: &RoaringBitmap) {
         match before {
             Kept::List(list) => {
@@ -143,7 +143,7 @@ impl Draft {
         });
     }
 
-    /// Cuts it into pages of about the same size, which come after `pages`. It is empty then.
+    /// Divides it into pages of about the same size, which are appended to `pages`. Leaves it empty.
     pub(super) fn finish(&mut self, pages: &mut Vec<Arc<Page>>) {
         let fits = self.entries.len() <= PAGE_KEYS_MAX && self.size <= PAGE_BYTES_MAX;
         let filled = |max: usize| max * FILLED.0 / FILLED.1;
@@ -189,7 +189,7 @@ impl Points {
     }
 }
 
-/// Appends points that are greater than `last`, or begin the list.
+/// Appends points, all greater than `last`.
 fn pack_onto(bytes: &mut Vec<u8>, mut last: u32, points: &[u32]) {
     for point in points {
         packed::push(bytes, point - last);

@@ -1,4 +1,4 @@
-//! Which values does a field have, and how many points have each?
+//! Facets: the values of a field, with the number of points of each.
 
 use std::cmp::Reverse;
 
@@ -11,11 +11,11 @@ use super::key::{self, ELEMENT};
 
 impl MetadataIndex {
     /// The values of a field among `points`, or among all of them, with their counts: most frequent first, equal counts
-    /// in the order of the values, at most `limit`. An array counts once for each different element; arrays and objects
-    /// inside are no values.
+    /// in the order of the values, at most `limit`. An array counts once for each different element; nested arrays and
+    /// objects do not count.
     ///
-    /// None if the index does not know all values: the field was given up, or is text, holds dates or long strings. Takes
-    /// time in proportion to the different values of the field.
+    /// None if the index does not know all values: the field was given up, or is text, or holds dates or long strings.
+    /// Takes time in proportion to the number of different values of the field.
     #[must_use]
     pub fn facet(&self, path: &FieldPath, points: Option<&RoaringBitmap>, limit: usize) -> Option<Vec<FacetValue>> {
         let is_whole = self.distrusted.is_empty() && self.unread.is_empty();
@@ -42,7 +42,7 @@ impl MetadataIndex {
     }
 }
 
-/// How often each value and element occurs. None if a key stands for several values.
+/// The count of each value and element. None if a key stands for several values.
 fn counts_of(field: &Field, within: Option<&RoaringBitmap>) -> Option<Vec<(Vec<u8>, u64)>> {
     let mut counts = std::collections::BTreeMap::<Vec<u8>, u64>::new();
     for range in [Part::Scalars.keys(), Part::Strings.keys(), Part::Elements.keys()] {

@@ -1,4 +1,4 @@
-//! What is indexed of a field?
+//! The index of one field: its parts, and what is missing in each.
 
 use std::mem::size_of;
 
@@ -17,14 +17,14 @@ const VALUE_TERMS_MAX: usize = 5;
 /// Puts a point under a key.
 pub(super) type Put = fn(&mut Postings, &[u8], u32);
 
-/// What may be indexed of a field, each for some conditions.
+/// A part of what is indexed of a field; each serves some conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// That it is there.
+    /// Whether the field exists.
     Exists,
     /// Null, booleans and numbers.
     Scalars,
-    /// Strings, or their moments.
+    /// Strings, or the moments that they stand for.
     Strings,
     /// Elements of arrays.
     Elements,
@@ -35,7 +35,7 @@ pub(super) enum Part {
 impl Part {
     pub(super) const ALL: [Self; 5] = [Self::Exists, Self::Scalars, Self::Strings, Self::Elements, Self::Terms];
 
-    /// Where its keys are.
+    /// The range of its keys.
     pub(super) fn keys(self) -> KeyRange {
         match self {
             Self::Exists => key::all_of(key::EXISTS, key::EXISTS),
@@ -51,9 +51,9 @@ impl Part {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Coverage {
     pub(super) is_indexed: bool,
-    /// Points whose values are not in it, though it is indexed.
+    /// Points whose values are not in this part, although the part is indexed.
     pub(super) missing: PointSet,
-    /// It was given up for want of memory.
+    /// Whether the part was given up to save memory.
     pub(super) was_dropped: bool,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Field {
 }
 
 impl Field {
-    /// A field that was never seen: it takes what comes.
+    /// A field seen for the first time, which indexes all values.
     pub(super) fn learned() -> Self {
         let mut field = Self::nothing();
         for part in [Part::Exists, Part::Scalars, Part::Strings, Part::Elements] {
@@ -76,7 +76,7 @@ impl Field {
         field
     }
 
-    /// A learned field that points may have of which nothing is known.
+    /// A learned field that these points, of which nothing is known, may have.
     pub(super) fn learned_late(points: &PointSet) -> Self {
         let mut field = Self::learned();
         for part in field.parts.iter_mut().filter(|part| part.is_indexed) {
@@ -85,7 +85,7 @@ impl Field {
         field
     }
 
-    /// A field of these types. Of the points that are there already nothing is known.
+    /// A field indexed for these types. Nothing is known of the given points, which exist already.
     pub(super) fn configured(types: &[IndexType], points: &PointSet) -> Self {
         let mut field = Self::nothing();
         field.is_configured = true;
@@ -109,7 +109,7 @@ impl Field {
         field
     }
 
-    /// A time of the entries, of whose points nothing is known yet: numbers, or nothing.
+    /// A time of the entries: numbers. Nothing is known of the given points yet.
     pub(super) fn of_time(points: &PointSet) -> Self {
         let mut field = Self::nothing();
         for part in [Part::Exists, Part::Scalars] {
@@ -140,13 +140,13 @@ impl Field {
         &self.parts[part as usize]
     }
 
-    /// RAM of it, shared or not.
+    /// Bytes of RAM, shared or not.
     pub(super) fn bytes(&self) -> usize {
         let missing: usize = self.parts.iter().map(|part| part.missing.bytes()).sum();
         size_of::<Self>() + self.postings.bytes() + missing
     }
 
-    /// Adds a point with its value: `put` says how, at once or gathered.
+    /// Adds a point with its value; `put` adds a key at once or gathers it.
     pub(super) fn insert(&mut self, point: u32, value: &Value, put: Put) {
         if self.part(Part::Exists).is_indexed {
             put(&mut self.postings, &[key::EXISTS], point);
@@ -196,7 +196,7 @@ impl Field {
         }
     }
 
-    /// Takes back [`insert`](Self::insert), whatever of it was indexed then and is now.
+    /// Undoes [`insert`](Self::insert), for all parts that were indexed then and still are.
     pub(super) fn remove(&mut self, point: u32, value: &Value) {
         self.postings.remove(&[key::EXISTS], point);
         let strings = self.strings;
@@ -224,7 +224,7 @@ impl Field {
         }
     }
 
-    /// Forgets points, whatever was inserted of them.
+    /// Removes points, whatever was inserted of them.
     pub(super) fn forget(&mut self, points: &RoaringBitmap) {
         self.postings.forget(points);
         for part in self.parts.iter_mut().filter(|part| !part.missing.is_empty()) {
@@ -232,19 +232,19 @@ impl Field {
         }
     }
 
-    /// Forgets a point of which nothing was inserted.
+    /// Removes a point of which nothing was inserted.
     pub(super) fn forget_missing(&mut self, point: u32) {
         for part in &mut self.parts {
             part.missing.remove(point);
         }
     }
 
-    /// Whether a point is missing in some part.
+    /// Whether the point is missing in some part.
     pub(super) fn is_missing(&self, point: u32) -> bool {
         self.parts.iter().any(|part| part.missing.contains(point))
     }
 
-    /// Gives a part up. What is asked of it is found out on the metadata from now on.
+    /// Gives a part up. Conditions on it are evaluated on the metadata from now on.
     pub(super) fn drop_part(&mut self, part: Part) {
         self.postings.drop_keys(&part.keys());
         self.parts[part as usize] = Coverage {

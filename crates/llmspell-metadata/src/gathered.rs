@@ -1,35 +1,35 @@
-//! Which keys were met that are not in pages yet?
+//! Keys that were collected but not put into pages yet.
 //!
-//! Who puts in many points at once gathers them first: sorted, the keys of a page are put in together, and a key with all
-//! its points.
+//! A bulk insertion of many points first gathers their keys. Once sorted, all keys of a page are put in together, and
+//! each key with all its points.
 
 use std::cmp::Ordering;
 
 use super::key::KEY_BYTES_MAX;
 
-/// Bytes of a key that stand in its order.
+/// Number of a key's bytes that are part of its `order`.
 const ORDER_BYTES: usize = 7;
 
 /// Keys with points, in any order and with repetitions.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Gathered {
-    /// The keys one after the other, each after its length.
+    /// The keys one after the other, each preceded by its length.
     keys: Vec<u8>,
     items: Vec<Item>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Item {
-    /// The first bytes of the key, and how many they are, or one more if there are more. So most keys are compared without
-    /// reading them.
+    /// The first bytes of the key and their number, or one more than that if the key is longer. So most keys are
+    /// compared without reading them.
     order: u64,
-    /// Where its length is.
+    /// Offset of its length.
     start: u32,
     point: u32,
 }
 
 impl Gathered {
-    /// How many points of keys.
+    /// Number of pairs of key and point.
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }
@@ -49,12 +49,12 @@ impl Gathered {
         });
     }
 
-    /// Whether a key is the last that has room.
+    /// Whether there is room for only one more key.
     pub(super) fn is_full(&self) -> bool {
         self.keys.len() + KEY_BYTES_MAX >= u32::MAX as usize
     }
 
-    /// In the order of the keys, with the points of each ascending.
+    /// Sorted by key, with the points of each key ascending.
     pub(super) fn sorted(mut self) -> Sorted {
         let Self { keys, items } = &mut self;
         let by_key = |a: &Item, b: &Item| match a.order.cmp(&b.order) {
@@ -74,7 +74,7 @@ fn key_at(keys: &[u8], start: u32) -> &[u8] {
     &keys[start + 1..start + 1 + usize::from(keys[start])]
 }
 
-/// Goes through what was gathered.
+/// Iterates over the gathered keys.
 #[derive(Debug)]
 pub(super) struct Sorted {
     gathered: Gathered,
@@ -88,7 +88,7 @@ impl Sorted {
         Some(key_at(&self.gathered.keys, item.start))
     }
 
-    /// The next key. Its points come into `points`, ascending and each once.
+    /// The next key. Replaces the content of `points` by its points, ascending and each once.
     pub(super) fn take(&mut self, points: &mut Vec<u32>) -> &[u8] {
         points.clear();
         let keys = &self.gathered.keys;

@@ -1,4 +1,4 @@
-//! How is a value written as bytes whose order is that of the values?
+//! Keys: values written as bytes that sort in the order of the values.
 //!
 //! ```text
 //! field is there  00
@@ -11,8 +11,8 @@
 //! term            10, its first bytes
 //! ```
 //!
-//! Numbers and moments are written exactly; different ones have different keys. A string that fills the space for first
-//! bytes may go on, so its key stands for all that begin with it.
+//! Numbers and moments are written exactly; different ones have different keys. A string that fills the space for its
+//! first bytes may be longer, so its key stands for all strings with these first bytes.
 
 use std::borrow::Cow;
 use std::ops::Bound;
@@ -30,18 +30,18 @@ const TRUE: u8 = 3;
 pub(super) const NUMBER: u8 = 4;
 pub(super) const STRING: u8 = 5;
 pub(super) const INSTANT: u8 = 6;
-/// Added to the first byte of what is an element of an array.
+/// Added to the first byte of a key if it is an element of an array.
 pub(super) const ELEMENT: u8 = 8;
 pub(super) const TERM: u8 = 16;
 
-/// First bytes of a string that a key holds; a field for ranges only holds fewer.
+/// Number of a string's first bytes that its key holds; fewer in a field for ranges only.
 pub(super) const STRING_BYTES_MAX: usize = 64;
 pub(super) const RANGE_STRING_BYTES_MAX: usize = 16;
 /// Bytes of the longest key.
 pub(super) const KEY_BYTES_MAX: usize = 1 + STRING_BYTES_MAX;
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
-/// Before year 0, the first one that a date can have.
+/// Before year 0, the first year that a date can have.
 const FIRST_SECOND: i128 = -63_000_000_000;
 
 /// How the strings of a field are written.
@@ -51,7 +51,7 @@ pub(super) struct Strings {
     pub(super) bytes_max: usize,
 }
 
-/// The key of a value: exact, or shared with others that begin the same way.
+/// The key of a value: exact, or shared with other values that begin with the same bytes.
 #[derive(Debug, PartialEq)]
 pub(super) enum Key {
     Exact(Vec<u8>),
@@ -59,7 +59,7 @@ pub(super) enum Key {
 }
 
 impl Strings {
-    /// The key of a value in a field; none for what no comparison finds.
+    /// The key of a value in a field; none for a value that no comparison matches.
     pub(super) fn of_value(self, value: &Value) -> Option<Vec<u8>> {
         match value {
             Value::Null => Some(vec![NULL]),
@@ -92,7 +92,8 @@ impl Strings {
     }
 }
 
-/// The key of a term; it may share it with others that begin the same way if it has [`STRING_BYTES_MAX`] bytes.
+/// The key of a term; a term of [`STRING_BYTES_MAX`] bytes or more may share it with others that begin with the same
+/// bytes.
 pub(super) fn of_term(term: &str) -> Key {
     let key = beginning(TERM, term, STRING_BYTES_MAX);
     match key.len() <= STRING_BYTES_MAX {
@@ -101,10 +102,10 @@ pub(super) fn of_term(term: &str) -> Key {
     }
 }
 
-/// The keys of strings that begin with `prefix`, which is not longer than what keys hold.
+/// The keys of strings that begin with `prefix`, which is not longer than a key.
 pub(super) fn beginning_with(prefix: &str) -> KeyRange {
     let low = beginning(STRING, prefix, prefix.len());
-    // The next text of the same length and greater; bytes of text are less than 255.
+    // The upper bound is the next greater text of the same length; bytes of text are less than 255.
     let mut high = low.clone();
     *high.last_mut().expect("a key has a first byte") += 1;
     (Bound::Included(low), Bound::Excluded(high))
@@ -158,8 +159,8 @@ fn of_instant(nanos: i128) -> Vec<u8> {
     without_zeros(key)
 }
 
-/// The order stays: what is missing is less than everything else, as zero is. The first byte of a number or a moment is
-/// never zero.
+/// The order stays: a missing byte is less than all others, as zero is. The first byte of a number or a moment is never
+/// zero.
 fn without_zeros(mut key: Vec<u8>) -> Vec<u8> {
     while key.last() == Some(&0) {
         key.pop();
@@ -167,7 +168,7 @@ fn without_zeros(mut key: Vec<u8>) -> Vec<u8> {
     key
 }
 
-/// The value of a key of a scalar; none if the key does not tell it.
+/// The scalar of a key; none if the key does not determine it.
 pub(super) fn value_of(key: &[u8], bytes_max: usize) -> Option<Scalar> {
     let (tag, rest) = key.split_first()?;
     match *tag {
@@ -198,8 +199,8 @@ fn number_of(rest: &[u8]) -> Number {
     }
 }
 
-/// A key of an entry in the tree of fields. The tree holds the times of entries too, as outermost keys by their names, and
-/// these begin with `@`; so an outermost key of the metadata that begins with `@` gets one more.
+/// A key of an entry in the tree of fields. The tree also holds the times of entries, as outermost keys with names that
+/// begin with `@`; so an outermost key of the metadata that begins with `@` gets another `@`.
 fn in_tree(key: &str, is_outermost: bool) -> Cow<'_, str> {
     match is_outermost && key.starts_with('@') {
         true => format!("@{key}").into(),
@@ -218,13 +219,13 @@ pub(super) fn keys_of(path: &FieldPath) -> Vec<Cow<'_, str>> {
     }
 }
 
-/// Every field of an entry with its keys from the outermost, and its value; what is around it comes first.
+/// Visits every field of an entry, outer ones first, with its keys from the outermost, and its value.
 pub(super) fn fields<'a>(metadata: &'a Metadata, visit: &mut impl FnMut(&[Cow<'a, str>], &'a Value)) {
     let mut path = Vec::new();
     fields_of(metadata, &mut path, visit);
 }
 
-/// As deep as metadata, whose depth is limited.
+/// The recursion is as deep as the metadata, whose depth is limited.
 fn fields_of<'a>(
     object: &'a Metadata,
     path: &mut Vec<Cow<'a, str>>,

@@ -1,7 +1,7 @@
-//! An index of metadata: which points match a filter, without looking at each.
+//! An index of metadata: from a filter to the points that match, without reading the metadata of each.
 //!
-//! [`MetadataIndex`] holds for each value of each field the points that have it. It may know less than a filter asks:
-//! then it says which points have to be looked at. What it leaves out, never matches.
+//! [`MetadataIndex`] holds for each value of each field the points that have it. If it cannot decide a filter for some
+//! points, it names them, and the caller reads their metadata. Points outside of its answer never match.
 //!
 //! | file           | question                                                         |
 //! |----------------|------------------------------------------------------------------|
@@ -13,15 +13,15 @@
 //! | `postings.rs`  | which points have which key?                                     |
 //! | `page.rs`      | how are neighboring keys and their points packed?                |
 //! | `packed.rs`    | how is a list of points packed?                                  |
-//! | `point_set.rs` | which points have a value that many have?                        |
-//! | `unread.rs`    | whose metadata is not in it yet, and how does it get in?         |
-//! | `gathered.rs`  | which keys were met that are not in pages yet?                   |
-//! | `draft.rs`     | how are keys and their points laid into pages anew?              |
-//! | `union.rs`     | which points are in any of some lists and sets?                  |
-//! | `stored.rs`    | how is an index written as bytes, and read back?                 |
+//! | `point_set.rs` | how are large sets of points held?                               |
+//! | `unread.rs`    | how is metadata inserted later, or in bulk?                      |
+//! | `gathered.rs`  | which keys are not in pages yet?                                 |
+//! | `draft.rs`     | how are keys and their points laid into new pages?               |
+//! | `union.rs`     | how are lists and sets of points united?                         |
+//! | `stored.rs`    | how is an index written to bytes and read from them?             |
 //!
-//! A copy of an index shares all pages with it until one of both changes, and then all but those that change. So a
-//! writer prepares the next version while readers keep theirs.
+//! A copy shares all pages with the original; a change copies only the pages that it touches. So a writer prepares the
+//! next version while readers use theirs.
 
 mod draft;
 mod facet;
@@ -51,22 +51,22 @@ use postings::Postings;
 pub use stored::Restored;
 pub use unread::Loading;
 
-/// RAM that an index may use in any case, unless the configuration says otherwise.
+/// RAM that an index may always use, by default.
 pub const DEFAULT_INDEX_BYTES: usize = 1 << 20;
-/// RAM that it may use for each point besides, unless the configuration says otherwise.
+/// RAM that it may use for each point in addition, by default.
 pub const DEFAULT_INDEX_BYTES_PER_POINT: usize = 64;
-/// Fields that are learned; filters on others are evaluated on the metadata.
+/// Most learned fields; filters on others are evaluated on the metadata.
 pub const LEARNED_FIELDS_MAX: usize = 256;
 
-/// How many different values among so many make a field that is given up before others.
+/// The share of different values from which a field is given up before others.
 const MOSTLY_DIFFERENT: (u64, u64) = (9, 10);
 
-/// What filters will ask of a field.
+/// A kind of condition on a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IndexType {
-    /// Whether it equals null, a boolean, a number or a string: `eq`, `in`, `is_null`. It answers ranges too. Of longer
-    /// strings the first 64 bytes are indexed, and what begins so is looked at.
+    /// Whether it equals null, a boolean, a number or a string: `eq`, `in`, `is_null`. Answers ranges too. Strings are
+    /// indexed by their first 64 bytes; for longer ones the metadata is read.
     Exact,
     /// Ranges of numbers and strings. As [`Exact`](Self::Exact) with only the first 16 bytes of strings, for less memory.
     Range,
@@ -81,9 +81,9 @@ pub enum IndexType {
 /// How much RAM an index may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MetadataIndexConfig {
-    /// Bytes in any case. Default [`DEFAULT_INDEX_BYTES`].
+    /// Bytes that are always allowed. Default [`DEFAULT_INDEX_BYTES`].
     pub bytes: usize,
-    /// Bytes besides for each point. Default [`DEFAULT_INDEX_BYTES_PER_POINT`].
+    /// Additional bytes for each point. Default [`DEFAULT_INDEX_BYTES_PER_POINT`].
     pub bytes_per_point: usize,
 }
 
@@ -96,15 +96,15 @@ impl Default for MetadataIndexConfig {
     }
 }
 
-/// What the index says about a filter.
+/// The index's answer to a filter.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Candidates {
-    /// All points that match, and nothing else if [`is_exact`](Self::is_exact).
+    /// All points that match, and no others if [`is_exact`](Self::is_exact).
     pub points: RoaringBitmap,
-    /// Those of them whose metadata has to be looked at; all others match.
+    /// The points among them whose metadata must be read; all others match.
     pub unsure: RoaringBitmap,
-    /// Whether nothing has to be looked at.
+    /// Whether no metadata must be read.
     pub is_exact: bool,
 }
 
@@ -126,22 +126,22 @@ pub struct Candidates {
 ///
 /// # What is learned
 ///
-/// A field that is not configured is indexed as it comes: null, booleans, numbers, strings, elements of arrays, and
+/// A field that is not configured is indexed as it appears: null, booleans, numbers, strings, elements of arrays, and
 /// fields of objects by their path. Once a string of it has more than 5 terms or 64 bytes, its strings count as text:
-/// their words are indexed instead of the strings. At most [`LEARNED_FIELDS_MAX`] fields are learned.
+/// their words are indexed instead. At most [`LEARNED_FIELDS_MAX`] fields are learned.
 ///
 /// # Times of entries
 ///
-/// Points may have the [times](EntryTimes) of entries beside their metadata. Those that filters name are indexed once
-/// [`index_time`](Self::index_time) has said so, and cost no memory before; until then filters on them are answered by
-/// looking. They are fields like others, of numbers, and may be given up like others.
+/// Points may have the [times](EntryTimes) of entries beside their metadata. A time is indexed after a call of
+/// [`index_time`](Self::index_time), and takes no memory before; until then filters on it read the entries. Times are
+/// fields of numbers, and may be given up like others.
 ///
 /// # What is given up
 ///
-/// When an index outgrows its [`MetadataIndexConfig`], parts of fields (strings, words, elements, other values) are given
-/// up until it fits: learned parts of strings that are nearly all different first (9 of 10), then other learned ones, then
-/// configured ones; among these the largest first. Filters on them are answered by looking: slower, never wrong. What
-/// was given up stays so.
+/// When an index outgrows its [`MetadataIndexConfig`], parts of fields (strings, words, elements, other values) are
+/// given up until it fits: first learned parts of strings that are nearly all different (9 of 10), then other learned
+/// ones, then configured ones; the largest of each group first. Filters on them read the metadata: slower, never wrong.
+/// A part that was given up stays so.
 #[derive(Debug, Clone)]
 pub struct MetadataIndex {
     config: MetadataIndexConfig,
@@ -151,11 +151,11 @@ pub struct MetadataIndex {
     field_count: usize,
     types: BTreeMap<FieldPath, Vec<IndexType>>,
     dates: DateFields,
-    /// Points may have fields that are not in the tree.
+    /// Whether points may have fields that are not in the tree.
     has_unknown_fields: bool,
-    /// Points of which nothing that is indexed can be relied on; some are not there any more.
+    /// Points for which the index cannot be relied on; some do not exist any more.
     distrusted: RoaringBitmap,
-    /// Points that are there, and of which nothing is in any field.
+    /// Existing points that are not in any field yet.
     unread: RoaringBitmap,
 }
 
@@ -183,8 +183,8 @@ impl MetadataIndex {
         }
     }
 
-    /// Says what filters will ask of a field, instead of learning it; more calls add types. Configured fields are given
-    /// up last. Points that are there already are looked at from now on when this field is asked for: configure first.
+    /// Configures the kind of conditions on a field, instead of learning it; further calls add kinds. Configured fields
+    /// are given up last. For points that exist already, conditions on this field read the metadata: configure first.
     ///
     /// # Errors
     ///
@@ -204,7 +204,7 @@ impl MetadataIndex {
         let keys = key::keys_of(&path);
         let points = &self.points;
         let node = node_mut(&mut self.fields, &keys, &mut |created: &mut Node| {
-            // Not looked at yet, so nothing is known about the objects around it.
+            // It was not indexed so far, so nothing is known about the objects around it.
             created.field = Arc::new(Field::learned_late(points));
             self.field_count += 1;
         });
@@ -212,8 +212,8 @@ impl MetadataIndex {
         Ok(())
     }
 
-    /// Indexes a time of entries from now on. Points that are there already are looked at when it is asked for, until
-    /// [`fill_times`](Self::fill_times) says theirs.
+    /// Indexes a time of entries from now on. For points that exist already, conditions on it read the entry, until
+    /// [`fill_times`](Self::fill_times) adds their times.
     pub fn index_time(&mut self, time: OwnTime) {
         if self.has_time(time) {
             return;
@@ -226,13 +226,13 @@ impl MetadataIndex {
         self.field_count += 1;
     }
 
-    /// Whether a time of entries is indexed, or was and was given up.
+    /// Whether a time of entries is indexed, or was given up.
     #[must_use]
     pub fn has_time(&self, time: OwnTime) -> bool {
         self.fields.contains_key(time.name())
     }
 
-    /// Says the times of a point that is there already, and of which the index does not know them.
+    /// Adds the times of an existing point for which the index does not have them.
     pub fn fill_times(&mut self, point: u32, times: &EntryTimes) {
         if self.unread.contains(point) {
             return;
@@ -251,8 +251,8 @@ impl MetadataIndex {
         self.give_up_what_does_not_fit();
     }
 
-    /// The fields whose strings stand for moments: those configured as [`IndexType::Date`]. Filters that are evaluated on
-    /// the metadata must be [compiled](Filter::compile) with them.
+    /// The fields whose strings stand for moments: those configured as [`IndexType::Date`]. Filters that are evaluated
+    /// on the metadata must be [compiled](Filter::compile) with them.
     #[must_use]
     pub fn dates(&self) -> &DateFields {
         &self.dates
@@ -270,21 +270,21 @@ impl MetadataIndex {
         self.points.to_bitmap()
     }
 
-    /// Adds a point. A point that is there already must be [removed](Self::remove) first; if it was not, it is looked at
-    /// for every filter from now on.
+    /// Adds a point. An existing point must be [removed](Self::remove) first; otherwise every filter reads its metadata
+    /// from now on.
     ///
-    /// Takes a microsecond or two per value and word; more when something is given up.
+    /// Takes one or two microseconds per value and word; more when a part is given up.
     pub fn insert(&mut self, point: u32, metadata: &Metadata) {
         self.insert_with_times(point, metadata, &EntryTimes::default());
     }
 
-    /// [`insert`](Self::insert) of a point that has times.
+    /// [`insert`](Self::insert) of a point with times.
     pub fn insert_with_times(&mut self, point: u32, metadata: &Metadata, times: &EntryTimes) {
         self.put(point, metadata, times, Postings::insert);
         self.give_up_what_does_not_fit();
     }
 
-    /// Says how many keys it gathered.
+    /// Returns the number of gathered keys.
     fn put(&mut self, point: u32, metadata: &Metadata, times: &EntryTimes, put: Put) -> usize {
         if self.unread.remove(point) {
             forget_missing(&mut self.fields, point);
@@ -344,7 +344,7 @@ impl MetadataIndex {
         }
     }
 
-    /// All points that are known in any way: none after each was [removed](Self::remove) with its metadata.
+    /// All points that the index knows in any way: none once each was [removed](Self::remove) with its metadata.
     #[must_use]
     pub fn remains(&self) -> RoaringBitmap {
         let mut sum = self.points.to_bitmap();
@@ -352,10 +352,10 @@ impl MetadataIndex {
         sum
     }
 
-    /// The points that may match; none if that is all of them, and all have to be looked at.
+    /// The points that may match; none if these are all points and the metadata of all must be read.
     ///
-    /// Conjunctions begin with the condition that fewest points meet. Values, elements and words are looked up, each in
-    /// microseconds; ranges take some microseconds per thousand points in them.
+    /// Conjunctions begin with the condition that has the fewest matches. Values, elements and words are look-ups of
+    /// some microseconds each; ranges take some microseconds per thousand points.
     ///
     /// # Errors
     ///
@@ -378,24 +378,24 @@ impl MetadataIndex {
         }))
     }
 
-    /// How many points match; none if some have to be looked at.
+    /// Number of matches; none if the metadata of some points must be read.
     ///
     /// # Errors
     ///
-    /// As [`candidates`](Self::candidates), which it takes as long as.
+    /// As [`candidates`](Self::candidates), and in the same time.
     pub fn cardinality(&self, filter: &Filter) -> Result<Option<u64>, FilterError> {
         let exact = self.candidates(filter)?.filter(|candidates| candidates.is_exact);
         Ok(exact.map(|candidates| candidates.points.len()))
     }
 
-    /// RAM of the index, shared with its copies or not; what allocations are rounded up by is not counted.
+    /// Bytes of RAM of the index, shared with its copies or not, without the overhead of the allocator.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let looked_at = self.distrusted.serialized_size() + self.unread.serialized_size();
         size_of::<Self>() + self.points.bytes() + looked_at + bytes_of(&self.fields)
     }
 
-    /// RAM of one field, without those of the objects in it.
+    /// Bytes of RAM of one field, without those of the objects in it.
     #[must_use]
     pub fn field_bytes(&self, field: &FieldPath) -> Option<usize> {
         self.field(field).map(Field::bytes)
@@ -409,7 +409,7 @@ impl MetadataIndex {
         }
     }
 
-    /// Whether points may have it, though it is not in the tree.
+    /// Whether points may have this field although it is not in the tree.
     fn is_unknown(&self, path: &FieldPath) -> bool {
         self.has_unknown_fields || path.own_time().is_some()
     }
@@ -450,7 +450,7 @@ fn worst_part(fields: &BTreeMap<Arc<str>, Node>, path: &mut Vec<Arc<str>>, worst
             let is_text = matches!(part, Part::Strings | Part::Terms);
             let is_different = is_text && keys > 1 && keys * MOSTLY_DIFFERENT.1 >= points * MOSTLY_DIFFERENT.0;
             let is_learned = !field.is_configured();
-            // About what they take: lists, and keys of some bytes.
+            // An estimate of their bytes: lists, and keys of some bytes.
             let size = 4 * points + 16 * keys + 1;
             let rank = (is_learned, is_learned && is_different, size);
             if worst.as_ref().is_none_or(|worst| worst.rank < rank) {
@@ -472,7 +472,7 @@ fn find<'n, K: AsRef<str>>(fields: &'n BTreeMap<Arc<str>, Node>, path: &[K]) -> 
     }
 }
 
-/// The node of a path, which has a key. `created` is told of each that was not there.
+/// The node of a path, which has at least one key. `created` is called for each new node.
 fn node_mut<'n, K: AsRef<str>>(
     fields: &'n mut BTreeMap<Arc<str>, Node>,
     path: &[K],

@@ -1,7 +1,7 @@
-//! How is a list of points packed?
+//! Packed lists of points: ascending numbers, stored as differences of variable length.
 //!
 //! ```text
-//! first point, then what each is greater by: 7 bits a byte, the lowest first; the top bit says that more follow
+//! first point, then the difference of each to the one before: 7 bits a byte, lowest first; the top bit: more bytes follow
 //! ```
 
 use std::ops::Range;
@@ -9,7 +9,7 @@ use std::ops::Range;
 /// Bytes of the longest number.
 pub(super) const NUMBER_BYTES_MAX: usize = 5;
 
-/// A change of a packed list: these bytes of it become others.
+/// A change of a packed list: a range of its bytes is replaced.
 #[derive(Debug)]
 pub(super) struct Edit {
     pub(super) place: Range<usize>,
@@ -37,7 +37,7 @@ impl Edit {
         self
     }
 
-    /// What comes there.
+    /// The new bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -70,7 +70,7 @@ pub(super) fn number(bytes: &[u8], start: usize) -> Option<(u32, usize)> {
     None
 }
 
-/// How many points are in a list.
+/// Number of points in a list.
 pub(super) fn count(list: &[u8]) -> usize {
     list.iter().filter(|byte| **byte < 0x80).count()
 }
@@ -78,8 +78,8 @@ pub(super) fn count(list: &[u8]) -> usize {
 /// The top bits of eight bytes.
 const TOP_BITS: u64 = 0x8080_8080_8080_8080;
 
-/// Visits the points of a list, ascending, which is a part of `bytes`. Faster than [`points`]: eight bytes are read at once,
-/// behind the end of the list too.
+/// Visits the points of a list, ascending; the list is a part of `bytes`. Faster than [`points`]: it reads eight bytes
+/// at a time, also beyond the end of the list.
 #[inline]
 pub(super) fn visit(bytes: &[u8], list: Range<usize>, mut visit: impl FnMut(u32)) {
     let (mut start, mut last) = (list.start, 0_u32);
@@ -102,7 +102,8 @@ pub(super) fn visit(bytes: &[u8], list: Range<usize>, mut visit: impl FnMut(u32)
             start += 8;
             continue;
         }
-        // The length of a number is random: a branch for it would be foretold wrong again and again. Five bytes are the most.
+        // The length of a number is random, so a branch on it would often be mispredicted. A number has at most five
+        // bytes.
         let bits = (!word & TOP_BITS | 1 << 39).trailing_zeros() + 1;
         let word = word & (u64::MAX >> (64 - bits));
         let low = word & 0x7f | word >> 1 & 0x3f80 | word >> 2 & 0x1f_c000;
@@ -118,7 +119,7 @@ pub(super) fn points(list: &[u8]) -> PackedPoints<'_> {
     PackedPoints { list, next: 0, last: 0 }
 }
 
-/// Goes through a list.
+/// Iterates over a list.
 #[derive(Debug, Clone)]
 pub(super) struct PackedPoints<'a> {
     list: &'a [u8],
@@ -138,7 +139,7 @@ impl Iterator for PackedPoints<'_> {
     }
 }
 
-/// Points in ascending order, packed.
+/// Packs points in ascending order.
 pub(super) fn pack(points: impl IntoIterator<Item = u32>) -> Vec<u8> {
     let (mut bytes, mut last) = (Vec::new(), 0);
     for point in points {
@@ -148,7 +149,7 @@ pub(super) fn pack(points: impl IntoIterator<Item = u32>) -> Vec<u8> {
     bytes
 }
 
-/// Adds a point; none if it is there.
+/// Adds a point; none if it is already there.
 pub(super) fn insert(list: &[u8], point: u32) -> Option<Edit> {
     let (mut start, mut last) = (0, 0);
     while let Some((gap, end)) = number(list, start) {
@@ -164,7 +165,7 @@ pub(super) fn insert(list: &[u8], point: u32) -> Option<Edit> {
     Some(Edit::new(start..start).with(point - last))
 }
 
-/// Takes a point out; none if it is not there.
+/// Removes a point; none if it is not there.
 pub(super) fn remove(list: &[u8], point: u32) -> Option<Edit> {
     let (mut start, mut last) = (0, 0);
     while let Some((gap, end)) = number(list, start) {

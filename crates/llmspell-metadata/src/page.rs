@@ -1,11 +1,11 @@
-//! A run of neighboring keys, each with its points.
+//! A page: a run of neighboring keys, each with its points.
 //!
 //! ```text
 //! per key: how many bytes it shares with the key before (4 bits), how many others it has (4 bits); bytes of its list (1);
 //!          a byte more for each of the first two that is 15 or greater; its other bytes; its list: see `packed.rs`
 //! ```
 //!
-//! A key is found by going through the page from its start. Where the next begins is said by two bytes that stand together.
+//! A key is found by scanning the page from its start. Two neighboring bytes tell where the next key begins.
 
 use std::cmp::Ordering;
 use std::mem::size_of;
@@ -19,23 +19,23 @@ use super::packed;
 use super::point_set::PointSet;
 use super::union::Union;
 
-/// A page of more keys is cut in two.
+/// A page with more keys is cut in two.
 pub(super) const PAGE_KEYS_MAX: usize = 128;
-/// And one of more bytes.
+/// A page with more bytes is cut in two.
 pub(super) const PAGE_BYTES_MAX: usize = 2_048;
-/// Keys whose list takes more bytes have a set of their own: beside shorter ones, its fixed cost outweighs what it saves.
+/// A key whose list takes more bytes has a set of its own: its fixed cost pays only for long lists.
 pub(super) const LIST_BYTES_MAX: usize = 255;
-/// Such a set becomes a list again when it has so few points.
+/// A set with fewer points becomes a list again.
 pub(super) const SET_POINTS_MIN: u64 = 32;
-/// A length that is written in a byte of its own.
+/// Lengths from here on are written in a byte of their own.
 const LONG: usize = 15;
 
-/// Sorted keys without repetition, each with a point at least.
+/// Sorted keys without repetition, each with at least one point.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Page {
     bytes: Vec<u8>,
     len: u16,
-    /// Sets of the keys that have many points, by the number of the key; their lists are empty.
+    /// Sets of the keys with many points, by the number of the key; the lists of these keys are empty.
     heavy: Vec<(u16, Arc<PointSet>)>,
     heavy_bytes: usize,
 }
@@ -63,7 +63,7 @@ impl Points<'_> {
         }
     }
 
-    /// Adds all of them to a union.
+    /// Adds all points to a union.
     pub(super) fn add_to(&self, union: &mut Union) {
         match self {
             Self::Few(list) => union.add_list(list, 0..list.len()),
@@ -71,7 +71,7 @@ impl Points<'_> {
         }
     }
 
-    /// How many of `within` they are.
+    /// Number of points that are in `within`.
     pub(super) fn intersection_len(&self, within: &RoaringBitmap) -> u64 {
         match self {
             Self::Few(list) => packed::points(list).filter(|point| within.contains(*point)).count() as u64,
@@ -79,7 +79,7 @@ impl Points<'_> {
         }
     }
 
-    /// Ascending.
+    /// The points, ascending.
     pub(super) fn iter(&self) -> Box<dyn Iterator<Item = u32> + '_> {
         match self {
             Self::Few(list) => Box::new(packed::points(list)),
@@ -88,7 +88,7 @@ impl Points<'_> {
     }
 }
 
-/// One key as it is written.
+/// One key in its written form.
 #[derive(Debug, Clone, Copy)]
 struct Entry<'a> {
     start: usize,
@@ -104,14 +104,14 @@ impl Entry<'_> {
     }
 }
 
-/// Where a key is, or would be.
+/// The position of a key, or where it would be inserted.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     number: usize,
     start: usize,
-    /// Bytes that the key shares with the one before it.
+    /// Number of bytes that the key shares with the one before it.
     shared: usize,
-    /// Bytes that it shares with the one that is there.
+    /// Number of bytes that the key shares with the one at this position.
     shared_by_next: usize,
     is_there: bool,
 }
@@ -124,29 +124,29 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// How many keys.
+    /// Number of keys.
     pub(super) fn len(&self) -> usize {
         self.numbers.len()
     }
 }
 
 impl Page {
-    /// How many keys.
+    /// Number of keys.
     pub(super) fn len(&self) -> usize {
         usize::from(self.len)
     }
 
-    /// Whether it is to be cut in two.
+    /// Whether it must be cut in two.
     pub(super) fn is_too_large(&self) -> bool {
         self.len() > PAGE_KEYS_MAX || self.bytes.len() > PAGE_BYTES_MAX && self.len() > 1
     }
 
-    /// Whether little more has room in it.
+    /// Whether there is little room for more.
     pub(super) fn is_full(&self) -> bool {
         self.len() >= PAGE_KEYS_MAX * 3 / 4 || self.bytes.len() >= PAGE_BYTES_MAX * 3 / 4
     }
 
-    /// RAM of it, shared or not.
+    /// Bytes of RAM, shared or not.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.bytes.capacity()
@@ -207,9 +207,9 @@ impl Page {
         };
         for entry in self.entries(0) {
             match entry.shared.cmp(&place.shared) {
-                // It goes on like the one before where that is less than the key.
+                // It shares more with the key before it than the wanted key does, so it is less, too.
                 Ordering::Greater => {}
-                // It is greater than the one before where that is like the key.
+                // It differs from the key before it where that equals the wanted key, so it is greater.
                 Ordering::Less => {
                     place.shared_by_next = entry.shared;
                     return place;

@@ -1,4 +1,4 @@
-//! Which points have a value that many have? A set that is cheap to copy and to change a little.
+//! Large sets of points that are cheap to copy and to change a little.
 
 use std::mem::size_of;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use roaring::RoaringBitmap;
 use super::packed::{self, NUMBER_BYTES_MAX};
 use super::union::Union;
 
-/// A packed chunk of more bytes is cut in two, or becomes bits.
+/// A packed chunk with more bytes is cut in two, or becomes bits.
 const PACKED_BYTES_MAX: usize = 4_096;
 /// Points of a chunk of bits: those with the same upper 16 bits.
 pub(super) const BLOCK_POINTS: u32 = 1 << 16;
-/// Its bytes.
+/// Bytes of such a chunk.
 pub(super) const BLOCK_BYTES: usize = BLOCK_POINTS as usize / 8;
-/// Where less than one of so many points is in the set, its points are packed: one to two bytes each.
+/// If fewer than one in this many points is in the set, its points are packed: one to two bytes each.
 const BITS_SHARE: usize = 12;
 /// A chunk of bits with fewer points is packed again.
 const BITS_POINTS_MIN: u32 = 1_024;
@@ -22,7 +22,8 @@ const BITS_POINTS_MIN: u32 = 1_024;
 /// Points in chunks, each packed or as bits. Copies share the chunks until one of them changes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PointSet {
-    /// Where each begins, ascending; none is empty. A point is in the last one that does not begin after it.
+    /// Each chunk with its first point, ascending; none is empty. A point is in the last chunk that does not begin
+    /// after it.
     chunks: Vec<(u32, Arc<Chunk>)>,
     len: u64,
     bytes: usize,
@@ -58,7 +59,7 @@ impl PointSet {
         self.len == 0
     }
 
-    /// RAM of it, shared or not.
+    /// Bytes of RAM, shared or not.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>() + self.bytes + self.chunks.capacity() * size_of::<(u32, Arc<Chunk>)>()
     }
@@ -67,7 +68,7 @@ impl PointSet {
         self.holder(point).is_some()
     }
 
-    /// The chunk that holds a point, if the set does.
+    /// The chunk that holds a point, if the set has it.
     fn place(&self, point: u32) -> Option<usize> {
         self.chunks.partition_point(|(first, _)| *first <= point).checked_sub(1)
     }
@@ -79,7 +80,7 @@ impl PointSet {
         chunk.contains(*first, point).then_some(place)
     }
 
-    /// Whether it was missing.
+    /// Returns whether it was missing.
     pub(super) fn insert(&mut self, point: u32) -> bool {
         let Some(place) = self.place(point) else {
             self.insert_chunk(0, point, Chunk::of_one(point));
@@ -106,7 +107,7 @@ impl PointSet {
         true
     }
 
-    /// Whether it was there.
+    /// Returns whether it was there.
     pub(super) fn remove(&mut self, point: u32) -> bool {
         let Some(place) = self.holder(point) else {
             return false;
@@ -162,17 +163,17 @@ impl PointSet {
         union.finish()
     }
 
-    /// Ascending.
+    /// The points, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.chunks.iter().flat_map(|(first, chunk)| chunk.points(*first))
     }
 
-    /// How many of `points` are in it.
+    /// Number of the `points` that are in it.
     pub(super) fn intersection_len(&self, points: &RoaringBitmap) -> u64 {
         self.to_bitmap().intersection_len(points)
     }
 
-    /// A set of points that ascend.
+    /// A set of ascending points.
     pub(super) fn of_sorted(points: impl IntoIterator<Item = u32>) -> Self {
         let mut set = Self::default();
         for point in points {
@@ -217,10 +218,10 @@ impl Chunk {
         })
     }
 
-    /// Whether a point that comes after `first`, its beginning, belongs here.
+    /// Whether a point after `first`, the chunk's beginning, belongs to this chunk.
     fn takes(&self, first: u32, point: u32) -> bool {
         match self {
-            // What only grows at its end is not cut in halves.
+            // A chunk that only grows at its end is not halved.
             Self::Packed(packed) => {
                 let has_room = packed.list.len() < PACKED_BYTES_MAX - 2 * NUMBER_BYTES_MAX;
                 point < packed.last || has_room || packed.is_dense()
@@ -236,7 +237,7 @@ impl Chunk {
         }
     }
 
-    /// RAM of it with its counts of references.
+    /// Bytes of RAM with its reference counts.
     fn bytes(&self) -> usize {
         let contents = match self {
             Self::Packed(packed) => packed.list.capacity(),
@@ -266,7 +267,7 @@ impl Chunk {
         }
     }
 
-    /// Bits of few points are packed.
+    /// Packs bits if they have become few.
     fn thin_out(&mut self, first: u32) {
         if let Self::Bits(bits) = self
             && bits.len < BITS_POINTS_MIN / 2
@@ -313,7 +314,7 @@ impl Packed {
         true
     }
 
-    /// Room for one more, and an eighth ahead instead of as much again.
+    /// Makes room for one more, and an eighth ahead instead of doubling.
     fn reserve(&mut self) {
         if self.list.capacity() - self.list.len() < 2 * NUMBER_BYTES_MAX {
             self.list.reserve_exact(2 * NUMBER_BYTES_MAX + self.list.len() / 8);
@@ -325,7 +326,7 @@ impl Packed {
         ((self.last - first) as usize) < BITS_SHARE * self.len as usize
     }
 
-    /// What it becomes when it is full: bits by their blocks, or halves.
+    /// The parts of a full chunk: bits by their blocks, or halves.
     fn parts(&self) -> Vec<(u32, Chunk)> {
         let points: Vec<u32> = packed::points(&self.list).collect();
         let part = |points: &[u32]| (points[0], Chunk::of_sorted(points));
@@ -375,7 +376,7 @@ impl Bits {
     }
 }
 
-/// The byte of a point in its block, and the bit in it.
+/// The byte of a point in its block, and its bit in that byte.
 fn bit_of(point: u32) -> (usize, u8) {
     let place = (point % BLOCK_POINTS) as usize;
     (place / 8, 1 << (place % 8))

@@ -1,4 +1,4 @@
-//! Which points have which key? An ordered map that is cheap to copy and to change a little.
+//! Postings: an ordered map from keys to points that is cheap to copy and to change a little.
 
 use std::cmp::Ordering;
 use std::mem::size_of;
@@ -12,19 +12,19 @@ use super::gathered::Gathered;
 use super::page::{Page, Points, Span};
 use super::union::Union;
 
-/// A branch of more pages is cut in two.
+/// A branch with more pages is cut in two.
 const BRANCH_PAGES_MAX: usize = 128;
 
 /// Bounds of keys.
 pub(super) type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
-/// A tree of three levels: root, branches, pages of keys. Copies share all of it but the root; a change copies a page
+/// A tree of three levels: root, branches, pages of keys. Copies share everything but the root; a change copies a page
 /// and its branch, about 2 KiB.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Postings {
     branches: Vec<Arc<Branch>>,
     bytes: usize,
-    /// What is to be put in: nothing but while somebody puts in much.
+    /// Keys to be put in; empty except during a bulk insertion.
     gathered: Gathered,
 }
 
@@ -35,9 +35,9 @@ struct Branch {
 }
 
 impl Postings {
-    /// RAM of it, shared or not.
+    /// Bytes of RAM, shared or not.
     pub(super) fn bytes(&self) -> usize {
-        // Each page has an `Arc` and its place in a branch; branches are few.
+        // Each page has an `Arc` and a pointer in a branch; there are few branches.
         self.bytes + self.branches.capacity() * (size_of::<usize>() + size_of::<Branch>())
     }
 
@@ -46,7 +46,7 @@ impl Postings {
         self.branches[branch].pages[page].get(key)
     }
 
-    /// The page where a key is or would be; none without pages.
+    /// The page in which a key is or would be; none if there are no pages.
     fn place(&self, key: &[u8]) -> Option<(usize, usize)> {
         let starts_by = |page: &Page| page.cmp_first(key) != Ordering::Greater;
         let branch = self
@@ -85,7 +85,7 @@ impl Postings {
         }
     }
 
-    /// As [`insert`](Self::insert), but nobody finds it before it is [settled](Self::settle).
+    /// As [`insert`](Self::insert), but the key is found only after [`settle`](Self::settle).
     pub(super) fn gather(&mut self, key: &[u8], point: u32) {
         self.gathered.push(key, point);
         if self.gathered.is_full() {
@@ -93,12 +93,12 @@ impl Postings {
         }
     }
 
-    /// How much was gathered.
+    /// Number of gathered pairs.
     pub(super) fn gathered(&self) -> usize {
         self.gathered.len()
     }
 
-    /// Puts in what was gathered. Takes time in proportion to that, and to the pages that it belongs into.
+    /// Puts the gathered keys in. Takes time in proportion to them and to the pages that they change.
     pub(super) fn settle(&mut self) {
         if self.gathered.len() == 0 {
             return;
@@ -142,7 +142,7 @@ impl Postings {
         self.set_pages(&pages);
     }
 
-    /// Takes these points out, whatever keys they have. Takes time in proportion to all of it.
+    /// Removes these points from all keys. Takes time in proportion to the whole map.
     pub(super) fn forget(&mut self, gone: &RoaringBitmap) {
         let (mut draft, mut pages) = (Draft::default(), Vec::new());
         for page in self.branches.iter().flat_map(|branch| &branch.pages) {
@@ -208,12 +208,12 @@ impl Postings {
         self.runs(range).flat_map(|(page, span)| page.keys(&span))
     }
 
-    /// How many keys within the range.
+    /// Number of keys within the range.
     pub(super) fn key_count(&self, range: &KeyRange) -> u64 {
         self.runs(range).map(|(_, span)| span.len() as u64).sum()
     }
 
-    /// Sum of the points of the keys within the range: how many they are, if no point has two of the keys.
+    /// Sum of the points of the keys within the range, which is their number if no point has two of the keys.
     pub(super) fn point_count(&self, range: &KeyRange) -> u64 {
         let points = self.runs(range).flat_map(|(page, span)| page.points(span));
         points.map(|points| points.len()).sum()
@@ -228,7 +228,7 @@ impl Postings {
         union.finish()
     }
 
-    /// The keys within the range become unknown. Takes time in proportion to all of them.
+    /// Removes the keys within the range. Takes time in proportion to all of them.
     pub(super) fn drop_keys(&mut self, range: &KeyRange) {
         let mut kept = Vec::new();
         for page in self.branches.iter().flat_map(|branch| &branch.pages) {
@@ -251,7 +251,7 @@ impl Postings {
     }
 }
 
-/// Postings that are made of keys in order.
+/// Builds postings from keys in order.
 #[derive(Debug, Default)]
 pub(super) struct PostingsBuilder {
     pages: Vec<Arc<Page>>,
@@ -260,7 +260,7 @@ pub(super) struct PostingsBuilder {
 }
 
 impl PostingsBuilder {
-    /// Adds a key that is greater than all before, with its packed points, one at least.
+    /// Adds a key that is greater than all before it, with its packed points, at least one.
     pub(super) fn push(&mut self, key: &[u8], list: &[u8]) {
         self.page.push(&self.last_key, key, list);
         self.last_key.clear();
@@ -286,7 +286,7 @@ impl PostingsBuilder {
     }
 }
 
-/// A page with its counts of references and its place in a branch.
+/// Bytes of a page with its reference counts and its pointer in a branch.
 fn page_bytes(page: &Page) -> usize {
     page.bytes() + 3 * size_of::<usize>()
 }
@@ -305,7 +305,7 @@ mod tests {
         prop_oneof![3 => spread, 1 => long]
     }
 
-    /// What becomes of points.
+    /// A change of points, in tests.
     #[derive(Debug, Clone, Copy)]
     enum Change {
         Added,
@@ -337,7 +337,7 @@ mod tests {
             let mut held = postings.clone();
             for (number, (change, key, first, count)) in steps.into_iter().enumerate() {
                 if number % 50 == 0 {
-                    // From here on changes are made on copies.
+                    // From here on changes copy the pages.
                     postings.settle();
                     held = postings.clone();
                 }

@@ -1,4 +1,4 @@
-//! Which points may match a filter?
+//! Selection: the points that match, or may match, a filter.
 
 use std::ops::Bound;
 
@@ -12,15 +12,15 @@ use super::key::{self, Key};
 use super::page::Points;
 use super::postings::KeyRange;
 
-/// Terms are looked for in the values of a field itself, if it has no more different ones.
+/// Terms are searched for in the values of a field, if the field has at most this many different values.
 const SEARCHED_VALUES_MAX: u64 = 65_536;
 
-/// What is known about a filter.
+/// The index's answer to a filter.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hits {
-    /// All points that match, and maybe others.
+    /// All points that match, and possibly others.
     pub(super) possible: RoaringBitmap,
-    /// Those of them that have to be looked at; the rest matches.
+    /// The points among them whose metadata must be read; the others match.
     pub(super) unsure: RoaringBitmap,
 }
 
@@ -112,7 +112,7 @@ impl MetadataIndex {
         }
     }
 
-    /// At least as many as match. Takes no longer than finding the keys.
+    /// An upper bound of the number of matches. Takes no longer than finding the keys.
     fn count_max(&self, filter: &Filter) -> u64 {
         let all = self.points.len();
         let count_of = |path: &FieldPath, part: Part, count: &dyn Fn(&Field) -> u64| match self.field(path) {
@@ -148,12 +148,13 @@ impl MetadataIndex {
             Filter::Between { field, low, high } => {
                 self.range_count(field, Bound::Included(low), Bound::Included(high))
             }
-            // What is left is either nearly everything or found by several keys.
+            // The other conditions either match nearly everything or need several keys.
             _ => all,
         }
     }
 
-    /// At least as many points as are put together to find those that match. Takes no longer than finding the keys.
+    /// An upper bound of the number of points to combine when the matches are found. Takes no longer than finding the
+    /// keys.
     #[must_use]
     pub fn effort_max(&self, filter: &Filter) -> u64 {
         match filter {
@@ -193,7 +194,7 @@ impl MetadataIndex {
         }
     }
 
-    /// What is found in a field. A field that no entry has, matches nothing.
+    /// The matches in a field. A field that no entry has matches nothing.
     fn of(&self, path: &FieldPath, find: impl FnOnce(&Field) -> Hits) -> Hits {
         match self.field(path) {
             Some(field) => find(field),
@@ -202,7 +203,7 @@ impl MetadataIndex {
         }
     }
 
-    /// What was found in a part, and what is not in that part.
+    /// The matches found in a part, and as unsure those that are missing in the part.
     fn covered(&self, field: &Field, part: Part, found: Hits) -> Hits {
         let coverage = field.part(part);
         if !coverage.is_indexed {
@@ -214,7 +215,7 @@ impl MetadataIndex {
         found.or(Hits::unsure(coverage.missing.to_bitmap()))
     }
 
-    /// Every point that has the field, unsure.
+    /// Every point with the field, unsure.
     fn anywhere(&self, field: &Field) -> Hits {
         let coverage = field.part(Part::Exists);
         if !coverage.is_indexed {
@@ -253,7 +254,7 @@ impl MetadataIndex {
                 Scalar::Text(_) => key::STRING,
                 _ => key::NUMBER,
             };
-            // Of the keys that stand for several strings, only those of the bounds are in doubt.
+            // Among the keys that stand for several strings, only those of the bounds are in doubt.
             let mut doubtful = Hits::default();
             let mut border = |bound: Bound<&Scalar>, otherwise: Bound<Vec<u8>>| {
                 let (Bound::Included(value) | Bound::Excluded(value)) = bound else {
@@ -351,7 +352,7 @@ fn lookup(field: &Field, key: &Key) -> Hits {
     }
 }
 
-/// By the terms that are indexed.
+/// By the indexed terms.
 fn with_terms(field: &Field, text: &str) -> Hits {
     let mut keys: Vec<(u64, Key)> = terms(text)
         .map(|term| key::of_term(&term))
@@ -372,7 +373,7 @@ fn with_terms(field: &Field, text: &str) -> Hits {
     hits
 }
 
-/// By the terms of the values that are indexed.
+/// By the terms of the indexed values.
 fn values_with_terms(field: &Field, text: &str) -> Hits {
     let range: KeyRange = key::all_of(key::STRING, key::STRING);
     if field.postings.key_count(&range) > SEARCHED_VALUES_MAX {

@@ -1,4 +1,4 @@
-//! How is an index written as bytes, and read back?
+//! The stored form of an index: writing and reading it.
 //!
 //! ```text
 //! index    config: bytes u64, bytes_per_point u64 │ has_unknown_fields u8 │ points: set │ distrusted: set
@@ -42,24 +42,24 @@ const TYPES: [IndexType; 5] = [
     IndexType::Date,
 ];
 
-/// An index that was read back.
+/// An index that was read from bytes.
 #[derive(Debug)]
 pub struct Restored {
     /// The index.
     pub index: MetadataIndex,
-    /// Points that it does not have, though they may be there: they are to be inserted with the metadata they have now.
+    /// Points that the index left out although they may exist: they must be inserted with their current metadata.
     pub stale: RoaringBitmap,
 }
 
-/// Takes bytes as they come.
+/// Receives bytes piece by piece.
 type Output<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
 
 impl MetadataIndex {
-    /// Gives the bytes of the index to `output`, piece by piece.
+    /// Writes the bytes of the index to `output`, piece by piece.
     ///
     /// # Errors
     ///
-    /// What `output` returns.
+    /// The error of `output`.
     ///
     /// # Panics
     ///
@@ -92,11 +92,11 @@ impl MetadataIndex {
         store_nodes(&self.fields, output)
     }
 
-    /// Reads what [`store`](Self::store) wrote, without the points that have changed since.
+    /// Reads the bytes of [`store`](Self::store), leaving out points that changed since.
     ///
     /// # Errors
     ///
-    /// What is wrong with the bytes.
+    /// The fault in the bytes.
     pub fn restore(bytes: &[u8], changed: &RoaringBitmap) -> Result<Restored, Malformed> {
         let mut reader = Reader::new(bytes);
         let size = |number: u64| usize::try_from(number).map_err(|_| Malformed("it is for a larger machine"));
@@ -136,7 +136,7 @@ impl MetadataIndex {
         })
     }
 
-    /// Whether it was configured in the same way as another.
+    /// Whether it has the same configuration as another.
     #[must_use]
     pub fn is_configured_as(&self, other: &Self) -> bool {
         self.config == other.config && self.types == other.types
@@ -200,7 +200,7 @@ fn count_fields(nodes: &BTreeMap<Arc<str>, Node>, count: &mut usize) {
     }
 }
 
-/// What is read, and the points that are left out.
+/// The bytes to read, and the points to leave out.
 struct Input<'a> {
     reader: Reader<'a>,
     stale: RoaringBitmap,
@@ -213,7 +213,7 @@ impl Input<'_> {
         String::from_utf8(bytes).map_err(|_| Malformed("a name in it is not UTF-8"))
     }
 
-    /// A packed list, without the points that are left out.
+    /// A packed list, without the points to leave out.
     fn list(&mut self) -> Result<Vec<u8>, Malformed> {
         let len = usize::try_from(self.reader.u64()?).map_err(|_| Malformed("it ends early"))?;
         let list = self.reader.bytes(len)?;
@@ -222,7 +222,7 @@ impl Input<'_> {
             let (gap, end) = packed::number(list, start).ok_or(Malformed("a number in it is bad"))?;
             let point = match last {
                 None => gap,
-                Some(_) if gap == 0 => return Err(Malformed("a point in it stands twice")),
+                Some(_) if gap == 0 => return Err(Malformed("a point in it occurs twice")),
                 Some(last) => gap.checked_add(last).ok_or(Malformed("a point in it is too large"))?,
             };
             has_stale |= self.stale.contains(point);
@@ -264,7 +264,7 @@ impl Input<'_> {
                 inner: self.nodes(depth + 1)?,
             };
             if nodes.insert(key.into(), node).is_some() {
-                return Err(Malformed("a field in it stands twice"));
+                return Err(Malformed("a field in it occurs twice"));
             }
         }
         Ok(nodes)
@@ -415,7 +415,7 @@ mod tests {
                 .is_configured_as(&MetadataIndex::new(MetadataIndexConfig::default()))
         );
         assert_eq!(restored.index.field_count, expected.field_count);
-        // Filled pages take no more than those that grew.
+        // Filled pages take no more memory than pages that grew.
         assert!(restored.index.memory_bytes() <= expected.memory_bytes() * 11 / 10);
 
         let none = MetadataIndex::restore(&bytes_of(&index), &RoaringBitmap::new()).unwrap();
@@ -427,7 +427,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-        /// Whatever the bytes are: an error, or an index that can be used.
+        /// Any bytes give an error or a usable index.
         #[test]
         fn damaged_bytes_never_panic(
             cut in any::<Option<prop::sample::Index>>(),

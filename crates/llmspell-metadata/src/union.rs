@@ -1,6 +1,6 @@
-//! Which points are in any of some lists and sets?
+//! Unions of lists and sets of points.
 //!
-//! Few points are sorted. Many are marked in blocks of bits, one store each.
+//! Few points are sorted. Many are marked in bitmap blocks, one store per point.
 
 use std::ops::Range;
 
@@ -9,17 +9,17 @@ use roaring::RoaringBitmap;
 use super::packed;
 use super::point_set::{BLOCK_BYTES, BLOCK_POINTS, set_bit};
 
-/// So many points, and more, are marked in blocks: that takes less than sorting them.
+/// From this many points on blocks are used: that takes less time than sorting.
 const BLOCKS_POINTS_MIN: usize = 512;
 
 /// The points of one block.
 type Block = Box<[u8; BLOCK_BYTES]>;
 
-/// A union that is being made.
+/// A union under construction.
 #[derive(Debug, Default)]
 pub(super) struct Union {
     few: Vec<u32>,
-    /// By their numbers; empty while there are few points.
+    /// Indexed by block number; empty while there are few points.
     blocks: Vec<Option<Block>>,
 }
 
@@ -60,7 +60,7 @@ impl Union {
         }
     }
 
-    /// A block, if it was not there.
+    /// The block with this number, created if necessary.
     #[cold]
     fn new_block(&mut self, number: u32) -> &mut Block {
         let number = number as usize;

@@ -1,7 +1,7 @@
-//! Whose metadata is not in the index yet, and how does it get in?
+//! Points whose metadata is not in the index yet, and bulk insertion.
 //!
-//! Whoever changes many points at once only says which: filters look at these, until somebody reads the metadata of all of
-//! them together. That takes a third of the time, and none of the writer's.
+//! A writer that changes many points at once only marks them: filters read the metadata of marked points, until a
+//! reader inserts all of it together. That takes a third of the time, and none of the writer's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use roaring::RoaringBitmap;
 use super::postings::Postings;
 use super::{MetadataIndex, Node, forget_missing};
 
-/// Keys that are gathered for each point of the index, within bounds: 25 to 50 bytes each. The more, the less often a page
-/// is written.
+/// Keys that are gathered for each point of the index, within bounds: 25 to 50 bytes each. The more are gathered, the
+/// less often each page is written.
 const GATHERED_PER_POINT: u64 = 1;
 const GATHERED: (u64, u64) = (1 << 16, 1 << 20);
 
 impl MetadataIndex {
-    /// Adds a point whose metadata is read later: filters look at it until then.
+    /// Adds a point whose metadata is inserted later: filters read its metadata until then.
     pub fn insert_unread(&mut self, point: u32) {
         let is_new = self.points.insert(point);
         if self.distrusted.contains(point) || self.unread.contains(point) {
@@ -30,7 +30,7 @@ impl MetadataIndex {
         };
     }
 
-    /// Takes a point out whose metadata is not known.
+    /// Removes a point whose metadata is not known.
     pub fn remove_unknown(&mut self, point: u32) {
         if self.unread.remove(point) {
             self.points.remove(point);
@@ -40,30 +40,30 @@ impl MetadataIndex {
         }
     }
 
-    /// From now on these points are looked at for every filter, as long as they are there: their metadata may be another
-    /// than what was inserted, or none was. They count as inserted.
+    /// From now on filters read the metadata of these points, as long as they exist, because it may differ from the
+    /// inserted metadata. They count as inserted.
     pub fn distrust(&mut self, points: &RoaringBitmap) {
         points.iter().for_each(|point| self.insert_unread(point));
     }
 
-    /// How many points are looked at for every filter, or were until they went.
+    /// Number of points whose metadata every filter reads: unread ones, and distrusted ones, removed or not.
     #[must_use]
     pub fn distrusted_count(&self) -> u64 {
         self.distrusted.len() + self.unread.len()
     }
 
-    /// The points that are looked at for every filter, some of which may not be there any more.
+    /// The distrusted points, some of which may not exist any more.
     #[must_use]
     pub fn distrusted(&self) -> RoaringBitmap {
         &self.distrusted | &self.unread
     }
 
-    /// The points that are looked at for every filter.
+    /// The existing points whose metadata every filter must read.
     pub(super) fn looked_at(&self) -> RoaringBitmap {
         &self.unread | (&self.distrusted & self.points.to_bitmap())
     }
 
-    /// The points whose metadata is to be read: once each of them is inserted, filters need not look at any point.
+    /// The points whose metadata is to be read: once each of them is inserted, filters need not read any metadata.
     ///
     /// Takes time in proportion to the index if some are distrusted.
     pub fn begin_reading(&mut self) -> RoaringBitmap {
@@ -75,8 +75,8 @@ impl MetadataIndex {
         self.unread.clone()
     }
 
-    /// [Inserts](Self::insert) many points: in about a third of the time, and in less RAM, than one after the other. Those
-    /// that come in ascending order take least. What does not fit is given up in between.
+    /// [Inserts](Self::insert) many points, in about a third of the time and with less RAM than one after the other.
+    /// Fastest in ascending order of the points. Parts that do not fit are given up meanwhile.
     pub fn insert_all<'m>(&mut self, entries: impl IntoIterator<Item = (u32, &'m Metadata)>) {
         let mut loading = self.loading();
         for (point, metadata) in entries {
@@ -84,7 +84,7 @@ impl MetadataIndex {
         }
     }
 
-    /// Whoever inserts many points.
+    /// Starts a bulk insertion.
     pub fn loading(&mut self) -> Loading<'_> {
         Loading {
             index: self,
@@ -100,7 +100,7 @@ fn forget(fields: &mut BTreeMap<Arc<str>, Node>, gone: &RoaringBitmap) {
     }
 }
 
-/// Inserts points; the index has all of them when this is dropped.
+/// A bulk insertion; the index has all of its points when this is dropped.
 #[derive(Debug)]
 pub struct Loading<'a> {
     index: &'a mut MetadataIndex,
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::{IndexType, MetadataIndexConfig};
 
-    /// What becomes of a point. A value is what an entry with another gets.
+    /// A step of the test. Its number selects the metadata of the entry.
     #[derive(Debug, Clone, Copy)]
     enum Step {
         Put(u32, u8),
@@ -160,7 +160,7 @@ mod tests {
         Distrust(u32),
         IndexTime,
         ReadUp,
-        /// Another keeps what it is now, and goes on with a copy.
+        /// Keeps a copy of the current index, and continues with another.
         Hold,
     }
 

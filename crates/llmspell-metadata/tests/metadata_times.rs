@@ -1,4 +1,4 @@
-//! Does an index of metadata answer filters on the times of entries as the entries themselves do?
+//! The index answers filters on times as the entries themselves do.
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 

@@ -1,4 +1,4 @@
-//! How is a scope written as bytes, injectively?
+//! The byte form of a scope: injective, and part of the on-disk format.
 //!
 //! ```text
 //! byte 0     1        3
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Tags: 0 Global, 1 User, 2 Session, 3 Agent, 4 Tool, 5 Workflow, 6 Hook, 7 Custom. The length makes the encoding
-//! prefix-free: no encoded scope is the beginning of another, so it can stand before other bytes in a key.
+//! prefix-free: no encoded scope is a prefix of another, so it can precede other bytes in a key.
 //! The bytes are part of the on-disk format and never change.
 
 use crate::scope::{ScopeError, ScopeKind, StateScope};
@@ -14,7 +14,7 @@ use crate::scope::{ScopeError, ScopeKind, StateScope};
 const LENGTH_BYTES: usize = 2;
 
 impl StateScope {
-    /// The scope as bytes: different for different scopes, and never the beginning of those of another scope.
+    /// The scope as bytes: different for different scopes, and never a prefix of another scope's bytes.
     ///
     /// # Panics
     ///
@@ -31,11 +31,11 @@ impl StateScope {
         bytes
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote, all of it and nothing more.
+    /// Reads the bytes of [`to_bytes`](Self::to_bytes); no byte may be left over.
     ///
     /// # Errors
     ///
-    /// [`ScopeError::BadBytes`], or what [`validate`](Self::validate) says about the id.
+    /// [`ScopeError::BadBytes`], or the error of [`validate`](Self::validate) for the id.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ScopeError> {
         let bad = || ScopeError::BadBytes { len: bytes.len() };
         let (&tag, rest) = bytes.split_first().ok_or_else(bad)?;

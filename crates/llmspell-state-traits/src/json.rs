@@ -1,7 +1,7 @@
-//! How is a scope written for programs?
+//! The serde form of a scope, for programs.
 //!
-//! In JSON, and in other formats for people, as its text: `"user:ada"`. Read is also the structured form, `{"User": "ada"}`
-//! and `"Global"`. Formats that are not for people have the structured form only.
+//! JSON and other human-readable formats have its text: `"user:ada"`. They also accept the structured form, `{"User":
+//! "ada"}` and `"Global"`. Other formats have the structured form only.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 

@@ -1,7 +1,7 @@
-//! Whose data is it? [`StateScope`] names the owner of a piece of state or of a vector.
+//! [`StateScope`] names the owner of a piece of state or of a vector.
 //!
-//! A scope is the only isolation boundary of the storage engine: ids are unique within a scope, not across, and no
-//! call about one scope sees another. Three forms of it exist, and each of them tells any two scopes apart:
+//! A scope is the only isolation boundary of the storage engine: ids are unique within a scope, not across scopes, and
+//! no call for one scope sees another. It has three forms, each of which is different for different scopes:
 //!
 //! | form                                            | for                    | reversible |
 //! |-------------------------------------------------|------------------------|------------|
@@ -9,7 +9,7 @@
 //! | bytes, [`StateScope::to_bytes`]                 | keys on disk           | yes        |
 //! | JSON: the text; `{"User": "ada"}` is read too   | programs               | yes        |
 //!
-//! Whether something may be seen is decided by equality of scopes, never by comparing prefixes of strings.
+//! Access is decided by equality of scopes, never by comparing prefixes of strings.
 //!
 //! | file       | question                                    |
 //! |------------|---------------------------------------------|

@@ -1,15 +1,15 @@
-//! Which scopes are there, and which are valid?
+//! [`StateScope`]: the kinds of scopes, and their validation.
 
 /// Longest id inside a scope, in bytes of UTF-8.
 pub const SCOPE_ID_BYTES_MAX: usize = 1024;
 
-/// Whose data it is.
+/// The owner of a piece of data.
 ///
-/// Two scopes are the same exactly if kind and id are equal byte for byte: no case folding, no Unicode
+/// Two scopes are the same if and only if kind and id are equal byte for byte: no case folding, no Unicode
 /// normalization, no hierarchy. `Custom("user:ada")` and `User("ada")` are different scopes.
 ///
 /// The id must not be empty and not longer than [`SCOPE_ID_BYTES_MAX`]; [`validate`](Self::validate) checks it, and
-/// every store does so before it does anything else. Parsing and deserializing check it too.
+/// every store calls that first. Parsing and deserializing check it too.
 ///
 /// ```
 /// use llmspell_state_traits::StateScope;
@@ -22,7 +22,7 @@ pub const SCOPE_ID_BYTES_MAX: usize = 1024;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StateScope {
-    /// Shared by everybody who uses the store. What a call without a scope means.
+    /// Shared by all users of the store. The default of a call without a scope.
     #[default]
     Global,
     /// One person.
@@ -37,7 +37,7 @@ pub enum StateScope {
     Workflow(String),
     /// One hook.
     Hook(String),
-    /// Anything else, for example a tenant: `Custom("tenant:123")`.
+    /// Any other owner, for example a tenant: `Custom("tenant:123")`.
     Custom(String),
 }
 
@@ -62,7 +62,7 @@ pub enum ScopeKind {
     Custom,
 }
 
-/// Why something is not a scope.
+/// Why a value is not a scope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScopeError {
@@ -93,7 +93,7 @@ pub enum ScopeError {
         text: String,
     },
 
-    /// A `%` in the text is not followed by two hexadecimal digits, or the bytes so written are not UTF-8.
+    /// A `%` in the text is not followed by two hexadecimal digits, or the unescaped bytes are not UTF-8.
     #[error("`{text}` is not a scope: bad escape at byte {at}; write `%25` for a percent sign")]
     BadEscape {
         /// The text, shortened to 64 characters.
@@ -102,7 +102,7 @@ pub enum ScopeError {
         at: usize,
     },
 
-    /// The bytes are not what [`StateScope::to_bytes`] writes.
+    /// The bytes are not those of a scope; see [`StateScope::to_bytes`].
     #[error("{len} bytes are not an encoded scope")]
     BadBytes {
         /// Number of bytes.
@@ -147,7 +147,7 @@ impl StateScope {
         Self::Hook(id.into())
     }
 
-    /// Anything else, for example a tenant: [`StateScope::Custom`]. The id is checked when the scope is used.
+    /// Any other owner, for example a tenant: [`StateScope::Custom`]. The id is checked when the scope is used.
     #[must_use]
     pub fn custom(id: impl Into<String>) -> Self {
         Self::Custom(id.into())

@@ -1,7 +1,7 @@
-//! How is a scope written for people?
+//! The text form of a scope, for people.
 //!
-//! `global`, or `KIND:ID`. The first colon ends the kind, so an id may hold colons as they are. Escaped as `%XX` are
-//! the percent sign, and what would break a terminal or a line: control characters and the Unicode line separators.
+//! `global`, or `KIND:ID`. The first colon ends the kind, so an id may contain colons. The percent sign, control
+//! characters and the Unicode line separators, which could break a terminal or a line, are escaped as `%XX`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -85,7 +85,7 @@ impl TryFrom<String> for StateScope {
     }
 }
 
-/// The text behind the escapes, or the place of the first bad one.
+/// The unescaped text, or the offset of the first bad escape.
 fn unescape(text: &str) -> Result<String, usize> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -214,7 +214,7 @@ fn a_space_without_a_model_can_be_migrated_to_one_that_stores_a_part() {
         place.run(all.chain(args.to_vec()))
     };
     migrate("ours", &[]).fails(64, "how many components");
-    migrate("ours", &["--dim", "3", "--store-dim", "2"]).fails(64, "not made to be cut at 2");
+    migrate("ours", &["--dim", "3", "--store-dim", "2"]).fails(64, "cannot be cut to 2 components");
     let spaces = place.run(["--json", "space", "ls"]).succeeds().json();
     assert_eq!(spaces[0]["role"], "plain", "a call that is refused changes nothing");
     migrate("ours", &["--dim", "3", "--cut", "2", "--store-dim", "2"]).succeeds();

@@ -67,7 +67,7 @@ fn a_cut_that_no_model_was_made_for_is_refused_unless_forced() {
         let all = ["model", "add", "bge-m3"].into_iter().chain(args.iter().copied());
         place.run(all)
     };
-    add(&["--store-dim", "256"]).fails(64, "are not made to be cut at 256");
+    add(&["--store-dim", "256"]).fails(64, "cannot be cut to 256 components");
     add(&["--force"]).fails(64, "--store-dim");
     let forced = add(&["--store-dim", "256", "--force"]).succeeds().stdout();
     assert!(forced.contains("256 of them stored"), "{forced}");

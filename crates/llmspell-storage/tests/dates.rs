@@ -11,7 +11,7 @@ use llmspell_storage::{
 use serde_json::json;
 
 const SCOPE: StateScope = StateScope::Global;
-/// The same moments in another order as strings; the last is no date.
+/// The same moments in another order as strings; the last is not a date.
 const DATES: [&str; 5] = [
     "2026-01-01T05:00:00+06:00",
     "2026-01-01",
@@ -150,7 +150,7 @@ async fn what_is_no_date_is_refused_where_it_stands() {
     let (_database, vectors) = open(dir.path(), 1, dated()).await;
     fill(&vectors).await;
     let bad = Filter::eq("text", "a").and(Filter::is_in("when", ["2026-01-01", "soon"]));
-    let place = "at /and/1/in/values/1: \"soon\" is no date, and `when` holds dates";
+    let place = "at /and/1/in/values/1: \"soon\" is not a date, and `when` holds dates";
     let query = VectorQuery::new(vec![1.0, 0.0], 3).with_filter(bad.clone());
     let with_range = query.clone().with_event_time_range(..);
     let errors: Vec<StorageError> = vec![

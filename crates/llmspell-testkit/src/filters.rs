@@ -1,4 +1,4 @@
-//! Random filters and entries that often meet, and texts that are almost filters.
+//! Random filters with entries that they often match, and texts that are almost filters.
 
 use llmspell_core::{DateFields, EntryTimes, FieldPath, Filter, Metadata, OwnTime, Scalar, Timestamp};
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ fn field() -> impl Strategy<Value = FieldPath> {
     prop_oneof![6 => metadata_field(), 1 => select(OwnTime::ALL.to_vec()).prop_map(FieldPath::from)]
 }
 
-/// Paths that are in entries, paths that never are, and keys that must be quoted.
+/// Paths that occur in entries, paths that never do, and keys that must be quoted.
 fn metadata_field() -> impl Strategy<Value = FieldPath> {
     let met = select(vec![
         "a",
@@ -32,7 +32,7 @@ fn metadata_field() -> impl Strategy<Value = FieldPath> {
     prop_oneof![9 => met.prop_map(FieldPath::from), 1 => odd.prop_map(FieldPath::of_keys)]
 }
 
-/// Multiples of 1/1024, many around the borders where floats begin to skip integers.
+/// Multiples of 1/1024, many of them near the integers that floats begin to skip.
 fn number() -> impl Strategy<Value = Value> {
     let border = select(vec![0_i128, 1 << 52, 1 << 53, 1 << 63, 1 << 64]);
     (border, -1..=1_i128, any::<bool>(), 0..4_u8).prop_map(|(border, shift, is_negative, form)| {
@@ -81,7 +81,7 @@ fn scalar_json() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// An entry with few keys, so that the paths above often find something.
+/// An entry with few keys, so that the paths above often exist.
 pub fn metadata() -> impl Strategy<Value = Metadata> {
     let key = || select(vec!["a", "b", "when", "a.b", "", "and", "@event_time"]);
     let value = scalar_json().prop_recursive(3, 24, 4, move |inner| {
@@ -250,7 +250,7 @@ const SCRAPS: [&str; 47] = [
     "{",
 ];
 
-/// Words of the language in any order, and any text.
+/// Words of the language in any order, or any text.
 pub fn text() -> impl Strategy<Value = String> {
     let scraps = (prop::collection::vec(select(SCRAPS.to_vec()), 0..16), any::<bool>());
     prop_oneof![
@@ -259,7 +259,7 @@ pub fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Where and with what a text is spoiled: removed, inserted, cut off.
+/// Edits that may break a text: where, and whether to remove, insert or cut off.
 pub fn spoils() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, &'static str)>> {
     prop::collection::vec(
         (any::<prop::sample::Index>(), 0..4_usize, select(SCRAPS.to_vec())),
@@ -267,7 +267,7 @@ pub fn spoils() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, &'stat
     )
 }
 
-/// The text with each spoil applied in turn.
+/// The text with each edit applied in turn.
 #[must_use]
 pub fn spoiled(text: &str, spoils: &[(prop::sample::Index, usize, &'static str)]) -> String {
     let mut characters: Vec<char> = text.chars().collect();

@@ -1,10 +1,11 @@
-//! What the tests of several crates share: random filters with the entries that they meet, clocks, and numbers from a seed.
+//! Helpers for the tests of several crates: random filters with entries that they often match, clocks, and seeded
+//! random numbers.
 //!
 //! | file         | question                                                        |
 //! |--------------|-----------------------------------------------------------------|
 //! | `filters.rs` | which filters, entries and broken texts does a property test try? |
 //! | `machine.rs` | how does a test set the clocks of a machine? [`Machine`]       |
-//! | `random.rs`  | where does chance come from, so that a run can be repeated? [`Random`] |
+//! | `random.rs`  | where do repeatable random numbers come from? [`Random`]       |
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! A machine whose clocks a test sets.
+//! A machine whose clocks a test can set.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use llmspell_core::Timestamp;
 
-/// The clock of the system, which may be wrong, and the time that the machine is on.
+/// The clock of the system, which may be wrong, and the time since the machine was started.
 #[derive(Debug, Clone)]
 pub struct Machine {
     wall: Arc<AtomicI64>,
@@ -23,18 +23,18 @@ impl Machine {
         }
     }
 
-    /// Time passes, in milliseconds.
+    /// Lets time pass, in milliseconds.
     pub fn pass(&self, ms: i64) {
         self.jump(ms);
         self.boot.fetch_add(ms, Ordering::SeqCst);
     }
 
-    /// The clock of the system is set forward, or back, by milliseconds that did not pass.
+    /// Sets the clock of the system forward or back by milliseconds that did not pass.
     pub fn jump(&self, ms: i64) {
         self.wall.fetch_add(ms, Ordering::SeqCst);
     }
 
-    /// What the clock of the system says.
+    /// The time of the system's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.wall.load(Ordering::SeqCst))
@@ -46,7 +46,7 @@ impl Machine {
         move || machine.now()
     }
 
-    /// How long the machine is on.
+    /// The time since the machine was started.
     pub fn boot_clock(&self) -> impl Fn() -> Duration + Send + Sync + 'static + use<> {
         let boot = Arc::clone(&self.boot);
         move || Duration::from_millis(boot.load(Ordering::SeqCst).unsigned_abs())

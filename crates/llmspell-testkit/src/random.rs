@@ -1,4 +1,4 @@
-//! Numbers drawn from a seed, so that a run can be repeated.
+//! Seeded random numbers, so that a run can be repeated.
 
 /// Random numbers from a seed.
 ///

@@ -1,4 +1,4 @@
-//! What do the processes do that are started, and killed?
+//! The work of the processes that are started and killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;

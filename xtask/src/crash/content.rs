@@ -1,4 +1,4 @@
-//! What is stored? Values, vectors and metadata that tell by themselves from which number they were made.
+//! Values, vectors and metadata from which the number that they were made from can be read.
 //!
 //! So a line about a value need not repeat its bytes, and comparing two numbers compares every bit: what does not come
 //! out the same when it is made again from the number it states is foreign.

@@ -1,4 +1,4 @@
-//! What happens in a cycle? Start, kill, perhaps kill again while it recovers, look, compare.
+//! One cycle: start, kill, perhaps kill again during recovery, read everything, compare.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

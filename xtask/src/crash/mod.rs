@@ -1,4 +1,4 @@
-//! Is everything acknowledged still there after the process was killed?
+//! `cargo xtask crash`: acknowledged writes must survive a kill of the process.
 //!
 //! ```text
 //! cargo xtask crash --backend redb|sled|vectors|router|all --cycles 1000

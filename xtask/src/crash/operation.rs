@@ -1,4 +1,4 @@
-//! What does a writer do, and what do the processes tell each other? One line of JSON for each.
+//! The operations of a writer and the messages between processes, each one line of JSON.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! How is a process started, listened to and killed?
+//! Processes: starting, listening and killing.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

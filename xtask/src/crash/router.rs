@@ -1,4 +1,4 @@
-//! How does a router fare that is killed while entries move between its spaces, and while spaces are replaced?
+//! Kills of a router while entries move between its spaces, and while spaces are replaced.
 //!
 //! Which model an entry is of, its vector says: an upsert with another vector may move it. One of the models is migrated
 //! to a successor all the time, which makes the same vectors, and back. Another model comes and goes with its space: what of it

@@ -1,4 +1,4 @@
-//! How are operations done, through the public API?
+//! Operations, done through the public API.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Which operations does a writer do, and on what?
+//! The operations of a writer, and the names that they use.
 //!
 //! Every writer has keys, scopes and ids that only it touches, so what must be there does not depend on who came
 //! first; that they write at the same time makes them share commits. They are few, so that the same ones come up again

@@ -1,4 +1,4 @@
-//! How does a large store load, open, search and insert?
+//! `cargo xtask bench-million`: how fast a large store loads, opens, searches and inserts.
 //!
 //! ```text
 //! cargo xtask bench-million --dir /on/a/large/disk [--dim 1536] [--n 1000000] [--memory speed] [--growth]

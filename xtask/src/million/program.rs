@@ -1,4 +1,4 @@
-//! How is the command line tool built, run, listened to and killed?
+//! The command-line tool as a process: building, running, listening and killing.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What was measured, and what was wanted?
+//! The report: measured figures beside their targets.
 
 use std::fmt::Write as _;
 

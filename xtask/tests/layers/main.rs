@@ -1,5 +1,5 @@
-//! Does the source keep to its layers? In each crate a module uses only those before it in ARCHITECTURE.md, and only some
-//! may touch the outside.
+//! The source keeps to its layers: in each crate a module uses only those before it in ARCHITECTURE.md, and only some use
+//! files, threads or clocks.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for code")]
 

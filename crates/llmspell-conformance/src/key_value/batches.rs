@@ -1,4 +1,4 @@
-//! Do batches keep their order, and land whole?
+//! Batches keep their order, and are atomic.
 
 use std::collections::HashMap;
 

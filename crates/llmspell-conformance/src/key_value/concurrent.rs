@@ -1,4 +1,4 @@
-//! Are the promises kept when several threads meet, and when futures are dropped?
+//! The promises are kept when several threads write, and when futures are dropped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,4 +1,4 @@
-//! Does a key that has expired exist no more, and who says when a key expires?
+//! Expired keys do not exist any more, and each write decides when its key expires.
 
 use std::time::{Duration, Instant, SystemTime};
 

@@ -1,4 +1,4 @@
-//! Are all keys equal, and bad ones refused?
+//! All valid keys work alike, and bad ones are refused.
 
 use super::{assert_invalid, keys};
 use llmspell_core::limits::KEY_BYTES_MAX;

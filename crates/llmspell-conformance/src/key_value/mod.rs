@@ -1,4 +1,4 @@
-//! Does a [`StorageBackend`] keep its promises?
+//! The promises of a [`StorageBackend`] as test functions.
 //!
 //! | file            | question                                              |
 //! |-----------------|-------------------------------------------------------|

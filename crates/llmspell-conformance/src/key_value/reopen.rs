@@ -1,4 +1,4 @@
-//! Is everything there after closing and opening?
+//! All keys are there after closing and opening.
 
 use llmspell_core::{KeyValueWrite, StorageBackend, Timestamp};
 use std::collections::BTreeMap;

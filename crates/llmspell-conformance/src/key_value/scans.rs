@@ -1,4 +1,4 @@
-//! Are ranges complete, in order and paged?
+//! Ranges are complete, in order and paged.
 
 use super::{assert_invalid, keys, set_all};
 use llmspell_core::StorageBackend;

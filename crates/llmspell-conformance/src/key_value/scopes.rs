@@ -1,4 +1,4 @@
-//! Are scoped views walls?
+//! Scoped views are isolated.
 
 use std::sync::Arc;
 use std::time::Duration;

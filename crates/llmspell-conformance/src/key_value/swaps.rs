@@ -1,4 +1,4 @@
-//! Does compare-and-swap compare and swap?
+//! Compare-and-swap compares, and swaps only on equality.
 
 use super::{assert_invalid, keys};
 use llmspell_core::StorageBackend;

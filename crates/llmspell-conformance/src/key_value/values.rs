@@ -1,4 +1,4 @@
-//! Does one key hold what was put there?
+//! A key holds the value that was stored.
 
 use super::assert_invalid;
 use llmspell_core::StorageBackend;

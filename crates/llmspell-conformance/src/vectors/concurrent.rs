@@ -1,4 +1,4 @@
-//! Are batches whole for other threads, and dropped futures harmless?
+//! Batches are atomic for other threads, and dropped futures do no harm.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,4 +1,4 @@
-//! Is what was deleted gone?
+//! Deleted entries are gone, and no others.
 
 use serde_json::json;
 

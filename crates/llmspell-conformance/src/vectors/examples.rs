@@ -1,4 +1,4 @@
-//! Are recommendations and patches those of their definitions, and scopes counted together?
+//! Recommendations, patches and counts of several scopes follow their definitions.
 
 use super::{assert_invalid, assert_kind, entry, exact, ids, scattered, user};
 use llmspell_core::limits::METADATA_BYTES_MAX;

@@ -1,4 +1,4 @@
-//! Does what has expired exist no more?
+//! Expired entries do not exist any more.
 
 use std::time::{Duration, Instant, SystemTime};
 

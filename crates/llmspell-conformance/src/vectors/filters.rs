@@ -1,4 +1,4 @@
-//! Do filter and threshold decide before the best are taken?
+//! Filter and threshold are applied before the best are chosen.
 
 use serde_json::json;
 

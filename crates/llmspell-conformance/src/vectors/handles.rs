@@ -1,4 +1,4 @@
-//! Does a handle for one scope touch that scope, and no other?
+//! A handle for one scope touches that scope, and no other.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Do lists, scopes and statistics tell the truth?
+//! Lists, scopes and statistics are right.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Does a [`VectorStorage`] keep its promises?
+//! The promises of a [`VectorStorage`] as test functions.
 //!
 //! | file            | question                                                  |
 //! |-----------------|-----------------------------------------------------------|

@@ -1,4 +1,4 @@
-//! Do pages of a search join, and do many entries come at once?
+//! Pages of a search join without gaps, and many entries are read at once.
 
 use llmspell_core::limits::K_MAX;
 use llmspell_core::{Filter, Pages, StorageError, VectorStorage};

@@ -1,4 +1,4 @@
-//! Is bad input refused, and nothing changed by it?
+//! Bad input is refused, and changes nothing.
 
 use std::time::Duration;
 

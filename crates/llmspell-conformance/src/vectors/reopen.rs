@@ -1,4 +1,4 @@
-//! Is everything there after closing and opening?
+//! All entries are there after closing and opening.
 
 use std::sync::Arc;
 use std::time::Duration;

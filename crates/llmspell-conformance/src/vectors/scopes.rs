@@ -1,4 +1,4 @@
-//! Is a scope a wall?
+//! Scopes are isolated.
 
 use serde_json::json;
 

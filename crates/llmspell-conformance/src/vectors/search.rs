@@ -1,4 +1,4 @@
-//! Are the nearest found, in order, with the right scores?
+//! The nearest entries are found, in order, with the right scores.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Are diverse results and groups those of their definitions?
+//! Diverse results and groups follow their definitions.
 
 use std::collections::HashMap;
 

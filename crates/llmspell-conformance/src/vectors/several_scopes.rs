@@ -1,4 +1,4 @@
-//! Does a search of several scopes answer like the searches of each, put together?
+//! A search of several scopes gives the merged results of the searches of each.
 
 use serde_json::json;
 

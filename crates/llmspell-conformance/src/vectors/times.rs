@@ -1,4 +1,4 @@
-//! Do the times of entries decide what is found, and recency in which order?
+//! Times of entries decide which are found, and recency their order.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! Is what was written there, once, with its times?
+//! Written entries are there, once, with their times.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};

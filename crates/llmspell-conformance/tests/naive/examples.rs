@@ -1,4 +1,4 @@
-//! What does the store make of patches, examples and several scopes?
+//! Patches, recommendations and counts of several scopes, done naively.
 
 use std::collections::BTreeSet;
 

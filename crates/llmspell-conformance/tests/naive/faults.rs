@@ -1,4 +1,4 @@
-//! In which way may a vector store break its promises?
+//! The ways in which a naive vector store can break a promise.
 
 /// One promise to break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

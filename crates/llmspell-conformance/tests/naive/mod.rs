@@ -1,4 +1,4 @@
-//! Stores that keep every promise in the simplest way, and break one of them when told to.
+//! Naive stores that keep every promise in the simplest way, or break a chosen one.
 
 #![expect(clippy::unwrap_used, reason = "a poisoned lock is a failed test")]
 

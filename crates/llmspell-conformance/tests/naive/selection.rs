@@ -1,4 +1,4 @@
-//! Which of all matching entries does a diverse or a grouped query get?
+//! Diverse and grouped results, chosen from all matching entries.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! How does any value of serde become a scalar?
+//! Serializing any serde value to a [`Scalar`].
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use super::scalar::Scalar;
 const HAS_PARTS: &str = "it is compared with an array or an object; a filter compares with null, a boolean, a number or a \
                          string";
 
-/// Why a value is no scalar. The reason is always that it has parts, or that its type says no.
+/// Why a value is no scalar: it has parts, or its type refuses to be serialized.
 #[derive(Debug)]
 struct NoScalar;
 
@@ -29,8 +29,8 @@ impl serde::ser::Error for NoScalar {
     }
 }
 
-/// A field and the values that it is compared with; where a value is no scalar, a field that says so when the filter is
-/// checked.
+/// A field and the values to compare it with. If a value is no scalar, the field carries that problem until the filter
+/// is checked.
 pub(super) fn compared<const COUNT: usize>(
     field: FieldPath,
     values: [&dyn ErasedScalar; COUNT],
@@ -85,7 +85,7 @@ impl Serializer for Scalars {
         serialize_f32: f32, serialize_f64: f64
     );
 
-    /// An integer of 128 bits as JSON has it, or as the nearest float.
+    /// An integer of 128 bits: exact if JSON can hold it, else the nearest float.
     fn serialize_i128(self, value: i128) -> Result<Scalar, NoScalar> {
         let number = i64::try_from(value)
             .map(Number::from)
@@ -93,7 +93,7 @@ impl Serializer for Scalars {
         Ok(Scalar::Number(number.unwrap_or_else(|_| (value as f64).into())))
     }
 
-    /// An integer of 128 bits as JSON has it, or as the nearest float.
+    /// An integer of 128 bits: exact if JSON can hold it, else the nearest float.
     fn serialize_u128(self, value: u128) -> Result<Scalar, NoScalar> {
         Ok(Scalar::Number(
             u64::try_from(value).map_or_else(|_| (value as f64).into(), Number::from),

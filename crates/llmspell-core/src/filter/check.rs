@@ -1,4 +1,4 @@
-//! Is a filter sound and small enough?
+//! Validation of filters: whether one makes sense and is within the limits.
 //!
 //! Readers of text and JSON call [`comparison`] and [`Budget`] as they go, so that they can name the place and stop
 //! early; [`Filter::validate`] walks over filters built in code.
@@ -28,20 +28,20 @@ pub(super) enum Part {
 type Checked = Result<(), (Part, FilterProblem)>;
 
 impl Filter {
-    /// Checks all that does not depend on which fields hold dates. Takes time in proportion to the filter.
+    /// Checks everything that does not depend on the date fields. Takes time in proportion to the filter.
     ///
     /// # Errors
     ///
-    /// The first thing wrong, with its place in the JSON form.
+    /// The first problem, with its place in the JSON form.
     pub fn validate(&self) -> Result<(), FilterError> {
         self.checked(None)
     }
 
-    /// Checks all of it where these fields, and no others, hold dates. Takes time in proportion to the filter.
+    /// Checks everything, with these as the only date fields. Takes time in proportion to the filter.
     ///
     /// # Errors
     ///
-    /// The first thing wrong, with its place in the JSON form.
+    /// The first problem, with its place in the JSON form.
     pub fn validate_with(&self, dates: &DateFields) -> Result<(), FilterError> {
         self.checked(Some(dates))
     }
@@ -57,7 +57,7 @@ impl Filter {
     }
 }
 
-/// How many nodes and values there were.
+/// Counts the nodes and values of a filter against the limits.
 #[derive(Default)]
 pub(super) struct Budget {
     nodes: usize,
@@ -65,14 +65,14 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// Takes a condition of this depth into account; call it before looking inside.
+    /// Counts a condition at this depth; call it before looking inside.
     pub(super) fn node(&mut self, depth: usize) -> Result<(), FilterProblem> {
         self.nodes += 1;
         depth_at_most(depth)?;
         FilterProblem::at_most("the filter", self.nodes, FILTER_NODES_MAX, "conditions")
     }
 
-    /// Takes values of an `in` into account.
+    /// Counts the values of an `in`.
     pub(super) fn values(&mut self, count: usize) -> Result<(), FilterProblem> {
         self.values = self.values.saturating_add(count);
         FilterProblem::at_most("the filter", self.values, FILTER_VALUES_MAX, "values in lists")
@@ -83,7 +83,7 @@ pub(super) fn depth_at_most(depth: usize) -> Result<(), FilterProblem> {
     FilterProblem::at_most("the filter", depth, FILTER_DEPTH_MAX, "levels")
 }
 
-/// After an error, `place` is the place of it.
+/// After an error, `place` is its place.
 struct Walk<'a> {
     budget: Budget,
     dates: Option<&'a DateFields>,
@@ -91,7 +91,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Its recursion is as deep as the limit: the depth is checked first.
+    /// The recursion is bounded by the depth limit, because the depth is checked first.
     fn check(&mut self, filter: &Filter, depth: usize) -> Result<(), FilterProblem> {
         self.budget.node(depth)?;
         let operator = filter.operator();
@@ -145,9 +145,9 @@ pub(super) fn member(part: Part, operator: &str) -> &'static str {
     }
 }
 
-/// Checks a filter without conditions inside; others are left alone.
+/// Checks a filter without inner conditions; others are left alone.
 ///
-/// Without `dates` it is not known which fields hold them, and what depends on that is left for later.
+/// Without `dates` the date fields are not known, and checks that depend on them are left for later.
 pub(super) fn comparison(filter: &Filter, dates: Option<&DateFields>) -> Checked {
     if let Some(time) = filter.field().and_then(FieldPath::own_time) {
         return self::time(filter, time);
@@ -256,7 +256,7 @@ fn text(text: &str, part: Part) -> Checked {
     FilterProblem::at_most("the text", text.len(), FILTER_TEXT_BYTES_MAX, "bytes").map_err(|problem| (part, problem))
 }
 
-/// Checks a value that fields may equal.
+/// Checks a value that a field is compared with for equality.
 fn equal(field: &FieldPath, value: &Scalar, part: Part, dates: Option<&DateFields>) -> Checked {
     let is_date_field = dates.is_some_and(|dates| dates.contains(field));
     match value {
@@ -281,7 +281,7 @@ fn equal(field: &FieldPath, value: &Scalar, part: Part, dates: Option<&DateField
     Err((part, problem))
 }
 
-/// Checks a value that fields may lie below or above.
+/// Checks a value that a field is ordered against.
 fn ordered(field: &FieldPath, value: &Scalar, part: Part, dates: Option<&DateFields>) -> Checked {
     if matches!(value, Scalar::Null | Scalar::Bool(_)) {
         return Err((part, FilterProblem::NotOrdered { value: shown(value) }));
@@ -293,7 +293,7 @@ fn bounds(field: &FieldPath, low: &Scalar, high: &Scalar, dates: Option<&DateFie
     let is_reversed = match (low, high) {
         (Scalar::Number(low), Scalar::Number(high)) => low > high,
         (Scalar::Text(low), Scalar::Text(high)) => match dates {
-            // As bytes and as moments they may be ordered differently.
+            // Their order as bytes may differ from their order as moments.
             None => false,
             Some(dates) if dates.contains(field) => instant_nanos(low) > instant_nanos(high),
             Some(_) => low > high,
@@ -354,11 +354,11 @@ mod tests {
             ),
             (
                 Filter::eq("", 1),
-                "at /eq/field: `` is no field: a key is empty; keys are separated by one dot".into(),
+                "at /eq/field: `` is not a field: a key is empty; keys are separated by one dot".into(),
             ),
             (
                 Filter::exists(FieldPath::of_keys::<&str>([])),
-                "at /exists/field: `` is no field: it has no key".into(),
+                "at /exists/field: `` is not a field: it has no key".into(),
             ),
             (
                 Filter::exists(FieldPath::of_keys(vec!["k"; 33])),
@@ -370,7 +370,7 @@ mod tests {
             ),
             (
                 Filter::all_of([]),
-                "at /and: `and` has no conditions; to match every entry say so: `true`, in JSON {\"all\": {}}".into(),
+                "at /and: `and` has no conditions; to match every entry write `true`, in JSON {\"all\": {}}".into(),
             ),
             (
                 Filter::lt("a", true),
@@ -382,46 +382,46 @@ mod tests {
             ),
             (
                 Filter::between("a", 5, 1),
-                "at /between/high: the lower bound 5 lies above the upper bound 1; exchange them".into(),
+                "at /between/high: the lower bound 5 lies above the upper bound 1; swap them".into(),
             ),
             (
                 Filter::between("when", "2026-01-01T00:00:00Z", "2026-01-01T00:30:00+01:00"),
                 "at /between/high: the lower bound \"2026-01-01T00:00:00Z\" lies above the upper bound \
-                 \"2026-01-01T00:30:00+01:00\"; exchange them"
+                 \"2026-01-01T00:30:00+01:00\"; swap them"
                     .into(),
             ),
             (
                 Filter::ge("when", 5),
-                "at /ge/value: 5 is no date, and `when` holds dates; write one such as \"2026-11-22T10:00:00Z\" or \
+                "at /ge/value: 5 is not a date, and `when` holds dates; write one such as \"2026-11-22T10:00:00Z\" or \
                  \"2026-11-22\""
                     .into(),
             ),
             (
                 Filter::ge("@event_time", "yesterday"),
-                "at /ge/value: \"yesterday\" is no moment, and `@event_time` is one; write a date such as \
+                "at /ge/value: \"yesterday\" is not a moment, and `@event_time` is one; write a date such as \
                  \"2026-11-22T10:00:00Z\", or milliseconds since 1970"
                     .into(),
             ),
             (
                 Filter::is_in("@created_at", [Scalar::from(1), Scalar::Null]),
-                "at /in/values/1: null is no moment, and `@created_at` is one; write a date such as \
+                "at /in/values/1: null is not a moment, and `@created_at` is one; write a date such as \
                  \"2026-11-22T10:00:00Z\", or milliseconds since 1970"
                     .into(),
             ),
             (
                 Filter::between("@updated_at", "1970-01-01T00:00:01Z", 999),
-                "at /between/high: the lower bound \"1970-01-01T00:00:01Z\" lies above the upper bound 999; exchange them"
+                "at /between/high: the lower bound \"1970-01-01T00:00:01Z\" lies above the upper bound 999; swap them"
                     .into(),
             ),
             (
                 Filter::is_null("@event_time"),
-                "at /is_null/field: `@event_time` is a moment or missing, so `is_null` cannot be asked of it; compare it, \
-                 or ask for `exists`"
+                "at /is_null/field: `@event_time` is a moment or missing, so `is_null` does not apply to it; compare it, \
+                 or use `exists`"
                     .into(),
             ),
             (
                 Filter::exists("@type"),
-                "at /exists/field: `@type` is no field: the times of entries are @event_time, @created_at and @updated_at; a \
+                "at /exists/field: `@type` is not a field: the times of entries are @event_time, @created_at and @updated_at; a \
                  key of the metadata that begins with @ is quoted"
                     .into(),
             ),
@@ -434,7 +434,8 @@ mod tests {
             assert_eq!(problem(&filter), expected);
         }
         assert!(
-            problem(&Filter::contains("when", "yesterday")).starts_with("at /contains/value: \"yesterday\" is no date")
+            problem(&Filter::contains("when", "yesterday"))
+                .starts_with("at /contains/value: \"yesterday\" is not a date")
         );
     }
 
@@ -450,7 +451,7 @@ mod tests {
         Filter::is_in("a", 0..65_536).validate().unwrap();
         Filter::is_in("a", Vec::<i32>::new()).validate().unwrap();
         Filter::between("a", 1, 1.0).validate().unwrap();
-        // Known to be reversed only once it is known whether these are dates.
+        // Whether the bounds are reversed depends on whether these are dates.
         Filter::between("a", "b", "a").validate().unwrap();
         Filter::between("a", "b", "a")
             .validate_with(&DateFields::none())

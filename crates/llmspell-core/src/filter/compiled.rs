@@ -1,4 +1,4 @@
-//! Does an entry match?
+//! [`CompiledFilter`]: decides whether an entry matches.
 
 use std::collections::HashSet;
 use std::ops::{Bound, RangeBounds};
@@ -15,21 +15,21 @@ use super::terms::terms;
 use super::times::{EntryTimes, OwnTime};
 use crate::fields::Metadata;
 
-/// A filter that was checked and made ready to decide about many entries.
+/// A filter that was checked and prepared for deciding about many entries.
 ///
-/// Sets are hashed or sorted, dates and terms read once, cheap conditions come first. An `in` of any length takes one
-/// look per entry.
+/// Sets are hashed or sorted, dates and terms are parsed once, cheap conditions come first. An `in` of any length takes
+/// one look-up per entry.
 #[derive(Debug, Clone)]
 pub struct CompiledFilter(Node);
 
 impl Filter {
-    /// Checks the filter and makes it ready; `dates` are the fields whose strings are dates.
+    /// Checks and prepares the filter; `dates` are the fields whose strings are dates.
     ///
     /// Takes time in proportion to the filter, `n log n` for the numbers of an `in`.
     ///
     /// # Errors
     ///
-    /// The first thing wrong, as [`validate_with`](Self::validate_with) says it.
+    /// The first problem, as [`validate_with`](Self::validate_with) reports it.
     pub fn compile(&self, dates: &DateFields) -> Result<CompiledFilter, FilterError> {
         self.validate_with(dates)?;
         Ok(CompiledFilter(node(&self.in_millis(), dates)))
@@ -37,14 +37,14 @@ impl Filter {
 }
 
 impl CompiledFilter {
-    /// Whether an entry with this metadata, and without times, may be found. Never fails: what has another type does not
+    /// Whether an entry with this metadata, and without times, matches. Never fails: a value of another type does not
     /// match.
     #[must_use]
     pub fn matches(&self, metadata: &Metadata) -> bool {
         self.matches_with(metadata, &EntryTimes::default())
     }
 
-    /// Whether an entry with this metadata and these times may be found.
+    /// Whether an entry with this metadata and these times matches.
     #[must_use]
     pub fn matches_with(&self, metadata: &Metadata, times: &EntryTimes) -> bool {
         self.0.matches(metadata, times)
@@ -61,7 +61,7 @@ enum Node {
     Not(Box<Node>),
 }
 
-/// What is asked of a value that is there.
+/// A test of a value that exists.
 #[derive(Debug, Clone)]
 enum Test {
     Exists,
@@ -85,11 +85,11 @@ struct OneOf {
     /// Sorted.
     numbers: Vec<Number>,
     texts: HashSet<String>,
-    /// Sorted; in date fields instead of the texts.
+    /// Sorted; used instead of the texts in date fields.
     instants: Vec<i128>,
 }
 
-/// The filter is valid, so its depth is bounded and every date is one.
+/// The filter is valid, so its depth is bounded and every date parses.
 fn node(filter: &Filter, dates: &DateFields) -> Node {
     let test = |field: &FieldPath, test| match field.own_time() {
         Some(time) => Node::Time { time, test },
@@ -157,7 +157,7 @@ fn one_of(values: &[Scalar], is_date_field: bool) -> OneOf {
     set
 }
 
-/// Both bounds are of one type, as validation has it.
+/// Validation made sure that both bounds are of one type.
 fn range(low: Bound<&Scalar>, high: Bound<&Scalar>, is_date_field: bool) -> Test {
     let (Bound::Included(one) | Bound::Excluded(one)) = (if low == Bound::Unbounded { high } else { low }) else {
         unreachable!("a range has a bound");
@@ -201,7 +201,7 @@ impl Node {
         }
     }
 
-    /// Rough price of one decision, in looks at a value.
+    /// Rough cost of one decision, in reads of a value.
     fn cost(&self) -> usize {
         match self {
             Self::All => 0,

@@ -1,4 +1,4 @@
-//! Which conditions are there?
+//! [`Filter`]: the conditions, and functions that build them.
 
 use std::mem;
 
@@ -10,9 +10,9 @@ use super::scalar::Scalar;
 
 /// A condition on the metadata of an entry; the [module](crate::filter) says what each one means.
 ///
-/// The functions build anything; what is wrong with it is said by [`validate`](Self::validate) and
-/// [`compile`](Self::compile). Until then nothing bounds the nesting of a filter built in code, and `clone`, `==` and
-/// `Debug` go as deep as it does; dropping and writing it do not. Filters read from text or JSON are bounded at once.
+/// These functions build any filter; [`validate`](Self::validate) and [`compile`](Self::compile) report what is wrong
+/// with it. Until then the nesting of a filter built in code is not bounded, and `clone`, `==` and `Debug` recurse as
+/// deeply as it does; dropping and writing it do not recurse. Filters read from text or JSON are bounded at once.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Filter {
@@ -25,7 +25,7 @@ pub enum Filter {
         /// Value to equal.
         value: Scalar,
     },
-    /// Not [`Eq`](Self::Eq): also where the field is missing.
+    /// Not [`Eq`](Self::Eq): true also if the field is missing.
     Ne {
         /// Which field.
         field: FieldPath,
@@ -76,12 +76,12 @@ pub enum Filter {
         /// Upper bound, not below the lower one.
         high: Scalar,
     },
-    /// The field is there, with whatever value, null included.
+    /// The field exists, with any value, null included.
     Exists {
         /// Which field.
         field: FieldPath,
     },
-    /// The field is there and null.
+    /// The field exists and is null.
     IsNull {
         /// Which field.
         field: FieldPath,
@@ -116,7 +116,7 @@ pub enum Filter {
 }
 
 /// Values are anything that serde writes as null, a boolean, a number or a string: `json!("x")`, an enum, a
-/// [`Timestamp`](crate::Timestamp). One with parts, such as an array, is refused when the filter is checked.
+/// [`Timestamp`](crate::Timestamp). A value with parts, such as an array, is refused when the filter is checked.
 ///
 /// ```
 /// # use llmspell_core::Filter;
@@ -187,12 +187,12 @@ impl Filter {
         Self::Between { field, low, high }
     }
 
-    /// The field is there, null included.
+    /// The field exists, null included.
     pub fn exists(field: impl Into<FieldPath>) -> Self {
         Self::Exists { field: field.into() }
     }
 
-    /// The field is there and null.
+    /// The field exists and is null.
     pub fn is_null(field: impl Into<FieldPath>) -> Self {
         Self::IsNull { field: field.into() }
     }
@@ -219,12 +219,14 @@ impl Filter {
         }
     }
 
-    /// All conditions hold. One alone is that condition; none at all is refused when the filter is checked.
+    /// All conditions hold. A single condition is returned as it is; an empty list is refused when the filter is
+    /// checked.
     pub fn all_of(conditions: impl IntoIterator<Item = Filter>) -> Self {
         only_or_many(conditions.into_iter().collect(), Self::And)
     }
 
-    /// Some condition holds. One alone is that condition; none at all is refused when the filter is checked.
+    /// Some condition holds. A single condition is returned as it is; an empty list is refused when the filter is
+    /// checked.
     pub fn any_of(conditions: impl IntoIterator<Item = Filter>) -> Self {
         only_or_many(conditions.into_iter().collect(), Self::Or)
     }
@@ -236,7 +238,7 @@ impl Filter {
         Self::Not(Box::new(condition))
     }
 
-    /// Both hold. A conjunction takes one more condition and nests no deeper.
+    /// Both hold. A conjunction gets one more condition instead of nesting deeper.
     #[must_use]
     pub fn and(mut self, other: Filter) -> Self {
         if let Self::And(conditions) = &mut self {
@@ -246,7 +248,7 @@ impl Filter {
         Self::And(vec![self, other])
     }
 
-    /// One of both holds. A disjunction takes one more condition and nests no deeper.
+    /// One of both holds. A disjunction gets one more condition instead of nesting deeper.
     #[must_use]
     pub fn or(mut self, other: Filter) -> Self {
         if let Self::Or(conditions) = &mut self {
@@ -283,7 +285,7 @@ impl std::ops::Not for Filter {
     }
 }
 
-/// A loop, so that the deepest nest built in code is dropped without a deep stack.
+/// A loop, so that a deeply nested filter is dropped without a deep stack.
 impl Drop for Filter {
     fn drop(&mut self) {
         let mut rest = Vec::new();

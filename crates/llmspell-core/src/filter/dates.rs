@@ -1,4 +1,4 @@
-//! Which fields hold dates, and which moment is a date?
+//! [`DateFields`], the fields that hold dates, and the moment of a date.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::error::{FilterError, FilterPlace, FilterProblem};
 use super::path::FieldPath;
 
-/// The fields whose strings are dates: there, a filter compares moments instead of bytes.
+/// The fields whose strings are dates: in them, a filter compares moments instead of bytes.
 ///
 /// ```
 /// # use llmspell_core::{DateFields, Filter, FilterError};
@@ -19,7 +19,7 @@ use super::path::FieldPath;
 /// # Ok::<(), FilterError>(())
 /// ```
 ///
-/// Written as an array of paths. A copy takes no time.
+/// Serialized as an array of paths. Cloning takes constant time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DateFields(Option<Arc<BTreeSet<FieldPath>>>);
 
@@ -34,20 +34,20 @@ impl DateFields {
     ///
     /// # Errors
     ///
-    /// [`FilterProblem::BadPath`] for text that is no path, [`FilterProblem::NotAField`] for a time of the entry.
+    /// [`FilterProblem::BadPath`] for a text that is no path, [`FilterProblem::NotAField`] for a time of the entry.
     pub fn of<P: Into<FieldPath>>(fields: impl IntoIterator<Item = P>) -> Result<Self, FilterError> {
         let fields = Self::unchecked(fields);
         fields.validate()?;
         Ok(fields)
     }
 
-    /// These fields, which may be none.
+    /// These fields, unchecked.
     pub(crate) fn unchecked<P: Into<FieldPath>>(fields: impl IntoIterator<Item = P>) -> Self {
         let paths: BTreeSet<FieldPath> = fields.into_iter().map(Into::into).collect();
         Self((!paths.is_empty()).then(|| Arc::new(paths)))
     }
 
-    /// Checks that all are fields.
+    /// Checks that each path names a field.
     pub(crate) fn validate(&self) -> Result<(), FilterError> {
         let problem_of = |path: &FieldPath| match (path.problem(), path.own_time()) {
             (Some(reason), _) => Some(FilterProblem::bad_path(path, reason)),
@@ -74,7 +74,7 @@ impl DateFields {
     /// Whether the field holds dates.
     #[must_use]
     pub fn contains(&self, field: &FieldPath) -> bool {
-        // Most often there are none.
+        // Usually there are none.
         self.0.as_ref().is_some_and(|paths| paths.contains(field))
     }
 }
@@ -95,7 +95,7 @@ impl<'de> Deserialize<'de> for DateFields {
     }
 }
 
-/// The moment of an RFC 3339 date, in nanoseconds since 1970-01-01T00:00:00Z; `None` if it is none.
+/// The moment of an RFC 3339 date, in nanoseconds since 1970-01-01T00:00:00Z; `None` if the text is no such date.
 ///
 /// `2026-11-22T10:00:00.5+01:00`, or a day alone, which stands for its midnight in UTC. A time without an offset is
 /// no moment. Years 0000 to 9999; a leap second counts as the second before it.
@@ -103,7 +103,7 @@ impl<'de> Deserialize<'de> for DateFields {
 pub fn instant_nanos(text: &str) -> Option<i128> {
     const NANOS_PER_SECOND: i128 = 1_000_000_000;
     const DAY_BYTES: usize = "2026-11-22".len();
-    // The library reads more than RFC 3339: signed years, weeks, times without separators, names of time zones.
+    // The library accepts more than RFC 3339: signed years, weeks, times without separators, names of time zones.
     let digits = text.as_bytes().get(..DAY_BYTES)?;
     let is_day = digits.iter().enumerate().all(|(place, byte)| match place {
         4 | 7 => *byte == b'-',
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_date_field_that_is_no_path_is_refused() {
         let error = DateFields::of(["created", "a..b"]).unwrap_err();
-        assert!(error.to_string().contains("`a..b` is no field"), "{error}");
+        assert!(error.to_string().contains("`a..b` is not a field"), "{error}");
         assert!(
             DateFields::of(["a.b"])
                 .unwrap()

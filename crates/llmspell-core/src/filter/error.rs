@@ -1,4 +1,4 @@
-//! What is wrong with a filter, and where?
+//! [`FilterError`]: what is wrong with a filter, and where.
 
 use std::fmt;
 
@@ -19,13 +19,13 @@ impl FilterError {
         Self { place, problem }
     }
 
-    /// Where it is.
+    /// The place of the problem.
     #[must_use]
     pub fn place(&self) -> &FilterPlace {
         &self.place
     }
 
-    /// What it is.
+    /// The problem.
     #[must_use]
     pub fn problem(&self) -> &FilterProblem {
         &self.problem
@@ -39,7 +39,7 @@ pub enum FilterPlace {
     /// A column of the text form: characters from 1, line breaks counted as one.
     Column(usize),
     /// A JSON Pointer (RFC 6901) into the JSON form, such as `/and/1/eq/value`; empty for the whole. Filters built in
-    /// code have a JSON form too.
+    /// code are located in their JSON form too.
     Json(String),
 }
 
@@ -53,14 +53,14 @@ impl fmt::Display for FilterPlace {
     }
 }
 
-/// What can be wrong with a filter. Texts of the user are shortened.
+/// The problems of a filter. Texts of the user are shortened.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilterProblem {
-    /// The text form breaks off or goes on with something else.
+    /// The text form ends too early, or continues with an unexpected word.
     #[error("expected {expected}, found {found}{}{help}", if help.is_empty() { "" } else { "; " })]
     Syntax {
-        /// What could stand here.
+        /// What may stand here.
         expected: &'static str,
         /// What stands here.
         found: String,
@@ -75,16 +75,16 @@ pub enum FilterProblem {
         reason: &'static str,
     },
 
-    /// The JSON form has another shape.
+    /// The JSON form has the wrong shape.
     #[error("expected {expected}, got {got}")]
     Shape {
-        /// What belongs here.
+        /// The shape expected here.
         expected: &'static str,
-        /// What is here.
+        /// The shape found.
         got: String,
     },
 
-    /// There is no operator of this name.
+    /// No operator has this name.
     #[error(
         "unknown operator `{name}`; there are eq, ne, in, lt, le, gt, ge, between, exists, is_null, contains, \
          starts_with, matches_text, and, or, not, all"
@@ -94,7 +94,7 @@ pub enum FilterProblem {
         name: String,
     },
 
-    /// An operator lacks one of its members, or has one that it does not know.
+    /// An operator lacks one of its members, or has an unknown one.
     #[error("`{operator}` {trouble} `{member}`; it takes {takes}")]
     Member {
         /// The operator.
@@ -103,7 +103,7 @@ pub enum FilterProblem {
         trouble: &'static str,
         /// The member.
         member: String,
-        /// All its members.
+        /// All members of the operator.
         takes: String,
     },
 
@@ -112,7 +112,7 @@ pub enum FilterProblem {
     LimitExceeded {
         /// What is too large.
         what: &'static str,
-        /// Size given; where reading stops at the limit, the size up to there.
+        /// The size; if reading stops at the limit, the size up to there.
         got: usize,
         /// Largest size allowed.
         limit: usize,
@@ -121,7 +121,7 @@ pub enum FilterProblem {
     },
 
     /// The text names no field.
-    #[error("`{path}` is no field: {reason}")]
+    #[error("`{path}` is not a field: {reason}")]
     BadPath {
         /// The text.
         path: String,
@@ -129,8 +129,8 @@ pub enum FilterProblem {
         reason: &'static str,
     },
 
-    /// An array or an object stands where a filter compares.
-    #[error("{got} has parts; compare with null, a boolean, a number or a string")]
+    /// An array or an object stands where a scalar is needed.
+    #[error("{got} is not a single value; compare with null, a boolean, a number or a string")]
     NotScalar {
         /// `an array` or `an object`.
         got: &'static str,
@@ -150,7 +150,7 @@ pub enum FilterProblem {
         value: String,
     },
 
-    /// The bounds of a range are of two types, so nothing lies between them.
+    /// The bounds of a range have different types, so no value lies between them.
     #[error("the bounds are a {low} and a {high}; both must be numbers, or both strings")]
     MixedBounds {
         /// Type of the lower bound.
@@ -160,7 +160,7 @@ pub enum FilterProblem {
     },
 
     /// The lower bound lies above the upper one.
-    #[error("the lower bound {low} lies above the upper bound {high}; exchange them")]
+    #[error("the lower bound {low} lies above the upper bound {high}; swap them")]
     ReversedBounds {
         /// The lower bound.
         low: String,
@@ -168,9 +168,9 @@ pub enum FilterProblem {
         high: String,
     },
 
-    /// The field holds dates, and the value is none.
+    /// The field holds dates, and the value is not a date.
     #[error(
-        "{value} is no date, and `{field}` holds dates; write one such as \"2026-11-22T10:00:00Z\" or \"2026-11-22\""
+        "{value} is not a date, and `{field}` holds dates; write one such as \"2026-11-22T10:00:00Z\" or \"2026-11-22\""
     )]
     InvalidDate {
         /// The field.
@@ -179,9 +179,9 @@ pub enum FilterProblem {
         value: String,
     },
 
-    /// The value stands for no moment, and a time of the entry is compared with it.
+    /// A time of the entry is compared with a value that is not a moment.
     #[error(
-        "{value} is no moment, and `{time}` is one; write a date such as \"2026-11-22T10:00:00Z\", or milliseconds \
+        "{value} is not a moment, and `{time}` is one; write a date such as \"2026-11-22T10:00:00Z\", or milliseconds \
          since 1970"
     )]
     NoMoment {
@@ -191,8 +191,8 @@ pub enum FilterProblem {
         value: String,
     },
 
-    /// No time of an entry ever meets such a condition.
-    #[error("`{time}` is a moment or missing, so `{operator}` cannot be asked of it; compare it, or ask for `exists`")]
+    /// No time of an entry can match such a condition.
+    #[error("`{time}` is a moment or missing, so `{operator}` does not apply to it; compare it, or use `exists`")]
     NotOfTimes {
         /// Name of the time.
         time: &'static str,
@@ -215,7 +215,7 @@ pub enum FilterProblem {
     },
 
     /// `and` or `or` without conditions.
-    #[error("`{operator}` has no conditions; to match every entry say so: `true`, in JSON {{\"all\": {{}}}}")]
+    #[error("`{operator}` has no conditions; to match every entry write `true`, in JSON {{\"all\": {{}}}}")]
     NoConditions {
         /// The operator.
         operator: &'static str,

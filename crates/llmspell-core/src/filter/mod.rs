@@ -1,6 +1,6 @@
-//! Which entries may be found, counted or deleted?
+//! Filters: which entries may be found, counted or deleted.
 //!
-//! A [`Filter`] is a condition on the metadata of an entry. It is built in code, written as text or as JSON;
+//! A [`Filter`] is a condition on the metadata of an entry. It is built in code, or written as text or as JSON;
 //! [`Filter::compile`] checks it and makes the [`CompiledFilter`] that decides about entries.
 //!
 //! ```
@@ -22,12 +22,12 @@
 //! | `condition.rs` | which conditions are there? [`Filter`]                                  |
 //! | `path.rs`      | which field is meant? [`FieldPath`]                                     |
 //! | `scalar.rs`    | what can a field be compared with? [`Scalar`]                           |
-//! | `any_value.rs` | how does any value of serde become one?                                |
+//! | `any_value.rs` | how does any value of serde become a scalar?                           |
 //! | `number.rs`    | how do integers and floats compare exactly? [`Number`]                  |
 //! | `times.rs`     | which times of its own does an entry have? [`OwnTime`], [`EntryTimes`]  |
 //! | `dates.rs`     | which fields hold dates, and which moment is a date? [`DateFields`], [`instant_nanos`] |
 //! | `terms.rs`     | which words does a text have? [`terms`]                                 |
-//! | `check.rs`     | is a filter sound and small enough?                                     |
+//! | `check.rs`     | is a filter valid and small enough?                                     |
 //! | `compiled.rs`  | does an entry match? [`CompiledFilter`]                                 |
 //! | `text/`        | how is a filter written for people?                                     |
 //! | `json/`        | how is it written for programs?                                         |
@@ -56,10 +56,10 @@
 //!   `2026-01-01T00:00:00Z`. A string there that is no date matches no comparison. `starts with` and `matches` still
 //!   look at the text.
 //! * **Booleans and null** are equal or not, and have no order. Nothing but null equals null.
-//! * **Arrays and objects** equal nothing: ask for an element with `contains`, for an inner field by its path. A path
-//!   leads into objects, not into arrays; `contains` looks at the elements themselves, not into inner arrays.
-//! * **`!=` and `not`** find entries without the field, as in Qdrant, MongoDB and Chroma, and not as in SQL. To ask for
-//!   another value that is there, write `exists a and a != 1`.
+//! * **Arrays and objects** equal nothing: test an element with `contains`, an inner field by its path. A path leads
+//!   into objects, not into arrays; `contains` looks at the elements themselves, not into inner arrays.
+//! * **`!=` and `not`** match entries without the field, as in Qdrant, MongoDB and Chroma, but not as in SQL. For a
+//!   different value that exists, write `exists a and a != 1`.
 //! * **`a in []`** matches nothing; `and` and `or` without conditions are refused.
 //!
 //! # Fields
@@ -67,10 +67,11 @@
 //! `a.b` is the key `b` of the object under the key `a`. A key that holds a dot, a quote or nothing at all is quoted like
 //! a JSON string: `"a.b".c` is the key `c` under the key `a.b`. See [`FieldPath`].
 //!
-//! `@event_time`, `@created_at` and `@updated_at` are no fields of the metadata but [times](OwnTime) of the entry itself. They are
-//! compared as moments, to the millisecond, with RFC 3339 dates or with milliseconds since 1970: `=`, `!=`, `in`, `<`,
-//! `<=`, `>`, `>=`, `between`, and `exists`. What is no moment is refused, and so are conditions that no time meets.
-//! An entry without an event time meets no comparison of it. A key of the metadata that begins with `@` is quoted.
+//! `@event_time`, `@created_at` and `@updated_at` are not fields of the metadata but [times](OwnTime) of the entry
+//! itself. They are compared as moments, to the millisecond, with RFC 3339 dates or with milliseconds since 1970: `=`,
+//! `!=`, `in`, `<`, `<=`, `>`, `>=`, `between`, and `exists`. A value that is no moment is refused, and so is a
+//! condition that no time can match. An entry without an event time matches no comparison of it. A key of the metadata
+//! that begins with `@` is quoted.
 //!
 //! # Text form
 //!
@@ -111,14 +112,14 @@
 //! # }
 //! ```
 //!
-//! Both forms read back as they were written; `and` and `or` of one condition are read as that condition.
+//! Both forms read back as written, except that `and` and `or` of one condition become that condition.
 //!
 //! # Limits
 //!
 //! See [`limits`](crate::limits): `FILTER_DEPTH_MAX`, `FILTER_NODES_MAX`, `FILTER_VALUES_MAX`, `FILTER_TEXT_BYTES_MAX`.
 //! They are checked while text and JSON are read, and for filters built in code by [`Filter::validate`] and
-//! [`Filter::compile`]. What depends on which fields hold dates (whether a string is a date, whether bounds are
-//! reversed) is checked by those that are told: [`Filter::parse`], [`Filter::validate_with`], [`Filter::compile`].
+//! [`Filter::compile`]. Checks that depend on the date fields (whether a string is a date, whether bounds are reversed)
+//! are done by the functions that get those fields: [`Filter::parse`], [`Filter::validate_with`], [`Filter::compile`].
 
 mod any_value;
 mod check;

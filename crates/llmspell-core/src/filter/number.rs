@@ -1,4 +1,4 @@
-//! How do integers and floats compare exactly?
+//! [`Number`]: integers and floats that compare exactly.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -6,11 +6,11 @@ use std::hash::{Hash, Hasher};
 
 use serde::{Serialize, Serializer};
 
-/// A number as JSON has it: an integer within `i64::MIN..=u64::MAX`, or a float.
+/// A number as in JSON: an integer within `i64::MIN..=u64::MAX`, or a float.
 ///
-/// Numbers are ordered, equal and hashed by their exact value, however they are held: `1` equals `1.0`, `-0.0` equals
-/// `0`, and 2^53 + 1 lies between the floats 2^53 and 2^53 + 2. NaN, which JSON does not have, is one value above all
-/// others, so that the order is total; a filter that holds it is refused.
+/// Numbers are ordered, equal and hashed by their exact value, in whichever form they are stored: `1` equals `1.0`,
+/// `-0.0` equals `0`, and 2^53 + 1 lies between the floats 2^53 and 2^53 + 2. NaN, which JSON does not have, is a
+/// single value above all others, so that the order is total; a filter with NaN is refused.
 #[derive(Clone, Copy)]
 pub struct Number(Form);
 
@@ -22,7 +22,7 @@ enum Form {
 }
 
 impl Number {
-    /// Whether it is neither NaN nor infinite. Integers always are.
+    /// Whether it is neither NaN nor infinite. Integers are always finite.
     #[must_use]
     pub fn is_finite(self) -> bool {
         match self.0 {
@@ -41,8 +41,8 @@ impl Number {
         }
     }
 
-    /// A number of JSON text: digits only make an integer if they fit, everything else the nearest float, as
-    /// `serde_json` reads it.
+    /// A number of JSON text: an integer if it has digits only and fits, else the nearest float, as `serde_json` reads
+    /// it.
     pub(super) fn from_json_text(text: &str) -> Option<Self> {
         if let Ok(integer) = text.parse::<i64>() {
             return Some(integer.into());
@@ -79,7 +79,7 @@ impl From<&serde_json::Number> for Number {
         if let Some(integer) = number.as_u64() {
             return integer.into();
         }
-        // Only numbers of `serde_json` with arbitrary precision have no float, and those do not fit one.
+        // With arbitrary precision, `serde_json` has numbers without a float; they are outside of its range.
         number.as_f64().unwrap_or(f64::NAN).into()
     }
 }
@@ -96,7 +96,7 @@ impl Ord for Number {
     }
 }
 
-/// Only for the integer forms; a float gives its whole part.
+/// Only for the integer forms; a float gives its integer part.
 fn whole(form: Form) -> i128 {
     match form {
         Form::Signed(integer) => i128::from(integer),
@@ -114,7 +114,7 @@ fn integer_and_float(integer: i128, float: f64) -> Ordering {
     if float.is_nan() {
         return Ordering::Less;
     }
-    // The cast cuts towards zero and saturates far beyond every integer that can stand on the other side.
+    // The cast rounds toward zero and saturates far beyond every integer of the other side.
     integer.cmp(&(float as i128)).then_with(|| floats(0.0, float.fract()))
 }
 
@@ -136,7 +136,7 @@ impl Hash for Number {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self.0 {
             Form::Float(float) if float.is_nan() => u64::MAX.hash(state),
-            // Beyond, the cast saturates, and no integer equals it.
+            // Beyond that the cast saturates, and no integer equals the float.
             Form::Float(float) if float.fract() != 0.0 || float.abs() > 1.0e38 => float.to_bits().hash(state),
             form => whole(form).hash(state),
         }
@@ -144,7 +144,7 @@ impl Hash for Number {
 }
 
 impl fmt::Display for Number {
-    /// As in JSON, so that it reads back exactly; `NaN` and `inf` for what JSON does not have.
+    /// As in JSON, so that it reads back exactly; `NaN` and `inf` for values that JSON does not have.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Form::Signed(integer) => write!(f, "{integer}"),
@@ -163,7 +163,7 @@ impl fmt::Debug for Number {
 impl Serialize for Number {
     /// # Errors
     ///
-    /// NaN and infinity, which most formats would turn into null.
+    /// For NaN and infinity, which most formats would turn into null.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Form::Signed(integer) => serializer.serialize_i64(integer),

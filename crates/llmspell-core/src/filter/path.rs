@@ -1,4 +1,4 @@
-//! Which field is meant?
+//! [`FieldPath`]: the path to a field of the metadata.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,14 +11,14 @@ use super::text::strings;
 use super::times::OwnTime;
 use crate::fields::Metadata;
 
-/// The way to a field: its key, or the keys of the objects around it and then its key.
+/// The path to a field: its key, preceded by the keys of the objects around it.
 ///
-/// Written with dots: `meta.author` is the key `author` in the object under the key `meta`. A key that holds a dot or a
-/// quote, or that is empty, is quoted like a JSON string: `"a.b".c`. The text is read when it becomes a path; text that
+/// Written with dots: `meta.author` is the key `author` in the object under the key `meta`. A key that contains a dot
+/// or a quote, or is empty, is quoted like a JSON string: `"a.b".c`. Converting a text to a path never fails: text that
 /// is no path (`a..b`) is kept, names no field, and is refused when the filter is checked.
 ///
-/// Unquoted, `@event_time`, `@created_at` and `@updated_at` are no keys but [times](OwnTime) of the entry; other names
-/// that begin with `@` are refused, so a key that begins so is quoted: `"@type"`.
+/// Unquoted, `@event_time`, `@created_at` and `@updated_at` are not keys but [times](OwnTime) of the entry; other
+/// unquoted names that begin with `@` are refused. Quote a key that begins with it: `"@type"`.
 ///
 /// ```
 /// # use llmspell_core::filter::FieldPath;
@@ -38,12 +38,12 @@ enum Form {
 }
 
 impl FieldPath {
-    /// A path by its keys, which are taken as they are.
+    /// A path from its keys, which are not parsed.
     pub fn of_keys<K: Into<String>>(keys: impl IntoIterator<Item = K>) -> Self {
         Self(Form::Keys(keys.into_iter().map(Into::into).collect()))
     }
 
-    /// The keys from the outermost to that of the field; none of a time, or if the text was no path.
+    /// The keys from the outermost to that of the field; empty for a time, or if the text was no path.
     #[must_use]
     pub fn keys(&self) -> &[String] {
         match &self.0 {
@@ -61,7 +61,7 @@ impl FieldPath {
         }
     }
 
-    /// The value of the field, if it is there. Takes one look into a map per key.
+    /// The value of the field, if it exists. Takes one look-up in a map per key.
     #[must_use]
     pub fn find<'a>(&self, metadata: &'a Metadata) -> Option<&'a Value> {
         let (first, inner) = self.keys().split_first()?;
@@ -70,7 +70,7 @@ impl FieldPath {
             .try_fold(metadata.get(first)?, |value, key| value.as_object()?.get(key))
     }
 
-    /// The same path with something wrong with it, unless there was already.
+    /// The same path with this problem, unless it already has one.
     pub(super) fn refused(self, reason: &'static str) -> Self {
         match self.problem() {
             Some(_) => self,
@@ -81,7 +81,7 @@ impl FieldPath {
         }
     }
 
-    /// What is wrong with it, if anything.
+    /// The problem of the path, if any.
     pub(super) fn problem(&self) -> Option<&'static str> {
         match &self.0 {
             Form::Keys(keys) if keys.is_empty() => Some("it has no key"),
@@ -104,7 +104,7 @@ impl From<String> for FieldPath {
 impl FromStr for FieldPath {
     type Err = FilterError;
 
-    /// Reads a path, and says at once what is wrong with it.
+    /// Parses a path.
     ///
     /// # Errors
     ///
@@ -151,7 +151,7 @@ fn read(text: &str) -> Result<Vec<String>, &'static str> {
         } else {
             let end = rest.find(['.', '"']).unwrap_or(rest.len());
             match rest[end..].starts_with('"') {
-                true => return Err("a quote stands inside a key; quote the whole key"),
+                true => return Err("a quote inside a key; quote the whole key"),
                 false if end == 0 => return Err("a key is empty; keys are separated by one dot"),
                 false => keys.push(rest[..end].to_string()),
             }
@@ -168,7 +168,7 @@ fn read(text: &str) -> Result<Vec<String>, &'static str> {
 }
 
 impl fmt::Display for FieldPath {
-    /// The text that becomes this path again.
+    /// The text that parses to this path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = match &self.0 {
             Form::Keys(keys) => keys,

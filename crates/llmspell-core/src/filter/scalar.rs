@@ -1,4 +1,4 @@
-//! What can a field be compared with?
+//! [`Scalar`]: a value that a filter compares fields with.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::text::strings;
 
 /// A value without parts: what a filter compares fields and elements with.
 ///
-/// Arrays and objects are no scalars: `contains` asks for an element, a path for an inner field.
+/// Arrays and objects are not scalars: use `contains` for an element, a path for an inner field.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scalar {
     /// JSON's null.
@@ -24,7 +24,7 @@ pub enum Scalar {
 }
 
 impl Scalar {
-    /// What it is, in words: `null`, `boolean`, `number` or `string`.
+    /// Its type in words: `null`, `boolean`, `number` or `string`.
     #[must_use]
     pub fn type_name(&self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl Scalar {
 
 /// The JSON value is an array or an object, so it is no [`Scalar`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{got} has parts; a filter compares with null, a boolean, a number or a string")]
+#[error("{got} is not a single value; a filter compares with null, a boolean, a number or a string")]
 pub struct NotScalar {
     /// `an array` or `an object`.
     pub got: &'static str,

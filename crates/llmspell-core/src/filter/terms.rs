@@ -1,13 +1,13 @@
-//! Which words does a text have?
+//! [`terms`]: the words of a text.
 
 use std::borrow::Cow;
 
-/// The terms of a text, in their order, with repetitions: its longest runs of letters and digits, in lower case.
+/// The terms of a text, in order, with repetitions: its longest runs of letters and digits, in lower case.
 ///
-/// Letters and digits are what Unicode calls alphanumeric ([`char::is_alphanumeric`]); everything else separates, so
-/// `don't` has two terms, and a language without spaces one per phrase. Lower case is made one character at a time
-/// ([`char::to_lowercase`]), and a Greek final sigma is written as any other. Nothing is normalized or stemmed: an
-/// accent written as a character of its own separates too. A term of terms is itself.
+/// Letters and digits are the alphanumeric characters of Unicode ([`char::is_alphanumeric`]); all others separate, so
+/// `don't` has two terms, and a language without spaces one per phrase. Each character is converted to lower case alone
+/// ([`char::to_lowercase`]), and a Greek final sigma becomes an ordinary sigma. Text is not normalized or stemmed: an
+/// accent written as a character of its own separates too. The only term of a term is itself.
 ///
 /// Takes time in proportion to the text; a run of lower-case ASCII is borrowed.
 ///
@@ -50,7 +50,7 @@ fn lower_case(run: &str) -> Cow<'_, str> {
         return Cow::Owned(run.to_ascii_lowercase());
     }
     let lower = run.chars().flat_map(char::to_lowercase);
-    // One letter (İ) becomes two characters, the second of which is no letter: dropped, or it would separate.
+    // One letter (İ) becomes two characters. The second is no letter and would separate, so it is dropped.
     let letters = lower.filter(|character| character.is_alphanumeric());
     Cow::Owned(letters.map(|letter| if letter == 'ς' { 'σ' } else { letter }).collect())
 }

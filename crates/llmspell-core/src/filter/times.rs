@@ -1,4 +1,4 @@
-//! Which times of its own does an entry have, and what are they compared with?
+//! The times of an entry that a filter can name, and the moments they are compared with.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use super::path::FieldPath;
 use super::scalar::Scalar;
 use crate::timestamp::Timestamp;
 
-/// A time that an entry has beside its metadata. A filter names it by [`name`](Self::name), where it would name a field.
+/// A time that an entry has beside its metadata. A filter names it by [`name`](Self::name), in place of a field.
 ///
 /// ```
 /// # use llmspell_core::filter::{FieldPath, OwnTime};
@@ -27,20 +27,21 @@ use crate::timestamp::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum OwnTime {
-    /// [`VectorEntry::event_time`](crate::VectorEntry::event_time): when what the entry is about happened. Entries may
-    /// have none.
+    /// [`VectorEntry::event_time`](crate::VectorEntry::event_time): when the event that the entry describes happened.
+    /// It may be absent.
     Event,
-    /// [`VectorEntry::created_at`](crate::VectorEntry::created_at): when the entry was first stored. All have it.
+    /// [`VectorEntry::created_at`](crate::VectorEntry::created_at): when the entry was first stored. Always present.
     Created,
-    /// [`VectorEntry::updated_at`](crate::VectorEntry::updated_at): when vector or metadata last changed. All have it.
+    /// [`VectorEntry::updated_at`](crate::VectorEntry::updated_at): when vector or metadata last changed. Always
+    /// present.
     Updated,
 }
 
 impl OwnTime {
-    /// All of them.
+    /// All times.
     pub const ALL: [Self; 3] = [Self::Event, Self::Created, Self::Updated];
 
-    /// How a filter names it: `@event_time`, `@created_at`, `@updated_at`.
+    /// Its name in filters: `@event_time`, `@created_at`, `@updated_at`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -50,7 +51,7 @@ impl OwnTime {
         }
     }
 
-    /// The time that an unquoted name stands for, which begins with `@`.
+    /// The time that an unquoted name beginning with `@` stands for.
     pub(super) fn named(name: &str) -> Result<Self, &'static str> {
         Self::ALL.into_iter().find(|time| time.name() == name).ok_or(
             "the times of entries are @event_time, @created_at and @updated_at; a key of the metadata that begins with \
@@ -59,10 +60,10 @@ impl OwnTime {
     }
 }
 
-/// The times of an entry that filters and ages look at.
+/// The times of an entry that filters and recency use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EntryTimes {
-    /// When what it is about happened.
+    /// When the event it describes happened.
     pub event_time: Option<Timestamp>,
     /// When it was first stored.
     pub created_at: Option<Timestamp>,
@@ -87,8 +88,8 @@ impl EntryTimes {
         self.get(time).map(|moment| moment.as_millis().into())
     }
 
-    /// How old the entry is at `now`, in milliseconds: since its event time, without one since it was created. What lies
-    /// in the future has no age.
+    /// Age of the entry at `now`, in milliseconds: since its event time or, without one, since it was created. A time
+    /// in the future gives age 0.
     #[must_use]
     pub fn age_ms(&self, now: Timestamp) -> u64 {
         match self.event_time.or(self.created_at) {
@@ -99,7 +100,7 @@ impl EntryTimes {
 }
 
 impl Filter {
-    /// The times of entries that it names, each once. Takes time in proportion to the filter.
+    /// The times of entries that the filter names, each once. Takes time in proportion to the filter.
     #[must_use]
     pub fn own_times(&self) -> Vec<OwnTime> {
         let mut times = Vec::new();
@@ -116,8 +117,8 @@ impl Filter {
         times
     }
 
-    /// The same filter with times of entries compared with numbers only: those of milliseconds. The filter is valid. For
-    /// implementers.
+    /// The same filter with all moments for times of entries turned into numbers of milliseconds. The filter is valid.
+    /// For implementers.
     #[must_use]
     pub fn in_millis(&self) -> Cow<'_, Self> {
         if self.own_times().is_empty() {
@@ -128,7 +129,7 @@ impl Filter {
         Cow::Owned(filter)
     }
 
-    /// As deep as the filter, which is bounded.
+    /// The recursion is as deep as the filter, which is bounded.
     fn turn_to_millis(&mut self) {
         let turn = |value: &mut Scalar| {
             if let Some(millis) = millis_of(value) {
@@ -178,9 +179,10 @@ impl Filter {
     }
 }
 
-/// The milliseconds that a value stands for where it is compared with a time; none if it stands for no moment.
+/// The milliseconds of a value that is compared with a time; none if the value is no moment.
 ///
-/// A moment between two milliseconds becomes one half-way between them: it equals no time, and compares as it should.
+/// A moment between two milliseconds becomes the number half-way between them: it equals no time, and compares
+/// correctly.
 pub(super) fn millis_of(value: &Scalar) -> Option<Number> {
     const NANOS_PER_MILLI: i128 = 1_000_000;
     match value {

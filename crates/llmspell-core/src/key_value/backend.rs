@@ -1,4 +1,4 @@
-//! What does a key-value backend promise?
+//! The trait [`StorageBackend`]: what a key-value backend promises.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,82 +17,83 @@ use crate::timestamp::Timestamp;
 ///
 /// # Promises
 ///
-/// * When a write returns `Ok`, it has [the durability](BackendCharacteristics::durability) that the backend states.
-/// * A batch lands whole or not at all; no reader and no crash ever shows part of one.
+/// * When a write returns `Ok`, it has the [durability](BackendCharacteristics::durability) that the backend states.
+/// * A batch is atomic; no reader and no crash ever shows part of one.
 /// * A read that starts after a write returned sees it. Each key is linearizable.
 /// * A call that returns an [`Invalid`](crate::ErrorKind::Invalid) error changed nothing.
-/// * A key that has expired is not there for any call that begins from then on, and does not come back when the clock
-///   is set back. A call that is under way at that moment may still find it.
-/// * A future that is dropped leaves its write done or not done, never half.
+/// * An expired key is absent for any call that begins after its expiry, and does not return when the clock is set
+///   back. A call that is under way at that moment may still find it.
+/// * If a future is dropped, its write happens completely or not at all.
 ///
-/// Whoever writes a key says when it expires. [`set`](Self::set) and [`compare_and_swap`](Self::compare_and_swap) clear
-/// the expiry that the key had; [`set_with_ttl`](Self::set_with_ttl) and [`swap`](Self::swap) give it another.
+/// Each write of a key decides when the key expires. [`set`](Self::set) and
+/// [`compare_and_swap`](Self::compare_and_swap) clear its expiry; [`set_with_ttl`](Self::set_with_ttl) and
+/// [`swap`](Self::swap) set a new one.
 ///
 /// Keys are 1 to [`KEY_BYTES_MAX`](crate::limits::KEY_BYTES_MAX) bytes, values up to
 /// [`VALUE_BYTES_MAX`](crate::limits::VALUE_BYTES_MAX).
 ///
 /// # For implementers
 ///
-/// Eight methods are required; the rest is made of them and may be overridden where the engine knows better. Check
-/// input with [`validate_key_value`](crate::validate_key_value) first, and run
-/// `llmspell_conformance::key_value` on the result.
+/// Eight methods are required; the others have default implementations, which may be overridden by faster ones. Check
+/// input with [`validate_key_value`](crate::validate_key_value) first, and run `llmspell_conformance::key_value` on the
+/// result.
 #[async_trait]
 pub trait StorageBackend: fmt::Debug + Send + Sync {
     /// The value of a key.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a bad key; `Data` or `Io` when the value cannot be read.
+    /// `Invalid` for a bad key; `Data` or `Io` if the value cannot be read.
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>>;
 
-    /// The values of those keys that are there, all as of one moment.
+    /// The values of the keys that exist, all as of one moment.
     ///
     /// # Errors
     ///
     /// As [`get`](Self::get); one bad key fails the call.
     async fn get_batch(&self, keys: &[String]) -> Result<HashMap<String, Vec<u8>>>;
 
-    /// Does all changes, in order, or none. An empty batch does nothing.
+    /// Applies all changes, in order and atomically. An empty batch does nothing.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a bad key, value or batch size; `Io` or `Closed` when it cannot be made durable.
+    /// `Invalid` for a bad key, value or batch size; `Io` or `Closed` if it cannot be made durable.
     async fn write(&self, batch: Vec<KeyValueWrite>) -> Result<WriteSummary>;
 
     /// At most `limit` keys that start with `prefix` and are greater than `after`, in byte order, with their values and
-    /// when they expire.
+    /// expiry times.
     ///
     /// Page through a range with the last key of each page as the next `after`. `limit` is 1 to
     /// [`PAGE_MAX`]; fewer keys than that mean the end. Each page is as of one moment.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a limit out of range; `Data` or `Io` when a value cannot be read.
+    /// `Invalid` for a limit out of range; `Data` or `Io` if a value cannot be read.
     async fn scan_entries(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<KeyValueEntry>>;
 
-    /// When a key expires; none if it does not, or is not there.
+    /// When a key expires; none if it does not, or does not exist.
     ///
     /// # Errors
     ///
     /// As [`get`](Self::get).
     async fn expires_at(&self, key: &str) -> Result<Option<Timestamp>>;
 
-    /// Stores `new` (`None` deletes) if the value is `expected` now (`None`: if the key is not there), and says whether
-    /// it did. What is stored expires as `expiry` says, whatever was there; a lifetime begins with the call. A key that
-    /// has expired is not there.
+    /// Stores `new` (`None` deletes the key) if the current value is `expected` (`None`: if the key does not exist),
+    /// and returns whether it did. The new value expires as `expiry` says, whatever the old one's expiry; a lifetime
+    /// begins with the call. An expired key does not exist.
     ///
     /// # Errors
     ///
     /// As [`write`](Self::write).
     async fn swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>, expiry: Expiry) -> Result<bool>;
 
-    /// Which engine this is.
+    /// The engine of this backend.
     fn backend_type(&self) -> BackendType;
 
-    /// What this engine is good for.
+    /// The properties of this engine.
     fn characteristics(&self) -> BackendCharacteristics;
 
-    /// [`swap`](Self::swap) to a value that does not expire, even if the one before did.
+    /// [`swap`](Self::swap) to a value that does not expire, even if the old one did.
     ///
     /// # Errors
     ///
@@ -111,7 +112,7 @@ pub trait StorageBackend: fmt::Debug + Send + Sync {
         Ok(page.into_iter().map(|entry| (entry.key, entry.value)).collect())
     }
 
-    /// Stores a value, whatever was there, for so long from the call on: at least a millisecond.
+    /// Stores a value that expires after `ttl`, counted from the call: at least a millisecond. Replaces any old value.
     ///
     /// # Errors
     ///
@@ -122,7 +123,7 @@ pub trait StorageBackend: fmt::Debug + Send + Sync {
             .map(drop)
     }
 
-    /// Stores a value, whatever was there. It does not expire, even if the one before did.
+    /// Stores a value that does not expire. Replaces any old value and its expiry.
     ///
     /// # Errors
     ///
@@ -136,7 +137,7 @@ pub trait StorageBackend: fmt::Debug + Send + Sync {
         .map(drop)
     }
 
-    /// Removes a key. Says whether it was there and had not expired.
+    /// Removes a key. Returns whether it existed and had not expired.
     ///
     /// # Errors
     ///
@@ -146,7 +147,7 @@ pub trait StorageBackend: fmt::Debug + Send + Sync {
         Ok(summary.deleted > 0)
     }
 
-    /// Whether a key is there.
+    /// Whether a key exists.
     ///
     /// # Errors
     ///
@@ -155,7 +156,7 @@ pub trait StorageBackend: fmt::Debug + Send + Sync {
         Ok(self.get(key).await?.is_some())
     }
 
-    /// Stores all pairs, or none.
+    /// Stores all pairs atomically.
     ///
     /// # Errors
     ///
@@ -168,7 +169,7 @@ pub trait StorageBackend: fmt::Debug + Send + Sync {
         self.write(writes).await.map(drop)
     }
 
-    /// Removes all keys, or none. Says how many were there.
+    /// Removes all keys atomically. Returns how many existed.
     ///
     /// # Errors
     ///
@@ -181,7 +182,7 @@ pub trait StorageBackend: fmt::Debug + Send + Sync {
         Ok(self.write(writes).await?.deleted)
     }
 
-    /// Removes every key. Says how many there were.
+    /// Removes every key. Returns how many existed.
     ///
     /// # Errors
     ///
@@ -221,43 +222,43 @@ pub trait StorageBackend: fmt::Debug + Send + Sync {
     }
 }
 
-/// Which engine a backend is.
+/// The engine of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum BackendType {
-    /// In RAM; gone with the process.
+    /// In RAM; lost when the process ends.
     Memory,
     /// On sled 0.34.
     Sled,
-    /// On redb: the recommended durable one.
+    /// On redb: recommended for durable data.
     Redb,
-    /// An engine from elsewhere, by its name.
+    /// Another engine, by its name.
     Other(&'static str),
 }
 
-/// What survives what, once a write has returned.
+/// Which failures a write survives once it has returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Durability {
-    /// Nothing survives the process.
+    /// Writes do not survive the process.
     Volatile,
-    /// Survives the death of the process; loss of power may lose it.
+    /// Writes survive a crash of the process; loss of power may lose them.
     Process,
-    /// Survives loss of power, on a disk that keeps what it has synced.
+    /// Writes survive loss of power, on a disk that keeps synced bytes.
     Power,
 }
 
-/// What a backend is good for.
+/// The properties of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BackendCharacteristics {
-    /// What survives once a write has returned.
+    /// Which failures a write survives once it has returned.
     pub durability: Durability,
     /// Whether concurrent writers share a sync.
     pub group_commit: bool,
-    /// Whether each stored value carries a checksum that is verified when it is read.
+    /// Whether each stored value has a checksum that is verified when it is read.
     pub checksums: bool,
 }
 

@@ -1,10 +1,10 @@
-//! How are the calls of a backend made without importing a trait? `inherent_key_value!`
+//! The macro `inherent_key_value!`: the calls of a backend without importing a trait.
 
 /// Gives a type that implements [`StorageBackend`](crate::StorageBackend) the calls of the trait, and of
-/// [`StorageBackendExt`](crate::StorageBackendExt), as methods of its own, so that users import no trait. Keys of a batch
-/// may be anything that can be iterated as strings.
+/// [`StorageBackendExt`](crate::StorageBackendExt), as inherent methods, so that users import no trait. Keys of a batch
+/// may be any iterator of strings.
 ///
-/// `tests/forwarding.rs` holds its list to those of the traits.
+/// `tests/forwarding.rs` compares its list with those of the traits.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! inherent_key_value {
@@ -21,8 +21,7 @@ macro_rules! inherent_key_value {
                 $crate::StorageBackend::get(self, key).await
             }
 
-            /// The values of those keys that are there; see
-            /// [`StorageBackend::get_batch`](crate::StorageBackend::get_batch).
+            /// The values of the keys that exist; see [`StorageBackend::get_batch`](crate::StorageBackend::get_batch).
             ///
             /// # Errors
             ///
@@ -35,7 +34,7 @@ macro_rules! inherent_key_value {
                 $crate::StorageBackend::get_batch(self, &keys).await
             }
 
-            /// Does all changes, in order, or none; see [`StorageBackend::write`](crate::StorageBackend::write).
+            /// Applies all changes atomically, in order; see [`StorageBackend::write`](crate::StorageBackend::write).
             ///
             /// # Errors
             ///
@@ -68,7 +67,8 @@ macro_rules! inherent_key_value {
                 $crate::StorageBackend::expires_at(self, key).await
             }
 
-            /// Stores `new` if the value is `expected` now; see [`StorageBackend::swap`](crate::StorageBackend::swap).
+            /// Stores `new` if the current value is `expected`; see
+            /// [`StorageBackend::swap`](crate::StorageBackend::swap).
             ///
             /// # Errors
             ///
@@ -83,13 +83,13 @@ macro_rules! inherent_key_value {
                 $crate::StorageBackend::swap(self, key, expected, new, expiry).await
             }
 
-            /// Which engine this is; see [`StorageBackend::backend_type`](crate::StorageBackend::backend_type).
+            /// The engine of this backend; see [`StorageBackend::backend_type`](crate::StorageBackend::backend_type).
             #[must_use]
             pub fn backend_type(&self) -> $crate::BackendType {
                 $crate::StorageBackend::backend_type(self)
             }
 
-            /// What this engine is good for; see
+            /// The properties of this engine; see
             /// [`StorageBackend::characteristics`](crate::StorageBackend::characteristics).
             #[must_use]
             pub fn characteristics(&self) -> $crate::BackendCharacteristics {
@@ -150,7 +150,7 @@ macro_rules! inherent_key_value {
                 $crate::StorageBackend::set(self, key, value).await
             }
 
-            /// Removes a key, and says whether it was there; see
+            /// Removes a key, and returns whether it existed; see
             /// [`StorageBackend::delete`](crate::StorageBackend::delete).
             ///
             /// # Errors
@@ -160,7 +160,7 @@ macro_rules! inherent_key_value {
                 $crate::StorageBackend::delete(self, key).await
             }
 
-            /// Whether a key is there; see [`StorageBackend::exists`](crate::StorageBackend::exists).
+            /// Whether a key exists; see [`StorageBackend::exists`](crate::StorageBackend::exists).
             ///
             /// # Errors
             ///
@@ -169,7 +169,7 @@ macro_rules! inherent_key_value {
                 $crate::StorageBackend::exists(self, key).await
             }
 
-            /// Stores all pairs, or none; see [`StorageBackend::set_batch`](crate::StorageBackend::set_batch).
+            /// Stores all pairs atomically; see [`StorageBackend::set_batch`](crate::StorageBackend::set_batch).
             ///
             /// # Errors
             ///
@@ -178,7 +178,7 @@ macro_rules! inherent_key_value {
                 $crate::StorageBackend::set_batch(self, items).await
             }
 
-            /// Removes all keys, or none, and says how many were there; see
+            /// Removes all keys atomically, and returns how many existed; see
             /// [`StorageBackend::delete_batch`](crate::StorageBackend::delete_batch).
             ///
             /// # Errors
@@ -245,7 +245,7 @@ macro_rules! inherent_key_value {
                 $crate::StorageBackendExt::store_with_ttl(self, key, value, ttl).await
             }
 
-            /// Loads what [`store`](Self::store) stored; see
+            /// Loads a value stored by [`store`](Self::store); see
             /// [`StorageBackendExt::load`](crate::StorageBackendExt::load).
             ///
             /// # Errors

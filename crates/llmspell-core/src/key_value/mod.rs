@@ -1,4 +1,4 @@
-//! Key-value state: what a backend does.
+//! Key-value state: the contract of a backend.
 //!
 //! | file          | question                                            |
 //! |---------------|-----------------------------------------------------|

@@ -1,4 +1,4 @@
-//! How is a backend used through a reference, a `Box` or an `Arc`? As itself.
+//! [`StorageBackend`] for references, `Box` and `Arc`: they forward every call.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::error::Result;
 use crate::expiry::Expiry;
 use crate::timestamp::Timestamp;
 
-/// Every call goes to what is pointed at, those with a default too: it may know better. `tests/forwarding.rs` holds the
-/// list to that of the trait.
+/// Every call is forwarded to the pointee, including those with a default, which the pointee may override.
+/// `tests/forwarding.rs` compares the list with that of the trait.
 macro_rules! storage_backend_through {
     ($($pointer:ty),*) => {$(
         #[async_trait]

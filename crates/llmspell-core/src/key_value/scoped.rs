@@ -1,4 +1,4 @@
-//! How is a backend confined to one scope?
+//! [`ScopedBackend`]: a backend confined to one scope.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,9 +16,9 @@ use crate::timestamp::Timestamp;
 
 /// A view of a backend that can only touch the keys of one scope.
 ///
-/// Every key that goes in gets the scope's own beginning, every key that comes out loses it; there is no call that
-/// goes without. That beginning is `LENGTH:SCOPE/`, the length being that of the text form of the scope: no such text
-/// is the beginning of another, so two scopes can never share a key.
+/// Every key that goes in gets the prefix of the scope, and every key that comes out loses it; every call does so. The
+/// prefix is `LENGTH:SCOPE/`, where LENGTH is that of the text form of the scope: no such text is a prefix of another,
+/// so two scopes can never share a key.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -39,7 +39,7 @@ pub struct ScopedBackend {
     prefix: String,
 }
 
-/// Says nothing of the backend: that would show keys of other scopes.
+/// Omits the backend, whose keys may belong to other scopes.
 impl fmt::Debug for ScopedBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ScopedBackend")
@@ -60,26 +60,26 @@ impl ScopedBackend {
         Ok(Self { backend, scope, prefix })
     }
 
-    /// What stands before every key of a scope in the backend. For implementers.
+    /// The prefix of a scope's keys in the backend. For implementers.
     #[must_use]
     pub fn prefix(scope: &StateScope) -> String {
         let text = scope.to_string();
         format!("{}:{text}/", text.len())
     }
 
-    /// The scope of a key as it stands in the backend, and the key inside it; none if it belongs to no scope. For
+    /// The scope of a key of the backend, and the key inside that scope; none if it belongs to no scope. For
     /// implementers.
     #[must_use]
     pub fn split_key(key: &str) -> Option<(StateScope, &str)> {
         let (digits, rest) = key.split_once(':')?;
         let text = rest.get(..digits.parse().ok()?)?;
         let scope: StateScope = text.parse().ok()?;
-        // Only what `prefix` writes is a way in, not what merely reads the same.
+        // Only the exact form of `prefix` counts, not another text that parses to the same scope.
         let inside = key.strip_prefix(&Self::prefix(&scope))?;
         Some((scope, inside))
     }
 
-    /// Whose keys these are.
+    /// The scope of the keys.
     #[must_use]
     pub fn scope(&self) -> &StateScope {
         &self.scope

@@ -1,4 +1,4 @@
-//! How is any serde type stored?
+//! [`StorageBackendExt`]: values of any serde type, stored as JSON.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub trait StorageBackendExt: StorageBackend {
         async move { self.set(key, bytes?).await }
     }
 
-    /// Stores `value` as JSON for so long from the call on.
+    /// Stores `value` as JSON; it expires after `ttl`, counted from the call.
     ///
     /// # Errors
     ///
@@ -49,11 +49,11 @@ pub trait StorageBackendExt: StorageBackend {
         async move { self.set_with_ttl(key, bytes?, ttl).await }
     }
 
-    /// Loads what [`store`](Self::store) stored.
+    /// Loads a value stored by [`store`](Self::store).
     ///
     /// # Errors
     ///
-    /// [`StorageError::Undecodable`] if the value is something else; else as [`StorageBackend::get`].
+    /// [`StorageError::Undecodable`] if the stored value has another type; else as [`StorageBackend::get`].
     fn load<T: DeserializeOwned>(&self, key: &str) -> impl Future<Output = Result<Option<T>>> + Send {
         async move {
             let Some(bytes) = self.get(key).await? else {

@@ -1,4 +1,4 @@
-//! Which keys, values, batches and pages are allowed? For implementers of [`StorageBackend`](crate::StorageBackend).
+//! Checks of keys, values, batches and pages. For implementers of [`StorageBackend`](crate::StorageBackend).
 
 use super::write::KeyValueWrite;
 use crate::check::at_most;
@@ -32,7 +32,7 @@ pub fn value(key: &str, value: &[u8]) -> Result<()> {
 ///
 /// # Errors
 ///
-/// The first thing wrong.
+/// The first problem.
 pub fn batch(batch: &[KeyValueWrite]) -> Result<()> {
     at_most("batch", "write", batch.len(), BATCH_ITEMS_MAX, "items")?;
     for write in batch {
@@ -54,11 +54,11 @@ pub fn batch(batch: &[KeyValueWrite]) -> Result<()> {
     at_most("batch", "write", bytes, BATCH_BYTES_MAX, "bytes")
 }
 
-/// Checks what [`swap`](crate::StorageBackend::swap) is asked to do.
+/// Checks the arguments of [`swap`](crate::StorageBackend::swap).
 ///
 /// # Errors
 ///
-/// The first thing wrong.
+/// The first problem.
 pub fn swap(key: &str, new: Option<&[u8]>, expiry: Expiry) -> Result<()> {
     self::key(key)?;
     if let Some(value) = new {

@@ -1,4 +1,4 @@
-//! What can a batch do, and what is stored?
+//! Changes of a batch ([`KeyValueWrite`]) and stored pairs ([`KeyValueEntry`]).
 
 use crate::error::Result;
 use crate::expiry::Expiry;
@@ -7,28 +7,28 @@ use crate::timestamp::Timestamp;
 /// One change of a batch; see [`StorageBackend::write`](crate::StorageBackend::write).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyValueWrite {
-    /// Stores the value, whatever was there. It does not expire, even if what was there did.
+    /// Stores the value. Replaces any old value and its expiry.
     Set {
         /// Key.
         key: String,
         /// New value.
         value: Vec<u8>,
     },
-    /// Stores the value, whatever was there, until it expires.
+    /// Stores the value until it expires. Replaces any old value.
     SetExpiring {
         /// Key.
         key: String,
         /// New value.
         value: Vec<u8>,
-        /// When it ends; a lifetime begins with the call.
+        /// When it expires; a lifetime begins with the call.
         expiry: Expiry,
     },
-    /// Removes the key, if it is there.
+    /// Removes the key, if it exists.
     Delete {
         /// Key.
         key: String,
     },
-    /// Removes every key that starts with the prefix; the empty prefix means all of them.
+    /// Removes every key that starts with the prefix; the empty prefix matches all of them.
     DeletePrefix {
         /// Prefix, compared byte by byte.
         prefix: String,
@@ -46,7 +46,7 @@ impl KeyValueWrite {
         }
     }
 
-    /// Whether it stores something; other changes only remove.
+    /// Whether it stores a value; other changes only remove.
     #[must_use]
     pub fn stores(&self) -> bool {
         match self {
@@ -55,8 +55,8 @@ impl KeyValueWrite {
         }
     }
 
-    /// The same change, its lifetime counted from `now`. For implementers: lifetimes begin with the call, not when a
-    /// batch has its turn.
+    /// The same change with its lifetime counted from `now`. For implementers: lifetimes begin with the call, not when
+    /// the batch is applied.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl KeyValueWrite {
         })
     }
 
-    /// Bytes this change brings: key and value, or the prefix.
+    /// Bytes of this change: of key and value, or of the prefix.
     #[must_use]
     pub fn len_bytes(&self) -> usize {
         match self {
@@ -83,7 +83,7 @@ impl KeyValueWrite {
     }
 }
 
-/// A key, its value, and when it ends.
+/// A key, its value, and when it expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyValueEntry {
@@ -91,7 +91,7 @@ pub struct KeyValueEntry {
     pub key: String,
     /// Value.
     pub value: Vec<u8>,
-    /// From this moment on the key is not there any more; none: it does not expire.
+    /// From this moment on the key does not exist any more; none: it does not expire.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -103,9 +103,9 @@ impl KeyValueEntry {
     }
 }
 
-/// What a batch did.
+/// The effect of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WriteSummary {
-    /// Keys that were there, had not expired, and are gone.
+    /// Number of removed keys that existed and had not expired.
     pub deleted: u64,
 }

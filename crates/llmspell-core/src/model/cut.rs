@@ -1,4 +1,4 @@
-//! What is left of a vector that is cut?
+//! [`cut`]: the leading components of a vector.
 
 use crate::error::{Result, StorageError};
 use crate::metric::DistanceMetric;
@@ -7,9 +7,8 @@ use crate::text::shortened;
 /// Below this norm the squares of an `f32` vector vanish, and with them its direction.
 const NORM_MIN: f64 = 1.0e-15;
 
-/// Leaves the leading `dim` components of a vector. Under cosine they are divided by their own norm: what they were part
-/// of had a norm of its own, which says nothing about them. A vector that is not longer stays as it is. `id` is for the
-/// error text.
+/// Cuts a vector to its leading `dim` components; a vector that is not longer is not changed. Under cosine the cut
+/// vector is normalized, because only the whole vector had length 1. `id` is for the error text.
 ///
 /// Cut Matryoshka vectors are to be normalized again: Kusupati et al., arXiv 2205.13147, section 3; the guides of
 /// the makers of such models say the same of theirs.

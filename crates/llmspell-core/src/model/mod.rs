@@ -1,11 +1,11 @@
-//! Which model made a vector, and how may it be cut? [`EmbeddingModel`].
+//! [`EmbeddingModel`]: which model made a vector, and how the vector may be cut.
 //!
 //! | file         | question                                       |
 //! |--------------|------------------------------------------------|
-//! | `mod.rs`     | what is an embedding model to a store?         |
-//! | `cut.rs`     | what is left of a vector that is cut?          |
+//! | `mod.rs`     | what does a store need to know of a model?     |
+//! | `cut.rs`     | how is a vector cut to its leading components? |
 //! | `named.rs`   | how does an entry name its model?              |
-//! | `presets.rs` | what is known of the models that people use?   |
+//! | `presets.rs` | which common models are known by name?         |
 
 mod cut;
 mod named;
@@ -22,7 +22,7 @@ use crate::text::shortened;
 pub use cut::cut;
 pub use named::ModelRef;
 
-/// A model whose vectors are compared with each other, and with those of no other model.
+/// An embedding model. Its vectors are compared with each other, and never with those of another model.
 ///
 /// ```
 /// # use llmspell_core::{DistanceMetric, EmbeddingModel};
@@ -39,22 +39,22 @@ pub use named::ModelRef;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EmbeddingModel {
-    /// What entries and queries call it; 1 to 256 bytes of UTF-8 without control characters.
+    /// The name that entries and queries use; 1 to 256 bytes of UTF-8 without control characters.
     pub name: String,
     /// Components of a whole vector.
     pub dim: usize,
-    /// How its vectors are compared; [`DistanceMetric::Cosine`] unless said otherwise.
+    /// How its vectors are compared; [`DistanceMetric::Cosine`] by default.
     #[serde(default)]
     pub metric: DistanceMetric,
-    /// The lengths at which a vector may be cut, because the model was trained so that the leading components of a vector
-    /// are a vector as well (Matryoshka representation learning, Kusupati et al., arXiv 2205.13147): ascending, each
-    /// shorter than `dim`. None for a model that was not: its vectors are not cut.
+    /// The lengths to which a vector may be cut, because the model was trained so that the leading components of a
+    /// vector are a vector as well (Matryoshka representation learning, Kusupati et al., arXiv 2205.13147): ascending,
+    /// each shorter than `dim`. None for other models, whose vectors are not cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matryoshka: Option<Vec<usize>>,
 }
 
 impl EmbeddingModel {
-    /// A model of vectors that are compared by their cosine and not cut.
+    /// A model whose vectors are compared by cosine and not cut.
     pub fn new(name: impl Into<String>, dim: usize) -> Self {
         Self {
             name: name.into(),
@@ -71,26 +71,26 @@ impl EmbeddingModel {
         self
     }
 
-    /// The lengths at which its vectors may be cut, ascending, each shorter than a whole vector.
+    /// The lengths to which its vectors may be cut, ascending, each shorter than a whole vector.
     #[must_use]
     pub fn with_matryoshka(mut self, cut_points: impl IntoIterator<Item = usize>) -> Self {
         self.matryoshka = Some(cut_points.into_iter().collect());
         self
     }
 
-    /// The lengths at which its vectors may be cut; none for a model that is not Matryoshka.
+    /// The lengths to which its vectors may be cut; none for a model that is not Matryoshka.
     #[must_use]
     pub fn cut_points(&self) -> &[usize] {
         self.matryoshka.as_deref().unwrap_or_default()
     }
 
-    /// Whether a vector of so many components is one of this model, whole or cut.
+    /// Whether a vector with `dim` components is one of this model, whole or cut.
     #[must_use]
     pub fn accepts(&self, dim: usize) -> bool {
         dim == self.dim || self.cut_points().contains(&dim)
     }
 
-    /// That a vector of so many components is one of this model, whole or cut; `id` is for the error text.
+    /// Checks that a vector with `got` components is one of this model, whole or cut; `id` is for the error text.
     ///
     /// # Errors
     ///
@@ -108,12 +108,12 @@ impl EmbeddingModel {
         })
     }
 
-    /// That its vectors may be cut at a length. `is_forced`: also where its maker does not say so.
+    /// Checks that its vectors may be cut to a length. With `is_forced`, any shorter length is allowed.
     ///
     /// # Errors
     ///
-    /// [`NotMatryoshka`](StorageError::NotMatryoshka), [`CutPoint`](StorageError::CutPoint) for a length that no cut of
-    /// its vectors has.
+    /// [`NotMatryoshka`](StorageError::NotMatryoshka); [`CutPoint`](StorageError::CutPoint) for a length that cannot be
+    /// cut to.
     pub fn check_cut(&self, dim: usize, is_forced: bool) -> Result<()> {
         if dim == 0 || dim > self.dim {
             return Err(StorageError::CutPoint {

@@ -1,10 +1,10 @@
-//! How does an entry name its model?
+//! [`ModelRef`]: the model that an entry names.
 
 use serde::{Deserialize, Serialize};
 
 use super::EmbeddingModel;
 
-/// The model of an entry: its name, or all of it, so that a store can learn of it.
+/// The model of an entry: its name, or its full description, so that a store can register it.
 ///
 /// ```
 /// # use llmspell_core::{EmbeddingModel, ModelRef};

@@ -1,4 +1,4 @@
-//! What is known of the models that people use?
+//! Presets: the dimensions and cut lengths of common models.
 //!
 //! Dimensions and cut points are those that the makers document; see [`EmbeddingModel::preset`] for the sources.
 
@@ -102,11 +102,11 @@ const PRESETS: &[Preset] = &[
 ];
 
 impl EmbeddingModel {
-    /// What is known of a model that people use, by the name that its maker gives it (with or without the maker's own);
-    /// upper and lower case are the same. None for any other.
+    /// The preset of a common model, by its maker's name for it (with or without the name of the maker), in upper or
+    /// lower case. None for any other.
     ///
-    /// All are compared by their cosine. `whole` is the number of components of a whole vector: where an API returns
-    /// fewer by default (Voyage 3 and 3.5: 1024), those are the leading ones.
+    /// All are compared by cosine. `whole` is the number of components of a whole vector: if an API returns fewer by
+    /// default (Voyage 3 and 3.5: 1024), those are the leading ones.
     ///
     /// | name | whole | may be cut at | source |
     /// |---|--:|---|---|

@@ -1,17 +1,17 @@
-//! What can become a vector?
+//! [`IntoVector`]: the types that can become a vector.
 
 use std::borrow::Cow;
 
-/// A type of component that vectors are made of: `f32`, or `f64`, each of which becomes the nearest `f32`.
+/// A component type of vectors: `f32`, or `f64`, which is rounded to the nearest `f32`.
 ///
-/// A component too large for an `f32` becomes infinite, and is refused where the vector is used.
+/// A component too large for an `f32` becomes infinite, and is refused when the vector is used.
 pub trait Component: Copy + sealed::Sealed {
-    /// The components as `f32`; those that are so already are not copied.
+    /// The components as `f32`; a vector of `f32` is not copied.
     #[doc(hidden)]
     fn vector(components: Vec<Self>) -> Vec<f32>;
 }
 
-/// What becomes a vector: a `Vec`, an array, a slice, or a reference to one, of `f32` or `f64`.
+/// A type that can become a vector: a `Vec`, an array, a slice, or a reference to one, of `f32` or `f64`.
 ///
 /// ```
 /// # use llmspell_core::{VectorEntry, VectorQuery};

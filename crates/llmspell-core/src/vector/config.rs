@@ -1,4 +1,4 @@
-//! How is an index built?
+//! [`HNSWConfig`]: how an index is built and searched.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,10 +19,9 @@ use crate::metric::DistanceMetric;
 /// | [`balanced`](Self::balanced)     |  16 |               100 |           .98 |                  100 | most applications          |
 /// | [`accurate`](Self::accurate)     |  32 |               256 |          .995 |                  256 | when a miss is expensive   |
 ///
-/// A store chooses `ef_search` for each namespace itself, so that searches reach the
-/// [recall target](Self::with_recall_target). It does not where the configuration or the query
-/// [names an `ef_search`](Self::with_ef_search). A namespace without a graph is searched exactly and needs none of these
-/// numbers.
+/// A store chooses `ef_search` for each namespace itself, so that searches reach the [recall
+/// target](Self::with_recall_target), unless the configuration or the query [sets an
+/// `ef_search`](Self::with_ef_search). A namespace without a graph is searched exactly and needs none of these numbers.
 ///
 /// ```
 /// # use llmspell_core::{DistanceMetric, HNSWConfig};
@@ -36,21 +35,21 @@ pub struct HNSWConfig {
     metric: DistanceMetric,
     m: usize,
     ef_construction: usize,
-    /// Left out where none is named.
+    /// Omitted from the stored form if it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     ef_search: Option<usize>,
     seed: u64,
     memory: Memory,
     recall_target: RecallTarget,
-    /// Left out where there are none.
+    /// Omitted from the stored form if there are none.
     #[serde(skip_serializing_if = "DateFields::is_empty")]
     date_fields: DateFields,
-    /// Left out where there is none.
+    /// Omitted from the stored form if it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     index_dim: Option<usize>,
 }
 
-/// A configuration as it is stored, perhaps by an older build.
+/// A configuration in its stored form, possibly written by an older build.
 #[derive(Deserialize)]
 struct StoredConfig {
     metric: DistanceMetric,
@@ -58,10 +57,10 @@ struct StoredConfig {
     ef_construction: usize,
     ef_search: Option<usize>,
     seed: u64,
-    /// Spaces stored before there was a choice have none.
+    /// Missing in spaces that are older than the memory tiers.
     #[serde(default)]
     memory: Memory,
-    /// Spaces stored before there were targets have none.
+    /// Missing in spaces that are older than recall targets.
     recall_target: Option<RecallTarget>,
     #[serde(default)]
     date_fields: DateFields,
@@ -69,7 +68,7 @@ struct StoredConfig {
     index_dim: Option<usize>,
 }
 
-/// A share of the true neighbors. Equal if its bits are equal.
+/// A share of the true neighbors. Two are equal if their bits are equal.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(transparent)]
 struct RecallTarget(f64);
@@ -87,7 +86,8 @@ impl RecallTarget {
     const BALANCED: Self = Self(0.98);
     const ACCURATE: Self = Self(0.995);
 
-    /// The beam of searches until it is known which one reaches the target: that of the preset with the next higher target.
+    /// The beam that is used until a measurement shows which one reaches the target: that of the preset with the next
+    /// higher target.
     fn first_ef(self) -> usize {
         match self.0 {
             target if target <= Self::FAST.0 => 40,
@@ -111,7 +111,7 @@ impl From<StoredConfig> for HNSWConfig {
             index_dim: stored.index_dim,
         };
         if stored.recall_target.is_none() {
-            // Every configuration named an `ef_search` then. One that is that of its preset was not chosen by anybody.
+            // Older configurations always had an `ef_search`. If it is that of a preset, the user did not choose it.
             let numbers = |config: &Self| (config.m, config.ef_construction, config.ef_search());
             let presets = [Self::fast(), Self::balanced(), Self::accurate()];
             if let Some(preset) = presets.iter().find(|preset| numbers(preset) == numbers(&config)) {
@@ -122,9 +122,9 @@ impl From<StoredConfig> for HNSWConfig {
     }
 }
 
-/// What of the index of a large namespace is kept in RAM: speed against bytes.
+/// Which parts of the index of a large namespace are kept in RAM: a trade of speed against bytes.
 ///
-/// It changes no answer's meaning: distances are exact in every tier, and recall rises with `ef_search` in every tier.
+/// Every tier returns exact distances, and in every tier recall rises with `ef_search`.
 /// Changing it later rebuilds the index in the background.
 ///
 /// Bytes per vector of the graph, computed, with `m` at 16, beside those of the vector itself:
@@ -143,23 +143,23 @@ impl From<StoredConfig> for HNSWConfig {
 /// speed    = balanced + ceil(2 * m / 32) * (128 + 4 * padded)        rounded up to 64; in both, 4 more for the point
 /// ```
 ///
-/// Centroids and entry points add up to 2 in 100. In `Speed` that is memory of the process's own, in large pages where
-/// the system has them (Linux, transparent huge pages `madvise` or `always`): a search begins on the mapped file, and a
-/// copy takes its place when the file was verified, in the background. In `Balanced` it is the mapped file itself, whose
-/// pages count as resident once they were read, and which the system may take back; so are the ids in both, some 8 bytes
-/// and themselves for each result. In `Speed` the mapped vectors count as resident once they were compared, 16 bytes and
-/// `4 * dimension` each, until the system wants their pages back.
+/// Centroids and entry points add up to 2 in 100. In `Speed` the graph is memory of the process's own, in large pages
+/// if the system has them (Linux, transparent huge pages `madvise` or `always`): searches start on the mapped file, and
+/// a copy replaces it once the file has been verified in the background. In `Balanced` it is the mapped file itself,
+/// whose pages count as resident once they were read, and which the system may reclaim. So are the ids in both tiers,
+/// about 8 bytes plus the id for each result. In `Speed` the mapped vectors count as resident once they were compared,
+/// 16 bytes and `4 * dimension` each, until the system reclaims their pages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Memory {
-    /// Beside every point the codes of all its neighbors, so that one step of a search reads one place; exact vectors
-    /// are read from memory-mapped files.
+    /// The codes of all neighbors are stored beside every point, so that one step of a search reads one place; exact
+    /// vectors are read from memory-mapped files.
     Speed,
-    /// One code of half a byte per component and the links per point; exact vectors are read from the disk cache.
+    /// One code of half a byte per component and the links per point; exact vectors are read from the page cache.
     #[default]
     Balanced,
-    /// At most 200 bytes per point. Not there yet: a configuration that names it is refused.
+    /// At most 200 bytes per point. Not implemented: a configuration with it is refused.
     Lean,
 }
 
@@ -202,7 +202,7 @@ impl HNSWConfig {
         }
     }
 
-    /// How vectors are compared; [`DistanceMetric::Cosine`] unless said otherwise.
+    /// How vectors are compared; [`DistanceMetric::Cosine`] by default.
     #[must_use]
     pub fn with_metric(mut self, metric: DistanceMetric) -> Self {
         self.metric = metric;
@@ -223,69 +223,69 @@ impl HNSWConfig {
         self
     }
 
-    /// Names the width of the beam of a search that does not name its own, within 1 to [`EF_SEARCH_MAX`]; at least `k` is
-    /// used. Unless said otherwise, none is named, and the store chooses one by the
-    /// [recall target](Self::with_recall_target).
+    /// Sets the width of the beam for searches that do not set their own, within 1 to [`EF_SEARCH_MAX`]; at least `k`
+    /// is used. By default it is not set, and the store chooses one by the [recall target](Self::with_recall_target).
     #[must_use]
     pub fn with_ef_search(mut self, candidates: usize) -> Self {
         self.ef_search = Some(candidates);
         self
     }
 
-    /// Leaves the width of the beam to the store again, after [`with_ef_search`](Self::with_ef_search).
+    /// Lets the store choose the width of the beam again, after [`with_ef_search`](Self::with_ef_search).
     #[must_use]
     pub fn without_ef_search(mut self) -> Self {
         self.ef_search = None;
         self
     }
 
-    /// Which share of the ten nearest entries a search is to find on average, within [`RECALL_TARGET_RANGE`].
+    /// The share of the ten nearest entries that a search should find on average, within [`RECALL_TARGET_RANGE`].
     ///
-    /// For each namespace that has a graph the store measures the recall of searches, and takes the smallest `ef_search`
-    /// that reaches the target, at most [`EF_SEARCH_CHOSEN_MAX`](crate::limits::EF_SEARCH_CHOSEN_MAX). It measures in the
-    /// background, with queries that the namespace has got, and until there are enough with its own vectors; in
-    /// [`build_index`](super::VectorStorage::build_index) it measures at once. Statistics and
-    /// [`explain`](super::VectorStorage::explain) say what was measured, and which `ef_search` is in use. Until something was
-    /// measured, the `ef_search` of the preset with this or the next higher target is used.
+    /// For each namespace with a graph the store measures the recall of searches, and uses the smallest `ef_search`
+    /// that reaches the target, at most [`EF_SEARCH_CHOSEN_MAX`](crate::limits::EF_SEARCH_CHOSEN_MAX). It measures in
+    /// the background, with recent queries of the namespace, or with its own vectors as long as there are not enough
+    /// queries; in [`build_index`](super::VectorStorage::build_index) it measures at once. Statistics and
+    /// [`explain`](super::VectorStorage::explain) show the measured recall and the `ef_search` in use. Before the first
+    /// measurement, the `ef_search` of the preset with this or the next higher target is used.
     ///
-    /// It has no effect where the configuration or a query [names an `ef_search`](Self::with_ef_search).
+    /// It has no effect if the configuration or a query [sets an `ef_search`](Self::with_ef_search).
     #[must_use]
     pub fn with_recall_target(mut self, recall: f64) -> Self {
         self.recall_target = RecallTarget(recall);
         self
     }
 
-    /// Where the random choices of a graph start from: its rotation, its sample, the order of its points.
+    /// Seed of the random choices of a graph: its rotation, its sample, the order of its points.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// What is kept in RAM; [`Memory::Balanced`] unless said otherwise.
+    /// What is kept in RAM; [`Memory::Balanced`] by default.
     #[must_use]
     pub fn with_memory(mut self, memory: Memory) -> Self {
         self.memory = memory;
         self
     }
 
-    /// Fields of the metadata whose strings are RFC 3339 dates, in place of those named before; none unless said otherwise.
+    /// Fields of the metadata whose strings are RFC 3339 dates; replaces those set before. None by default.
     ///
-    /// Filters compare them as moments, and the index of the metadata holds them as such. Values that are no dates may be
-    /// stored and match no comparison; a filter that compares such a field with something else than a date is refused.
-    /// When a space is opened again, the fields named then count from then on, for old entries as for new ones.
+    /// Filters compare them as moments, and the index of the metadata holds them as such. Values that are not dates may
+    /// be stored and match no comparison; a filter that compares such a field with a value that is not a date is
+    /// refused. When a space is opened again with other fields, these apply from then on, to old entries as well as new
+    /// ones.
     #[must_use]
     pub fn with_date_fields<P: Into<FieldPath>>(mut self, fields: impl IntoIterator<Item = P>) -> Self {
         self.date_fields = DateFields::unchecked(fields);
         self
     }
 
-    /// Leading components that the graph and its codes look at, at most all of them, which it is unless said otherwise:
-    /// for vectors of Matryoshka models, whose leading components are a vector as well. The nearest by these are compared
-    /// by all components that are stored, four times as many as are asked for, or two fifths of `ef_search` if that is
-    /// more: scores are those of the whole. Codes, links and the walk take that much less; of vectors that were not made
-    /// so, more neighbors are missed (`llmspell-storage model check-matryoshka` tells how many). Changing it later
-    /// rebuilds the index in the background.
+    /// Number of leading components that the graph and its codes use; all of them by default. For vectors of Matryoshka
+    /// models, whose leading components are a vector as well. The nearest by these are compared by all stored
+    /// components: four times `k` of them, or two fifths of `ef_search` if that is more. So scores are those of whole
+    /// vectors. Codes, links and walks cost proportionally less; with other vectors more neighbors are missed
+    /// (`llmspell-storage model check-matryoshka` measures how many). Changing it later rebuilds the index in the
+    /// background.
     ///
     /// "Funnel search" of Matryoshka vectors: Kusupati et al., arXiv 2205.13147, section 4.3.1 ("adaptive retrieval").
     #[must_use]
@@ -294,7 +294,7 @@ impl HNSWConfig {
         self
     }
 
-    /// Leading components that the graph and its codes look at; none for all.
+    /// Number of leading components that the graph and its codes use; none for all.
     #[must_use]
     pub fn index_dim(&self) -> Option<usize> {
         self.index_dim
@@ -318,26 +318,26 @@ impl HNSWConfig {
         self.ef_construction
     }
 
-    /// Width of the beam of a search that does not name its own, in candidates: the one that was
-    /// [named](Self::named_ef_search), or else the one that is used until a namespace was measured.
+    /// Width of the beam for searches that do not set their own, in candidates: the one that was
+    /// [set](Self::named_ef_search), else the one used until the namespace is measured.
     #[must_use]
     pub fn ef_search(&self) -> usize {
         self.ef_search.unwrap_or_else(|| self.recall_target.first_ef())
     }
 
-    /// Width of the beam that was named, in candidates; none where the store chooses it.
+    /// Width of the beam that was set, in candidates; none if the store chooses it.
     #[must_use]
     pub fn named_ef_search(&self) -> Option<usize> {
         self.ef_search
     }
 
-    /// Which share of the ten nearest entries a search is to find on average.
+    /// The share of the ten nearest entries that a search should find on average.
     #[must_use]
     pub fn recall_target(&self) -> f64 {
         self.recall_target.0
     }
 
-    /// Where the random choices of a graph start from.
+    /// Seed of the random choices of a graph.
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.seed

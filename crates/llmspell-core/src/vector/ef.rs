@@ -1,22 +1,22 @@
-//! How wide is the beam of searches, and why?
+//! [`EfChoice`]: the width of the beam of searches, and the reason for it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What decided on the width of a beam.
+/// What decided the width of a beam.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EfSource {
-    /// The query names it.
+    /// The query sets it.
     Query,
-    /// The configuration of the space names it.
+    /// The configuration of the space sets it.
     Config,
-    /// Nothing was measured yet: the number of the preset.
+    /// Not measured yet: the number of the preset.
     #[default]
     Preset,
-    /// It was measured that this one reaches the recall target, or comes nearest to it.
+    /// By measurement this width reaches the recall target, or comes closest to it.
     Measured,
 }
 
@@ -25,46 +25,46 @@ pub enum EfSource {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MeasuredWith {
-    /// Vectors of the scope itself: between two neighbors, which do not count.
+    /// Vectors made from two neighbors in the scope; these two do not count as results.
     #[default]
     StoredVectors,
-    /// Queries that the scope has got.
+    /// Queries of callers in this scope.
     Queries,
 }
 
-/// The recall of searches in one scope, as it was measured.
+/// The measured recall of searches in one scope.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct MeasuredRecall {
     /// Width of the beam, in candidates.
     pub ef: usize,
-    /// Share of the ten nearest entries that was found: those that are no farther away than the tenth.
+    /// Share of the ten nearest entries that was found: results no farther away than the tenth.
     pub recall: f64,
-    /// How many searches were compared with exact ones.
+    /// Number of searches that were compared with exact ones.
     pub queries: u64,
-    /// What was searched for.
+    /// The vectors that were searched for.
     pub with: MeasuredWith,
-    /// Whether the recall is below the target, though the beam is the widest that is chosen
+    /// Whether the recall is below the target although the beam is the widest that the store chooses
     /// ([`EF_SEARCH_CHOSEN_MAX`](crate::limits::EF_SEARCH_CHOSEN_MAX)).
     pub is_capped: bool,
 }
 
-/// The width of the beam of searches in one scope, and why it is this one.
+/// The width of the beam of searches in one scope, and the reason for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EfChoice {
-    /// Width of the beam, in candidates; a query for more results has one as wide as its `k`.
+    /// Width of the beam, in candidates; a query with a larger `k` uses that instead.
     pub ef: usize,
-    /// What decided on it.
+    /// What decided the width.
     pub source: EfSource,
     /// The [recall target](super::HNSWConfig::with_recall_target) of the space.
     pub target: f64,
-    /// What was measured for this target; none if nothing was yet.
+    /// The measurement for this target; none before the first one.
     pub measured: Option<MeasuredRecall>,
 }
 
 impl EfChoice {
-    /// A width and what decided on it. For implementers.
+    /// A width and its reason. For implementers.
     #[must_use]
     pub fn new(ef: usize, source: EfSource, target: f64, measured: Option<MeasuredRecall>) -> Self {
         Self {
@@ -89,7 +89,7 @@ impl MeasuredRecall {
         }
     }
 
-    /// The same, with the widest beam that is chosen, and below the target. For implementers.
+    /// The same with `is_capped` set: whether it is below the target at the widest beam. For implementers.
     #[must_use]
     pub fn capped(self, is_capped: bool) -> Self {
         Self { is_capped, ..self }
@@ -107,7 +107,7 @@ impl fmt::Display for MeasuredRecall {
     }
 }
 
-/// A sentence without its end.
+/// A sentence without its full stop.
 impl fmt::Display for EfChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { ef, target, .. } = self;

@@ -1,4 +1,4 @@
-//! What is stored?
+//! [`VectorEntry`]: a vector with its id, scope and metadata.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ use crate::timestamp::Timestamp;
 ///
 /// # JSON
 ///
-/// The form is that of the command line. Only `vector` must be there; `embedding` is read as that, and a scope is its text or
-/// the structured form `{"User": "ada"}`.
+/// The form is that of the command line. Only `vector` is required; `embedding` is another name for it. A scope is a
+/// text or the structured form `{"User": "ada"}`.
 ///
 /// ```
 /// # use llmspell_core::VectorEntry;
@@ -43,38 +43,38 @@ use crate::timestamp::Timestamp;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VectorEntry {
-    /// Unique within its scope and space. Empty: the store makes a UUID v7.
+    /// Unique within its scope and space. If empty, the store makes a UUID v7.
     #[serde(default)]
     pub id: String,
-    /// The vector: as many finite components as the space has dimensions.
+    /// The vector: one finite component for each dimension of the space.
     #[serde(rename = "vector", alias = "embedding")]
     pub embedding: Vec<f32>,
-    /// A JSON object, or null for none. Anything else is refused when it is stored.
+    /// A JSON object, or null for none. Other values are refused when the entry is stored.
     #[serde(default)]
     pub metadata: Value,
-    /// Whose entry it is; [`StateScope::Global`] unless said otherwise.
+    /// The scope of the entry; [`StateScope::Global`] by default.
     #[serde(default)]
     pub scope: StateScope,
-    /// The model that made the vector. Stores of several models route by it; a store of one vector space refuses another
-    /// than its own. Entries that are read name the model of their space, if it has one.
+    /// The model that made the vector. A store of several models chooses the space by it; a store of one vector space
+    /// refuses any model but its own. Entries that are read have the model of their space, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelRef>,
-    /// When it was first stored. The store fills it in if it is empty.
+    /// When it was first stored. If empty, the store fills it in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
-    /// When vector or metadata last changed. The store fills it in if it is empty.
+    /// When vector or metadata last changed. If empty, the store fills it in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<Timestamp>,
-    /// When what the entry is about happened.
+    /// When the event that the entry describes happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time: Option<Timestamp>,
-    /// From this moment on the entry does not exist any more. In the past: it never does.
+    /// From this moment on the entry does not exist any more. If it lies in the past, the entry is never seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// Lifetime from the moment it is stored; becomes `expires_at`. Give one of the two.
+    /// Lifetime from the moment it is stored; the store turns it into `expires_at`. Set at most one of the two.
     #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Duration>,
-    /// What was given as metadata is none, and why: refused when it is stored.
+    /// Why the given metadata cannot be written as JSON: the entry is refused when it is stored.
     #[serde(skip)]
     pub(super) unwritable: Option<Unwritable>,
 }
@@ -98,7 +98,7 @@ impl VectorEntry {
         }
     }
 
-    /// Whose entry it is.
+    /// The scope of the entry.
     #[must_use]
     pub fn with_scope(mut self, scope: StateScope) -> Self {
         self.scope = scope;
@@ -106,15 +106,15 @@ impl VectorEntry {
     }
 
     /// The model that made the vector: its name, or an [`EmbeddingModel`](crate::EmbeddingModel), which a store of
-    /// several models then knows.
+    /// several models then registers.
     #[must_use]
     pub fn with_model(mut self, model: impl Into<ModelRef>) -> Self {
         self.model = Some(model.into());
         self
     }
 
-    /// The fields: `json!({…})`, a map, or any type that serde writes as an object, by value or by reference. They replace
-    /// those that it had.
+    /// Sets the metadata: `json!({…})`, a map, or any type that serde writes as an object, by value or by reference.
+    /// Replaces all earlier fields.
     ///
     /// ```
     /// # use llmspell_core::VectorEntry;
@@ -131,7 +131,8 @@ impl VectorEntry {
     /// # Ok::<(), llmspell_core::StorageError>(())
     /// ```
     ///
-    /// The store refuses an entry whose metadata cannot be written as JSON, such as a map whose keys are no strings.
+    /// The store refuses an entry whose metadata cannot be written as JSON, such as a map with keys that are not
+    /// strings.
     #[must_use]
     pub fn with_metadata(mut self, metadata: impl Serialize) -> Self {
         (self.metadata, self.unwritable) = match metadata::value_of(&metadata) {
@@ -141,37 +142,37 @@ impl VectorEntry {
         self
     }
 
-    /// The fields as a type of the application. An entry without metadata reads as one without fields.
+    /// The metadata as a type of the application. An entry without metadata reads as an empty object.
     ///
     /// # Errors
     ///
-    /// [`Json`](crate::StorageError::Json) if they are not what the type is made of.
+    /// [`Json`](crate::StorageError::Json) if they do not fit the type.
     pub fn metadata_as<T: DeserializeOwned>(&self) -> Result<T> {
         metadata::read_as(&self.metadata)
     }
 
-    /// When it was first stored, for entries that come from elsewhere.
+    /// When it was first stored, for entries from another store.
     #[must_use]
     pub fn with_created_at(mut self, moment: impl Into<Timestamp>) -> Self {
         self.created_at = Some(moment.into());
         self
     }
 
-    /// When it last changed, for entries that come from elsewhere.
+    /// When it last changed, for entries from another store.
     #[must_use]
     pub fn with_updated_at(mut self, moment: impl Into<Timestamp>) -> Self {
         self.updated_at = Some(moment.into());
         self
     }
 
-    /// When what the entry is about happened.
+    /// When the event that the entry describes happened.
     #[must_use]
     pub fn with_event_time(mut self, moment: impl Into<Timestamp>) -> Self {
         self.event_time = Some(moment.into());
         self
     }
 
-    /// When it ends, whatever lifetime it was given before.
+    /// When it expires; replaces a lifetime set before.
     #[must_use]
     pub fn with_expires_at(mut self, moment: impl Into<Timestamp>) -> Self {
         self.expires_at = Some(moment.into());
@@ -179,7 +180,7 @@ impl VectorEntry {
         self
     }
 
-    /// The times that filters and ages look at.
+    /// The times that filters and recency use.
     #[must_use]
     pub fn times(&self) -> EntryTimes {
         EntryTimes {
@@ -189,8 +190,8 @@ impl VectorEntry {
         }
     }
 
-    /// How long it lives from the moment it is stored, at least a millisecond, whatever end it was given before: so an entry
-    /// that was read gets another lifetime, too.
+    /// Lifetime from the moment it is stored, at least a millisecond; replaces an expiry set before, so it also works
+    /// for an entry that was read.
     #[must_use]
     pub fn with_ttl(mut self, lifetime: Duration) -> Self {
         self.ttl = Some(lifetime);
@@ -200,7 +201,7 @@ impl VectorEntry {
 }
 
 impl CompiledFilter {
-    /// Whether this entry may be found.
+    /// Whether the filter matches this entry.
     #[must_use]
     pub fn matches_entry(&self, entry: &VectorEntry) -> bool {
         match entry.metadata.as_object() {

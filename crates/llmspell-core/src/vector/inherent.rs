@@ -1,16 +1,16 @@
-//! How are the calls of a store made without importing a trait? `inherent_vectors!`
+//! The macro `inherent_vectors!`: the calls of a store without importing a trait.
 
-/// Gives a type that implements [`VectorStorage`](crate::VectorStorage) the calls of the trait as methods of its own, so
-/// that users import no trait. Ids may be anything that can be iterated as strings, fields anything that is a path.
+/// Gives a type that implements [`VectorStorage`](crate::VectorStorage) the calls of the trait as inherent methods, so
+/// that users import no trait. Ids may be any iterator of strings, fields anything that converts to a path.
 ///
-/// `tests/forwarding.rs` holds its list to that of the trait.
+/// `tests/forwarding.rs` compares its list with that of the trait.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! inherent_vectors {
     ($store:ty) => {
         /// The calls of [`VectorStorage`](crate::VectorStorage), without importing it.
         impl $store {
-            /// Stores entries: all of them, or none; see [`VectorStorage::write`](crate::VectorStorage::write).
+            /// Stores entries atomically; see [`VectorStorage::write`](crate::VectorStorage::write).
             ///
             /// # Errors
             ///
@@ -57,7 +57,7 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::upsert(self, entries).await
             }
 
-            /// The entries that are nearest to the vector of a query, best first; see
+            /// The entries nearest to the vector of a query, best first; see
             /// [`VectorStorage::search`](crate::VectorStorage::search).
             ///
             /// # Errors
@@ -116,7 +116,7 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::get(self, scope, id).await
             }
 
-            /// Several entries in the order of their ids, none for one that is not there; see
+            /// Several entries in the order of their ids, none for an id that does not exist; see
             /// [`VectorStorage::get_many`](crate::VectorStorage::get_many).
             ///
             /// # Errors
@@ -183,7 +183,7 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::count_in(self, scopes).await
             }
 
-            /// Gives entries another end, or none, and returns the ids that are not there; see
+            /// Changes when entries expire, and returns the ids that do not exist; see
             /// [`VectorStorage::touch`](crate::VectorStorage::touch).
             ///
             /// # Errors
@@ -199,7 +199,7 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::touch(self, scope, &ids, expiry).await
             }
 
-            /// Removes entries by id, and says how many were there; see
+            /// Removes entries by id, and returns how many existed; see
             /// [`VectorStorage::delete`](crate::VectorStorage::delete).
             ///
             /// # Errors
@@ -228,8 +228,7 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::delete_matching(self, scope, filter).await
             }
 
-            /// Removes everything of a scope; see
-            /// [`VectorStorage::delete_scope`](crate::VectorStorage::delete_scope).
+            /// Removes all entries of a scope; see [`VectorStorage::delete_scope`](crate::VectorStorage::delete_scope).
             ///
             /// # Errors
             ///
@@ -238,7 +237,7 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::delete_scope(self, scope).await
             }
 
-            /// Removes everything of some scopes at once; see
+            /// Removes all entries of some scopes atomically; see
             /// [`VectorStorage::delete_scopes`](crate::VectorStorage::delete_scopes).
             ///
             /// # Errors
@@ -248,7 +247,7 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::delete_scopes(self, scopes).await
             }
 
-            /// Removes everything of all scopes of a kind; see
+            /// Removes all entries of all scopes of a kind; see
             /// [`VectorStorage::delete_scopes_of_kind`](crate::VectorStorage::delete_scopes_of_kind).
             ///
             /// # Errors
@@ -329,7 +328,7 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::facet(self, scope, &field, filter, limit).await
             }
 
-            /// Every scope that holds an entry, in order; see [`VectorStorage::scopes`](crate::VectorStorage::scopes).
+            /// Every scope that has an entry, in order; see [`VectorStorage::scopes`](crate::VectorStorage::scopes).
             ///
             /// # Errors
             ///
@@ -338,7 +337,7 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::scopes(self).await
             }
 
-            /// How much there is in all scopes together; see [`VectorStorage::stats`](crate::VectorStorage::stats).
+            /// Counts and bytes of all scopes together; see [`VectorStorage::stats`](crate::VectorStorage::stats).
             ///
             /// # Errors
             ///
@@ -347,7 +346,7 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::stats(self).await
             }
 
-            /// How much there is in one scope; see
+            /// Counts and bytes of one scope; see
             /// [`VectorStorage::stats_for_scope`](crate::VectorStorage::stats_for_scope).
             ///
             /// # Errors
@@ -377,7 +376,7 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::build_index(self).await
             }
 
-            /// Builds the indexes of all scopes anew; see
+            /// Rebuilds the indexes of all scopes; see
             /// [`VectorStorage::optimize_index`](crate::VectorStorage::optimize_index).
             ///
             /// # Errors

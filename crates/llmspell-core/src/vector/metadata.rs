@@ -1,4 +1,4 @@
-//! How does metadata become a type of the application, and what of it cannot become JSON?
+//! Conversions between metadata and types of the application, and values that cannot become metadata.
 
 use std::io;
 
@@ -9,15 +9,15 @@ use serde_json::{Map, Value};
 use crate::error::{Result, StorageError};
 use crate::text::shortened;
 
-/// Why something is no metadata, in the words of serde.
+/// Why a value cannot be metadata, in serde's words.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Unwritable(String);
 
-/// Nesting at which the writing of metadata stops: beyond what is allowed, so that the usual check names the limit, and far
-/// from what a stack holds.
+/// Nesting at which writing of metadata stops: more than is allowed, so that the usual check names the limit, and far
+/// less than a stack holds.
 const WRITTEN_DEPTH_MAX: usize = 100;
 
-/// JSON as it is written, which ends at a depth: serde goes as deep into a value as its writer lets it.
+/// A JSON writer that stops at a depth: serde recurses into a value only as far as its writer allows.
 #[derive(Default)]
 struct Shallow {
     json: Vec<u8>,
@@ -50,7 +50,7 @@ impl io::Write for Shallow {
     }
 }
 
-/// Anything as the JSON that it is for serde. By its text, so that a value without end ends nowhere but in an error.
+/// Any value as the JSON that serde writes for it. Through text, so that endless nesting ends in an error.
 pub(super) fn value_of(metadata: &impl Serialize) -> Result<Value, Unwritable> {
     let mut shallow = Shallow::default();
     let written = serde_json::to_writer(&mut shallow, metadata);
@@ -59,14 +59,14 @@ pub(super) fn value_of(metadata: &impl Serialize) -> Result<Value, Unwritable> {
 }
 
 impl Unwritable {
-    /// The error that an entry with it is refused with.
+    /// The error for an entry with this metadata.
     pub(super) fn error(&self, id: &str) -> StorageError {
         let text = format!("the metadata of `{}` cannot be written: {}", shortened(id), self.0);
         serde_json::Error::custom(text).into()
     }
 }
 
-/// Fields as a type of the application; null as no fields.
+/// Metadata as a type of the application; null reads as an empty object.
 pub(super) fn read_as<T: DeserializeOwned>(metadata: &Value) -> Result<T> {
     match metadata {
         Value::Null => of_fields(&Map::new()),
@@ -79,7 +79,7 @@ pub(super) fn of_fields<T: DeserializeOwned>(fields: &Map<String, Value>) -> Res
     Ok(serde_json::from_value(Value::Object(fields.clone()))?)
 }
 
-/// Something as fields, for what replaces those of an entry.
+/// A value as fields, to replace those of an entry.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Vector memory: what a store does, and what goes in and out.
+//! Vector memory: the contract of a store, and the types of its calls.
 //!
 //! | file          | question                                                    |
 //! |---------------|-------------------------------------------------------------|
@@ -8,20 +8,20 @@
 //! | `pointers.rs` | how is a store used through a reference, a `Box` or an `Arc`? |
 //! | `inherent.rs` | how are its calls made without importing the trait?         |
 //! | `entry.rs`    | what is stored? [`VectorEntry`]                             |
-//! | `components.rs` | what can become a vector? [`IntoVector`]                  |
+//! | `components.rs` | which types can become a vector? [`IntoVector`]           |
 //! | `metadata.rs` | how does metadata become a type of the application?         |
 //! | `pages.rs`    | how are all entries of a scope read, a page at a time? [`Pages`] |
 //! | `patch.rs`    | how is metadata changed by a patch? [`merge_patch`]          |
-//! | `query.rs`    | what is asked, what is answered? [`VectorQuery`], [`VectorResult`] |
-//! | `recommend.rs` | what is like these examples, and unlike those? [`RecommendQuery`] |
-//! | `time_range.rs` | within which times? [`TimeRange`]                         |
-//! | `recency.rs`  | what does age take away from a score? [`recency_score`]     |
-//! | `selection.rs` | which of the nearest are taken: diverse ones, some of each group? [`GroupBy`] |
-//! | `plan.rs`     | how was a query answered, and why so? [`SearchPlan`]        |
+//! | `query.rs`    | what does a search ask, and what does it return? [`VectorQuery`], [`VectorResult`] |
+//! | `recommend.rs` | how is a search by examples done? [`RecommendQuery`]        |
+//! | `time_range.rs` | which times does a query allow? [`TimeRange`]             |
+//! | `recency.rs`  | how does age lower a score? [`recency_score`]               |
+//! | `selection.rs` | which of the nearest are returned: diverse ones, some of each group? [`GroupBy`] |
+//! | `plan.rs`     | how was a query answered, and why? [`SearchPlan`]           |
 //! | `ef.rs`       | how wide is the beam of searches, and why? [`EfChoice`]     |
 //! | `config.rs`   | how is an index built? [`HNSWConfig`]                       |
-//! | `stats.rs`    | how much is there? [`StorageStats`], [`ScopedStats`]        |
-//! | `validate.rs` | what is allowed?                                            |
+//! | `stats.rs`    | what is stored, and how large is it? [`StorageStats`], [`ScopedStats`] |
+//! | `validate.rs` | which input is allowed?                                     |
 
 mod components;
 mod config;

@@ -1,4 +1,4 @@
-//! How are all entries of a scope read, a page at a time? [`Pages`]
+//! [`Pages`]: all entries of a scope, a page at a time.
 
 use llmspell_state_traits::StateScope;
 
@@ -7,13 +7,13 @@ use super::storage::VectorStorage;
 use crate::error::Result;
 use crate::filter::Filter;
 
-/// Entries of a page, unless said otherwise.
+/// Default number of entries of a page.
 const DEFAULT_PAGE: usize = 1_000;
 
-/// The entries of a scope in byte order of their ids, a page at a time: [`list`](VectorStorage::list) with its `after`
-/// remembered.
+/// The entries of a scope in byte order of their ids, a page at a time: [`list`](VectorStorage::list) that keeps its
+/// own `after`.
 ///
-/// Each page is as of its own moment: of what is written meanwhile, entries with greater ids than the last one read are seen.
+/// Each page is as of its own moment: an entry written meanwhile is seen if its id is greater than the last one read.
 ///
 /// ```
 /// # use llmspell_core::{Pages, Result, StateScope, VectorStorage};
@@ -36,7 +36,7 @@ pub struct Pages<'s, S: VectorStorage + ?Sized> {
 }
 
 impl<'s, S: VectorStorage + ?Sized> Pages<'s, S> {
-    /// Pages of 1,000 entries of a scope. Nothing is read yet.
+    /// Pages of 1,000 entries of a scope. Reads nothing yet.
     #[must_use]
     pub fn new(storage: &'s S, scope: StateScope) -> Self {
         Self {
@@ -63,14 +63,14 @@ impl<'s, S: VectorStorage + ?Sized> Pages<'s, S> {
         self
     }
 
-    /// Goes on after an id, which need not be there: to take up where an earlier reader ended.
+    /// Starts after an id, which need not exist: to continue where an earlier reader stopped.
     #[must_use]
     pub fn after(mut self, id: impl Into<String>) -> Self {
         self.after = Some(id.into());
         self
     }
 
-    /// The next entries, at least one; none at the end. After an error the same page can be asked for again.
+    /// The next entries, at least one; none at the end. After an error the same page can be read again.
     ///
     /// # Errors
     ///

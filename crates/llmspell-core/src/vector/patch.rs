@@ -1,11 +1,11 @@
-//! How is metadata changed by a patch?
+//! [`merge_patch`]: changes metadata by a patch.
 
 use serde_json::Value;
 
 use crate::fields::Metadata;
 
-/// Merges a patch into metadata, as RFC 7396 says: a field of the patch takes the place of the one there; null removes it;
-/// an object is merged into the object there. Arrays are replaced whole.
+/// Merges a patch into metadata by RFC 7396: a field of the patch replaces the existing one; null removes it; an object
+/// is merged into the existing object. Arrays are replaced as a whole.
 ///
 /// ```
 /// # use llmspell_core::merge_patch;
@@ -16,8 +16,9 @@ use crate::fields::Metadata;
 /// assert_eq!(metadata, object(json!({"tags": ["b"], "by": {"name": "Ada", "age": 37}, "seen": true})));
 /// ```
 ///
-/// It goes as deep as the patch, whose nesting [`validate_vectors::metadata_fields`](crate::validate_vectors::metadata_fields)
-/// bounds; the result is no deeper than the deeper of the two.
+/// The recursion is as deep as the patch, whose nesting
+/// [`validate_vectors::metadata_fields`](crate::validate_vectors::metadata_fields) bounds; the result is no deeper than
+/// the deeper of the two.
 pub fn merge_patch(metadata: &mut Metadata, patch: Metadata) {
     for (key, value) in patch {
         match value {
@@ -44,7 +45,7 @@ mod tests {
 
     #[test]
     fn a_patch_is_merged_as_the_examples_of_the_rfc_say() {
-        // Appendix A of RFC 7396, those whose target and patch are objects.
+        // Appendix A of RFC 7396: the cases in which target and patch are objects.
         let cases = [
             (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
             (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),

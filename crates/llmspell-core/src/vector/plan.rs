@@ -1,4 +1,4 @@
-//! How was a query answered, and why so?
+//! [`SearchPlan`]: how a query was answered, and why.
 
 use std::fmt;
 
@@ -8,19 +8,19 @@ use super::ef::EfChoice;
 use super::recency::RecencyPlan;
 use super::selection::SelectionPlan;
 
-/// A way to find the nearest entries.
+/// A path: a way to find the nearest entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SearchPath {
-    /// Every vector that matches is compared.
+    /// Every matching vector is compared.
     #[default]
     Exact,
-    /// The codes of all that match are compared, and the vectors of the nearest.
+    /// The codes of all matches are compared, then the vectors of the nearest.
     CodeScan,
-    /// A walk through the graph that holds only what matches.
+    /// A walk through the graph whose beam holds only matches.
     GraphInside,
-    /// A walk through the graph, from which what does not match is left out afterwards.
+    /// A walk through the graph, whose results are filtered afterwards.
     GraphAfter,
     /// A walk through the graph, without a filter.
     Graph,
@@ -40,25 +40,25 @@ impl SearchPath {
     }
 }
 
-/// What a way was estimated to cost.
+/// The estimated cost of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PathCost {
-    /// The way.
+    /// The path.
     pub path: SearchPath,
-    /// Microseconds, by figures that were measured once on one machine: they order the ways.
+    /// Microseconds, from constants measured once on one machine: they are meant for comparing paths.
     pub micros: f64,
 }
 
 impl PathCost {
-    /// What a way costs. For implementers.
+    /// The cost of a path. For implementers.
     #[must_use]
     pub fn new(path: SearchPath, micros: f64) -> Self {
         Self { path, micros }
     }
 }
 
-/// What a part of a search took.
+/// The time of one part of a search.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SearchStage {
@@ -69,7 +69,7 @@ pub struct SearchStage {
 }
 
 impl SearchStage {
-    /// What a part took. For implementers.
+    /// The time of one part. For implementers.
     #[must_use]
     pub fn new(name: impl Into<String>, micros: f64) -> Self {
         Self {
@@ -79,50 +79,50 @@ impl SearchStage {
     }
 }
 
-/// How a query was answered: what [`VectorStorage::explain`](super::VectorStorage::explain) says. Counted, except the
-/// estimates.
+/// How a query was answered: the result of [`VectorStorage::explain`](super::VectorStorage::explain). All numbers are
+/// counted, except the estimates.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SearchPlan {
     /// The space that was searched, if the store has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub space: Option<String>,
-    /// Entries of the scope that could be seen. 0 means that there is no such scope: one that holds nothing is gone.
+    /// Visible entries of the scope. 0 means that the scope does not exist: an empty scope is removed.
     pub live: u64,
-    /// Of them, those that match the filter; all without one.
+    /// Number of them that match the filter; all without one.
     pub matching: u64,
-    /// Of these, those that no graph holds: they are compared one by one, whatever the path.
+    /// Number of matches that no graph holds: they are compared one by one, whatever the path.
     pub tail: u64,
     /// Results wanted.
     pub k: usize,
-    /// Width of the beam that the query or the store asked for; 0 if there is no graph.
+    /// Width of the beam that the query or the store set; 0 if there is no graph.
     pub ef: usize,
-    /// Why the beam has this width; none if there is no graph, and in stores that do not choose.
+    /// Why the beam has this width; none if there is no graph, and in stores that do not choose one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ef_choice: Option<EfChoice>,
-    /// The ways that were weighed; empty where there was no choice.
+    /// The paths that were considered; empty if there was no choice.
     pub estimates: Vec<PathCost>,
-    /// The ways that were gone, in order: the last one gave the answer. More than one where a walk met too few entries
-    /// that match, or became more expensive than what came next.
+    /// The paths that were taken, in order: the last one gave the answer. There is more than one if a walk met too few
+    /// matches, or became more expensive than the next path.
     pub paths: Vec<SearchPath>,
     /// Codes compared.
     pub codes: u64,
-    /// Lists of links read.
+    /// Link lists read.
     pub lists: u64,
-    /// Exact distances computed, those of `rescored` included.
+    /// Exact distances computed, including those of `rescored`.
     pub distances: u64,
-    /// Of them, those of a shortlist that codes gave.
+    /// Number of these distances that were of a shortlist found by codes.
     pub rescored: u64,
     /// Candidates that codes could not tell from the `k`-th best and that were not compared exactly, because a search
-    /// compares at most `ef` of them, or 4,096 if that is more: 0 nearly always. A larger `ef_search` compares them.
+    /// compares at most `ef` of them, or 4,096 if that is more: nearly always 0. A larger `ef_search` compares them.
     #[serde(default)]
     pub undecided: u64,
-    /// Results.
+    /// Number of results.
     pub results: usize,
-    /// How ages were looked at, if the query asked for recency.
+    /// How recency was applied, if the query has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recency: Option<RecencyPlan>,
-    /// What was taken of the nearest, if the query asked for diversity or groups.
+    /// How results were selected from the nearest, if the query asked for diversity or groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selection: Option<SelectionPlan>,
     /// The parts of the search, in order.
@@ -130,7 +130,7 @@ pub struct SearchPlan {
 }
 
 impl SearchPlan {
-    /// The way that gave the answer.
+    /// The path that gave the answer.
     #[must_use]
     pub fn path(&self) -> SearchPath {
         self.paths.last().copied().unwrap_or_default()
@@ -192,7 +192,7 @@ impl fmt::Display for SearchPlan {
     }
 }
 
-/// In the largest unit that it is a whole number of.
+/// In the largest unit that divides it.
 fn duration(millis: u64) -> String {
     let units = [
         (86_400_000, "d"),

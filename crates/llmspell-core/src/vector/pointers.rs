@@ -1,4 +1,4 @@
-//! How is a store used through a reference, a `Box` or an `Arc`? As itself.
+//! [`VectorStorage`] for references, `Box` and `Arc`: they forward every call.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::expiry::Expiry;
 use crate::fields::Metadata;
 use crate::filter::{FieldPath, Filter};
 
-/// Every call goes to what is pointed at, those with a default too: it may know better. `tests/forwarding.rs` holds the
-/// list to that of the trait.
+/// Every call is forwarded to the pointee, including those with a default, which the pointee may override.
+/// `tests/forwarding.rs` compares the list with that of the trait.
 macro_rules! vector_storage_through {
     ($($pointer:ty),*) => {$(
         #[async_trait]

@@ -1,4 +1,4 @@
-//! What is asked, and what is answered?
+//! [`VectorQuery`] and [`VectorResult`]: what a search asks for, and what it returns.
 
 use std::borrow::Cow;
 use std::cmp::{Ordering, Reverse};
@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::fields::Metadata;
 use crate::filter::{FieldPath, Filter, OwnTime, Scalar};
 
-/// The `k` entries that are nearest to a vector: of one scope, or of several together.
+/// Asks for the `k` entries nearest to a vector, in one scope or in several together.
 ///
 /// ```
 /// # use llmspell_core::{Filter, StateScope, VectorQuery};
@@ -32,7 +32,7 @@ use crate::filter::{FieldPath, Filter, OwnTime, Scalar};
 ///
 /// # JSON
 ///
-/// Only `vector` and `k` must be there.
+/// Only `vector` and `k` are required.
 ///
 /// ```
 /// # use llmspell_core::{Filter, StateScope, VectorQuery};
@@ -49,17 +49,17 @@ use crate::filter::{FieldPath, Filter, OwnTime, Scalar};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VectorQuery {
-    /// As many finite components as the space has dimensions.
+    /// One finite component for each dimension of the space.
     pub vector: Vec<f32>,
-    /// Most results wanted, 1 to [`K_MAX`](crate::limits::K_MAX). Fewer come back only if fewer match.
+    /// Most results, 1 to [`K_MAX`](crate::limits::K_MAX). Fewer are returned only if fewer match.
     pub k: usize,
-    /// Best results that are passed over, none by default; see [`with_offset`](Self::with_offset).
+    /// Number of best results to skip, 0 by default; see [`with_offset`](Self::with_offset).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub offset: usize,
-    /// Whose entries are searched; [`StateScope::Global`] unless said otherwise.
+    /// The scope that is searched; [`StateScope::Global`] by default.
     #[serde(default)]
     pub scope: StateScope,
-    /// Several scopes to search instead, and `scope` is not looked at; see [`with_scopes`](Self::with_scopes).
+    /// Several scopes that are searched instead of `scope`; see [`with_scopes`](Self::with_scopes).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<StateScope>>,
     /// Name of the model that made the vector; see [`with_model`](Self::with_model).
@@ -68,7 +68,7 @@ pub struct VectorQuery {
     /// Lowest score of a result, none by default; see [`DistanceMetric`](super::DistanceMetric) for its range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f32>,
-    /// Which entries count; it decides before the best `k` are taken.
+    /// Which entries may be found; applied before the best `k` are chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
     /// Only entries whose event time lies within; see [`with_event_time_range`](Self::with_event_time_range).
@@ -77,7 +77,7 @@ pub struct VectorQuery {
     /// Only entries that were created within; see [`with_ingested_range`](Self::with_ingested_range).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingested: Option<TimeRange>,
-    /// After this time half of a score is left; see [`with_recency`](Self::with_recency).
+    /// The half-life of scores; see [`with_recency`](Self::with_recency).
     #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
     pub recency: Option<Duration>,
     /// Weight of relevance against diversity, 0 to 1; see [`with_mmr`](Self::with_mmr).
@@ -86,20 +86,20 @@ pub struct VectorQuery {
     /// Most results for each value of a field; see [`with_group_by`](Self::with_group_by).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_by: Option<GroupBy>,
-    /// Width of the beam for this search, `k` to [`EF_SEARCH_MAX`](crate::limits::EF_SEARCH_MAX); by default that of the
-    /// [`HNSWConfig`](super::HNSWConfig), or the one that the store has chosen for its
-    /// [recall target](super::HNSWConfig::with_recall_target). Wider finds more of the true neighbors, on any data, and
-    /// takes longer; as wide as there are entries in the scope, all are compared and none is missed. The only limit is
-    /// `EF_SEARCH_MAX`. An exact search does not need it.
+    /// Width of the beam for this search, `k` to [`EF_SEARCH_MAX`](crate::limits::EF_SEARCH_MAX); by default that of
+    /// the [`HNSWConfig`](super::HNSWConfig), or the one that the store has chosen for its [recall
+    /// target](super::HNSWConfig::with_recall_target). A wider beam finds more of the true neighbors, on any data, and
+    /// takes longer; if it is as wide as the scope, all entries are compared and none is missed. An exact search does
+    /// not use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ef_search: Option<usize>,
-    /// Compare with every entry: slow in large scopes, and never misses.
+    /// Compare with every entry: slow in large scopes, and never misses one.
     #[serde(default, skip_serializing_if = "is_no")]
     pub exact: bool,
-    /// Whether results carry their metadata; true by default.
+    /// Whether results include their metadata; true by default.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub include_metadata: bool,
-    /// Whether results carry their vector; false by default.
+    /// Whether results include their vector; false by default.
     #[serde(default, skip_serializing_if = "is_no")]
     pub include_vectors: bool,
 }
@@ -149,25 +149,25 @@ impl VectorQuery {
         }
     }
 
-    /// Most results wanted.
+    /// Most results.
     #[must_use]
     pub fn with_k(mut self, k: usize) -> Self {
         self.k = k;
         self
     }
 
-    /// Passes over the best `offset` results: a second page of ten is `with_k(10).with_offset(10)`.
+    /// Skips the best `offset` results: a second page of ten is `with_k(10).with_offset(10)`.
     ///
-    /// With `k` it may be at most [`K_MAX`](crate::limits::K_MAX), and costs as much as a search for both together. Each page is
-    /// a search of its own: what is written between two may be on both, or on none.
+    /// `k` and offset together may be at most [`K_MAX`](crate::limits::K_MAX); the search costs as much as one for
+    /// both. Each page is a separate search: an entry written between two pages may be on both, or on none.
     #[must_use]
     pub fn with_offset(mut self, offset: usize) -> Self {
         self.offset = offset;
         self
     }
 
-    /// The query for what is passed over too, of which the first [`offset`](Self::offset) results are to be taken away.
-    /// For implementers.
+    /// The query for the skipped results too, from whose answer the first [`offset`](Self::offset) must be removed. For
+    /// implementers.
     #[must_use]
     pub fn with_passed_over(&self) -> Self {
         let mut wide = self.clone();
@@ -177,7 +177,7 @@ impl VectorQuery {
         wide
     }
 
-    /// Whose entries are searched: this scope's alone.
+    /// Searches this scope alone.
     #[must_use]
     pub fn with_scope(mut self, scope: StateScope) -> Self {
         self.scope = scope;
@@ -185,21 +185,21 @@ impl VectorQuery {
         self
     }
 
-    /// Searches several scopes, and takes the best `k` of all of them together.
+    /// Searches several scopes, and returns the best `k` of all of them together.
     ///
-    /// Results say their [scope](VectorResult::scope). Equal distances are ordered by the scopes as they are given, then
-    /// by id, so name the scope first that is to win. A scope that is named twice counts once, in its first place; one
-    /// that does not exist is empty. Each scope is searched as of one of its mutations, all after the call began.
+    /// Results have their [scope](VectorResult::scope). Equal distances are ordered by the order of the scopes, then by
+    /// id. A scope that is named twice counts once, at its first position; one that does not exist is empty. Each scope
+    /// is searched as of one of its mutations, all after the call began.
     ///
-    /// From 1 to [`QUERY_SCOPES_MAX`](crate::limits::QUERY_SCOPES_MAX) of them; without any, the query is refused: no
-    /// scope never means all of them. Costs about a search in each.
+    /// From 1 to [`QUERY_SCOPES_MAX`](crate::limits::QUERY_SCOPES_MAX) scopes. An empty list is refused: it never means
+    /// all scopes. Costs about one search per scope.
     #[must_use]
     pub fn with_scopes(mut self, scopes: impl IntoIterator<Item = StateScope>) -> Self {
         self.scopes = Some(scopes.into_iter().collect());
         self
     }
 
-    /// The scopes that are searched, each once, in the order in which they were given.
+    /// The scopes that are searched, each once, in the given order.
     #[must_use]
     pub fn searched_scopes(&self) -> Vec<&StateScope> {
         let Some(scopes) = &self.scopes else {
@@ -209,32 +209,32 @@ impl VectorQuery {
         scopes.iter().filter(|scope| seen.insert(*scope)).collect()
     }
 
-    /// The model that made the vector, in a store of several models: its entries are searched. A store of one vector space
-    /// refuses another than its own.
+    /// The model that made the vector, for a store of several models: the entries of that model are searched. A store
+    /// of one vector space refuses any model but its own.
     #[must_use]
     pub fn with_model(mut self, name: impl Into<String>) -> Self {
         self.model = Some(name.into());
         self
     }
 
-    /// Lowest score of a result. Under cosine exact duplicates and their multiples have a score of 1; so has what differs
-    /// from them by less than `f32` shows, about a five-thousandth of the length.
+    /// Lowest score of a result. Under cosine, exact duplicates and their multiples have a score of 1; so does a vector
+    /// whose difference is too small for `f32`, about a five-thousandth of the length.
     #[must_use]
     pub fn with_threshold(mut self, score: f32) -> Self {
         self.threshold = Some(score);
         self
     }
 
-    /// Which entries count.
+    /// Which entries may be found.
     #[must_use]
     pub fn with_filter(mut self, filter: Filter) -> Self {
         self.filter = Some(filter);
         self
     }
 
-    /// Only entries whose [event time](super::VectorEntry::event_time) lies within `range`, that of its end excluded; those
-    /// without one do not. With a filter and the other range, all of them decide: they are one filter with `and`, and the
-    /// limits of filters hold for all together.
+    /// Only entries whose [event time](super::VectorEntry::event_time) lies within `range`, its end excluded; an entry
+    /// without one does not match. A filter and both ranges must all hold: they are one filter with `and`, and the
+    /// limits of filters apply to it as a whole.
     ///
     /// ```
     /// # use llmspell_core::{Timestamp, VectorQuery};
@@ -243,49 +243,51 @@ impl VectorQuery {
     /// # Ok::<(), llmspell_core::StorageError>(())
     /// ```
     ///
-    /// A range that ends where it begins finds nothing; one that ends before is refused with
-    /// [`ReversedTimes`](crate::StorageError::ReversedTimes). A full range, `..`, asks for an event time, whichever.
+    /// An empty range finds nothing; a range that ends before it begins is refused with
+    /// [`ReversedTimes`](crate::StorageError::ReversedTimes). A full range, `..`, matches all entries with an event
+    /// time.
     #[must_use]
     pub fn with_event_time_range(mut self, range: impl Into<TimeRange>) -> Self {
         self.event_time = Some(range.into());
         self
     }
 
-    /// Only entries that were [created](super::VectorEntry::created_at), which means first stored, within `range`, as
-    /// [`with_event_time_range`](Self::with_event_time_range) does by event times.
+    /// Only entries that were [created](super::VectorEntry::created_at), which means first stored, within `range`; as
+    /// [`with_event_time_range`](Self::with_event_time_range).
     #[must_use]
     pub fn with_ingested_range(mut self, range: impl Into<TimeRange>) -> Self {
         self.ingested = Some(range.into());
         self
     }
 
-    /// Ranks by score and age: by the [`recency_score`](super::recency_score), of which half is left after each half-life,
-    /// within [`HALF_LIFE_MS_RANGE`](crate::limits::HALF_LIFE_MS_RANGE).
+    /// Ranks by score and age: by the [`recency_score`](super::recency_score), which halves with each half-life within
+    /// [`HALF_LIFE_MS_RANGE`](crate::limits::HALF_LIFE_MS_RANGE).
     ///
-    /// The age is the time since the [event](super::VectorEntry::event_time), for an entry without an event time since it
-    /// was created; the future has age 0. Equal recency scores are ordered by distance, then as without. The threshold is
-    /// about the plain score. Several scopes share one top `k` by the recency score.
+    /// The age is the time since the [event](super::VectorEntry::event_time) or, without an event time, since the entry
+    /// was created; a time in the future gives age 0. Equal recency scores are ordered by distance, then as usual. The
+    /// threshold applies to the plain score. Several scopes share one top `k` by the recency score.
     ///
-    /// Where everything is compared, in small scopes and with `exact`, these are the best `k` of all that match. Where a
-    /// graph is walked or codes are scanned, they are the best of a shortlist of the nearest, several times `k`: an entry
-    /// farther away is not found, however young.
+    /// If everything is compared, as in small scopes and with `exact`, the results are the best `k` of all matches. If
+    /// a graph is walked or codes are scanned, they are the best of a shortlist of the nearest, several times `k`: an
+    /// entry farther away is not found, however recent.
     #[must_use]
     pub fn with_recency(mut self, half_life: Duration) -> Self {
         self.recency = Some(half_life);
         self
     }
 
-    /// Results that differ from each other: by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998).
+    /// Selects results that differ from each other: by maximal marginal relevance (Carbonell and Goldstein, SIGIR
+    /// 1998).
     ///
-    /// Each step takes the candidate whose
-    /// `lambda · score − (1 − lambda) · (largest score between it and a result taken before)` is largest; of equals, the
-    /// nearer one. With `lambda` 1 it is the plain order, with 0 the first result is the nearest and all others are as far
-    /// from it and from each other as can be. 0.5 to 0.7 is usual. Under an inner product the scores depend on lengths, so
-    /// diversity is best asked of the other metrics. With [recency](Self::with_recency) its score stands for the plain one.
+    /// Each step takes the candidate with the largest `lambda · score − (1 − lambda) · (largest score between it and a
+    /// result taken before)`; of equal ones, the nearer. With `lambda` 1 this is the plain order; with 0 the first
+    /// result is the nearest and each further one is as unlike the others as possible. 0.5 to 0.7 is usual. Under an
+    /// inner product the scores depend on lengths, so diversity works better with the other metrics. With
+    /// [recency](Self::with_recency) the recency score replaces the plain one.
     ///
-    /// Candidates are the nearest entries that match: four times `k` and at least 100, all of them where there are fewer.
-    /// Scores between candidates are exact. `k` is at most [`MMR_K_MAX`](crate::limits::MMR_K_MAX), and there are no pages: an
-    /// [offset](Self::with_offset) is refused. Results come in the order in which they were taken.
+    /// Candidates are the nearest matches: four times `k` and at least 100, or all of them if there are fewer. Scores
+    /// between candidates are exact. `k` is at most [`MMR_K_MAX`](crate::limits::MMR_K_MAX), and an
+    /// [offset](Self::with_offset) is refused. Results are in the order in which they were taken.
     #[must_use]
     pub fn with_mmr(mut self, lambda: f32) -> Self {
         self.mmr = Some(lambda);
@@ -299,17 +301,17 @@ impl VectorQuery {
     /// let query = VectorQuery::new([0.1, 0.2, 0.3], 10).with_group_by("document", 2);
     /// ```
     ///
-    /// A string, a number or a boolean is a group; 1 and 1.0 are one. An entry whose field is missing, null, an array or an
-    /// object stands alone: no other keeps it out. Of each group the best are taken, and there are `k` results if enough
-    /// groups match. Groups reach over all scopes of the query. Costs a longer search, and where few groups hold most of the
-    /// nearest entries, further ones that leave the full groups out.
+    /// A string, a number or a boolean is a group; 1 and 1.0 are the same. An entry whose field is missing, null, an
+    /// array or an object is a group of its own. The best of each group are returned, and there are `k` results if
+    /// enough groups match. Groups span all scopes of the query. Costs a longer search and, if a few groups hold most
+    /// of the nearest entries, further searches that leave the full groups out.
     #[must_use]
     pub fn with_group_by(mut self, field: impl Into<FieldPath>, per_group: usize) -> Self {
         self.group_by = Some(GroupBy::new(field, per_group));
         self
     }
 
-    /// All conditions on what counts as one filter: that of the query, and its ranges of times. None if there are none.
+    /// The filter of the query and its time ranges as one filter. None if there are none.
     #[must_use]
     pub fn whole_filter(&self) -> Option<Cow<'_, Filter>> {
         let event_time = self.event_time.map(|range| range.condition(OwnTime::Event));
@@ -336,14 +338,14 @@ impl VectorQuery {
         self
     }
 
-    /// Whether results carry their metadata.
+    /// Whether results include their metadata.
     #[must_use]
     pub fn with_metadata(mut self, include: bool) -> Self {
         self.include_metadata = include;
         self
     }
 
-    /// Whether results carry their vector.
+    /// Whether results include their vector.
     #[must_use]
     pub fn with_vectors(mut self, include: bool) -> Self {
         self.include_vectors = include;
@@ -351,7 +353,7 @@ impl VectorQuery {
     }
 }
 
-/// A value that a field has, and how often.
+/// A value of a field, and the number of entries with it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FacetValue {
     /// Null, a boolean, a number or a string.
@@ -361,8 +363,8 @@ pub struct FacetValue {
 }
 
 impl FacetValue {
-    /// Counts one entry for each value that it has of a field: an array for each of its different elements. Objects, and
-    /// arrays within arrays, are no values. For implementers.
+    /// Counts one entry for each value of a field: for an array, each of its different elements. Objects, and arrays
+    /// within arrays, do not count. For implementers.
     pub fn count(field: &FieldPath, metadata: &Metadata, counts: &mut HashMap<Scalar, u64>) {
         let Some(value) = field.find(metadata) else { return };
         let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
@@ -382,10 +384,10 @@ impl FacetValue {
     }
 }
 
-/// One entry found. Results come best first; equal distances are ordered by id, with several scopes by scope first. Of more
-/// entries at one distance than fit, those with the smallest ids are found where everything is compared
-/// ([`exact`](VectorQuery::with_exact)); a graph finds any of them. With
-/// [recency](VectorQuery::with_recency) they come by its score, and only equal ones by distance.
+/// One entry found. Results are ordered best first; equal distances by scope, if there are several, then by id. If more
+/// entries tie than fit, those with the smallest ids are returned if everything is compared
+/// ([`exact`](VectorQuery::with_exact)); a graph may return any of them. With [recency](VectorQuery::with_recency)
+/// results are ordered by its score, and equal ones by distance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VectorResult {
@@ -401,10 +403,10 @@ pub struct VectorResult {
     pub score: f32,
     /// Smaller is nearer; see [`DistanceMetric`](super::DistanceMetric) for the range.
     pub distance: f32,
-    /// What age left of the score, if the query asked for [recency](VectorQuery::with_recency).
+    /// The score lowered by age, if the query asked for [recency](VectorQuery::with_recency).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recency_score: Option<f32>,
-    /// The fields of the entry, unless the query did without.
+    /// The metadata of the entry, unless the query left it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
     /// The vector as it was stored, if the query asked for it.
@@ -428,16 +430,16 @@ impl VectorResult {
         }
     }
 
-    /// The fields of the entry as a type of the application; none if the query did without them.
+    /// The metadata as a type of the application; none if the query left it out.
     ///
     /// # Errors
     ///
-    /// [`Json`](crate::StorageError::Json) if they are not what the type is made of.
+    /// [`Json`](crate::StorageError::Json) if it does not fit the type.
     pub fn metadata_as<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         self.metadata.as_ref().map(super::metadata::of_fields).transpose()
     }
 
-    /// Whether it comes before or after another one, as far as scores and distances tell. For implementers.
+    /// The order of two results, as far as scores and distances decide it. For implementers.
     #[must_use]
     pub fn rank(&self, other: &Self) -> Ordering {
         let by_recency = match (self.recency_score, other.recency_score) {

@@ -1,4 +1,4 @@
-//! What does age take away from a score?
+//! [`recency_score`]: how age lowers a score.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Result, StorageError};
 use crate::limits::HALF_LIFE_MS_RANGE;
 
-/// The score of an entry of an age: half of it is left after a half-life, if it is positive.
+/// The score of an entry at an age: a positive score halves with each half-life.
 ///
 /// ```text
 /// recency score = score - |score| * (1 - 2^(-age / half life))
 /// ```
 ///
-/// A score below zero falls by as much as it would if it were positive, to its double at most. So with every metric a
-/// better score is never ranked lower at the same age, an older entry never higher at the same score, and no entry rises
-/// above its score. To multiply all vectors of a space with a number changes no order.
+/// A score below zero falls by as much as its absolute value would, to twice itself at most. So with every metric a
+/// better score never ranks lower at the same age, an older entry never higher at the same score, and no entry rises
+/// above its score. Multiplying all vectors of a space by one number does not change the order.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -31,24 +31,24 @@ pub fn recency_score(score: f32, age_ms: u64, half_life: Duration) -> f32 {
     let half_lives = age_ms as f64 / (half_life.as_secs_f64() * 1e3);
     let left = (-half_lives).exp2();
     let plain = f64::from(score);
-    // Rounding keeps the order. Twice the lowest score of an inner product may not fit.
+    // Rounding keeps the order. Twice the lowest score of an inner product may not fit into an `f32`.
     ((plain - plain.abs() * (1.0 - left)) as f32).max(f32::MIN)
 }
 
-/// What a [`SearchPlan`](super::SearchPlan) says of a search that looked at ages.
+/// The part of a [`SearchPlan`](super::SearchPlan) about recency.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RecencyPlan {
     /// The half-life, in milliseconds.
     pub half_life_ms: u64,
-    /// The nearest entries that were looked for, to be ranked anew; at least so many, if there are.
+    /// The size of the shortlist that was asked for; it is at least this long if there are enough entries.
     pub shortlist: u64,
-    /// Those that were found and ranked.
+    /// Entries that were found and ranked.
     pub ranked: u64,
 }
 
 impl RecencyPlan {
-    /// What was done. For implementers.
+    /// The values of a search. For implementers.
     #[must_use]
     pub fn new(half_life: Duration, shortlist: u64, ranked: u64) -> Self {
         Self {

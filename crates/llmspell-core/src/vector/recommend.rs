@@ -1,4 +1,4 @@
-//! What is like these examples, and unlike those? [`RecommendQuery`]
+//! [`RecommendQuery`]: a search by examples.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,12 +14,13 @@ use crate::error::{Result, StorageError};
 use crate::limits::{EXAMPLES_MAX, K_MAX};
 use crate::model::ModelRef;
 
-/// A search by examples: entries that are there, by their ids, or vectors; some to be like, some to be unlike.
+/// A search by examples, which are stored entries, by their ids, or vectors; results are like some of them and unlike
+/// others.
 ///
-/// The query is the average of the positive examples, and where there are negative ones, as far again from their average:
+/// The query vector is the average of the positive examples, moved away from the average of the negative ones, if any:
 /// `avg(positive) + avg(positive) − avg(negative)`, the strategy that Qdrant calls
 /// [`average_vector`](https://qdrant.tech/documentation/concepts/explore/#average-vector-strategy). Averages are of the
-/// components as they were given: under cosine, a longer vector weighs more.
+/// components as given: under cosine, a longer vector has more weight.
 ///
 /// ```
 /// # use llmspell_core::{Filter, RecommendQuery, Result, VectorStorage};
@@ -33,20 +34,21 @@ use crate::model::ModelRef;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RecommendQuery {
-    /// What results are to be like: one at least, with `negative` at most [`EXAMPLES_MAX`](crate::limits::EXAMPLES_MAX).
+    /// Examples that results should be like: at least one, and with `negative` at most
+    /// [`EXAMPLES_MAX`](crate::limits::EXAMPLES_MAX).
     pub positive: Vec<Example>,
-    /// What they are to be unlike.
+    /// Examples that results should be unlike.
     pub negative: Vec<Example>,
-    /// Everything else that a search asks for: scopes, filter, threshold and so on. Its vector is not looked at.
+    /// All other settings of the search: scopes, filter, threshold and so on. Its vector is ignored.
     pub query: VectorQuery,
 }
 
-/// What a recommendation is like or unlike.
+/// One example of a recommendation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Example {
-    /// An entry in a scope of the query; in the first one that has it, if there are several. It is no result, in any of them.
+    /// An entry in a scope of the query; in the first one that has it, if there are several. It is never a result.
     Id(String),
-    /// A vector, as a query has one.
+    /// A vector, like that of a query.
     Vector(Vec<f32>),
 }
 
@@ -71,8 +73,8 @@ impl Example {
 }
 
 impl RecommendQuery {
-    /// The `k` entries of [`StateScope::Global`] that are most like an example; [`with_query`](Self::with_query) says which
-    /// others.
+    /// The `k` entries of [`StateScope::Global`] that are most like an example; see [`with_query`](Self::with_query)
+    /// for other scopes and settings.
     #[must_use]
     pub fn like(example: impl Into<Example>, k: usize) -> Self {
         Self {
@@ -82,21 +84,21 @@ impl RecommendQuery {
         }
     }
 
-    /// Like this example too.
+    /// Adds a positive example.
     #[must_use]
     pub fn and_like(mut self, example: impl Into<Example>) -> Self {
         self.positive.push(example.into());
         self
     }
 
-    /// Unlike this example.
+    /// Adds a negative example.
     #[must_use]
     pub fn unlike(mut self, example: impl Into<Example>) -> Self {
         self.negative.push(example.into());
         self
     }
 
-    /// Changes what else is asked for.
+    /// Changes the other settings of the search.
     #[must_use]
     pub fn with_query(mut self, change: impl FnOnce(VectorQuery) -> VectorQuery) -> Self {
         self.query = change(self.query);
@@ -117,7 +119,7 @@ impl RecommendQuery {
         ids.filter(|id| seen.insert(id.clone())).collect()
     }
 
-    /// What can be told to be wrong without the vectors.
+    /// The checks that do not need the vectors.
     fn check(&self, ids: &[String]) -> Result<()> {
         in_range("number of positive examples", self.positive.len(), 1..=EXAMPLES_MAX)?;
         in_range("number of examples", self.examples().count(), 1..=EXAMPLES_MAX)?;
@@ -135,7 +137,7 @@ impl RecommendQuery {
         Ok(())
     }
 
-    /// The average of the positive examples, and as far again from that of the negative ones.
+    /// The query vector; see [`RecommendQuery`].
     fn target(&self, stored: &HashMap<String, VectorEntry>) -> Result<Vec<f32>> {
         let positive = average(&self.positive, stored)?;
         if self.negative.is_empty() {
@@ -190,7 +192,7 @@ fn check_dim(id: &str, expected: usize, got: usize) -> Result<()> {
     }
 }
 
-/// The answer of a store, by [`get_many`](VectorStorage::get_many) and [`search`](VectorStorage::search).
+/// A store's answer, by [`get_many`](VectorStorage::get_many) and [`search`](VectorStorage::search).
 pub(super) async fn recommend<S: VectorStorage + ?Sized>(
     store: &S,
     asked: &RecommendQuery,
@@ -217,7 +219,7 @@ pub(super) async fn recommend<S: VectorStorage + ?Sized>(
     Ok(found)
 }
 
-/// Reads those examples that no scope before had.
+/// Reads the examples that no earlier scope had.
 async fn read<S: VectorStorage + ?Sized>(
     store: &S,
     scope: &StateScope,

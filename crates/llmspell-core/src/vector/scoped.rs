@@ -1,4 +1,4 @@
-//! How is a vector store confined to one scope?
+//! [`ScopedVectors`]: a vector store confined to one scope.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,19 +19,19 @@ use crate::filter::{FieldPath, Filter};
 use crate::model::ModelRef;
 use crate::text::names;
 
-/// A handle that can only touch one scope of a vector store: what an application hands to code that it does not trust.
+/// A handle that can only touch one scope of a vector store, for code that the application does not trust.
 ///
-/// No method of its own takes a scope, and none returns the store. Entries and queries carry a scope of their own: one that says
-/// nothing ([`StateScope::Global`], the default) means this one, one that names another is refused with
-/// [`OutsideScope`](StorageError::OutsideScope), before the store is asked. What belongs to others can be told neither
-/// from answers nor from errors, statistics or `{:?}`; "not yours" is "not there".
+/// Its own methods take no scope, and none returns the store. Entries and queries have a scope field: the default
+/// ([`StateScope::Global`]) means this scope, and another one is refused with
+/// [`OutsideScope`](StorageError::OutsideScope) before the store is called. Answers, errors, statistics and `{:?}`
+/// reveal nothing about other scopes; an entry of another scope is reported as missing.
 ///
-/// A handle names models of the store and never describes one: nothing that it writes makes a model known or a space. The
-/// owner of the store registers models. Errors list no models or spaces.
+/// A handle uses models of the store by name: its writes never register a model or create a space. The owner of the
+/// store registers models. Errors list no models or spaces.
 ///
-/// It is a [`VectorStorage`] too, so that it can be passed on where one is wanted: the calls of the trait that take a scope
-/// take this one only, and refuse another with [`OutsideScope`](StorageError::OutsideScope); those about all scopes are about
-/// this one. The index is the affair of the store's owner: `build_index` and `optimize_index` return at once.
+/// It is a [`VectorStorage`] too, for code that takes one. Calls of the trait with a scope argument accept this scope
+/// only, and refuse another with [`OutsideScope`](StorageError::OutsideScope); calls about all scopes cover this one.
+/// Indexes are managed by the store's owner: `build_index` and `optimize_index` return at once.
 ///
 /// The key-value counterpart is [`ScopedBackend`](crate::ScopedBackend).
 ///
@@ -49,15 +49,15 @@ use crate::text::names;
 /// # }
 /// ```
 ///
-/// The wall is that of Rust: code with `unsafe`, or with the files at hand, is not held by it. Nor does it hide how busy
-/// the machine is.
+/// The isolation is that of safe Rust: code with `unsafe`, or with access to the files, can break it. Nor does it hide
+/// how busy the machine is.
 #[derive(Clone)]
 pub struct ScopedVectors {
     pub(super) storage: Arc<dyn VectorStorage>,
     scope: StateScope,
 }
 
-/// Says nothing of the store: that would name other scopes.
+/// Omits the store, which would show other scopes.
 impl fmt::Debug for ScopedVectors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ScopedVectors")
@@ -77,14 +77,14 @@ impl ScopedVectors {
         Ok(Self { storage, scope })
     }
 
-    /// Whose entries these are.
+    /// The scope of this handle.
     #[must_use]
     pub fn scope(&self) -> &StateScope {
         &self.scope
     }
 
-    /// See [`VectorStorage::write`]. Entries may name models that the store knows; of one that they describe only the name
-    /// counts.
+    /// See [`VectorStorage::write`]. Entries may name models that the store knows; of a model that they describe only
+    /// the name is used.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl ScopedVectors {
                 own(self.storage.search_scoped(query, &self.scope).await)
             }
             Some(scopes) => {
-                // Here nothing is said by default: whoever writes `Global` means it.
+                // No default here: a query with several scopes that names `Global` means it.
                 if let Some(other) = scopes.iter().find(|scope| **scope != self.scope) {
                     return Err(self.outside(other));
                 }
@@ -233,7 +233,7 @@ impl ScopedVectors {
         own(self.storage.delete(&self.scope, &ids).await)
     }
 
-    /// Removes every entry; see [`VectorStorage::delete_scope`]. The handle stays good.
+    /// Removes every entry; see [`VectorStorage::delete_scope`]. The handle can still be used.
     ///
     /// # Errors
     ///
@@ -324,7 +324,7 @@ impl ScopedVectors {
         own(self.storage.stats_for_scope(&self.scope).await)
     }
 
-    /// That a scope which an entry or a query carries is this one, or the default.
+    /// Checks that the scope of an entry or a query is this one, or the default.
     fn check(&self, named: &StateScope) -> Result<()> {
         if *named == self.scope || *named == StateScope::Global {
             Ok(())
@@ -341,7 +341,7 @@ impl ScopedVectors {
     }
 }
 
-/// What the holder of a handle is told of the answer of the store.
+/// The store's answer as the holder of a handle may see it.
 pub(super) fn own<T>(answer: Result<T>) -> Result<T> {
     answer.map_err(StorageError::without_names)
 }

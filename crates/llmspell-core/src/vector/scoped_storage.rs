@@ -1,4 +1,4 @@
-//! How is a handle for one scope passed on as a store?
+//! [`VectorStorage`] for [`ScopedVectors`], so that a handle for one scope can be passed on as a store.
 
 use async_trait::async_trait;
 use llmspell_state_traits::{ScopeKind, StateScope};
@@ -17,7 +17,8 @@ use crate::fields::Metadata;
 use crate::filter::{FieldPath, Filter};
 
 impl ScopedVectors {
-    /// That a scope which a call takes is this one. `Global` is no default here: whoever writes it means it.
+    /// Checks that the scope argument of a call is this one. `Global` is not a default here: a caller that passes it
+    /// means it.
     fn check_own(&self, named: &StateScope) -> Result<()> {
         named.validate()?;
         match named == self.scope() {
@@ -146,7 +147,8 @@ impl VectorStorage for ScopedVectors {
         Ok(is_there.then(|| self.scope().clone()).into_iter().collect())
     }
 
-    /// Of the scope; dimension, metric and durability are those of the store. Without what all scopes share.
+    /// Counts and bytes are those of the scope; dimension, metric and durability those of the store. Omits what all
+    /// scopes share.
     async fn stats(&self) -> Result<StorageStats> {
         let of_scope = Self::stats(self).await?;
         let of_store = own(self.storage.stats().await)?;

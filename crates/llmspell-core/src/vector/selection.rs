@@ -1,4 +1,4 @@
-//! Which of the nearest entries are taken, if not simply the first `k`? [`GroupBy`], and what a plan says of it.
+//! [`GroupBy`] and [`SelectionPlan`]: diverse or grouped results instead of the first `k`.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use super::validate::facet_field;
 use crate::check::in_range;
 use crate::fields::Metadata;
 
-/// At most some results for each value of a field; see [`VectorQuery::with_group_by`].
+/// Limits the results for each value of a field; see [`VectorQuery::with_group_by`].
 ///
 /// In JSON `{"field": "doc", "per_group": 2}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +36,8 @@ impl GroupBy {
         }
     }
 
-    /// The group of an entry; none if it stands alone, because its field is missing, null, an array or an object. For
-    /// implementers.
+    /// The group of an entry; none if it is a group of its own, because its field is missing, null, an array or an
+    /// object. For implementers.
     #[must_use]
     pub fn group_of(&self, metadata: &Metadata) -> Option<Scalar> {
         let value = self.field.find(metadata)?;
@@ -53,7 +53,7 @@ fn read_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FieldPath, D:
     String::deserialize(deserializer).map(FieldPath::from)
 }
 
-/// What a [`SearchPlan`](super::SearchPlan) says of a search that asked for diversity or groups.
+/// The part of a [`SearchPlan`](super::SearchPlan) about diversity and groups.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SelectionPlan {
@@ -63,16 +63,16 @@ pub struct SelectionPlan {
     /// The groups, if the query asked for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_by: Option<GroupBy>,
-    /// The nearest entries that the last search looked for.
+    /// The size of the shortlist that the last search asked for.
     pub shortlist: u64,
-    /// Entries that the results were taken from.
+    /// Entries that the results were selected from.
     pub candidates: u64,
-    /// Searches that it took; the plan shows the last one.
+    /// Number of searches; the plan shows the last one.
     pub searches: u64,
 }
 
 impl SelectionPlan {
-    /// What a query asks for, before anything was done. For implementers.
+    /// The settings of a query, before it is answered. For implementers.
     #[must_use]
     pub fn of(query: &VectorQuery) -> Self {
         Self {
@@ -100,7 +100,7 @@ impl fmt::Display for SelectionPlan {
     }
 }
 
-/// Checks what a query says of diversity and groups.
+/// Checks the settings of a query for diversity and groups.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! How much is there? Real bytes and real counts, never estimates unless a field says so.
+//! Statistics of a store and of a scope: real bytes and counts, never estimates unless a field says so.
 
 use llmspell_state_traits::StateScope;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ pub struct StorageStats {
     pub dim: usize,
     /// How vectors are compared.
     pub metric: DistanceMetric,
-    /// Scopes that hold or held entries and were not dropped.
+    /// Scopes that have or had entries and were not dropped.
     pub scopes: u64,
     /// Live entries in all scopes.
     pub vectors: u64,
@@ -24,19 +24,19 @@ pub struct StorageStats {
     pub vector_bytes: u64,
     /// Bytes of their metadata, as compact JSON.
     pub metadata_bytes: u64,
-    /// Bytes that the files occupy on the disk, everything included; 0 in memory.
+    /// Bytes that the files occupy on the disk, all included; 0 in memory.
     pub disk_bytes: u64,
-    /// Of those, bytes of vectors that are deleted or not used yet and will be written again.
+    /// Part of these: bytes of slots that are deleted or not used yet and will be written again.
     pub reusable_bytes: u64,
     /// Bytes of RAM that the store itself holds (caches and index; not memory-mapped files).
     pub memory_bytes: u64,
     /// Scopes that are loaded into RAM.
     pub scopes_loaded: u64,
-    /// Dropped scopes whose space is not given back yet.
+    /// Dropped scopes whose disk space is not freed yet.
     pub scopes_to_purge: u64,
     /// Whether the store survives the process.
     pub durable: bool,
-    /// Entries that a graph holds; the others are searched by scanning. Of the scopes that are loaded.
+    /// Entries in graphs of loaded scopes; the others are scanned.
     pub indexed_vectors: u64,
     /// Whether an index is being built or extended now.
     pub indexing: bool,
@@ -51,7 +51,7 @@ pub struct StorageStats {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ScopedStats {
-    /// Whose entries these are.
+    /// The scope of the entries.
     pub scope: StateScope,
     /// Live entries.
     pub vectors: u64,
@@ -59,17 +59,17 @@ pub struct ScopedStats {
     pub vector_bytes: u64,
     /// Bytes of their metadata, as compact JSON.
     pub metadata_bytes: u64,
-    /// Entries that are searched by scanning, because no graph holds them (yet).
+    /// Entries that are scanned, because no graph holds them (yet).
     pub tail_vectors: u64,
     /// Bytes of vectors that are deleted or not used yet and will be written again.
     pub reusable_bytes: u64,
-    /// How much it may hold, in all spaces together, and how much it does; none without a quota, and in stores that
-    /// have none.
+    /// How much the scope may hold, in all spaces together, and its usage; none without a quota, and in stores without
+    /// quotas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<QuotaStatus>,
-    /// Its graph; none while the scope is small enough to be scanned.
+    /// Its graph; none while the scope is so small that it is scanned.
     pub index: Option<IndexStats>,
-    /// Bytes of RAM of the index of its metadata; 0 until one is made, and in stores that have none.
+    /// Bytes of RAM of the index of its metadata; 0 until one is built, and in stores that have none.
     #[serde(default)]
     pub metadata_index_bytes: u64,
 }
@@ -88,10 +88,10 @@ pub struct IndexStats {
     pub links: u64,
     /// Living points that no walk from the entry points reaches.
     pub unreachable: u64,
-    /// Leading components that the graph looks at.
+    /// Number of leading components that the graph uses.
     #[serde(default)]
     pub dim: usize,
-    /// How wide the beam of searches is, why, and which recall was measured; none in stores that do not choose.
+    /// The width of the beam, the reason for it, and the measured recall; none in stores that do not choose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ef: Option<EfChoice>,
     /// The codes that searches walk on, for example `4-bit`.
@@ -102,7 +102,7 @@ pub struct IndexStats {
     pub link_bytes: u64,
     /// Bytes of RAM of the codes of the neighbors, beside each point; 0 unless the tier is [`Memory::Speed`].
     pub block_bytes: u64,
-    /// Bytes of RAM of everything else: which vertex is which point, entry points, centroids, changes.
+    /// Bytes of RAM of all other parts: the map from vertices to points, entry points, centroids, changes.
     pub other_bytes: u64,
     /// Bytes on the disk; 0 in memory and before the first checkpoint.
     pub file_bytes: u64,

@@ -1,4 +1,4 @@
-//! What does a vector store promise?
+//! The trait [`VectorStorage`]: what a vector store promises.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -22,47 +22,47 @@ use crate::fields::Metadata;
 use crate::filter::{DateFields, FieldPath, Filter, Scalar};
 use crate::limits::PAGE_MAX;
 
-/// Vectors with ids and metadata, each in the scope of its owner.
+/// Stores vectors with ids and metadata, each in a scope.
 ///
 /// # Promises
 ///
-/// * **Acknowledged is durable**, if [`StorageStats::durable`] says so: when a write returns `Ok`, it survives.
-/// * **A batch lands whole or not at all**, whatever scopes it touches.
-/// * **What is acknowledged is found**: a search that starts after an insert returned sees it. A deleted or expired
-///   entry is not found again, not after a restart either.
-/// * **A scope is a wall**: ids are unique within a scope; whatever names an id also takes its scope. No call returns,
-///   counts, changes or deletes what belongs to another scope. An unknown scope is empty, not an error.
+/// * **Acknowledged writes are durable**, if [`StorageStats::durable`] is true: when a write returns `Ok`, it survives.
+/// * **A batch is atomic**, whatever scopes it touches.
+/// * **Acknowledged writes are found**: a search that starts after an insert returned sees it. A deleted or expired
+///   entry is never found again, not after a restart either.
+/// * **Scopes are isolated**: ids are unique within a scope, and every call that takes an id also takes its scope. No
+///   call returns, counts, changes or deletes an entry of another scope. An unknown scope is empty, not an error.
 /// * **k means k**: if `k` entries match scope, filter and threshold, a search returns `k` of them.
 /// * **Bad input changes nothing**, and the error names the value and the limit.
-/// * A future that is dropped leaves its write done or not done, never half.
+/// * If a future is dropped, its write happens completely or not at all.
 ///
 /// # For implementers
 ///
-/// Thirteen methods are required; the rest is made of them. Check input with
-/// [`validate_vectors`](crate::validate_vectors) first, and run `llmspell_conformance::vectors` on the
-/// result.
+/// Thirteen methods are required; the others have default implementations. Check input with
+/// [`validate_vectors`](crate::validate_vectors) first, and run `llmspell_conformance::vectors` on the result.
 #[async_trait]
 pub trait VectorStorage: fmt::Debug + Send + Sync {
-    /// Stores entries: all of them, or none. Returns their ids in input order. An empty batch does nothing.
+    /// Stores entries atomically. Returns their ids in input order. An empty batch does nothing.
     ///
-    /// An entry with an empty id gets a UUID v7. What users call are [`insert`](Self::insert) and
-    /// [`upsert`](Self::upsert).
+    /// An entry with an empty id gets a UUID v7. Users call [`insert`](Self::insert) and [`upsert`](Self::upsert)
+    /// instead.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a bad entry or two entries with one id and scope; [`IdExists`](crate::StorageError::IdExists)
-    /// if an id exists and `on_existing` says to refuse; `Io` or `Closed` when the batch cannot be made durable.
+    /// `Invalid` for a bad entry or two entries with one id and scope; [`IdExists`](crate::StorageError::IdExists) if
+    /// an id exists and `on_existing` is `Refuse`; `Io` or `Closed` if the batch cannot be made durable.
     async fn write(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>>;
 
-    /// Stores entries as [`write`](Self::write) does, of models and dimensions that the store knows: no entry makes another
-    /// one known. This is what [`ScopedVectors`](super::ScopedVectors) calls, whose holder must not change the store for
-    /// others. A store that makes spaces for what it does not know, or wraps such a store, must do this itself; by default
-    /// it is `write`.
+    /// Stores entries as [`write`](Self::write) does, but only of models and dimensions that the store knows: it
+    /// registers no model. [`ScopedVectors`](super::ScopedVectors) calls it, because its holder must not change the
+    /// store for others. A store that creates spaces for unknown models, or wraps such a store, must implement it; the
+    /// default is `write`.
     ///
     /// # Errors
     ///
     /// As [`write`](Self::write); [`UnknownModel`](crate::StorageError::UnknownModel) or
-    /// [`UnknownDimension`](crate::StorageError::UnknownDimension) for what the store does not know.
+    /// [`UnknownDimension`](crate::StorageError::UnknownDimension) for a model or dimension that the store does not
+    /// know.
     async fn write_known(&self, entries: Vec<VectorEntry>, on_existing: OnExisting) -> Result<Vec<String>> {
         self.write(entries, on_existing).await
     }
@@ -72,20 +72,20 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// `Invalid` for a bad query; `Data` or `Io` when entries cannot be read.
+    /// `Invalid` for a bad query; `Data` or `Io` if entries cannot be read.
     async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>>;
 
     /// One entry, with its times filled in.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a bad scope or id; `Data` or `Io` when it cannot be read.
+    /// `Invalid` for a bad scope or id; `Data` or `Io` if it cannot be read.
     async fn get(&self, scope: &StateScope, id: &str) -> Result<Option<VectorEntry>>;
 
-    /// Several entries, each as [`get`](Self::get) returns it, in the order of the ids; none for an id that is not there. At
-    /// most [`BATCH_ITEMS_MAX`](crate::limits::BATCH_ITEMS_MAX) ids may be named.
+    /// Several entries, each as [`get`](Self::get) returns it, in the order of the ids; none for an id that does not
+    /// exist. At most [`BATCH_ITEMS_MAX`](crate::limits::BATCH_ITEMS_MAX) ids.
     ///
-    /// By default they are read one after the other; the engines read all of them as of one moment.
+    /// The default reads them one after the other; the engines read all of them as of one moment.
     ///
     /// # Errors
     ///
@@ -107,12 +107,12 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     /// [`NotFound`](crate::StorageError::NotFound), or as [`write`](Self::write).
     async fn update_metadata(&self, scope: &StateScope, id: &str, metadata: Metadata) -> Result<()>;
 
-    /// Merges a patch into the metadata of an entry, and changes nothing else of it: a field of the patch takes the place of
-    /// the one there, null removes it, an object is merged into the object there, an array is replaced
-    /// ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)). The limits of metadata hold for the patch and for the result.
+    /// Merges a patch into the metadata of an entry, and changes nothing else of it: a field of the patch replaces the
+    /// existing one, null removes it, an object is merged into the existing object, an array is replaced ([RFC
+    /// 7396](https://www.rfc-editor.org/rfc/rfc7396)). The limits of metadata apply to the patch and to the result.
     ///
-    /// By default the entry is read and [updated](Self::update_metadata), and a change between the two is lost; the engines
-    /// do it in one step.
+    /// The default reads the entry and [updates](Self::update_metadata) it, and loses a change between the two; the
+    /// engines do it in one step.
     ///
     /// # Errors
     ///
@@ -127,10 +127,10 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
         self.update_metadata(scope, id, metadata).await
     }
 
-    /// Gives entries another end, or none, and changes nothing else of them: all of those that are there, at once. Returns
-    /// the ids that are not there, in their order, each once. What has expired is not there, and does not come back.
+    /// Changes when entries expire, and nothing else of them: of all that exist, atomically. Returns the ids that do
+    /// not exist, in their order, each once. An expired entry does not exist, and does not come back.
     ///
-    /// A lifetime begins with the call. A moment in the past ends the entries at once.
+    /// A lifetime begins with the call. With a moment in the past the entries expire at once.
     ///
     /// On a full disk a store may change the entries in parts, one commit each: after a crash some of them are changed.
     ///
@@ -139,7 +139,7 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     /// As [`write`](Self::write); `Invalid` for a lifetime out of range.
     async fn touch(&self, scope: &StateScope, ids: &[String], expiry: Expiry) -> Result<Vec<String>>;
 
-    /// Removes entries by id: all of those that are there, at once. Says how many were.
+    /// Removes entries by id: all that exist, atomically. Returns how many existed.
     ///
     /// On a full disk a store may remove the entries in parts, one commit each: after a crash some of them are removed.
     ///
@@ -148,18 +148,18 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     /// As [`write`](Self::write).
     async fn delete(&self, scope: &StateScope, ids: &[String]) -> Result<u64>;
 
-    /// Removes everything of some scopes: of all of them at once, or of none. Says how many entries there were.
+    /// Removes all entries of some scopes atomically. Returns how many entries there were.
     ///
-    /// A scope that is not there is empty, one that is named twice counts once, and without scopes nothing happens. At
-    /// most [`BATCH_ITEMS_MAX`](crate::limits::BATCH_ITEMS_MAX) scopes may be named.
+    /// An unknown scope is empty, one that is named twice counts once, and an empty list does nothing. At most
+    /// [`BATCH_ITEMS_MAX`](crate::limits::BATCH_ITEMS_MAX) scopes.
     ///
     /// # Errors
     ///
     /// `Invalid` for a bad scope or too many of them, or as [`write`](Self::write).
     async fn delete_scopes(&self, scopes: &[StateScope]) -> Result<u64>;
 
-    /// Removes everything of all scopes of a kind, at once: all sessions, for example. Says how many entries there were.
-    /// For administration: it reaches every scope of the kind, whosoever it is.
+    /// Removes all entries of all scopes of a kind atomically: of all sessions, for example. Returns how many entries
+    /// there were. For administration, because it reaches every scope of the kind.
     ///
     /// # Errors
     ///
@@ -173,52 +173,52 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// `Invalid` for a limit out of range; `Data` or `Io` when entries cannot be read.
+    /// `Invalid` for a limit out of range; `Data` or `Io` if entries cannot be read.
     async fn list(&self, scope: &StateScope, after: Option<&str>, limit: usize) -> Result<Vec<VectorEntry>>;
 
-    /// Every scope that holds an entry, in order: one whose last entry was deleted or has expired is gone. For
-    /// administration: it names them all.
+    /// Every scope that has an entry, in order: a scope whose last entry was deleted or has expired is not listed. For
+    /// administration, because it names all scopes.
     ///
     /// # Errors
     ///
-    /// `Data` or `Io` when they cannot be read.
+    /// `Data` or `Io` if they cannot be read.
     async fn scopes(&self) -> Result<Vec<StateScope>>;
 
-    /// How much there is in all scopes together. For administration.
+    /// Counts and bytes of all scopes together. For administration.
     ///
     /// # Errors
     ///
-    /// `Data` or `Io` when it cannot be read.
+    /// `Data` or `Io` if they cannot be read.
     async fn stats(&self) -> Result<StorageStats>;
 
-    /// How much there is in one scope.
+    /// Counts and bytes of one scope.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a bad scope; `Data` or `Io` when it cannot be read.
+    /// `Invalid` for a bad scope; `Data` or `Io` if they cannot be read.
     async fn stats_for_scope(&self, scope: &StateScope) -> Result<ScopedStats>;
 
-    /// Returns once everything written before is durable. For stores whose writes are durable when they return, it
-    /// is a check that they still can be.
+    /// Returns once everything written before is durable. A store whose writes are durable when they return only checks
+    /// that it can still write.
     ///
     /// # Errors
     ///
-    /// `Io` or `Closed` when it cannot be made durable.
+    /// `Io` or `Closed` if it cannot be made durable.
     async fn flush(&self) -> Result<()>;
 
-    /// Returns once every entry that was written before is in the index of its scope, where the scope is large enough
-    /// to have one. Searches are right without it; after a bulk load it says when they are fast. A store without an
+    /// Returns once every entry that was written before is in the index of its scope, if the scope is large enough to
+    /// have one. Searches are correct without it; after a bulk load it tells when they are fast. A store without an
     /// index returns at once.
     ///
     /// # Errors
     ///
-    /// `Data`, `Io` or `Closed` when the index cannot be built.
+    /// `Data`, `Io` or `Closed` if the index cannot be built.
     async fn build_index(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Builds the indexes of all scopes anew: without deleted points, with the settings of now. Searches go on with
-    /// the old ones meanwhile. A store without an index returns at once.
+    /// Rebuilds the indexes of all scopes: without deleted points, with the current settings. Searches use the old ones
+    /// meanwhile. A store without an index returns at once.
     ///
     /// # Errors
     ///
@@ -245,7 +245,7 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
         self.write(entries, OnExisting::Replace).await
     }
 
-    /// Removes everything of a scope. Says how many entries there were.
+    /// Removes all entries of a scope. Returns how many there were.
     ///
     /// # Errors
     ///
@@ -276,10 +276,10 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
         Ok(answers)
     }
 
-    /// The entries that are most like some examples and unlike others, best first; the examples that are named by their ids
-    /// are left out. See [`RecommendQuery`].
+    /// The entries most like some examples and unlike others, best first, without the examples given by id. See
+    /// [`RecommendQuery`].
     ///
-    /// Reads the examples, then searches: an example that is changed between the two counts as it was.
+    /// Reads the examples, then searches: a change of an example between the two is not seen.
     ///
     /// # Errors
     ///
@@ -290,7 +290,7 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     }
 
     /// Number of entries in some scopes together, each counted as of its own moment. A scope that is named twice counts
-    /// once, one that is not there is empty. At most [`BATCH_ITEMS_MAX`](crate::limits::BATCH_ITEMS_MAX) may be named.
+    /// once, an unknown one is empty. At most [`BATCH_ITEMS_MAX`](crate::limits::BATCH_ITEMS_MAX) scopes.
     ///
     /// # Errors
     ///
@@ -309,7 +309,7 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// `Invalid` for a bad scope or filter; `Data` or `Io` when entries cannot be read.
+    /// `Invalid` for a bad scope or filter; `Data` or `Io` if entries cannot be read.
     async fn count_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {
         let mut count = 0;
         let mut after = None;
@@ -351,11 +351,11 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
         }
     }
 
-    /// Removes the entries that match a filter, and says how many they were. To remove all of them say so, by
-    /// [`Filter::all`]: a filter without conditions is refused.
+    /// Removes the entries that match a filter, and returns how many there were. To remove all, pass [`Filter::all`]: a
+    /// filter without conditions is refused.
     ///
-    /// Entries that match when the call begins are removed, in batches of up to 10,000, each of them whole or not at all;
-    /// those written meanwhile may stay. No entry is removed that does not match.
+    /// Removes the entries that match when the call begins, in atomic batches of up to 10,000. Matches written
+    /// meanwhile may stay. No entry is removed that does not match.
     ///
     /// # Errors
     ///
@@ -374,16 +374,16 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
         }
     }
 
-    /// The values of a field among the entries of a scope that match a filter, with how many entries have each: most
+    /// The values of a field among the entries of a scope that match a filter, with the number of entries of each: most
     /// frequent first, equal counts in no particular order, at most `limit`, which is 1 to
     /// [`PAGE_MAX`](crate::limits::PAGE_MAX).
     ///
-    /// An array counts for each of its different elements, once per entry. Entries without the field do not count, nor do
-    /// objects, or arrays within arrays. Times of entries are no fields here.
+    /// An array counts for each of its different elements, once per entry. Entries without the field do not count, nor
+    /// do objects, or arrays within arrays. Times of entries are not allowed as the field.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a bad scope, field, filter or limit; `Data` or `Io` when entries cannot be read.
+    /// `Invalid` for a bad scope, field, filter or limit; `Data` or `Io` if entries cannot be read.
     async fn facet(
         &self,
         scope: &StateScope,
@@ -409,14 +409,14 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
         }
     }
 
-    /// How [`search`](Self::search) answers a query: it is answered, and what was done is counted and timed.
+    /// How [`search`](Self::search) answers a query: searches, and returns what was counted and timed.
     ///
-    /// Made of the other methods it is the plan of a store that compares everything, and reads all entries of the scope
-    /// to count those that match. A store that chooses says what it chose among.
+    /// The default gives the plan of a store that compares everything, and reads all entries of the scope to count the
+    /// matches. A store that chooses between paths reports its choice.
     ///
     /// # Errors
     ///
-    /// As [`search`](Self::search); `Invalid` if the query names several scopes: ask about each of them.
+    /// As [`search`](Self::search); `Invalid` if the query names several scopes: explain each of them.
     async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
         let scope = explained_scope(query)?;
         let start = Instant::now();
@@ -453,11 +453,11 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     }
 }
 
-/// What a write does about an id that exists in its scope.
+/// What a write does with an id that exists in its scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnExisting {
     /// Fails, and stores nothing of the batch.
     Refuse,
-    /// Takes its place: vector, metadata and times, but keeps when the entry was created.
+    /// Replaces vector, metadata and times, but keeps the time of creation.
     Replace,
 }

@@ -1,4 +1,4 @@
-//! Within which times?
+//! [`TimeRange`]: the times that a query allows.
 
 use std::ops::{Range, RangeFrom, RangeFull, RangeTo};
 
@@ -8,22 +8,22 @@ use crate::error::{Result, StorageError};
 use crate::filter::{FieldPath, Filter, OwnTime};
 use crate::timestamp::Timestamp;
 
-/// The moments from one, included, to another, excluded; without one of them, all from or to the other.
+/// A half-open range of moments: from `from`, included, to `to`, excluded; either may be open.
 ///
-/// Made of a range of [`Timestamp`]s. One that ends where it begins holds no moment; one that ends before is refused when
-/// the query is checked.
+/// Converts from a range of [`Timestamp`]s. A range that ends where it begins is empty; one that ends before it begins
+/// is refused when the query is checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeRange {
-    /// The first moment.
+    /// The first moment; none if there is no lower bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Timestamp>,
-    /// The first moment after it.
+    /// The first moment after the range; none if there is no upper bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Timestamp>,
 }
 
 impl TimeRange {
-    /// The condition on a time of entries to lie within. Entries that lack it do not.
+    /// The condition that a time of the entry lies within the range. An entry without that time does not match.
     pub(super) fn condition(self, time: OwnTime) -> Filter {
         let time = || FieldPath::from(time);
         let from = self.from.map(|moment| Filter::ge(time(), moment.as_millis()));
@@ -34,7 +34,7 @@ impl TimeRange {
         }
     }
 
-    /// That it does not end before it begins.
+    /// Checks that it does not end before it begins.
     pub(super) fn check(self, what: &'static str) -> Result<()> {
         match (self.from, self.to) {
             (Some(from), Some(to)) if to < from => Err(StorageError::ReversedTimes { what, from, to }),

@@ -1,5 +1,5 @@
-//! What is allowed? For implementers of [`VectorStorage`](crate::VectorStorage): called at the door, before anything
-//! is touched.
+//! Checks of all input. For implementers of [`VectorStorage`](crate::VectorStorage): call them before anything is
+//! touched.
 
 use std::collections::HashMap;
 
@@ -55,7 +55,8 @@ pub fn vector(id: &str, vector: &[f32], dim: usize, metric: DistanceMetric) -> R
         });
     }
     let norm_squared = norm_squared(vector);
-    // The sum of finite squares is finite in f64, so one test finds NaN and infinity; the other what overflows f32.
+    // The sum of finite squares is finite in f64, so one test finds NaN and infinity, the other a norm too large for
+    // f32.
     let too_long = norm_squared.sqrt() > f64::from(f32::MAX).sqrt();
     if !norm_squared.is_finite() || too_long {
         let index = vector
@@ -75,7 +76,7 @@ pub fn vector(id: &str, vector: &[f32], dim: usize, metric: DistanceMetric) -> R
     Ok(())
 }
 
-/// Checks scopes that a call names together.
+/// Checks the scopes of a call.
 ///
 /// # Errors
 ///
@@ -97,7 +98,7 @@ pub fn explained_scope(query: &VectorQuery) -> Result<&StateScope> {
     Ok(scopes[0])
 }
 
-/// Of eight sums, so that one addition need not wait for the last: this is on the path of every search.
+/// Eight independent sums, so that additions need not wait for each other: every search runs this.
 fn norm_squared(vector: &[f32]) -> f64 {
     let square = |component: f32| f64::from(component) * f64::from(component);
     let (lanes, rest) = vector.as_chunks::<8>();
@@ -112,8 +113,8 @@ fn norm_squared(vector: &[f32]) -> f64 {
         .sum()
 }
 
-/// Checks the metadata of an entry: an object (or null), not too deep. Its size is checked where it becomes bytes, by
-/// [`metadata_bytes`].
+/// Checks the metadata of an entry: an object (or null), not too deep. Its size is checked by [`metadata_bytes`], once
+/// it is serialized.
 ///
 /// # Errors
 ///
@@ -163,7 +164,7 @@ pub fn metadata_bytes(id: &str, len: usize) -> Result<()> {
 ///
 /// # Errors
 ///
-/// The first thing wrong.
+/// The first problem.
 pub fn entry(entry: &VectorEntry, dim: usize, metric: DistanceMetric) -> Result<()> {
     if !entry.id.is_empty() {
         id(&entry.id)?;
@@ -187,20 +188,20 @@ pub fn entry(entry: &VectorEntry, dim: usize, metric: DistanceMetric) -> Result<
     Ok(())
 }
 
-/// Checks all entries of a batch, and that no id stands twice in one scope.
+/// Checks all entries of a batch, and that no id occurs twice in one scope.
 ///
 /// # Errors
 ///
-/// The first thing wrong.
+/// The first problem.
 pub fn batch(entries: &[VectorEntry], dim: usize, metric: DistanceMetric) -> Result<()> {
     batch_by(entries, |entry| self::entry(entry, dim, metric))
 }
 
-/// Checks a batch whose entries are checked by `check_entry`: how many there are, and that no id stands twice in one scope.
+/// Checks a batch, its entries by `check_entry`: the number of entries, and that no id occurs twice in one scope.
 ///
 /// # Errors
 ///
-/// The first thing wrong.
+/// The first problem.
 pub fn batch_by(entries: &[VectorEntry], mut check_entry: impl FnMut(&VectorEntry) -> Result<()>) -> Result<()> {
     at_most("batch", "write", entries.len(), BATCH_ITEMS_MAX, "items")?;
     entries.iter().try_for_each(&mut check_entry)?;
@@ -221,7 +222,7 @@ pub fn batch_by(entries: &[VectorEntry], mut check_entry: impl FnMut(&VectorEntr
 ///
 /// # Errors
 ///
-/// The first thing wrong.
+/// The first problem.
 pub fn ids(ids: &[String]) -> Result<()> {
     at_most("batch", "ids", ids.len(), BATCH_ITEMS_MAX, "items")?;
     ids.iter().try_for_each(|name| id(name))
@@ -240,7 +241,7 @@ pub fn batch_bytes(len: usize) -> Result<()> {
 ///
 /// # Errors
 ///
-/// The first thing wrong.
+/// The first problem.
 pub fn query(query: &VectorQuery, dim: usize, metric: DistanceMetric) -> Result<()> {
     match &query.scopes {
         None => query.scope.validate()?,
@@ -275,7 +276,7 @@ pub fn query(query: &VectorQuery, dim: usize, metric: DistanceMetric) -> Result<
         super::recency::check(half_life)?;
     }
     super::selection::check(query)?;
-    // By itself first: so a problem of it has its place in it.
+    // The filter is also checked alone, so that an error gives the place in the user's own filter.
     query.filter.as_ref().map_or(Ok(()), filter)?;
     match query.event_time.or(query.ingested) {
         Some(_) => query.whole_filter().map_or(Ok(()), |whole| filter(&whole)),
@@ -283,7 +284,7 @@ pub fn query(query: &VectorQuery, dim: usize, metric: DistanceMetric) -> Result<
     }
 }
 
-/// Checks a field whose values are to be counted.
+/// Checks a field whose values are counted.
 ///
 /// # Errors
 ///
@@ -294,11 +295,11 @@ pub fn facet_field(field: &FieldPath) -> Result<()> {
     Ok(())
 }
 
-/// Checks a filter; what depends on which fields hold dates is checked by [`Filter::compile`].
+/// Checks a filter; checks that depend on the date fields are left to [`Filter::compile`].
 ///
 /// # Errors
 ///
-/// [`StorageError::Filter`] with the first thing wrong.
+/// [`StorageError::Filter`] with the first problem.
 pub fn filter(filter: &Filter) -> Result<()> {
     Ok(filter.validate()?)
 }

@@ -1,4 +1,4 @@
-//! Do filters mean what is written, in every form?
+//! Filters mean what is written, in every form.
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 

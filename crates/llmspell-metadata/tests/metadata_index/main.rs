@@ -1,4 +1,4 @@
-//! Does an index of metadata answer as the metadata itself does?
+//! The index answers filters as the metadata itself does.
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 

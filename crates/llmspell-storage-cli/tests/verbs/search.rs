@@ -183,7 +183,10 @@ fn search_narrows_by_times_and_ranks_by_age() {
         (&["--recency", "0s"][..], "half-life in milliseconds is 0"),
         (&["--recency", "soon"], "such as 7d"),
         (&["--event-from", "yesterday"], "write a date such as"),
-        (&["--filter", "@deleted_at > 5"], "column 1: `@deleted_at` is no field"),
+        (
+            &["--filter", "@deleted_at > 5"],
+            "column 1: `@deleted_at` is not a field",
+        ),
         (&["--event-from", "2", "--event-to", "1"], "and ends before"),
     ] {
         let all = ["search", "--vector", "-"].into_iter().chain(bad.iter().copied());
@@ -218,7 +221,7 @@ fn declared_dates_are_kept_and_used_by_filters() {
     );
     place
         .run(["count", "--filter", "exists sent and sent < \"soon\""])
-        .fails(64, "column 24: \"soon\" is no date");
+        .fails(64, "column 24: \"soon\" is not a date");
     place
         .run(["import", path(&more), "--upsert", "--date-field", "other"])
         .succeeds();

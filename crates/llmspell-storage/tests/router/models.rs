@@ -172,7 +172,7 @@ async fn only_the_leading_components_are_stored_and_everything_is_compared_by_th
     assert_eq!(error.kind(), ErrorKind::Conflict);
     let plain = ModelSpace::new(EmbeddingModel::new("plain", 8)).with_store_dim(4);
     let error = text(router.register_model(plain.clone()).await);
-    assert_eq!(error, "vectors of model `plain` are not made to be cut at 4");
+    assert_eq!(error, "vectors of model `plain` cannot be cut to 4 components");
     router.register_model(plain.forced()).await.unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! In what does that which was found differ from what is owed?
+//! Differences between the store's content and the expected content.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What must be there?
+//! The model of a store: the content that it must have.
 //!
 //! Each writer has a [`Territory`] that only it changes, one call after the other, so what is in it follows from what was
 //! acknowledged. Only of the last call, if it was under way at the kill, it is unknown whether it happened; then the

@@ -1,4 +1,4 @@
-//! When does something end, and can it be seen, as far as times are known?
+//! Expiry and visibility of entries, as far as the times are known.
 
 use std::ops::RangeInclusive;
 

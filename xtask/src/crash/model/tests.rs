@@ -1,4 +1,4 @@
-//! Does the model find what is wrong, and forgive what may be?
+//! Tests of the model: it finds violations, and allows every permitted outcome.
 
 use super::super::operation::Life;
 use super::*;

@@ -1,4 +1,4 @@
-//! What is the JSON form? An object with one member, named like the operator; the [module](crate::filter) shows each.
+//! The JSON form: an object with one member, named like the operator; the [module](crate::filter) shows each.
 //!
 //! | file       | question                           |
 //! |------------|------------------------------------|

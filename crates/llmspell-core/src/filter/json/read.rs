@@ -1,4 +1,4 @@
-//! How is the JSON form read?
+//! Reading of the JSON form.
 
 use std::fmt::Write;
 
@@ -13,13 +13,13 @@ use crate::filter::scalar::Scalar;
 use crate::text::shortened;
 
 impl Filter {
-    /// Reads the JSON form. What depends on which fields hold dates is left for [`compile`](Self::compile) to check.
+    /// Reads the JSON form. Checks that depend on the date fields are left to [`compile`](Self::compile).
     ///
     /// Takes time in proportion to the JSON.
     ///
     /// # Errors
     ///
-    /// The first thing wrong, with its place.
+    /// The first problem, with its place.
     pub fn from_json(json: &Value) -> Result<Self, FilterError> {
         let mut reader = Reader {
             budget: Budget::default(),
@@ -32,7 +32,7 @@ impl Filter {
 }
 
 impl<'de> Deserialize<'de> for Filter {
-    /// Reads the JSON form, from formats that say which type comes next.
+    /// Reads the JSON form, from self-describing formats.
     ///
     /// # Errors
     ///
@@ -44,14 +44,14 @@ impl<'de> Deserialize<'de> for Filter {
 
 type Result<T, E = FilterProblem> = std::result::Result<T, E>;
 
-/// After an error, `place` is the place of it.
+/// After an error, `place` is its place.
 struct Reader {
     budget: Budget,
     place: String,
 }
 
 impl Reader {
-    /// Its recursion is as deep as the limit: the depth is checked first.
+    /// The recursion is bounded by the depth limit, because the depth is checked first.
     fn filter(&mut self, json: &Value, depth: usize) -> Result<Filter> {
         self.budget.node(depth)?;
         const EXPECTED: &str = "an object with one operator, such as {\"exists\": {\"field\": \"a\"}}";
@@ -104,7 +104,7 @@ impl Reader {
         Ok(read)
     }
 
-    /// The operand of `operator`: an object with exactly the members that it takes.
+    /// The operand of `operator`: an object with exactly the members of that operator.
     fn members<'a>(
         &self,
         json: &'a Value,
@@ -318,15 +318,15 @@ mod tests {
             ),
             (
                 json!({"eq": {"field": "a..b", "value": 1}}),
-                "at /eq/field: `a..b` is no field: ",
+                "at /eq/field: `a..b` is not a field: ",
             ),
             (
                 json!({"or": [{"ne": {"field": "a", "value": [1]}}]}),
-                "at /or/0/ne/value: an array has parts; ",
+                "at /or/0/ne/value: an array is not a single value; ",
             ),
             (
                 json!({"in": {"field": "a", "values": [1, {}]}}),
-                "at /in/values/1: an object has parts; ",
+                "at /in/values/1: an object is not a single value; ",
             ),
             (
                 json!({"in": {"field": "a", "values": 1}}),

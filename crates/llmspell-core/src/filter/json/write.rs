@@ -1,4 +1,4 @@
-//! How is the JSON form written?
+//! Writing of the JSON form.
 
 use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 
@@ -18,7 +18,7 @@ impl Serialize for Filter {
 }
 
 impl Filter {
-    /// A loop, not a recursion: this is what bounds the depth for the writer.
+    /// A loop, not a recursion: the writer's recursion is bounded by this depth.
     fn depth(&self) -> usize {
         let mut depth_max = 0;
         let mut rest = vec![(self, 1)];
@@ -39,7 +39,7 @@ impl Filter {
 /// A filter of bounded depth: `{operator: operand}`.
 struct Operator<'a>(&'a Filter);
 
-/// What the operator is applied to.
+/// The operand of the operator.
 struct Operand<'a>(&'a Filter);
 
 impl Serialize for Operator<'_> {

@@ -1,4 +1,4 @@
-//! How is a filter written for people? The [module](crate::filter) has the grammar.
+//! The text form, for people. The [module](crate::filter) has the grammar.
 //!
 //! | file         | question                                                               |
 //! |--------------|------------------------------------------------------------------------|

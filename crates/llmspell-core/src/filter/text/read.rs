@@ -1,7 +1,7 @@
-//! How is the text form read?
+//! The parser of the text form.
 //!
-//! One function per line of the grammar in the [module](crate::filter). Each is given the number of parentheses and
-//! `not`s around it, which bounds the recursion, and returns the depth of what it read.
+//! One function per line of the grammar in the [module](crate::filter). Each gets the number of parentheses and `not`s
+//! around it, which bounds the recursion, and returns the depth of the condition it read.
 
 use std::str::FromStr;
 
@@ -16,11 +16,11 @@ use crate::filter::scalar::Scalar;
 impl Filter {
     /// Reads the text form, such as `section = "devel" and size > 100`; the [module](crate::filter) has its grammar.
     ///
-    /// `dates` are the fields, and the only ones, whose strings are dates. Takes time in proportion to the text.
+    /// `dates` are the only fields whose strings are dates. Takes time in proportion to the text.
     ///
     /// # Errors
     ///
-    /// The first thing wrong, with its column.
+    /// The first problem, with its column.
     pub fn parse(text: &str, dates: &DateFields) -> Result<Self, FilterError> {
         read(text, Some(dates))
     }
@@ -29,8 +29,8 @@ impl Filter {
 impl FromStr for Filter {
     type Err = FilterError;
 
-    /// Reads the text form as [`parse`](Self::parse) does. What depends on which fields hold dates is left for
-    /// [`compile`](Self::compile) to check.
+    /// Reads the text form as [`parse`](Self::parse) does. Checks that depend on the date fields are left to
+    /// [`compile`](Self::compile).
     fn from_str(text: &str) -> Result<Self, FilterError> {
         read(text, None)
     }
@@ -138,7 +138,7 @@ impl Reader<'_> {
         self.compared(field, at)
     }
 
-    /// What follows a field that stood at `start`.
+    /// The rest of a comparison whose field stood at `start`.
     fn compared(&mut self, field: FieldPath, start: usize) -> Result<Read> {
         self.words.skip_spaces();
         if let Some(help) = self.words.foreign_symbol() {
@@ -228,7 +228,7 @@ impl Reader<'_> {
         self.comparison(Filter::In { field, values }, start, place)
     }
 
-    /// Checks a comparison; `place` knows where its parts stood.
+    /// Checks a comparison; `place` gives the position of each part.
     fn comparison(&mut self, filter: Filter, start: usize, place: impl Fn(Part) -> usize) -> Result<Read> {
         check::comparison(&filter, self.dates).map_err(|(part, problem)| Bad {
             at: place(part),
@@ -373,7 +373,7 @@ mod tests {
             ("a = 1e999", "column 5: the number is 1e999; it must be finite"),
             (
                 "a = [1]",
-                "column 5: an array has parts; compare with null, a boolean, a number or a string",
+                "column 5: an array is not a single value; compare with null, a boolean, a number or a string",
             ),
             ("a in [1 2]", "column 9: expected `,` or `]`, found `2`"),
             ("a in [1,]", "column 9: expected a value, found `]`"),
@@ -388,7 +388,7 @@ mod tests {
             ),
             (
                 "ä between 5 and 1",
-                "column 17: the lower bound 5 lies above the upper bound 1; exchange them",
+                "column 17: the lower bound 5 lies above the upper bound 1; swap them",
             ),
             (
                 "a = \"b\\x\"",

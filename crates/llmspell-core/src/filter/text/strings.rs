@@ -1,4 +1,4 @@
-//! How are strings quoted and unquoted? As in JSON; a string in single quotes is read too.
+//! Quoting and unquoting of strings: as in JSON, and strings in single quotes are read too.
 
 use std::fmt::{self, Write};
 
@@ -22,7 +22,7 @@ pub(in crate::filter) fn read_quoted(text: &str) -> Result<(String, usize), BadS
             '\\' => {
                 let (escaped, units) = escape(text, at, quote)?;
                 read.push(escaped);
-                // The backslash is taken.
+                // The backslash is already consumed.
                 rest.by_ref().take(units - 1).for_each(drop);
             }
             '\0'..'\u{20}' => {

@@ -1,4 +1,4 @@
-//! Which word, field or value stands next in the text form, and what if it is another?
+//! The lexer of the text form: the next word, field or value, and the error if another was expected.
 
 use super::strings;
 use crate::filter::error::FilterProblem;
@@ -8,24 +8,24 @@ use crate::filter::scalar::Scalar;
 use crate::filter::times::OwnTime;
 use crate::text::shortened;
 
-/// Words that begin or join conditions or are values, and so name a field only in quotes.
+/// Words that begin or join conditions or are values; a field with such a name must be quoted.
 pub(super) fn is_reserved(word: &str) -> bool {
     ["and", "or", "not", "exists", "true", "false", "null"]
         .iter()
         .any(|reserved| word.eq_ignore_ascii_case(reserved))
 }
 
-/// Whether an unquoted field may begin with it.
+/// Whether an unquoted field may begin with this character.
 pub(super) fn is_key_start(character: char) -> bool {
     character.is_alphabetic() || matches!(character, '_' | '$')
 }
 
-/// Whether an unquoted key may go on with it.
+/// Whether an unquoted key may contain this character after its first.
 pub(super) fn is_key_character(character: char) -> bool {
     character.is_alphanumeric() || matches!(character, '_' | '-' | '$' | '@')
 }
 
-/// A problem at a byte.
+/// A problem at a byte offset.
 pub(super) struct Bad {
     pub(super) at: usize,
     pub(super) problem: FilterProblem,
@@ -33,10 +33,10 @@ pub(super) struct Bad {
 
 pub(super) type Result<T, E = Bad> = std::result::Result<T, E>;
 
-/// The text, and how far it is read.
+/// The text, and the position of the reader.
 pub(super) struct Words<'a> {
     text: &'a str,
-    /// The next byte; a boundary of characters.
+    /// Offset of the next byte, on a character boundary.
     pub(super) at: usize,
 }
 
@@ -176,7 +176,7 @@ impl<'a> Words<'a> {
         is_here
     }
 
-    /// Takes a keyword or the symbol that is another name for it.
+    /// Consumes a keyword, or the symbol that is another form of it.
     pub(super) fn takes_either(&mut self, [word, symbol]: [&str; 2]) -> bool {
         self.takes_word(word) || self.takes(symbol)
     }

@@ -1,4 +1,4 @@
-//! How is the text form written?
+//! Writing of the text form.
 
 use std::fmt::{self, Write};
 
@@ -7,11 +7,11 @@ use super::words::{is_key_character, is_key_start, is_reserved};
 use crate::filter::condition::Filter;
 use crate::filter::path::FieldPath;
 
-/// What is left to write, the last first: a loop, so that the deepest nest needs no deep stack.
+/// A stack of pieces to write, the next one last: a loop, so that deep nesting needs no deep stack.
 enum Piece<'a> {
     Text(&'static str),
     Whole(&'a Filter),
-    /// In parentheses if it joins conditions by one of these.
+    /// In parentheses if it joins conditions by one of these operators.
     Part(&'a Filter, Joins),
 }
 
@@ -22,8 +22,8 @@ enum Joins {
 }
 
 impl fmt::Display for Filter {
-    /// The text form. A valid filter reads back as it was, but that `and` and `or` of one condition become that
-    /// condition; of an invalid one, the text is for people.
+    /// The text form. A valid filter reads back as it was, except that `and` and `or` of one condition become that
+    /// condition; the text of an invalid filter is only for people to read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = vec![Piece::Whole(self)];
         while let Some(piece) = rest.pop() {
@@ -92,7 +92,7 @@ fn write_comparison(f: &mut fmt::Formatter<'_>, filter: &Filter) -> fmt::Result 
     }
 }
 
-/// A path as the text form has it: more keys are quoted than in [`FieldPath`]'s own text.
+/// A path in the text form: more keys are quoted than in [`FieldPath`]'s own text.
 struct Field<'a>(&'a FieldPath);
 
 impl fmt::Display for Field<'_> {
