@@ -1,8 +1,8 @@
 //! Sessions that start and end for a long time must not make disk, memory or backlog grow.
 //!
-//! Tasks write sessions as fast as they can, search them, and drop them one by one, several together, or not at all: then
-//! their entries expire. Beside them lives a scope all of whose entries expire again and again, and a space that is dropped
-//! whose name is taken again. What is measured every second must not grow once the beginning is over.
+//! Tasks write sessions as fast as they can, search them, and drop them one by one, several together, or not at all:
+//! then their entries expire. Beside them lives a scope whose entries all expire again and again, and a space that is
+//! dropped and whose name is used again. After a warm-up, the figures measured every second must not grow.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,16 +21,16 @@ const TASKS: u64 = 8;
 const DIM: usize = 64;
 /// Entries of a session: from, and below.
 const SESSION_ENTRIES: (usize, usize) = (4, 300);
-/// Sessions that are dropped together.
+/// Number of sessions that are dropped together.
 const TOGETHER: usize = 8;
 const LIFETIMES_MS: (u64, u64) = (50, 2_000);
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-/// The first part of the time, in which caches fill and files grow to what they need.
+/// Share of the time for the warm-up, in which caches fill and files grow to the size they need.
 const BEGINNING_SHARE: f64 = 0.25;
-/// What is measured in the second half of the rest may exceed the first half by so much: the load is not the same at all
-/// times.
+/// After the warm-up, the peak of the second half may exceed that of the first half by this factor, because the load is
+/// not constant.
 const GROWTH_MAX: f64 = 1.3;
-/// Below this a figure does not count as grown: bytes of the disk and of RAM, and scopes.
+/// Growth below these amounts is ignored: bytes of the disk and of RAM, and scopes.
 const SLACK: [(&str, f64); 4] = [
     ("disk bytes", 8e6),
     ("slot bytes", 4e6),
@@ -38,25 +38,25 @@ const SLACK: [(&str, f64); 4] = [
     ("scopes to purge", 400.0),
 ];
 const PURGED_WITHIN: Duration = Duration::from_secs(60);
-/// What may be left of the vectors in the end, when none is.
+/// Bytes of slots that may remain at the end, without any vector.
 const SLOT_BYTES_LEFT_MAX: u64 = 1 << 20;
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ChurnArguments {
-    /// Minutes of session churn; 0 leaves it out
+    /// Minutes of session churn; 0 skips it
     #[arg(long, default_value_t = 10.0)]
     churn_minutes: f64,
 
-    /// Do nothing but session churn
+    /// Only session churn
     #[arg(long)]
     pub(crate) churn_only: bool,
 
-    /// Where it is done; a directory of its own in that of the system for such by default
+    /// Directory for the database; a new one in the system's temporary directory by default
     #[arg(long)]
     churn_dir: Option<PathBuf>,
 }
 
-/// What is measured at one moment, in the order of [`SLACK`].
+/// The figures at one moment, in the order of [`SLACK`].
 type Sample = [f64; 4];
 
 struct Load {
@@ -67,7 +67,7 @@ struct Load {
     entries: AtomicU64,
 }
 
-/// Runs it, and says what was measured.
+/// Runs it, and prints the figures.
 pub(crate) fn run(arguments: &ChurnArguments, seed: u64) -> Result<()> {
     if arguments.churn_minutes <= 0.0 {
         return Ok(());
@@ -83,7 +83,7 @@ pub(crate) fn run(arguments: &ChurnArguments, seed: u64) -> Result<()> {
         Duration::from_secs_f64(60.0 * arguments.churn_minutes),
         seed,
     ));
-    // What is left of a failure is worth a look.
+    // The remains of a failure are kept for inspection.
     if done.is_ok() {
         std::fs::remove_dir_all(&dir).context("remove what was written")?;
     } else {
@@ -162,7 +162,7 @@ impl Load {
     }
 }
 
-/// Sessions one after the other, each as fast as can be.
+/// Sessions one after the other, as fast as possible.
 async fn sessions(load: Arc<Load>, task: u64, seed: u64) -> Result<()> {
     let mut random = Random::new(&[seed, task]);
     let mut to_drop = Vec::new();
@@ -206,7 +206,7 @@ async fn sessions(load: Arc<Load>, task: u64, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// A scope that lives on while nearly all of its entries expire, of which there are many at some times and few at others.
+/// A lasting scope, nearly all of whose entries expire; their number varies between few and many.
 async fn living_scope(load: Arc<Load>, seed: u64) -> Result<()> {
     let mut random = Random::new(&[seed, 1_000]);
     let scope = StateScope::User("ada".to_string());
@@ -236,7 +236,7 @@ async fn living_scope(load: Arc<Load>, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// A space that is filled, dropped, and made anew.
+/// A space that is filled, dropped, and made again.
 async fn dropped_spaces(load: Arc<Load>, seed: u64) -> Result<()> {
     let mut random = Random::new(&[seed, 2_000]);
     while !load.is_over() {
@@ -265,7 +265,7 @@ fn vector(random: &mut Random) -> Vec<f32> {
     (0..DIM).map(|_| random.component()).collect()
 }
 
-/// That nothing has grown: the most of the second half of what comes after the beginning against that of the first half.
+/// Checks growth after the warm-up: the peak of the second half against that of the first.
 fn flatness(samples: &[Sample]) -> Result<()> {
     let begin = (samples.len() as f64 * BEGINNING_SHARE) as usize;
     let rest = &samples[begin..];
@@ -284,7 +284,7 @@ fn flatness(samples: &[Sample]) -> Result<()> {
     Ok(())
 }
 
-/// That nothing is left once all has been dropped and has expired, and that the database is sound.
+/// Checks that nothing remains once all has been dropped and has expired, and that the database is sound.
 async fn ends_empty(load: Load, dir: &std::path::Path) -> Result<()> {
     let Load { database, vectors, .. } = load;
     let removed = database.delete_scopes_of_kind(ScopeKind::Session).await?;
@@ -316,7 +316,7 @@ async fn ends_empty(load: Load, dir: &std::path::Path) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of RAM that only this process pays for; 0 where the system does not say.
+/// Bytes of RAM of this process alone; 0 if the system does not report it.
 fn anonymous_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("RssAnon"));

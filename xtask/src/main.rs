@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Exit code where this machine lacks what a command needs.
+/// Exit code if this machine lacks a tool that a command needs.
 const EXIT_TOOL_MISSING: u8 = 2;
 
 #[derive(Parser)]
@@ -22,11 +22,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Kills a writing process again and again, and checks what is left.
+    /// Kills a writing process again and again, and checks what it has stored.
     Crash(crash::Arguments),
-    /// Runs session churn and the model tests for long.
+    /// Runs session churn and the model tests for a long time.
     Soak(soak::Arguments),
-    /// Loads, opens, searches and extends a large store; with `--growth` also how that grows.
+    /// Loads, opens, searches and extends a large store; with `--growth` also compares it with a tenth.
     BenchMillion(million::Arguments),
     /// Runs the tests of `llmspell-vector` under the address sanitizer.
     Asan(memcheck::Arguments),
@@ -36,10 +36,10 @@ enum Command {
     Valgrind(memcheck::Arguments),
     /// Runs the lists that threads share in every interleaving of their steps.
     Loom,
-    /// What `crash` starts, and kills.
+    /// The process that `crash` starts and kills.
     #[command(hide = true)]
     CrashWriter(crash::ChildArguments),
-    /// What `crash` asks for what is left.
+    /// The process in which `crash` checks the store.
     #[command(hide = true)]
     CrashChecker(crash::ChildArguments),
 }
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Without a backtrace: what failed is what was asked for, not this program.
+            // No backtrace: the failure is in the tested program, not in this one.
             eprintln!("failed: {error:#}");
             if error.is::<memcheck::ToolMissing>() {
                 ExitCode::from(EXIT_TOOL_MISSING)

@@ -29,21 +29,21 @@ pub(crate) struct Arguments {
     /// Cases of each property test.
     #[arg(long, default_value_t = 16)]
     cases: u32,
-    /// Only tests whose name has this in it.
+    /// Only tests whose name contains this.
     filter: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct RaceArguments {
-    /// Checks of each database beside its writers. Both sides take the same locks most of the time, so it takes many: before
-    /// checks were mended, one race was seen in 1,500.
+    /// Checks of each database beside its writers. Both sides hold the same locks most of the time, so many checks are
+    /// needed: a known race was seen once in 1,500.
     #[arg(long, default_value_t = 3_000)]
     checks: u32,
-    /// Only tests whose name has this in it.
+    /// Only tests whose name contains this.
     filter: Option<String>,
 }
 
-/// What a command needs and this machine has not.
+/// A tool that a command needs and this machine lacks.
 #[derive(Debug)]
 pub(crate) struct ToolMissing(String);
 
@@ -59,7 +59,8 @@ impl std::error::Error for ToolMissing {}
 pub(crate) fn asan(arguments: &Arguments) -> Result<()> {
     let mut cargo = nightly_cargo()?;
     let host = host_of(&cargo)?;
-    // With the target named, build scripts and macros stay as they are; in a directory of its own, so does the rest.
+    // With an explicit target, build scripts and macros are built as usual; a separate directory keeps the other
+    // builds.
     cargo
         .args(["test", "-p", PACKAGE, "--lib", "--tests", "--target", &host])
         .env("RUSTFLAGS", "-Zsanitizer=address -Cforce-frame-pointers=yes")
@@ -76,12 +77,11 @@ pub(crate) fn asan(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Runs checks beside writers in a build in which accesses of two threads to the same memory are seen, where nothing puts
-/// them in order.
+/// Runs checks beside writers in a build that detects unsynchronized accesses of two threads to the same memory.
 pub(crate) fn tsan(arguments: &RaceArguments) -> Result<()> {
     let mut cargo = nightly_cargo()?;
     let host = host_of(&cargo)?;
-    // The standard library too: an order that it makes must be seen.
+    // Builds the standard library too, so that synchronization inside it is seen.
     cargo
         .args(["test", "-Zbuild-std", "-p", "llmspell-storage", "--no-default-features"])
         .args(["--test", "races", "--target", &host])
@@ -143,7 +143,7 @@ pub(crate) fn loom() -> Result<()> {
     Ok(())
 }
 
-/// The cargo of a nightly toolchain that is there already.
+/// The cargo of an installed nightly toolchain.
 fn nightly_cargo() -> Result<Command> {
     let own = Command::new(env!("CARGO")).arg("--version").output();
     if own.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("nightly")) {
@@ -157,7 +157,7 @@ fn nightly_cargo() -> Result<Command> {
         return Err(ToolMissing(message.into()).into());
     };
     let mut cargo = Command::new("rustup");
-    // What cargo set for this program names the toolchain that it was built with.
+    // These variables, set by cargo for this program, select the toolchain that it was built with.
     for name in ["RUSTC", "RUSTDOC", "CARGO", "RUSTUP_TOOLCHAIN"] {
         cargo.env_remove(name);
     }
@@ -198,7 +198,7 @@ fn target_directory(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Builds the tests and says where they are.
+/// Builds the tests and returns their paths.
 fn test_programs() -> Result<Vec<PathBuf>> {
     let output = Command::new(env!("CARGO"))
         .args([
@@ -217,7 +217,7 @@ fn test_programs() -> Result<Vec<PathBuf>> {
     Ok(executables(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// Programs that cargo says it has built.
+/// Programs that cargo reports to have built.
 pub(crate) fn executables(messages: &str) -> Vec<PathBuf> {
     let messages = messages
         .lines()

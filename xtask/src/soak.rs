@@ -16,10 +16,10 @@ pub(crate) struct Arguments {
     /// Cases of each model.
     #[arg(long, default_value_t = 4)]
     cases: u64,
-    /// Pairs of programs of which one must not see what the other does.
+    /// Pairs of programs that must not see each other.
     #[arg(long, default_value_t = 10_000)]
     isolation_cases: u64,
-    /// Where random programs, and what is left after a loss of power, begin; another number each time by default. It is
+    /// Seed of random programs and of the bytes that survive a loss of power; a new number each time by default. It is
     /// printed.
     #[arg(long)]
     seed: Option<u64>,
@@ -27,17 +27,17 @@ pub(crate) struct Arguments {
     churn: churn::ChurnArguments,
 }
 
-/// Tests that take their length and their seed from the environment.
+/// A test run whose length and seed are set by the environment.
 struct LongTests {
-    /// What comes after `cargo test --release`.
+    /// Arguments after `cargo test --release`.
     arguments: &'static [&'static str],
     environment: Vec<(&'static str, u64)>,
 }
 
-/// Runs all of them, in release, and says what is run.
+/// Runs all of them in release mode, and prints each.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let started = Instant::now();
-    // Not that of the commit, which the suite runs anyway.
+    // Not the seed of the repository, which the test suite runs anyway.
     let seed = arguments.seed.unwrap_or_else(|| RandomState::new().hash_one(0));
     println!("seed {seed}");
     churn::run(&arguments.churn, seed)?;
@@ -74,7 +74,7 @@ fn long_tests(arguments: &Arguments, seed: u64) -> Vec<LongTests> {
     let isolation = vec![("LLMSPELL_ISOLATION_CASES", arguments.isolation_cases)];
     let canaries = vec![("LLMSPELL_CANARY_CASES", arguments.isolation_cases / 10)];
     let key_values = vec![
-        // Their values are large, and a program is made before it runs.
+        // Their values are large, and a program is generated before it runs.
         ("LLMSPELL_KEY_VALUE_STEPS", arguments.steps / 10),
         ("LLMSPELL_KEY_VALUE_CASES", 10 * arguments.cases),
     ];
@@ -101,7 +101,7 @@ fn long_tests(arguments: &Arguments, seed: u64) -> Vec<LongTests> {
         },
         LongTests {
             arguments: &["-p", "llmspell-storage", "--lib", "power_lost"],
-            // The suite runs the first ones.
+            // The test suite runs the first ones.
             environment: vec![
                 ("LLMSPELL_POWER_LOSS_SEEDS", 30),
                 ("LLMSPELL_POWER_LOSS_FIRST_SEED", seed >> 1),

@@ -9,7 +9,7 @@ use std::thread::Thread;
 /// A future behind a pointer.
 pub type BoxFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// How a thread of the suite runs a future to its end: [`block_on`], or that of the store's runtime.
+/// Runs a future to its end on a thread of the suite: [`block_on`], or the store's runtime.
 pub type BlockOn<'a> = &'a (dyn for<'f> Fn(BoxFuture<'f>) + Sync);
 
 /// Runs a future on this thread, which sleeps while the future waits.
@@ -33,7 +33,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Starts a future and drops it, wherever it is then.
+/// Polls a future once and drops it.
 pub(super) async fn start_and_drop<T>(future: impl Future<Output = T>) {
     let mut future = pin!(future);
     poll_fn(|context| {

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Some promises need several threads. They start them and drive futures there with [`block_on`]; a store that only
-//! works inside its own async runtime passes that runtime's way to `check_all_with` instead.
+//! works inside its own async runtime passes that runtime's `block_on` to `check_all_with`.
 //!
 //! | folder or file | question                                                    |
 //! |----------------|-------------------------------------------------------------|

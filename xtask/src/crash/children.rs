@@ -20,11 +20,11 @@ use super::store::{Engine, Store};
 use super::workload::{Subject, WRITERS, Workload, is_mortal, private_scopes, space_of};
 use llmspell_testkit::Random;
 
-/// Nobody has killed us for so long that nobody will.
+/// Ends a process that was not killed within this time.
 const LIFE_MAX: Duration = Duration::from_secs(60);
-/// Entries of a scope that are searched for and read one by one.
+/// Number of entries of a scope that are searched for and read one by one.
 const SAMPLE: usize = 12;
-/// Of a hundred operations, those after which a writer asks for something by a filter.
+/// Percentage of operations after which a writer queries by a filter.
 const ASK_PERCENT: u64 = 25;
 /// Dropped scopes are purged within this time.
 const PURGED_WITHIN: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ pub(crate) struct ChildArguments {
     dir: PathBuf,
     #[arg(long)]
     seed: u64,
-    /// Of a writer: do not write. Of a checker: leave without closing.
+    /// Writer: do not write. Checker: exit without closing.
     #[arg(long)]
     idle: bool,
 }
@@ -102,7 +102,7 @@ async fn keep_writing(store: Arc<Store>, writer: usize, mut workload: Workload) 
     }
 }
 
-/// Tells all that is in the store, and whether it agrees with itself.
+/// Reports the content of the store, and whether it is consistent.
 pub(crate) fn check(arguments: &ChildArguments) -> Result<()> {
     tell_of_panics();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build()?;
@@ -127,7 +127,8 @@ pub(crate) fn check(arguments: &ChildArguments) -> Result<()> {
                 if !arguments.idle {
                     wait_until_purged(&store).await?;
                 }
-                // Says also that every slot belongs to one scope or is free: what was dropped is written again.
+                // This also checks that every slot belongs to one scope or is free, so slots of dropped scopes can be
+                // used again.
                 let report = database.check().await.context("check")?;
                 let problems: Vec<_> = report.sections.iter().flat_map(|section| &section.problems).collect();
                 ensure!(problems.is_empty(), "check: {problems:?}");
@@ -152,7 +153,7 @@ async fn check_keys(store: &Store) -> Result<()> {
     let keys = &store.keys;
     let mut entries: Vec<KeyValueEntry> = Vec::new();
     let from = now();
-    // Small pages, so that paging is part of it.
+    // Small pages, so that paging is tested too.
     let page_len = 50;
     loop {
         let page = keys
@@ -165,7 +166,7 @@ async fn check_keys(store: &Store) -> Result<()> {
         }
     }
     tell(&Line::KeysRead { from, to: now() });
-    // Those that expire may do so between two calls.
+    // Keys that expire may do so between two calls.
     let mut listed = keys.list_keys("").await?;
     let mortal = entries.iter().filter(|entry| is_mortal(&entry.key)).count();
     listed.retain(|key| !is_mortal(key));
@@ -233,7 +234,7 @@ async fn check_space(store: &Store, space: usize) -> Result<()> {
     Ok(())
 }
 
-/// Dropped scopes whose space is not given back yet.
+/// Number of dropped scopes whose slots are not freed yet.
 async fn purging(store: &Store) -> Result<u64> {
     let mut count = 0;
     for space in store.spaces() {
@@ -251,13 +252,13 @@ async fn wait_until_purged(store: &Store) -> Result<()> {
     Ok(())
 }
 
-/// That the quotas of a writer's scopes count what is there, let in what fits and refuse what does not. Leaves the
+/// Checks that the quotas of a writer's scopes count correctly, admit as much as fits and refuse more. Leaves the
 /// entries as they were.
 async fn check_quotas(database: &Database, store: &Store, space: usize, writer: usize) -> Result<()> {
     let storage = &*store.space(space);
     let existing = storage.scopes().await?;
     for scope in private_scopes(writer) {
-        // First: what expires between the two would be in the quota and not in the list.
+        // Read first: an entry that expires between the two calls would be in the quota and not in the list.
         let entries = list(storage, &scope).await?;
         let Some(status) = database.quota(&scope).await? else {
             continue;
@@ -268,7 +269,7 @@ async fn check_quotas(database: &Database, store: &Store, space: usize, writer: 
             vectors: limit,
         });
         if entries.iter().any(|entry| entry.expires_at.is_some()) {
-            // Not the same count for long.
+            // The count changes soon.
             continue;
         }
         let used = entries.len() as u64;
@@ -316,9 +317,9 @@ async fn list(storage: &dyn VectorStorage, scope: &StateScope) -> Result<Vec<Vec
     }
 }
 
-/// That count, search and get agree with the list.
+/// Checks that count, search and get agree with the list.
 ///
-/// The list is older than the rest, so an entry that ends in between may be missing there.
+/// The list is older than the other answers, so an entry that expires in between may be missing in them.
 async fn check_scope(storage: &dyn VectorStorage, scope: &StateScope, entries: &[VectorEntry]) -> Result<()> {
     let count = storage.count(scope).await?;
     let mut found = BTreeSet::new();
@@ -352,7 +353,7 @@ async fn check_scope(storage: &dyn VectorStorage, scope: &StateScope, entries: &
     Ok(())
 }
 
-/// That what is counted, found and listed by a filter is what matches of the list.
+/// Checks that counts, lists and searches by a filter agree with the matches in the list.
 async fn check_filters(storage: &dyn VectorStorage, scope: &StateScope, entries: &[VectorEntry]) -> Result<()> {
     for number in 0..TAGS {
         let filter = Filter::eq("tag", tag(number));
@@ -395,7 +396,7 @@ async fn check_filters(storage: &dyn VectorStorage, scope: &StateScope, entries:
     Ok(())
 }
 
-/// Entries by the model whose space they are in.
+/// Entries by the model of their space.
 fn by_model<'e>(entries: impl IntoIterator<Item = &'e VectorEntry>) -> BTreeMap<Option<&'e str>, Vec<&'e VectorEntry>> {
     let mut by_model: BTreeMap<Option<&str>, Vec<&VectorEntry>> = BTreeMap::new();
     for entry in entries {
@@ -407,7 +408,7 @@ fn by_model<'e>(entries: impl IntoIterator<Item = &'e VectorEntry>) -> BTreeMap<
     by_model
 }
 
-/// A query for what is near an entry, in its space.
+/// A query near an entry, in its space.
 fn query(entry: &VectorEntry, k: usize) -> VectorQuery {
     let query = VectorQuery::new(entry.embedding.clone(), k);
     match &entry.model {
@@ -438,7 +439,7 @@ fn tell_ready(started: Instant) {
     tell(&Line::Ready { open_us });
 }
 
-/// One line, whole: it is with the parent when this returns. Without a parent there is nothing left to do.
+/// Sends one line completely before it returns. Without a parent process it ends the program.
 fn tell(line: &Line) {
     let mut bytes = serde_json::to_vec(line).expect("a line is plain data");
     bytes.push(b'\n');

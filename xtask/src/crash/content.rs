@@ -1,7 +1,7 @@
 //! Values, vectors and metadata from which the number that they were made from can be read.
 //!
-//! So a line about a value need not repeat its bytes, and comparing two numbers compares every bit: what does not come
-//! out the same when it is made again from the number it states is foreign.
+//! So a message about a value need not repeat its bytes, and comparing two numbers compares every bit: a value that
+//! differs from the one made from its number is foreign.
 
 use llmspell_storage::Metadata;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ const SEED_BYTES: usize = 8;
 pub(super) enum Value {
     /// Made from a number.
     Made { seed: u64, len: usize },
-    /// Not what anybody stored.
+    /// Not a value of a writer.
     Foreign { len: usize, start: Vec<u8> },
 }
 
@@ -74,7 +74,7 @@ pub(super) fn vector(seed: u32, dim: usize) -> Vec<f32> {
     vector
 }
 
-/// The number that a vector was made from; none if it was not made so, bit for bit.
+/// The number that a vector was made from; none if it differs in any bit.
 pub(super) fn vector_seed(found: &[f32]) -> Option<u32> {
     let half = |component: f32| {
         let number = component * 32768.0 + 32768.0;
@@ -87,7 +87,7 @@ pub(super) fn vector_seed(found: &[f32]) -> Option<u32> {
     is_same.then_some(seed)
 }
 
-/// Tags that metadata have.
+/// Number of different tags in metadata.
 pub(super) const TAGS: u32 = 7;
 
 /// The tag of metadata made from a number, by its own.

@@ -11,28 +11,29 @@ use super::process::{Process, Role};
 use super::workload::{Owner, Subject, WRITERS, is_mortal, owner, scope_owner};
 use llmspell_testkit::Random;
 
-/// The writer is killed at a random moment of this time after it began to write.
+/// The writer is killed at a random moment within this time after it began to write.
 const WRITING: Duration = Duration::from_millis(250);
-/// So is the one that opens the store after it, from its start; but not much later than opening takes.
+/// The process that opens the store next is killed within this time after its start, which is about as long as opening
+/// takes.
 const RECOVERING: Duration = Duration::from_millis(20);
-/// So many are killed while they make a store.
+/// Number of processes that are killed while they create a store.
 const CREATION_KILLS: u64 = 5;
-/// Of a hundred checkers, those that end without closing.
+/// Percentage of checkers that exit without closing.
 const LEAVING_PERCENT: u64 = 50;
 
-/// A store that lives on from cycle to cycle, and what it owes.
+/// A store that is used for many cycles, and its expected content.
 pub(super) struct Generation<'a> {
     pub(super) subject: Subject,
     pub(super) dir: &'a Path,
     pub(super) recovery_kill_percent: u64,
     pub(super) territories: Vec<Territory>,
-    /// Everything the writers said, for whoever looks for a failure.
+    /// All messages of the writers, for the analysis of a failure.
     pub(super) journal: Vec<Line>,
-    /// From the start of a process to the open store, as last seen.
+    /// Time from the start of a process to the open store, as last seen.
     pub(super) opening: Duration,
 }
 
-/// What a cycle came to.
+/// The results of cycles.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tally {
     pub(super) cycles: u64,
@@ -40,7 +41,7 @@ pub(super) struct Tally {
     pub(super) recovery_kills: u64,
     pub(super) acknowledged: u64,
     pub(super) in_flight: u64,
-    /// Of those in flight, how many had happened.
+    /// Number of calls under way at the kill that had happened.
     pub(super) happened: u64,
     pub(super) checked: u64,
     pub(super) reopen_max: Duration,
@@ -53,11 +54,11 @@ pub(super) struct Tally {
 type Pending = Option<(Operation, i64)>;
 
 impl Generation<'_> {
-    /// Kills processes that make the store, so that the first cycle begins with what such a death leaves.
+    /// Kills processes that create the store, so that the first cycle begins with the remains of such a death.
     ///
     /// # Errors
     ///
-    /// If one of them says anything wrong, or ends by itself.
+    /// If one of them reports a problem, or ends by itself.
     pub(super) fn begin(&mut self, seed: u64, tally: &mut Tally) -> Result<()> {
         let mut random = Random::new(&[seed, 2]);
         for _ in 0..CREATION_KILLS {
@@ -70,7 +71,7 @@ impl Generation<'_> {
     ///
     /// # Errors
     ///
-    /// What the store does not keep of its promises.
+    /// A promise that the store did not keep.
     pub(super) fn cycle(&mut self, seed: u64, tally: &mut Tally) -> Result<()> {
         let mut random = Random::new(&[seed, 1]);
         tally.cycles += 1;
@@ -110,7 +111,7 @@ impl Generation<'_> {
         self.note_panics(&killed.lines, tally)
     }
 
-    /// Does to the territories what the writers were told.
+    /// Applies the messages of the writers to the territories.
     fn follow(&mut self, lines: Vec<Line>, tally: &mut Tally) -> Result<Vec<Pending>> {
         self.journal.extend(lines.iter().cloned());
         self.note_panics(&lines, tally)?;
@@ -142,7 +143,7 @@ impl Generation<'_> {
         Ok(pending)
     }
 
-    /// sled panics where its files are not as it expects, and its backend catches that. Nobody else may.
+    /// sled panics if its files are not as it expects, and its backend catches that. No other code may panic.
     fn note_panics(&self, lines: &[Line], tally: &mut Tally) -> Result<()> {
         for line in lines {
             if let Line::Panic(text) = line {
@@ -153,7 +154,7 @@ impl Generation<'_> {
         Ok(())
     }
 
-    /// What is there, by writer, and how long opening took.
+    /// The content found, by writer, and the time of opening.
     fn look(&self, role: Role, seed: u64, tally: &mut Tally) -> Result<(Vec<Found>, Duration)> {
         let checked = Process::start(role, self.subject, self.dir, seed)?
             .finish()
@@ -226,7 +227,7 @@ impl Generation<'_> {
         Ok((found, reopen))
     }
 
-    /// That each territory is as after its last acknowledged call, or as after the one in flight.
+    /// Checks that each territory is as after its last acknowledged call, or as after the one under way.
     fn compare(&mut self, found: Vec<Found>, pending: Vec<Pending>, killed_at: i64, tally: &mut Tally) -> Result<()> {
         for (writer, ((territory, found), pending)) in self.territories.iter_mut().zip(found).zip(pending).enumerate() {
             let Some(difference) = territory.difference(&found) else {

@@ -4,24 +4,24 @@
 //! cargo xtask crash --backend redb|sled|vectors|router|all --cycles 1000
 //! ```
 //!
-//! A writing process says on a pipe what it is about to do and, when the call has returned, that it is done. At a random
-//! moment it is killed; in some cycles the one that opens the store after it is killed as well, while it opens. Then a
-//! third process opens the store and tells all that is in it, and that is compared with what the pipe said.
+//! A writing process says on a pipe what it is about to do and, when the call has returned, that it is done. At a
+//! random moment it is killed; in some cycles the process that opens the store next is killed as well, while it opens.
+//! Then a third process opens the store and reports its content, which is compared with the messages of the writers.
 //!
 //! | file           | question                                                   |
 //! |----------------|------------------------------------------------------------|
 //! | `cycle.rs`     | what happens in a cycle?                                   |
-//! | `model.rs`     | what must be there?                                        |
+//! | `model/`       | which content must the store have?                         |
 //! | `process.rs`   | how is a process started, listened to and killed?          |
-//! | `children.rs`  | what do the processes do?                                  |
+//! | `children.rs`  | what do the started processes do?                          |
 //! | `store.rs`     | how are operations done, through the public API?           |
 //! | `router.rs`    | how are entries moved, and spaces replaced?                |
 //! | `workload.rs`  | which operations does a writer do?                         |
 //! | `operation.rs` | what do the processes tell each other?                     |
-//! | `content.rs`   | what is stored?                                            |
+//! | `content.rs`   | how are values, vectors and metadata made from numbers?    |
 //!
-//! Killing a process shows what survives the process, not what survives the power: what it wrote is still in the memory
-//! of the system. Loss of power is the matter of the simulated disk in the tests of `llmspell-storage`.
+//! A kill does not lose bytes that the process wrote to the system. Loss of power is tested with the simulated disk in
+//! the tests of `llmspell-storage`.
 
 mod children;
 mod content;
@@ -46,27 +46,27 @@ use llmspell_testkit::Random;
 use model::Territory;
 use workload::{Subject, WRITERS};
 
-/// After so many cycles a new store begins.
+/// A new store begins after this many cycles.
 const GENERATION_CYCLES: u64 = 100;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// What to kill.
+    /// The backend to test.
     #[arg(long, value_enum, default_value_t = Backend::All)]
     backend: Backend,
-    /// How often, for each backend.
+    /// Number of cycles for each backend.
     #[arg(long, default_value_t = 1_000)]
     cycles: u64,
-    /// Cycle to begin with; rounded down to the beginning of a store.
+    /// First cycle; rounded down to the beginning of a store.
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Start of all chance; the moment of a kill it fixes only as far as the scheduler lets it. From the clock by default.
+    /// Seed of all random choices; the moment of a kill also depends on the scheduler. From the clock by default.
     #[arg(long)]
     seed: Option<u64>,
-    /// Where stores are made; the system's directory for temporary files by default.
+    /// Directory for stores; the system's temporary directory by default.
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Of a hundred cycles, those in which recovery is killed too; of those, as many a second time, and so on.
+    /// Percentage of cycles in which recovery is killed too; of these, the same percentage a second time, and so on.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=90))]
     recovery_kill: u64,
 }
@@ -80,7 +80,7 @@ enum Backend {
     All,
 }
 
-/// Runs the cycles and prints what they came to. A violation ends the program with 1.
+/// Runs the cycles and prints their results. After a violation the exit code is 1.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let seed = arguments.seed.unwrap_or_else(|| {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);

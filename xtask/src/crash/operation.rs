@@ -24,14 +24,14 @@ pub(super) enum Operation {
         kind: EntriesKind,
         entries: Vec<NewEntry>,
     },
-    /// Other metadata for one entry.
+    /// New metadata for one entry.
     Metadata {
         space: usize,
         scope: StateScope,
         id: String,
         metadata: u32,
     },
-    /// Another end for entries.
+    /// Another expiry for entries.
     Touch {
         space: usize,
         scope: StateScope,
@@ -48,18 +48,18 @@ pub(super) enum Operation {
     RemoveMatching { space: usize, scope: StateScope, tag: u32 },
     /// A scope to delete.
     DropScope { space: usize, scope: StateScope },
-    /// Scopes to delete together; some of them may not be there.
+    /// Scopes to delete together; some of them may not exist.
     DropScopes { space: usize, scopes: Vec<StateScope> },
-    /// A space to delete, whose name is taken again at once.
+    /// A space to delete, whose name is used again at once.
     DropSpace { space: usize },
-    /// How many entries a scope may hold; none: as many as it likes.
+    /// How many entries a scope may hold; none: no limit.
     Quota { scope: StateScope, vectors: Option<u64> },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum KeyChange {
     Set(String, Value),
-    /// Of a key that only such changes have.
+    /// For keys that only this change writes.
     SetMortal(String, Value, Life),
     Delete(String),
     DeletePrefix(String),
@@ -94,21 +94,21 @@ pub(super) enum Life {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Outcome {
     Done,
-    /// So many were removed.
+    /// The number of removed items.
     Count(u64),
     Swapped(bool),
-    /// These ids are not there.
+    /// The ids that do not exist.
     Missing(Vec<String>),
     /// An insert was refused because an id exists.
     Exists,
     NotFound,
     /// A write was refused by a quota.
     Exceeded,
-    /// Any other error. There is no reason for one.
+    /// Any other error, which no operation should return.
     Failed(String),
 }
 
-/// What is in the store, as far as one line tells.
+/// A message about the store.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Line {
     /// The store is open.
@@ -121,9 +121,9 @@ pub(super) enum Line {
     },
     /// The call has returned.
     Ack { writer: usize, at: i64, outcome: Outcome },
-    /// The checker has read which scopes a space has, within `from..=to`.
+    /// The checker has read the scopes of a space, within `from..=to`.
     Listed { space: usize, from: i64, to: i64 },
-    /// The checker read the keys that follow within `from..=to`.
+    /// The checker read the keys in the following messages within `from..=to`.
     KeysRead { from: i64, to: i64 },
     /// The checker found a key.
     Pair {
@@ -141,13 +141,13 @@ pub(super) enum Line {
     },
     /// The checker found a quota.
     Quota { scope: StateScope, vectors: u64 },
-    /// The checker found so many dropped scopes that were not purged yet.
+    /// The number of dropped scopes that were not purged yet.
     Purging(u64),
-    /// The checker has told everything.
+    /// The checker has reported everything.
     Complete,
-    /// A process found something that must not be.
+    /// A process found a problem.
     Problem(String),
-    /// Something panicked, and may have been caught.
+    /// A panic, which may have been caught.
     Panic(String),
 }
 
@@ -155,9 +155,9 @@ pub(super) enum Line {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StoredEntry {
     pub(super) id: String,
-    /// None if nobody stored it.
+    /// None if no writer stored it.
     pub(super) vector: Option<u32>,
-    /// None if nobody stored them.
+    /// None if no writer stored them.
     pub(super) metadata: Option<u32>,
     pub(super) created_at: i64,
     pub(super) updated_at: i64,
@@ -165,7 +165,7 @@ pub(super) struct StoredEntry {
     pub(super) expires_at: Option<i64>,
 }
 
-/// Milliseconds since 1970, cut as the store cuts them.
+/// Milliseconds since 1970, truncated as the store does.
 pub(super) fn now() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -11,32 +11,32 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::operation::Line;
 use super::workload::Subject;
 
-/// Longer than any process of ours takes to say something that is waited for.
+/// Longer than any of our processes takes to send an expected message.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Which of our hidden commands it runs.
+/// The hidden command that the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// Writes until killed.
     Writer,
     /// Opens the store and waits to be killed.
     Opener,
-    /// Tells what is there and closes.
+    /// Reports the content and closes.
     Checker,
-    /// Tells what is there and ends without closing.
+    /// Reports the content and exits without closing.
     LeavingChecker,
 }
 
-/// A process of ours, and the lines it has written.
+/// One of our processes, and its messages.
 pub(super) struct Process {
     child: Child,
     lines: Receiver<Line>,
     heard: Vec<Line>,
 }
 
-/// What became of a process.
+/// The end of a process.
 pub(super) struct Ended {
-    /// Everything that it wrote, in order. A last line without its end is no line.
+    /// Everything that it wrote, in order. A last line without its end does not count.
     pub(super) lines: Vec<Line>,
     pub(super) status: ExitStatus,
 }
@@ -61,7 +61,7 @@ impl Process {
             .context("start ourselves")?;
         let out = child.stdout.take().expect("its output is piped");
         let (sender, lines) = mpsc::channel();
-        // Read all the time: a process that waits for its pipe does not write to its store.
+        // Reads all the time: a process that waits for its pipe does not write to its store.
         std::thread::spawn(move || {
             let mut out = BufReader::new(out);
             let mut text = Vec::new();
@@ -85,7 +85,7 @@ impl Process {
         })
     }
 
-    /// Waits until the store is open. Says how long opening took.
+    /// Waits until the store is open. Returns how long opening took.
     pub(super) fn wait_until_ready(&mut self) -> Result<Duration> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -166,7 +166,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Where something went wrong it may still run.
+        // After an error it may still run.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,9 +1,9 @@
 //! Kills of a router while entries move between its spaces, and while spaces are replaced.
 //!
-//! Which model an entry is of, its vector says: an upsert with another vector may move it. One of the models is migrated
-//! to a successor all the time, which makes the same vectors, and back. Another model comes and goes with its space: what of it
-//! a kill left is dropped when the store is opened. Every other batch of one scope is written by the handle of that scope, which
-//! first tries a model of its own: it must never be known.
+//! The vector of an entry determines its model: an upsert with another vector may move it. One of the models is
+//! migrated to a successor, which makes the same vectors, and back, in a loop. Another model is registered and dropped
+//! with its space, in a loop: the remains of a kill are dropped when the store is opened. Every other batch of one
+//! scope is written by the handle of that scope, which first tries a model of its own: it must never be registered.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use llmspell_storage::{
     VectorEntry,
 };
 
-/// Models that stay, and their dimensions.
+/// Models that are never removed, and their dimensions.
 const STAYING: [(&str, usize); 2] = [("small", 16), ("other of 16", 16)];
 /// Two names of the model that is migrated from one to the other.
 const WANDERING: [&str; 2] = ["wandering", "wandering back"];
@@ -20,7 +20,7 @@ const WANDERING_DIM: usize = 96;
 /// How long a migration waits for the next.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The model that comes and goes. Its dimension changes: nothing of the space before is left.
+/// The model that is registered and dropped. Its dimension changes, so nothing may remain of the earlier space.
 const PASSING: &str = "passing";
 const PASSING_DIMS: [usize; 2] = [24, 40];
 /// Entries of its space: more than one step of the purge takes.
@@ -63,7 +63,7 @@ fn passing_scope() -> StateScope {
     StateScope::Custom("passing:all".to_string())
 }
 
-/// That the batch of its space is there, or was not written yet.
+/// Checks that the batch of its space is there, or was not written yet.
 async fn expect_whole(router: &DimensionRouter) -> Result<()> {
     let count = router.count(&passing_scope()).await?;
     assert!(
@@ -73,7 +73,7 @@ async fn expect_whole(router: &DimensionRouter) -> Result<()> {
     Ok(())
 }
 
-/// That nothing of its space is told any more.
+/// Checks that nothing of its space is visible any more.
 async fn expect_nothing(router: &DimensionRouter) -> Result<()> {
     let count = router.count(&passing_scope()).await?;
     let is_listed = router.scopes().await?.contains(&passing_scope());
@@ -85,7 +85,7 @@ async fn expect_nothing(router: &DimensionRouter) -> Result<()> {
     Ok(())
 }
 
-/// Makes a model known, writes entries of it, and drops its space, without end.
+/// Registers a model, writes entries of it, and drops its space, in a loop.
 pub(super) async fn keep_dropping(router: DimensionRouter, tell: impl Fn(String)) {
     for dim in PASSING_DIMS.into_iter().cycle() {
         if let Err(error) = come_and_go(&router, dim).await {
@@ -111,7 +111,7 @@ async fn come_and_go(router: &DimensionRouter, dim: usize) -> Result<()> {
     Ok(())
 }
 
-/// Under which name the model that is migrated is known now.
+/// The current name of the model that is migrated.
 fn wandering(router: &DimensionRouter) -> Option<&'static str> {
     let models = router.models();
     let is_known = |name: &&str| models.iter().any(|model| model.name == *name);
@@ -140,14 +140,14 @@ pub(super) async fn write(
             None => router.write(entries, on_existing).await,
         };
         match written {
-            // It was replaced just now.
+            // It was replaced a moment ago.
             Err(StorageError::UnknownModel { .. }) => {}
             done => return done,
         }
     }
 }
 
-/// The handle of the scope of these entries, of every other batch that has only one.
+/// For every other batch with a single scope: the handle of that scope.
 fn handle_for(router: &DimensionRouter, entries: &[(u32, VectorEntry)]) -> Result<Option<ScopedVectors>> {
     let first = entries.first().filter(|(seed, _)| (seed >> 8) % 2 == 0);
     let is_one = |scope: &&StateScope| entries.iter().all(|(_, entry)| entry.scope == **scope);
@@ -166,7 +166,7 @@ async fn try_own_model(handle: &ScopedVectors, good: &VectorEntry) {
     );
 }
 
-/// Migrates without end.
+/// Migrates in a loop.
 pub(super) async fn keep_migrating(router: DimensionRouter, tell: impl Fn(String)) {
     loop {
         let from = wandering(&router).unwrap_or(WANDERING[0]);

@@ -20,12 +20,12 @@ use super::workload::{SPACES, Subject};
 pub(super) struct Store {
     pub(super) keys: Arc<dyn StorageBackend>,
     spaces: Mutex<Vec<Arc<dyn VectorStorage>>>,
-    /// What `spaces` has, if it is one.
+    /// The router whose spaces are in `spaces`, if there is one.
     pub(super) router: Option<DimensionRouter>,
     pub(super) engine: Engine,
 }
 
-/// What can be asked to check itself.
+/// The engine, which can check itself.
 #[derive(Debug)]
 pub(super) enum Engine {
     Database(Database),
@@ -80,7 +80,7 @@ impl Store {
         })
     }
 
-    /// Closes the files; what else holds the store must be gone.
+    /// Closes the files; all other handles of the store must be dropped.
     pub(super) async fn close(self) -> Result<()> {
         let Self {
             keys,
@@ -96,7 +96,7 @@ impl Store {
         Ok(())
     }
 
-    /// The spaces there are.
+    /// All spaces.
     pub(super) fn spaces(&self) -> Vec<Arc<dyn VectorStorage>> {
         self.spaces.lock().expect("nobody panics with it").clone()
     }
@@ -119,7 +119,7 @@ impl Store {
         Ok(self.keys.get(key).await?.map(|bytes| Value::of(&bytes)))
     }
 
-    /// Does it, and says what came of it.
+    /// Runs an operation, and returns its result.
     pub(super) async fn perform(&self, operation: &Operation) -> Outcome {
         let result = match operation {
             Operation::Write(changes) => self.write(changes).await,
@@ -219,7 +219,7 @@ impl Store {
         }
     }
 
-    /// Asks for something by a filter where an operation wrote, so that there is an index of metadata to be kept.
+    /// Queries by a filter in the scope that an operation wrote to, so that a metadata index exists and is maintained.
     pub(super) async fn ask_by_filter(&self, operation: &Operation) -> llmspell_storage::Result<()> {
         if let Operation::Metadata { space, scope, .. } | Operation::Remove { space, scope, .. } = operation {
             let filter = Filter::eq("tag", tag(0));
@@ -263,7 +263,7 @@ impl Store {
     }
 }
 
-/// A space by its number, as it is or new.
+/// Opens a space by its number, or creates it.
 async fn open_space(database: &Database, number: usize) -> llmspell_storage::Result<Arc<dyn VectorStorage>> {
     let (name, dim) = SPACES[number];
     let metric = [DistanceMetric::Euclidean, DistanceMetric::Cosine][number];
@@ -279,9 +279,9 @@ fn expiry(life: Life) -> Expiry {
     }
 }
 
-/// So low that kills meet graphs being built, extended and written.
+/// Thresholds so low that kills interrupt graphs being built, extended and written.
 fn options() -> DatabaseOptions {
-    // Batches of any size are killed half-way: some of them are written in steps.
+    // Batches of any size are killed half-way, because some of them are written in steps.
     DatabaseOptions::new()
         .graph_points_min(8)
         .metadata_points_min(8)

@@ -1,8 +1,8 @@
 //! The operations of a writer, and the names that they use.
 //!
-//! Every writer has keys, scopes and ids that only it touches, so what must be there does not depend on who came
-//! first; that they write at the same time makes them share commits. They are few, so that the same ones come up again
-//! and again. One scope belongs to all of them, by ids.
+//! Every writer has keys, scopes and ids that only it touches, so the expected content does not depend on the order of
+//! the writers; because they write at the same time, they share commits. Names are few, so that they are used again and
+//! again. One scope is shared by all, with ids of each.
 
 use clap::ValueEnum;
 use llmspell_storage::StateScope;
@@ -14,7 +14,7 @@ use llmspell_testkit::Random;
 /// Names and dimensions of the spaces; the first compares by Euclidean distance, the second by cosine.
 pub(super) const SPACES: [(&str, usize); 2] = [("small", 16), ("large", 96)];
 pub(super) const WRITERS: usize = 4;
-/// Has a space for itself, which it may drop.
+/// This writer has a space of its own, which it may drop.
 const LONE_WRITER: usize = 1;
 
 const KEY_GROUPS: usize = 4;
@@ -22,10 +22,10 @@ const KEYS_PER_GROUP: usize = 16;
 const IDS: usize = 120;
 const MORTAL_IDS: usize = 12;
 const MORTAL_KEYS: usize = 12;
-/// Below what a scope comes to hold, so that quotas refuse.
+/// Less than a scope comes to hold, so that quotas refuse some writes.
 const QUOTA_END: u64 = 150;
 
-/// What is killed.
+/// The kind of store that is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Subject {
     /// Key-value data on redb.
@@ -49,23 +49,23 @@ impl Subject {
     }
 }
 
-/// Where a writer writes.
+/// The data that a writer writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Keys,
     Space(usize),
 }
 
-/// Who may have written something.
+/// The writer of some data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
     Writer(usize),
-    /// The scope of all; whose an entry is, its id tells.
+    /// The shared scope; its entries belong to the writer in their id.
     All,
     Nobody,
 }
 
-/// Whose a key or an id is.
+/// The owner of a key or an id.
 pub(super) fn owner(name: &str) -> Owner {
     let number = name.split(['/', ':']).next().and_then(|first| first.parse().ok());
     number
@@ -73,12 +73,12 @@ pub(super) fn owner(name: &str) -> Owner {
         .map_or(Owner::Nobody, Owner::Writer)
 }
 
-/// Whether a key is one of those that expire. No prefix that is deleted reaches them, so they do not count.
+/// Whether a key is one of those that expire. Deletions by prefix never match them, so they do not count.
 pub(super) fn is_mortal(key: &str) -> bool {
     key.split('/').nth(1).is_some_and(|rest| rest.starts_with("mortal-"))
 }
 
-/// Whose a scope is.
+/// The owner of a scope.
 pub(super) fn scope_owner(scope: &StateScope) -> Owner {
     scope.id().map_or(Owner::All, owner)
 }
@@ -88,12 +88,12 @@ pub(super) fn private_scopes(writer: usize) -> [StateScope; 3] {
     [
         StateScope::Custom(format!("{writer}/tenant: %\u{1f980}")),
         StateScope::User(format!("{writer}/a")),
-        // Differs from the one before by its kind only.
+        // Differs from the scope before it by its kind only.
         StateScope::Session(format!("{writer}/a")),
     ]
 }
 
-/// A scope that nobody writes to.
+/// A scope that no writer writes to.
 fn nobodys_scope(writer: usize) -> StateScope {
     StateScope::Tool(format!("{writer}/never written"))
 }
@@ -113,7 +113,7 @@ pub(super) struct Workload {
     field: Field,
     random: Random,
     next: Option<Operation>,
-    /// Nobody else writes to its space.
+    /// Whether no other writer uses its space.
     is_alone_in_space: bool,
 }
 
@@ -129,7 +129,7 @@ impl Workload {
         }
     }
 
-    /// For what the operation itself does not say.
+    /// For random choices outside of the operations.
     pub(super) fn percent(&mut self, share: u64) -> bool {
         self.random.percent(share)
     }
@@ -157,7 +157,7 @@ impl Workload {
             }
             72..95 => Operation::Swap {
                 key: self.key(),
-                // The right one is filled in most times, when it is known.
+                // Usually the right value, if it is known.
                 expected: Some(self.value()),
                 new: self.random.percent(80).then(|| self.value()),
             },
@@ -178,7 +178,7 @@ impl Workload {
         KeyChange::Set(self.key(), self.value())
     }
 
-    /// Now and then for ever, as any other key.
+    /// Sometimes without expiry, like any other key.
     fn set_mortal(&mut self) -> KeyChange {
         let key = format!("{}/mortal-{}", self.writer, self.random.between(0, MORTAL_KEYS));
         let life = match self.random.below(10) {
@@ -188,7 +188,7 @@ impl Workload {
         KeyChange::SetMortal(key, self.value(), life)
     }
 
-    /// That ends soon, or has ended.
+    /// A lifetime that ends soon, or has ended.
     fn life(&mut self) -> Life {
         let millis = u32::try_from(self.random.between(1, 1_500)).expect("it is small");
         match self.random.below(10) {
@@ -212,7 +212,7 @@ impl Workload {
             3..65 => self.random.between(8, 200),
             65..90 => self.random.between(200, 2_000),
             90..99 => self.random.between(2_000, 12_000),
-            // sled keeps these in files of their own.
+            // sled keeps values of this size in files of their own.
             _ => self.random.between(40_000, 80_000),
         };
         Value::made(self.random.number(), len)
@@ -266,12 +266,12 @@ impl Workload {
                 }
             }
             95 if self.is_alone_in_space => Operation::DropSpace { space },
-            // All of a scope ends by itself.
+            // All entries of a scope expire.
             96 => self.mortal_scope(space),
             _ => {
                 let scope = self.private_scope();
                 if self.random.percent(70) {
-                    // The same name again at once, while what it named is still to be purged.
+                    // The same name again at once, while its old entries are still to be purged.
                     let mut entries = self.new_entries(3);
                     for entry in &mut entries {
                         entry.scope = scope.clone();
@@ -311,7 +311,7 @@ impl Workload {
             .collect()
     }
 
-    /// Entries that expire, under ids that only such have: whether one of them exists depends on the clock.
+    /// Entries that expire, with ids of their own: whether one of them exists depends on the clock.
     fn mortal_entries(&mut self, space: usize) -> Operation {
         let len = self.random.between(1, 4);
         let mut entries = self.new_entries(len);
@@ -326,7 +326,7 @@ impl Workload {
         }
     }
 
-    /// A scope of entries that expire, in the place of whatever it held.
+    /// A scope of entries that expire; replaces its content.
     fn mortal_scope(&mut self, space: usize) -> Operation {
         let scope = self.private_scope();
         let Operation::Entries { kind, mut entries, .. } = self.mortal_entries(space) else {
@@ -376,7 +376,7 @@ impl Workload {
     }
 }
 
-/// Without those whose scope and id came before.
+/// Without those whose scope and id occur earlier.
 fn unique(mut entries: Vec<NewEntry>) -> Vec<NewEntry> {
     let mut seen = std::collections::HashSet::new();
     entries.retain(|entry| seen.insert((entry.scope.clone(), entry.id.clone())));

@@ -4,14 +4,14 @@
 //! cargo xtask bench-million --dir /on/a/large/disk [--dim 1536] [--n 1000000] [--memory speed] [--growth]
 //! ```
 //!
-//! Everything is done by the command line tool, in processes of its own: one that builds, one that only opens what was
-//! built, one that is killed while it inserts, one that opens what that has left. Sets and stores stay in `--dir`; a
-//! later run takes them as they are.
+//! Everything is done by the command-line tool, in separate processes: one that builds, one that only opens the built
+//! store, one that is killed while it inserts, one that opens the store after the kill. Sets and stores stay in
+//! `--dir`; a later run uses them again.
 //!
 //! | file         | question                                                         |
 //! |--------------|------------------------------------------------------------------|
 //! | `program.rs` | how is the command line tool built, run, listened to and killed? |
-//! | `report.rs`  | what was measured, and what was wanted?                          |
+//! | `report.rs`  | what was measured, and what are the targets?                     |
 
 mod program;
 mod report;
@@ -24,7 +24,7 @@ use anyhow::{Context as _, Result, ensure};
 use program::{Args, Phases, Program};
 use report::{Runs, table};
 
-/// How long the process that will be killed has been inserting by then.
+/// How long the process has been inserting when it is killed.
 const KILLED_AFTER: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Args)]
@@ -41,16 +41,16 @@ pub(crate) struct Arguments {
     /// How vectors are compared: cosine, euclidean, dot, manhattan.
     #[arg(long, default_value = "cosine")]
     metric: String,
-    /// What of the index is kept in RAM: speed or balanced.
+    /// Memory tier: speed or balanced.
     #[arg(long, default_value = "balanced")]
     memory: String,
     /// Inserts while another thread searches.
     #[arg(long, default_value_t = 2_000)]
     inserts: usize,
-    /// Build the store anew, if it is there already.
+    /// Rebuild the store, even if it exists.
     #[arg(long)]
     rebuild: bool,
-    /// Search a tenth of the vectors as well, and say how much slower ten times as many are.
+    /// Search a tenth of the vectors as well, and report how much slower the whole set is.
     #[arg(long)]
     growth: bool,
 }
@@ -113,10 +113,10 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Makes the set, if it is not there, and the store. Says nothing if the store is there already.
+    /// Makes the set, if it is missing, and the store. Returns none if the store exists already.
     fn build(&self, rebuild: bool) -> Result<Option<Phases>> {
         self.generate()?;
-        // What a build that did not come to its end has left has no mark.
+        // A store whose build did not finish has no mark.
         let mark = self.store.with_extension("built");
         if mark.exists() && !rebuild {
             println!("{} is there already; --rebuild builds it anew", self.store.display());
@@ -135,7 +135,7 @@ impl<'a> Bench<'a> {
     }
 
     fn generate(&self) -> Result<()> {
-        // It is written last.
+        // This file is written last.
         if self.set.join("info.json").exists() {
             return Ok(());
         }
@@ -172,7 +172,7 @@ impl<'a> Bench<'a> {
         println!("killing a process that inserts into {}", self.store.display());
         let quick = self.ann().with_words("--reuse --ef 64 --reps 1 --seconds 0");
         let inserting = quick.clone().with("--insert-while-searching", 1_000_000);
-        // `insert` is said at its end; what follows inserts until it is killed.
+        // `insert` is reported at its end; from then on the process inserts until it is killed.
         self.program.kill_after(&inserting, "insert", KILLED_AFTER)?;
         let phases = self.program.run(&quick)?;
         let left = phases.figure("settle", "leftovers_removed")?;
@@ -181,7 +181,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Removes what an earlier run left under a name that is ours.
+/// Removes the remains of an earlier run.
 fn remove(directory: &Path) -> Result<()> {
     if directory.exists() {
         std::fs::remove_dir_all(directory).with_context(|| format!("remove {}", directory.display()))?;

@@ -32,7 +32,7 @@ impl Program {
             .context("cargo does not say where llmspell-storage is")
     }
 
-    /// Runs it to its end. What it complains about goes to the terminal, the lines of its phases come back.
+    /// Runs it to its end. Its messages go to the terminal, the lines of its phases are returned.
     pub(super) fn run(&self, args: &Args) -> Result<Phases> {
         let mut started = self.start(args)?;
         let mut phases = Phases::default();
@@ -48,7 +48,7 @@ impl Program {
         Ok(phases)
     }
 
-    /// Starts it, and kills it once it has been in `phase` for so long. What it said before comes back.
+    /// Starts it, and kills it once it has been in `phase` for `pause`. Returns its earlier lines.
     pub(super) fn kill_after(&self, args: &Args, phase: &str, pause: std::time::Duration) -> Result<Phases> {
         let mut started = self.start(args)?;
         let mut phases = Phases::default();
@@ -103,7 +103,7 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // Where something went wrong it may still run.
+        // After an error it may still run.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -134,7 +134,7 @@ impl Args {
     }
 }
 
-/// What a bench said, line by line.
+/// The output of a bench, line by line.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Phases(pub(super) Vec<Value>);
 

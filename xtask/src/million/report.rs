@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::program::Phases;
 
-/// What the runs of a set said.
+/// The results of the runs of a set.
 #[derive(Debug)]
 pub(super) struct Runs {
-    /// None if the store was there already.
+    /// None if the store existed already.
     pub(super) build: Option<Phases>,
     /// A process that only opened the store, searched, and inserted while it searched.
     pub(super) search: Phases,
@@ -107,7 +107,7 @@ impl Runs {
         Ok(lines)
     }
 
-    /// Everything that was said, for programs.
+    /// All results, for programs.
     pub(super) fn json(&self) -> Value {
         json!({
             "build": self.build.as_ref().map(|phases| &phases.0), "search": self.search.0,

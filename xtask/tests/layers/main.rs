@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use order::Order;
 use source::Source;
 
-/// Packages whose modules have an order, and the folders of their `src`.
+/// Packages whose modules have an order, and their `src` folders.
 const PACKAGES: [(&str, &str); 4] = [
     ("llmspell-core", "crates/llmspell-core/src"),
     ("llmspell-vector", "crates/llmspell-vector/src"),
@@ -21,13 +21,13 @@ const PACKAGES: [(&str, &str); 4] = [
     ("llmspell-storage-cli", "crates/llmspell-storage-cli/src"),
 ];
 
-/// What touches the outside in llmspell-storage, and where it may stand.
+/// Privileges in llmspell-storage: code that reaches outside, and the files that may contain it.
 const PRIVILEGES: [(&str, &[&str], &[&str]); 7] = [
     ("opens a transaction", &["begin_write()", "begin_read()"], &["truth/"]),
     (
         "touches files",
         &["std::fs", "fs::", "File::open", "File::create", "OpenOptions"],
-        // The one that holds the lock's handle and the one that maps a file name only the type.
+        // These hold the lock's handle, or only name the type.
         &[
             "disk/",
             "slots/map.rs",
@@ -57,7 +57,7 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 7] = [
             "api/router/",
             "engine/committer.rs",
             "engine/verifier.rs",
-            // How long a reader has looked for a consistent view.
+            // The time that a reader has waited for a consistent view.
             "spaces/snapshot.rs",
             "indexes/queue.rs",
             "engine/indexing/mod.rs",
@@ -66,7 +66,7 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 7] = [
             "api/backends/sled/watch.rs",
         ],
     ),
-    // A state is shown by what has a `Publisher`, and only the committer has one.
+    // A state is published by a `Publisher`, and only the committer has one.
     ("may show states", &["Publisher::new()"], &["engine/writer.rs"]),
     (
         "stores the state of a namespace",
@@ -87,7 +87,7 @@ fn order_of(package: &str) -> Order {
     )
 }
 
-/// What a file uses against the order of its package.
+/// Uses of a file that violate the order of its package.
 fn violations(file: &Source, order: &Order) -> Vec<String> {
     let Some((own, own_step)) = order.of_file(&file.path) else {
         return vec![format!("{} has no line in ARCHITECTURE.md", file.path)];
@@ -150,7 +150,7 @@ fn only_the_named_places_touch_the_outside() {
     assert!(violations.is_empty(), "{violations:#?}");
 }
 
-/// The tests above read text; this one shows that they would see something.
+/// The tests above read text; this one shows that they detect violations.
 #[test]
 fn a_use_is_seen_in_every_form_and_comments_and_tests_are_not() {
     let uses = |path, text| Source::new(path, text).uses().into_iter().collect::<Vec<_>>();

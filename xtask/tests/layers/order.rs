@@ -1,12 +1,12 @@
 //! The order of a crate's modules, as ARCHITECTURE.md tells it.
 
-/// Files (`error.rs`) and folders (`truth/`), each of which may use those before it.
+/// Files (`error.rs`) and folders (`truth/`); each may use those before it.
 ///
-/// Those of one row of the table are one step: they may use each other.
+/// Files and folders in one row of the table are one step: they may use each other.
 pub(crate) struct Order(Vec<(String, usize)>);
 
 impl Order {
-    /// Reads the table below the heading that asks which modules `package` has.
+    /// Reads the table below the heading "Which modules has `package`?".
     pub(crate) fn of(architecture: &str, package: &str) -> Self {
         let heading = format!("## Which modules has {package}?");
         let section = architecture
@@ -23,7 +23,7 @@ impl Order {
         Self(modules.collect())
     }
 
-    /// The module that holds a file, and its step: the longest that the path begins with.
+    /// The module that contains a file, and its step: the longest matching prefix of the path.
     pub(crate) fn of_file(&self, path: &str) -> Option<(&str, usize)> {
         self.longest(|module| match module.strip_suffix('/') {
             Some(_) => path.starts_with(module),

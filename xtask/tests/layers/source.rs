@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The code of a file of `src`: without comments and without what only tests compile.
+/// The code of a file of `src`, without comments and without code for tests.
 pub(crate) struct Source {
     /// Relative to `src`, with `/` between folders.
     pub(crate) path: String,
@@ -12,7 +12,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Every file of a crate whose `src` is `root`, without modules that only tests compile.
+    /// Every file of a crate whose `src` is `root`, without modules for tests.
     pub(crate) fn all_of(root: &Path) -> Vec<Self> {
         let mut files = Vec::new();
         collect(root, &mut files);
@@ -39,7 +39,7 @@ impl Source {
         ["lib.rs", "main.rs"].contains(&self.path.as_str())
     }
 
-    /// The paths of this crate that it names, from the root on: `truth/read/Read` for `crate::truth::read::Read`.
+    /// The paths of this crate that the file names, from the root on: `truth/read/Read` for `crate::truth::read::Read`.
     pub(crate) fn uses(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for (start, _) in self.code.match_indices("crate::") {
@@ -75,7 +75,7 @@ fn continues_a_word(code: &str, start: usize) -> bool {
     code[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':' || c == '$')
 }
 
-/// The paths that `text` begins with, each after `module`; a list in braces has several.
+/// The paths at the start of `text`, each after `module`; a list in braces has several.
 fn paths(module: &str, text: &str, found: &mut BTreeSet<String>) {
     let joined = |name: &str| match module {
         "" => name.to_string(),

@@ -36,7 +36,7 @@ fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// `get_batch` returns what is there: no entry for a missing key, one for a repeated key.
+/// `get_batch` returns the keys that exist: nothing for a missing key, one pair for a repeated key.
 pub async fn get_batch_returns_what_is_there(backend: &dyn StorageBackend) {
     set_all(backend, &["a", "b", "c"]).await;
     let asked = ["b", "missing", "a", "b"].map(String::from);
@@ -46,7 +46,7 @@ pub async fn get_batch_returns_what_is_there(backend: &dyn StorageBackend) {
     assert!(backend.get_batch(&[]).await.unwrap().is_empty());
 }
 
-/// The changes of a batch are done in order, each on what those before it left.
+/// The changes of a batch are applied in order, each to the result of those before it.
 pub async fn a_batch_is_done_in_order(backend: &dyn StorageBackend) {
     set_all(backend, &["p/old", "q"]).await;
     let batch = vec![
@@ -69,7 +69,7 @@ pub async fn a_batch_is_done_in_order(backend: &dyn StorageBackend) {
     );
 }
 
-/// A batch counts the keys that were there and are gone, those it made itself as well, each time they go.
+/// A batch counts the existing keys that it removes, including those it made itself, each time one is removed.
 pub async fn a_batch_counts_what_it_deletes(backend: &dyn StorageBackend) {
     set_all(backend, &["a", "p/1", "p/2", "q"]).await;
     let deleted = async |batch| backend.write(batch).await.unwrap().deleted;
@@ -135,7 +135,7 @@ pub async fn an_empty_batch_does_nothing(backend: &dyn StorageBackend) {
     assert_eq!(keys(backend, "").await, ["a"]);
 }
 
-/// `clear` says how many keys there were and leaves none; the backend works on.
+/// `clear` returns how many keys there were and leaves none; the backend can still be used.
 pub async fn clear_leaves_nothing(backend: &dyn StorageBackend) {
     assert_eq!(backend.clear().await.unwrap(), 0);
     set_all(backend, &["a", "b/c", "\0", "\u{10ffff}"]).await;
@@ -146,7 +146,7 @@ pub async fn clear_leaves_nothing(backend: &dyn StorageBackend) {
     assert_eq!(keys(backend, "").await, ["a"]);
 }
 
-/// A batch with anything bad in it changes nothing, wherever in it that stands.
+/// A batch with anything bad in it changes nothing, at whatever position.
 pub async fn a_batch_with_anything_bad_changes_nothing(backend: &dyn StorageBackend) {
     set_all(backend, &["a", "p/1"]).await;
     let bad = [
@@ -174,7 +174,7 @@ pub async fn a_batch_with_anything_bad_changes_nothing(backend: &dyn StorageBack
     }
 }
 
-/// A batch of too many changes or too many bytes is refused, and nothing of it is stored.
+/// A batch of too many changes or too many bytes is refused as a whole.
 pub async fn a_batch_beyond_the_limits_is_refused(backend: &dyn StorageBackend) {
     set_all(backend, &["a"]).await;
     let mut many = vec![set("b", "1"); BATCH_ITEMS_MAX];

@@ -42,10 +42,10 @@ pub async fn no_increment_by_compare_and_swap_is_lost(backend: &dyn StorageBacke
     );
 }
 
-/// Readers see a batch whole or not at all, by `get_batch` and by `scan`, also when it deletes; and never an older
+/// Readers see a batch completely or not at all, by `get_batch` and by `scan`, also when it deletes; and never an older
 /// state after a newer one.
 pub async fn readers_see_a_batch_whole_or_not_at_all(backend: &dyn StorageBackend, block_on: BlockOn<'_>) {
-    // Apart in byte order and by prefix, with keys between them.
+    // Far apart in byte order and by prefix, with keys between them.
     let pair = ["a/left", "z/right"].map(String::from);
     for between in 0..50 {
         backend.set(&format!("m/{between}"), Vec::new()).await.unwrap();
@@ -54,7 +54,7 @@ pub async fn readers_see_a_batch_whole_or_not_at_all(backend: &dyn StorageBacken
         let value = round.to_le_bytes().to_vec();
         let mut batch = vec![];
         for key in &pair {
-            // Every third round the keys are gone for a moment that nobody may see.
+            // In every third round the same batch removes the keys and sets them again: no reader may see them missing.
             if round.is_multiple_of(3) {
                 batch.push(KeyValueWrite::DeletePrefix { prefix: key.clone() });
             }
@@ -98,7 +98,7 @@ pub async fn readers_see_a_batch_whole_or_not_at_all(backend: &dyn StorageBacken
             }));
         });
         scope.spawn(|| {
-            // However the writing ends, the readers must end too.
+            // The readers must end even if the writer panics.
             let _stop = StopOnDrop(&is_done);
             block_on(Box::pin(async {
                 for round in 1..=FLIPS {
@@ -139,7 +139,7 @@ pub async fn writers_of_different_keys_do_not_disturb_each_other(backend: &dyn S
     assert_eq!(backend.count("").await.unwrap(), 9 * THREADS);
 }
 
-/// A write whose future is dropped is done or not done, never half; the backend works on.
+/// A write whose future is dropped happens completely or not at all; the backend can still be used.
 pub async fn a_dropped_write_is_done_or_not(backend: &dyn StorageBackend) {
     let pair = ["left", "right"].map(String::from);
     let batch = |value: &str| {

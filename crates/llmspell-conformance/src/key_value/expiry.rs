@@ -11,7 +11,7 @@ fn now() -> Timestamp {
     SystemTime::now().into()
 }
 
-/// A change after which the key is not there, whatever was before.
+/// A change after which the key does not exist, whatever it was before.
 fn ended(key: &str) -> KeyValueWrite {
     KeyValueWrite::set_expiring(key, b"ended".to_vec(), Timestamp::from_millis(1))
 }
@@ -26,7 +26,7 @@ async fn delete_prefix(backend: &dyn StorageBackend, prefix: &str) -> u64 {
     summary.unwrap().deleted
 }
 
-/// Of `a/1` to `a/4`, the first and the last are over, whatever call asks.
+/// Of `a/1` to `a/4`, the first and the last have expired, for every call.
 async fn assert_ends_are_over(backend: &dyn StorageBackend) {
     assert_eq!(backend.get("a/1").await.unwrap(), None, "get");
     assert!(!backend.exists("a/4").await.unwrap(), "exists");
@@ -51,10 +51,10 @@ async fn assert_ends_are_over(backend: &dyn StorageBackend) {
     assert_eq!(keys(backend, "").await, [""; 0]);
 }
 
-/// A key whose time is over is not there for any call, does not count, and can be set again.
+/// An expired key does not exist for any call, does not count, and can be set again.
 pub async fn an_expired_key_is_not_there(backend: &dyn StorageBackend) {
     for turn in 0..2 {
-        // Some were there before, and live or not.
+        // Some keys existed before, with and without an expiry.
         let before = match turn {
             0 => Vec::new(),
             _ => vec![lasting("a/1"), ended("a/3"), lasting("a/4")],
@@ -71,7 +71,7 @@ pub async fn an_expired_key_is_not_there(backend: &dyn StorageBackend) {
     assert_eq!(backend.get("a").await.unwrap().as_deref(), Some(&b"again"[..]));
 }
 
-/// A lifetime becomes a moment when the key is set, and ends by itself.
+/// A lifetime becomes an expiry time when the key is set, and the key expires then.
 pub async fn a_key_lives_as_long_as_it_was_told(backend: &dyn StorageBackend) {
     let before = now().checked_add(HOUR);
     backend.set_with_ttl("rest", b"rest".to_vec(), HOUR).await.unwrap();
@@ -97,14 +97,14 @@ pub async fn a_key_lives_as_long_as_it_was_told(backend: &dyn StorageBackend) {
         assert_eq!(found.as_deref(), Some(&b"gone"[..]), "it lives");
     }
     std::thread::sleep((lifetime + Duration::from_millis(20)).saturating_sub(set.elapsed()));
-    // Also where the value was read before, and may be in a cache.
+    // Also if the value was read before, and may be in a cache.
     assert_eq!(backend.get("gone").await.unwrap(), None, "it has ended");
     assert_eq!(keys(backend, "").await, ["rest"]);
     assert_eq!(backend.count("").await.unwrap(), 1);
     assert_eq!(backend.get("rest").await.unwrap().as_deref(), Some(&b"rest"[..]));
 }
 
-/// Whoever writes a key says when it expires: a write that says nothing clears what was said before.
+/// The last write of a key decides when it expires: a plain write clears its expiry.
 pub async fn the_last_write_of_a_key_says_when_it_expires(backend: &dyn StorageBackend) {
     let (early, late) = (now().checked_add(HOUR), now().checked_add(2 * HOUR));
     let until = |moment: Option<Timestamp>| KeyValueWrite::set_expiring("key", b"1".to_vec(), Expiry::from(moment));
@@ -158,7 +158,7 @@ pub async fn the_last_write_of_a_key_says_when_it_expires(backend: &dyn StorageB
     assert_eq!(backend.expires_at("nothing").await.unwrap(), None);
 }
 
-/// For compare-and-swap a key that has expired is absent, and no other.
+/// For compare-and-swap an expired key is absent, and no other.
 pub async fn an_expired_key_is_absent_for_compare_and_swap(backend: &dyn StorageBackend) {
     backend.write(vec![ended("key"), lasting("lives")]).await.unwrap();
     let old = backend
@@ -181,7 +181,7 @@ pub async fn an_expired_key_is_absent_for_compare_and_swap(backend: &dyn Storage
     assert_eq!(keys(backend, "").await, ["lives"]);
 }
 
-/// A lifetime below a millisecond, or beyond what fits, is refused with all of its batch.
+/// A lifetime below a millisecond, or too large, is refused with its whole batch.
 pub async fn a_lifetime_out_of_range_is_refused(backend: &dyn StorageBackend) {
     backend.set("key", b"old".to_vec()).await.unwrap();
     for ttl in [Duration::ZERO, Duration::from_nanos(999_999), Duration::MAX] {

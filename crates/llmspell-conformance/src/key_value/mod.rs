@@ -2,14 +2,14 @@
 //!
 //! | file            | question                                              |
 //! |-----------------|-------------------------------------------------------|
-//! | `values.rs`     | does one key hold what was put there?                 |
-//! | `keys.rs`       | are all keys equal, and bad ones refused?             |
+//! | `values.rs`     | does a key hold the value that was stored?            |
+//! | `keys.rs`       | do all valid keys work, and are bad ones refused?     |
 //! | `scans.rs`      | are ranges complete, in order and paged?              |
-//! | `batches.rs`    | do batches keep their order, and land whole?          |
+//! | `batches.rs`    | do batches keep their order, and are they atomic?     |
 //! | `swaps.rs`      | does compare-and-swap compare and swap?               |
-//! | `expiry.rs`     | does a key that has expired exist no more?            |
-//! | `concurrent.rs` | … also when several threads and dropped futures meet? |
-//! | `scopes.rs`     | are scoped views walls?                               |
+//! | `expiry.rs`     | are expired keys gone?                                |
+//! | `concurrent.rs` | … also with several threads, and with dropped futures? |
+//! | `scopes.rs`     | are scoped views isolated?                            |
 //! | `reopen.rs`     | is everything there after closing and opening?        |
 
 mod batches;
@@ -131,7 +131,7 @@ async fn check_each(fresh: &impl AsyncFn() -> Arc<dyn StorageBackend>, block_on:
     );
 }
 
-/// A view in the midst of other scopes and of plain keys, none of which it may see.
+/// A view among other scopes and plain keys, none of which it may see.
 async fn scoped_among_others(backend: Arc<dyn StorageBackend>) -> Arc<dyn StorageBackend> {
     let user = |id: &str| StateScope::User(id.to_string());
     for scope in [

@@ -9,9 +9,9 @@ type Model = BTreeMap<String, (Vec<u8>, Option<Timestamp>)>;
 /// In some far year.
 const END: i64 = 9_000_000_000_000;
 
-/// For durable backends: what was acknowledged is there after closing and opening, and nothing else.
+/// For durable backends: acknowledged writes are there after closing and opening, and nothing else is.
 ///
-/// `open` opens the same place with each call, empty at first. The suite drops the backend before it opens the next.
+/// `open` opens the same backend with each call, empty at first. The suite drops the backend before it opens the next.
 ///
 /// # Panics
 ///
@@ -75,7 +75,7 @@ async fn change(backend: &dyn StorageBackend, model: &mut Model, round: u8) {
     );
     model.extend(next.map(|value| ("counter".to_string(), (value, None))));
 
-    // One that lives on, one that is over, and one that was mortal until it was set again.
+    // One key that will not expire, one that has expired, and one whose expiry a later `set` cleared.
     let end = Timestamp::from_millis(END + i64::from(round));
     let key = format!("mortal/{round}");
     let batch = vec![

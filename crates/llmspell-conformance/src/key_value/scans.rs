@@ -25,7 +25,7 @@ const SORTED: [&str; 14] = [
 /// A prefix scan returns every pair with the prefix, and no other, in byte order of the keys.
 pub async fn a_prefix_scan_is_complete_and_in_byte_order(backend: &dyn StorageBackend) {
     let stored = &SORTED[1..];
-    // Not in order, so that the order must be made by the backend.
+    // Inserted out of order, so that the backend must sort.
     for step in [5, 11, 3, 8, 0, 12, 7, 2, 10, 4, 9, 1, 6] {
         set_all(backend, &[stored[step]]).await;
     }
@@ -67,7 +67,7 @@ pub async fn pages_join_without_gap_or_repetition(backend: &dyn StorageBackend) 
     }
 }
 
-/// `after` excludes itself and all before it, whether such a key is there or not, inside of the prefix or not.
+/// `after` excludes itself and all before it, whether such a key exists or not, inside of the prefix or not.
 pub async fn a_page_starts_after_a_key_whether_it_is_there_or_not(backend: &dyn StorageBackend) {
     set_all(backend, &["a", "p", "p/1", "p/3", "p/5", "q"]).await;
     let table: [(&str, &str, &[&str]); 10] = [
@@ -89,7 +89,7 @@ pub async fn a_page_starts_after_a_key_whether_it_is_there_or_not(backend: &dyn 
     }
 }
 
-/// A prefix is a beginning of bytes: its range ends exactly where the bytes differ, at the last character as well.
+/// A prefix is compared byte by byte: its range ends exactly where the bytes differ, at the last character as well.
 pub async fn a_prefix_ends_where_the_bytes_end(backend: &dyn StorageBackend) {
     let stored = [
         "p",
@@ -110,7 +110,7 @@ pub async fn a_prefix_ends_where_the_bytes_end(backend: &dyn StorageBackend) {
     assert_eq!(backend.count("\u{10ffff}").await.unwrap(), 2);
 }
 
-/// A page of nothing, or of more than a page may hold, is refused; the largest page is fine.
+/// A page limit of 0, or above the maximum, is refused; the maximum is allowed.
 pub async fn a_page_of_nothing_or_too_much_is_refused(backend: &dyn StorageBackend) {
     set_all(backend, &["a", "b"]).await;
     assert_invalid(backend.scan("", None, 0).await, "a page of 0");

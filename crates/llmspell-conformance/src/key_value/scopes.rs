@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{assert_invalid, keys};
 use llmspell_core::{KeyValueWrite, ScopedBackend, StateScope, StorageBackend};
 
-/// Scopes whose texts begin like each other, or look like the inside of each other.
+/// Scopes whose texts share prefixes, or look like the inside of each other.
 fn scopes() -> Vec<StateScope> {
     let ids = [
         "a",
@@ -36,7 +36,7 @@ fn views(backend: &Arc<dyn StorageBackend>) -> Vec<ScopedBackend> {
     scopes().into_iter().map(view).collect()
 }
 
-/// The value that a scope has under a key in these tests.
+/// The value of a scope under a key in these tests.
 fn value(view: &ScopedBackend, key: &str) -> Vec<u8> {
     format!("{} {key}", view.scope()).into_bytes()
 }
@@ -113,7 +113,7 @@ pub async fn no_write_crosses_the_wall_of_a_scope(backend: Arc<dyn StorageBacken
     assert_eq!(backend.count("").await.unwrap(), 0);
 }
 
-/// A scope that is not valid has no view: an empty id never means everybody.
+/// A scope that is not valid has no view: an empty id never means all scopes.
 pub async fn a_scope_that_is_not_valid_has_no_view(backend: Arc<dyn StorageBackend>) {
     for id in ["", &"x".repeat(10 << 10)] {
         let view = ScopedBackend::new(Arc::clone(&backend), StateScope::User(id.into()));

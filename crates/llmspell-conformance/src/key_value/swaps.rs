@@ -4,7 +4,7 @@ use super::{assert_invalid, keys};
 use llmspell_core::StorageBackend;
 use llmspell_core::limits::VALUE_BYTES_MAX;
 
-/// Every combination of what is there, what is expected and what is new.
+/// Every combination of existing, expected and new value.
 pub async fn compare_and_swap_follows_its_truth_table(backend: &dyn StorageBackend) {
     let values = [None, Some(&b""[..]), Some(&b"a"[..]), Some(&b"ab"[..])];
     for current in values {
@@ -28,7 +28,7 @@ pub async fn compare_and_swap_follows_its_truth_table(backend: &dyn StorageBacke
     }
 }
 
-/// What `set` refuses, compare-and-swap refuses, and changes nothing.
+/// Compare-and-swap refuses what `set` refuses, and changes nothing.
 pub async fn compare_and_swap_refuses_what_set_refuses(backend: &dyn StorageBackend) {
     backend.set("key", b"old".to_vec()).await.unwrap();
     let too_large = vec![0; VALUE_BYTES_MAX + 1];

@@ -4,7 +4,7 @@ use super::assert_invalid;
 use llmspell_core::StorageBackend;
 use llmspell_core::limits::VALUE_BYTES_MAX;
 
-/// A key holds what was set last.
+/// A key has the value that was set last.
 pub async fn a_key_holds_what_was_set_last(backend: &dyn StorageBackend) {
     for value in ["first", "second, and longer", "3"] {
         backend.set("key", value.into()).await.unwrap();
@@ -19,7 +19,7 @@ pub async fn a_key_holds_what_was_set_last(backend: &dyn StorageBackend) {
     );
 }
 
-/// A key that is not there has no value, and deleting it says so.
+/// A missing key has no value, and deleting it returns false.
 pub async fn a_key_that_is_not_there_has_no_value(backend: &dyn StorageBackend) {
     assert_eq!(backend.get("missing").await.unwrap(), None);
     assert!(!backend.exists("missing").await.unwrap());

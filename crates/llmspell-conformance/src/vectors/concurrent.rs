@@ -12,7 +12,8 @@ const ROUNDS: u64 = 60;
 /// Entries of a batch.
 const BATCH: usize = 8;
 
-/// A search or list beside a writer sees each batch whole or not at all, and never an older state after a newer one.
+/// A search or list beside a writer sees each batch completely or not at all, and never an older state after a newer
+/// one.
 pub async fn readers_see_a_batch_whole_or_not_at_all(store: &dyn VectorStorage, block_on: BlockOn<'_>) {
     let batch = |round: u64| {
         let tagged = |(number, vector)| entry(&format!("v{number}"), vector).with_metadata(json!({"round": round}));
@@ -58,7 +59,7 @@ pub async fn readers_see_a_batch_whole_or_not_at_all(store: &dyn VectorStorage, 
             }));
         });
         scope.spawn(|| {
-            // However the writing ends, the readers must end too.
+            // The readers must end even if the writer panics.
             let _stop = StopOnDrop(&is_done);
             block_on(Box::pin(async {
                 for round in 1..=ROUNDS {
@@ -105,7 +106,7 @@ pub async fn writers_of_different_scopes_do_not_disturb_each_other(store: &dyn V
     }
 }
 
-/// An insert whose future is dropped is done or not done, never half; the store works on.
+/// An insert whose future is dropped happens completely or not at all, and the store can still be used.
 pub async fn a_dropped_insert_is_done_or_not(store: &dyn VectorStorage) {
     for round in 0..10 {
         let scope = user(&format!("{round}"));

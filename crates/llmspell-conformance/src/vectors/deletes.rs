@@ -32,7 +32,7 @@ pub async fn a_deleted_entry_is_gone_and_its_id_free(store: &dyn VectorStorage) 
     assert!(store.search(&filtered).await.unwrap().is_empty());
 }
 
-/// A delete says how many of the ids were there, however often and in which scope they are named.
+/// A delete returns how many of the ids existed, however often and in which scope they are named.
 pub async fn a_delete_counts_what_was_there(store: &dyn VectorStorage) {
     let scope = user("ada");
     let batch = scattered(20)
@@ -59,7 +59,7 @@ pub async fn a_delete_counts_what_was_there(store: &dyn VectorStorage) {
     );
 }
 
-/// A dropped scope is empty at once, others are not, and what is inserted later is all it holds.
+/// A dropped scope is empty at once, others are not, and later it holds only what is inserted later.
 pub async fn a_dropped_scope_is_empty_and_holds_only_what_comes_after(store: &dyn VectorStorage) {
     let scope = user("ada");
     for round in 0..3_u8 {
@@ -107,7 +107,7 @@ pub async fn a_dropped_scope_is_empty_and_holds_only_what_comes_after(store: &dy
     }
 }
 
-/// Several scopes go at once, each counted once; others stay, and an unknown one is empty.
+/// Several scopes are dropped at once, each counted once; others stay, and an unknown one is empty.
 pub async fn dropped_scopes_go_together_and_others_stay(store: &dyn VectorStorage) {
     let names = ["a", "ab", "b", "c"].map(user);
     let batch = names
@@ -124,13 +124,13 @@ pub async fn dropped_scopes_go_together_and_others_stay(store: &dyn VectorStorag
     }
     assert_eq!(store.delete_scopes(&named).await.unwrap(), 0, "there is nothing more");
 
-    // One bad scope, and all of them stay.
+    // With one bad scope all of them stay.
     let bad = [names[1].clone(), user("")];
     assert_invalid(store.delete_scopes(&bad).await, "delete_scopes");
     assert_eq!(store.count(&names[1]).await.unwrap(), 2);
 }
 
-/// All scopes of a kind go at once, and no other.
+/// All scopes of a kind are dropped at once, and no other.
 pub async fn scopes_of_a_kind_go_together_and_others_stay(store: &dyn VectorStorage) {
     let session = |id: &str| StateScope::Session(id.to_string());
     let others = [

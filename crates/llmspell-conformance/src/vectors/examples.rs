@@ -11,7 +11,7 @@ fn object(value: &Value) -> Metadata {
     value.as_object().cloned().unwrap_or_default()
 }
 
-/// A recommendation is the search for the average of what it is to be like, as far again from what it is to be unlike,
+/// A recommendation is a search for the average of the positive examples, moved away from that of the negative ones,
 /// without the examples, in one scope and in several.
 pub async fn a_recommendation_is_a_search_without_its_examples(store: &dyn VectorStorage) {
     let scopes = [user("ada"), user("bob")];
@@ -50,7 +50,7 @@ pub async fn a_recommendation_is_a_search_without_its_examples(store: &dyn Vecto
     }
 }
 
-/// A recommendation without examples, or by what is not there, is refused.
+/// A recommendation without examples, or by an id that does not exist, is refused.
 pub async fn a_recommendation_needs_examples_that_are_there(store: &dyn VectorStorage) {
     let elsewhere = entry("elsewhere", [1.0; 3]).with_scope(user("ada"));
     store.insert(vec![entry("here", [1.0; 3]), elsewhere]).await.unwrap();
@@ -76,8 +76,8 @@ pub async fn a_recommendation_needs_examples_that_are_there(store: &dyn VectorSt
     assert_invalid(store.recommend(&grouped).await, "a grouped recommendation");
 }
 
-/// A patch changes the fields that it names and no others, and is as if the whole had been written: it is found, and held to
-/// the limits.
+/// A patch changes the fields that it names and no others, with the same effect as writing the whole: the entry is
+/// found by it, and limits apply.
 pub async fn a_patch_changes_the_fields_that_it_names(store: &dyn VectorStorage) {
     let scope = StateScope::Global;
     let given = json!({"lang": "en", "by": {"name": "Ada", "age": 36}, "tags": ["a", "b"], "old": 1});

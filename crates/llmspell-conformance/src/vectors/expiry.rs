@@ -27,7 +27,7 @@ async fn assert_only_rest_exists(store: &dyn VectorStorage) {
     assert_kind(ErrorKind::NotFound, updated, "an update of an expired entry");
 }
 
-/// An entry whose time is over does not exist for any call, and its id can be inserted again.
+/// An expired entry does not exist for any call, and its id can be inserted again.
 pub async fn an_expired_entry_does_not_exist(store: &dyn VectorStorage) {
     store.insert(vec![entry("rest", [2.0; 3])]).await.unwrap();
     let expired = entry("gone", [1.0; 3]).with_expires_at(Timestamp::from_millis(1));
@@ -55,7 +55,7 @@ pub async fn an_expired_entry_does_not_exist(store: &dyn VectorStorage) {
     );
 }
 
-/// A lifetime becomes a moment when the entry is stored, and ends by itself.
+/// A lifetime becomes an expiry time when the entry is stored, and the entry expires then.
 pub async fn a_lifetime_ends_by_itself(store: &dyn VectorStorage) {
     let hour = Duration::from_secs(3600);
     let before = Timestamp::from(SystemTime::now()).checked_add(hour);
@@ -82,12 +82,12 @@ pub async fn a_lifetime_ends_by_itself(store: &dyn VectorStorage) {
         assert_eq!(found, 2, "it lives");
     }
     std::thread::sleep((lifetime + Duration::from_millis(20)).saturating_sub(start.elapsed()));
-    // The lifetime began after `start`, at the latest when the insert returned.
+    // The lifetime began after `start`, and at the latest when the insert returned.
     std::thread::sleep(lifetime);
     assert_only_rest_exists(store).await;
 }
 
-/// A touch gives entries another end, earlier, later or none, and changes nothing else of them.
+/// A touch changes when entries expire, to earlier, later or never, and nothing else of them.
 pub async fn a_touch_gives_entries_another_end_and_nothing_else(store: &dyn VectorStorage) {
     let moment = |millis: i64| Timestamp::from_millis(9_000_000_000_000 + millis);
     let batch = ["a", "b", "c"].map(|id| entry(id, [1.0, 2.0, 3.0]).with_event_time(Timestamp::from_millis(7)));
@@ -141,7 +141,7 @@ pub async fn a_touch_gives_entries_another_end_and_nothing_else(store: &dyn Vect
     );
 }
 
-/// A touch may end entries at once, and brings back none that has ended.
+/// A touch may end entries at once, and does not revive expired ones.
 pub async fn a_touch_ends_entries_and_revives_none(store: &dyn VectorStorage) {
     store
         .insert(vec![entry("rest", [2.0; 3]), entry("gone", [1.0; 3])])

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{entry, exact, ids, scattered};
 use llmspell_core::{DateFields, ErrorKind, Filter, Scalar, StateScope, VectorEntry, VectorQuery, VectorStorage};
 
-/// If `k` entries match, `k` come back, though all of the nearest do not match.
+/// If `k` entries match, `k` are returned, even if none of the nearest matches.
 pub async fn a_filter_decides_before_the_best_are_taken(store: &dyn VectorStorage) {
     let batch = (0..300_u16).map(|number| {
         let kind = if number >= 290 { "far" } else { "near" };
@@ -26,7 +26,7 @@ pub async fn a_filter_decides_before_the_best_are_taken(store: &dyn VectorStorag
     assert!(store.search(&none).await.unwrap().is_empty());
 }
 
-/// A plan counts what is there and what matches, and the search that it tells of gives what a search gives.
+/// A plan counts existing and matching entries, and its search gives the results of a search.
 pub async fn a_plan_tells_what_is_there(store: &dyn VectorStorage) {
     let batch = (0..60_u16).map(|number| {
         entry(&format!("{number:02}"), [f32::from(number), 0.0, 0.0]).with_metadata(json!({"third": number % 3}))
@@ -49,7 +49,7 @@ pub async fn a_plan_tells_what_is_there(store: &dyn VectorStorage) {
     assert_eq!((plan.live, plan.matching, plan.results), (0, 0, 0), "{plan}");
 }
 
-/// Every filter lets through exactly the entries whose metadata it matches by its definition.
+/// Every filter matches exactly the entries that it matches by its definition.
 pub async fn filters_match_like_their_definition(store: &dyn VectorStorage) {
     let values = [
         json!(null),
@@ -118,7 +118,7 @@ pub async fn filters_match_like_their_definition(store: &dyn VectorStorage) {
     }
 }
 
-/// A threshold lets through scores that equal it, and none below.
+/// A threshold admits scores that equal it, and none below.
 pub async fn a_threshold_is_an_inclusive_lower_bound(store: &dyn VectorStorage) {
     let batch = scattered(50)
         .enumerate()

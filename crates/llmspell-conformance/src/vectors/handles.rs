@@ -18,8 +18,8 @@ fn assert_outside<T: std::fmt::Debug>(result: Result<T>, what: &str) {
     }
 }
 
-/// A handle for one scope does in it what the store does, whether entries and queries say nothing of a scope or name
-/// this one; what names another is refused whole, and what belongs to another is not there.
+/// A handle for one scope does what the store does in that scope, whether entries and queries name it or no scope; a
+/// call that names another scope is refused as a whole, and entries of other scopes do not exist for it.
 pub async fn a_handle_for_one_scope_touches_no_other(store: &Arc<dyn VectorStorage>) {
     let (mine, theirs) = (user("ada"), user("bob"));
     let theirs_entry = || entry("doc", [9.0; DIM]).with_scope(theirs.clone());
@@ -95,8 +95,8 @@ pub async fn a_handle_for_one_scope_touches_no_other(store: &Arc<dyn VectorStora
     assert!(text.contains("ada") && !text.contains("bob"), "{text}");
 }
 
-/// Passed on as a store, a handle for one scope is that scope and no more: calls that take a scope take its own, and calls
-/// about all scopes are about it.
+/// A handle passed on as a store is limited to its scope: calls with a scope argument accept its own, and calls about
+/// all scopes cover that one.
 pub async fn a_handle_passed_on_as_a_store_is_its_scope(store: &Arc<dyn VectorStorage>) {
     let (mine, theirs) = (user("ada"), user("bob"));
     let doc = |id: &str, scope: &StateScope| entry(id, [1.0; DIM]).with_scope(scope.clone());

@@ -64,8 +64,7 @@ pub async fn pages_of_a_list_join_to_the_scope(store: &dyn VectorStorage) {
     }
 }
 
-/// `scopes` names, in order, the scopes that hold entries, and none that was only asked about
-/// or was dropped.
+/// `scopes` lists, in order, the scopes with entries, and none that was only read or was dropped.
 pub async fn scopes_are_those_that_hold_entries(store: &dyn VectorStorage) {
     assert!(store.scopes().await.unwrap().is_empty());
     let mut expected = vec![
@@ -96,7 +95,7 @@ pub async fn scopes_are_those_that_hold_entries(store: &dyn VectorStorage) {
     assert_eq!(store.stats().await.unwrap().scopes, 5);
 }
 
-/// A scope whose last entry was deleted or has expired is named no more; a write begins it anew.
+/// A scope whose last entry was deleted or has expired is no longer listed; a write creates it again.
 pub async fn a_scope_ends_with_its_last_entry_and_begins_anew(store: &dyn VectorStorage) {
     let (deleted, expired, replaced) = (user("deleted"), user("expired"), user("replaced"));
     let ended = || Timestamp::from_millis(1);
@@ -115,7 +114,7 @@ pub async fn a_scope_ends_with_its_last_entry_and_begins_anew(store: &dyn Vector
     assert_eq!(store.scopes().await.unwrap(), others);
     assert_eq!(store.stats().await.unwrap().scopes, 2);
 
-    // One that ends and begins again in one call is there.
+    // A scope that is emptied and written again in one call is listed.
     store.upsert(vec![doc(&replaced)]).await.unwrap();
     store.insert(vec![doc(&expired), doc(&deleted)]).await.unwrap();
     let all = [StateScope::Global, deleted.clone(), expired.clone(), replaced.clone()];
@@ -135,7 +134,7 @@ pub async fn a_scope_ends_with_its_last_entry_and_begins_anew(store: &dyn Vector
     );
 }
 
-/// Statistics count what is there, in total and for each scope, after inserts, replacements, updates and deletes.
+/// Statistics are right, in total and for each scope, after inserts, replacements, updates and deletes.
 pub async fn statistics_count_what_is_there(store: &dyn VectorStorage) {
     let (ada, bob) = (user("ada"), user("bob"));
     let doc = |id: &str, scope: &StateScope, text: &str| {

@@ -2,21 +2,21 @@
 //!
 //! | file            | question                                                  |
 //! |-----------------|-----------------------------------------------------------|
-//! | `writes.rs`     | is what was written there, once, with its times?          |
+//! | `writes.rs`     | are written entries there, once, with their times?        |
 //! | `search.rs`     | are the nearest found, in order, with the right scores?   |
-//! | `filters.rs`    | do filter and threshold decide before the best are taken? |
-//! | `times.rs`      | do the times of entries decide what is found, and recency in which order? |
-//! | `deletes.rs`    | is what was deleted gone?                                 |
-//! | `expiry.rs`     | does what has expired exist no more?                      |
-//! | `listing.rs`    | do lists, scopes and statistics tell the truth?           |
-//! | `pages.rs`      | do pages of a search join, and do many entries come at once? |
-//! | `examples.rs` | are recommendations and patches those of their definitions? |
-//! | `selection.rs` | are diverse results and groups those of their definitions? |
-//! | `scopes.rs`     | is a scope a wall?                                        |
+//! | `filters.rs`    | are filter and threshold applied before the best are chosen? |
+//! | `times.rs`      | do times decide which entries are found, and recency their order? |
+//! | `deletes.rs`    | are deleted entries gone?                                 |
+//! | `expiry.rs`     | are expired entries gone?                                 |
+//! | `listing.rs`    | are lists, scopes and statistics right?                   |
+//! | `pages.rs`      | do pages of a search join, and are many entries read at once? |
+//! | `examples.rs` | do recommendations and patches follow their definitions?    |
+//! | `selection.rs` | do diverse results and groups follow their definitions?    |
+//! | `scopes.rs`     | are scopes isolated?                                      |
 //! | `several_scopes.rs` | does a search of several scopes answer like those of each? |
 //! | `handles.rs`    | does a handle for one scope touch no other?               |
 //! | `refusals.rs`   | is bad input refused, and nothing changed by it?          |
-//! | `concurrent.rs` | are batches whole for other threads, and dropped futures harmless? |
+//! | `concurrent.rs` | are batches atomic for other threads, and dropped futures harmless? |
 //! | `reopen.rs`     | is everything there after closing and opening?            |
 
 mod concurrent;
@@ -60,14 +60,14 @@ pub use several_scopes::*;
 pub use times::*;
 pub use writes::*;
 
-/// Dimension of the stores that the promises take, unless they say otherwise.
+/// Dimension of the stores for promises that do not choose their own.
 pub const DIM: usize = 3;
 /// Metric of those stores.
 pub const METRIC: DistanceMetric = DistanceMetric::Euclidean;
 
 /// Runs every promise, each on a store of its own.
 ///
-/// `fresh` makes an empty store of that dimension and metric with each call.
+/// `fresh` makes an empty store of the given dimension and metric with each call.
 ///
 /// # Panics
 ///

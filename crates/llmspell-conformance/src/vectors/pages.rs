@@ -30,7 +30,7 @@ pub async fn pages_of_a_search_join_to_one_answer(store: &dyn VectorStorage) {
     }
 }
 
-/// Entries come a page at a time, all of them or those that match a filter, until there are no more.
+/// Entries are read a page at a time, all of them or those that match a filter, until there are no more.
 pub async fn a_scope_is_read_a_page_at_a_time(store: &dyn VectorStorage) {
     let batch = scattered(20).zip(0..).map(|(vector, number)| {
         let fields = json!({ "odd": number % 2 == 1 });
@@ -61,8 +61,8 @@ pub async fn a_scope_is_read_a_page_at_a_time(store: &dyn VectorStorage) {
     assert!(read(pages("ada").with_limit(0)).await.is_err());
 }
 
-/// Many entries are read in the order of their ids, each as `get` returns it, none where there is none, and twice what is
-/// named twice.
+/// Many entries are read in the order of their ids, each as `get` returns it, none for a missing one, and twice for an
+/// id that is named twice.
 pub async fn many_entries_are_read_in_the_order_of_their_ids(store: &dyn VectorStorage) {
     let scope = user("ada");
     let batch = ["a", "b", "c"].into_iter().zip(scattered(3));

@@ -14,7 +14,7 @@ fn nested(levels: usize) -> Value {
     (1..levels).fold(json!({}), |inner, _| json!({ "a": inner }))
 }
 
-/// Metadata whose compact JSON has that many bytes.
+/// Metadata whose compact JSON has this many bytes.
 fn sized(bytes: usize) -> Value {
     let metadata = json!({"t": "x".repeat(bytes - r#"{"t":""}"#.len())});
     assert_eq!(metadata.to_string().len(), bytes);
@@ -57,7 +57,7 @@ fn bad_entries() -> Vec<(&'static str, VectorEntry)> {
     ]
 }
 
-/// A bad entry is refused by insert and upsert, and nothing of its batch is stored, wherever in it the entry stands.
+/// A bad entry is refused by insert and upsert with its whole batch, at any position.
 pub async fn a_bad_entry_is_refused_with_its_whole_batch(store: &dyn VectorStorage) {
     store.insert(vec![entry("old", [1.0; 3])]).await.unwrap();
     let before = store.list(&StateScope::Global, None, 10).await.unwrap();
@@ -137,7 +137,7 @@ pub async fn a_bad_query_is_refused(store: &dyn VectorStorage) {
         assert_invalid(store.search_scoped(&query, &user("nobody")).await, what);
     }
     let error = store.search(&with(vec![1.0; 5])).await.unwrap_err();
-    // A store of several spaces lists those that it has.
+    // A store of several spaces lists its spaces.
     let are_named = match &error {
         StorageError::Dimension { expected, got, .. } => (*expected, *got) == (DIM, 5),
         StorageError::UnknownDimension { dim, known } => {
@@ -211,7 +211,7 @@ pub async fn a_bad_id_is_refused_everywhere(store: &dyn VectorStorage) {
     assert_eq!(listed(store, &scope).await, ["doc"], "and nothing changed");
 }
 
-/// A page of nothing, or of more than a page may hold, is refused.
+/// A page limit of 0, or above the maximum, is refused.
 pub async fn a_page_out_of_range_is_refused(store: &dyn VectorStorage) {
     for limit in [0, PAGE_MAX + 1, usize::MAX] {
         assert_invalid(
@@ -255,7 +255,7 @@ pub async fn metadata_up_to_the_limits_is_kept_and_more_is_refused(store: &dyn V
     );
 }
 
-/// What is not there cannot be updated.
+/// An entry that does not exist cannot be updated.
 pub async fn what_is_not_there_cannot_be_updated(store: &dyn VectorStorage) {
     store
         .insert(vec![entry("doc", [1.0; 3]).with_scope(user("ada"))])

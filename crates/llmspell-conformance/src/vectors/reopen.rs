@@ -8,9 +8,9 @@ use serde_json::json;
 use super::{assert_kind, entry, exact, ids, scattered, user};
 use llmspell_core::{ErrorKind, Expiry, Filter, StateScope, Timestamp, VectorEntry, VectorResult, VectorStorage};
 
-/// For durable stores: what was acknowledged is there after closing and opening, bit for bit, and nothing else.
+/// For durable stores: acknowledged writes are there after closing and opening, bit for bit, and nothing else is.
 ///
-/// `open` opens the same place with each call, empty at first, with [`DIM`](super::DIM) and [`METRIC`](super::METRIC).
+/// `open` opens the same store with each call, empty at first, with [`DIM`](super::DIM) and [`METRIC`](super::METRIC).
 /// The suite drops the store before it opens the next.
 ///
 /// # Panics
@@ -43,7 +43,7 @@ pub async fn entries_and_deletes_are_there_after_reopening(open: impl AsyncFn() 
     );
 }
 
-/// Opens, compares with what was there before closing, changes something of every kind, and looks at the result.
+/// Opens, compares with the content before closing, makes a change of every kind, and checks the result.
 async fn store_change(
     open: &impl AsyncFn() -> Arc<dyn VectorStorage>,
     before: &mut Vec<Snapshot>,
@@ -107,7 +107,7 @@ async fn store_change(
     store
 }
 
-/// Everything that can be asked about a scope.
+/// Everything that a store tells about a scope.
 #[derive(Debug, PartialEq)]
 struct Snapshot {
     scope: StateScope,

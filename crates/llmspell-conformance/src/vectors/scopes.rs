@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{DIM, assert_kind, entry, exact, ids, listed, scattered, user};
 use llmspell_core::{ErrorKind, Expiry, Filter, StateScope, Timestamp, VectorEntry, VectorQuery, VectorStorage};
 
-/// Scopes whose texts begin like each other, look like each other's inside, or mean something to a file system.
+/// Scopes whose texts share prefixes, look like the inside of each other, or mean something to a file system.
 fn hostile_scopes() -> Vec<StateScope> {
     let long = "x".repeat(llmspell_core::limits::SCOPE_ID_BYTES_MAX);
     let hostile = [
@@ -34,7 +34,7 @@ async fn fill(store: &dyn VectorStorage, scopes: &[StateScope]) {
     store.insert(batch.collect()).await.unwrap();
 }
 
-/// A query without scope means `Global`, and so does an entry; `search_scoped` searches where it is told.
+/// A query without scope means `Global`, and so does an entry; `search_scoped` searches the scope it is given.
 pub async fn no_scope_means_global(store: &dyn VectorStorage) {
     store
         .insert(vec![
@@ -54,7 +54,7 @@ pub async fn no_scope_means_global(store: &dyn VectorStorage) {
     assert_eq!(listed(store, &StateScope::Global).await, ["doc"]);
 }
 
-/// The same id lives in every scope, each with its own vector and fields, for every call that reads.
+/// The same id exists in every scope, each with its own vector and metadata, for every call that reads.
 pub async fn the_same_id_lives_in_every_scope(store: &dyn VectorStorage) {
     let scopes = hostile_scopes();
     fill(store, &scopes).await;
@@ -127,8 +127,8 @@ pub async fn no_write_crosses_the_wall_of_a_scope(store: &dyn VectorStorage) {
     assert_eq!(store.stats().await.unwrap().vectors, 0);
 }
 
-/// "Not yours" and "not there" are the same error, and answers in a scope are bit for bit the same whatever others
-/// hold. Takes two empty stores.
+/// A missing entry and an entry of another scope give the same error, and answers in a scope are the same bit for bit
+/// whatever other scopes hold. Takes two empty stores.
 pub async fn answers_in_a_scope_are_the_same_whatever_others_hold(
     alone: &dyn VectorStorage,
     among: &dyn VectorStorage,

@@ -23,7 +23,7 @@ fn distance(metric: DistanceMetric, a: &[f32], b: &[f32]) -> f64 {
     }
 }
 
-/// An exact search returns the `k` least distances, in order, each that of its entry, as arithmetic in `f64` has them.
+/// An exact search returns the `k` least distances, in order; each distance agrees with arithmetic in `f64`.
 pub async fn an_exact_search_agrees_with_arithmetic(store: &dyn VectorStorage, metric: DistanceMetric) {
     let vectors: HashMap<String, [f32; DIM]> = scattered(200)
         .enumerate()
@@ -69,12 +69,12 @@ pub async fn an_exact_search_agrees_with_arithmetic(store: &dyn VectorStorage, m
     }
 }
 
-/// A score is made from the distance as the metric says, and neither leaves its range by rounding.
+/// A score follows from the distance by the metric's formula, and rounding moves neither out of its range.
 pub async fn scores_follow_from_distances_and_stay_in_range(store: &dyn VectorStorage, metric: DistanceMetric) {
     let mut batch = Vec::new();
     for (number, vector) in scattered(60).enumerate() {
         batch.push(entry(&format!("same {number}"), vector));
-        // The same and the opposite direction: where rounding would leave the range of a cosine.
+        // The same and the opposite direction: rounding could leave the range of a cosine.
         batch.push(entry(
             &format!("longer {number}"),
             vector.map(|component| component * 3.3),
@@ -135,7 +135,7 @@ pub async fn only_cosine_refuses_a_zero_vector(store: &dyn VectorStorage, metric
     }
 }
 
-/// `k` come back if there are `k`, all of them if there are fewer, by any kind of search.
+/// `k` results are returned if `k` entries exist, else all of them, by any kind of search.
 pub async fn fewer_than_k_come_back_only_if_there_are_fewer(store: &dyn VectorStorage) {
     assert!(
         store.search(&exact([1.0; 3], 5)).await.unwrap().is_empty(),
@@ -156,7 +156,7 @@ pub async fn fewer_than_k_come_back_only_if_there_are_fewer(store: &dyn VectorSt
     }
 }
 
-/// Equal distances are ordered by id, also where `k` cuts through them.
+/// Equal distances are ordered by id, also if `k` cuts through them.
 pub async fn equal_distances_are_ordered_by_id(store: &dyn VectorStorage) {
     let mut names: Vec<String> = (0..60)
         .map(|number| format!("{}{number}", if number % 2 == 0 { "a" } else { "B" }))
@@ -185,7 +185,7 @@ pub async fn equal_distances_are_ordered_by_id(store: &dyn VectorStorage) {
     );
 }
 
-/// Results carry the vector bit for bit, and the metadata, if and only if the query asks for them.
+/// Results include the vector bit for bit, and the metadata, if and only if the query asks for them.
 pub async fn results_carry_what_the_query_asks_for(store: &dyn VectorStorage) {
     let vector = [-0.0, 1.0e-42, 16_777_217.0];
     let batch = vec![

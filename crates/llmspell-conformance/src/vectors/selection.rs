@@ -7,8 +7,8 @@ use llmspell_core::limits::K_MAX;
 use llmspell_core::{DistanceMetric, Filter, VectorEntry, VectorQuery, VectorResult, VectorStorage};
 use serde_json::{Value, json};
 
-/// A grouped search takes the best of each group, over all scopes and for every filter, in pages that join; what has no
-/// value of the field stands alone.
+/// A grouped search returns the best of each group, over all scopes and for every filter, in pages that join; an entry
+/// without a value of the field is a group of its own.
 pub async fn groups_take_the_best_of_each(store: &dyn VectorStorage) {
     let scopes = [user("ada"), user("bob")];
     let docs = [
@@ -54,7 +54,7 @@ pub async fn groups_take_the_best_of_each(store: &dyn VectorStorage) {
     }
 }
 
-/// The first of each group of all results, in their order.
+/// The first results of each group, in order.
 fn best_of_groups(whole: &[VectorResult], per_group: usize) -> Vec<&str> {
     let mut taken: HashMap<String, usize> = HashMap::new();
     let mut best = Vec::new();
@@ -74,7 +74,7 @@ fn best_of_groups(whole: &[VectorResult], per_group: usize) -> Vec<&str> {
     best
 }
 
-/// A grouped search finds `k` where enough groups match, however many of the nearest are of one group.
+/// A grouped search finds `k` if enough groups match, even if most of the nearest are of one group.
 pub async fn a_large_group_hides_no_other(store: &dyn VectorStorage) {
     let of = |group: &str, number: usize, far: f32| {
         let place = [far, number as f32 / 1000.0, 0.0];

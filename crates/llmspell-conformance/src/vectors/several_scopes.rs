@@ -27,7 +27,7 @@ async fn fill(store: &dyn VectorStorage) {
             });
         store.insert(entries.collect()).await.unwrap();
     }
-    // Nearer than anything, and not asked.
+    // Nearer than all others, in a scope that is not searched.
     let near = scattered(130).skip(120).enumerate().map(|(number, vector)| {
         entry(&format!("v{number}"), vector)
             .with_scope(user("bob"))
@@ -36,7 +36,7 @@ async fn fill(store: &dyn VectorStorage) {
     store.insert(near.collect()).await.unwrap();
 }
 
-/// What the answers to `query` in each of `scopes` are together.
+/// The merged answers to `query` in each of `scopes`.
 async fn put_together(store: &dyn VectorStorage, query: &VectorQuery, scopes: &[StateScope]) -> Vec<VectorResult> {
     let mut all = Vec::new();
     for (place, scope) in scopes.iter().enumerate() {
@@ -54,8 +54,8 @@ async fn put_together(store: &dyn VectorStorage, query: &VectorQuery, scopes: &[
     all.into_iter().map(|(_, result)| result).collect()
 }
 
-/// The best `k` of all scopes come back, each with its scope, with everything that a query can say. Scopes that are
-/// named twice count once, and unknown ones are empty.
+/// The best `k` of all scopes are returned, each with its scope, for all settings of a query. Scopes that are named
+/// twice count once, and unknown ones are empty.
 pub async fn several_scopes_share_one_top_k(store: &dyn VectorStorage) {
     fill(store).await;
     let scopes = scopes();
@@ -87,7 +87,7 @@ pub async fn several_scopes_share_one_top_k(store: &dyn VectorStorage) {
     assert_eq!(store.search(&exact([1.0; DIM], 3).with_scopes(most)).await.unwrap(), []);
 }
 
-/// Of entries that are equally near, those of the scope that is named first come first, and by id within a scope.
+/// Equally near entries are ordered by the order of the scopes, and by id within a scope.
 pub async fn ties_between_scopes_go_to_the_one_named_first(store: &dyn VectorStorage) {
     let entries = ["b", "a"].into_iter().flat_map(|id| {
         [user("ada"), StateScope::Global, session("s")].map(|scope| entry(id, [1.0; DIM]).with_scope(scope))
@@ -116,7 +116,7 @@ pub async fn ties_between_scopes_go_to_the_one_named_first(store: &dyn VectorSto
     }
 }
 
-/// What is not named is not found, and naming no scope finds nothing in any of them.
+/// A scope that is not named is not searched, and an empty list of scopes finds nothing.
 pub async fn a_search_of_several_scopes_reaches_no_other(store: &dyn VectorStorage) {
     fill(store).await;
     let hers = scattered(121).nth(120).expect("there are so many");

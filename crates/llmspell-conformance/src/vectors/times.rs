@@ -12,7 +12,7 @@ use llmspell_core::{
 
 const SCOPE: StateScope = StateScope::Global;
 const DAY_MS: i64 = 86_400_000;
-/// So long that what passes between two calls changes no score by more than a rounding.
+/// So long that the time between two calls changes no score by more than a rounding error.
 const HALF_LIFE: Duration = Duration::from_secs(1_000 * 86_400);
 
 fn at(millis: i64) -> Timestamp {
@@ -52,8 +52,8 @@ fn timed() -> Vec<VectorEntry> {
         .collect()
 }
 
-/// Every condition on a time lets through exactly those that meet it, whether they are searched, counted, listed or
-/// deleted, and a key of the metadata with the name of a time is another thing.
+/// Every condition on a time matches by its definition in searches, counts, lists and deletions, and a metadata key
+/// with the name of a time is a different field.
 pub async fn times_are_filtered_like_their_definition(store: &dyn VectorStorage) {
     store.insert(timed()).await.unwrap();
     let entries = store.list(&SCOPE, None, 100).await.unwrap();
@@ -108,8 +108,8 @@ pub async fn times_are_filtered_like_their_definition(store: &dyn VectorStorage)
     assert_eq!(listed(store, &SCOPE).await, ["t05", "t06", "t07", "t08", "t09", "t10"]);
 }
 
-/// A range of times has its beginning in it and not its end; it joins the filter and the other range. An empty one
-/// finds nothing, and one without borders those that have the time.
+/// A range of times includes its beginning and excludes its end; it combines with the filter and the other range. An
+/// empty range finds nothing, and a full one all entries that have the time.
 pub async fn ranges_of_times_include_their_beginning_and_not_their_end(store: &dyn VectorStorage) {
     store.insert(timed()).await.unwrap();
     let query = || exact([0.0; DIM], 100);
@@ -198,7 +198,7 @@ fn aged(scope: &StateScope, skipped: usize, count: usize) -> Vec<VectorEntry> {
                 .with_metadata(json!({"parity": number % 2}))
                 .with_created_at(at(now - days * DAY_MS));
             match number % 4 {
-                // What happened long before it was told, or will happen.
+                // The event happened long before the entry was created, or lies in the future.
                 0 => entry.with_event_time(at(now - (4_000 - days) * DAY_MS)),
                 1 => entry.with_event_time(at(now + days * DAY_MS)),
                 _ => entry,
@@ -207,7 +207,7 @@ fn aged(scope: &StateScope, skipped: usize, count: usize) -> Vec<VectorEntry> {
         .collect()
 }
 
-/// What a search without recency finds, ranked anew.
+/// The results of a search without recency, ranked by recency.
 async fn ranked_anew(store: &dyn VectorStorage, query: &VectorQuery, scopes: &[StateScope]) -> Vec<VectorResult> {
     let mut everything = query.clone();
     (everything.k, everything.recency) = (10_000, None);
@@ -233,7 +233,7 @@ async fn ranked_anew(store: &dyn VectorStorage, query: &VectorQuery, scopes: &[S
     found.into_iter().map(|(_, result)| result).collect()
 }
 
-/// The same results in the same order, with recency scores that differ by no more than roundings.
+/// The same results in the same order, with recency scores that differ by rounding errors only.
 fn assert_ranked(found: &[VectorResult], expected: &[VectorResult], what: &str) {
     let without = |results: &[VectorResult]| {
         let plain = results.iter().map(|result| {
@@ -256,8 +256,8 @@ fn assert_ranked(found: &[VectorResult], expected: &[VectorResult], what: &str) 
     }
 }
 
-/// Where there are few entries, the best `k` with recency are those of all that match, by score and age, with every metric, and with everything else
-/// that a query can say. The threshold is about the score. The plan says what was ranked.
+/// In a scope with few entries, the best `k` with recency are those of all matches, by score and age, for every metric,
+/// and with all other settings of a query. The threshold applies to the score. The plan tells how many were ranked.
 pub async fn recency_ranks_all_that_match_by_score_and_age(store: &dyn VectorStorage, metric: DistanceMetric) {
     store.insert(aged(&SCOPE, 0, 190)).await.unwrap();
     for (vector, k) in scattered(194).skip(190).zip([1, 5, 30, 1_000]) {
@@ -308,7 +308,7 @@ pub async fn most_recent_of_several_scopes_share_one_top_k(store: &dyn VectorSto
     }
 }
 
-/// Where nothing is left of any score, the nearest come first, then the first ids.
+/// If every score has decayed to zero, the nearest come first, then the smallest ids.
 pub async fn equal_recency_scores_are_ordered_by_distance_and_id(store: &dyn VectorStorage) {
     let ancient = |id: &str, x: f32| entry(id, [x, 0.0, 0.0]).with_event_time(at(i64::MIN));
     let batch = [("c", 1.0), ("b", 2.0), ("d", 1.0), ("a", 3.0)].map(|(id, x)| ancient(id, x));

@@ -45,7 +45,7 @@ pub async fn an_entry_comes_back_as_it_was_inserted(store: &dyn VectorStorage) {
     }
 }
 
-/// Ids come back in input order, made ones in the places of empty ones.
+/// Ids are returned in input order, with generated ones for empty ones.
 pub async fn ids_come_back_in_input_order(store: &dyn VectorStorage) {
     let batch = ["z", "", "a", "m", ""].map(|id| entry(id, [1.0, 2.0, 3.0]));
     let returned = store.insert(batch.into()).await.unwrap();
@@ -126,7 +126,7 @@ pub async fn an_empty_batch_stores_nothing(store: &dyn VectorStorage) {
     assert_eq!(store.stats().await.unwrap().vectors, 0);
 }
 
-/// An id that exists is refused, and nothing of its batch is stored, in other scopes neither.
+/// An id that exists is refused, and no entry of its batch is stored, in other scopes neither.
 pub async fn an_id_that_exists_is_refused_with_its_whole_batch(store: &dyn VectorStorage) {
     let old = entry("old", [1.0, 1.0, 1.0])
         .with_scope(user("a"))
@@ -154,7 +154,7 @@ pub async fn an_id_that_exists_is_refused_with_its_whole_batch(store: &dyn Vecto
     );
 }
 
-/// An id twice in one batch and scope is refused by insert and upsert; in two scopes it is not.
+/// An id that occurs twice in one batch and scope is refused by insert and upsert; in two scopes it is allowed.
 pub async fn an_id_twice_in_a_batch_is_refused(store: &dyn VectorStorage) {
     let twin = |scope: &str| entry("twin", [1.0, 2.0, 3.0]).with_scope(user(scope));
     let batch = vec![twin("a"), entry("other", [1.0; 3]), twin("a")];
@@ -165,7 +165,7 @@ pub async fn an_id_twice_in_a_batch_is_refused(store: &dyn VectorStorage) {
     assert_eq!(store.stats().await.unwrap().vectors, 2);
 }
 
-/// An upsert takes the place of what was there: vector, metadata and times; only when it was created stays.
+/// An upsert replaces vector, metadata and times; only the time of creation stays.
 pub async fn an_upsert_takes_the_place_and_keeps_when_it_was_created(store: &dyn VectorStorage) {
     let hour = Duration::from_secs(3600);
     let old = entry("doc", [1.0, 1.0, 1.0])
@@ -199,7 +199,7 @@ pub async fn an_upsert_takes_the_place_and_keeps_when_it_was_created(store: &dyn
     assert!(results[0].distance > 6.0, "and the new one is what is compared");
 }
 
-/// `update_metadata` replaces all fields, and changes nothing else but when the entry was updated.
+/// `update_metadata` replaces all fields, and changes nothing else but the time of the last update.
 pub async fn updated_metadata_is_all_that_changes(store: &dyn VectorStorage) {
     let given = entry("doc", [1.0, 2.0, 3.0])
         .with_metadata(json!({"lang": "en", "year": 2025}))
@@ -229,7 +229,7 @@ pub async fn updated_metadata_is_all_that_changes(store: &dyn VectorStorage) {
     );
 }
 
-/// Times that are given are kept, for entries that come from elsewhere.
+/// Given times are kept, for entries from another store.
 pub async fn times_that_are_given_are_kept(store: &dyn VectorStorage) {
     let far = Timestamp::from_millis(95_617_584_000_000);
     let given = entry("doc", [1.0; 3])

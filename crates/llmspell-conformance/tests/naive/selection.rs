@@ -10,7 +10,7 @@ use super::faults::Fault;
 use super::vectors::NaiveStore;
 
 impl NaiveStore {
-    /// The answer to such a query, of the plain answer for all entries.
+    /// The answer to such a query, selected from the plain answer for all entries.
     pub(super) async fn select(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
         let mut plain = query
             .clone()

@@ -34,7 +34,7 @@ struct State {
 #[derive(Debug, Clone)]
 struct Stored {
     entry: VectorEntry,
-    /// Counts the writes, to break ties wrongly.
+    /// Number of writes, to break ties wrongly.
     turn: u64,
 }
 
@@ -121,7 +121,7 @@ impl NaiveStore {
                 validate::entry(entry, self.dim, self.metric)?;
             }
             if !self.has(Fault::LargeMetadataIsTaken) {
-                // Nesting first: turning into text would recurse as deep as the user likes.
+                // Checks the nesting first: serializing would recurse as deeply as the user likes.
                 validate::metadata(&entry.id, &entry.metadata)?;
                 validate::metadata_bytes(&entry.id, entry.metadata.to_string().len())?;
             }

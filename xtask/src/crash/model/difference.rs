@@ -8,7 +8,7 @@ use super::sight::{Sight, Span, sight};
 use super::{Entry, Found, Territory};
 
 impl Territory {
-    /// The first thing in which what was found is not this.
+    /// The first difference between the content found and this model.
     pub(in crate::crash) fn difference(&self, found: &Found) -> Option<String> {
         for key in self.pairs.keys().chain(found.pairs.keys()) {
             let (owed, got) = (self.pairs.get(key), found.pairs.get(key));
@@ -49,7 +49,7 @@ impl Territory {
             let got = match found.scopes.get(place) {
                 None if owed.values().all(may_be_gone) => continue,
                 None => return in_place("the scope is missing".to_string()),
-                // The scope of all is there as long as anybody has something in it.
+                // The shared scope exists as long as any writer has entries in it.
                 Some(got) if scope_owner(scope) == Owner::All => got,
                 Some(_) if owed.values().all(must_be_gone) => return in_place("the scope is there again".to_string()),
                 Some(got) => got,
@@ -63,8 +63,8 @@ impl Territory {
         None
     }
 
-    /// What was found, which is this: so times are known exactly from now on, and what has expired must never be seen
-    /// again.
+    /// Takes over times from the content found, which equals the model: from now on they are known exactly, and expired
+    /// data must never be seen again.
     pub(in crate::crash) fn settle(&mut self, found: &Found) {
         self.mortal.retain(|key, (_, end)| {
             let got = found.mortal.get(key);

@@ -1,8 +1,8 @@
 //! The model of a store: the content that it must have.
 //!
-//! Each writer has a [`Territory`] that only it changes, one call after the other, so what is in it follows from what was
-//! acknowledged. Only of the last call, if it was under way at the kill, it is unknown whether it happened; then the
-//! whole territory must be as before it or as after it.
+//! Each writer has a [`Territory`] that only it changes, one call after the other, so its content follows from the
+//! acknowledged calls. Only for the last call, if it was under way at the kill, it is unknown whether it happened; then
+//! the whole territory must be as before it or as after it.
 //!
 //! Times are known to the interval between the start of a call and its return.
 //!
@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `mod.rs` | what does a call do to a territory, and what may it return? |
 //! | `sight.rs` | what can be seen at some time? |
-//! | `difference.rs` | in what does that which was found differ? |
+//! | `difference.rs` | how does the content found differ from the model? |
 
 mod difference;
 mod sight;
@@ -29,15 +29,15 @@ use sight::{Sight, sight, span_of};
 /// A scope of a space.
 pub(super) type Place = (usize, StateScope);
 
-/// What one writer owns.
+/// The data that one writer owns.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Territory {
     pairs: BTreeMap<String, Value>,
     /// Keys that expire.
     mortal: BTreeMap<String, (Value, Option<Span>)>,
-    /// Some may be empty: those are not there.
+    /// Some may be empty: those do not exist.
     scopes: BTreeMap<Place, BTreeMap<String, Entry>>,
-    /// How many entries a scope may hold. It outlives the scope.
+    /// How many entries a scope may hold. A quota outlives its scope.
     quotas: BTreeMap<StateScope, u64>,
 }
 
@@ -51,7 +51,7 @@ struct Entry {
     expires_at: Option<Span>,
 }
 
-/// What the checker found of it.
+/// The content of a territory that the checker found.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Found {
     pub(super) pairs: BTreeMap<String, Value>,
@@ -61,7 +61,7 @@ pub(super) struct Found {
     pub(super) keys_read: Span,
     pub(super) scopes: BTreeMap<Place, FoundScope>,
     pub(super) quotas: BTreeMap<StateScope, u64>,
-    /// When it was read which scopes a space has.
+    /// When the list of scopes of each space was read.
     pub(super) listed: BTreeMap<usize, Span>,
 }
 
@@ -78,11 +78,11 @@ impl Entry {
 }
 
 impl Territory {
-    /// Does what a call does. `outcome` is what it returned; none if it was under way at the kill.
+    /// Applies a call. `outcome` is its result; none if it was under way at the kill.
     ///
     /// # Errors
     ///
-    /// If it cannot have returned that.
+    /// If the call cannot have had that result.
     pub(super) fn apply(&mut self, operation: &Operation, when: Span, outcome: Option<&Outcome>) -> Result<(), String> {
         let possible: Vec<Outcome> = match operation {
             Operation::Write(changes) => vec![Outcome::Count(self.write(changes, when))],
@@ -101,7 +101,7 @@ impl Territory {
                     vec![Outcome::Exists]
                 } else {
                     let possible = self.admissions(*space, entries, when);
-                    // Where both are possible it is as it is said; unsaid, it may have been written.
+                    // If both results are possible, the returned one decides; without one, it may have been written.
                     let is_written = match outcome {
                         Some(outcome) => *outcome == Outcome::Done,
                         None => possible.contains(&Outcome::Done),
@@ -210,14 +210,15 @@ impl Territory {
         deleted
     }
 
-    /// Whether an id exists. Those that are inserted never expire, so it is known.
+    /// Whether an id exists. Inserted entries never expire, so this is known.
     fn has(&self, space: usize, new: &NewEntry, when: Span) -> bool {
         let scope = self.scopes.get(&(space, new.scope.clone()));
         let entry = scope.and_then(|scope| scope.get(&new.id));
         entry.is_some_and(|entry| entry.sight(when) == Sight::Seen)
     }
 
-    /// What may come of writing entries, by the quotas of their scopes: what expires about now counts, or does not.
+    /// The possible results of writing entries under the quotas of their scopes: entries that expire about now may
+    /// count or not.
     fn admissions(&self, space: usize, entries: &[NewEntry], when: Span) -> Vec<Outcome> {
         let (mut is_admitted, mut is_refused) = (true, false);
         for (scope, limit) in &self.quotas {
@@ -279,13 +280,14 @@ impl Territory {
         scope.insert(new.id.clone(), entry);
     }
 
-    /// Keys and entries that are owed.
+    /// Number of expected keys and entries.
     pub(super) fn len(&self) -> usize {
         self.pairs.len() + self.mortal.len() + self.scopes.values().map(BTreeMap::len).sum::<usize>()
     }
 }
 
-/// Gives entries another end, and says what that may return. Of what may have ended before it is what the call said.
+/// Changes when entries expire, and gives the possible results. For entries that may have expired before, the call's
+/// result decides.
 fn touch(
     scope: &mut BTreeMap<String, Entry>,
     ids: &[String],
@@ -320,7 +322,7 @@ fn touch(
         if is_missing {
             scope.remove(id);
         } else if let Some(entry) = scope.get_mut(id) {
-            // In flight, and perhaps over: then it may have either end.
+            // Under way at the kill, and perhaps expired: then both expiries are possible.
             entry.expires_at = match (outcome, sight, entry.expires_at, end) {
                 (None, Sight::Unknown, Some(before), Some(after)) => Some(Span {
                     from: before.from.min(after.from),

@@ -34,7 +34,7 @@ impl Span {
 }
 
 impl Life {
-    /// When something ends that is written at `when`.
+    /// When data written at `when` expires.
     pub(super) fn expires_at(self, when: Span) -> Option<Span> {
         match self {
             Self::Forever => None,
@@ -47,7 +47,7 @@ impl Life {
     }
 }
 
-/// Whether what ends then can be seen at `when`.
+/// Whether data that expire then can be seen at `when`.
 pub(super) fn sight(expires_at: Option<Span>, when: Span) -> Sight {
     match expires_at {
         Some(end) if when.from >= end.to => Sight::Gone,
@@ -56,7 +56,7 @@ pub(super) fn sight(expires_at: Option<Span>, when: Span) -> Sight {
     }
 }
 
-/// How many of so many can be seen: at least, and at most.
+/// The least and the greatest number of entries that can be seen.
 pub(super) fn span_of(sights: impl Iterator<Item = Sight>) -> RangeInclusive<u64> {
     let (mut least, mut most) = (0, 0);
     for sight in sights {

@@ -38,7 +38,7 @@ fn territory(operations: &[Operation]) -> Territory {
     territory
 }
 
-/// What a store has that kept all of it, read at `when`.
+/// The content of a store that kept everything, read at `when`.
 fn kept(territory: &Territory, when: Span) -> Found {
     let stored = |(id, entry): (&String, &Entry)| {
         let stored = StoredEntry {
@@ -165,7 +165,7 @@ fn an_entry_is_owed_until_it_may_have_expired_and_forbidden_once_it_must_have() 
     let seen_at = |from, to| owed.difference(&kept(&owed, Span { from, to })).is_none();
     let missing_at = |from, to| {
         let mut found = kept(&owed, Span { from, to });
-        // Which scopes there are was read before.
+        // The list of scopes was read before.
         found.listed.insert(0, WHEN);
         found.scopes.get_mut(&(0, scope())).unwrap().entries.clear();
         owed.difference(&found).is_none()
