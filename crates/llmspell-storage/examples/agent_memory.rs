@@ -1,4 +1,4 @@
-//! What does an agent remember? What everybody knows, what its user read, and what this session looked at.
+//! The memory of an agent: shared knowledge, its user's notes, and the current session.
 //!
 //! ```text
 //! cargo run --release -p llmspell-storage --example agent_memory

@@ -1,4 +1,4 @@
-//! How long does a single insert take beside another tenant's large batches?
+//! Measures a single insert beside another tenant's large batches.
 //! `cargo run --release --example beside_batches [entries from which on a batch is large]`.
 //!
 //! One tenant inserts batches of 20,000 entries without end, each id once; another inserts single entries, one every 2 ms.

@@ -1,4 +1,4 @@
-//! What does a search with a filter cost, at which recall and by which way?
+//! Measures filtered searches: cost, recall and path.
 //!
 //! `cargo run --release -p llmspell-storage --example filter_figures -- BASE.f32 QUERIES.f32 DIM [QUERIES]`
 //!

@@ -1,4 +1,4 @@
-//! How are entries found by meaning, but only among those that a filter lets through?
+//! Searches by meaning among the entries that match a filter.
 //!
 //! `cargo run --release -p llmspell-storage --example filtered_search`
 //!

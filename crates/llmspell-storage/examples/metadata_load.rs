@@ -1,4 +1,4 @@
-//! What does an index of metadata cost a load, and what does the first filter cost after opening?
+//! Measures what a metadata index adds to a load, and the first filter after opening.
 //!
 //! ```text
 //! cargo run --release -p llmspell-storage --example metadata_load -- DIR COUNT DIM [METADATA.jsonl] [graph]

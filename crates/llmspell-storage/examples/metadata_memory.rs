@@ -1,4 +1,4 @@
-//! How much RAM does a metadata index take per entry, field by field, and how fast is it built and asked?
+//! Measures a metadata index: RAM per entry and field, and the time of building and querying it.
 //!
 //! ```text
 //! cargo run --release -p llmspell-storage --example metadata_memory [entries]

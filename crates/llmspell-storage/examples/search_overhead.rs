@@ -1,4 +1,4 @@
-//! What does the async API add to the walk of a graph? Searches a tiny graph, which costs almost nothing itself.
+//! Measures what the async API adds to a graph search, by a tiny graph that takes almost no time itself.
 //!
 //! `cargo run --release -p llmspell-storage --example search_overhead`
 

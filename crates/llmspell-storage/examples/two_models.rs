@@ -1,4 +1,4 @@
-//! What happens to an application whose embedding model is replaced by a larger one? It goes on.
+//! An application replaces its embedding model by a larger one, without interruption.
 //!
 //! ```text
 //! cargo run --release -p llmspell-storage --example two_models

@@ -1,4 +1,4 @@
-//! Does an application see what fails in the background, and only as long as it does?
+//! An application sees failures in the background, and only as long as they last.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

@@ -1,4 +1,4 @@
-//! What does a clock that is wrong for a moment leave behind? Nothing.
+//! A clock that is wrong for a moment has no lasting effect.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

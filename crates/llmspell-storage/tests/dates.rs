@@ -1,4 +1,4 @@
-//! Are fields that a space declares to hold dates compared as moments, everywhere?
+//! Fields that a space declares to hold dates are compared as moments, everywhere.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

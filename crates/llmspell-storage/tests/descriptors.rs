@@ -1,4 +1,4 @@
-//! What happens to calls when the process has no descriptors left? They fail alone, and all is well afterwards.
+//! Calls without a free file descriptor fail alone, and the store works afterwards.
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

@@ -1,4 +1,4 @@
-//! Is a stored vector that is asked for with itself an exact duplicate, whichever way it is found?
+//! A search for a stored vector finds it as an exact duplicate, on every path.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

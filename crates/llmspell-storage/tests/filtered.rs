@@ -1,4 +1,4 @@
-//! Does a search with a filter find what matches, whatever share of all that is, and by whatever way?
+//! A filtered search finds the matches, whatever their share, and on every path.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

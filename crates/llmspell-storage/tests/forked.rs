@@ -1,4 +1,4 @@
-//! What does a forked process get from a database of its parent? `Closed`, at once.
+//! A forked process gets `Closed` at once from its parent's database.
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 #![expect(unsafe_code, reason = "forking is what is tested")]

@@ -1,4 +1,4 @@
-//! Can every database that a released version wrote still be read?
+//! Every database that a released version wrote can still be read.
 //!
 //! `tests/fixtures/v1` was written once, by `LLMSPELL_WRITE_FIXTURE=DIR cargo test --test format_fixtures`, and is never
 //! written again: a change that cannot read it needs a new format version, and a way from the old one to it.

@@ -1,4 +1,4 @@
-//! Do namespaces with a graph answer like those without one, whatever happens to the graph?
+//! Namespaces with a graph answer like those without, whatever happens to the graph.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

@@ -1,4 +1,4 @@
-//! Does everything move from one backend to another?
+//! Everything is copied from one backend to another.
 #![cfg(feature = "sled")]
 #![expect(clippy::unwrap_used, reason = "an error is a failed test")]
 

@@ -1,4 +1,4 @@
-//! Does the memory backend keep the contract?
+//! The memory backend keeps the contract.
 
 use std::sync::Arc;
 

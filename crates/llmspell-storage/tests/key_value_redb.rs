@@ -1,4 +1,4 @@
-//! Does the redb backend keep the contract?
+//! The redb backend keeps the contract.
 
 use std::cell::Cell;
 use std::sync::Arc;

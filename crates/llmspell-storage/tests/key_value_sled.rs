@@ -1,4 +1,4 @@
-//! Does the sled backend keep the contract?
+//! The sled backend keeps the contract.
 #![cfg(feature = "sled")]
 
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! What keeps others out of a directory, and keeps us from writing elsewhere?
+//! Locks keep other processes out, and links are never followed.
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

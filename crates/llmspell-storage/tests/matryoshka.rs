@@ -1,4 +1,4 @@
-//! Do leading components stand for the whole as far as they are said to?
+//! Searches by leading components are as good as documented.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

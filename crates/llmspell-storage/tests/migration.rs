@@ -1,4 +1,4 @@
-//! Do the entries of one model become those of another, whatever happens meanwhile?
+//! The entries of one model become those of another, whatever happens meanwhile.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

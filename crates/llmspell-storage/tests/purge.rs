@@ -1,4 +1,4 @@
-//! Is the space of a dropped scope given back, once, wherever the purge is interrupted?
+//! The slots of a dropped scope are freed, once, wherever the purge is interrupted.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

@@ -1,4 +1,4 @@
-//! Does a graph find the nearest on the data that are hard, with the settings that everybody has?
+//! Graphs find the nearest on hard data with the default settings.
 //!
 //! Small sets of the kinds that `llmspell-storage bench sets` measures whole. Recall is by distance: results no farther
 //! than the last of the exact answer, as a share of it.

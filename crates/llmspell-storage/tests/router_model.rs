@@ -1,4 +1,4 @@
-//! Random programs against the router: does it answer like one sorted map, whatever moves and is replaced?
+//! Random programs: the router answers like one sorted map, whatever is moved and replaced.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

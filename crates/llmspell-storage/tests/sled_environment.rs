@@ -1,4 +1,4 @@
-//! What does the sled backend do in a bad environment: a second process, a foreign directory, damaged files?
+//! The sled backend in a bad environment: a second process, a foreign directory, damaged files.
 #![cfg(feature = "sled")]
 #![expect(clippy::unwrap_used, reason = "an error is a failed test")]
 

@@ -1,4 +1,4 @@
-//! Do times decide what is found where there is an index of the metadata, and a graph?
+//! Filters on times are right with a metadata index and a graph.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

@@ -1,4 +1,4 @@
-//! Does a subscriber of `tracing` see every call and what happens in the background, and nothing of what is stored?
+//! A subscriber of `tracing` sees every call and the work in the background, and no stored data.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

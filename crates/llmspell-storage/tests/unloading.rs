@@ -1,4 +1,4 @@
-//! Does unloading scopes to make room change anything but the memory that is used?
+//! Unloading of scopes changes nothing but the memory in use.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

@@ -1,4 +1,4 @@
-//! Does the vector store keep the contract, in memory and on disk?
+//! The vector store keeps the contract, in memory and on disk.
 
 use std::cell::Cell;
 use std::sync::Arc;

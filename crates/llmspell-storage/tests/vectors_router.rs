@@ -1,4 +1,4 @@
-//! Does the router keep the contract of a vector store, in memory and on disk?
+//! The router keeps the contract of a vector store, in memory and on disk.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

@@ -1,4 +1,4 @@
-//! How does key-value state move from one backend to another?
+//! Copying of key-value state from one backend to another.
 
 use llmspell_core::{KeyValueEntry, KeyValueWrite, Result, StorageBackend, StorageError};
 

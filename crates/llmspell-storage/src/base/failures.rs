@@ -1,4 +1,4 @@
-//! What failed in the background, where nobody waits for an answer: kept until it succeeds.
+//! Failures in the background, kept until the work succeeds.
 
 use parking_lot::Mutex;
 

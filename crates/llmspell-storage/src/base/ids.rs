@@ -1,4 +1,4 @@
-//! Which numbers name things inside? Newtypes, so that no two of them are swapped.
+//! Newtypes for internal numbers, so that no two of them are swapped.
 
 pub(crate) use llmspell_vector::PointId;
 

@@ -1,4 +1,4 @@
-//! How much RAM do loaded namespaces take, and which of them give way when that is too much?
+//! The memory budget: how much RAM loaded namespaces take, and which are unloaded if it is too much.
 //!
 //! The one that was used longest ago goes first. Time is counted in turns: a new one begins whenever a namespace is
 //! loaded. So a search of a loaded namespace only reads the turn, and writes it down if the namespace has an older one:

@@ -1,4 +1,4 @@
-//! What a subscriber of `tracing` is told: events, and fields of spans. Without the feature `tracing` all of it is empty.
+//! Events and fields of spans for `tracing`. Empty without the feature `tracing`.
 //!
 //! The span of a call stands above it, as an attribute: `cfg_attr(feature = "tracing", tracing::instrument(…))`. Spans and events
 //! never hold keys, values, vectors, metadata, or ids of entries; the id of a scope only where

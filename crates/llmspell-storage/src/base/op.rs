@@ -1,4 +1,4 @@
-//! What is a mutation of a namespace, as a value and as bytes?
+//! A mutation of a namespace, as a value and as bytes.
 //!
 //! An [`Op`] names points, not vectors or metadata: those are in the slots and in the entries, which are durable with
 //! it. It says what a namespace in memory has to change, and [`State::apply`](crate::namespace::State::apply) is the

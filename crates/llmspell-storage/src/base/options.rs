@@ -1,4 +1,4 @@
-//! What can be set when a database is opened?
+//! [`DatabaseOptions`]: the settings of a database.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How is one entry stored, without its vector? The value of a row in table `entries`.
+//! The stored form of one entry without its vector: the value of a row in table `entries`.
 //!
 //! ```text
 //! byte 0        4       5     6      8          12         20         28

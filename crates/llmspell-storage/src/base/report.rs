@@ -1,4 +1,4 @@
-//! What does a check find?
+//! The report of a check.
 
 use llmspell_core::{ErrorKind, Result};
 use serde::{Deserialize, Serialize};

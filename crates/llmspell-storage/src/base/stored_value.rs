@@ -1,4 +1,4 @@
-//! How does a value lie on the disk, and how does one that expires?
+//! The stored form of values, with and without an expiry.
 //!
 //! ```text
 //! byte 0        4

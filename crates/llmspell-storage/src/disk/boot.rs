@@ -1,4 +1,4 @@
-//! Which start of the machine is this?
+//! The id of the machine's current start.
 
 /// A number that is another one after each start of the machine; none where the system has no such number.
 #[cfg(target_os = "linux")]

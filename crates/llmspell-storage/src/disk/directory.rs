@@ -1,4 +1,4 @@
-//! How does a real directory do what the engine asks?
+//! A real directory as a disk of the engine.
 
 use std::fs::{self, File, TryLockError};
 use std::io;

@@ -1,4 +1,4 @@
-//! Where do bytes go? The few things the engine asks of a file system.
+//! The disk: the few operations that the engine needs of a file system.
 //!
 //! | file            | question                                               |
 //! |-----------------|--------------------------------------------------------|

@@ -1,4 +1,4 @@
-//! How many files are open at once: a bounded number, whatever the number of spaces and of large scopes.
+//! Open files: a bounded number, whatever the number of spaces and of large scopes.
 //!
 //! A [`RealFile`] opens its file when it needs it. Beyond [`OPEN_FILES_MAX`], or when the process has no descriptors
 //! left, the file that was not used for longest is closed. Never closed are files that hold writes which were not synced

@@ -1,4 +1,4 @@
-//! How does redb use our disk?
+//! redb's storage backend on our disk.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How can a full disk be freed? By room that was set aside while there was some.
+//! The reserve: disk space that is set aside, so that a full disk can be freed.
 //!
 //! Deleting writes before it frees: pages of the truth that hold what stays are written anew. On a disk without a free
 //! byte that would fail, and a failed commit closes the database for writing. So a file of blocks without content lies

@@ -1,4 +1,4 @@
-//! What would be on the disk if the power failed now?
+//! A simulated disk, which knows what would be on it if the power failed now.
 //!
 //! A disk in RAM that remembers every operation in order. From any point of that history it makes images of what a real
 //! disk could hold after a loss of power there:

@@ -1,4 +1,4 @@
-//! What is left to be given back, and how urgent is it?
+//! The backlog of the purge: what is to be freed, and how urgently.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Is everything as it should be? Reads every row and every slot; repairs nothing.
+//! The check: reads every row and every slot, and repairs nothing.
 
 use llmspell_core::{ErrorKind, Result, StateScope, Timestamp};
 use llmspell_vector::Graph;

@@ -1,4 +1,4 @@
-//! What time is it? As late as the system says, and for good only what can be believed.
+//! The clock of a database: the system's time, which is accepted for good only if it is plausible.
 //!
 //! Expiry must not be undone by a clock that is set back: *confirmed* time never goes back, and a commit stores it. Nor
 //! may a clock that is wrong for a moment, years ahead, take what still lives: what it says hides entries at once, but

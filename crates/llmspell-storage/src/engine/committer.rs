@@ -1,4 +1,4 @@
-//! Who makes writes durable? One thread, which orders the requests and shares one sync among those that wait.
+//! The committer: one thread that makes writes durable, in order, and shares one sync among waiting requests.
 //!
 //! A request that arrives while a commit is under way waits for the next one together with all others that arrive
 //! meanwhile (group commit). So a lone writer never waits for company, and sixty-four writers pay one sync.

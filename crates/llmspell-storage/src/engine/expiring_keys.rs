@@ -1,4 +1,4 @@
-//! How is the space of keys that have expired given back? A step at a time, in turn with the rest of the purge.
+//! The purge of expired keys: one step at a time, in turn with the other steps of the purge.
 
 use std::time::Duration;
 

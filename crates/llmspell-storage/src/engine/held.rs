@@ -1,4 +1,4 @@
-//! Which requests wait until a large batch is done?
+//! Requests that wait until a large batch is done.
 //!
 //! Those that are about one of its scopes, or about spaces as a whole, and those that must not overtake one that waits.
 //! All others are done meanwhile. So whoever is answered sees what was answered before, and calls about one scope are done

@@ -1,4 +1,4 @@
-//! Who builds graphs? One thread, in the background, whatever goes wrong.
+//! The indexer: one thread in the background that builds graphs and survives any failure.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -1,4 +1,4 @@
-//! How is a large batch written between others? In steps, each a transaction of its own, and one at a time.
+//! Large batches: written between other requests, in steps that are separate transactions, one batch at a time.
 //!
 //! ```text
 //! begin, of each scope   points that do not live and slots are set aside, and noted in the table `staged`

@@ -1,4 +1,4 @@
-//! How is a directory opened, or made?
+//! Opening a directory, or creating one.
 //!
 //! ```text
 //! <dir>/LOCK                          held by the process that has it open; says which one

@@ -1,4 +1,4 @@
-//! What a forked process inherits and must not clean up.
+//! State that a forked process inherits and must not clean up.
 
 use std::ops::Deref;
 use std::sync::Arc;

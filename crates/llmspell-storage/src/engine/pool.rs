@@ -1,4 +1,4 @@
-//! Where does work run that would block an async executor? On a few threads of our own.
+//! The pool: a few threads for work that would block an async executor.
 //!
 //! They start when there is work for them, at most one for each processor (and at least two, so that one slow disk
 //! read does not stop everything), and live as long as the pool. Being our own, they need no async runtime: any

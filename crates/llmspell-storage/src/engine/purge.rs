@@ -1,4 +1,4 @@
-//! How is the space of dropped scopes and expired entries given back? A step at a time, between commits.
+//! The purge: frees the space of dropped scopes and expired entries, one step at a time, between commits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

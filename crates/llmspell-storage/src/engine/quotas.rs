@@ -1,4 +1,4 @@
-//! How much may a scope hold, and how much does it?
+//! Calls about quotas: how much a scope may hold, and how much it holds.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! How do scopes and spaces go?
+//! Dropping of scopes and spaces.
 
 use llmspell_core::{Result, ScopeKind, StateScope, validate_vectors as validate};
 

@@ -1,4 +1,4 @@
-//! Which spaces know of each other?
+//! Routed spaces, which share their ids.
 //!
 //! An id stands in at most one of the routed spaces of a scope. While entries are copied from one of them to a space that
 //! will take its place, what changes there goes from the copy, to be copied again.

@@ -1,4 +1,4 @@
-//! What do all handles and the committer of one database share?
+//! What all handles and the committer of one database share.
 
 use std::collections::BTreeMap;
 use std::fs::File;

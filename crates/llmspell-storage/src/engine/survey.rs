@@ -1,4 +1,4 @@
-//! Which scopes have something to give back of which nobody took note?
+//! The survey after opening: finds scopes with slots to give back that no list names.
 //!
 //! Older versions left scopes without entries, listed for ever. And a process may die while the slots of dead points of a
 //! living scope are given back: which scopes these are, only memory knows. So all scopes are looked at after opening, a few

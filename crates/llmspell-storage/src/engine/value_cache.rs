@@ -1,4 +1,4 @@
-//! Which values are in RAM, so that reading them cannot block?
+//! The value cache: values in RAM, so that reading them cannot block.
 //!
 //! A cache of values by key, in front of a backend whose reads may touch the disk. What it holds is always what is
 //! committed: a writer takes its keys out before it commits and puts the new values in after, and a reader that was

@@ -1,4 +1,5 @@
-//! Who verifies what was too large to be verified when it was opened? One thread, a little at a time, until it is done.
+//! The verifier: one thread that verifies, a little at a time, a truth that was too large to be verified when it was
+//! opened.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

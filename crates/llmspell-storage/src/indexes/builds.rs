@@ -1,4 +1,4 @@
-//! Who builds an index of a namespace right now, and what has changed since the builder looked at it?
+//! Builds of the indexes of a namespace, and the changes since each began.
 //!
 //! A builder reads an older state. What is committed meanwhile is noted for it, until it lets its note go: so nothing has
 //! to be cleaned up after one that failed.

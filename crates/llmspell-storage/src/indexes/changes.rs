@@ -1,4 +1,4 @@
-//! What became of points, for an index of their metadata that was made meanwhile?
+//! Changes of points during the build of a metadata index.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! What is the graph of a namespace?
+//! The graph of a namespace, and what it needs.
 //!
 //! A graph whose vertices are points, their ids, and which points those are. It never changes: a change makes a new
 //! one. A point that an index holds keeps its vector and its id for as long as the index can be used, now or after a

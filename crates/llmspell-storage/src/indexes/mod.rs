@@ -1,4 +1,4 @@
-//! The derived indexes of a namespace: how do they come, change, get a file, and go?
+//! The derived indexes of a namespace, and their life: building, changing, filing, dropping.
 //!
 //! A namespace has a graph and an index of its metadata, each a [`Kind`](files::Kind). Both live the same life:
 //!

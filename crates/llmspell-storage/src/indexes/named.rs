@@ -1,4 +1,4 @@
-//! Which file does the truth name for an index of a namespace, and what is known of it?
+//! The named file of an index: which file the truth names, and what is known of it.
 //!
 //! ```text
 //! row of a scope and a kind: table `index_files`

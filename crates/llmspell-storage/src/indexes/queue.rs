@@ -1,4 +1,4 @@
-//! Which namespaces wait for the indexer, and who waits for it?
+//! The queue of the indexer: namespaces that wait for it, and callers that wait for them.
 //!
 //! Whoever changes a namespace notes it here and goes on. What can wait a little does: a few new points are cheaper to
 //! link together than one by one.

@@ -1,4 +1,4 @@
-//! How is a state stored, so that the log before it need not be kept?
+//! Checkpoints: the stored form of a state, so that the log before it can be removed.
 //!
 //! ```text
 //! byte 0        4       5   13         17             25

@@ -1,4 +1,4 @@
-//! Which points have expired by now?
+//! The expiry times of points.
 //!
 //! By time, in buckets of about a minute. A bucket is shared with states that are still held and copied when it
 //! changes, so a write copies the points of a minute, not all that ever expire.

@@ -1,4 +1,4 @@
-//! Which ids have the entries of a small namespace, without asking the truth?
+//! The ids of a small namespace, kept in memory.
 //!
 //! A search of a small scope spends most of its time on reading the records of what it found. So the ids of a namespace
 //! that is searched again and again are kept, with the generations of their slots, until it changes.

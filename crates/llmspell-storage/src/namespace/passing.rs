@@ -1,4 +1,4 @@
-//! Who passes a filter, and is it known already?
+//! Cached matches of filters.
 //!
 //! Applications ask with few filters again and again. What passed one is kept with the state that it was found in: the
 //! next state begins with nothing, so that it is never of another mutation than what is searched.

@@ -1,4 +1,4 @@
-//! Which points may be given out again?
+//! Reuse of dead points: which numbers may be given out again.
 //!
 //! A point that died may still be seen by a search that holds an older state; writing another vector into its slot
 //! would change that search's answer. So dead points wait in line, behind the [`End`] of the last state in which they lived,

@@ -1,4 +1,4 @@
-//! What does a namespace know, and how does an `Op` change it?
+//! The state of a namespace, and how an `Op` changes it.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How wide is the beam of searches in a namespace, and which queries is that measured with?
+//! The width of the beam in a namespace, and the queries it is measured with.
 //!
 //! The indexer measures (`engine/indexing/tuning.rs`), searches read the width and remember a few of their queries here.
 //! Queries are in RAM only, those of one namespace apart from those of all others, and gone with it.

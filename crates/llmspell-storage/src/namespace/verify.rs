@@ -1,4 +1,4 @@
-//! Are the slots of the living points undamaged?
+//! Verification of the slots of living points.
 //!
 //! A flipped bit could hide a near neighbor as well as show a wrong one. So a slot is checked before its vector is used
 //! for the first time since the namespace was loaded: by a scan all of them, by a walk of the graph those that it meets.

@@ -1,4 +1,4 @@
-//! How much RAM does a namespace take, and may it go?
+//! The weight of a namespace: its bytes of RAM, and whether it may be unloaded.
 //!
 //! What only RAM knows must not be lost: who still looks at older states, and with them which points must not be given
 //! out again; and what of the index is in no file. Everything else is in the truth and in the files.

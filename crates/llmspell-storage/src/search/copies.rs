@@ -1,4 +1,4 @@
-//! Which entries have no copy in another space yet?
+//! Entries that have no copy in another space yet.
 
 use llmspell_core::{ModelRef, Result, StateScope, Timestamp, VectorEntry};
 

@@ -1,4 +1,4 @@
-//! Which entries are nearest among those that a filter lets through, where there is a graph?
+//! Filtered searches of namespaces with a graph.
 //!
 //! ```text
 //! filter    the points that pass: known from the last time, by the index of the metadata, or by the metadata itself

@@ -1,4 +1,4 @@
-//! Which entries are nearest, by the graph and a scan of the tail?
+//! Searches by the graph, with a scan of the tail.
 //!
 //! ```text
 //! walk      the graph gives a shortlist

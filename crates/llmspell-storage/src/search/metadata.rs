@@ -1,4 +1,4 @@
-//! Which living points match a filter?
+//! Compiled filters, and the living points that match one.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Which entries are nearest?
+//! Searches: which entries are nearest.
 //!
 //! Everything a search sees is as of one mutation of the namespace: a state, and a snapshot of the truth that ends with
 //! the same mutation.

@@ -1,4 +1,4 @@
-//! Which way is a filtered query answered?
+//! The planner: by which path a filtered query is answered.
 //!
 //! A pure function of a few numbers: the cheapest of four ways, by what each step was measured to cost
 //! (`docs/decisions/0016-filtered-search.md`). That the estimates hold is not needed for a right answer: a walk that

@@ -1,4 +1,4 @@
-//! In which order do entries come, and how many are looked for?
+//! Ranking: the order of results, and the length of the shortlist.
 //!
 //! By distance; or, if the query asks for recency, by what age leaves of the score. No entry ranks higher than its score
 //! says, so once `k` are found whose recency scores no farther entry can have, the others need not be looked at.

@@ -1,4 +1,4 @@
-//! Which of the nearest are taken, where a query asks for diversity or for some of each group?
+//! Selection of diverse or grouped results from the nearest entries.
 //!
 //! A layer over the search: it asks for more than `k`, whichever way they are found, and chooses among them. Where groups
 //! leave it with fewer, it asks again, for more, and without the groups that are full.

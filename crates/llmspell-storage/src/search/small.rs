@@ -1,4 +1,4 @@
-//! Which entries of a small scope are nearest, when their ids are known?
+//! Searches of small scopes whose ids are in memory.
 //!
 //! The same comparison as of any scope without an index, but nothing is read from the truth: as with an index, each
 //! result is held against its slot by the generation.

@@ -1,4 +1,4 @@
-//! Which vectors are compared by a scan?
+//! Scans: exact comparison of the points that no graph holds, or of all.
 //!
 //! Without a graph all of them; with one the newest points, which it does not hold yet, and all if a query asks for it.
 

@@ -1,4 +1,4 @@
-//! What was done by a search?
+//! The trace of a search: what it did, for `explain`.
 
 use std::time::Duration;
 

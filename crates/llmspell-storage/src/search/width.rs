@@ -1,4 +1,4 @@
-//! How wide is the beam of a search, and why?
+//! The width of the beam of a search, and the reason for it.
 
 use llmspell_core::{EfChoice, EfSource, VectorQuery};
 

@@ -1,4 +1,4 @@
-//! Which slots are free?
+//! The allocator of slots: which are free.
 
 use std::collections::{BTreeMap, BTreeSet};
 

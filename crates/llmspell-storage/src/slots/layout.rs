@@ -1,4 +1,4 @@
-//! How is one vector laid out in its slot?
+//! The layout of one vector in its slot.
 //!
 //! ```text
 //! byte 0        4          8          16

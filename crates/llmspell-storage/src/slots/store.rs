@@ -1,4 +1,4 @@
-//! How are slots written and made durable?
+//! The slot files of a space: writing, and making durable.
 //!
 //! Slot `s` lies in file `slots-<s / slots_per_file>`. A file grows in steps, so that not every write changes its
 //! length, and is mapped anew when it has grown; views that were taken before keep their older mapping. Where there is

@@ -1,4 +1,4 @@
-//! How are slots read?
+//! Views: reading of slots.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How does an index that was built become the one that searches use?
+//! Handing over of a finished index to the committer.
 //!
 //! Whoever built it hands it over to the committer, which adopts it between two commits: only there nothing changes
 //! meanwhile, and only the committer has a [`Publisher`]. What was committed since the builder looked is caught up with, if

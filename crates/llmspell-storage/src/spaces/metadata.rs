@@ -1,4 +1,4 @@
-//! How does a namespace get its index of metadata? By whoever asks first, or by the indexer.
+//! Building of a namespace's metadata index, by the first filter or by the indexer.
 
 use std::sync::Arc;
 use std::time::Duration;

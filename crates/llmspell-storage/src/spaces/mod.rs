@@ -1,4 +1,4 @@
-//! Open spaces: their loaded namespaces, snapshots of these, and indexes that come to them.
+//! Open spaces: their loaded namespaces, snapshots, and the adoption of finished indexes.
 //!
 //! | file           | holds                                                                |
 //! |----------------|----------------------------------------------------------------------|

@@ -1,4 +1,4 @@
-//! Which namespaces of a space are loaded?
+//! The registry of a space: its loaded namespaces.
 //!
 //! A scope that nobody touches costs no RAM: it is read from the truth when it is first named.
 

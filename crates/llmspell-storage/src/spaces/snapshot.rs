@@ -1,4 +1,4 @@
-//! How does a reader see one committed state of a namespace? A state, and a read transaction as of the same mutation.
+//! Snapshots: a state of a namespace, and a read transaction as of the same mutation.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

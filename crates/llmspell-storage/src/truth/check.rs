@@ -1,4 +1,4 @@
-//! Do all rows agree?
+//! The check of the truth: whether all rows agree.
 
 use llmspell_core::{Result, StateScope};
 use roaring::RoaringBitmap;

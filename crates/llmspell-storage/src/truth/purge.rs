@@ -1,4 +1,4 @@
-//! How does what nobody can see any more go?
+//! Removal of the rows of dropped scopes and spaces.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! How are the quota of a scope and what it holds stored?
+//! The stored form of quotas and their usage.
 //!
 //! ```text
 //! byte 0        4       5     6                                             38

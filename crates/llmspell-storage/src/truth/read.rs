@@ -1,4 +1,4 @@
-//! What is there, as of one moment?
+//! Read transactions: the content of the truth as of one moment.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Which rows are written before the batch that they belong to is?
+//! Rows that are written before the large batch that they belong to is complete.
 //!
 //! The entries of a large batch are written in several transactions. Until the last of them their points do not live, so
 //! nobody sees them. A row of the table `staged` notes which they are: what a crash leaves of a batch is removed by it.

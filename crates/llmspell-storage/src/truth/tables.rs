@@ -1,4 +1,4 @@
-//! Which tables are there? Everything but the vectors.
+//! The tables of the truth: everything but the vectors.
 //!
 //! | table         | key                          | value                                             |
 //! |---------------|------------------------------|---------------------------------------------------|

@@ -1,4 +1,4 @@
-//! Which rows do keys have, and which of them are over?
+//! The rows of keys, and which of them have expired.
 //!
 //! A key that expires has a row in `expiring_keys` too, as long as it says so. So what is over is found without looking at
 //! values, and a key that is given another end costs no row for the one it had.

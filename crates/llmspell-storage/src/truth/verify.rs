@@ -1,4 +1,4 @@
-//! Is every row found by its key? All tables, a few rows at a time.
+//! Verification that every row is found by its key: all tables, a few rows at a time.
 //!
 //! A damaged key in a page of redb can lead past rows that are there, and then nothing is read whose checksum could tell.
 //! Going from row to row along the pages meets those rows; then each must be found by its key, too, and follow the one

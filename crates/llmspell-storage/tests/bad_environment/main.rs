@@ -1,4 +1,4 @@
-//! What happens where the directory is not as it should be? A typed error, nothing lost, no panic.
+//! Bad directories give typed errors; no data are lost, and nothing panics.
 //!
 //! | file | question |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Does every backend answer like a sorted map, whatever was done before, reopening included?
+//! Random programs: every backend answers like a sorted map, reopening included.
 //!
 //! `LLMSPELL_KEY_VALUE_CASES` programs of up to `LLMSPELL_KEY_VALUE_STEPS` steps each; `cargo xtask soak` runs more.
 

@@ -1,4 +1,4 @@
-//! Random programs against the store: does it answer like a model, and is a scope a wall?
+//! Random programs: the store answers like a model, and scopes are isolated.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

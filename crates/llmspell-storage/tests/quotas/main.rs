@@ -1,4 +1,4 @@
-//! Is a quota kept exactly, whoever writes, and is what is counted what is there?
+//! Quotas are enforced exactly, for every way of writing, and usage is counted right.
 //!
 //! | file | question |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Does each vector go to the space of its model, and are all spaces one store?
+//! Each vector goes to the space of its model, and all spaces act as one store.
 //!
 //! | file | question |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! How is key-value data kept on redb? The recommended durable backend: the key-value half of a [`Database`].
+//! Key-value data on redb: the recommended durable backend, the key-value half of a [`Database`].
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! How is a call of the trait done by several spaces?
+//! The calls of the trait [`VectorStorage`], done by several spaces.
 
 use std::sync::Arc;
 use std::time::Instant;

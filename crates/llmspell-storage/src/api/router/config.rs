@@ -1,4 +1,4 @@
-//! What can be set, and what of a model is stored?
+//! Settings of a router, and of the space of a model.
 
 use llmspell_core::{EmbeddingModel, HNSWConfig, Result};
 

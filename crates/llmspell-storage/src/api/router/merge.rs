@@ -1,4 +1,4 @@
-//! How do answers of several spaces become one?
+//! Merging of the answers of several spaces.
 
 use std::collections::HashMap;
 

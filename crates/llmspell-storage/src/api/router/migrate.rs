@@ -1,4 +1,4 @@
-//! How do the entries of one model become those of another?
+//! Migration of the entries of one model to another.
 //!
 //! ```text
 //! stage     a space for the new model, which nobody sees

@@ -1,4 +1,4 @@
-//! What does an application search that has vectors of several models? [`DimensionRouter`].
+//! [`DimensionRouter`], a store for vectors of several models.
 //!
 //! | file         | question                                                  |
 //! |--------------|-----------------------------------------------------------|

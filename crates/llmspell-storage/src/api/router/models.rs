@@ -1,4 +1,4 @@
-//! How does a model become known?
+//! Registration of models.
 
 use llmspell_core::{EmbeddingModel, ModelRef, Result, StorageError, validate_vectors as validate};
 

@@ -1,4 +1,4 @@
-//! Which space does an entry or a query go to?
+//! Routing: the space of an entry or a query.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};

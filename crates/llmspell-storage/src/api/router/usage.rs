@@ -1,4 +1,4 @@
-//! How much is each space used?
+//! Usage of each space.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How is a call of the trait done by the database?
+//! The calls of the trait [`VectorStorage`], done by a space of a database.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! How does a call reach the entries of a scope?
+//! The path of a call to the entries of a scope.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What does an application search? [`HNSWVectorStorage`], a space of a [`Database`].
+//! [`HNSWVectorStorage`], a vector space of a [`Database`].
 //!
 //! | file         | question                                         |
 //! |--------------|--------------------------------------------------|

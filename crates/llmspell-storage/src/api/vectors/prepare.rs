@@ -1,4 +1,4 @@
-//! What of a batch is stored?
+//! Preparation of a batch: checks, ids, times, and the bytes that are stored.
 
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! How are several scopes searched at once?
+//! Searches of several scopes.
 //!
 //! One namespace after the other, by the search that each has alone, and as of one mutation of each. The last of the best
 //! `k` so far bounds the next search: what is farther away is not resolved, so ids and metadata are read about once.

@@ -1,4 +1,4 @@
-//! How is a query answered that asks for diversity or for some of each group?
+//! Queries for diverse or grouped results.
 
 use llmspell_core::{Result, SelectionPlan, VectorQuery, VectorResult};
 

@@ -1,4 +1,4 @@
-//! Which vectors does a space take, and what of them does it keep?
+//! The shape of vectors: which a space takes, and which of their components it stores.
 
 use std::borrow::Cow;
 use std::sync::Arc;

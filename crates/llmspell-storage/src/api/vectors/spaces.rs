@@ -1,4 +1,4 @@
-//! How is a space of a database opened, or made?
+//! Opening a space of a database, or creating one.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! How much is there?
+//! Statistics of a space and of a scope.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How does the span of a search learn how it was done?
+//! Spans of searches, and the fields that say how a search was done.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! How does an index get its file, and lose it?
+//! Writing, naming and removing of index files.
 
 use std::sync::Arc;
 

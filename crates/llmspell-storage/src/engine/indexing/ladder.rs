@@ -1,4 +1,4 @@
-//! Which width of the beam is the smallest that reaches a recall?
+//! The ladder of beam widths, and the smallest one that reaches a recall.
 //!
 //! A pure function of what was measured so far. Recall rises with the width, but for noise.
 

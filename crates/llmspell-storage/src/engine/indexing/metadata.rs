@@ -1,4 +1,4 @@
-//! Who makes the index of metadata, and its file?
+//! Building of metadata indexes by the indexer, and their files.
 //!
 //! The indexer makes it for a filter that asked, for whoever waits for indexes, and once the graph of a scope with metadata
 //! has caught up after a load: then it takes little beside the graph, and the first filter finds it there.

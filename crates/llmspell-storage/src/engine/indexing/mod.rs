@@ -1,4 +1,4 @@
-//! What does an index need, and how does it get it? The work of the indexer's thread.
+//! The work of the indexer's thread: what an index needs, and how it is done.
 //!
 //! ```text
 //! snapshot   a state and the rows of the truth as of the same mutation: points and their ids

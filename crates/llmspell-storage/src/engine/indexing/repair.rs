@@ -1,4 +1,4 @@
-//! How do links get around tombstones?
+//! Repair of links around tombstones.
 //!
 //! See [`Graph::repaired`](llmspell_vector::Graph::repaired). What is repaired is not stored: an index file is what it
 //! was written as, and after a restart the next repair finds little to do.

@@ -1,4 +1,4 @@
-//! Which points and ids are to be linked?
+//! The points and ids that are to be linked.
 
 use std::sync::Arc;
 

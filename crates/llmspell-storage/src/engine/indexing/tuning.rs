@@ -1,4 +1,4 @@
-//! Which width of the beam do the searches of a namespace need to reach the recall target?
+//! Tuning: measures the width of the beam that the searches of a namespace need for the recall target.
 //!
 //! ```text
 //! draw      queries that the namespace has got, or vectors between two neighbors of its own

@@ -1,4 +1,4 @@
-//! The disk fails at every operation of a workload, once or for good.
+//! The disk fails at every operation of a workload, once or permanently.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Keys end: no call sees them, none returns, and what they took is used again.
+//! Keys expire: no call sees them, none returns, and their space is used again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

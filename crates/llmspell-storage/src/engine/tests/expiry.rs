@@ -1,4 +1,4 @@
-//! Time passes, and goes back: what has expired is seen by no call, and does not return.
+//! Time passes, and is set back: expired entries are seen by no call, and do not return.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What becomes of an index that was built, whatever has happened by the time it is handed over?
+//! A finished index is adopted or dropped, whatever has happened by the time it is handed over.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Is a file of an index only ever used when the truth names it, whoever wrote the name?
+//! An index file is only used if the truth names it, whichever version wrote the name.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Is a large batch all or nothing, and does nobody wait for it who need not?
+//! A large batch is atomic, and delays no request that is independent of it.
 
 use std::sync::Arc;
 

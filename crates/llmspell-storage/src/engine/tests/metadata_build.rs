@@ -1,4 +1,4 @@
-//! Do filters stay right while writers write and the index of metadata is made again and again?
+//! Filters stay right while writers write and the metadata index is rebuilt again and again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

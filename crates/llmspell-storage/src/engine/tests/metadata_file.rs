@@ -1,4 +1,4 @@
-//! Does a filter ever answer from metadata that is old, whatever becomes of the file of its index?
+//! No filter answers from out-of-date metadata, whatever happens to the file of its index.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Power is lost at every sync of a workload, and a disk keeps of what was not synced what it likes.
+//! Power is lost at every sync of a workload, and the disk keeps an arbitrary part of the unsynced bytes.
 
 use std::ops::Range;
 use std::sync::Arc;

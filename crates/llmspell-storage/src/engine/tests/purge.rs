@@ -1,4 +1,4 @@
-//! Is nothing left of a dropped scope, whatever its size, and is its space written again?
+//! Nothing remains of a dropped scope, whatever its size, and its slots are written again.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Are quotas of before metadata was counted read, and what it takes counted?
+//! Quotas older than the counting of metadata are read, and their metadata is counted.
 
 use llmspell_core::{HNSWConfig, Quota, StateScope, StorageError, VectorEntry};
 use serde_json::json;

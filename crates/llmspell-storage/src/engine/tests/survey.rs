@@ -1,4 +1,4 @@
-//! Does a database get rid of what an older version, or a crash, left in scopes that nobody names?
+//! A database removes the remains of older versions and crashes in scopes that are not used again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Do searches reach the recall target without anybody choosing an `ef_search`?
+//! Searches reach the recall target although no `ef_search` is set.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A small workload of every kind of write, and what a database must hold after each of its steps.
+//! A small workload of every kind of write, and the content that a database must have after each of its steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Which user's id has a vertex?
+//! The users' ids of the vertices of an index file.
 //!
 //! So that a search that needs no metadata need not ask the truth. With an id goes the generation of the slot that held
 //! the vector when the vertex was made: a slot that was used again since shows.

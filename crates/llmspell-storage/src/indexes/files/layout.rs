@@ -1,4 +1,4 @@
-//! How is an index file laid out, and what names it?
+//! The layout of an index file, and of the row that names it.
 //!
 //! ```text
 //! byte 0     header (128 bytes, then zeros)

@@ -1,4 +1,4 @@
-//! What was measured of the searches of a namespace, as it is stored beside the name of its index file.
+//! The measured recall of a namespace, in the form in which it is stored beside the name of its index file.
 
 use llmspell_core::{MeasuredRecall, MeasuredWith};
 

@@ -1,4 +1,4 @@
-//! How is an index of metadata kept in a file?
+//! The file of a metadata index.
 //!
 //! ```text
 //! byte 0     header (64 bytes, then zeros)

@@ -1,4 +1,4 @@
-//! How is an index file opened, and checked?
+//! Opening and checking of an index file.
 //!
 //! Opening reads little: header, the bitmap of points, what the graph needs. The rest is mapped, and its checksums are
 //! verified in the background by [`IndexFile::verify`], through reads that leave the pages to the system.

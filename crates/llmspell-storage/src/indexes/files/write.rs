@@ -1,4 +1,4 @@
-//! How is an index file written?
+//! Writing of an index file.
 //!
 //! Under another name, synced, renamed, the directory synced. Until the manifest names it, it means nothing.
 

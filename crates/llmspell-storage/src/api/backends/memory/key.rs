@@ -1,4 +1,4 @@
-//! How is a key kept, so that comparing it costs no second trip to memory?
+//! Keys in memory, short ones inline, so that comparing them needs no second memory access.
 //!
 //! Most keys are short. A key of up to 30 bytes lies where it is stored, in the hash table and in the sorted set; a
 //! longer one is behind a pointer. In a store that exceeds the CPU's caches, each pointer followed costs as much as

@@ -1,4 +1,4 @@
-//! How is key-value state kept in RAM? In hash tables with sorted keys beside them, behind a few locks.
+//! [`MemoryBackend`]: key-value state in RAM, in hash tables with sorted keys beside them, behind a few locks.
 //!
 //! A key lives in the shard that its bytes name, so that writers of different keys seldom meet. Whoever needs several
 //! shards locks them in the order of their numbers and holds them all until the work is done: so batches are atomic,

@@ -1,4 +1,4 @@
-//! What is in one shard? The values by hash, the keys in order, and those that expire by their moment.
+//! One shard: values by hash, keys in order, and expiring keys by their expiry.
 //!
 //! Reading and overwriting touch only the hash table; the order is for scans and changes only with the keys. A key that is
 //! over stays until a write to the shard has time for it: nobody sees it, and as each write removes more than it brings,

@@ -1,4 +1,4 @@
-//! What does a batch come to?
+//! The net changes of a batch.
 //!
 //! A batch is a list of changes, each on what those before it left. Worked out on a sorted map over the tree, it comes
 //! to one last value for each key, which sled can apply at once.

@@ -1,4 +1,4 @@
-//! Whose directory is it, and what lies around in it?
+//! The directory of a store: its owner, its lock and its files.
 //!
 //! ```text
 //! FORMAT      "llmspell-storage sled\nversion 2\n"

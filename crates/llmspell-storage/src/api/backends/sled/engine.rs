@@ -1,4 +1,4 @@
-//! How does a batch become durable?
+//! The engine around sled: makes batches durable.
 //!
 //! Work out, apply, flush sled, sync its files ourselves, answer. sled's own flush leaves data in the cache of the disk.
 

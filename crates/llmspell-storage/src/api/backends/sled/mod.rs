@@ -1,4 +1,4 @@
-//! How is state kept safe on sled 0.34?
+//! [`SledBackend`]: key-value state on sled 0.34, made safe.
 //!
 //! sled is beta and no longer maintained. What it lacks is added here: a lock that names its holder, a format marker,
 //! a sync that reaches the disk, checksums and a count of its own, and one writer at a time under a watchdog.

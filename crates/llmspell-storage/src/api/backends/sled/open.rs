@@ -1,4 +1,4 @@
-//! How is sled started, if need be without snapshots?
+//! Starting sled, if necessary without its snapshots.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! How is sled read?
+//! Reads from sled.
 //!
 //! sled's iterators move while batches are applied. Readers hold a gate shared that the writer holds alone while it
 //! applies a batch, so that they see it whole or not at all, and sled's paths for concurrent writers are not taken.

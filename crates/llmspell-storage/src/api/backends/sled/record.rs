@@ -1,4 +1,4 @@
-//! How do keys and values lie in the tree?
+//! The layout of keys and values in sled's tree.
 //!
 //! ```text
 //! key in the tree               value in the tree

@@ -1,4 +1,4 @@
-//! Who waits for a commit, and for how long?
+//! The watchdog: waiting for a commit, with a time limit.
 //!
 //! Answers are kept here and not with the requests: if sled stops answering, the watchdog can still tell everybody who
 //! waits, also those whose request has not been looked at yet.

@@ -1,4 +1,4 @@
-//! What does a clock that is years ahead for a moment leave behind? Nothing.
+//! A clock that is years ahead for a moment has no lasting effect.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
