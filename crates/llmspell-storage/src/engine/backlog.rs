@@ -12,49 +12,49 @@ use crate::base::ids::{ScopeId, SpaceId};
 use crate::indexes::files::{IndexRow, Kind};
 use crate::namespace::{Namespace, State};
 
-/// Rows that one step of the purge removes; a few milliseconds.
+/// Rows that one step of the purge removes; takes a few milliseconds.
 pub(super) const STEP_ROWS: usize = 512;
 /// How long to wait for searches that still hold a dropped scope.
 const RETRY: Duration = Duration::from_millis(200);
 /// How long to wait after a failure.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
-/// How long dead points of a living scope may wait, which a search or an index holds.
+/// How long to wait for dead points of a living scope that a search or an index still holds.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// Expired entries are invisible at once; their space is given back at this pace.
+/// Expired entries are invisible at once, and are purged after this delay.
 pub(super) const EXPIRY_DELAY_MS: i64 = 1_000;
-/// With so many rows left to purge, the purge may take as long as commits do; with more or fewer in proportion, within
-/// bounds. So a backlog under steady writes grows until purging keeps pace, and no further.
+/// With this many rows to purge, the purge may take as long as commits do; with more or fewer in proportion, within
+/// bounds. So a backlog under steady writes grows only until the purge keeps pace.
 const ROWS_AT_PAR: f64 = 8192.0;
 const SHARES: (f64, f64) = (0.25, 2.0);
-/// A dropped scope costs as much as so many rows, and no more than so many however large it is: one large scope is not
-/// urgent, many scopes are.
+/// A dropped scope counts as this many rows at least, and at most, however large it is: one large scope is not urgent,
+/// many scopes are.
 const SCOPE_ROWS: (u64, u64) = (16, 4096);
-/// More scopes than this are as urgent as can be.
+/// More scopes than this do not make the purge more urgent.
 const COUNTED_SCOPES_MAX: usize = 2048;
 
-/// What nobody can see any more and is still stored.
+/// Data that no reader can see any more and that are still stored.
 pub(super) struct Backlog {
     /// Dropped scopes, in the order in which they were dropped.
     pub(super) purges: VecDeque<Purge>,
-    /// Those that could not be purged: they must not be in the way of the others.
+    /// Scopes that could not be purged; set aside so that they do not block others.
     pub(super) set_aside: Vec<Purge>,
     /// Dropped spaces.
     pub(super) spaces: VecDeque<SpaceId>,
-    /// When the first entry expires that can be read.
+    /// The earliest expiry of an entry that can be read.
     pub(super) first_expiry: Option<i64>,
-    /// Keys that are to be purged when they are over.
+    /// Expired keys to purge.
     pub(super) expiring_keys: ExpiringKeys,
     /// Scopes in which points have died: they may have slots to give back.
     pub(super) shrinking: BTreeSet<(SpaceId, StateScope)>,
-    /// Those whose dead points somebody still looks at.
+    /// Scopes whose dead points a reader may still see.
     pub(super) shrinking_later: BTreeSet<(SpaceId, StateScope)>,
-    /// Scopes that were never noted, and may have something to give back.
+    /// The survey of scopes that are not noted here.
     pub(super) survey: Survey,
     /// Scopes with expired entries that cannot be read.
     pub(super) unreadable: HashSet<ScopeId>,
-    /// So many steps in a row found as many expired entries as a step takes.
+    /// Number of consecutive steps that found a full step's worth of expired entries.
     pub(super) full_steps: u32,
-    /// Something failed: one scope at a time, to find out which.
+    /// After a failure: one scope at a time, to find out which causes it.
     pub(super) is_careful: bool,
     has_failed: bool,
     last_turn: Turn,
@@ -64,41 +64,41 @@ pub(super) struct Backlog {
 pub(super) struct Purge {
     pub(super) scope: ScopeId,
     pub(super) space: SpaceId,
-    /// The namespace that searches may still hold; none after a restart, and once its slots were given back.
+    /// The namespace that searches may still hold; none after a restart, and once its slots were freed.
     pub(super) namespace: Option<Arc<Namespace>>,
-    /// What is left to let go of: with a large graph that takes longer than a caller should wait.
+    /// Its remains, to be dropped in the background: with a large graph that takes longer than a caller should wait.
     pub(super) remains: Option<Remains>,
-    /// Its slots were given back; its rows are left.
+    /// Whether its slots were freed, so that only rows remain.
     pub(super) has_no_slots: bool,
-    /// About how many rows are left.
+    /// Approximate number of remaining rows.
     pub(super) rows: u64,
 }
 
-/// What a dropped scope leaves in memory and beside the truth.
+/// The remains of a dropped scope in memory and beside the truth.
 pub(super) struct Remains {
     /// Its last state, which holds its indexes.
     pub(super) last: Arc<State>,
     pub(super) files: Vec<(Kind, IndexRow)>,
 }
 
-/// What a step of the purge does.
+/// The work of a step of the purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     Dropped,
     Expired,
     Space,
-    /// Keys that are over.
+    /// Expired keys.
     Keys,
-    /// A scope that lives on.
+    /// A living scope.
     Living,
-    /// A look at scopes of which nobody has taken note.
+    /// The survey.
     Survey,
-    /// What failed before or had to wait, once there is nothing else.
+    /// Work that failed before or had to wait, once there is no other.
     Again,
 }
 
 impl Purge {
-    /// After a restart, when nobody holds it.
+    /// After a restart, when no search holds it.
     pub(super) fn stored(scope: ScopeId, space: SpaceId) -> Self {
         Self {
             scope,
@@ -146,7 +146,7 @@ impl Backlog {
         }
     }
 
-    /// How long housekeeping may wait at `now`, in milliseconds since 1970; none if there is nothing to do.
+    /// How long the purge may wait at `now`, in milliseconds since 1970; none if there is nothing to do.
     pub(super) fn due_in(&self, now: i64) -> Option<Duration> {
         let is_ready = |purge: &Purge| purge.remains.is_some() || purge.is_quiet();
         let dropped = if !self.spaces.is_empty() || self.purges.iter().any(is_ready) {
@@ -177,7 +177,7 @@ impl Backlog {
         Some(Duration::from_millis(u64::try_from(due_ms).unwrap_or(0)))
     }
 
-    /// What comes next at `now`: one kind of work after the other.
+    /// The next work at `now`: the kinds of work take turns.
     pub(super) fn next_turn(&mut self, now: i64) -> Turn {
         const ORDER: [Turn; 6] = [
             Turn::Dropped,
@@ -205,7 +205,7 @@ impl Backlog {
         self.last_turn
     }
 
-    /// What failed before or had to wait is tried again.
+    /// Tries again what failed before or had to wait.
     pub(super) fn try_again(&mut self) {
         self.shrinking.append(&mut self.shrinking_later);
         if !self.purges.is_empty() {
@@ -219,12 +219,12 @@ impl Backlog {
         }
     }
 
-    /// A step ended.
+    /// Notes the end of a step.
     pub(super) fn set_failed(&mut self, has_failed: bool) {
         self.has_failed = has_failed;
     }
 
-    /// How long the purge may take beside writers that never pause, as a share of what commits take.
+    /// The purge's share of time beside writers that never pause, relative to commits.
     pub(super) fn share(&self) -> f64 {
         let dropped: u64 = self.purges.iter().take(COUNTED_SCOPES_MAX).map(Purge::weight).sum();
         let expired = u64::from(self.full_steps) * STEP_ROWS as u64;

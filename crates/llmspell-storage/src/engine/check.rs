@@ -15,7 +15,7 @@ use crate::spaces::snapshot::Snapshot;
 use crate::truth::{Read, check as truth_check};
 use llmspell_metadata::MetadataIndex;
 
-/// A clock that is this much behind what is stored is worth a word, in milliseconds.
+/// A clock that is this far behind the stored time is reported, in milliseconds.
 const CLOCK_BEHIND_MS: i64 = 60_000;
 
 /// Checks all parts.
@@ -33,7 +33,7 @@ pub(super) fn check(shared: &Shared) -> Result<CheckReport> {
     Ok(CheckReport { sections })
 }
 
-/// The moment that is stored beside that of the system. A clock that was wrong is no damage.
+/// Compares the stored time with the system's. A wrong clock is no damage.
 fn check_clock(shared: &Shared, read: &Read) -> Result<CheckSection> {
     let mut section = CheckSection::new("clock");
     let Some(head) = section.note(read.head())? else {
@@ -60,7 +60,7 @@ fn check_clock(shared: &Shared, read: &Read) -> Result<CheckSection> {
 }
 
 fn check_space(shared: &Shared, space: &Space, section: &mut CheckSection) -> Result<()> {
-    // One snapshot for all rows, so that what is compared belongs together.
+    // One snapshot for all rows, so that they belong together.
     let read = shared.truth.read()?;
     let mut slot_use = truth_check::SlotUse::new(&read, space.id)?;
     let Some(scopes) = section.note(read.scopes(space.id))? else {
@@ -95,8 +95,9 @@ fn check_space(shared: &Shared, space: &Space, section: &mut CheckSection) -> Re
     Ok(())
 }
 
-/// The entries of a scope, each with its slot. The state that `read` was made of keeps no slot from being written again: in
-/// files that is harmless, as slots are copied; in RAM the scope is checked as of now, by the state that readers hold.
+/// The entries of a scope, each with its slot. The state made from `read` does not keep its slots from being written:
+/// in files that is harmless, as slots are copied; in RAM the scope is checked by the current state, which readers
+/// hold.
 fn check_entries(
     shared: &Shared,
     space: &Space,
@@ -109,7 +110,7 @@ fn check_entries(
         return truth_check::namespace(&shared.truth, read, &space.slots, scope_id, state, section);
     }
     let namespace = space.load(&shared.truth, scope)?;
-    // Another scope of this name, or none: this one was dropped meanwhile.
+    // The scope was dropped meanwhile, and perhaps made again.
     let Some(namespace) = namespace.filter(|namespace| namespace.scope_id == scope_id) else {
         return Ok(());
     };
@@ -120,7 +121,7 @@ fn check_entries(
     truth_check::namespace(&shared.truth, &read, &space.slots, scope_id, &held, section)
 }
 
-/// Rows that name files and cannot be read.
+/// Reports rows that name files and cannot be read.
 fn note_unreadable(read: &Read, scope: ScopeId, section: &mut CheckSection) -> Result<()> {
     for kind in Kind::ALL {
         match read.index_file(scope, kind) {
@@ -131,7 +132,7 @@ fn note_unreadable(read: &Read, scope: ScopeId, section: &mut CheckSection) -> R
     Ok(())
 }
 
-/// The index file of a scope. What is damaged in it is derived and made anew; what it says must be true.
+/// The index file of a scope. A damaged one is derived and will be built again; its content must be right.
 fn check_file(
     shared: &Shared,
     space: &Space,
@@ -159,8 +160,8 @@ fn made_anew(name: &str, unusable: &Unusable) -> String {
     format!("index file {name}: {}; it is made anew", unusable.0)
 }
 
-/// The file of the metadata index of a scope. What is damaged in it is derived and made anew; what it says of points that
-/// have not changed since must be true.
+/// The file of the metadata index of a scope. A damaged one is derived and will be built again; its content for points
+/// that have not changed since must be right.
 fn check_metadata_file(
     space: &Space,
     read: &Read,
@@ -194,8 +195,7 @@ fn check_metadata_file(
     )
 }
 
-/// That an index of metadata has each living point under what its record says, and under nothing else, but for those that
-/// it does not count.
+/// Checks that a metadata index agrees with the record of each living point, except points that it does not count.
 fn check_metadata(
     read: &Read,
     scope: ScopeId,
@@ -206,7 +206,7 @@ fn check_metadata(
     section: &mut CheckSection,
 ) -> Result<()> {
     let living = state.living();
-    // Of those that it does not count some may be dead.
+    // Some of the points that it does not count may be dead.
     if index.points() | (uncounted & &living) != living {
         section
             .problems
@@ -255,7 +255,7 @@ fn check_loaded(shared: &Shared, space: &Space, namespace: &Namespace, section: 
         Some(index) if !index.is_damaged() => {
             let mut found = CheckSection::default();
             check_vertices(&read, scope, &state, &index.graph, &index.ids, &mut found)?;
-            // What lies in a damaged file, that of the manifest or one before it, is derived and made anew.
+            // Content from a damaged file, that of the manifest or an earlier one, is derived and will be built again.
             let is_derived = || index.file.as_ref().is_some_and(|file| file.verify(&|| false).is_err());
             if found.problems.is_empty() || !is_derived() {
                 section.problems.append(&mut found.problems);
@@ -267,7 +267,7 @@ fn check_loaded(shared: &Shared, space: &Space, namespace: &Namespace, section: 
     }
 }
 
-/// That a graph keeps its promises, and every vertex that lives is the entry that it was.
+/// Checks that a graph keeps its promises, and that every living vertex is still the same entry.
 fn check_vertices(
     read: &Read,
     scope: ScopeId,

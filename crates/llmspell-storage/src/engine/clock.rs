@@ -1,20 +1,20 @@
 //! The clock of a database: the system's time, which is accepted for good only if it is plausible.
 //!
 //! Expiry must not be undone by a clock that is set back: *confirmed* time never goes back, and a commit stores it. Nor
-//! may a clock that is wrong for a moment, years ahead, take what still lives: what it says hides entries at once, but
-//! only confirmed time removes them for good and is stored.
+//! may a clock that is wrong for a moment, years ahead, remove living entries: its time hides entries at once, but only
+//! confirmed time removes them for good and is stored.
 //!
-//! The clock of the system is compared with the time since the machine was started, which nobody sets. From one
-//! confirmed moment the latter tells the next one, but for [`SLACK_MS`]. What the system says beyond that is a *jump*:
+//! The system clock is compared with the time since the machine was started, which cannot be set. From a confirmed
+//! moment the latter gives the next one, within [`SLACK_MS`]. A larger difference is a *jump*:
 //!
-//! * While it lasts, [`Clock::now`] is what the system says, and [`Clock::confirmed`] goes on as the machine's own clock
-//!   does. Once the system says otherwise again, so does `now`: what was hidden is there.
+//! * While it lasts, [`Clock::now`] is the system's time, and [`Clock::confirmed`] advances with the machine's own
+//!   clock. Once the system clock is corrected, so is `now`: hidden entries return.
 //! * It is confirmed once it has lasted for [`LASTING_MS`] and the database was opened again meanwhile, or for
 //!   [`LASTING_ALONE_MS`] without that.
-//! * After a start of the machine nobody knows how long it was off. Then the opening counts as the second one: a clock
-//!   that is ahead is confirmed after [`LASTING_MS`].
+//! * After a start of the machine it is not known how long it was off. Then the opening counts as the second one: a
+//!   clock that is ahead is confirmed after [`LASTING_MS`].
 //!
-//! By steps below the slack, at most one an hour, a clock can go ahead of the machine's own by less than two percent.
+//! By steps below the slack, at most one an hour, a clock can run ahead of the machine's own by less than two percent.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -25,11 +25,11 @@ use parking_lot::Mutex;
 use crate::base::options::{BootSource, DatabaseOptions, TimeSource};
 use crate::truth::{ClockJump, ClockRow};
 
-/// How far the clock of the system may be ahead of what the machine's own tells, in milliseconds.
+/// How far the system clock may be ahead of the machine's own clock, in milliseconds.
 const SLACK_MS: i64 = 60_000;
-/// How long a jump lasts, in milliseconds, until it is confirmed by another opening.
+/// How long a jump must last, in milliseconds, to be confirmed by another opening.
 const LASTING_MS: i64 = 3_600_000;
-/// How long it lasts until it is confirmed without one.
+/// How long it must last to be confirmed without one.
 const LASTING_ALONE_MS: i64 = 24 * LASTING_MS;
 /// How often the two clocks are aligned, in milliseconds.
 const ALIGN_EVERY_MS: i64 = 3_600_000;
@@ -48,28 +48,28 @@ pub(crate) struct Clock {
     align_at: AtomicI64,
     is_jumping: AtomicBool,
     jump: Mutex<Option<Jump>>,
-    /// Grows with each change of what is to be stored, from 1 on.
+    /// Incremented with each change of the row to store, from 1 on.
     version: AtomicU64,
     saved_version: AtomicU64,
 }
 
-/// What tells the time since the machine was started.
+/// The time since the machine was started.
 #[derive(Debug, Clone)]
 pub(crate) struct Boot {
     source: Option<BootSource>,
-    /// Which start of the machine; none where that is not known.
+    /// The id of the start; none if it is not known.
     id: Option<[u8; 16]>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Jump {
-    /// What the system says minus the time since the start of the machine.
+    /// The system's time minus the time since the start of the machine.
     offset: i64,
-    /// Time since that start when it was first seen.
+    /// The time since that start when the jump was first seen.
     since: i64,
-    /// What the system said then.
+    /// The system's time then.
     wall: i64,
-    /// It was seen before the database was opened.
+    /// Whether it was seen before the database was opened.
     is_older: bool,
 }
 
@@ -79,7 +79,7 @@ impl Boot {
         options.boot.clone().map_or_else(Self::of_machine, Self::given)
     }
 
-    /// The clock of the machine; none where another clock stands for that of the system: that one is always confirmed.
+    /// The clock of the machine; none if another clock replaces that of the system: that one is always confirmed.
     pub(crate) fn beside(wall: Option<&TimeSource>) -> Self {
         match wall.cloned() {
             Some(wall) => Self {
@@ -141,13 +141,13 @@ fn wall_ms(wall: Option<&TimeSource>) -> i64 {
     .as_millis()
 }
 
-/// What the clock of the system says, or the one of the options.
+/// The system's time, or that of the options' clock.
 pub(crate) fn system_ms(options: &DatabaseOptions) -> i64 {
     wall_ms(options.time.as_ref())
 }
 
 impl Clock {
-    /// A clock that does not go back behind `stored`, and goes on from what was last stored about the two clocks.
+    /// A clock that does not go back before `stored`, and continues from the stored relation of the two clocks.
     pub(crate) fn new(wall: Option<TimeSource>, boot: Boot, stored: i64, row: Option<ClockRow>) -> Self {
         let (wall_ms, boot_ms) = (wall_ms(wall.as_ref()), boot.elapsed_ms());
         let system = wall_ms.saturating_sub(boot_ms);
@@ -163,7 +163,7 @@ impl Clock {
                 });
                 row.offset
             }
-            // Nothing expires by what nobody has seen.
+            // No entry expires by a time that was never seen.
             _ if stored == i64::MIN => system,
             // It was stored before this start.
             _ if system <= stored.saturating_add(SLACK_MS) => stored.min(system),
@@ -197,7 +197,7 @@ impl Clock {
         clock
     }
 
-    /// Now, as callers see it: the latest of what is confirmed and what the system says.
+    /// Now, as callers see it: the later of confirmed time and the system's time.
     pub(crate) fn now(&self) -> i64 {
         let wall = wall_ms(self.wall.as_ref());
         let boot = self.boot.elapsed_ms();
@@ -212,13 +212,13 @@ impl Clock {
             .max(wall)
     }
 
-    /// The latest moment that is confirmed: what has ended by then has ended for good.
+    /// The latest confirmed moment: entries that expired by then have expired for good.
     pub(crate) fn confirmed(&self) -> i64 {
         self.now();
         self.latest()
     }
 
-    /// As [`confirmed`](Self::confirmed), as of the last call that asked for the time.
+    /// As [`confirmed`](Self::confirmed), as of the last call that read the time.
     pub(crate) fn latest(&self) -> i64 {
         self.latest.load(Ordering::SeqCst)
     }
@@ -228,13 +228,13 @@ impl Clock {
         wall_ms(self.wall.as_ref())
     }
 
-    /// Whether what the system says is confirmed.
+    /// Whether the system's time is confirmed.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.now();
         !self.is_jumping.load(Ordering::SeqCst)
     }
 
-    /// What is to be stored, and its version; none if that is stored already, or cannot be told from others.
+    /// The row to store, and its version; none if it is stored already, or the start of the machine is not known.
     pub(crate) fn unsaved(&self) -> Option<(u64, ClockRow)> {
         let version = self.version.load(Ordering::SeqCst);
         if version <= self.saved_version.load(Ordering::SeqCst) {
@@ -254,17 +254,17 @@ impl Clock {
         Some((version, row))
     }
 
-    /// Whether there is a jump that is not stored: the next opening must hear of it.
+    /// Whether there is a jump that is not stored: the next opening must know of it.
     pub(crate) fn has_unsaved_jump(&self) -> bool {
         self.unsaved().is_some_and(|(_, row)| row.jump.is_some())
     }
 
-    /// That version is durable.
+    /// Notes that a version is durable.
     pub(crate) fn saved(&self, version: u64) {
         self.saved_version.fetch_max(version, Ordering::SeqCst);
     }
 
-    /// Whether there is nothing to think about: the clocks agree, no jump is under way, and no alignment is due.
+    /// Whether there is nothing to do: the clocks agree, there is no jump, and no alignment is due.
     fn is_plain(&self, wall: i64, boot: i64) -> bool {
         !self.is_jumping.load(Ordering::SeqCst)
             && boot < self.align_at.load(Ordering::SeqCst)
@@ -276,7 +276,7 @@ impl Clock {
         wall > expected.saturating_add(SLACK_MS) && wall > self.latest()
     }
 
-    /// Compares the two clocks. Says whether what the system says is confirmed.
+    /// Compares the two clocks. Returns whether the system's time is confirmed.
     fn compare(&self, wall: i64, boot: i64) -> bool {
         let mut jump = self.jump.lock();
         let system = wall.saturating_sub(boot);
@@ -285,7 +285,7 @@ impl Clock {
             if boot >= self.align_at.load(Ordering::SeqCst) {
                 self.align_at
                     .store(boot.saturating_add(ALIGN_EVERY_MS), Ordering::SeqCst);
-                // One that was set back may be set right again: what was known of it stays.
+                // A clock that was set back may be corrected again: the known relation stays.
                 if !is_behind && self.offset.swap(system, Ordering::SeqCst) != system {
                     self.version.fetch_add(1, Ordering::SeqCst);
                 }
@@ -322,7 +322,7 @@ impl Clock {
     fn advance_to(&self, moment: i64) -> i64 {
         let latest = self.latest();
         if latest >= moment {
-            // Most calls come within the millisecond of another: they need not write.
+            // Most calls come within a millisecond of another: they need not write.
             return latest;
         }
         self.latest.fetch_max(moment, Ordering::SeqCst).max(moment)

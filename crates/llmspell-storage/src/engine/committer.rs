@@ -1,8 +1,8 @@
 //! The committer: one thread that makes writes durable, in order, and shares one sync among waiting requests.
 //!
-//! A request that arrives while a commit is under way waits for the next one together with all others that arrive
-//! meanwhile (group commit). So a lone writer never waits for company, and sixty-four writers pay one sync.
-//! Requests carry the way back to whoever waits for them; a waiter that goes away does not stop its request.
+//! Requests that arrive while a commit is under way share the next one (group commit). So a lone writer never waits for
+//! others, and sixty-four writers pay one sync. A request carries the channel for its answer; if its caller goes away,
+//! the request is still done.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,31 +20,31 @@ use crate::base::observe;
 const BATCH_REQUESTS_MAX: usize = 1024;
 /// No request joins a batch that already has this many bytes.
 const BATCH_BYTES_MAX: usize = 16 << 20;
-/// How long a commit may wait for the writers of the last one: a share of what that took, and never longer.
+/// How long a commit may wait for the writers of the last one: a share of that commit's time, and a maximum.
 const WINDOW_SHARE: u32 = 4;
 const WINDOW_MAX: Duration = Duration::from_millis(1);
-/// How long a step of what takes several may take while somebody waits, and while nobody does: then fewer and larger steps
-/// are cheaper. A commit takes about as long again.
+/// The time of a step of a large batch while other requests wait, and while none does: then fewer and larger steps are
+/// cheaper. The commit takes about as long again.
 const SLICE: Duration = Duration::from_millis(4);
 const SLICE_MAX: Duration = Duration::from_millis(16);
 
 /// What a committer thread drives.
 pub(crate) trait CommitEngine: Send + 'static {
-    /// One write, with the way back to whoever waits for it.
+    /// One write, with the channel for its answer.
     type Request: Send + 'static;
 
-    /// About how many bytes a request brings.
+    /// Approximate bytes of a request.
     fn request_bytes(request: &Self::Request) -> usize;
 
     /// Makes the requests durable, in order, and answers each of them.
     fn commit(&mut self, requests: Vec<Self::Request>);
 
-    /// Whether something is under way that takes several steps.
+    /// Whether work that takes several steps is under way.
     fn is_under_way(&self) -> bool {
         false
     }
 
-    /// Does a step of it: until `is_over` says that its time is over, about.
+    /// Does a step of it, about until `is_over` returns true.
     fn advance(&mut self, is_over: &dyn Fn() -> bool) {
         let _ = is_over;
     }
@@ -54,7 +54,7 @@ pub(crate) trait CommitEngine: Send + 'static {
         None
     }
 
-    /// How long housekeeping may take beside writers that never pause, as a share of what commits take.
+    /// The share of housekeeping beside writers that never pause, relative to commits.
     fn tidy_share(&self) -> f64 {
         0.0
     }
@@ -90,7 +90,7 @@ struct Queue<R> {
 
 struct QueueState<R> {
     requests: VecDeque<R>,
-    /// The thread sleeps until there are so many requests.
+    /// The number of requests at which the thread wakes.
     wake_at: usize,
     is_closed: bool,
 }
@@ -121,7 +121,7 @@ impl<R> Queue<R> {
         Ok(())
     }
 
-    /// Until there are so many requests, no more can come, or the deadline is over.
+    /// Waits until there are `count` requests, no more can come, or the deadline has passed.
     fn wait_for_requests(&self, state: &mut MutexGuard<'_, QueueState<R>>, count: usize, deadline: Instant) {
         state.wake_at = count;
         while state.requests.len() < count && !state.is_closed {
@@ -179,7 +179,7 @@ impl<E: CommitEngine> Drop for Committer<E> {
     fn drop(&mut self) {
         self.close();
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread was reported when it happened; whoever waited for it got `Closed`.
+            // A panic of the thread was reported when it happened; its callers got `Closed`.
             let _ = thread.join();
         }
     }
@@ -192,7 +192,7 @@ impl<E: CommitEngine> std::fmt::Debug for Committer<E> {
 }
 
 fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
-    /// However the thread ends, nobody may wait for it in vain.
+    /// However the thread ends, no caller may wait for it in vain.
     struct CloseOnExit<'a, R>(&'a Queue<R>);
     impl<R> Drop for CloseOnExit<'_, R> {
         fn drop(&mut self) {
@@ -227,7 +227,7 @@ fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
                     queue.arrived.wait(&mut state);
                     false
                 }
-                // Whoever waits after a failure says the same delay each time it is asked.
+                // After a failure the engine may give the same delay each time it is asked.
                 Some(delay) => delay.is_zero() || queue.arrived.wait_for(&mut state, delay).timed_out(),
             };
             drop(state);
@@ -254,16 +254,16 @@ fn run<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) {
         };
         let mut taken = window.commit;
         if engine.is_under_way() {
-            // Small requests that never pause must not keep a large one from being done.
+            // Small requests that never pause must not block a large one.
             taken += advance(queue, engine);
         }
-        // Writers that never pause must not keep space from being given back.
+        // Writers that never pause must not block the purge.
         allowance.earn(taken, engine.tidy_share());
         tidy(engine, &mut allowance);
     }
 }
 
-/// Does a step of what is under way. Returns how long it took.
+/// Does a step of the work under way. Returns how long it took.
 fn advance<E: CommitEngine>(queue: &Queue<E::Request>, engine: &mut E) -> Duration {
     let begun = Instant::now();
     engine.advance(&|| {
@@ -281,14 +281,14 @@ fn tidy<E: CommitEngine>(engine: &mut E, allowance: &mut Allowance) {
     }
 }
 
-/// How long housekeeping may still take before the next commit. A step that takes longer is paid for later.
+/// How long housekeeping may still take before the next commit. A step that takes longer is compensated later.
 #[derive(Debug, Default)]
 struct Allowance {
     seconds: f64,
 }
 
 impl Allowance {
-    /// A commit took so long. What was left of the time before is not saved up.
+    /// Adds the share of a commit. Unused time is not saved up.
     fn earn(&mut self, commit: Duration, share: f64) {
         self.seconds = self.seconds.min(0.0) + commit.as_secs_f64() * share;
     }
@@ -302,7 +302,7 @@ impl Allowance {
     }
 }
 
-/// How many writers there are, as far as the last commit tells, and how long it took.
+/// The number of writers by the last commit, and how long that commit took.
 ///
 /// Writers that were just answered are about to write again. Beginning at once would leave them to the next commit, so
 /// that two halves take turns and each pays a sync of its own; a short wait brings them together. A lone writer is

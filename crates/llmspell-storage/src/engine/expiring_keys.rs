@@ -15,7 +15,7 @@ const RETRY_MS: i64 = 10_000;
 /// Whether there is something to do.
 #[derive(Debug)]
 pub(super) struct ExpiringKeys {
-    /// The earliest moment at which a key expires, in milliseconds since 1970, or an earlier one.
+    /// The earliest expiry of a key, in milliseconds since 1970, or an earlier moment.
     first: Option<i64>,
 }
 
@@ -24,17 +24,17 @@ impl ExpiringKeys {
         Self { first }
     }
 
-    /// A key expires at `moment`.
+    /// Notes that a key expires at `moment`.
     pub(super) fn note(&mut self, moment: Option<i64>) {
         self.first = self.first.into_iter().chain(moment).min();
     }
 
-    /// Whether some are over at `now`.
+    /// Whether some have expired at `now`.
     pub(super) fn are_over(&self, now: i64) -> bool {
         self.first.is_some_and(|moment| moment <= now)
     }
 
-    /// Whether some were over for so long that they may go.
+    /// Whether some expired so long ago that they may be removed.
     pub(super) fn are_due(&self, now: i64) -> bool {
         self.due_after(now) == Some(Duration::ZERO)
     }
@@ -47,9 +47,9 @@ impl ExpiringKeys {
 }
 
 impl Writer {
-    /// Removes some of the keys that are over.
+    /// Removes some of the expired keys.
     pub(super) fn purge_keys(&mut self) -> Result<()> {
-        // A clock that is ahead without being confirmed hides keys, but takes none.
+        // A clock that is ahead and not confirmed hides keys, but removes none.
         let now = self.shared.clock.confirmed();
         let keys_max = match self.shared.is_nearly_full() {
             false => STEP_ROWS,

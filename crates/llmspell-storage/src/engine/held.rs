@@ -1,8 +1,8 @@
 //! Requests that wait until a large batch is done.
 //!
-//! Those that are about one of its scopes, or about spaces as a whole, and those that must not overtake one that waits.
-//! All others are done meanwhile. So whoever is answered sees what was answered before, and calls about one scope are done
-//! in the order in which they came.
+//! These are requests for one of its scopes, requests for whole spaces, and requests that must not overtake a waiting
+//! one. All others are done meanwhile. So every caller sees what was answered before, and calls for one scope are done
+//! in their order.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use llmspell_core::{KeyValueWrite, ScopeKind, ScopedBackend, StateScope};
 
 use super::request::{Opening, Request, Scopes};
 
-/// What a large batch, and the requests that wait for it, are about.
+/// The scopes and spaces that a large batch and its waiting requests concern.
 #[derive(Debug, Default)]
 pub(super) struct Reach {
     scopes: HashSet<StateScope>,
@@ -18,12 +18,12 @@ pub(super) struct Reach {
     keys: HashSet<String>,
     prefixes: Vec<String>,
     is_everything: bool,
-    /// Keys of a scope count in its quota, so they are not free to go before its entries.
+    /// Keys of a scope count in its quota, so they must not be removed before its entries.
     with_keys: bool,
 }
 
 impl Reach {
-    /// Nothing, where scopes have quotas or not.
+    /// An empty reach; `has_quotas` tells whether any scope has a quota.
     pub(super) fn new(has_quotas: bool) -> Self {
         Self {
             with_keys: has_quotas,
@@ -48,7 +48,7 @@ impl Reach {
             Request::Values { writes, .. } => writes.iter().any(|write| self.meets_write(write)),
             Request::Swap { key, .. } => self.meets_key(key),
             Request::DropScopes { scopes, with_keys, .. } => self.meets_scopes(scopes, *with_keys),
-            // Indexes are named by the number of their scope. What is emptied nobody sees.
+            // Indexes are named by the id of their scope. No reader sees a space that is being emptied.
             Request::NameFile { .. } | Request::Built(_) | Request::Empty { .. } => false,
             Request::Entries { .. }
             | Request::Metadata { .. }
@@ -93,7 +93,7 @@ impl Reach {
 
     fn meets_prefix(&self, prefix: &str) -> bool {
         let scopes = self.scopes.iter().filter(|_| self.with_keys);
-        // Keys of a kind of scopes are not told from others by how they begin.
+        // Keys of one kind of scopes cannot be told from others by their prefix.
         let meets_kinds = self.with_keys && !self.kinds.is_empty();
         let meets = |other: &str| other.starts_with(prefix) || prefix.starts_with(other);
         meets_kinds
@@ -102,7 +102,7 @@ impl Reach {
             || scopes.map(ScopedBackend::prefix).any(|other| meets(&other))
     }
 
-    /// A request waits: what comes after it must not overtake it.
+    /// Adds a waiting request: later ones must not overtake it.
     pub(super) fn add(&mut self, request: &Request) {
         self.scopes.extend(request.scopes().cloned());
         match request {

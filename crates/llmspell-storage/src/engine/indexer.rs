@@ -19,14 +19,14 @@ pub(crate) trait IndexEngine: Send + 'static {
     /// Measures the searches of a namespace for a while.
     fn measure(&mut self, named: &Named);
 
-    /// Does what somebody waits for, and answers.
+    /// Does a job that a caller waits for, and answers.
     fn run(&mut self, job: IndexJob);
 
-    /// The queue has stopped: a last chance to put things away.
+    /// The queue has stopped: the last chance to save indexes.
     fn stop(&mut self) {}
 }
 
-/// A handle to the thread. Dropping it cancels what the thread does, and waits for its end.
+/// A handle to the thread. Dropping it cancels the thread's work, and waits for its end.
 #[derive(Debug)]
 pub(crate) struct Indexer {
     queue: Arc<IndexQueue>,
@@ -65,7 +65,7 @@ impl Drop for Indexer {
 }
 
 fn run<E: IndexEngine>(queue: &IndexQueue, engine: &mut E) {
-    // A panic has been reported by the hook; without an index everything is still found.
+    // The hook has reported a panic; searches work without an index.
     let mut guarded = |work: &mut dyn FnMut(&mut E)| {
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(engine)));
         queue.set_busy_with(None);

@@ -6,8 +6,8 @@
 //! adopt                  all of them live, in one transaction; then the batch is answered
 //! ```
 //!
-//! What is staged nobody sees. If the batch is refused, or a crash ends it, the notes tell what is to be removed, which goes in
-//! steps as well. Until then requests about the same scopes wait.
+//! Staged entries are invisible. If the batch is refused, or a crash ends it, the notes tell what to remove, which is
+//! done in steps as well. Until then requests for the same scopes wait.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::Ordering;
@@ -23,17 +23,17 @@ use super::writer::Writer;
 use crate::base::ids::ScopeId;
 use crate::truth::{Read, Staged};
 
-/// The large batch that is under way, what is left of others, and who waits for that.
+/// The large batch under way, the leftovers of others, and the requests that wait for them.
 #[derive(Default)]
 pub(super) struct Large {
     batch: Option<Box<Progress>>,
-    /// What will not be done, and how far it is removed.
+    /// Entries of batches that failed, and how far they are removed.
     leftovers: VecDeque<(Staged, usize)>,
     reach: Reach,
     held: Vec<Request>,
 }
 
-/// How far a batch is.
+/// The progress of a batch.
 struct Progress {
     left: std::vec::IntoIter<LargeGroup>,
     groups: Vec<Growing>,
@@ -45,19 +45,19 @@ struct Progress {
 }
 
 enum Stage {
-    /// Expired entries are removed from scopes whose quota has no room otherwise.
+    /// Begun. Expired entries are removed from scopes whose quota has no room otherwise.
     Begun,
     Staging,
     Staged,
 }
 
 impl Large {
-    /// With what a crash left.
+    /// Begins with the leftovers of a crash.
     pub(super) fn new(read: &Read) -> Result<Self> {
         let staged = read.staged()?;
         let mut reach = Reach::new(!staged.is_empty() && read.has_quotas()?);
         for scope in staged.iter().map(|staged| staged.scope) {
-            // One that was not there before has no name yet.
+            // A scope that the batch was to create has no name yet.
             read.scope_name(scope)?
                 .into_iter()
                 .for_each(|(_, name)| reach.add_scope(name));
@@ -73,7 +73,7 @@ impl Large {
         self.batch.is_some() || !self.leftovers.is_empty()
     }
 
-    /// Scopes from which nothing may be purged until that is done.
+    /// Scopes that must not be purged until that is done.
     pub(super) fn scope_ids(&self) -> HashSet<ScopeId> {
         let groups = self.batch.iter().flat_map(|batch| &batch.groups);
         let leftovers = self.leftovers.iter().map(|(staged, _)| staged.scope);
@@ -82,7 +82,8 @@ impl Large {
 }
 
 impl Writer {
-    /// Keeps back what must wait for a large batch, and begins the first one if none is under way. Returns the others.
+    /// Holds back requests that must wait for a large batch, and begins the first large one if none is under way.
+    /// Returns the others.
     pub(super) fn hold_back(&mut self, requests: Vec<Request>) -> Vec<Request> {
         let is_large = |request: &Request| matches!(request, Request::Large(_));
         if !self.large.is_under_way() && !requests.iter().any(is_large) {
@@ -149,7 +150,7 @@ impl Writer {
         }
     }
 
-    /// Says whether the batch is done.
+    /// Returns whether the batch is done.
     fn advance_batch(&mut self, batch: &mut Progress, is_over: &dyn Fn() -> bool) -> Result<bool> {
         self.shared.check_free_space()?;
         self.keep_reserve();
@@ -181,7 +182,7 @@ impl Writer {
         Ok(false)
     }
 
-    /// Writes entries until the time is over. Says whether all are written.
+    /// Writes entries until the time is over. Returns whether all are written.
     fn stage(&mut self, batch: &mut Progress, is_over: &dyn Fn() -> bool) -> Result<bool> {
         let begun = batch.groups.len();
         let staged = self.transact(|transaction| {
@@ -200,11 +201,11 @@ impl Writer {
                 }
             }
         });
-        // What was begun in a transaction that did not happen has left nothing.
+        // Groups that were begun in a transaction that failed have left nothing.
         staged.inspect_err(|_| batch.groups.truncate(begun))
     }
 
-    /// Removes some of what is staged in vain.
+    /// Removes some of the leftover entries.
     fn remove_leftover(&mut self, staged: Staged, after: usize) {
         let limit = match self.shared.is_nearly_full() {
             false => STEP_ROWS,
@@ -221,7 +222,7 @@ impl Writer {
         match next {
             Ok(None) => {}
             Ok(Some(next)) => self.large.leftovers.push_front((staged, next)),
-            // Whoever opens the database next tries again. What is written over it meanwhile would be lost then.
+            // The next opening tries again. Data written over them meanwhile would be lost then.
             Err(error) => {
                 self.shared.poison(&error);
                 self.give_up_large(&error);
@@ -229,10 +230,10 @@ impl Writer {
         }
     }
 
-    /// Nobody waits any longer.
+    /// Ends the batch; no request waits for it any longer.
     fn end_large(&mut self) {
         self.large.reach = Reach::default();
-        // What had expired in the scopes of the batch was left alone.
+        // Expired entries in the scopes of the batch were left alone.
         let first_expiry = self
             .shared
             .truth
@@ -245,7 +246,7 @@ impl Writer {
         }
     }
 
-    /// The database is closed for writing.
+    /// Gives up after the database was closed for writing.
     fn give_up_large(&mut self, error: &StorageError) {
         let Large { batch, held, .. } = std::mem::take(&mut self.large);
         if let Some(batch) = batch {

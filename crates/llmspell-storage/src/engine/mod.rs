@@ -2,30 +2,30 @@
 //!
 //! | file         | question                                            |
 //! |--------------|-----------------------------------------------------|
-//! | `mod.rs`     | what does an application hold? [`Database`]         |
-//! | `open.rs`    | how is a directory opened, or made?                 |
+//! | `mod.rs`     | which handle does an application hold? [`Database`] |
+//! | `open.rs`    | how is a directory opened, or created?              |
 //! | `shared.rs`  | what do all handles and the committer share?        |
-//! | `clock.rs`   | what time is it?                                    |
-//! | `expiring_keys.rs` | how is the space of expired keys given back?  |
-//! | `request.rs` | what does a handle ask of the committer?            |
+//! | `clock.rs`   | which time does the database go by?                 |
+//! | `expiring_keys.rs` | how are expired keys purged?                  |
+//! | `request.rs` | what does a handle request from the committer?      |
 //! | `writer.rs`  | how does a batch become durable, and then visible?  |
 //! | `large.rs`   | how is a large batch written between others?        |
 //! | `held.rs`    | which requests wait until a large batch is done?    |
-//! | `batch/`     | what do requests change?                            |
-//! | `backlog.rs` | what is left to be given back, and how urgent is it? |
-//! | `purge.rs`   | how is space given back?                            |
-//! | `survey.rs`  | which scopes have something to give back that nobody noted? |
-//! | `routing.rs` | which spaces know of each other?                    |
+//! | `batch/`     | how do requests change the database?                |
+//! | `backlog.rs` | what is to be purged, and how urgently?             |
+//! | `purge.rs`   | how is space freed?                                 |
+//! | `survey.rs`  | which scopes have space to free that no list names? |
+//! | `routing.rs` | which spaces share their ids?                       |
 //! | `owned.rs`   | what must a forked process leave alone?             |
-//! | `committer.rs` | which thread makes writes durable, and what shares a sync? |
+//! | `committer.rs` | which thread makes writes durable, and which writes share a sync? |
 //! | `indexer.rs` | which thread builds indexes?                        |
-//! | `indexing/`  | what does an index need, and how does it get it?    |
-//! | `verifier.rs` | which thread verifies what was too large at opening? |
+//! | `indexing/`  | what does an index need, and how is it done?        |
+//! | `verifier.rs` | which thread verifies a truth that was too large at opening? |
 //! | `pool.rs`    | where does work run that would block an executor?   |
 //! | `value_cache.rs` | which values are in RAM, so that reading them cannot block? |
-//! | `removal.rs` | how do scopes and spaces go?                        |
+//! | `removal.rs` | how are scopes and spaces dropped?                  |
 //! | `quotas.rs`  | how much may a scope hold, and how much does it?    |
-//! | `check.rs`   | is everything as it should be?                      |
+//! | `check.rs`   | are all rows and slots right?                       |
 
 mod backlog;
 mod batch;
@@ -89,10 +89,10 @@ use crate::truth::{self, FIRST_SPACE, Role, SpaceRecord, Truth, Verification};
 use owned::Owned;
 use writer::Writer;
 
-/// Writes wait no longer for a space that is about to be replaced.
+/// How long writes wait for a space that is about to be replaced.
 const GATE_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// So many entries are put in order where they are written: about 100 µs.
+/// Batches up to this many entries are sorted in place: about 100 µs.
 const ORDERED_IN_PLACE: usize = 1_024;
 
 const IN_MEMORY: &str = "a database in memory needs nothing but memory";
@@ -100,9 +100,8 @@ const IN_MEMORY: &str = "a database in memory needs nothing but memory";
 /// A directory that holds an application's key-value state and its vector memory.
 ///
 /// Cheap to clone; all clones, and the [`RedbBackend`](crate::RedbBackend) and
-/// [`HNSWVectorStorage`](crate::HNSWVectorStorage)s made of it, are handles to the same
-/// database. It is closed, and its lock given up, when the last of them is dropped; dropping the last one waits for
-/// the writes that are under way.
+/// [`HNSWVectorStorage`](crate::HNSWVectorStorage)s made from it, are handles to the same database. When the last of
+/// them is dropped, it waits for the writes under way, closes the database and releases the lock.
 ///
 /// ```no_run
 /// # async fn example() -> llmspell_storage::Result<()> {
@@ -120,12 +119,12 @@ pub struct Database {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// What the handles of one database own together.
+/// The parts that the handles of one database own together.
 #[derive(Debug)]
 pub(crate) struct Inner {
     /// Only reads.
     _verifier: Option<Owned<Verifier>>,
-    /// Dropped before the committer, which it asks to name files.
+    /// Dropped before the committer, which it uses to name files.
     _indexer: Owned<Indexer>,
     /// Dropped next: the committer finishes what is queued.
     committer: Owned<Committer<Writer>>,
@@ -147,35 +146,35 @@ pub struct SpaceInfo {
     pub metric: DistanceMetric,
     /// How its index is built.
     pub config: HNSWConfig,
-    /// The model whose vectors these are, as far as known. `dim` is fewer than its components where only the leading ones
+    /// The model of the vectors, as far as known. `dim` is smaller than its dimension if only the leading components
     /// are stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<EmbeddingModel>,
-    /// Who uses it.
+    /// How it is used.
     #[serde(default)]
     pub role: SpaceRole,
 }
 
-/// Who uses a vector space.
+/// How a vector space is used.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SpaceRole {
-    /// Whoever names it.
+    /// By its name.
     #[default]
     Plain,
-    /// A [`DimensionRouter`](crate::DimensionRouter) too.
+    /// By a [`DimensionRouter`](crate::DimensionRouter) too.
     Routed,
-    /// Nobody yet: the entries of another space are being copied to it.
+    /// Not yet: the entries of another space are being copied to it.
     Successor {
         /// Name of that space.
         of: String,
     },
-    /// Nobody any more: another has taken its place, and what is left of it is being removed.
+    /// Not any more: another space has replaced it, and its remains are being removed.
     Replaced,
 }
 
-/// How much a database holds.
+/// Counts and bytes of a database.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DatabaseStats {
@@ -185,63 +184,65 @@ pub struct DatabaseStats {
     pub spaces: u64,
     /// Bytes that all files occupy on the disk.
     pub disk_bytes: u64,
-    /// Of those, bytes of everything but the vectors.
+    /// The part of these for everything but the vectors.
     pub truth_bytes: u64,
-    /// Whether all of that file was verified since the database was opened: at once, or in the background if it is larger
-    /// than [`verify_bytes_max`](crate::DatabaseOptions::verify_bytes_max).
+    /// Whether all of that file was verified since the database was opened: at once, or in the background if it is
+    /// larger than [`verify_bytes_max`](crate::DatabaseOptions::verify_bytes_max).
     #[serde(default)]
     pub is_truth_verified: bool,
-    /// Of those, bytes of the vectors.
+    /// The part of these for vectors.
     pub slot_bytes: u64,
-    /// Of those, bytes of the graphs of large scopes.
+    /// The part of these for indexes of large scopes.
     #[serde(default)]
     pub index_bytes: u64,
     /// Bytes of RAM that the database itself holds: cached pages and values, loaded scopes, and vectors if it is in
     /// memory. Not memory-mapped files.
     pub memory_bytes: u64,
-    /// Scopes that are loaded into RAM, counted once for each space that they have vectors in.
+    /// Scopes that are loaded into RAM, counted once for each space in which they have vectors.
     #[serde(default)]
     pub scopes_loaded: u64,
-    /// Bytes of RAM that they take, graphs and indexes of metadata included; not memory-mapped files.
+    /// Bytes of RAM that loaded scopes take, including graphs and metadata indexes; not memory-mapped files.
     #[serde(default)]
     pub scope_bytes: u64,
-    /// Bytes that they may take: [`DatabaseOptions::scope_cache_bytes`](crate::DatabaseOptions::scope_cache_bytes).
+    /// Most bytes that they may take:
+    /// [`DatabaseOptions::scope_cache_bytes`](crate::DatabaseOptions::scope_cache_bytes).
     #[serde(default)]
     pub scope_bytes_max: u64,
-    /// How often one was unloaded since the database was opened, to make room for another.
+    /// Number of scopes that were unloaded since the database was opened, to make room for others.
     #[serde(default)]
     pub scopes_unloaded: u64,
-    /// The latest confirmed moment that a write or a purge saw, as it is stored: time never goes back behind it. None
+    /// The latest confirmed time of a write or a purge, as stored: the database's time never goes back before it. None
     /// before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_time: Option<Timestamp>,
-    /// What the clock of the system says.
+    /// The system's time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_time: Option<Timestamp>,
-    /// Whether the clock of the system has jumped ahead, and that is not confirmed yet: what has expired by it is hidden,
-    /// but not purged.
+    /// Whether the system clock has jumped ahead, and that is not confirmed yet: entries that have expired by it are
+    /// hidden, but not purged.
     #[serde(default)]
     pub is_time_unconfirmed: bool,
-    /// What failed in the background since the database was opened and has not succeeded since, the latest first: the
-    /// latest 16 at most. Empty if all is well. Nothing of it is lost to calls: they find everything without what failed.
+    /// Work in the background that failed since the database was opened and has not succeeded since, the latest first,
+    /// at most
+    /// 16. Empty if all is well. Calls lose no data by such a failure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub background_failures: Vec<BackgroundFailure>,
 }
 
 impl DatabaseOptions {
-    /// Opens the database in `dir`, creating it (and the directory) if it is not there.
+    /// Opens the database in `dir`, creating it (and the directory) if it does not exist.
     ///
     /// # Errors
     ///
     /// As [`Database::open`]; with [`must_exist`](Self::must_exist) also
-    /// [`ForeignDirectory`](crate::StorageError::ForeignDirectory) where there is none.
+    /// [`ForeignDirectory`](crate::StorageError::ForeignDirectory) if there is none.
     pub async fn open(self, dir: impl AsRef<Path>) -> Result<Database> {
         Database::open_with(dir.as_ref(), self).await
     }
 }
 
 impl Database {
-    /// Opens the database in `dir`, creating it (and the directory) if it is not there.
+    /// Opens the database in `dir`, creating it (and the directory) if it does not exist.
     ///
     /// One process has it open at a time, once.
     ///
@@ -271,8 +272,8 @@ impl Database {
         Self::start(pool, shared, writer)
     }
 
-    /// A database in RAM, gone with its last handle: for tests, and for state that need not last. Key-value data and vector
-    /// spaces are as in a directory, by the same code.
+    /// A database in RAM, which ends with its last handle: for tests, and for state that need not last. It runs the
+    /// same code as one in a directory.
     ///
     /// ```
     /// # async fn example() -> llmspell_storage::Result<()> {
@@ -383,7 +384,7 @@ impl Database {
         Ok(records.iter().map(info).collect())
     }
 
-    /// How much there is.
+    /// Counts and bytes of the whole database.
     ///
     /// # Errors
     ///
@@ -427,14 +428,14 @@ impl Database {
             .await
     }
 
-    /// The time that the database goes by: that of the system or of [`DatabaseOptions::clock`](crate::DatabaseOptions::clock),
-    /// but never before a moment that it went by already.
+    /// The time that the database goes by: that of the system or of
+    /// [`DatabaseOptions::clock`](crate::DatabaseOptions::clock), but never before an earlier confirmed one.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.inner.shared.clock.now())
     }
 
-    /// Reads everything and says what is wrong. It repairs nothing.
+    /// Reads everything and reports problems. It repairs nothing.
     ///
     /// Takes as long as reading all files.
     ///
@@ -452,16 +453,16 @@ impl Database {
         self.inner.run_on_pool(move || check::check(&shared)).await
     }
 
-    /// Where it is; none in memory.
+    /// The directory of the database; none in memory.
     #[must_use]
     pub fn path(&self) -> Option<PathBuf> {
         self.inner.shared.is_durable().then(|| self.inner.shared.path())
     }
 
-    /// Refuses further calls through any handle, and waits for the writes that are under way.
+    /// Refuses further calls through any handle, and waits for the writes under way.
     ///
-    /// If this was the last handle, the files are closed and the lock is free when it returns. Else that happens when
-    /// the others are dropped.
+    /// If this was the last handle, the files are closed and the lock is released when it returns. Else that happens
+    /// when the others are dropped.
     ///
     /// # Errors
     ///
@@ -480,14 +481,14 @@ impl Database {
         self.inner.shared.queue.save_when_stopped();
         let (sender, receiver) = oneshot::channel();
         let inner = self.inner;
-        // Closing the files takes a while, so not here; and not in the pool, which is part of what is closed.
+        // Closing the files takes a while, so it is not done here; nor in the pool, which is itself closed.
         let closer = std::thread::Builder::new()
             .name("llmspell-close".to_string())
             .spawn(move || {
                 drop(inner);
                 let _ = sender.send(());
             });
-        // Without a thread for it the files were closed here, when the closure went.
+        // Without a thread for it the files were closed here, when the closure was dropped.
         drop(closer);
         let _ = receiver.await;
         match flushed {
@@ -497,8 +498,8 @@ impl Database {
     }
 }
 
-/// Verifies the truth in the background. What is damaged closes the database: what a damaged key hides would seem not to be
-/// there.
+/// Verifies the truth in the background. Damage closes the database, because the row of a damaged key would seem not to
+/// exist.
 fn verify(shared: Arc<Shared>) -> Result<Verifier> {
     let mut verification = Verification::default();
     Verifier::start("llmspell-verify", move || {
@@ -543,7 +544,7 @@ impl Inner {
         self.request(request).await
     }
 
-    /// Entries as a request of them, the parts of which are validated.
+    /// A request for entries, whose parts are validated.
     pub(crate) async fn in_order(&self, parts: Vec<Part>) -> Result<Entries> {
         if !is_large(&parts, self.shared.large_batch_entries) {
             return Ok(Entries::Few(parts));
@@ -554,7 +555,7 @@ impl Inner {
         self.run(move || Ok(Entries::many(parts))).await
     }
 
-    /// Runs what may block.
+    /// Runs a job that may block.
     pub(crate) async fn run<T, F>(&self, job: F) -> Result<T>
     where
         T: Send + 'static,
@@ -578,12 +579,11 @@ impl Inner {
         self.pool.run(run).await
     }
 
-    /// That nobody has closed the database, that this is the process that opened it, and that nothing was found to hide what
-    /// is there.
+    /// Checks that the database was not closed, that this process opened it, and that no damage hides rows.
     ///
     /// # Errors
     ///
-    /// `Closed`, or `Corrupted` with what was found.
+    /// `Closed`, or `Corrupted` with the damage.
     pub(crate) fn check_open(&self) -> Result<()> {
         self.check_not_closed()?;
         self.shared.check_undamaged()

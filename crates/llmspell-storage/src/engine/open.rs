@@ -30,7 +30,7 @@ const FORMAT_TEXT: &str = "llmspell-storage format ";
 /// Version of everything in the directory; see `docs/format.md`.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
-/// Opens the database in `dir`, or makes one.
+/// Opens the database in `dir`, or creates one.
 pub(super) fn open(dir: &Path, options: &DatabaseOptions) -> Result<Shared> {
     let is_new = refuse_foreign(dir, options.must_exist)?;
     if is_new {
@@ -38,7 +38,7 @@ pub(super) fn open(dir: &Path, options: &DatabaseOptions) -> Result<Shared> {
     }
     let dir = &dir.canonicalize().map_err(|source| io_error("find", dir, source))?;
     if let (true, Some(parent)) = (is_new, dir.parent()) {
-        // Whoever made the directory before us may not have made its name durable.
+        // The process that made the directory may not have made its name durable.
         sync_folder(parent).map_err(|source| io_error("sync", parent, source))?;
     }
     let directory = Directory::open(dir.clone(), options.file_mode).map_err(|source| io_error("open", dir, source))?;
@@ -53,13 +53,13 @@ pub(super) fn open_on(disk: Arc<dyn Disk>, lock: Option<Lock>, options: &Databas
             .map_err(|source| io_error("look for", &disk.full_path(name), source))
     };
     let missing = |name: &str| Err(corrupted(disk.full_path(name), "the file is missing"));
-    // A new database gets its truth first and states its format last: what states it was complete once.
+    // A new database gets its truth first and its format last: a directory with a format was complete once.
     match (states_format(&disk)?, exists(truth::FILE)?) {
         (true, true) => {}
         (true, false) => return missing(truth::FILE),
         (false, _) if exists("spaces")? => return missing(FORMAT_FILE),
         (false, true) => {
-            // Power was lost while it was made, or somebody removed the file.
+            // Power was lost while it was created, or the file was removed.
             if !Truth::open(&disk, options.cache_bytes, options.verify_bytes_max)?.is_new()? {
                 return missing(FORMAT_FILE);
             }
@@ -71,7 +71,7 @@ pub(super) fn open_on(disk: Arc<dyn Disk>, lock: Option<Lock>, options: &Databas
         }
     }
     let page_cache_bytes = options.cache_bytes - options.value_cache_bytes();
-    // It has a lock of its own: where somebody has removed the file `LOCK`, nothing was touched until here.
+    // It has a lock of its own: if the file `LOCK` was removed, nothing was touched until here.
     let truth = Truth::open(&disk, page_cache_bytes, options.verify_bytes_max)?;
     for leftover in [truth::NEW_FILE, NEW_FORMAT_FILE] {
         disk.remove(leftover)
@@ -83,7 +83,7 @@ pub(super) fn open_on(disk: Arc<dyn Disk>, lock: Option<Lock>, options: &Databas
     Shared::new(truth, Some(disk), lock, options)
 }
 
-/// A directory that holds other things is not ours to write into. Says whether a database is to be made in it.
+/// A directory with other files is not ours to write into. Returns whether a database must be created.
 fn refuse_foreign(dir: &Path, must_exist: bool) -> Result<bool> {
     let foreign = |reason: String| {
         Err(StorageError::ForeignDirectory {
@@ -137,7 +137,7 @@ fn take_lock(directory: &Directory, dir: &Path) -> Result<Lock> {
             });
         }
     };
-    // For the error text of whoever comes second; the lock itself is the system's and ends with the process.
+    // For the error text of a second process; the lock itself is the system's and ends with the process.
     let Lock(file) = &mut lock;
     let written = file
         .set_len(0)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::slots::ForkMark;
 
-/// Dropped by the process that made it only. A forked one has a copy of the memory but none of the threads: waiting for
+/// Dropped only by the process that made it. A forked one has a copy of the memory but none of the threads: waiting for
 /// them would never end.
 #[derive(Debug)]
 pub(crate) struct Owned<T> {
@@ -14,7 +14,7 @@ pub(crate) struct Owned<T> {
 }
 
 impl<T> Owned<T> {
-    /// Of the process that `mark` was made in.
+    /// For the process in which `mark` was made.
     pub(crate) fn new(value: T, mark: &Arc<ForkMark>) -> Self {
         Self {
             value: Some(value),

@@ -1,8 +1,8 @@
 //! The pool: a few threads for work that would block an async executor.
 //!
-//! They start when there is work for them, at most one for each processor (and at least two, so that one slow disk
-//! read does not stop everything), and live as long as the pool. Being our own, they need no async runtime: any
-//! executor can drive the futures.
+//! They are started when there is work for them, at most one for each processor (and at least two, so that one slow
+//! disk read does not block everything), and live as long as the pool. They need no async runtime: any executor can
+//! drive the futures.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl Pool {
     {
         let (sender, receiver) = oneshot::channel();
         self.push(Box::new(move || {
-            // Nobody waits any more: the caller dropped its future.
+            // The caller may have dropped its future.
             let _ = sender.send(job());
         }))?;
         receiver.await.unwrap_or(Err(StorageError::Closed))
@@ -78,7 +78,7 @@ impl Pool {
                 .spawn(move || run(&shared));
             match thread {
                 Ok(thread) => state.threads.push(thread),
-                // Those that there are will come to it.
+                // The existing threads will do it.
                 Err(_) if !state.threads.is_empty() => {}
                 Err(source) => {
                     state.jobs.pop_back();
@@ -123,7 +123,7 @@ fn run(shared: &Shared) {
     loop {
         if let Some(job) = state.jobs.pop_front() {
             drop(state);
-            // A job that panics has been reported by the hook and must not take the thread with it.
+            // A panic of a job was reported by the hook and must not end the thread.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
             state = shared.state.lock();
         } else if state.is_closed {

@@ -20,29 +20,29 @@ use crate::slots::SlotStore;
 use crate::spaces::registry::Space;
 use crate::truth::ExpiredRow;
 
-/// Dropped scopes of which one step gives back the slots.
+/// Dropped scopes whose slots one step frees.
 const STEP_SCOPES: usize = 64;
-/// On a disk that is nearly full a step takes less: the transaction itself needs room.
+/// On a nearly full disk a step takes fewer: the transaction itself needs space.
 const STEP_SCOPES_IF_FULL: usize = 8;
 pub(super) const STEP_ROWS_IF_FULL: usize = 32;
-/// Free runs of slots from this size on are given back to the file system as well.
+/// Free runs of slots from this size on are returned to the file system as well.
 const PUNCH_BYTES_MIN: u64 = 64 << 10;
 
-/// A scope that lives on keeps slots of dead points for its next entries: up to so many bytes, and up to one in so many of
-/// its slots. Tests make few of them do.
+/// A living scope keeps slots of dead points for its next entries: up to this many bytes, and up to one in
+/// `SHRINK_SHARE` of its slots. Smaller in tests.
 const SHRINK_BYTES_MIN: u64 = if cfg!(test) { 64 } else { 64 << 10 };
 const SHRINK_SHARE: u64 = 4;
-/// It gives back runs of so many slots at least: each is noted with the scope.
+/// It gives back runs of at least this many slots: each run is noted with the scope.
 const RETURNED_RUN_MIN: usize = if cfg!(test) { 1 } else { 8 };
-/// Slots that one step gives back, about.
+/// Approximate number of slots that one step gives back.
 const RETURNED_MAX: u64 = 4096;
 
-/// What a step does to a dropped scope.
+/// The work of a step for one dropped scope.
 struct Work {
     scope: ScopeId,
-    /// Its state is there, and is to go.
+    /// Whether its state exists and must be removed.
     has_state: bool,
-    /// To be given back, and by which space.
+    /// The slots to free, and their space.
     slots: Option<Slots>,
 }
 
@@ -58,7 +58,7 @@ impl Writer {
 
     /// One step.
     pub(super) fn purge_step(&mut self) {
-        self.let_go();
+        self.drop_indexes();
         let turn = self.backlog.next_turn(self.shared.clock.confirmed());
         let done = match turn {
             Turn::Dropped => self.purge_dropped(),
@@ -79,8 +79,8 @@ impl Writer {
         }
     }
 
-    /// Of the graphs of dropped scopes, and their files. A file that is left over is removed when its space is opened.
-    fn let_go(&mut self) {
+    /// Frees the indexes and index files of dropped scopes. A remaining file is removed when its space is opened.
+    fn drop_indexes(&mut self) {
         for Purge {
             scope, space, remains, ..
         } in &mut self.backlog.purges
@@ -97,13 +97,13 @@ impl Writer {
         }
     }
 
-    /// Slots first, of all scopes, so that new vectors need not wait until all rows are gone. The state goes with them:
-    /// whoever begins anew after a crash finds no slots to give back. Then rows, of as many scopes as have few of them.
+    /// Slots first, of all scopes, so that new vectors need not wait until all rows are removed. The states are removed
+    /// with them: after a crash no slots would be freed twice. Then rows, of several scopes if they are small.
     fn purge_dropped(&mut self) -> Result<()> {
         let is_full = self.shared.is_nearly_full();
         let works = self.next_works(if is_full { STEP_SCOPES_IF_FULL } else { STEP_SCOPES });
         let is_careful = self.backlog.is_careful;
-        // Rows need room before they give any; slots give theirs back at once.
+        // Removing rows needs space before it frees any; freeing slots gives space back at once.
         let rows_max = match is_full {
             false => STEP_ROWS,
             true if works.iter().any(|work| work.slots.is_some()) => 0,
@@ -163,7 +163,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The dropped scopes of the next step. What of them cannot be read is set aside.
+    /// The dropped scopes of the next step. Scopes that cannot be read are set aside.
     fn next_works(&mut self, scopes_max: usize) -> Vec<Work> {
         let (mut works, mut unreadable, mut without_slots) = (Vec::new(), BTreeSet::new(), 0);
         let limit = if self.backlog.is_careful { 1 } else { scopes_max };
@@ -172,7 +172,7 @@ impl Writer {
                 break;
             }
             if purge.has_no_slots {
-                // Each of them has a row at least, so no more of them can go in one step.
+                // Each of them has at least one row, so one step cannot finish more of them.
                 without_slots += 1;
                 if without_slots <= limit / 2 + 1 {
                     works.push(Work {
@@ -204,7 +204,7 @@ impl Writer {
             .note_background(Task::PurgeDropped, &Place::ScopeNumber(scope), done);
     }
 
-    /// None if its space was dropped as well: then all slots of that go together.
+    /// None if its space was dropped as well: then all slots of the space are freed together.
     fn slots_of(&self, purge: &Purge) -> Result<Option<Slots>> {
         if !self.shared.has_space(purge.space) {
             return Ok(None);
@@ -227,7 +227,7 @@ impl Writer {
         self.backlog.set_aside.extend(aside);
     }
 
-    /// Gives free slots back to the file system, with all free ones beside them: many small scopes make a large run.
+    /// Returns free slots to the file system, with all free ones beside them: many small scopes make a large run.
     fn punch(&mut self, space: &Space, given: &[(Slot, u32)]) {
         let Some(allocator) = self.allocators.get(&space.id) else {
             return;
@@ -238,7 +238,7 @@ impl Writer {
             .collect();
         for (first, len) in runs {
             if u64::from(len) * space.slots.stride() >= PUNCH_BYTES_MIN {
-                // The slots are free either way; only the disk is not told.
+                // The slots are free either way; only the file system does not get them.
                 let punched = space.slots.punch(first, len);
                 self.shared
                     .note_background(Task::Punch, &Place::Space(space.id), &punched);
@@ -246,9 +246,9 @@ impl Writer {
         }
     }
 
-    /// A scope whose entries cannot be read does not keep those of the others.
+    /// A scope whose entries cannot be read does not block the others.
     fn purge_expired(&mut self) -> Result<()> {
-        // A clock that is ahead without being confirmed hides entries, but takes none.
+        // A clock that is ahead and not confirmed hides entries, but removes none.
         let shared = Arc::clone(&self.shared);
         let now = shared.clock.confirmed();
         let without = &self.backlog.unreadable | &self.large.scope_ids();
@@ -294,8 +294,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The files of a dropped space first: they are most of it, and removing them needs no room. Whoever has them open
-    /// reads on.
+    /// The files of a dropped space first: they are the largest part, and removing them needs no space. A reader that
+    /// has them open can continue.
     fn purge_space(&mut self) -> Result<()> {
         let Some(space) = self.backlog.spaces.pop_front() else {
             return Ok(());
@@ -333,7 +333,7 @@ impl Writer {
         remove().map_err(|source| io_error("remove", &disk.full_path(&dir), source))
     }
 
-    /// Gives back slots of a scope that lives on, if many of its points are dead.
+    /// Gives back slots of a living scope, if many of its points are dead.
     fn shrink(&mut self) -> Result<()> {
         let Some((space_id, scope)) = self.backlog.shrinking.pop_first() else {
             return Ok(());
@@ -368,7 +368,7 @@ impl Writer {
     }
 }
 
-/// What is told of a failure.
+/// The kind of work that is reported after a failure.
 fn task_of(turn: Turn) -> Option<Task> {
     match turn {
         Turn::Dropped => Some(Task::PurgeDropped),
@@ -381,12 +381,12 @@ fn task_of(turn: Turn) -> Option<Task> {
     }
 }
 
-/// Whether a scope with so many dead points that have slots gives some of these back.
+/// Whether a scope with this many dead points with slots should give some slots back.
 pub(super) fn is_wasteful(dead: u64, state: &State, space: &Space) -> bool {
     dead * space.slots.stride() >= SHRINK_BYTES_MIN && dead * SHRINK_SHARE >= state.slot_count()
 }
 
-/// Of some dead points those whose slots are worth giving back: they lie one after the other. As many as one step takes.
+/// The dead points whose slots are worth giving back, because they are consecutive. As many as one step takes.
 fn returnable(state: &State, points: &RoaringBitmap) -> RoaringBitmap {
     let mut chosen = RoaringBitmap::new();
     let mut run: Vec<u32> = Vec::new();

@@ -14,29 +14,29 @@ use crate::base::report::CheckSection;
 use crate::truth::{Read, SpaceRecord};
 
 impl Database {
-    /// Limits what a scope may hold, in all vector spaces and in its key-value data, in place of the quota it had.
+    /// Limits what a scope may hold, in all vector spaces and in its key-value data; replaces its earlier quota.
     ///
-    /// From the next write on, exactly, whoever writes: a batch that would exceed it is refused whole with
-    /// [`QuotaExceeded`](crate::StorageError::QuotaExceeded). What is there already stays, and what frees room is never
-    /// refused. It is kept across restarts, and when the scope is deleted; the scope need not exist yet.
+    /// Applies exactly from the next write on: a batch that would exceed it is refused as a whole with
+    /// [`QuotaExceeded`](crate::StorageError::QuotaExceeded). Existing data stay, and a call that frees space is never
+    /// refused. The quota is kept across restarts, and when the scope is deleted; the scope need not exist yet.
     ///
-    /// On the disk, entries and keys take about 100 bytes more each than what is counted of them, and an id is stored twice.
-    /// With entries and keys that are much larger than that, a scope takes at most twice its limits and 4 MiB once what was
-    /// dropped or has expired is purged. Give limits of vectors or their bytes, of metadata, and of key-value data: what has no
-    /// limit is not bounded.
+    /// On the disk, each entry and key takes about 100 bytes more than is counted, and an id is stored twice. With much
+    /// larger entries and keys, a scope takes at most twice its limits and 4 MiB once dropped and expired data are
+    /// purged. Set limits for vectors or their bytes, for metadata, and for key-value data: a quantity without a limit
+    /// is not bounded.
     ///
     /// Key-value data counts if it was written through a [`ScopedBackend`]. The first quota of a scope takes as long as
     /// reading the scope's keys; after that each write counts what it changes. Scopes without a quota cost nothing.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a bad scope; `Data`, `Io` or `Closed` when it cannot be counted or made durable.
+    /// `Invalid` for a bad scope; `Data`, `Io` or `Closed` if it cannot be counted or made durable.
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "database.set_quota", level = "debug", skip_all, fields(scope = %crate::base::observe::Seen::new(scope, self.inner.shared.shows_ids))))]
     pub async fn set_quota(&self, scope: &StateScope, quota: Quota) -> Result<()> {
         self.change_quota(scope, Some(quota)).await.map(drop)
     }
 
-    /// Lets a scope hold as much as it likes again. Says whether it had a quota.
+    /// Removes the quota of a scope. Returns whether it had one.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Database {
             .await
     }
 
-    /// The quota of a scope and how much of it is used; none if it has none.
+    /// The quota of a scope and its usage; none if it has none.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl Database {
     }
 }
 
-/// The quota of a scope and how much of it is used at `now`, in milliseconds since 1970.
+/// The quota of a scope and its usage at `now`, in milliseconds since 1970.
 pub(crate) fn status(shared: &Shared, scope: &StateScope, now: i64) -> Result<Option<QuotaStatus>> {
     if !shared.has_quotas.load(Ordering::SeqCst) {
         return Ok(None);
@@ -112,7 +112,7 @@ pub(crate) fn status(shared: &Shared, scope: &StateScope, now: i64) -> Result<Op
     Ok(Some(status))
 }
 
-/// That what is counted for every scope with a quota is what it holds; nothing if no scope has one.
+/// Checks that the usage of every quota is right; none if no scope has a quota.
 pub(super) fn check(shared: &Shared, read: &Read) -> Result<Option<CheckSection>> {
     let rows = read.quotas()?;
     if rows.is_empty() {
@@ -124,7 +124,7 @@ pub(super) fn check(shared: &Shared, read: &Read) -> Result<Option<CheckSection>
             continue;
         };
         let mut counted = stored.status.used;
-        // What is damaged in the scope is found where the scope is checked.
+        // Damage in the scope is found when the scope is checked.
         let Ok(held) = count(shared, read, &scope) else {
             continue;
         };

@@ -6,17 +6,17 @@ use super::Database;
 use super::request::{Removed, Request, Scopes, Spaces};
 
 impl Database {
-    /// Removes everything of some scopes, their vectors in every space and their key-value data: of all of them at once,
-    /// or of none. Their quotas stay.
+    /// Removes all data of some scopes atomically: their vectors in every space and their key-value data. Their quotas
+    /// stay.
     ///
-    /// Key-value data counts as a scope's if it was written through a [`ScopedBackend`](llmspell_core::ScopedBackend). A
-    /// scope that is not there is empty, one that is named twice counts once. At most
-    /// [`BATCH_ITEMS_MAX`](llmspell_core::limits::BATCH_ITEMS_MAX) scopes may be named. What they held is invisible when
-    /// this returns; its space is given back in the background. It works on a full disk too.
+    /// Key-value data count as a scope's if they were written through a
+    /// [`ScopedBackend`](llmspell_core::ScopedBackend). An unknown scope is empty, one that is named twice counts once.
+    /// At most [`BATCH_ITEMS_MAX`](llmspell_core::limits::BATCH_ITEMS_MAX) scopes. The data are invisible when this
+    /// returns; their disk space is freed in the background. It works on a full disk too.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a bad scope or too many of them; `Data`, `Io` or `Closed` when it cannot be done.
+    /// `Invalid` for a bad scope or too many of them; `Data`, `Io` or `Closed` if it cannot be done.
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "database.delete_scopes", level = "info", skip_all, fields(scopes = scopes.len())))]
     pub async fn delete_scopes(&self, scopes: &[StateScope]) -> Result<Removed> {
         validate::scopes(scopes)?;
@@ -26,23 +26,24 @@ impl Database {
         self.drop_scopes(Scopes::Named(scopes.to_vec())).await
     }
 
-    /// [`delete_scopes`](Self::delete_scopes) of all scopes of a kind that are there: all sessions, for example.
+    /// [`delete_scopes`](Self::delete_scopes) for all existing scopes of a kind: all sessions, for example.
     ///
     /// # Errors
     ///
-    /// `Data`, `Io` or `Closed` when it cannot be done.
+    /// `Data`, `Io` or `Closed` if it cannot be done.
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "database.delete_scopes_of_kind", level = "info", skip_all, fields(kind = kind.name())))]
     pub async fn delete_scopes_of_kind(&self, kind: ScopeKind) -> Result<Removed> {
         self.drop_scopes(Scopes::OfKind(kind)).await
     }
 
-    /// Removes a vector space with everything in it, at once, and the space to which its entries are being copied, if there
-    /// is one.
+    /// Removes a vector space with all its data, atomically, and the space to which its entries are being copied, if
+    /// there is one.
     ///
-    /// Its name is free when this returns, for any dimension and metric. What it held counts for no quota any more; its
-    /// files and rows go in the background, after a crash too. Handles to it get
-    /// [`UnknownSpace`](llmspell_core::StorageError::UnknownSpace), and a [`DimensionRouter`](crate::DimensionRouter) does not know its
-    /// model any more. The disk gets its blocks back when no handle to it is left. It works on a full disk too.
+    /// Its name is free when this returns, for any dimension and metric. Its data no longer count in quotas; its files
+    /// and rows are removed in the background, after a crash too. Handles to it get
+    /// [`UnknownSpace`](llmspell_core::StorageError::UnknownSpace), and a [`DimensionRouter`](crate::DimensionRouter)
+    /// no longer knows its model. Its disk space is free when the last handle to it is dropped. It works on a full disk
+    /// too.
     ///
     /// # Errors
     ///

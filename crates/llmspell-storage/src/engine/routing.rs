@@ -1,7 +1,7 @@
 //! Routed spaces, which share their ids.
 //!
-//! An id stands in at most one of the routed spaces of a scope. While entries are copied from one of them to a space that
-//! will take its place, what changes there goes from the copy, to be copied again.
+//! An id exists in at most one of the routed spaces of a scope. While entries are copied from one of them to a space
+//! that will replace it, an entry that changes is removed from the copy, to be copied again.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ impl Routing {
         self.roles.insert(id, role);
     }
 
-    /// Whether a space is there.
+    /// Whether a space exists.
     pub(super) fn has(&self, id: SpaceId) -> bool {
         self.roles.get(&id).is_some_and(|role| *role != Role::Dropped)
     }
@@ -33,7 +33,7 @@ impl Routing {
         self.roles.get(&id).copied().unwrap_or_default()
     }
 
-    /// The other spaces in which an id of this one must not stand.
+    /// The other spaces in which an id of this one must not exist.
     pub(super) fn others(&self, id: SpaceId) -> impl Iterator<Item = SpaceId> + '_ {
         let is_routed = self.role(id) == Role::Routed;
         let others = self
@@ -49,7 +49,7 @@ impl Routing {
         routed.map(|(id, _)| *id)
     }
 
-    /// The spaces whose entries are somebody's: not copies, and not what is left of a space that was replaced.
+    /// The spaces with entries of users: neither copies nor the remains of a space that was replaced.
     pub(super) fn counted(&self) -> impl Iterator<Item = SpaceId> + '_ {
         let counted = self.roles.iter().filter(|(_, role)| role.counts());
         counted.map(|(id, _)| *id)

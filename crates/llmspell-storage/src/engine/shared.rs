@@ -29,14 +29,14 @@ use crate::spaces::handover::Door;
 use crate::spaces::registry::Space;
 use crate::truth::{Role, SpaceRecord, Truth};
 
-/// A disk with less room than this is nearly full, whatever is to be kept free.
+/// A disk with less free space than this is nearly full, whatever the setting.
 const NEARLY_FULL_BYTES: u64 = 4 << 20;
-/// Removing or touching an entry changes rows of three tables (`ids`, `entries`, `expiring`), each in a page of 4 KiB of its
-/// own and in one above it, at worst.
+/// Removing or touching an entry changes rows of three tables (`ids`, `entries`, `expiring`), each at worst in a page
+/// of 4 KiB of its own and in one above it.
 const BYTES_PER_ENTRY: u64 = 24 << 10;
-/// Pages that a transaction gives up can be used by the one after the next.
+/// Pages that a transaction frees can be used by the one after the next.
 const TRANSACTIONS_PER_PAGE: u64 = 3;
-/// Entries of a transaction on a full disk, at most.
+/// Most entries of a transaction on a full disk.
 const PART_MAX: u64 = 256;
 
 /// An open database.
@@ -48,29 +48,29 @@ pub(crate) struct Shared {
     pub(crate) disk: Option<Arc<dyn Disk>>,
     pub(super) free_bytes_min: u64,
     pub(crate) queue: Arc<IndexQueue>,
-    /// The way of whoever built an index to the committer.
+    /// The builders' way to the committer.
     pub(crate) door: Arc<Door>,
-    /// What loaded namespaces may take.
+    /// The budget for loaded namespaces.
     pub(crate) budget: Arc<MemoryBudget>,
     graph_points_min: u64,
     /// Whether any scope has a quota. Only the committer changes it.
     pub(crate) has_quotas: AtomicBool,
     metadata_points_min: u64,
-    /// Entries from which on a batch is written in steps.
+    /// Batches from this many entries on are written in steps.
     pub(super) large_batch_entries: usize,
     spaces: RwLock<BTreeMap<SpaceId, KnownSpace>>,
-    /// Grows with each space that is created or becomes something else.
+    /// Incremented when a space is created or changes.
     spaces_version: AtomicU64,
     poisoned: OnceLock<String>,
-    /// What failed in the background.
+    /// Failures in the background.
     pub(super) failures: Failures,
     /// Whether traces may show the ids of scopes.
     pub(crate) shows_ids: bool,
     /// Whether the whole truth was verified since it was opened.
     pub(super) is_verified: AtomicBool,
-    /// What the verification of the truth found.
+    /// The damage that the verification of the truth found.
     damaged: OnceLock<StorageError>,
-    /// Held until the last of us is gone.
+    /// Held until the last handle is dropped.
     _lock: Option<Lock>,
 }
 
@@ -80,12 +80,12 @@ pub(super) struct Lock(pub(super) File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // A forked process keeps the descriptor, and with it the lock, unless that is given up.
+        // A forked process keeps the descriptor, and with it the lock, unless the lock is released.
         let _ = self.0.unlock();
     }
 }
 
-/// A space, opened when it is first used: one that is damaged must not keep the others closed.
+/// A space, opened when it is first used: a damaged one must not keep the others from being opened.
 #[derive(Debug)]
 struct KnownSpace {
     record: SpaceRecord,
@@ -160,7 +160,7 @@ impl Shared {
         dropped.map(|(id, _)| *id).collect()
     }
 
-    /// Nothing is left of a space that was dropped.
+    /// Forgets a space whose remains are all removed.
     pub(super) fn forget_space(&self, id: SpaceId) {
         self.spaces.write().remove(&id);
     }
@@ -170,13 +170,13 @@ impl Shared {
         Routing::of(self.spaces.read().iter().map(|(id, space)| (*id, &space.record)))
     }
 
-    /// Whether a space is there and durable: one that a batch makes is not until it is committed.
+    /// Whether a space exists and is durable: one that a batch creates is not until it is committed.
     pub(super) fn has_space(&self, id: SpaceId) -> bool {
         let spaces = self.spaces.read();
         spaces.get(&id).is_some_and(|space| space.record.role != Role::Dropped)
     }
 
-    /// A space that the truth has, and that is durable.
+    /// A durable space of the truth.
     ///
     /// # Errors
     ///
@@ -208,7 +208,7 @@ impl Shared {
             let read = self.truth.read()?;
             files::remove_unnamed(disk, id, |kind, scope, lsn, number| {
                 let named = read.index_file(scope, kind);
-                // What cannot be read is kept: it may be named.
+                // A file whose row cannot be read is kept: it may be the named one.
                 let is_it = |named: NamedFile| named.row.is_none_or(|row| (row.lsn, row.number) == (lsn, number));
                 named.is_ok_and(|named| !named.is_some_and(is_it))
             });
@@ -226,7 +226,7 @@ impl Shared {
         Ok(space)
     }
 
-    /// A space was created, got another configuration, or was dropped.
+    /// Notes that a space was created, reconfigured or dropped.
     pub(super) fn set_space(&self, id: SpaceId, record: SpaceRecord, publisher: &mut Publisher) {
         let mut spaces = self.spaces.write();
         let known = spaces.entry(id).or_insert_with(|| KnownSpace {
@@ -238,7 +238,7 @@ impl Shared {
             if record.role == Role::Dropped {
                 space.forget_all(publisher);
             }
-            // Other settings may ask for other graphs.
+            // Other settings may need other graphs.
             for (scope, namespace) in space.all_loaded() {
                 space.note(&scope, &namespace);
             }
@@ -248,11 +248,11 @@ impl Shared {
             known.open = None;
         }
         known.record = record;
-        // With the spaces locked: a space that is found dropped is of an older version.
+        // With the spaces locked: a space that is found dropped has an older version.
         self.spaces_version.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Grows with each change of a space: what was read before it is worth another look.
+    /// Incremented with each change of a space: a caller that read it before should look again.
     pub(crate) fn spaces_version(&self) -> u64 {
         self.spaces_version.load(Ordering::SeqCst)
     }
@@ -266,12 +266,12 @@ impl Shared {
             .collect()
     }
 
-    /// Unloads what was used longest ago, if loaded namespaces take more than they may.
+    /// Unloads the least recently used namespaces, if loaded ones exceed the budget.
     pub(crate) fn make_room(&self) {
         let Some(look) = self.budget.look() else { return };
         let spaces = self.open_spaces();
-        let resting = spaces.iter().flat_map(|space| space.resting()).collect();
-        let Some(last_turn) = last_turn_to_unload(resting, look.excess) else {
+        let evictable = spaces.iter().flat_map(|space| space.evictable()).collect();
+        let Some(last_turn) = last_turn_to_unload(evictable, look.excess) else {
             return;
         };
         let mut excess = look.excess;
@@ -288,7 +288,7 @@ impl Shared {
         let full_path = disk.full_path(&dir);
         let made = disk.create_dir("spaces").and_then(|()| disk.create_dir(&dir));
         made.map_err(|source| io_error("create", &full_path, source))?;
-        // Opened first: what fails from here on is the disk.
+        // Opened first: later failures are those of the disk.
         let parents = [disk.open_dir("spaces"), disk.open_dir("")];
         for parent in parents {
             let parent = parent.map_err(|source| io_error("open the parent of", &full_path, source))?;
@@ -303,8 +303,8 @@ impl Shared {
 
     // ---- in the background ----
 
-    /// Notes what came of something that nobody waits for: a failure is shown by [`Database::stats`](super::Database::stats)
-    /// until the same succeeds.
+    /// Notes the result of work in the background: a failure is shown by [`Database::stats`](super::Database::stats)
+    /// until the same work succeeds.
     pub(crate) fn note_background<T>(&self, task: Task, place: &Place, done: &Result<T>) {
         self.failures.note(task, place, done, || self.clock.now());
         if let Err(error) = done
@@ -314,7 +314,7 @@ impl Shared {
         }
     }
 
-    /// What failed in the background and has not succeeded since.
+    /// Work in the background that failed and has not succeeded since.
     pub(super) fn background_failures(&self) -> Vec<BackgroundFailure> {
         let records = self.space_records();
         let name_of = |id| {
@@ -328,32 +328,32 @@ impl Shared {
 
     // ---- writing ----
 
-    /// No more writes: what is on the disk is not known any more.
+    /// Stops writes: the content of the disk is not known any more.
     pub(super) fn poison(&self, error: &StorageError) {
-        // The first one counts; others follow from it.
+        // The first error counts; others follow from it.
         let _ = self.poisoned.set(with_causes(error));
     }
 
-    /// Nothing may be asked any more: a damaged key hides what it leads to, which would seem not to be there.
+    /// Stops all calls: the row of a damaged key would seem not to exist.
     pub(super) fn set_damaged(&self, error: StorageError) {
         self.poison(&error);
         let _ = self.damaged.set(error);
     }
 
-    /// That nothing was found to be damaged that hides what is there.
+    /// Checks that no damage was found that hides rows.
     ///
     /// # Errors
     ///
-    /// `Corrupted` with what was found.
+    /// `Corrupted` with the damage.
     pub(super) fn check_undamaged(&self) -> Result<()> {
         self.damaged.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    /// Whether there may be writes.
+    /// Checks that writes are allowed.
     ///
     /// # Errors
     ///
-    /// `Poisoned` with what went wrong.
+    /// `Poisoned` with the first error.
     pub(crate) fn check_writable(&self) -> Result<()> {
         match self.poisoned.get() {
             Some(first_error) => Err(StorageError::Poisoned {
@@ -363,7 +363,7 @@ impl Shared {
         }
     }
 
-    /// Whether there is room on the disk for more.
+    /// Checks that there is enough free space on the disk.
     ///
     /// # Errors
     ///
@@ -380,12 +380,12 @@ impl Shared {
         }
     }
 
-    /// Whether there is so little room that whatever gives some back should itself need little.
+    /// Whether there is so little free space that calls which free some should themselves need little.
     pub(super) fn is_nearly_full(&self) -> bool {
         self.has_less_than(self.free_bytes_min.max(NEARLY_FULL_BYTES))
     }
 
-    /// Whether there is so little room that even what takes no more than before may find none for its pages.
+    /// Whether there is so little free space that even a write which needs no more than before may fail.
     pub(super) fn is_all_but_full(&self) -> bool {
         self.has_less_than(NEARLY_FULL_BYTES)
     }
@@ -394,14 +394,14 @@ impl Shared {
         self.available_bytes().is_some_and(|available| available < bytes)
     }
 
-    /// Bytes free on the disk, as far as the system tells; none in RAM.
+    /// Free bytes on the disk, if the system reports them; none in RAM.
     fn available_bytes(&self) -> Option<u64> {
         self.disk.as_ref()?.available_bytes()
     }
 
-    /// How many of some entries may be removed or touched in one transaction. A page that loses or changes one of its rows
-    /// is written anew for the others, before any page is free: where the disk has no room for all of them at the same time,
-    /// as many as find room in the reserve.
+    /// How many entries may be removed or touched in one transaction. A page that loses or changes one of its rows is
+    /// written again for the others, before any page is free: if the disk has no space for all of them at the same
+    /// time, as many as fit in the reserve.
     pub(super) fn entries_per_transaction(&self, entries: usize) -> usize {
         let part = self.truth.reserve_bytes() / (BYTES_PER_ENTRY * TRANSACTIONS_PER_PAGE);
         let part = part.clamp(1, PART_MAX) as usize;
@@ -418,7 +418,7 @@ impl Shared {
         }
     }
 
-    /// Where the database is.
+    /// The directory of the database.
     pub(crate) fn path(&self) -> PathBuf {
         self.disk
             .as_ref()
@@ -434,11 +434,11 @@ impl Shared {
 }
 
 impl SpaceRecord {
-    /// That an existing space is what a caller takes it for.
+    /// Checks that an existing space is as the caller expects.
     ///
     /// # Errors
     ///
-    /// `SpaceMismatch` that names both.
+    /// `SpaceMismatch` with both values.
     pub(crate) fn check_matches(&self, requested: &Self) -> Result<()> {
         let mismatch = |what, stored: String, requested: String| {
             Err(StorageError::SpaceMismatch {

@@ -1,9 +1,9 @@
 //! The survey after opening: finds scopes with slots to give back that no list names.
 //!
-//! Older versions left scopes without entries, listed for ever. And a process may die while the slots of dead points of a
-//! living scope are given back: which scopes these are, only memory knows. So all scopes are looked at after opening, a few
-//! at a time between commits, unless the last closing left a row that says which need to be looked at, and nothing was
-//! changed since.
+//! Older versions left scopes without entries, listed for ever. And a process may die before the slots of dead points
+//! of a living scope are given back, and the list of such scopes is in memory only. So all scopes are surveyed after
+//! opening, a few at a time between commits, unless the last closing left a row with the scopes to look at, and nothing
+//! has changed since.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,38 +19,38 @@ use crate::base::ids::{Lsn, ScopeId};
 use crate::spaces::registry::Space;
 use crate::truth::{Read, SurveyRow};
 
-/// How many scopes one step looks at: about a millisecond.
+/// Number of scopes in one step: about a millisecond.
 const STEP_SCOPES: usize = 64;
-/// How long a step waits, where nothing else is to be done: nobody is in a hurry.
+/// The pause between steps if there is no other work.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Most scopes that are noted at closing. With more, all are looked at.
+/// Most scopes that are noted at closing. With more, all are surveyed.
 const NOTED_MAX: usize = 1024;
 
-/// How far the look at all scopes has come.
+/// The progress of the survey.
 pub(super) struct Survey {
     left: Left,
-    /// Some could not be looked at: whoever opens the database next has to look at all.
+    /// Whether some scopes could not be read: then the next opening must survey all.
     has_failed: bool,
-    /// As of which mutation the truth says which scopes need to be looked at.
+    /// The mutation as of which the truth has the list of scopes to survey.
     stored: Option<Lsn>,
 }
 
 enum Left {
-    /// All from this number on.
+    /// All scopes from this id on.
     From(ScopeId),
     These(VecDeque<ScopeId>),
 }
 
 /// What a scope has to give back.
 enum Found {
-    /// All of it: it has no entries.
+    /// Everything: it has no entries.
     Ended,
     /// Slots of dead points.
     Slots,
 }
 
 impl Survey {
-    /// Of a database that ends with the mutation `last`.
+    /// For a database whose last mutation is `last`.
     pub(super) fn new(row: Option<SurveyRow>, last: Lsn) -> Self {
         let row = match row {
             // Nothing has happened yet.
@@ -64,7 +64,7 @@ impl Survey {
         }
     }
 
-    /// That nothing is left to be looked at.
+    /// Whether the survey is complete.
     pub(super) fn is_over(&self) -> bool {
         matches!(&self.left, Left::These(scopes) if scopes.is_empty())
     }
@@ -74,7 +74,7 @@ impl Survey {
         (!self.is_over()).then_some(PAUSE)
     }
 
-    /// The scopes of the next step, which is the only one to look at them.
+    /// The scopes of the next step.
     fn next_step(&mut self, read: &Read) -> Result<Vec<ScopeId>> {
         match &mut self.left {
             Left::These(scopes) => Ok(scopes.drain(..STEP_SCOPES.min(scopes.len())).collect()),
@@ -130,12 +130,13 @@ impl Writer {
         done
     }
 
-    /// What the next opening has to look at, to be stored at closing; none if that is not known, or stored already.
+    /// The row to store at closing: the scopes that the next opening must survey; none if that is not known, or stored
+    /// already.
     pub(super) fn survey_to_store(&self) -> Result<Option<SurveyRow>> {
         let survey = &self.backlog.survey;
         let is_known = survey.is_over() && !survey.has_failed && survey.stored != Some(self.head.lsn);
         let waiting = || self.backlog.shrinking.iter().chain(&self.backlog.shrinking_later);
-        // It is worth no room that others need.
+        // It must not take space that others need.
         let has_room = self.shared.is_durable() && !self.shared.is_nearly_full();
         if !is_known || !has_room || waiting().count() > NOTED_MAX {
             return Ok(None);
@@ -154,7 +155,7 @@ fn look_at(shared: &Shared, read: &Read, id: ScopeId) -> Result<Option<(Arc<Spac
         return Ok(None);
     };
     if read.scope_id(space, &scope)? != Some(id) {
-        // It was dropped, and is purged as such.
+        // It was dropped, and is purged anyway.
         return Ok(None);
     }
     let state = read.state(id)?;

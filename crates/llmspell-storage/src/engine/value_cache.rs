@@ -1,12 +1,12 @@
 //! The value cache: values in RAM, so that reading them cannot block.
 //!
-//! A cache of values by key, in front of a backend whose reads may touch the disk. What it holds is always what is
-//! committed: a writer takes its keys out before it commits and puts the new values in after, and a reader that was
-//! at the disk meanwhile may not put in what it found.
+//! A cache of values by key, in front of a backend whose reads may touch the disk. It only holds committed values: a
+//! writer removes its keys before it commits and adds the new values afterwards, and a reader that was at the disk
+//! meanwhile may not add the value it found.
 //!
-//! Each shard keeps two generations: values go into the young one, and when that has its share of bytes it becomes the
-//! old one and the old one goes. A value that is read in the old generation moves to the young one, so what is used
-//! stays, at the cost of a map insert now and then.
+//! Each shard keeps two generations: values enter the young one, and when that is full it becomes the old one and the
+//! old one is dropped. A value that is read in the old generation moves to the young one, so used values stay, at the
+//! cost of an occasional map insert.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -17,10 +17,10 @@ use parking_lot::Mutex;
 use crate::base::stored_value::StoredValue;
 
 const SHARDS: usize = 64;
-/// Bytes that an entry costs beyond key and value.
+/// Bytes of an entry beyond key and value.
 const ENTRY_BYTES: usize = 96;
 
-/// A value and when it ends, or that there is none. What has ended by now is not there: whoever asks knows the time.
+/// A value and its expiry, or the fact that the key does not exist. The caller checks the expiry.
 pub(crate) type Cached = Option<StoredValue<Arc<[u8]>>>;
 
 /// The cache.
@@ -36,20 +36,20 @@ struct Shard {
     old: HashMap<Box<[u8]>, Cached>,
     young_bytes: usize,
     old_bytes: usize,
-    /// Changes with each write to a key of the shard.
+    /// Incremented with each write of a key of the shard.
     version: u64,
-    /// Writes of keys of the shard that are under way.
+    /// Number of writes of keys of the shard that are under way.
     writes: u32,
 }
 
-/// What a reader saw before it went to the disk.
+/// The version that a reader saw before it went to the disk.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ticket {
     version: u64,
 }
 
 impl ValueCache {
-    /// A cache of about `bytes`; none of 0 bytes holds anything.
+    /// A cache of about `bytes`; with 0 bytes it holds nothing.
     pub(crate) fn new(bytes: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self {
@@ -65,7 +65,7 @@ impl ValueCache {
         &self.shards[(hash >> 58) as usize % SHARDS]
     }
 
-    /// The value of a key if it is here, else a ticket for [`fill`](Self::fill).
+    /// The value of a key if it is cached, else a ticket for [`fill`](Self::fill).
     pub(crate) fn get(&self, key: &[u8]) -> Result<Cached, Ticket> {
         let mut shard = self.shard(key).lock();
         if let Some(value) = shard.young.get(key) {
@@ -80,7 +80,7 @@ impl ValueCache {
         Err(Ticket { version: shard.version })
     }
 
-    /// Puts in what a reader found on the disk, unless the key was written since it got its ticket.
+    /// Adds a value that a reader found on the disk, unless the key was written since it got its ticket.
     pub(crate) fn fill(&self, key: &[u8], value: Cached, ticket: Ticket) {
         let mut shard = self.shard(key).lock();
         if shard.version == ticket.version && shard.writes == 0 {
@@ -88,7 +88,7 @@ impl ValueCache {
         }
     }
 
-    /// A write of these keys begins: until [`end_write`](Self::end_write), readers go to the disk for them.
+    /// Begins a write of these keys: until [`end_write`](Self::end_write), readers go to the disk for them.
     pub(crate) fn begin_write<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>) {
         for key in keys {
             let mut shard = self.shard(key).lock();
@@ -98,18 +98,18 @@ impl ValueCache {
         }
     }
 
-    /// The write of one of these keys is over. `value` is what is committed; none if that is not known.
+    /// Ends the write of one of these keys. `value` is the committed one; none if it is not known.
     pub(crate) fn end_write(&self, key: &[u8], value: Option<Cached>) {
         let mut shard = self.shard(key).lock();
         shard.writes -= 1;
-        // A reader that came during the write may have seen what was before it.
+        // A reader that came during the write may have seen the old value.
         shard.version += 1;
         if let Some(value) = value {
             shard.insert(key.into(), value, self.generation_bytes_max);
         }
     }
 
-    /// Bytes held, about.
+    /// Approximate bytes held.
     pub(crate) fn bytes(&self) -> u64 {
         self.shards.iter().map(|shard| shard.lock().bytes() as u64).sum()
     }
@@ -126,7 +126,7 @@ impl Shard {
             self.old = std::mem::take(&mut self.young);
             self.old_bytes = std::mem::take(&mut self.young_bytes);
         }
-        // What the old generation knows of this key is not true any more.
+        // The value in the old generation is out of date.
         if let Some((key, value)) = self.old.remove_entry(&key) {
             self.old_bytes = self.old_bytes.saturating_sub(entry_bytes(&key, &value));
         }

@@ -16,7 +16,7 @@ use crate::base::error::no_thread;
 const REST: u32 = 3;
 const REST_MIN: Duration = Duration::from_millis(1);
 
-/// A handle to the thread. Dropping it stops the thread after the step that it is in.
+/// A handle to the thread. Dropping it stops the thread after its current step.
 #[derive(Debug)]
 pub(crate) struct Verifier {
     stop: Arc<Stop>,

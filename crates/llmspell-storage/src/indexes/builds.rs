@@ -1,7 +1,7 @@
 //! Builds of the indexes of a namespace, and the changes since each began.
 //!
-//! A builder reads an older state. What is committed meanwhile is noted for it, until it lets its note go: so nothing has
-//! to be cleaned up after one that failed.
+//! A builder works on an older state. Changes committed meanwhile are noted for it, until it drops its note: so nothing
+//! has to be cleaned up after a builder that failed.
 
 use std::sync::{Arc, Weak};
 
@@ -10,17 +10,17 @@ use parking_lot::{Condvar, Mutex};
 use super::changes::Changes;
 use super::files::Kind;
 
-/// What has changed since a builder looked at the namespace.
+/// The changes since a builder took its snapshot.
 #[derive(Debug, Default)]
 pub(crate) struct Noted(Mutex<Changes>);
 
 impl Noted {
-    /// The changes so far. Between two commits these are all.
+    /// The changes so far. Between two commits they are complete.
     pub(crate) fn so_far(&self) -> Changes {
         self.0.lock().clone()
     }
 
-    /// Whether there is one.
+    /// Whether there is a change.
     pub(crate) fn is_any(&self) -> bool {
         !self.0.lock().points.is_empty()
     }
@@ -42,7 +42,7 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Builds {
-    /// Begins to build an index, unless somebody is at it.
+    /// Begins to build an index, unless another build is under way.
     pub(crate) fn begin(&self, kind: Kind) -> Option<Turn<'_>> {
         let mut under_way = self.under_way.lock();
         if under_way.contains(&kind) {
@@ -52,7 +52,7 @@ impl Builds {
         Some(Turn { builds: self, kind })
     }
 
-    /// Begins to build an index, once nobody else is at it.
+    /// Begins to build an index, once no other build is under way.
     pub(crate) fn begin_after_others(&self, kind: Kind) -> Turn<'_> {
         let mut under_way = self.under_way.lock();
         while under_way.contains(&kind) {
@@ -62,7 +62,7 @@ impl Builds {
         Turn { builds: self, kind }
     }
 
-    /// What `look` sees, with a note of all that changes after it.
+    /// The result of `look`, with a note of all later changes.
     pub(crate) fn note_after<T>(&self, look: impl FnOnce() -> T) -> (T, Arc<Noted>) {
         let mut notes = self.notes.lock();
         let seen = look();
@@ -71,7 +71,7 @@ impl Builds {
         (seen, noted)
     }
 
-    /// Notes changes that `show` makes visible: a builder sees them, or finds them in its note.
+    /// Notes changes that `show` publishes: a builder sees them in its snapshot or in its note.
     pub(crate) fn note(&self, changes: &Changes, show: impl FnOnce()) {
         let mut notes = self.notes.lock();
         notes.retain(|note| match note.upgrade() {
@@ -84,7 +84,7 @@ impl Builds {
         show();
     }
 
-    /// Whether nobody builds, or waits for changes.
+    /// Whether there is no build and no note.
     pub(crate) fn is_idle(&self) -> bool {
         self.under_way.lock().is_empty() && self.notes.lock().iter().all(|note| note.strong_count() == 0)
     }

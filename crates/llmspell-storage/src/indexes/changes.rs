@@ -7,18 +7,18 @@ use roaring::RoaringBitmap;
 
 use llmspell_metadata::MetadataIndex;
 
-/// Of so many points it is kept what their metadata was. Of others an index has to be searched for them.
+/// Most points whose earlier metadata is kept. For others, the whole index must be searched.
 const KEPT_MAX: usize = 4_096;
 
 /// Points that are another entry now, or have other metadata.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Changes {
     pub(crate) points: RoaringBitmap,
-    /// What some of them were before, the oldest first.
+    /// What some of the points were before, the oldest first.
     before: Vec<Described>,
 }
 
-/// A point with its metadata, as it is stored, and its times.
+/// A point with its metadata in stored form, and its times.
 #[derive(Debug, Clone)]
 struct Described {
     point: u32,
@@ -36,7 +36,7 @@ impl Changes {
         }
     }
 
-    /// Keeps what a point was.
+    /// Keeps the earlier metadata of a point.
     pub(crate) fn keep(&mut self, point: u32, metadata: &[u8], times: EntryTimes) {
         if self.before.len() < KEPT_MAX {
             let metadata = metadata.to_vec();
@@ -44,20 +44,20 @@ impl Changes {
         }
     }
 
-    /// Adds what has changed after it.
+    /// Adds later changes.
     pub(crate) fn extend(&mut self, later: &Self) {
         let room = KEPT_MAX.saturating_sub(self.before.len());
-        // Of a point that had changed before, only what it was then would help, kept or not.
+        // For a point that had changed before, only its first metadata matters, kept or not.
         let firsts = later.before.iter().filter(|of| !self.points.contains(of.point));
         self.before.extend(firsts.take(room).cloned());
         self.points |= &later.points;
     }
 
-    /// Takes the points out of an index of a time before all changes, as far as it is kept what they were.
+    /// Takes the points out of an index that is older than all changes, if their earlier metadata is kept.
     pub(crate) fn take_out_of(&self, index: &mut MetadataIndex) {
         let mut done = HashSet::new();
         for Described { point, metadata, times } in &self.before {
-            // What it was first is what the index knows; a point that it does not have is new.
+            // The index knows the first metadata; a point that it does not have is new.
             if done.insert(*point)
                 && index.has(*point)
                 && let Ok(metadata) = serde_json::from_slice(metadata)
@@ -93,7 +93,7 @@ mod tests {
         let mut index = MetadataIndex::new(crate::MetadataIndexConfig::default());
         (0..3).for_each(|point| index.insert(point, &metadata(1)));
         let mut changes = Changes::default();
-        // 0 was 1, then 2; what 1 was first is not kept; 7 is new.
+        // 0 was 1, then 2; the first metadata of 1 is not kept; 7 is new.
         for later in [
             change(0, Some(1)),
             change(1, None),

@@ -1,8 +1,8 @@
 //! The graph of a namespace, and what it needs.
 //!
-//! A graph whose vertices are points, their ids, and which points those are. It never changes: a change makes a new
-//! one. A point that an index holds keeps its vector and its id for as long as the index can be used, now or after a
-//! restart: dead points stay as tombstones, and their numbers are not given out again (see [`Reuse`](crate::namespace::Reuse)).
+//! A graph whose vertices are points, with their ids. It never changes: a change makes a new one. A point of an index
+//! keeps its vector and its id for as long as the index can be used, now or after a restart: dead points stay as
+//! tombstones, and their numbers are not reused (see [`Reuse`](crate::namespace::Reuse)).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,13 +14,13 @@ use roaring::RoaringBitmap;
 use crate::base::ids::Lsn;
 use crate::indexes::files::{IdList, Ids, IndexFile, Opened};
 
-/// A graph is made anew once this share of it are tombstones: one fifth.
+/// A graph is rebuilt once this share of it are tombstones: one fifth.
 const TOMBSTONES_SHARE: u64 = 5;
-/// Links are led around tombstones once so many came since the last time: one twentieth of the vertices.
+/// Links around tombstones are repaired once there are this many new ones: one twentieth of the vertices.
 const REPAIR_SHARE: u64 = 20;
-/// Where searches meet more tombstones than candidates, this many are enough.
+/// If searches meet more tombstones than candidates, this many are enough for a repair.
 const BROKEN_MIN: u64 = 64;
-/// So many new points are linked without waiting for more.
+/// This many new points are linked without waiting for more.
 const TAIL_POINTS: u64 = 256;
 
 /// The index of one namespace.
@@ -32,27 +32,27 @@ pub(crate) struct Index {
     pub(crate) points: RoaringBitmap,
     /// Every point that lived at this mutation is a vertex.
     pub(crate) lsn: Lsn,
-    /// The file it came from, or was written to; without what changed since.
+    /// The file it was read from, or written to; without later changes.
     pub(crate) file: Option<Arc<IndexFile>>,
     place: Place,
-    /// Tombstones when links were last led around them. Not stored: after a restart one more repair finds nothing to do.
+    /// Number of tombstones at the last repair. Not stored: after a restart one more repair finds nothing to do.
     repaired: u64,
     stats: OnceLock<GraphStats>,
-    /// A search met something that cannot be.
+    /// Whether a search met a contradiction.
     is_damaged: AtomicBool,
-    /// A search met more tombstones than it has places for candidates.
+    /// Whether a search met more tombstones than it has room for candidates.
     has_broken_links: AtomicBool,
 }
 
-/// Where the graph lies, without what changed since it was built or opened.
+/// Where the bytes of the graph are, without changes since it was built or opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// In memory of our own, until there is a file or because the tier wants it there.
+    /// In memory of our own, until there is a file, or because the tier requires it.
     Memory,
     /// In the file.
     Mapped,
-    /// In the file, though the tier wants it in memory: there is not enough.
-    MappedForGood,
+    /// In the file although the tier requires memory, because there is not enough.
+    MappedOnly,
 }
 
 /// What an index needs next.
@@ -64,34 +64,34 @@ pub(crate) enum Need {
     Now,
 }
 
-/// Numbers that decide what an index needs.
+/// The numbers that decide what an index needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Living points.
     pub(crate) live: u64,
-    /// Of them, those that the graph does not hold.
+    /// Living points that are not in the graph.
     pub(crate) tail: u64,
     /// Points in the graph; none if there is no graph.
     pub(crate) vertices: Option<u64>,
-    /// Of them, those that are dead.
+    /// Dead points in the graph.
     pub(crate) tombstones: u64,
-    /// Of those, how many came since links were last led around them.
+    /// Tombstones added since the last repair.
     pub(crate) unrepaired: u64,
-    /// Whether searches met more of them than candidates.
+    /// Whether searches met more tombstones than candidates.
     pub(crate) has_broken_links: bool,
 }
 
-/// What is to be done about a graph.
+/// The next step for a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     Nothing,
-    /// Too few points are left for one.
+    /// Removes the graph: there are too few points.
     Forget,
-    /// All living points, from nothing.
+    /// Builds a graph of all living points.
     Build,
-    /// The tail joins.
+    /// Links the points of the tail.
     Extend,
-    /// The tail joins, if there is one, and links are led around tombstones.
+    /// Links the points of the tail, if any, and repairs links around tombstones.
     Repair,
 }
 
@@ -114,7 +114,7 @@ impl Index {
         }
     }
 
-    /// The index that is in a file.
+    /// The index of a file.
     pub(crate) fn opened(opened: Opened) -> Self {
         let Opened {
             file,
@@ -130,11 +130,11 @@ impl Index {
         }
     }
 
-    /// This index with an equal graph that lies in memory; none if there was not enough for one.
+    /// This index with an equal graph in memory; none if there was not enough memory.
     pub(crate) fn held(&self, graph: Option<Graph>) -> Self {
         let (graph, place) = match graph {
             Some(graph) => (graph, Place::Memory),
-            None => (self.graph.clone(), Place::MappedForGood),
+            None => (self.graph.clone(), Place::MappedOnly),
         };
         Self {
             place,
@@ -145,7 +145,7 @@ impl Index {
         }
     }
 
-    /// This index and further points, whose ids follow in the order of their vertices.
+    /// This index with further points, whose ids follow in the order of their vertices.
     pub(crate) fn extended(&self, graph: Graph, ids: IdList, points: &RoaringBitmap, lsn: Lsn) -> Self {
         let ids = self.ids.extended(ids);
         Self {
@@ -156,7 +156,7 @@ impl Index {
         }
     }
 
-    /// This index with links that are led around so many tombstones.
+    /// This index with repaired links, at this number of tombstones.
     pub(crate) fn repaired(&self, graph: Graph, tombstones: u64) -> Self {
         Self {
             place: self.place,
@@ -166,7 +166,7 @@ impl Index {
         }
     }
 
-    /// This index, which holds what `other` holds in other bytes.
+    /// This index, which replaces `other` with the same content in other bytes.
     pub(crate) fn in_place_of(self, other: &Self) -> Self {
         Self {
             repaired: other.repaired,
@@ -174,12 +174,12 @@ impl Index {
         }
     }
 
-    /// Of so many tombstones, those that came since links were last led around them.
+    /// Tombstones added since the last repair.
     pub(crate) fn unrepaired(&self, tombstones: u64) -> u64 {
         tombstones.saturating_sub(self.repaired)
     }
 
-    /// How much there is; counted once, when these points were `dead`.
+    /// Statistics; counted once, with these points `dead`.
     pub(crate) fn stats(&self, dead: &RoaringBitmap) -> GraphStats {
         *self
             .stats
@@ -192,22 +192,22 @@ impl Index {
         stats.code_bytes + stats.link_bytes + stats.block_bytes + stats.other_bytes + self.small_bytes()
     }
 
-    /// Of those, bytes that only this process pays for, as far as known: none of a graph that was read from a file.
+    /// Bytes that only this process uses, as far as known: none for a graph that was read from a file.
     pub(crate) fn own_bytes(&self, dead: &RoaringBitmap) -> u64 {
         match self.place {
             Place::Memory => self.bytes(dead),
-            Place::Mapped | Place::MappedForGood => self.small_bytes(),
+            Place::Mapped | Place::MappedOnly => self.small_bytes(),
         }
     }
 
-    /// As [`own_bytes`](Self::own_bytes), and what changed since the graph was read; without a walk through it.
+    /// As [`own_bytes`](Self::own_bytes), plus changes since the graph was read; without a walk through it.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let graph = self.graph.bytes() as u64;
         let vertices = u64::from(self.graph.len()).max(1);
         let changed = graph / vertices * self.graph.changed().min(vertices);
         match self.place {
             Place::Memory => graph + changed + self.small_bytes(),
-            Place::Mapped | Place::MappedForGood => changed + self.small_bytes(),
+            Place::Mapped | Place::MappedOnly => changed + self.small_bytes(),
         }
     }
 
@@ -215,17 +215,17 @@ impl Index {
         self.ids.memory_bytes() + self.points.serialized_size() as u64
     }
 
-    /// Whether a tier wants the graph in memory that lies in the file, as it was written.
+    /// Whether the tier requires in memory what lies in the file.
     pub(crate) fn is_to_be_held(&self, memory: Memory) -> bool {
         memory == Memory::Speed && self.place == Place::Mapped && self.graph.changed() == 0
     }
 
-    /// Whether searches may run where they are called: nothing has to be read from the disk.
+    /// Whether searches may run in place: nothing must be read from the disk.
     pub(crate) fn is_in_ram(&self) -> bool {
         self.file.as_ref().is_none_or(|file| file.is_verified())
     }
 
-    /// Whether searches must do without it.
+    /// Whether searches must not use it.
     pub(crate) fn is_damaged(&self) -> bool {
         self.is_damaged.load(Ordering::Relaxed)
     }
@@ -235,22 +235,22 @@ impl Index {
         self.has_broken_links.load(Ordering::Relaxed)
     }
 
-    /// Notes that one did; says whether it is the first.
+    /// Notes that a search met more tombstones than candidates; returns whether it is the first.
     pub(crate) fn note_broken_links(&self) -> bool {
         !self.has_broken_links() && !self.has_broken_links.swap(true, Ordering::Relaxed)
     }
 
-    /// From now on searches do without it.
+    /// Stops searches from using it.
     pub(crate) fn set_damaged(&self) {
         self.is_damaged.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the file does not hold all of it.
+    /// Whether the file is out of date.
     pub(crate) fn is_changed(&self) -> bool {
         self.file.is_none() || self.graph.changed() > 0
     }
 
-    /// Whether it was built with these settings, as far as they show in its bytes.
+    /// Whether it was built with these settings, as far as its bytes show.
     pub(crate) fn matches(&self, config: &GraphConfig) -> bool {
         let own = self.graph.config();
         self.answers(config) && (own.m, own.layout) == (config.m, config.layout)
@@ -264,13 +264,13 @@ impl Index {
 }
 
 impl Counts {
-    /// Whether so many of the vertices are dead that the graph should be made anew.
+    /// Whether so many vertices are dead that the graph should be rebuilt.
     fn has_too_many_tombstones(&self) -> bool {
         self.vertices
             .is_some_and(|vertices| self.tombstones * TOMBSTONES_SHARE > vertices)
     }
 
-    /// Whether so many of the vertices died lately that walks lose time among them: of all, or where searches go.
+    /// Whether so many vertices died lately that walks lose time among them: of all, or where searches go.
     fn has_too_many_unrepaired(&self) -> bool {
         if self.has_broken_links && self.unrepaired >= BROKEN_MIN {
             return true;
@@ -291,14 +291,14 @@ impl Counts {
         }
     }
 
-    /// What should be done, by so many threads.
+    /// The next step, if it is done by this many threads.
     pub(crate) fn step(&self, points_min: u64, threads: u64) -> Step {
         match self.vertices {
             None if self.live >= points_min && self.live > 0 => Step::Build,
             None => Step::Nothing,
             Some(_) if self.has_too_many_tombstones() && self.live < points_min => Step::Forget,
             Some(_) if self.has_too_many_tombstones() => Step::Build,
-            // Points join one after the other; a new graph uses all threads.
+            // Points are added one after the other; a new graph is built by all threads.
             Some(vertices) if self.tail > vertices || self.tail * threads > vertices + self.tail => Step::Build,
             Some(_) if self.has_too_many_unrepaired() => Step::Repair,
             Some(_) if self.tail > 0 => Step::Extend,
@@ -307,7 +307,7 @@ impl Counts {
     }
 }
 
-/// How the graphs of a space are built; none if it has none, as there are no codes for its metric.
+/// How the graphs of a space are built; none if there are no codes for its metric.
 pub(crate) fn graph_config(dim: usize, config: &HNSWConfig) -> Option<GraphConfig> {
     let layout = match config.memory() {
         Memory::Speed => GraphLayout::Blocks,
@@ -406,7 +406,7 @@ mod tests {
         for (counts, need, step) in table {
             assert_eq!((counts.need(min), counts.step(min, 1)), (need, step), "{counts:?}");
         }
-        // With eight threads a new graph of 2,000 is there before 300 points have joined one by one.
+        // With eight threads a new graph of 2,000 points is faster than adding 300 points one by one.
         assert_eq!(counts(2_000, 300, Some(1_700), 0).step(min, 8), Step::Build);
     }
 }

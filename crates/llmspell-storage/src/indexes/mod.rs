@@ -24,20 +24,20 @@
 //!                                           └────────────────────────────┘
 //! ```
 //!
-//! Only the committer shows a state, so nothing changes behind a batch; only it names files, so a row and a state never
-//! contradict each other. A builder that fails leaves nothing behind but time.
+//! Only the committer publishes states, so a state never changes during a batch; only it names files, so a row and a
+//! state never contradict each other. A builder that fails leaves nothing behind.
 //!
 //! | file           | question                                                              |
 //! |----------------|-----------------------------------------------------------------------|
 //! | `files/`       | how are indexes laid out in files?                                    |
-//! | `queue.rs`     | which namespaces wait for the indexer, and who waits for it?          |
+//! | `queue.rs`     | which namespaces wait for the indexer, and which callers wait for it? |
 //! | `graph.rs`     | what is the graph of a namespace, and when does it change?            |
-//! | `changes.rs`   | what became of points, for an index that was made meanwhile?          |
-//! | `builds.rs`    | who builds right now, and what has changed since it began?            |
+//! | `changes.rs`   | which points changed during the build of a metadata index?           |
+//! | `builds.rs`    | which builds are under way, and what has changed since each began?    |
 //! | `named.rs`     | which file does the truth name for an index, and what is known of it? |
 //!
-//! What builds them stands above the namespaces: `spaces/handover.rs` and `spaces/metadata.rs`, and the indexer's thread in
-//! `engine/indexer.rs` and `engine/indexing/`.
+//! The code that builds them is above the namespaces: `spaces/handover.rs` and `spaces/metadata.rs`, and the indexer's
+//! thread in `engine/indexer.rs` and `engine/indexing/`.
 //!
 //! # What another kind adds
 //!
@@ -45,11 +45,12 @@
 //!
 //! * a variant of [`Kind`](files::Kind), which says how its files end, its number in the truth and whether it notes changes, and their format in `files/`;
 //! * a field of `State`, which commits change where they change the metadata index (`engine/batch/entries.rs`);
-//! * a variant of `Built`, and its arm in `spaces/handover.rs`: how the committer catches up with changes that were
-//!   noted, or says that there are too many;
-//! * how it is built of a snapshot, as in `spaces/metadata.rs`, and when, in `engine/indexing/`.
+//! * a variant of `Built`, and its arm in `spaces/handover.rs`: how the committer catches up with noted changes, or
+//!   reports that there are too many;
+//! * how it is built from a snapshot, as in `spaces/metadata.rs`, and when, in `engine/indexing/`.
 //!
-//! Turns, notes, the hand-over, rounds, naming a file, and what happens to a dropped scope or a closed database are the same for it.
+//! Turns, notes, the hand-over, rounds, naming of files, and the handling of dropped scopes and closed databases are
+//! shared.
 
 pub(crate) mod builds;
 pub(crate) mod changes;

@@ -7,8 +7,8 @@
 //!      │ u32    │ u8 = 1│u64│ u32  │ u64 │ u32           │ u8  │
 //! ```
 //!
-//! The checksum covers the key (scope id u64, kind u8) too. `parts`: 1, what was measured of searches follows (see
-//! `files/measured.rs`); 2, the points that have changed since, as of the checkpoint of the scope. v1 (0.1.0): as above.
+//! The checksum covers the key (scope id u64, kind u8) too. `parts`: 1, measured recall follows (see
+//! `files/measured.rs`); 2, the points changed since, as of the checkpoint of the scope. v1 (0.1.0): as above.
 
 use std::sync::Arc;
 
@@ -26,23 +26,23 @@ const HAS_CHANGED: u8 = 2;
 /// A file that the truth names.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct NamedFile {
-    /// None if what the truth says of it cannot be read.
+    /// None if the row cannot be read.
     pub(crate) row: Option<IndexRow>,
-    /// It was found to be of no use. Not stored.
+    /// Whether the file was found to be useless. Not stored.
     pub(crate) is_bad: bool,
-    /// Points that are not given out again while it may be opened: of a graph all that it has. Not stored.
+    /// Points that are not reused while the file may be opened: for a graph all of its points. Not stored.
     pub(crate) held: Arc<RoaringBitmap>,
-    /// Points that were born, died or got other metadata since: what the file says of them does not count. Empty for kinds
-    /// that do not [note changes](Kind::notes_changes).
+    /// Points that were added, removed or got other metadata since: the file's content for them is out of date. Empty
+    /// for kinds that do not [note changes](Kind::notes_changes).
     pub(crate) changed: Arc<RoaringBitmap>,
 }
 
-/// A file that was just written, for the truth to name.
+/// A new file, for the truth to name.
 #[derive(Debug)]
 pub(crate) struct NewFile {
     pub(crate) row: IndexRow,
     pub(crate) held: Arc<RoaringBitmap>,
-    /// What has changed since the state that it is of, for kinds that note it.
+    /// The changes since its state, for kinds that note them.
     pub(crate) noted: Option<Arc<Noted>>,
 }
 
@@ -56,24 +56,24 @@ impl Files {
         self.0[kind as usize].as_ref()
     }
 
-    /// Another file of a kind, or none.
+    /// Sets the file of a kind.
     pub(crate) fn set(&mut self, kind: Kind, file: Option<NamedFile>) {
         self.0[kind as usize] = file;
     }
 
-    /// The file of a kind, if there is one, is of no use.
+    /// Marks the file of a kind, if there is one, as useless.
     pub(crate) fn set_bad(&mut self, kind: Kind) {
         if let Some(file) = &mut self.0[kind as usize] {
             file.is_bad = true;
         }
     }
 
-    /// What the truth says of the file of a kind.
+    /// The row of the file of a kind.
     pub(crate) fn row(&self, kind: Kind) -> Option<IndexRow> {
         self.get(kind)?.row
     }
 
-    /// … and of all of them.
+    /// The rows of all files.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (Kind, IndexRow)> + '_ {
         Kind::ALL.into_iter().filter_map(|kind| Some((kind, self.row(kind)?)))
     }
@@ -84,12 +84,12 @@ impl Files {
         files.filter_map(|(file, kind)| file.as_mut().filter(|_| kind.notes_changes()))
     }
 
-    /// The points that are not given out again while the files may be opened.
+    /// The points that are not reused while the files may be opened.
     pub(crate) fn held(&self) -> Option<&Arc<RoaringBitmap>> {
         self.get(Kind::Graph).map(|file| &file.held)
     }
 
-    /// Whether these are the points that others hold.
+    /// Whether these hold the same points as others.
     pub(crate) fn holds_as(&self, others: &Self) -> bool {
         match (self.held(), others.held()) {
             (None, None) => true,
@@ -106,7 +106,7 @@ fn place(scope: ScopeId, kind: Kind) -> [u8; 9] {
     place
 }
 
-/// The bytes of the row of a file; none if nobody knows what they were.
+/// The bytes of the row of a file; none if its row could not be read.
 pub(crate) fn encode(scope: ScopeId, kind: Kind, file: &NamedFile) -> Option<Vec<u8>> {
     let row = file.row?;
     let measured = if row.measured.is_some() { IS_MEASURED } else { 0 };
@@ -127,7 +127,7 @@ pub(crate) fn encode(scope: ScopeId, kind: Kind, file: &NamedFile) -> Option<Vec
     Some(seal(&place(scope, kind), &body.finish()))
 }
 
-/// Reads what [`encode`] wrote for the same scope and kind.
+/// Decodes the bytes of [`encode`] for the same scope and kind.
 pub(crate) fn decode(scope: ScopeId, kind: Kind, bytes: &[u8]) -> Result<NamedFile, Malformed> {
     let mut body = Reader::new(unseal(&place(scope, kind), bytes)?);
     if body.u8()? != VERSION {
@@ -166,7 +166,7 @@ pub(crate) fn write_bitmap(body: &mut Writer, bitmap: &RoaringBitmap) {
         .bytes(&bytes);
 }
 
-/// Reads what [`write_bitmap`] appended.
+/// Reads a bitmap of [`write_bitmap`].
 pub(crate) fn read_bitmap(body: &mut Reader<'_>) -> Result<RoaringBitmap, Malformed> {
     let len = body.u32()? as usize;
     RoaringBitmap::deserialize_from(body.bytes(len)?).map_err(|_| Malformed("its bitmap is bad"))

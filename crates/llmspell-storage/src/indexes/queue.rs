@@ -1,6 +1,6 @@
 //! The queue of the indexer: namespaces that wait for it, and callers that wait for them.
 //!
-//! Whoever changes a namespace notes it here and goes on. What can wait a little does: a few new points are cheaper to
+//! Code that changes a namespace notes it here and continues. Work that can wait does: a few new points are cheaper to
 //! link together than one by one.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -14,13 +14,13 @@ use tokio::sync::oneshot;
 
 use crate::base::ids::SpaceId;
 
-/// New points are linked when none came for so long.
+/// New points are linked when none was added for this long.
 const QUIET: Duration = Duration::from_millis(200);
 
 /// A namespace, by its name.
 pub(crate) type Named = (SpaceId, StateScope);
 
-/// When a namespace is to be looked at.
+/// When the indexer looks at a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     Now,
@@ -28,7 +28,7 @@ pub(crate) enum Due {
     WhenQuiet,
 }
 
-/// Work that somebody waits for.
+/// A job that a caller waits for.
 #[derive(Debug)]
 pub(crate) struct IndexJob {
     pub(crate) space: SpaceId,
@@ -37,12 +37,12 @@ pub(crate) struct IndexJob {
     pub(crate) reply: oneshot::Sender<CoreResult<()>>,
 }
 
-/// What an index shall be when the job is done.
+/// The goal of a job for an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Goal {
-    /// Without a tail.
+    /// No tail.
     Complete,
-    /// Made anew.
+    /// Rebuilt.
     Rebuilt,
 }
 
@@ -51,7 +51,7 @@ pub(crate) enum Goal {
 pub(crate) struct IndexQueue {
     state: Mutex<State>,
     arrived: Condvar,
-    /// Jobs that are queued or under way.
+    /// Number of jobs that are queued or under way.
     urgent: AtomicUsize,
     is_stopping: AtomicBool,
     is_metadata_wanted: AtomicBool,
@@ -62,12 +62,12 @@ pub(crate) struct IndexQueue {
 struct State {
     noted: HashMap<Named, Instant>,
     jobs: VecDeque<IndexJob>,
-    /// Filters ask for an index of their metadata.
+    /// Namespaces whose metadata index a filter needs.
     wanted: VecDeque<Named>,
-    /// Their searches are to be measured; each stands in it once.
+    /// Namespaces whose searches must be measured, each once.
     unmeasured: VecDeque<Named>,
     are_unmeasured: HashSet<Named>,
-    /// When the next of them is worked on.
+    /// When the next measurement begins.
     measure_at: Instant,
     busy_with: Option<SpaceId>,
 }
@@ -76,10 +76,10 @@ struct State {
 #[derive(Debug)]
 pub(crate) enum Next {
     Job(IndexJob),
-    /// An index of the metadata is wanted.
+    /// A metadata index is needed.
     Metadata(Named),
     Namespace(Named),
-    /// The searches of a namespace are to be measured for a while.
+    /// The searches of a namespace are measured for a while.
     Measure(Named),
     Stop,
 }
@@ -106,7 +106,7 @@ impl Default for IndexQueue {
 }
 
 impl IndexQueue {
-    /// A namespace has something for the indexer.
+    /// Notes that a namespace has work for the indexer.
     pub(crate) fn note(&self, space: SpaceId, scope: &StateScope, due: Due) {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -126,15 +126,15 @@ impl IndexQueue {
         self.arrived.notify_one();
     }
 
-    /// A namespace is to be looked at again after a while; what was noted meanwhile comes then too.
+    /// The indexer looks at a namespace after a delay; earlier notes wait until then too.
     pub(crate) fn note_after(&self, named: Named, delay: Duration) {
         let at = Instant::now() + delay;
         self.state.lock().noted.insert(named, at);
         self.arrived.notify_one();
     }
 
-    /// A filter asks for an index of the metadata of a namespace. It comes before everything else, in the midst of graphs
-    /// even: it takes less than they do, and filters look at all metadata until then.
+    /// A filter needs the metadata index of a namespace. It comes before all other work, even during graph builds: it
+    /// takes less time than they do, and filters read all metadata until then.
     pub(crate) fn want_metadata(&self, named: Named) {
         let mut state = self.state.lock();
         if self.is_stopping() || state.wanted.contains(&named) {
@@ -146,7 +146,7 @@ impl IndexQueue {
         self.arrived.notify_one();
     }
 
-    /// Which namespace [needs](Self::want_metadata) an index of its metadata next.
+    /// The next namespace whose metadata index a filter [needs](Self::want_metadata).
     pub(crate) fn take_wanted_metadata(&self) -> Option<Named> {
         if !self.is_metadata_wanted.load(Ordering::Acquire) {
             return None;
@@ -158,7 +158,7 @@ impl IndexQueue {
         named
     }
 
-    /// The searches of a namespace are to be measured, when there is nothing else to do. That is not being
+    /// The searches of a namespace are to be measured, when there is no other work. This does not count as
     /// [busy](Self::is_busy_with).
     pub(crate) fn want_measuring(&self, named: Named) {
         let mut state = self.state.lock();
@@ -170,7 +170,7 @@ impl IndexQueue {
         self.arrived.notify_one();
     }
 
-    /// Nothing is measured for a while; what is unfinished comes next.
+    /// Pauses measuring; an unfinished namespace is the next one.
     pub(crate) fn rest_from_measuring(&self, rest: Duration, unfinished: Option<Named>) {
         let mut state = self.state.lock();
         state.measure_at = Instant::now() + rest;
@@ -181,7 +181,7 @@ impl IndexQueue {
         }
     }
 
-    /// Queues work that somebody waits for. The job back if the queue has been stopped.
+    /// Queues a job that a caller waits for. Returns the job if the queue has been stopped.
     pub(crate) fn submit(&self, job: IndexJob) -> Result<(), IndexJob> {
         let mut state = self.state.lock();
         if self.is_stopping() {
@@ -194,17 +194,17 @@ impl IndexQueue {
         Ok(())
     }
 
-    /// A job that [`next`](Self::next) gave out is done.
+    /// A job from [`next`](Self::next) is done.
     pub(crate) fn finished(&self) {
         self.urgent.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Whether somebody waits.
+    /// Whether a caller waits.
     pub(crate) fn is_urgent(&self) -> bool {
         self.urgent.load(Ordering::SeqCst) > 0
     }
 
-    /// Ends everything soon. Jobs that are queued are dropped.
+    /// Ends all work soon. Drops queued jobs.
     pub(crate) fn stop(&self) {
         let mut state = self.state.lock();
         self.is_stopping.store(true, Ordering::SeqCst);
@@ -218,17 +218,17 @@ impl IndexQueue {
         self.arrived.notify_all();
     }
 
-    /// There is time to put away at the end what is not in a file yet.
+    /// Allows writing unsaved indexes to files before the end.
     pub(crate) fn save_when_stopped(&self) {
         self.saves_when_stopped.store(true, Ordering::SeqCst);
     }
 
-    /// Whether there is.
+    /// Whether unsaved indexes are written before the end.
     pub(crate) fn saves_when_stopped(&self) -> bool {
         self.saves_when_stopped.load(Ordering::SeqCst)
     }
 
-    /// Whether everything is to end soon.
+    /// Whether all work is to end soon.
     pub(crate) fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::SeqCst)
     }
@@ -239,7 +239,7 @@ impl IndexQueue {
         state.busy_with == Some(space) || state.noted.keys().any(|(of, _)| *of == space)
     }
 
-    /// Says which space is being worked on.
+    /// Sets the space that is being worked on.
     pub(crate) fn set_busy_with(&self, space: Option<SpaceId>) {
         self.state.lock().busy_with = space;
     }

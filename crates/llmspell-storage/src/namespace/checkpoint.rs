@@ -7,10 +7,10 @@
 //! in v2, which is only read, then: file of metadata: lsn u64, number u32, bytes u64, header_checksum u32 │ changed: len u32, roaring bytes
 //! ```
 //!
-//! The checksum covers the key of the row (scope id) too. Bitmaps are in the portable roaring format. What is read
-//! is checked for consistency before it is used. v1 (0.1.0): as above, without a file of metadata. v2 (0.1.0): with one, before the
-//! table `index_files` named it. v3 (0.1.0): as v1, v4: as v2; dead points between extents have no slot. Before v3 all points
-//! below the end of the extents had.
+//! The checksum covers the key of the row (scope id) too. Bitmaps are in the portable roaring format. The content is
+//! checked for consistency before it is used. v1 (0.1.0): as above, without a file of metadata. v2 (0.1.0): with one,
+//! before the table `index_files` named it. v3 (0.1.0): as v1, v4: as v2; dead points between extents have no slot.
+//! Before v3 all points below the end of the extents had one.
 
 use std::sync::Arc;
 
@@ -25,9 +25,9 @@ use crate::indexes::named::{Files, NamedFile, read_bitmap, write_bitmap};
 use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
 const VERSION: u8 = 1;
-/// Of a state that names a file of metadata: read, and not written any more.
+/// The version with a file of a metadata index: read, and no longer written.
 const VERSION_WITH_FILE: u8 = 2;
-/// What is added to the version of a state that has given slots back.
+/// Added to the version if the state has given slots back.
 const GAPS: u8 = 2;
 
 /// The bytes of the checkpoint of `scope`.
@@ -47,7 +47,7 @@ pub(crate) fn encode(scope: ScopeId, state: &State) -> Vec<u8> {
     seal(&scope.0.to_le_bytes(), &body.finish())
 }
 
-/// Reads what [`encode`] wrote for the same scope.
+/// Decodes the bytes of [`encode`] for the same scope.
 pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
     let mut body = Reader::new(unseal(&scope.0.to_le_bytes(), bytes)?);
     let (version, may_have_gaps) = match body.u8()? {
@@ -191,7 +191,7 @@ mod tests {
         assert_reads_back(&state);
         assert_eq!(encode(ScopeId(5), &state)[4], 3);
         let mut bytes = encode(ScopeId(5), &state);
-        // In a version that knows no gaps there are none.
+        // A version without gaps must not have any.
         bytes[4] = 1;
         let sealed = seal(&5_u64.to_le_bytes(), &bytes[4..]);
         assert!(decode(ScopeId(5), &sealed).is_err());
@@ -220,7 +220,7 @@ mod tests {
         let body = [head(1), extents_of(&state), empty_bitmap.to_vec(), vec![0; 4]].concat();
         assert_eq!(bytes[4..], body);
 
-        // As earlier builds wrote one that names a file.
+        // A checkpoint with a file, as earlier builds wrote it.
         #[rustfmt::skip]
         let file = [
             2, 0, 0, 0, 0, 0, 0, 0,

@@ -1,7 +1,7 @@
 //! The expiry times of points.
 //!
-//! By time, in buckets of about a minute. A bucket is shared with states that are still held and copied when it
-//! changes, so a write copies the points of a minute, not all that ever expire.
+//! By time, in buckets of about a minute. Buckets are shared with older states and copied when they change, so a write
+//! copies the points of a minute, not all that ever expire.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ pub(crate) struct Expiries {
 }
 
 impl Expiries {
-    /// A point expires at `moment`.
+    /// Notes that a point expires at `moment`.
     pub(crate) fn insert(&mut self, moment: i64, point: PointId) {
         self.points += 1;
         Arc::make_mut(self.buckets.entry(moment >> BUCKET_SHIFT).or_default()).push((moment, point));
     }
 
-    /// It does not any more.
+    /// Removes the expiry of a point.
     pub(crate) fn remove(&mut self, moment: i64, point: PointId) {
         let bucket_key = moment >> BUCKET_SHIFT;
         let Some(bucket) = self.buckets.get_mut(&bucket_key) else {
@@ -43,7 +43,7 @@ impl Expiries {
         }
     }
 
-    /// The points that have expired at `now`. Few, as long as they are purged.
+    /// The points that have expired at `now`; usually few, because they are purged.
     pub(crate) fn expired(&self, now: i64) -> RoaringBitmap {
         self.buckets
             .range(..=now >> BUCKET_SHIFT)
@@ -53,17 +53,17 @@ impl Expiries {
             .collect()
     }
 
-    /// All of them, in the order of time.
+    /// All of them, in order of time.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, PointId)> + '_ {
         self.buckets.values().flat_map(|bucket| bucket.iter().copied())
     }
 
-    /// How many points expire.
+    /// Number of points that expire.
     pub(crate) fn len(&self) -> usize {
         self.points
     }
 
-    /// Bytes of RAM, about.
+    /// Approximate bytes of RAM.
     pub(crate) fn bytes(&self) -> usize {
         let bucket = size_of::<(i64, Arc<Vec<(i64, PointId)>>, Vec<(i64, PointId)>)>() + 3 * size_of::<usize>();
         size_of::<Self>() + self.buckets.len() * bucket + self.points * size_of::<(i64, PointId)>()

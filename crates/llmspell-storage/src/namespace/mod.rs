@@ -2,21 +2,21 @@
 //!
 //! | file         | question                                                        |
 //! |--------------|-----------------------------------------------------------------|
-//! | `state.rs`   | what does a namespace know, and how does an `Op` change it?     |
-//! | `expiries.rs`| which points have expired by now?                               |
-//! | `passing.rs` | who passes a filter, and is it known already?                   |
+//! | `state.rs`   | what is the state of a namespace, and how does an `Op` change it? |
+//! | `expiries.rs`| which points have expired?                                      |
+//! | `passing.rs` | which matches of filters are cached?                            |
 //! | `checkpoint.rs` | how is a state stored, so that the log need not be kept?     |
 //! | `reuse.rs`   | which points may be given out again?                            |
 //! | `verify.rs`  | are the slots of the living points undamaged?                   |
-//! | `names.rs`   | which ids have the entries of a small namespace?                |
-//! | `tuning.rs`  | how wide is the beam of searches, and which queries is that measured with? |
-//! | `weight.rs`  | how much RAM does a namespace take, and may it go?              |
+//! | `names.rs`   | which ids of a small namespace are kept in memory?              |
+//! | `tuning.rs`  | how wide is the beam of searches, and with which queries is it measured? |
+//! | `weight.rs`  | how much RAM does a namespace take, and may it be unloaded?     |
 //!
 //! # Promises
 //!
-//! 1. A published [`State`] never changes. Whoever holds one sees one committed state of the namespace.
-//! 2. A point is given out again only when its removal is durable and no state in which it lived is held any more,
-//!    and no index that holds it can be used any more, not after a restart either. So a vertex never means two vectors.
+//! 1. A published [`State`] never changes. Its holder sees one committed state of the namespace.
+//! 2. A point is reused only when its removal is durable, no state in which it lived is held any more, and no index
+//!    that holds it can be used any more, not after a restart either. So a vertex never means two vectors.
 //! 3. Every living point is a vertex of the index or in the tail; without an index all are scanned.
 
 mod checkpoint;
@@ -53,14 +53,14 @@ use crate::base::memory_budget::Usage;
 use crate::indexes::builds::{Builds, Noted};
 use crate::indexes::changes::Changes;
 
-/// The right to change what searches see of namespaces. The committer has the only one, so nothing else shows a state.
+/// The right to publish states of namespaces. The committer has the only one, so no other code can publish.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     _private: (),
 }
 
 impl Publisher {
-    /// For the committer, and for tests of what it does.
+    /// For the committer, and for its tests.
     pub(crate) fn new() -> Self {
         Self { _private: () }
     }
@@ -71,22 +71,22 @@ impl Publisher {
 pub(crate) struct Namespace {
     pub(crate) scope_id: ScopeId,
     current: RwLock<Arc<State>>,
-    /// Which points may be given out again. Only the committer asks.
+    /// The points that may be reused. Used by the committer only.
     pub(crate) reuse: Mutex<Reuse>,
-    /// Who builds an index right now.
+    /// Builds of indexes under way.
     pub(crate) builds: Builds,
-    /// Which times of the entries filters have named: bits, in the order of [`OwnTime::ALL`].
+    /// The times of entries that filters have named: bits, in the order of [`OwnTime::ALL`].
     wanted_times: AtomicU8,
     verified: Verified,
     names: KnownNames,
     tuning: Tuning,
-    /// When it was used last, and what was counted of it.
+    /// Its last use, and the bytes counted for it.
     pub(crate) usage: Usage,
-    is_to_be_put_away: AtomicBool,
+    must_save_index: AtomicBool,
 }
 
 impl Namespace {
-    /// A namespace as it was read from the truth, with the graph of the file that the truth names; or a new one.
+    /// A namespace as read from the truth, with the graph of the file that the truth names; or a new one.
     pub(crate) fn new(scope_id: ScopeId, state: State) -> Self {
         let reuse = Reuse::new(&state.dead_with_slot(), state.files.held().cloned().unwrap_or_default());
         Self {
@@ -99,21 +99,21 @@ impl Namespace {
             names: KnownNames::default(),
             tuning: Tuning::default(),
             usage: Usage::default(),
-            is_to_be_put_away: AtomicBool::new(false),
+            must_save_index: AtomicBool::new(false),
         }
     }
 
-    /// What is committed now.
+    /// The committed state.
     pub(crate) fn state(&self) -> Arc<State> {
         Arc::clone(&self.current.read())
     }
 
-    /// What is committed now, with a note of all that changes after it.
+    /// The committed state, with a note of all later changes.
     pub(crate) fn look(&self) -> (Arc<State>, Arc<Noted>) {
         self.builds.note_after(|| self.state())
     }
 
-    /// Makes a committed state visible. `freed` are the points that died since the one before.
+    /// Publishes a committed state. `freed` are the points that died since the one before.
     pub(crate) fn show(&self, publisher: &mut Publisher, state: State, freed: RoaringBitmap, changes: &Changes) {
         self.tuning.note_died(freed.len());
         if state.is_dropped {
@@ -123,14 +123,14 @@ impl Namespace {
         self.names.set(None);
     }
 
-    /// Makes other indexes visible, or none, in a state of the same mutation. Whoever built one must still hold the state
-    /// that it was built of, so that none of its points was given out again meanwhile.
+    /// Publishes other indexes, or none, in a state of the same mutation. The builder must still hold the state that it
+    /// built from, so that none of its points was reused meanwhile.
     pub(crate) fn show_indexes(&self, publisher: &mut Publisher, state: State) {
         debug_assert_eq!(state.lsn, self.state().lsn, "nothing was committed meanwhile");
         self.replace(publisher, state, RoaringBitmap::new());
     }
 
-    /// The one place where what searches see becomes something else.
+    /// The one place that changes the state that searches see.
     fn replace(&self, _: &mut Publisher, state: State, freed: RoaringBitmap) {
         let before = self.state();
         let other_file = (!state.files.holds_as(&before.files)).then(|| state.files.held().cloned());
@@ -153,7 +153,7 @@ impl Namespace {
         self.names.get(lsn)
     }
 
-    /// Somebody reads ids from the truth as of a mutation. Whether somebody did so before.
+    /// Notes that ids are read from the truth as of a mutation. Returns whether that happened before.
     pub(crate) fn ask_names(&self, lsn: Lsn) -> bool {
         self.names.ask(lsn)
     }

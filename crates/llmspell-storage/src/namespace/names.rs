@@ -1,7 +1,7 @@
 //! The ids of a small namespace, kept in memory.
 //!
-//! A search of a small scope spends most of its time on reading the records of what it found. So the ids of a namespace
-//! that is searched again and again are kept, with the generations of their slots, until it changes.
+//! A search of a small scope spends most of its time on reading the records of its results. So the ids of a namespace
+//! that is searched repeatedly are kept, with the generations of their slots, until it changes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 
 use crate::base::ids::{Generation, Lsn, PointId};
 
-/// The names of namespaces with more living points are not kept.
+/// Namespaces with more living points do not keep their ids.
 pub(crate) const NAMED_POINTS_MAX: u64 = 256;
 
 /// The ids of the living points as of one mutation.
@@ -22,7 +22,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// Names in the order of their points.
+    /// From ids in the order of their points.
     pub(crate) fn new(lsn: Lsn, names: Vec<(PointId, Generation, Box<str>)>) -> Self {
         debug_assert!(
             names.is_sorted_by_key(|(point, ..)| *point),
@@ -31,7 +31,7 @@ impl Names {
         Self { lsn, names }
     }
 
-    /// The generation of the slot of a point, and its id; none if it does not live.
+    /// The generation of a point's slot, and its id; none if it does not live.
     pub(crate) fn get(&self, point: PointId) -> Option<(Generation, &str)> {
         let place = self.names.binary_search_by_key(&point, |(point, ..)| *point).ok()?;
         let (_, generation, id) = &self.names[place];
@@ -44,31 +44,31 @@ impl Names {
     }
 }
 
-/// The names of a namespace, if they are kept.
+/// The ids of a namespace, if they are kept.
 #[derive(Debug, Default)]
 pub(super) struct KnownNames {
     known: RwLock<Option<Arc<Names>>>,
-    /// The mutation as of which names were read from the truth last.
+    /// The mutation as of which ids were last read from the truth.
     asked: AtomicU64,
 }
 
 impl KnownNames {
-    /// The names as of a mutation.
+    /// The ids as of a mutation.
     pub(super) fn get(&self, lsn: Lsn) -> Option<Arc<Names>> {
         self.known.read().as_ref().filter(|names| names.lsn == lsn).cloned()
     }
 
-    /// A search reads names from the truth as of `lsn`. Whether it is not the first to do so.
+    /// Notes that a search reads ids from the truth as of `lsn`. Returns whether it is not the first.
     pub(super) fn ask(&self, lsn: Lsn) -> bool {
         self.asked.swap(lsn.0, Ordering::Relaxed) == lsn.0
     }
 
-    /// From now on these are known.
+    /// Sets the ids to keep.
     pub(super) fn set(&self, names: Option<Names>) {
         *self.known.write() = names.map(Arc::new);
     }
 
-    /// Bytes of RAM, about.
+    /// Approximate bytes of RAM.
     pub(super) fn bytes(&self) -> usize {
         self.known.read().as_ref().map_or(0, |names| names.bytes())
     }

@@ -1,7 +1,7 @@
 //! Cached matches of filters.
 //!
-//! Applications ask with few filters again and again. What passed one is kept with the state that it was found in: the
-//! next state begins with nothing, so that it is never of another mutation than what is searched.
+//! Applications use few filters repeatedly. The matches of a filter are cached in the state in which they were found;
+//! the next state begins with an empty cache, so cached matches always belong to the mutation that is searched.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,25 +10,25 @@ use llmspell_vector::{Graph, Grouped, PointId};
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
-/// Filters of which it is kept who passes, at most.
+/// Most cached filter results per state.
 const FILTERS_MAX: usize = 32;
-/// RAM for that, at most: for each living point, and in any case.
+/// Most bytes of RAM for them: for each living point, and a minimum.
 const BYTES_PER_POINT: u64 = 4;
 const BYTES_MIN: u64 = 64 << 10;
 
-/// The living points that pass a filter.
+/// The living points that match a filter.
 #[derive(Debug)]
 pub(crate) struct Passing {
-    /// Those that the graph holds.
+    /// The matches in the graph.
     pub(crate) vertices: RoaringBitmap,
-    /// The others, which are compared one by one.
+    /// The other matches, which are compared one by one.
     pub(crate) tail: RoaringBitmap,
-    /// Those that the graph holds, in groups that lie together, once they are asked for.
+    /// The matches in the graph, by groups of near vertices, once they are needed.
     grouped: OnceLock<Arc<Grouped>>,
 }
 
 impl Passing {
-    /// `tail` are all living points that the graph does not hold.
+    /// `tail` are all living points that are not in the graph.
     pub(crate) fn new(points: &RoaringBitmap, tail: &RoaringBitmap) -> Self {
         let tail = points & tail;
         Self {
@@ -47,7 +47,7 @@ impl Passing {
         self.vertices.len() + self.tail.len()
     }
 
-    /// The same without some.
+    /// The same without some points.
     fn without(&self, points: &RoaringBitmap) -> Self {
         Self {
             vertices: &self.vertices - points,
@@ -72,12 +72,12 @@ impl Passing {
     }
 }
 
-/// Filters, each with the fields that hold dates for it, and who passes them, as of one state. A copy begins with nothing: it
-/// is for another state.
+/// Filters, each with the date fields it was compiled with, and their matches, as of one state. A clone is empty,
+/// because it is for another state.
 #[derive(Debug, Default)]
 pub(crate) struct PassingCache(Mutex<Vec<Known>>);
 
-/// A filter that was asked.
+/// A filter with cached matches.
 #[derive(Debug)]
 struct Known {
     filter: Filter,
@@ -98,11 +98,11 @@ impl Clone for PassingCache {
 }
 
 impl PassingCache {
-    /// Who passes a filter and is not in `expired`, if that is known.
+    /// The matches of a filter without those in `expired`, if they are cached.
     pub(crate) fn get(&self, filter: (&Filter, &DateFields), expired: &RoaringBitmap) -> Option<Arc<Passing>> {
         let mut known = self.0.lock();
         let place = known.iter().position(|known| known.is(filter))?;
-        // Those that were asked for last stand last.
+        // The most recently used are last.
         known[place..].rotate_left(1);
         let passing = known.last().map(|known| Arc::clone(&known.passing))?;
         drop(known);
@@ -114,12 +114,12 @@ impl PassingCache {
         })
     }
 
-    /// Whether it is known who passes a filter.
+    /// Whether the matches of a filter are cached.
     pub(crate) fn has(&self, filter: (&Filter, &DateFields)) -> bool {
         self.0.lock().iter().any(|known| known.is(filter))
     }
 
-    /// Keeps who passes a filter, of `live` points, if there is room; those go that were not asked for for long.
+    /// Caches the matches of a filter, for `live` points; evicts the least recently used.
     pub(crate) fn put(&self, filter: (&Filter, &DateFields), passing: &Arc<Passing>, live: u64) {
         let mut known = self.0.lock();
         known.retain(|other| !other.is(filter));
@@ -132,12 +132,12 @@ impl PassingCache {
         self.measure_again(live);
     }
 
-    /// Bytes of RAM of what is kept.
+    /// Bytes of RAM of the cache.
     pub(super) fn bytes(&self) -> u64 {
         self.0.lock().iter().map(|known| known.passing.bytes()).sum()
     }
 
-    /// Lets those go that there is no room for, of `live` points.
+    /// Evicts entries for which there is no room, for `live` points.
     pub(crate) fn measure_again(&self, live: u64) {
         let bytes_max = BYTES_MIN.max(BYTES_PER_POINT * live);
         let mut known = self.0.lock();

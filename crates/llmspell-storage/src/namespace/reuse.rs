@@ -1,11 +1,11 @@
 //! Reuse of dead points: which numbers may be given out again.
 //!
-//! A point that died may still be seen by a search that holds an older state; writing another vector into its slot
-//! would change that search's answer. So dead points wait in line, behind the [`End`] of the last state in which they lived,
-//! until that state and all before it are gone.
+//! A dead point may still be seen by a search that holds an older state; writing another vector into its slot would
+//! change that search's answer. So dead points wait behind the [`End`] of the last state in which they lived, until
+//! that state and all before it are dropped.
 //!
 //! A point that is a vertex of an index, or of the index file that a restart would open, waits longer: until there is
-//! an index without it, and the manifest names that one's file.
+//! an index without it, and the manifest names the file of that index.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use super::state::State;
 use super::weight::bitmap_bytes;
 use crate::base::ids::PointId;
 
-/// Part of a state that tells when the state is gone. What was read by means of the state happened before that is seen. The
-/// count of a weak reference tells as much and does not promise the order: its slots could be written while they are read.
+/// A part of a state that tells when the state is dropped. All reads through the state happen before that is seen. The
+/// count of a weak reference does not guarantee this order: slots could be written while they are read.
 #[derive(Debug, Default)]
 pub(crate) struct End(Arc<AtomicBool>);
 
@@ -28,7 +28,7 @@ impl End {
     }
 }
 
-/// A copy of a state is another state.
+/// A clone of a state is another state.
 impl Clone for End {
     fn clone(&self) -> Self {
         Self::default()
@@ -51,7 +51,7 @@ impl Watched {
     }
 }
 
-/// The dead points of one namespace, by whether somebody may still look at them.
+/// The dead points of one namespace, by whether a reader may still see them.
 #[derive(Debug, Default)]
 pub(crate) struct Reuse {
     waiting: VecDeque<(Watched, RoaringBitmap)>,
@@ -59,12 +59,12 @@ pub(crate) struct Reuse {
     /// Dead, and held by an index or a file.
     held: RoaringBitmap,
     in_index: RoaringBitmap,
-    /// The points that an index file holds which the truth names.
+    /// The points of the index file that the truth names.
     in_file: Arc<RoaringBitmap>,
 }
 
 impl Reuse {
-    /// For a namespace that was just loaded, so nobody looks at anything; with the dead points that have a slot.
+    /// For a namespace that was just loaded, so it has no readers; with the dead points that have a slot.
     pub(crate) fn new(dead: &RoaringBitmap, in_file: Arc<RoaringBitmap>) -> Self {
         let mut reuse = Self {
             in_file,
@@ -75,15 +75,16 @@ impl Reuse {
         reuse
     }
 
-    /// `state` is not the current one any more; `freed` lived in it and are dead now.
+    /// `state` is no longer current; `freed` lived in it and are dead now.
     pub(crate) fn retire(&mut self, state: &Arc<State>, freed: RoaringBitmap) {
-        self.let_go();
+        self.free_unseen();
         let held = self.among_held(&freed);
         self.waiting.push_back((state.end.watched(), freed - &held));
         self.held |= held;
     }
 
-    /// Dead points that nothing holds any more: free once every older state is gone, which may still show them.
+    /// Takes dead points that nothing holds any more: they are free once every older state, which may show them, is
+    /// dropped.
     #[cfg(test)]
     fn release(&mut self, released: RoaringBitmap) {
         match self.waiting.back_mut() {
@@ -92,7 +93,7 @@ impl Reuse {
         }
     }
 
-    /// Another index is about to be published. Returns the dead points that nothing holds any more.
+    /// For another index that is about to be published. Returns the dead points that nothing holds any more.
     pub(crate) fn set_in_index(&mut self, points: RoaringBitmap) -> RoaringBitmap {
         self.in_index = points;
         self.hold_and_release()
@@ -104,9 +105,9 @@ impl Reuse {
         self.hold_and_release()
     }
 
-    /// Takes up to `count` points that nobody can see.
+    /// Takes up to `count` points that no reader can see.
     pub(crate) fn take(&mut self, count: usize) -> Vec<PointId> {
-        self.let_go();
+        self.free_unseen();
         let points: Vec<PointId> = self.free.iter().take(count).map(PointId).collect();
         for point in &points {
             self.free.remove(point.0);
@@ -114,24 +115,24 @@ impl Reuse {
         points
     }
 
-    /// The points that nobody can see and that have a slot.
+    /// The points with a slot that no reader can see.
     pub(crate) fn free(&mut self) -> &RoaringBitmap {
-        self.let_go();
+        self.free_unseen();
         &self.free
     }
 
-    /// Takes points that nobody can see: their slots are given back.
+    /// Takes points that no reader can see: their slots are given back.
     pub(crate) fn take_all(&mut self, points: &RoaringBitmap) {
         debug_assert!(points.is_subset(&self.free), "nobody can see them");
         self.free -= points;
     }
 
-    /// Gives back points that were taken for a write that did not happen.
+    /// Returns points that were taken for a write that did not happen.
     pub(crate) fn give_back(&mut self, points: impl IntoIterator<Item = PointId>) {
         self.free.extend(points.into_iter().map(|point| point.0));
     }
 
-    /// Bytes of RAM, about.
+    /// Approximate bytes of RAM.
     pub(super) fn bytes(&self) -> u64 {
         let waiting = self.waiting.iter().map(|(_, points)| bitmap_bytes(points)).sum::<u64>();
         let room = self.waiting.capacity() * size_of::<(Watched, RoaringBitmap)>();
@@ -140,9 +141,9 @@ impl Reuse {
         waiting + room as u64 + bitmaps.iter().sum::<u64>() + in_file
     }
 
-    /// Whether nobody holds a state that was published before the current one.
+    /// Whether no state that was published before the current one is held.
     pub(crate) fn is_quiet(&mut self) -> bool {
-        self.let_go();
+        self.free_unseen();
         self.waiting.is_empty()
     }
 
@@ -166,7 +167,7 @@ impl Reuse {
         (points & &self.in_index) | (points & &*self.in_file)
     }
 
-    fn let_go(&mut self) {
+    fn free_unseen(&mut self) {
         while let Some((end, _)) = self.waiting.front()
             && end.is_reached()
         {

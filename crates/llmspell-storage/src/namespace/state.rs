@@ -21,33 +21,33 @@ use llmspell_metadata::MetadataIndex;
 pub(crate) struct State {
     /// The last mutation in it.
     pub(crate) lsn: Lsn,
-    /// Points below this were given out once.
+    /// Points below this have been used.
     pub(crate) next_point: u32,
-    /// Points from here on never had a slot. Those below have one, but for dead ones whose slot was given back.
+    /// Points from here on never had a slot. Those below have one, except dead ones whose slot was given back.
     pub(crate) capacity: u32,
-    /// Where the slots are; ascending by point. Points in a gap are dead.
+    /// The slots of points, ascending by point. Points in a gap are dead.
     pub(crate) extents: Arc<Vec<Extent>>,
     /// Points below `next_point` that do not live.
     pub(crate) dead: Arc<RoaringBitmap>,
-    /// When points expire that do.
+    /// The expiry times of points.
     pub(crate) expiries: Arc<Expiries>,
     /// The graph over some of the points.
     pub(crate) index: Option<Arc<Index>>,
-    /// The living points that the graph does not hold; empty without one.
+    /// The living points that are not in the graph; empty without a graph.
     pub(crate) tail: Arc<RoaringBitmap>,
-    /// Which points have which metadata, once a filter asked.
+    /// The metadata index, once a filter needed it.
     pub(crate) metadata: Option<Arc<MetadataIndex>>,
-    /// The files of the indexes that the truth names.
+    /// The index files that the truth names.
     pub(crate) files: Files,
-    /// Who passes which filters, as far as somebody asked.
+    /// Cached matches of filters.
     pub(crate) known_filters: PassingCache,
     /// Bytes of metadata of all living points.
     pub(crate) metadata_bytes: u64,
-    /// Mutations that a checkpoint would save a reader from.
+    /// Number of mutations since the last checkpoint.
     pub(crate) ops_since_checkpoint: u32,
-    /// When nobody holds this state any more.
+    /// Tells when this state is dropped.
     pub(crate) end: End,
-    /// The scope was dropped: whoever still holds the namespace finds nothing.
+    /// The scope was dropped: holders of the namespace find nothing.
     pub(crate) is_dropped: bool,
 }
 
@@ -60,7 +60,7 @@ impl State {
         }
     }
 
-    /// Points that live, those included that have expired and are not purged yet.
+    /// Number of living points, including those that have expired and are not purged yet.
     pub(crate) fn live_count(&self) -> u64 {
         u64::from(self.next_point) - self.dead.len()
     }
@@ -84,7 +84,7 @@ impl State {
         }
     }
 
-    /// Whether the graph is that of another state, or there is none in either.
+    /// Whether the graph is that of the other state, or neither has one.
     pub(crate) fn has_graph_of(&self, other: &Self) -> bool {
         match (&self.index, &other.index) {
             (None, None) => true,
@@ -93,13 +93,13 @@ impl State {
         }
     }
 
-    /// Whether the truth names a file of a graph that is of no use.
+    /// Whether the truth names a graph file that is useless.
     pub(crate) fn has_stale_graph_file(&self) -> bool {
         let file = self.files.get(Kind::Graph);
         file.is_some_and(|file| file.is_bad || self.index.is_none())
     }
 
-    /// What decides about the index.
+    /// The numbers that decide what the index needs.
     pub(crate) fn counts(&self) -> Counts {
         let live = self.live_count();
         match &self.index {
@@ -109,7 +109,7 @@ impl State {
                 ..Counts::default()
             },
             Some(index) => {
-                // What lives and is no vertex is in the tail.
+                // A living point that is no vertex is in the tail.
                 let tombstones = index.points.len() - (live - self.tail.len());
                 Counts {
                     live,
@@ -123,12 +123,12 @@ impl State {
         }
     }
 
-    /// Points that can be seen at `now`, in milliseconds since 1970.
+    /// Number of points that are visible at `now`, in milliseconds since 1970.
     pub(crate) fn visible_count(&self, now: i64) -> u64 {
         self.live_count() - self.expiries.expired(now).len()
     }
 
-    /// Changes the state by one mutation: the same way when it happens and when the log is read back.
+    /// Applies one mutation: in the same way when it happens and when the log is replayed.
     pub(crate) fn apply(&mut self, lsn: Lsn, op: &Op) {
         debug_assert!(self.lsn < lsn, "mutations are applied in order, once");
         self.lsn = lsn;
@@ -188,14 +188,14 @@ impl State {
         self.metadata_bytes = self.metadata_bytes.saturating_sub(u64::from(op.metadata_bytes_removed));
     }
 
-    /// The metadata index of a state before, of which some points have changed since: filters look at those.
+    /// The metadata index of an earlier state. Filters read the metadata of points that have changed since.
     pub(crate) fn with_metadata(mut self, mut index: MetadataIndex, changes: &Changes) -> Self {
         self.bring_up(&mut index, changes);
         self.metadata = Some(Arc::new(index));
         self
     }
 
-    /// Takes points that have changed by now out of an index: filters look at those that live.
+    /// Takes changed points out of an index: filters read the metadata of those that live.
     pub(crate) fn bring_up(&self, index: &mut MetadataIndex, changes: &Changes) {
         changes.take_out_of(index);
         let mut living = &changes.points - &*self.dead;
@@ -206,8 +206,8 @@ impl State {
         index.distrust(&living);
     }
 
-    /// Whether an index of the metadata is there that too little of is in a file: a file is written anew when it is of no use,
-    /// and for scopes with a graph when one in `share` entries has changed since.
+    /// Whether too little of the metadata index is in a file: the file is useless, or one in `share` entries has
+    /// changed since it was written. Only for scopes with a graph.
     pub(crate) fn is_metadata_file_due(&self, share: u64) -> bool {
         let file = self.files.get(Kind::Metadata);
         let changed = file.map(|file| file.changed.len());
@@ -216,12 +216,12 @@ impl State {
         self.metadata.is_some() && (is_bad || self.index.is_some() && is_behind)
     }
 
-    /// How many points have a slot, living or not.
+    /// Number of points with a slot, living or not.
     pub(crate) fn slot_count(&self) -> u64 {
         self.extents.iter().map(|extent| u64::from(extent.len)).sum()
     }
 
-    /// The runs of points that have no slot any more: all of them are dead, and nobody can see them.
+    /// The runs of points that have no slot any more: all are dead, and no reader can see them.
     pub(crate) fn gaps(&self) -> impl Iterator<Item = Range<u32>> + '_ {
         let begins = self.extents.iter().map(|extent| extent.first_point.0);
         let ends = self.extents.iter().map(|extent| extent.first_point.0 + extent.len);
@@ -238,7 +238,7 @@ impl State {
         dead
     }
 
-    /// Where the vector of a point is; none if the point has no slot.
+    /// The slot of a point; none if it has none.
     pub(crate) fn slot(&self, point: PointId) -> Option<Slot> {
         let after = self.extents.partition_point(|extent| extent.first_point <= point);
         let extent = self.extents[..after].last()?;
@@ -246,7 +246,7 @@ impl State {
         (offset < extent.len).then(|| Slot(extent.first_slot.0 + u64::from(offset)))
     }
 
-    /// Whether there is such a point, and it was not removed. It may have expired.
+    /// Whether the point exists, and was not removed. It may have expired.
     pub(crate) fn lives(&self, point: PointId) -> bool {
         point.0 < self.next_point && !self.dead.contains(point.0)
     }
@@ -284,7 +284,7 @@ impl State {
         visible.flat_map(move |run| self.pieces(run))
     }
 
-    /// A run of points, cut where its slots are not in one piece.
+    /// A run of points, cut into pieces with consecutive slots.
     fn pieces(&self, points: Range<u32>) -> impl Iterator<Item = Extent> + '_ {
         let first = self
             .extents
@@ -300,7 +300,7 @@ impl State {
         })
     }
 
-    /// That the promises of the type are kept; what is wrong, if they are not.
+    /// Checks the promises of the type; returns the violation, if there is one.
     pub(crate) fn check(&self) -> Result<(), String> {
         let mut next: u32 = 0;
         for extent in self.extents.iter() {
@@ -337,7 +337,7 @@ impl State {
     }
 }
 
-/// Puts an extent in its place, as part of the one before where both slots and points go on.
+/// Inserts an extent, merged with the one before if both slots and points continue it.
 fn add_extent(extents: &mut Vec<Extent>, extent: Extent) {
     let place = extents.partition_point(|other| other.first_point < extent.first_point);
     let goes_on = |before: &Extent| {
@@ -350,7 +350,7 @@ fn add_extent(extents: &mut Vec<Extent>, extent: Extent) {
     }
 }
 
-/// What is left of extents without some points.
+/// The extents without some points.
 fn without(extents: &[Extent], points: &RoaringBitmap) -> Vec<Extent> {
     let mut left = Vec::with_capacity(extents.len());
     for extent in extents {
@@ -544,7 +544,7 @@ mod tests {
     }
 
     proptest! {
-        /// The runs are exactly the visible points in order, each beside its slot.
+        /// The runs are exactly the visible points in order, each with its slot.
         #[test]
         fn runs_are_the_visible_points_in_order(
             lens in prop::collection::vec(1..6_u32, 1..5),

@@ -1,7 +1,7 @@
 //! The width of the beam in a namespace, and the queries it is measured with.
 //!
-//! The indexer measures (`engine/indexing/tuning.rs`), searches read the width and remember a few of their queries here.
-//! Queries are in RAM only, those of one namespace apart from those of all others, and gone with it.
+//! The indexer measures (`engine/indexing/tuning.rs`); searches read the width and leave a few of their queries here.
+//! Queries are in RAM only, separate for each namespace, and are dropped with it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,32 +12,34 @@ use super::Namespace;
 use crate::base::memory_budget::QueryBudget;
 use crate::indexes::files::Measured;
 
-/// Queries that a namespace remembers at most, and their bytes.
+/// Most queries that a namespace remembers.
 pub(crate) const QUERIES_MAX: usize = 256;
 const QUERIES_BYTES_MAX: u64 = 2 << 20;
-/// With so many different ones a namespace is measured with its queries; where fewer fit, with as many as fit.
+/// With this many different queries a namespace is measured with them; if fewer fit, with as many as fit.
 const QUERIES_ENOUGH: usize = 200;
-/// Where fewer than this fit, none are remembered.
+/// If fewer than this fit, none are remembered.
 const QUERIES_MIN: usize = 64;
-/// Once a namespace remembers as many as it may, at least one search in so many is looked at, however many there were.
+/// Once a namespace remembers as many as it may, at least one search in this many is considered, however many there
+/// were.
 const RARITY_MAX: u64 = 256;
-/// What a query takes beside its components.
+/// Bytes of a query beside its components.
 const QUERY_BYTES: u64 = 48;
-/// A namespace is measured anew once this share of what it held has died, come or gone: one half.
+/// A namespace is measured again once this share of its points has died, or the number of points has changed by it: one
+/// half.
 const DRIFT_SHARE: u64 = 2;
 
-/// What decides on the width of the beam.
+/// The choice of the width of the beam.
 #[derive(Debug, Default)]
 pub(super) struct Tuning {
-    /// The target in millionths in the upper half, the width that was chosen for it in the lower one; 0 for none.
+    /// The target in millionths in the upper half, the width chosen for it in the lower one; 0 for none.
     in_use: AtomicU64,
     measured: Mutex<Option<Measured>>,
     /// Points that died since the namespace was measured, in this process.
     died: AtomicU64,
-    /// Measuring failed for this index.
+    /// Whether measuring failed for this index.
     has_failed: AtomicBool,
     is_remembering: AtomicBool,
-    /// Searches that could have been remembered.
+    /// Number of searches whose query could have been remembered.
     searches: AtomicU64,
     queries: Mutex<Option<Queries>>,
 }
@@ -62,14 +64,15 @@ impl Queries {
         self.held.len() as u64 * self.bytes_each
     }
 
-    /// How many of a dimension are enough to measure with, and how many are remembered at most; none where too few fit.
+    /// How many queries of a dimension are enough to measure with, and how many are remembered at most; none if too few
+    /// fit.
     fn limits(dim: usize) -> Option<(usize, usize)> {
         let fit = QUERIES_BYTES_MAX / (4 * dim as u64 + QUERY_BYTES);
         let most = QUERIES_MAX.min(usize::try_from(fit).unwrap_or(QUERIES_MAX));
         (most >= QUERIES_MIN).then_some((QUERIES_ENOUGH.min(most), most))
     }
 
-    /// Remembers a query, in the place of another one if need be. Whether there are just enough now.
+    /// Remembers a query, replacing another one if necessary. Returns whether there are just enough now.
     fn put(&mut self, vector: &[f32], random: u64, (enough, most): (usize, usize)) -> bool {
         let hash = hash(vector);
         if self.held.iter().any(|(other, _)| *other == hash) {
@@ -88,15 +91,15 @@ impl Queries {
 }
 
 impl Tuning {
-    /// Remembers a query, perhaps. Whether there are just enough now.
+    /// Remembers a query with some probability. Returns whether there are just enough now.
     fn offer(&self, vector: &[f32], budget: &Arc<QueryBudget>) -> bool {
         if !self.is_remembering.load(Ordering::Relaxed) {
             return false;
         }
         let number = self.searches.fetch_add(1, Ordering::Relaxed);
         let random = mixed(number);
-        // Each search has about the same chance to be among the remembered ones, as in a reservoir (Vitter 1985), until
-        // there were so many that the latest ones get more of it.
+        // Each search has about the same chance to be remembered, as with a reservoir (Vitter 1985), until there are so
+        // many that the latest ones are favored.
         let rarity = (number / QUERIES_MAX as u64).clamp(1, RARITY_MAX);
         if !random.is_multiple_of(rarity) {
             return false;
@@ -104,7 +107,7 @@ impl Tuning {
         let Some(limits) = Queries::limits(vector.len()) else {
             return false;
         };
-        // A search waits for nobody.
+        // A search never waits for a lock.
         let Some(mut queries) = self.queries.try_lock() else {
             return false;
         };
@@ -120,7 +123,7 @@ impl Tuning {
         queries.bytes_each == bytes_each && queries.put(vector, random >> 16, limits)
     }
 
-    /// Whether it was measured with queries, and so has no need of others yet.
+    /// Whether it was measured with queries, and so needs no others yet.
     fn is_by_queries(&self) -> bool {
         self.measured.lock().is_some_and(|measured| measured.is_by_queries)
     }
@@ -138,17 +141,17 @@ impl Tuning {
         self.queries.lock().as_ref().map_or(0, Queries::bytes)
     }
 
-    /// Points died.
+    /// Notes that points died.
     pub(super) fn note_died(&self, points: u64) {
         self.died.fetch_add(points, Ordering::Relaxed);
     }
 
-    /// There is another index.
+    /// Notes that there is another index.
     pub(super) fn note_index(&self) {
         self.has_failed.store(false, Ordering::Relaxed);
     }
 
-    /// The scope was dropped: nothing of its queries is to stay.
+    /// The scope was dropped: removes its queries.
     pub(super) fn end(&self) {
         self.is_remembering.store(false, Ordering::Relaxed);
         *self.queries.lock() = None;
@@ -163,12 +166,12 @@ impl Namespace {
         (ef > 0 && of == u64::from(target)).then(|| usize::try_from(ef).unwrap_or(usize::MAX))
     }
 
-    /// What was measured last, for whatever target.
+    /// The last measurement, for whatever target.
     pub(crate) fn measured(&self) -> Option<Measured> {
         *self.tuning.measured.lock()
     }
 
-    /// From now on searches have this width; with none, the one that they have without being measured.
+    /// Sets the width of searches; with none, the one without a measurement.
     pub(crate) fn set_measured(&self, measured: Option<Measured>) {
         let mut current = self.tuning.measured.lock();
         *current = measured;
@@ -182,12 +185,12 @@ impl Namespace {
         self.tuning.has_failed.store(true, Ordering::Relaxed);
     }
 
-    /// How many points died since it was measured.
+    /// Number of points that died since it was measured.
     pub(crate) fn died_since_measured(&self) -> u64 {
         self.tuning.died.load(Ordering::Relaxed)
     }
 
-    /// Whether the width is to be measured for a target, where so many points live.
+    /// Whether the width must be measured for a target, with `live` living points.
     pub(crate) fn is_measuring_due(&self, target: u32, live: u64) -> bool {
         let tuning = &self.tuning;
         if tuning.has_failed.load(Ordering::Relaxed) {
@@ -201,7 +204,7 @@ impl Namespace {
             || (!measured.is_by_queries && tuning.has_enough_queries())
     }
 
-    /// Whether queries are remembered from now on. Those that were are forgotten if not.
+    /// Sets whether queries are remembered. If not, remembered ones are removed.
     pub(crate) fn set_remembering(&self, is_remembering: bool) {
         if is_remembering == self.tuning.is_remembering.load(Ordering::Relaxed) {
             return;
@@ -212,7 +215,8 @@ impl Namespace {
         }
     }
 
-    /// Remembers the vector of a query, perhaps. Whether there are just enough now to measure with.
+    /// Remembers the vector of a query with some probability. Returns whether there are just enough now to measure
+    /// with.
     pub(crate) fn remember_query(&self, vector: &[f32], budget: &Arc<QueryBudget>) -> bool {
         self.tuning.offer(vector, budget)
     }
@@ -227,15 +231,15 @@ impl Namespace {
         Some(held.iter().map(|(_, vector)| Arc::clone(vector)).collect())
     }
 
-    /// The namespace was measured with its queries. Where other namespaces may have no room for theirs, these make it, and
-    /// no others are remembered until there is more.
+    /// The namespace was measured with its queries. If other namespaces may lack room for theirs, these are dropped,
+    /// and no others are remembered until there is more room.
     pub(crate) fn give_way_with_queries(&self, budget: &QueryBudget) {
         if budget.is_tight() {
             *self.tuning.queries.lock() = None;
         }
     }
 
-    /// How many queries are remembered.
+    /// Number of remembered queries.
     #[cfg(test)]
     pub(crate) fn remembered_count(&self) -> usize {
         self.tuning
@@ -246,7 +250,7 @@ impl Namespace {
     }
 }
 
-/// Another number for each number, with no pattern that matters (the finalizer of SplitMix64).
+/// Maps each number to another one, without a noticeable pattern (the finalizer of SplitMix64).
 pub(crate) fn mixed(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,8 +1,8 @@
 //! Verification of the slots of living points.
 //!
-//! A flipped bit could hide a near neighbor as well as show a wrong one. So a slot is checked before its vector is used
-//! for the first time since the namespace was loaded: by a scan all of them, by a walk of the graph those that it meets.
-//! Later uses trust the memory.
+//! A flipped bit could hide a near neighbor as well as show a wrong one. So a slot is verified before its vector is
+//! used for the first time since the namespace was loaded: by a scan all of them, by a walk of the graph those that it
+//! meets. Later uses trust the memory.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,23 +21,23 @@ use crate::slots::{SlotStore, SlotView};
 /// Points whose slots a scan verifies together.
 const CHUNK_POINTS: u32 = 256;
 
-/// Which slots have been found undamaged since the namespace was loaded.
+/// The slots that were found undamaged since the namespace was loaded.
 #[derive(Debug, Default)]
 pub(super) struct Verified {
     points: PointSet,
-    /// Chunks of points that a scan need not look at again.
+    /// Chunks of points that a scan need not verify again.
     chunks: RwLock<RoaringBitmap>,
 }
 
 impl Verified {
-    /// Bytes of RAM, about.
+    /// Approximate bytes of RAM.
     pub(super) fn bytes(&self) -> u64 {
         self.points.bytes() as u64 + bitmap_bytes(&self.chunks.read())
     }
 }
 
 impl Namespace {
-    /// Checks the slots of the living points that were not checked since the namespace was loaded.
+    /// Verifies the slots of living points that were not verified since the namespace was loaded.
     ///
     /// # Errors
     ///
@@ -93,17 +93,17 @@ impl Namespace {
         Ok(())
     }
 
-    /// Whether the slot of a point was checked since the namespace was loaded, and so was in memory at least once.
+    /// Whether the slot of a point was verified since the namespace was loaded, and so was in memory at least once.
     pub(crate) fn is_point_verified(&self, point: PointId) -> bool {
         self.verified.points.contains(point)
     }
 
-    /// The slot of a point has just been checked.
+    /// The slot of a point has just been verified.
     pub(crate) fn set_point_verified(&self, point: PointId) {
         self.verified.points.insert(point);
     }
 
-    /// Whether every slot was checked since the namespace was loaded, and so was in memory at least once.
+    /// Whether every slot was verified since the namespace was loaded, and so was in memory at least once.
     pub(crate) fn is_verified(&self, state: &State) -> bool {
         self.verified.chunks.read().len() >= u64::from(state.next_point.div_ceil(CHUNK_POINTS))
     }
@@ -118,7 +118,7 @@ impl Namespace {
     }
 }
 
-/// The vector of a point is not what was written.
+/// The error for a vector that differs from the written one.
 pub(crate) fn damaged_slot(slots: &SlotStore, point: PointId, slot: Slot, problem: &str) -> StorageError {
     corrupted(
         slots.path(slot),

@@ -1,8 +1,8 @@
 //! The weight of a namespace: its bytes of RAM, and whether it may be unloaded.
 //!
-//! What only RAM knows must not be lost: who still looks at older states, and with them which points must not be given
-//! out again; and what of the index is in no file. Everything else is in the truth and in the files.
-//! See decision 18.
+//! Information that only RAM has must not be lost: whether older states are still held, and with them which points must
+//! not be reused; and the part of an index that is in no file. Everything else is in the truth and in the files. See
+//! decision 18.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,17 +13,17 @@ use roaring::RoaringBitmap;
 use super::{Namespace, State};
 use crate::base::ids::Extent;
 
-/// What the allocator adds to an allocation, and an `Arc` to what it holds.
+/// Overhead of the allocator for an allocation, and of an `Arc` for its content.
 const ALLOCATION_BYTES: usize = 16;
 const ARC_BYTES: usize = 16 + ALLOCATION_BYTES;
-/// What a container of a bitmap takes beside its content.
+/// Bytes of a bitmap's container beside its content.
 const CONTAINER_BYTES: u64 = 48;
-/// Its place among the loaded ones, half as many of which are empty, and a name of usual length.
+/// Its entry among the loaded ones, half as many of which are empty, and a name of usual length.
 const PLACE_BYTES: usize = size_of::<(StateScope, Arc<Namespace>)>() * 3 / 2 + 32 + ALLOCATION_BYTES;
 
 impl Namespace {
-    /// Bytes of RAM of all its parts and of its place among the loaded ones, as far as known. Takes about a microsecond,
-    /// however large it is.
+    /// Bytes of RAM of all its parts and of its entry among the loaded ones, as far as known. Takes about a
+    /// microsecond, however large it is.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let state = self.state();
         let own = size_of::<Self>() + size_of::<State>() + 2 * ARC_BYTES + PLACE_BYTES;
@@ -34,28 +34,28 @@ impl Namespace {
             + self.reuse.lock().bytes()
     }
 
-    /// Whether nobody looks at any of its states: then loading it again makes the same of it. Only for whoever has the
-    /// last reference to it and lets no other come into being. Of the current state this is a guess.
+    /// Whether none of its older states is held: then loading it again gives the same. Only for a caller that has the
+    /// last reference and prevents new ones. For the current state this is a guess.
     pub(crate) fn is_quiet(&self) -> bool {
         let is_held = Arc::strong_count(&*self.current.read()) > 1;
         !is_held && self.builds.is_idle() && self.reuse.lock().is_quiet()
     }
 
-    /// Whether its last state is held by nothing else. With [`Arc::get_mut`] for the namespace itself this promises an order that
-    /// the counts in [`is_quiet`](Self::is_quiet) do not: all that was read through references that are gone was read before.
-    /// Once it is unloaded, the next one to load it takes every dead point for free, and writes slots that were read here.
+    /// Whether its last state is held by nothing else. With [`Arc::get_mut`] for the namespace itself this guarantees
+    /// an order that the counts in [`is_quiet`](Self::is_quiet) do not: all reads through dropped references happened
+    /// before. Once it is unloaded, the next load takes every dead point as free, and writes slots that were read here.
     pub(crate) fn is_alone(&mut self) -> bool {
         Arc::get_mut(self.current.get_mut()).is_some()
     }
 
-    /// The index is to be in a file, so that the namespace can be unloaded.
-    pub(crate) fn set_to_be_put_away(&self, is_to_be: bool) {
-        self.is_to_be_put_away.store(is_to_be, Ordering::Relaxed);
+    /// Sets whether the index must be written to a file, so that the namespace can be unloaded.
+    pub(crate) fn set_must_save_index(&self, is_to_be: bool) {
+        self.must_save_index.store(is_to_be, Ordering::Relaxed);
     }
 
-    /// Whether it is.
-    pub(crate) fn is_to_be_put_away(&self) -> bool {
-        self.is_to_be_put_away.load(Ordering::Relaxed)
+    /// Whether the index must be written to a file.
+    pub(crate) fn must_save_index(&self) -> bool {
+        self.must_save_index.load(Ordering::Relaxed)
     }
 }
 
@@ -70,7 +70,7 @@ impl State {
     }
 }
 
-/// Bytes of RAM of a bitmap, about.
+/// Approximate bytes of RAM of a bitmap.
 pub(super) fn bitmap_bytes(bitmap: &RoaringBitmap) -> u64 {
     let Some(last) = bitmap.max() else {
         return size_of::<RoaringBitmap>() as u64;

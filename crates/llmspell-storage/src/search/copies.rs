@@ -11,12 +11,12 @@ use crate::spaces::snapshot::Snapshot;
 pub(crate) struct Uncopied {
     pub(crate) entries: Vec<VectorEntry>,
     pub(crate) records: Vec<Record>,
-    /// The last id that was looked at; none once all were.
+    /// The last id that was read; none once all were.
     pub(crate) last: Option<String>,
 }
 
 impl Snapshot<'_> {
-    /// At most `limit` entries that can be seen, with ids greater than `after`, whose ids are not in the scope `copied`.
+    /// At most `limit` visible entries with ids greater than `after` whose ids are not in the scope `copied`.
     pub(crate) fn uncopied(
         &self,
         (space, scope): (&Space, &StateScope),

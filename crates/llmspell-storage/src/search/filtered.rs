@@ -7,7 +7,7 @@
 //! resolve   ids by the index, or ids and metadata from the truth
 //! ```
 //!
-//! Where nothing of this needs the truth, none is read, and the call may not even change its thread.
+//! If this needs nothing from the truth, no transaction is opened, and the call may not even change its thread.
 
 use std::sync::Arc;
 
@@ -26,10 +26,10 @@ use crate::spaces::registry::Scratch;
 use crate::spaces::snapshot::Snapshot;
 use llmspell_metadata::MetadataIndex;
 
-/// Points among which a walk looks for where to begin, at most.
+/// Most points among which a walk looks for its start.
 const SAMPLE_POINTS: u32 = 128;
 
-/// The living points that pass a filter, and what is known before they are searched.
+/// The living points that match a filter, and what is known before they are searched.
 pub(super) struct Chosen<'a> {
     pub(super) case: Case,
     pub(super) passing: &'a Passing,
@@ -49,7 +49,7 @@ impl<'a> Chosen<'a> {
         Self { case, passing }
     }
 
-    /// Some of those that the graph holds, from everywhere.
+    /// Some of the matches in the graph, spread over all of them.
     pub(super) fn sample(&self) -> Vec<PointId> {
         let vertices = &self.passing.vertices;
         let (Some(first), Some(last)) = (vertices.min(), vertices.max()) else {
@@ -77,7 +77,7 @@ impl<'a> Chosen<'a> {
 }
 
 impl Search<'_> {
-    /// The answer, of which every entry fulfils the condition.
+    /// The answer, whose entries all match the condition.
     pub(super) fn answer_filtered(&self, condition: &Condition, trace: &mut Trace<'_>) -> Result<Answer> {
         let Self { space, namespace, .. } = *self;
         if self.waiting == Waiting::Allowed {
@@ -92,7 +92,7 @@ impl Search<'_> {
             match self.among_by_index(&state, index, &passing, trace) {
                 Ok(found) => return Ok(Answer::Found(found)),
                 Err(Miss::WouldWait) if self.waiting == Waiting::Never => return Ok(Answer::WouldWait),
-                // The truth has gone on: what follows takes a state that belongs to it.
+                // The truth has a newer mutation: the following code takes a state that belongs to it.
                 Err(Miss::WouldWait) => {}
                 Err(miss) => self.fall_back(miss, index)?,
             }
@@ -109,14 +109,14 @@ impl Search<'_> {
         ))
     }
 
-    /// Notes how many entries the scope and the filter leave.
+    /// Notes the number of entries in the scope, and of matches.
     fn count(&self, state: &State, passing: &Passing, trace: &mut Trace<'_>) {
         trace.plan.live = state.visible_count(self.question.now());
         trace.plan.matching = passing.len();
         trace.stage("filter");
     }
 
-    /// Without the truth, unless ids or records are only there: then as of the same mutation, or not at all.
+    /// Without the truth, unless ids or records are needed from it: then as of the same mutation, or not at all.
     fn among_by_index(
         &self,
         state: &State,
@@ -134,7 +134,7 @@ impl Search<'_> {
         found.ok_or(Miss::WouldWait)
     }
 
-    /// The answer with everything at hand. May wait for the disk.
+    /// The answer by the truth. May wait for the disk.
     fn among_by_truth(
         &self,
         snapshot: &Snapshot<'_>,
@@ -170,7 +170,7 @@ impl Search<'_> {
         snapshot.scan(self, &hidden, Some(&passing.points()), trace)
     }
 
-    /// What is nearest among those that pass.
+    /// The nearest of the matches.
     fn hits_among(
         &self,
         search: &Indexed<'_>,
@@ -187,7 +187,7 @@ impl Search<'_> {
         trace.width(|| ef_choice(Some(query), self.space, self.namespace));
         trace.plan.estimates.clone_from(&ways);
         if ways[0].path == SearchPath::Exact && ranking.needs_times() {
-            // Where everything is compared, the shortlist grows until no other entry can rank higher.
+            // If everything is compared, the shortlist grows until no other entry can rank higher.
             return Err(Miss::Exhausted);
         }
         if self.waiting == Waiting::Never && ways[0].micros > CHEAP_MICROS {
@@ -197,7 +197,7 @@ impl Search<'_> {
         let hits = search.find_among(&chosen, &ways, scratch, trace)?;
         ranking.note(trace, query.k, hits.len());
         if !was_grouped && passing.is_grouped() {
-            // It takes more room now.
+            // The cached matches take more memory now.
             state.known_filters.measure_again(state.live_count());
         }
         trace.stage("search");
@@ -206,12 +206,12 @@ impl Search<'_> {
 }
 
 impl State {
-    /// Who passes a filter at `now`, if that was found out before.
+    /// The matches of a filter at `now`, if they are cached.
     fn known_passing(&self, condition: &Condition, now: i64) -> Option<Arc<Passing>> {
         self.known_filters.get(condition.key(), &self.expiries.expired(now))
     }
 
-    /// Who passes a filter at `now`; none if the metadata has to be looked at for that.
+    /// The matches of a filter at `now`; none if metadata must be read to find them.
     fn passing(&self, condition: &Condition, now: i64) -> Result<Option<Arc<Passing>>> {
         if let Some(passing) = self.known_passing(condition, now) {
             return Ok(Some(passing));
@@ -230,14 +230,15 @@ impl State {
         Ok(Some(passing))
     }
 
-    /// Keeps it for the next query with the same filter, unless somebody is left out that may be there at another time.
+    /// Caches the matches for the next query with the same filter, unless entries are hidden now that may be seen at
+    /// another time.
     fn keep_passing(&self, condition: &Condition, passing: &Arc<Passing>, now: i64) {
         if self.index.is_some() && self.expiries.expired(now).is_empty() {
             self.known_filters.put(condition.key(), passing, self.live_count());
         }
     }
 
-    /// Whether it takes no longer than some tens of microseconds to find who passes.
+    /// Whether the matches are found within some tens of microseconds.
     pub(super) fn knows_quickly(&self, condition: &Condition) -> bool {
         let is_quick = |metadata: &Arc<MetadataIndex>| {
             condition.is_read_by(metadata) && metadata.effort_max(condition.filter()) <= CHEAP_EFFORT
@@ -246,7 +247,7 @@ impl State {
     }
 }
 
-/// Points that are put together to find who passes, at most, where that must be quick.
+/// Most points that are combined to find the matches, if that must be quick.
 const CHEAP_EFFORT: u64 = 32_768;
 
 #[cfg(test)]
@@ -260,7 +261,7 @@ mod tests {
     use llmspell_vector::GraphLayout;
 
     proptest! {
-        /// A sample is of those that pass, without repetition, from the first to near the last.
+        /// A sample has different matches, from the first to near the last.
         #[test]
         fn a_sample_is_from_everywhere(points in btree_set(any::<u32>(), 0..400), dense in 0..3_000_u32) {
             let mut vertices: RoaringBitmap = points.into_iter().collect();

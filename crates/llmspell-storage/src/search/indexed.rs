@@ -6,8 +6,8 @@
 //! resolve   ids from the index, which needs no transaction; of tail and metadata from the truth
 //! ```
 //!
-//! Everything is as of one state. Where the shortlist turns out too short, it is made longer, until at last everything
-//! is compared: `k` means `k`.
+//! Everything is as of one state. A shortlist that is too short is made longer, until finally everything is compared:
+//! `k` means `k`.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -34,15 +34,16 @@ use crate::slots::{SlotView, Waiting, layout};
 use crate::spaces::registry::{Row, Scratch, Space};
 use crate::truth::Read;
 
-/// So many times `k` are compared by all components at most, where the graph looks at fewer.
+/// If the graph uses fewer components than are compared, at most this many times `k` candidates are compared by all.
 const FUNNEL: usize = 4;
-/// It ends earlier once so many in a row were not among the best: as a share of the beam, and of `k`.
+/// The comparison ends earlier after this many candidates in a row that are not among the best: a share of the beam,
+/// and of `k`.
 const FUNNEL_PATIENCE: (usize, usize) = (8, 2);
-/// Rows of a shortlist are asked for this many places before they are needed; the last of them may never be.
+/// Prefetch distance for rescoring, in rows; the last rows may not be needed.
 const AHEAD: usize = 3;
-/// Up to this many vertices, a beam as wide as the graph walks through all of it; a larger graph is scanned.
+/// Up to this many vertices, a beam as wide as the graph walks all of it; a larger graph is scanned.
 const WALKED_WHOLE_MAX: u64 = 4_096;
-/// Fewer than one in so many of the points that should pass did: what passes is far from the query.
+/// If fewer than one in this many of the expected matches is met, the matches are far from the query.
 const FAR_SHARE: u64 = 4;
 
 /// One search by the index of one state.
@@ -57,24 +58,24 @@ pub(super) struct Indexed<'a> {
 pub(super) enum Miss {
     /// It would have to wait for the disk, and must not.
     WouldWait,
-    /// The graph does not find enough: compare everything.
+    /// The graph does not find enough: everything must be compared.
     Exhausted,
     /// The index is damaged, or not of this namespace.
     Unusable,
     Error(llmspell_core::StorageError),
 }
 
-/// What came of one way among the points that pass.
+/// The outcome of one path among the matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Enough,
-    /// Not enough to rely on it.
+    /// Too few results to rely on.
     Short,
-    /// Hardly anything near the query passes.
+    /// Hardly any match is near the query.
     Far,
 }
 
-/// The shortlist of a walk or a scan, its report, and how many points that pass it should have met.
+/// The shortlist of a walk or a scan, its report, and the number of matches that it should have met.
 type Walked<'s> = (Shortlist<'s>, WalkReport, u64);
 
 impl From<llmspell_core::StorageError> for Miss {
@@ -83,18 +84,18 @@ impl From<llmspell_core::StorageError> for Miss {
     }
 }
 
-/// A point with its exact distance, whose slot was found undamaged.
+/// A point with its exact distance, whose slot was verified.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hit {
     distance: f32,
     point: PointId,
-    /// None in the tail.
+    /// None for a point of the tail.
     vertex: Option<u32>,
     generation: Generation,
 }
 
 impl<'a> Indexed<'a> {
-    /// The view must have been taken after the state: it reaches every slot that the state names.
+    /// The view must be taken after the state: it must reach every slot that the state names.
     pub(super) fn new(search: &'a Search<'a>, state: &'a State, index: &'a Index, view: &'a Arc<SlotView>) -> Self {
         Self {
             search,
@@ -124,7 +125,7 @@ impl<'a> Indexed<'a> {
         ExactDistance::new(kernel_metric(self.space().metric), &self.query().vector)
     }
 
-    /// The best `k` within the threshold, and all that are as far away as the last of them.
+    /// The best `k` within the threshold, and all that tie with the last of them.
     pub(super) fn find(&self, scratch: &mut Scratch, trace: &mut Trace<'_>) -> Result<Vec<Hit>, Miss> {
         let state = self.state;
         let k = self.query().k;
@@ -133,7 +134,7 @@ impl<'a> Indexed<'a> {
         let wanted = live.min(k as u64);
         (trace.plan.live, trace.plan.matching) = (live, live);
         let mut ef = self.search.ef();
-        // A beam with room for all compares all.
+        // A beam as wide as the scope compares all.
         let is_whole = ef as u64 >= live;
         if is_whole && live > WALKED_WHOLE_MAX {
             return Err(Miss::Exhausted);
@@ -142,7 +143,7 @@ impl<'a> Indexed<'a> {
         let visible = &*state.tail - &expired;
         let mut hits = self.tail_hits(&distance, &visible)?;
         let in_tail = hits.len();
-        trace.go(SearchPath::Graph);
+        trace.record_path(SearchPath::Graph);
         trace.plan.tail = visible.len();
         trace.plan.ef = ef;
         trace.width(|| ef_choice(Some(self.query()), self.space(), self.namespace()));
@@ -167,8 +168,8 @@ impl<'a> Indexed<'a> {
         Ok(self.best(hits))
     }
 
-    /// The vector that the graph is asked for: as many components as it looks at. A query that is shorter looks the same
-    /// way with zeros for the others.
+    /// The vector to search the graph with: its first components, as many as the graph uses. A shorter query is padded
+    /// with zeros.
     fn walked(&self) -> Cow<'_, [f32]> {
         let (vector, dim) = (&self.query().vector, self.index.graph.config().dim);
         match vector.get(..dim) {
@@ -177,8 +178,8 @@ impl<'a> Indexed<'a> {
         }
     }
 
-    /// How many of the nearest that the graph finds are compared exactly, and how many of them in a row without finding
-    /// one of the best, where it looks at other components than those that are compared.
+    /// If the graph uses other components than are compared: how many of its nearest are compared exactly, and after
+    /// how many in a row that are not among the best the comparison ends.
     fn funnel(&self, ef: usize) -> Option<(usize, usize)> {
         let k = self.query().k;
         let (ef_share, k_share) = FUNNEL_PATIENCE;
@@ -188,12 +189,12 @@ impl<'a> Indexed<'a> {
         looks_at_others.then(|| (compared, (ef / ef_share).max(k.div_ceil(k_share))))
     }
 
-    /// How many nearest the graph is asked for.
+    /// The number of nearest candidates to ask the graph for.
     fn nearest(&self, ef: usize) -> usize {
         self.funnel(ef).map_or(self.query().k, |(compared, _)| compared)
     }
 
-    /// Those of `hits` that are within the threshold and among the best `k`, and all that are as far away as the last.
+    /// The best `k` of `hits` within the threshold, and all that tie with the last of them.
     fn best(&self, mut hits: Vec<Hit>) -> Vec<Hit> {
         let k = self.query().k;
         if let Some(threshold) = self.query().threshold {
@@ -201,7 +202,7 @@ impl<'a> Indexed<'a> {
         }
         hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance));
         if let Some(last) = hits.get(k - 1).copied() {
-            // Which of the equally near ones come in, their ids decide.
+            // Among equally near ones, the ids decide.
             let ties = hits[k..]
                 .iter()
                 .take_while(|hit| hit.distance.total_cmp(&last.distance) == Ordering::Equal);
@@ -211,8 +212,7 @@ impl<'a> Indexed<'a> {
         hits
     }
 
-    /// The same among the points that a filter let through, by the way that is the cheapest, or by the next where that
-    /// one falls short.
+    /// The same among the matches of a filter, by the cheapest path, or by the next if that does not find enough.
     pub(super) fn find_among(
         &self,
         chosen: &Chosen<'_>,
@@ -226,12 +226,13 @@ impl<'a> Indexed<'a> {
         let in_tail = hits.len();
         let wanted = (self.query().k as u64).min(chosen.passing.len());
         if self.search.ef() as u64 >= trace.plan.live {
-            // A beam with room for all compares all.
-            trace.go(SearchPath::Exact);
+            // A beam as wide as the matches compares all.
+            trace.record_path(SearchPath::Exact);
             self.compare_all(&chosen.passing.vertices, &distance, &mut scratch.row, &mut hits, trace)?;
             return Ok(self.best(hits));
         }
-        // Groups are known where a scan was gone before. A walk over all points would only show what they show sooner.
+        // If a scan was chosen before, its groups are known. A walk over all points would only find out later what they
+        // show.
         let first = ways.first().map(|way| way.path);
         let is_known_far =
             matches!(first, Some(SearchPath::GraphAfter | SearchPath::GraphInside)) && chosen.passing.is_grouped() && {
@@ -240,7 +241,7 @@ impl<'a> Indexed<'a> {
             };
         let mut is_far = is_known_far;
         for path in ways.iter().map(|way| way.path) {
-            // Where nothing near the query passes, a walk among those that pass ends at the border as well.
+            // If no match is near the query, a walk among the matches ends at the border as well.
             let is_lost = match path {
                 SearchPath::GraphInside => is_far,
                 SearchPath::GraphAfter => is_known_far,
@@ -249,7 +250,7 @@ impl<'a> Indexed<'a> {
             if is_lost {
                 continue;
             }
-            trace.go(path);
+            trace.record_path(path);
             hits.truncate(in_tail);
             let outcome = self.hits_by(path, chosen, &distance, scratch, &mut hits, trace)?;
             if outcome == Outcome::Enough && hits.len() as u64 >= wanted {
@@ -264,7 +265,7 @@ impl<'a> Indexed<'a> {
         Err(Miss::Exhausted)
     }
 
-    /// What one way finds among the points that pass.
+    /// The hits of one path among the matches.
     fn hits_by(
         &self,
         path: SearchPath,
@@ -296,7 +297,7 @@ impl<'a> Indexed<'a> {
         Ok(if is_far { Outcome::Far } else { Outcome::Short })
     }
 
-    /// A walk that goes through what does not pass, but collects only what does.
+    /// A walk that passes through points that do not match, but collects only matches.
     fn walk_inside<'s>(&'s self, chosen: &Chosen<'_>, graph: &'s mut GraphScratch) -> Walked<'s> {
         let (case, vertices) = (&chosen.case, &chosen.passing.vertices);
         let sample = chosen.sample();
@@ -308,11 +309,11 @@ impl<'a> Indexed<'a> {
         let ef = case.ef_inside();
         let k = self.nearest(ef);
         let (found, report) = self.index.graph.shortlist_among(&self.walked(), k, ef, &among, graph);
-        // A beam that was not filled is one that lost its way.
+        // A beam that is not full means that the walk lost its way.
         (found, report, case.matching.min(ef as u64))
     }
 
-    /// A walk for all points, of which those that pass are kept.
+    /// A walk over all points, whose results are filtered.
     fn walk_after<'s>(&'s self, chosen: &Chosen<'_>, graph: &'s mut GraphScratch) -> Walked<'s> {
         let (case, vertices) = (&chosen.case, &chosen.passing.vertices);
         let is_allowed = |point: PointId| vertices.contains(point.0);
@@ -325,7 +326,7 @@ impl<'a> Indexed<'a> {
         (found, report, case.passed_after())
     }
 
-    /// The codes of what passes, all or those of the nearest groups.
+    /// A scan of the codes of the matches, of all or of those in the nearest groups.
     fn scan_codes<'s>(&'s self, chosen: &Chosen<'_>, graph: &'s mut GraphScratch) -> Result<Walked<'s>, Miss> {
         let (case, vertices) = (&chosen.case, &chosen.passing.vertices);
         let walked = self.walked();
@@ -356,7 +357,7 @@ impl<'a> Indexed<'a> {
             let grouped = chosen.passing.grouped(graph);
             return Ok(graph.scan_grouped(vector, (k, ef), &grouped, scratch));
         }
-        // Putting who passes, or signs, in order takes longer than such a search may.
+        // Grouping the matches, or deriving 1-bit codes, takes longer than this search may.
         if !chosen.passing.is_grouped() {
             return Err(Miss::WouldWait);
         }
@@ -391,7 +392,8 @@ impl<'a> Indexed<'a> {
         Ok(Outcome::Enough)
     }
 
-    /// Ids, scores and records of what was found, as of the state; none if they are only in the truth, which has gone on.
+    /// Ids, scores and records of the hits, as of the state; none if they are only in the truth, which has a newer
+    /// mutation.
     pub(super) fn resolve_if_current(
         &self,
         hits: &[Hit],
@@ -407,7 +409,7 @@ impl<'a> Indexed<'a> {
         self.resolve_by(&read, hits, scratch).map(Some)
     }
 
-    /// Ids and scores of what was found, by the index alone.
+    /// Ids and scores of the hits, by the index alone.
     fn resolve(&self, hits: &[Hit], scratch: &mut Scratch) -> Result<Vec<VectorResult>, Miss> {
         let mut found = Vec::with_capacity(hits.len());
         let vertices = || hits.iter().filter_map(|hit| hit.vertex);
@@ -443,7 +445,7 @@ impl<'a> Indexed<'a> {
                 let problem = "its generation is not that of the entry";
                 return Err(damaged_slot(&self.space().slots, hit.point, slot, problem).into());
             }
-            // A vertex of a damaged file may pass for another point, which then shows twice.
+            // A vertex of a damaged file may be taken for another point, which then occurs twice.
             if let Some(vertex) = hit.vertex
                 && self.index.ids.get(vertex, hit.point) != Ok((hit.generation, record.id.as_str()))
             {
@@ -483,7 +485,7 @@ impl<'a> Indexed<'a> {
         Ok(results)
     }
 
-    /// Every point of the graph that the walk finds worth an exact distance; says how many codes left undecided.
+    /// The hits of a walk over all points; also returns how many candidates the codes left undecided.
     fn graph_hits(
         &self,
         ef: usize,
@@ -506,8 +508,8 @@ impl<'a> Indexed<'a> {
         self.rescore(shortlist, ef, distance, row, hits)
     }
 
-    /// The exact distances of those candidates of a shortlist that may be among the best; says how many codes left
-    /// undecided.
+    /// The exact distances of the candidates that may be among the best; also returns how many candidates the codes
+    /// left undecided.
     fn rescore(
         &self,
         mut shortlist: Shortlist<'_>,
@@ -528,7 +530,7 @@ impl<'a> Indexed<'a> {
                 prefetch_row(self.view.vector(slot));
             }
         };
-        // The first `k` are compared in any case.
+        // The first `k` are always compared.
         let first = k.min(shortlist.len());
         (0..first).filter_map(|ahead| shortlist.peek(ahead)).for_each(prefetch);
         let mut compared = 0;
@@ -546,8 +548,8 @@ impl<'a> Indexed<'a> {
         Ok(shortlist.undecided(best.bound()) as u64)
     }
 
-    /// Whether vectors are read from their files, and not where they are mapped. Takes a lock: once for a search, not for
-    /// each candidate.
+    /// Whether vectors are read from their files instead of the mapping. Takes a lock: once for a search, not for each
+    /// candidate.
     fn reads_files(&self) -> bool {
         self.view.has_files() && self.space().config.read().memory() != Memory::Speed
     }
@@ -576,7 +578,7 @@ impl<'a> Indexed<'a> {
         })
     }
 
-    /// The nearest of those points of the tail, and all that are as far away as the last of them.
+    /// The nearest points of the tail, and all that tie with the last of them.
     fn tail_hits(&self, distance: &ExactDistance, visible: &RoaringBitmap) -> Result<Vec<Hit>, Miss> {
         let (state, view) = (self.state, self.view);
         if visible.is_empty() {
@@ -604,15 +606,15 @@ impl<'a> Indexed<'a> {
         tail.nearest(distance, self.query().k).into_iter().map(hit).collect()
     }
 
-    /// Where the vector of a candidate lies. The file of an index that is not verified yet may name any point by a flipped
-    /// bit, and the slot of one that does not live may be written at this moment.
+    /// The slot of a candidate. An index file that is not verified yet may name any point because of a flipped bit, and
+    /// the slot of a dead point may be written at this moment.
     fn slot(&self, point: PointId) -> Result<Slot, Miss> {
         let is_trusted = self.index.is_in_ram() || self.state.lives(point);
         let slot = self.state.slot(point).filter(|_| is_trusted);
         slot.ok_or(Miss::Unusable)
     }
 
-    /// The vector of a point where it lies in memory, checked if it was not before.
+    /// The vector of a point in mapped memory, verified if it was not before.
     fn slot_in_place(&self, point: PointId) -> Result<(&[f32], Generation), Miss> {
         let slot = self.slot(point)?;
         if !self.namespace().is_point_verified(point) {
@@ -627,7 +629,7 @@ impl<'a> Indexed<'a> {
         Ok((self.view.vector(slot), self.view.stated_generation(slot)))
     }
 
-    /// Copies the vector of a point to `row.vector`, checked now.
+    /// Copies the vector of a point to `row.vector`, and verifies it.
     fn read_slot(&self, point: PointId, row: &mut Row) -> Result<Generation, Miss> {
         let slot = self.slot(point)?;
         let read = self.view.read(slot, &mut row.slot, self.search.waiting);

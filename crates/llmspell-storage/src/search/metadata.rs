@@ -16,7 +16,7 @@ use crate::spaces::snapshot::Snapshot;
 use crate::truth::Truth;
 use llmspell_metadata::MetadataIndex;
 
-/// A filter that was checked, with the fields that hold dates in its space.
+/// A compiled filter, with the date fields of its space.
 #[derive(Debug, Clone)]
 pub(crate) struct Condition {
     filter: Filter,
@@ -27,7 +27,7 @@ pub(crate) struct Condition {
 impl Condition {
     /// # Errors
     ///
-    /// The first thing wrong with the filter.
+    /// The first problem of the filter.
     pub(crate) fn new(filter: &Filter, dates: DateFields) -> Result<Self> {
         Ok(Self {
             filter: filter.clone(),
@@ -41,23 +41,23 @@ impl Condition {
         &self.filter
     }
 
-    /// What is the same for all conditions that the same entries pass.
+    /// Equal for all conditions with the same matches.
     pub(super) fn key(&self) -> (&Filter, &DateFields) {
         (&self.filter, &self.dates)
     }
 
-    /// Whether an index reads the same fields as dates. It may be of when others were declared.
+    /// Whether an index has the same date fields. It may be older than their declaration.
     pub(super) fn is_read_by(&self, index: &MetadataIndex) -> bool {
         *index.dates() == self.dates
     }
 }
 
-/// Makes the index of metadata that a filter asks for, or leaves it to the indexer. See
+/// Builds the metadata index that a filter needs, or leaves it to the indexer. See
 /// [`index_for_filter`](crate::spaces::metadata::index_for_filter).
 ///
 /// # Errors
 ///
-/// `Data` or `Io` when the metadata cannot be read.
+/// `Data` or `Io` if the metadata cannot be read.
 pub(crate) fn index_metadata(
     truth: &Truth,
     space: &Space,
@@ -69,7 +69,7 @@ pub(crate) fn index_metadata(
 }
 
 impl Snapshot<'_> {
-    /// The living points that are not hidden and whose metadata passes the filter.
+    /// The living points that are not hidden and whose metadata matches the filter.
     pub(super) fn candidates(&self, condition: &Condition, hidden: &RoaringBitmap) -> Result<RoaringBitmap> {
         let found = match &self.state.metadata {
             Some(index) if condition.is_read_by(index) => index.candidates(&condition.filter)?,
@@ -107,12 +107,12 @@ impl Snapshot<'_> {
         Ok(points)
     }
 
-    /// How many entries match at `now`, in milliseconds since 1970.
+    /// Number of matches at `now`, in milliseconds since 1970.
     pub(crate) fn count_matching(&self, condition: &Condition, now: i64) -> Result<u64> {
         Ok(self.candidates(condition, &self.state.hidden(now))?.len())
     }
 
-    /// Entries that match, in the order of their ids.
+    /// The matches, in the order of their ids.
     pub(crate) fn list_matching(
         &self,
         scope: &StateScope,
@@ -133,14 +133,14 @@ impl Snapshot<'_> {
         Ok(entries)
     }
 
-    /// The ids of all entries that match, in the order of their points.
+    /// The ids of all matches, in the order of their points.
     pub(crate) fn ids_matching(&self, condition: &Condition, now: i64) -> Result<Vec<String>> {
         let points = self.candidates(condition, &self.state.hidden(now))?;
         let records = self.read.records(self.namespace.scope_id)?;
         points.iter().map(|point| Ok(records.get(PointId(point))?.id)).collect()
     }
 
-    /// The values of a field among the entries that match, most frequent first.
+    /// The values of a field among the matches, most frequent first.
     pub(crate) fn facet(
         &self,
         field: &FieldPath,

@@ -1,21 +1,20 @@
 //! Searches: which entries are nearest.
 //!
-//! Everything a search sees is as of one mutation of the namespace: a state, and a snapshot of the truth that ends with
-//! the same mutation.
+//! A search sees one mutation of the namespace: a state, and a snapshot of the truth that ends with the same mutation.
 //!
 //! | file      | question                                                    |
 //! |-----------|-------------------------------------------------------------|
-//! | `mod.rs`  | which entries are nearest, and what else does a reader see? |
-//! | `indexed.rs` | which are, by the graph and a scan of the tail?          |
-//! | `filtered.rs` | which are, among those that a filter lets through?      |
-//! | `metadata.rs` | which match a filter?                                  |
-//! | `question.rs` | what is asked, prepared once?                        |
-//! | `ranking.rs` | in which order do they come?                             |
-//! | `selection.rs` | which of them are taken, if not simply the nearest? |
-//! | `plan.rs` | … and by which way are they found?                          |
-//! | `trace.rs` | what was done by a search?                                 |
-//! | `small.rs` | which are, in a small scope whose ids are known?           |
-//! | `copies.rs` | which entries have no copy in another space yet?     |
+//! | `mod.rs`  | how is a search of one namespace done, and what else does a reader see? |
+//! | `indexed.rs` | … by the graph and a scan of the tail?                   |
+//! | `filtered.rs` | … with a filter, in a namespace with a graph?           |
+//! | `metadata.rs` | which points match a filter?                           |
+//! | `question.rs` | how is a query prepared, once?                         |
+//! | `ranking.rs` | in which order are results?                             |
+//! | `selection.rs` | how are diverse or grouped results selected?          |
+//! | `plan.rs` | by which path is a filtered query answered?                 |
+//! | `trace.rs` | what did a search do?                                      |
+//! | `small.rs` | how is a small scope searched whose ids are in memory?     |
+//! | `copies.rs` | which entries have no copy in another space yet?          |
 //! | `tail.rs` | which vectors are compared by a scan?                       |
 //! | `width.rs` | how wide is the beam of a search, and why?                 |
 
@@ -59,7 +58,7 @@ pub(crate) use trace::Trace;
 pub(crate) use width::ef_choice;
 use width::width;
 
-/// What comes of a search.
+/// The outcome of a search.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Found(Vec<VectorResult>),
@@ -67,14 +66,14 @@ pub(crate) enum Answer {
     WouldWait,
 }
 
-/// Searches that look at more candidates than this are not cheap.
+/// A search with more candidates than this is not cheap.
 const CHEAP_EF: usize = 512;
-/// Nor are those that compare more bytes one by one: about 100 µs.
+/// A search that compares more bytes one by one is not cheap: about 100 µs.
 const CHEAP_BYTES: u64 = 1 << 20;
-/// Nor those with a filter that are estimated to take longer.
+/// A filtered search that is estimated to take longer is not cheap.
 const CHEAP_MICROS: f64 = 200.0;
 
-/// The index that a query is answered by; none if everything is compared.
+/// The index that answers a query; none if everything is compared.
 fn index_for<'s>(query: &VectorQuery, state: &'s State) -> Option<&'s Index> {
     let index = state.index.as_deref()?;
     (!query.exact && !index.is_damaged()).then_some(index)
@@ -95,7 +94,7 @@ impl<'a> Search<'a> {
         self.question.query()
     }
 
-    /// Whether it costs less than a change of threads or little more, and probably has nothing to read from the disk.
+    /// Whether it costs little more than a change of threads, and probably reads nothing from the disk.
     pub(crate) fn is_cheap(&self, is_durable: bool) -> bool {
         if self.question.ranking().needs_times() {
             return false;
@@ -114,7 +113,7 @@ impl<'a> Search<'a> {
         state.live_count() * space.slots.stride() <= CHEAP_BYTES && (namespace.is_verified(&state) || !is_durable)
     }
 
-    /// Width of the beam that was asked for.
+    /// The requested width of the beam.
     fn ef(&self) -> usize {
         width(self.query(), self.space, self.namespace).max(self.query().k)
     }
@@ -137,7 +136,7 @@ impl<'a> Search<'a> {
                 Err(miss) => self.fall_back(miss, index)?,
             }
             if self.waiting == Waiting::Never {
-                // What is left is a long scan.
+                // The remaining path is a long scan.
                 return Ok(Answer::WouldWait);
             }
         }
@@ -148,7 +147,7 @@ impl<'a> Search<'a> {
         self.by_scan(trace).map(Answer::Found)
     }
 
-    /// After this everything is compared: an index that is of no use is made anew.
+    /// Marks a useless index, which is then built again, before everything is compared.
     fn fall_back(&self, miss: Miss, index: &Index) -> Result<()> {
         match miss {
             Miss::Error(error) => return Err(error),
@@ -161,7 +160,7 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// By the index of this state; or of a newer one, where the truth is needed and has gone on.
+    /// By the index of this state, or of a newer one if the truth is needed and has a newer mutation.
     fn by_index(&self, state: &Arc<State>, trace: &mut Trace<'_>) -> Result<Vec<VectorResult>, Miss> {
         let mut scratch = self.space.scratch();
         if !self.question.needs_records()
@@ -183,7 +182,7 @@ impl<'a> Search<'a> {
         found
     }
 
-    /// Without the truth, unless ids of the tail are only there; none if the truth has gone on.
+    /// Without the truth, unless ids of the tail are needed from it; none if the truth has a newer mutation.
     fn by_index_alone(
         &self,
         state: &State,
@@ -221,7 +220,7 @@ impl<'a> Search<'a> {
 type Found = (VectorResult, (PointId, Record));
 
 impl Snapshot<'_> {
-    /// The answer to a valid query, by comparing everything that may match: what is not hidden, or the candidates.
+    /// The answer to a valid query, by comparing all points that are not hidden, or the candidates.
     fn scan(
         &self,
         search: &Search<'_>,
@@ -230,13 +229,13 @@ impl Snapshot<'_> {
         trace: &mut Trace<'_>,
     ) -> Result<Vec<VectorResult>> {
         let (query, ranking, metric) = (search.query(), search.question.ranking(), search.space.metric);
-        trace.go(SearchPath::Exact);
+        trace.record_path(SearchPath::Exact);
         trace.plan.distances += trace.plan.matching;
         if self.state.index.is_none() {
             trace.plan.tail = trace.plan.matching;
         }
         match candidates {
-            // With a graph there are many points, and a filter is to spare us the others.
+            // With a graph there are many points, and a filter saves comparing most of them.
             Some(candidates) if self.state.index.is_some() => {
                 self.namespace
                     .verify_points(candidates, &self.state, self.slots, &self.view)?;
@@ -274,7 +273,7 @@ impl Snapshot<'_> {
         found
     }
 
-    /// Ids and scores of the best of what was found, in their order.
+    /// Ids and scores of the best neighbors, in order.
     fn best(&self, neighbors: &[Neighbor], ranking: Ranking, metric: DistanceMetric) -> Result<Vec<Found>> {
         let records = self.read.records(self.namespace.scope_id)?;
         let found = |neighbor: &Neighbor| {
@@ -289,7 +288,7 @@ impl Snapshot<'_> {
         Ok(found)
     }
 
-    /// With what the query wants to know of them.
+    /// Adds what the query asks for.
     fn resolve(&self, found: Vec<Found>, query: &VectorQuery) -> Result<Vec<VectorResult>> {
         found
             .into_iter()
@@ -309,7 +308,7 @@ impl Snapshot<'_> {
     /// One entry.
     pub(crate) fn get(&self, scope: &StateScope, id: &str, now: i64) -> Result<Option<VectorEntry>> {
         let point = self.read.point(self.namespace.scope_id, id)?;
-        // One that does not live belongs to a batch that is not done.
+        // A point that does not live belongs to a large batch that is not complete.
         let Some(point) = point.filter(|point| self.state.lives(*point)) else {
             return Ok(None);
         };
@@ -346,7 +345,7 @@ impl Snapshot<'_> {
             Ok(entries.len() < limit)
         })?;
         let (is_whole, live) = (after.is_none() && entries.len() < limit, self.state.live_count());
-        // A damaged key in the truth can hide what it leads to.
+        // A damaged key in the truth can hide its row.
         if is_whole && visited != live {
             let detail = format!(
                 "scope {}: {live} points are alive, but {visited} ids are found",
@@ -369,14 +368,14 @@ impl Snapshot<'_> {
         Ok(entry)
     }
 
-    /// The vector of a point, checked now: what leaves the store is what was stored.
+    /// The vector of a point, verified now: only vectors as they were stored are returned.
     fn vector(&self, point: PointId, record: &Record) -> Result<&[f32]> {
         let place = (&*self.state, self.slots, &*self.view);
         verified_vector(self.namespace, place, point, record.generation)
     }
 }
 
-/// The vector of an entry, whose slot is checked now.
+/// The vector of an entry, whose slot is verified now.
 fn verified_vector<'v>(
     namespace: &Namespace,
     (state, slots, view): (&State, &SlotStore, &'v SlotView),

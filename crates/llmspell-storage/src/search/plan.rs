@@ -1,49 +1,49 @@
 //! The planner: by which path a filtered query is answered.
 //!
-//! A pure function of a few numbers: the cheapest of four ways, by what each step was measured to cost
-//! (`docs/decisions/0016-filtered-search.md`). That the estimates hold is not needed for a right answer: a walk that
-//! meets too few points that pass gives way to a scan of the codes, and a scan always gives `k`.
+//! A pure function of a few numbers: it chooses the cheapest of four paths, by the measured cost of each step
+//! (`docs/decisions/0016-filtered-search.md`). Answers are right even if the estimates are wrong: a walk that meets too
+//! few matches is followed by a scan of the codes, and a scan always gives `k`.
 
 use llmspell_core::{PathCost, SearchPath};
 use llmspell_vector::GraphLayout;
 
-/// What is known before a search.
+/// The numbers that are known before a search.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Case {
     /// Points of the graph.
     pub(crate) vertices: u64,
-    /// Of them, those that pass.
+    /// Number of matches among them.
     pub(crate) matching: u64,
     pub(crate) k: usize,
-    /// Width of the beam that was asked for.
+    /// Requested width of the beam.
     pub(crate) ef: usize,
-    /// Components that the graph and its codes look at.
+    /// Components that the graph and its codes use.
     pub(crate) dim: usize,
-    /// Components by which vectors are compared exactly: more, or fewer, where either has but the leading ones.
+    /// Components by which vectors are compared exactly; the graph or the query may have only the leading ones.
     pub(crate) compared_dim: usize,
     pub(crate) layout: GraphLayout,
 }
 
-/// Nanoseconds of the steps of the ways.
+/// Costs of the steps of the paths, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Costs {
-    /// Comparing one vector: for itself, and per component.
+    /// Comparing one vector: fixed, and per component.
     exact: (f64, f64),
-    /// Comparing one code that lies anywhere: for itself, and per component.
+    /// Comparing one code at a random place: fixed, and per component.
     code: (f64, f64),
-    /// Looking at the signs of one vertex of a group, with what that needs of order: for itself, and per component.
+    /// Comparing the 1-bit code of one member of a group, with its share of sorting: fixed, and per component.
     sign: (f64, f64),
-    /// Putting a point that passes into its group, which is kept for the next time.
+    /// Assigning a match to its group; the groups are cached.
     group: f64,
-    /// What a shortlist of codes costs besides, per candidate: reading and comparing the vector.
+    /// Additional cost of each candidate of a shortlist: reading and comparing the vector.
     rescore: f64,
-    /// A walk over all points, per place of its beam: for itself, and per component.
+    /// A walk over all points, per position of its beam: fixed, and per component.
     step: (f64, f64),
-    /// A walk among the points that pass, per place of its beam: for itself, and per component.
+    /// A walk among the matches, per position of its beam: fixed, and per component.
     inside: (f64, f64),
-    /// The same, per point that it looks through for each that passes.
+    /// The same, per point that it passes through for each match.
     through: f64,
-    /// Preparing a query for codes: for itself, and per component.
+    /// Preparing a query for codes: fixed, and per component.
     prepare: (f64, f64),
 }
 
@@ -60,64 +60,65 @@ const COMPACT: Costs = Costs {
     prepare: (1_000.0, 3.0),
 };
 
-/// With the sign codes of the neighbors in between.
+/// With the 1-bit codes of the neighbors between them.
 const BLOCKS: Costs = Costs {
     step: (350.0, 0.4),
-    // Nodes are larger, and each of them in another page.
+    // Nodes are larger, each on another page.
     inside: (1_200.0, 3.25),
     ..COMPACT
 };
 
-/// A step of a walk takes that much longer, as a share of its own cost, for each time that the graph is twice as large as here.
+/// Relative cost added per step for each doubling of the graph beyond `CACHED_VERTICES`.
 const STEP_PER_DOUBLING: f64 = 0.3;
 const CACHED_VERTICES: f64 = 50_000.0;
-/// Members that a scan of groups looks at: at least, and of those that pass the root of so many by the number of vertices.
+/// A grouped scan inspects at least `.0` members, plus `sqrt(.1 / vertices)` of the matches.
 const GROUPED_LOOKED: (f64, f64) = (1_000.0, 10_000.0);
-/// Codes that it compares of them where their signs were seen first: at least, and as a share.
+/// Codes that it compares after the 1-bit codes: at least `.0`, plus `.1` of the members.
 const SIFTED_CODES: (f64, f64) = (250.0, 0.1);
-/// Where fewer pass, a scan of them all takes little longer and misses nobody.
+/// With fewer matches, a scan of them all takes little longer and misses none.
 const GROUPED_MIN: u64 = 8_192;
-/// Who leaves out afterwards what does not pass wants to meet so many times `k` that do.
+/// A post-filtered walk aims to find this many times `k` matches,
 const AFTER_PER_K: usize = 2;
-/// And this share of the beam that was asked for.
+/// and this share of the requested beam.
 const AFTER_EF_SHARE: usize = 4;
-/// A vertex stands in the beam of a walk over blocks once for every neighbor that offered it.
+/// In a walk over blocks, a vertex is in the beam once for every neighbor that offered it.
 const BLOCKS_PLACES_PER_VERTEX: f64 = 2.5;
-/// Fewer than one in so many of the points that should pass, and the filter is correlated with the query.
+/// If fewer than one in this many of the expected matches is met, the filter is correlated with the query.
 const AFTER_EXPECTED_PER_PASSED: f64 = 3.0;
-/// A beam wider than this share of the graph is no walk any more.
+/// A beam wider than this share of the graph is not worth a walk.
 const AFTER_VERTICES_SHARE: usize = 8;
-/// Fewer pass, and a walk among them does not find its way.
+/// With a smaller share of matches, a walk among them loses its way.
 const INSIDE_SHARE_MIN: f64 = 0.01;
-/// Where fewer pass than this share, those that do are not linked well: the beam is wider, at most by a factor.
+/// With a smaller share, the matches are not linked well: the beam is made wider, by at most a factor.
 const INSIDE_WIDER_BELOW: f64 = 0.03;
 const INSIDE_WIDER_MAX: f64 = 2.0;
-/// Where fewer pass than this share, a walk among them has read all lists around, and a place costs no more than here.
+/// With a smaller share, a walk among the matches has read all lists nearby, and a position costs no more than here.
 const THROUGH_SHARE_MIN: f64 = 0.033;
-/// A narrower beam among the points that pass does not find its way out of a crowd of those that do not.
+/// A narrower beam among the matches cannot cross a crowd of points that do not match.
 const INSIDE_EF_MIN: usize = 64;
-/// Codes and lists that a walk among the points that pass reads per place of its beam.
+/// Codes and lists that a walk among the matches reads per position of its beam.
 const INSIDE_READS: f64 = 30.0;
 
 impl Case {
-    /// Points that pass, as a share of all.
+    /// The share of points that match.
     fn share(&self) -> f64 {
         self.matching as f64 / self.vertices.max(1) as f64
     }
 
-    /// The beam of a walk among the points that pass.
+    /// The beam of a walk among the matches.
     pub(crate) fn ef_inside(&self) -> usize {
         let wider = (INSIDE_WIDER_BELOW / self.share()).sqrt().clamp(1.0, INSIDE_WIDER_MAX);
         (self.ef.max(INSIDE_EF_MIN) as f64 * wider).ceil() as usize
     }
 
-    /// The beam of a walk over all points, so that enough pass: all within the beam are found, so a few more than `k`.
+    /// The beam of a walk over all points, so that it meets enough matches. All within the beam are found, so this is a
+    /// few more than `k`.
     pub(crate) fn ef_after(&self) -> usize {
         let wanted = (AFTER_PER_K * self.k).max(self.ef / AFTER_EF_SHARE) as f64;
         ((wanted * self.places_per_vertex() / self.share()).ceil() as usize).max(self.ef)
     }
 
-    /// Places of the beam of a walk over all points that one vertex takes.
+    /// Positions of the beam that one vertex takes in a walk over all points.
     fn places_per_vertex(&self) -> f64 {
         match self.layout {
             GraphLayout::Compact => 1.0,
@@ -125,15 +126,15 @@ impl Case {
         }
     }
 
-    /// Points that must pass of a walk over all points: with fewer the filter is correlated with the query, and those that
-    /// passed stand at the border of the beam, where some are missed.
+    /// Number of matches that a walk over all points must meet: with fewer the filter is correlated with the query, and
+    /// the matches lie at the border of the beam, where some are missed.
     pub(crate) fn passed_after(&self) -> u64 {
         let expected = self.ef_after() as f64 * self.share() / self.places_per_vertex();
         let few = (expected / AFTER_EXPECTED_PER_PASSED) as u64;
         few.max((self.k + self.k.div_ceil(4)) as u64).min(self.matching)
     }
 
-    /// Codes and lists that a walk among the points that pass may read until a scan would have been cheaper.
+    /// Codes and lists that a walk among the matches may read before a scan would be cheaper.
     pub(crate) fn budget_inside(&self) -> u64 {
         let costs = self.layout_costs();
         let per_place = self.inside_nanos(costs) / INSIDE_READS;
@@ -141,7 +142,7 @@ impl Case {
         (scan / per_place.max(1.0)) as u64
     }
 
-    /// What each way costs that may be gone, the cheapest first.
+    /// The cost of each possible path, the cheapest first.
     pub(crate) fn costs(&self) -> Vec<PathCost> {
         let costs = self.layout_costs();
         let shortlist = self.per_dim(costs.prepare) + costs.rescore * (AFTER_PER_K * self.k) as f64;
@@ -149,7 +150,7 @@ impl Case {
             (SearchPath::Exact, self.exact_nanos(costs) * self.matching as f64),
             (SearchPath::CodeScan, shortlist + self.scan_nanos(costs)),
         ];
-        // Who wants a large part of what passes is not helped by a walk.
+        // If a large part of the matches is wanted, a walk does not help.
         let is_walk = self.matching > 2 * self.ef_inside() as u64;
         if is_walk && self.share() >= INSIDE_SHARE_MIN {
             let nanos = self.inside_nanos(costs) * self.ef_inside() as f64;
@@ -187,7 +188,7 @@ impl Case {
         let looked = (own + (vertices / self.vertices.max(1) as f64).sqrt() * all).min(all);
         let code = self.per_dim(costs.code);
         let by_code = code * looked;
-        // Signs are those of all members of a group, whoever passes.
+        // 1-bit codes are compared for all members of a group, matching or not.
         let (least, share) = SIFTED_CODES;
         let by_signs =
             self.per_dim(costs.sign) * looked / self.share().max(f64::MIN_POSITIVE) + code * (least + share * looked);
@@ -195,19 +196,19 @@ impl Case {
         grouped.min(code * all)
     }
 
-    /// Whether a scan is of groups, the nearest first.
+    /// Whether a scan is by groups, the nearest first.
     pub(crate) fn is_grouped(&self) -> bool {
         self.matching >= GROUPED_MIN
     }
 
-    /// Per place of the beam of a walk over all points. Of a larger graph less is in the caches.
+    /// Per position of the beam of a walk over all points. Less of a larger graph is in the caches.
     fn step_nanos(&self, costs: &Costs) -> f64 {
         let (own, each) = costs.step;
         let doublings = (self.vertices as f64 / CACHED_VERTICES).max(1.0).log2();
         own * (1.0 + STEP_PER_DOUBLING * doublings) + each * self.dim as f64
     }
 
-    /// Per place of the beam of a walk among the points that pass.
+    /// Per position of the beam of a walk among the matches.
     fn inside_nanos(&self, costs: &Costs) -> f64 {
         self.per_dim(costs.inside) + costs.through / self.share().max(THROUGH_SHARE_MIN)
     }
@@ -235,7 +236,7 @@ mod tests {
         case.costs()[0].path
     }
 
-    /// How much of a graph a way needs.
+    /// How much of a graph a path needs.
     fn rank(path: SearchPath) -> usize {
         let order = [
             SearchPath::Exact,
@@ -287,8 +288,8 @@ mod tests {
     }
 
     proptest! {
-        /// One point less that passes never means more of the graph, by whatever layout, dimension and width: but for scans of
-        /// groups, which gain with the number of points.
+        /// With one match less, a search never uses more of the graph, for any layout, dimension and width; except for
+        /// scans of groups, which gain with the number of matches.
         #[test]
         fn fewer_points_never_lead_from_a_scan_into_the_graph(
             vertices in 1_u64..20_000_000,
@@ -300,7 +301,7 @@ mod tests {
             has_blocks in any::<bool>(),
         ) {
             let layout = if has_blocks { GraphLayout::Blocks } else { GraphLayout::Compact };
-            // Small shares are where ways change.
+            // Paths change at small shares.
             let matching = (vertices as f64 * share.powi(4)) as u64;
             let more = Case { vertices, matching, k, ef: k + wider, dim, compared_dim: dim, layout };
             let fewer = Case { matching: (matching as f64 * less) as u64, ..more };

@@ -24,7 +24,7 @@ impl<'q> Question<'q> {
     ///
     /// # Errors
     ///
-    /// The first thing wrong with the filter.
+    /// The first problem of the filter.
     pub(crate) fn new(query: &'q VectorQuery, space: &Space, now: i64) -> Result<Self> {
         let ranking = Ranking::new(query, now);
         let condition = match query.whole_filter() {
@@ -53,7 +53,7 @@ impl<'q> Question<'q> {
         }
     }
 
-    /// Asks one scope, for results with at least this score.
+    /// Sets the scope, and the lowest score of a result.
     pub(crate) fn ask(&mut self, scope: &StateScope, threshold: Option<f32>) {
         let query = self.query.to_mut();
         query.scopes = None;
@@ -71,7 +71,7 @@ impl<'q> Question<'q> {
         &self.query
     }
 
-    /// What entries must fulfil; none if all may be found.
+    /// The condition on entries; none if all may be found.
     pub(super) fn condition(&self) -> Option<&Condition> {
         self.condition.as_deref()
     }
@@ -80,12 +80,12 @@ impl<'q> Question<'q> {
         self.ranking
     }
 
-    /// The moment of the search, in milliseconds since 1970.
+    /// The time of the search, in milliseconds since 1970.
     pub(super) fn now(&self) -> i64 {
         self.now
     }
 
-    /// Whether every result needs its record: for metadata, or for the age that its rank depends on.
+    /// Whether every result needs its record: for metadata, or for the age by which it is ranked.
     pub(super) fn needs_records(&self) -> bool {
         self.query.include_metadata || self.ranking.needs_times()
     }

@@ -1,7 +1,7 @@
 //! Selection of diverse or grouped results from the nearest entries.
 //!
-//! A layer over the search: it asks for more than `k`, whichever way they are found, and chooses among them. Where groups
-//! leave it with fewer, it asks again, for more, and without the groups that are full.
+//! A layer over the search: it asks for more than `k` candidates and selects the results from them. If groups leave
+//! fewer than `k`, it asks again, for more and without the full groups.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -21,11 +21,11 @@ const SHORTLIST_MIN: usize = 100;
 /// More multiplications than this take longer than 200 µs.
 const QUICK_COMPONENTS: usize = 1 << 20;
 
-/// What was found for a query so far, and what is to be looked for next.
+/// The candidates for a query so far, and the next search.
 pub(crate) struct Selection {
     asked: VectorQuery,
     metric: DistanceMetric,
-    /// Whether the filter can tell the groups as they are told here.
+    /// Whether the filter can exclude a group as groups are defined here.
     filters_groups: bool,
     next: VectorQuery,
     found: Vec<VectorResult>,
@@ -36,7 +36,7 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// For a valid query; none if it takes simply the nearest.
+    /// For a valid query; none if it simply takes the nearest.
     pub(crate) fn of(query: &VectorQuery, space: &Space) -> Option<Self> {
         if query.mmr.is_none() && query.group_by.is_none() {
             return None;
@@ -49,7 +49,7 @@ impl Selection {
         let dates = space.dates();
         let mut selection = Self {
             metric: space.metric,
-            // Of a date the filter compares the moment, however it is written.
+            // In date fields the filter compares moments, and different texts may be one moment.
             filters_groups: asked.group_by.as_ref().is_some_and(|by| !dates.contains(&by.field)),
             plan: SelectionPlan::of(&asked),
             asked,
@@ -63,17 +63,17 @@ impl Selection {
         Some(selection)
     }
 
-    /// The search to do next.
+    /// The next search to do.
     pub(crate) fn next(&self) -> &VectorQuery {
         &self.next
     }
 
-    /// Whether to choose takes so little that it can be done where the call is made.
+    /// Whether selecting takes so little time that it can be done in place.
     pub(crate) fn is_quick(&self) -> bool {
         self.asked.mmr.is_none() || self.asked.k * self.next.k * self.asked.vector.len() <= QUICK_COMPONENTS
     }
 
-    /// Chooses among all that was found, now that the search is done. Says whether another one is to be done.
+    /// Selects from all candidates, after a search. Returns whether another search is needed.
     pub(crate) fn take(&mut self, found: Vec<VectorResult>) -> bool {
         let is_all = found.len() < self.next.k;
         for result in found {
@@ -94,12 +94,12 @@ impl Selection {
         self.taken.len() < self.asked.k && !is_all && self.look_further(full)
     }
 
-    /// What was done, for a query that is explained.
+    /// What was done, for `explain`.
     pub(crate) fn plan(&self) -> SelectionPlan {
         self.plan.clone()
     }
 
-    /// The results, each with what the query asked for.
+    /// The results, each with the parts that the query asked for.
     pub(crate) fn into_results(mut self, offset: usize) -> Vec<VectorResult> {
         let (with_metadata, with_vectors) = (self.asked.include_metadata, self.asked.include_vectors);
         let mut found: Vec<Option<VectorResult>> = self.found.drain(..).map(Some).collect();
@@ -114,7 +114,7 @@ impl Selection {
             .collect()
     }
 
-    /// In the order of a search.
+    /// Sorts the candidates in the order of a search.
     fn sort(&mut self) {
         let scopes = self.asked.searched_scopes();
         let places: HashMap<&StateScope, usize> = scopes.into_iter().zip(0..).collect();
@@ -126,7 +126,7 @@ impl Selection {
         self.found.sort_by(order);
     }
 
-    /// The best, as far as their groups have room.
+    /// The best candidates, as far as their groups have room.
     fn nearest(&self, groups: &mut Groups) -> Vec<usize> {
         let all = 0..self.found.len();
         all.filter(|place| groups.admit(*place)).take(self.asked.k).collect()
@@ -149,13 +149,13 @@ impl Selection {
         taken
     }
 
-    /// Which of those left to take next: the first of equals, which is the nearest.
+    /// The remaining candidate to take next: the first of equal ones, which is the nearest.
     fn most_marginal(&self, lambda: f64, left: &[(usize, f64)]) -> Option<usize> {
         let mut best: Option<(usize, f64)> = None;
         for (index, (place, likeness)) in left.iter().enumerate() {
             let result = &self.found[*place];
             let relevance = f64::from(result.recency_score.unwrap_or(result.score));
-            // Nothing was taken before the first one; what is the nearest is taken whatever the weight.
+            // There is no penalty for the first one; the nearest is taken whatever the weight.
             let penalty = if likeness.is_finite() {
                 (1.0 - lambda) * likeness
             } else {
@@ -169,7 +169,7 @@ impl Selection {
         best.map(|(index, _)| index)
     }
 
-    /// Notes how like the one that was taken each of those left is, by as many components as the query has.
+    /// Updates the likeness of each remaining candidate to those taken, by as many components as the query has.
     fn compare(&self, taken: usize, left: &mut [(usize, f64)]) {
         let dim = self.asked.vector.len();
         let vector = |place: usize| self.found[place].vector.as_ref().and_then(|vector| vector.get(..dim));
@@ -177,13 +177,13 @@ impl Selection {
         let own = ExactDistance::new(kernel_metric(self.metric), own);
         for (place, likeness) in left {
             let Some(other) = vector(*place) else { continue };
-            // Finite, so that it differs from nothing taken yet.
+            // Finite, so that it differs from "none taken yet".
             let score = self.metric.score(own.distance(other)).clamp(f32::MIN, f32::MAX);
             *likeness = likeness.max(f64::from(score));
         }
     }
 
-    /// Prepares another search, for twice as many and without full groups. Says whether it can find more.
+    /// Prepares another search, for twice as many and without full groups. Returns whether it can find more.
     fn look_further(&mut self, full: HashSet<Scalar>) -> bool {
         let (length, known) = (self.next.k, self.full.len());
         self.look_for(2 * length);
@@ -195,7 +195,7 @@ impl Selection {
         self.next.k > length
     }
 
-    /// The filter of the query for what is in no full group; none if there can be no such filter.
+    /// The filter of the query, excluding full groups; none if no filter can do so.
     fn without_full(&self) -> Option<Filter> {
         let group_by = self.asked.group_by.as_ref().filter(|_| self.filters_groups)?;
         let values = self.full.iter().cloned().collect();
@@ -216,9 +216,9 @@ impl Selection {
     }
 }
 
-/// How many of each group were taken.
+/// Number of results taken from each group.
 struct Groups {
-    /// The group of each of those found.
+    /// The group of each candidate.
     of: Vec<Option<Scalar>>,
     taken: HashMap<Scalar, usize>,
     per_group: usize,
@@ -237,13 +237,13 @@ impl Groups {
         }
     }
 
-    /// Whether the group of the one at a place takes another.
+    /// Whether the group of this candidate has room.
     fn has_room(&self, place: usize) -> bool {
         let taken = self.of[place].as_ref().and_then(|group| self.taken.get(group));
         taken.is_none_or(|taken| *taken < self.per_group)
     }
 
-    /// Counts the one at a place, if its group has room.
+    /// Counts this candidate, if its group has room.
     fn admit(&mut self, place: usize) -> bool {
         if !self.has_room(place) {
             return false;

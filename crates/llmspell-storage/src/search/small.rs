@@ -1,7 +1,7 @@
 //! Searches of small scopes whose ids are in memory.
 //!
-//! The same comparison as of any scope without an index, but nothing is read from the truth: as with an index, each
-//! result is held against its slot by the generation.
+//! The same comparison as in any scope without an index, but nothing is read from the truth: as with an index, each
+//! result is compared with its slot by the generation.
 
 use llmspell_core::{Result, SearchPath, VectorResult};
 use llmspell_vector::ExactDistance;
@@ -13,10 +13,10 @@ use crate::namespace::{NAMED_POINTS_MAX, Names, State};
 use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
 
-/// Names lie beside the metadata, so a search that reads all of them must not have much of it to read.
+/// Reading the ids also reads the metadata beside them, so there must not be much of it.
 const METADATA_BYTES_MAX: u64 = 64 << 10;
 
-/// The answer without filter, recency and metadata, if the names of the namespace are known; none if they are not.
+/// The answer to a query without filter, recency and metadata, if the ids of the namespace are in memory; none if not.
 pub(super) fn search(search: &Search<'_>, state: &State, trace: &mut Trace<'_>) -> Option<Result<Vec<VectorResult>>> {
     if search.question.needs_records() || state.index.is_some() || state.is_dropped {
         return None;
@@ -35,7 +35,7 @@ fn search_named(search: &Search<'_>, state: &State, names: &Names, trace: &mut T
     trace.plan.matching = trace.plan.live;
     trace.plan.distances += trace.plan.live;
     trace.plan.tail = trace.plan.live;
-    trace.go(SearchPath::Exact);
+    trace.record_path(SearchPath::Exact);
     namespace.verify(state, &space.slots, &view)?;
 
     let metric = space.metric;
@@ -72,11 +72,11 @@ fn search_named(search: &Search<'_>, state: &State, names: &Names, trace: &mut T
     Ok(results)
 }
 
-/// Keeps the names of a small namespace that is searched for the second time since it changed.
+/// Keeps the ids of a small namespace that is searched for the second time since it changed.
 ///
 /// # Errors
 ///
-/// `Data` or `Io` when they cannot be read.
+/// `Data` or `Io` if they cannot be read.
 pub(super) fn learn(space: &Space, snapshot: &Snapshot<'_>) -> Result<()> {
     let Snapshot { state, namespace, .. } = snapshot;
     let is_small = state.live_count() <= NAMED_POINTS_MAX && state.metadata_bytes <= METADATA_BYTES_MAX;
@@ -93,7 +93,7 @@ pub(super) fn learn(space: &Space, snapshot: &Snapshot<'_>) -> Result<()> {
             }
             Ok(())
         })?;
-    // Rows that are missing are damage, which those who read them report.
+    // Missing rows are damage, which their readers report.
     if names.len() as u64 == state.live_count() {
         namespace.set_names(Names::new(state.lsn, names));
         space.weigh(namespace);

@@ -1,6 +1,7 @@
 //! Scans: exact comparison of the points that no graph holds, or of all.
 //!
-//! Without a graph all of them; with one the newest points, which it does not hold yet, and all if a query asks for it.
+//! Without a graph these are all points; with one the newest points, which it does not hold yet, or all if a query is
+//! exact.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -11,20 +12,20 @@ use roaring::RoaringBitmap;
 use crate::namespace::State;
 use crate::slots::SlotView;
 
-/// Points of one state that a search compares, and where their vectors are.
+/// Points of one state that a search compares, and their slots.
 pub(crate) struct Tail<'a> {
     pub(crate) state: &'a State,
     pub(crate) view: &'a Arc<SlotView>,
-    /// Leading components that are compared.
+    /// Number of leading components that are compared.
     pub(crate) dim: usize,
     /// Points that must not be found.
     pub(crate) hidden: &'a RoaringBitmap,
-    /// The only points that may be found, if a filter has chosen.
+    /// The only points that may be found, if there is a filter.
     pub(crate) candidates: Option<&'a RoaringBitmap>,
 }
 
 impl Tail<'_> {
-    /// The nearest `k`, and all that are as far away as the last of them: which of these come in, their ids decide.
+    /// The nearest `k`, and all that tie with the last of them: among these, the ids decide.
     pub(crate) fn nearest(&self, distance: &ExactDistance, k: usize) -> Vec<Neighbor> {
         let mut top = TopK::new(k);
         match self.candidates {

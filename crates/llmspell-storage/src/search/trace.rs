@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use llmspell_core::{EfChoice, SearchPath, SearchPlan, SearchStage};
 
-/// Counts what a search does; times it too, if a clock is given.
+/// Counts what a search does, and times it if a clock is given.
 pub(crate) struct Trace<'a> {
     pub(crate) plan: SearchPlan,
     clock: Option<&'a dyn Fn() -> Duration>,
-    /// When the stage began.
+    /// When the current stage began.
     since: Duration,
 }
 
 impl<'a> Trace<'a> {
-    /// For a search that nobody asks how it was done.
+    /// A trace without a clock.
     pub(crate) fn quiet() -> Self {
         Self {
             plan: SearchPlan::default(),
@@ -22,7 +22,7 @@ impl<'a> Trace<'a> {
         }
     }
 
-    /// With a clock that says how long ago something began.
+    /// A trace with a clock that gives the time since some moment.
     pub(crate) fn timed(clock: &'a dyn Fn() -> Duration) -> Self {
         Self {
             clock: Some(clock),
@@ -31,26 +31,26 @@ impl<'a> Trace<'a> {
         }
     }
 
-    /// A way is gone.
-    pub(super) fn go(&mut self, path: SearchPath) {
+    /// Records that a path was tried.
+    pub(super) fn record_path(&mut self, path: SearchPath) {
         if self.clock.is_some() {
             self.plan.paths.push(path);
         }
     }
 
-    /// Says why the beam is as wide as it is.
+    /// Records the width of the beam and the reason for it.
     pub(super) fn width(&mut self, choice: impl FnOnce() -> EfChoice) {
         if self.clock.is_some() {
             self.plan.ef_choice = Some(choice());
         }
     }
 
-    /// Results were chosen among those found.
+    /// Records that results were selected from candidates.
     pub(crate) fn choose(&mut self) {
         self.stage("select");
     }
 
-    /// A part of the search has ended.
+    /// Records the end of a stage.
     pub(super) fn stage(&mut self, name: &str) {
         if let Some(clock) = self.clock {
             let now = clock();

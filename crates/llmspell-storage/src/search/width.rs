@@ -6,8 +6,8 @@ use crate::indexes::files::Measured;
 use crate::namespace::Namespace;
 use crate::spaces::registry::Space;
 
-/// The width that the query names, or else the configuration, or else the one that was chosen by measuring; until then the
-/// one that the recall target begins with.
+/// The width that the query sets, else the configuration, else the one chosen by measuring; before the first
+/// measurement the initial one for the recall target.
 pub(super) fn width(query: &VectorQuery, space: &Space, namespace: &Namespace) -> usize {
     query.ef_search.unwrap_or_else(|| width_and_source(space, namespace).0)
 }
@@ -21,7 +21,7 @@ fn width_and_source(space: &Space, namespace: &Namespace) -> (usize, EfSource) {
     }
 }
 
-/// The width of searches in a namespace, or of one query, and why it is this one.
+/// The width of searches in a namespace, or of one query, and the reason for it.
 pub(crate) fn ef_choice(query: Option<&VectorQuery>, space: &Space, namespace: &Namespace) -> EfChoice {
     let (ef, source) = match query.and_then(|query| query.ef_search) {
         Some(ef) => (ef, EfSource::Query),

@@ -1,9 +1,10 @@
 //! Handing over of a finished index to the committer.
 //!
-//! Whoever built it hands it over to the committer, which adopts it between two commits: only there nothing changes
-//! meanwhile, and only the committer has a [`Publisher`]. What was committed since the builder looked is caught up with, if
-//! that is little: adopting takes about a millisecond at most, and no write waits longer for an index. What is too far behind
-//! goes back to its builder, which brings it up to what is committed now and hands it over again.
+//! A builder hands its index over to the committer, which adopts it between two commits: only then nothing changes
+//! meanwhile, and only the committer has a [`Publisher`]. The committer catches up with what was committed since the
+//! build began, if that is little: adopting takes about a millisecond at most, and no write waits longer for an index.
+//! An index that is too far behind goes back to its builder, which brings it up to the current state and hands it over
+//! again.
 
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
@@ -16,38 +17,38 @@ use crate::indexes::graph::Index;
 use crate::namespace::{Namespace, Publisher, State};
 use llmspell_metadata::MetadataIndex;
 
-/// Changed points that the committer catches up with: about a tenth of a microsecond for each that an index is only told
-/// of, and a few for each that is taken out of it.
+/// Changed points that the committer catches up with: about a tenth of a microsecond for each that is only marked in
+/// the index, and a few for each that is taken out of it.
 pub(crate) const CAUGHT_UP_MAX: u64 = 8_192;
 
-/// What was built.
+/// A finished index, or the lack of one.
 #[derive(Debug)]
 pub(crate) enum Built {
-    /// Of this state, which is held until now, so that none of its points was given out again meanwhile.
+    /// A graph of this state, which is held until now, so that none of its points was reused meanwhile.
     Graph { index: Arc<Index>, of: Arc<State> },
-    /// Of a state after which all changes were noted.
+    /// A metadata index of a state after which all changes were noted.
     Metadata {
         index: Box<MetadataIndex>,
         noted: Arc<Noted>,
-        /// The file of the one before was found to be of no use.
+        /// Whether the file of the previous index was found to be useless.
         is_file_bad: bool,
     },
-    /// The index of this kind is of no use, and goes.
+    /// The index of this kind is useless and is removed.
     Nothing(Kind),
 }
 
-/// What came of it.
+/// The committer's answer.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// Searches use it.
     Adopted,
-    /// Too much has changed since: it is to be brought up to what is committed now.
+    /// Too much has changed since: it must be brought up to the current state.
     Behind(Box<MetadataIndex>),
     /// The scope was dropped, or has another index by now.
     Refused,
 }
 
-/// What was built, for which namespace, and the way back to whoever built it.
+/// A finished index, its namespace, and the channel for the answer to its builder.
 #[derive(Debug)]
 pub(crate) struct HandOver {
     namespace: Arc<Namespace>,
@@ -56,10 +57,10 @@ pub(crate) struct HandOver {
 }
 
 impl HandOver {
-    /// Does it, between two commits, and answers.
+    /// Adopts it, between two commits, and answers.
     pub(crate) fn adopt(self, publisher: &mut Publisher) {
         let answer = adopt(&self.namespace, self.built, publisher);
-        // Whoever went away finds the index there.
+        // A builder that has given up finds the index in the state.
         let _ = self.reply.send(answer);
     }
 }
@@ -97,21 +98,21 @@ fn adopt(namespace: &Namespace, built: Built, publisher: &mut Publisher) -> Answ
     Answer::Adopted
 }
 
-/// The way of builders to the committer, once there is one.
+/// The builders' way to the committer, once there is one.
 #[derive(Default)]
 pub(crate) struct Door(OnceLock<Box<Submit>>);
 
 type Submit = dyn Fn(HandOver) -> Result<()> + Send + Sync;
 
 impl Door {
-    /// From now on it leads to the committer.
+    /// Connects it to the committer.
     pub(crate) fn open(&self, submit: impl Fn(HandOver) -> Result<()> + Send + Sync + 'static) {
         // There is one committer.
         let _ = self.0.set(Box::new(submit));
     }
 
-    /// Hands over what was built and waits for the answer, no longer than `patience` if there is one: none if that was not
-    /// enough. Then the index comes a little later.
+    /// Hands an index over and waits for the answer, at most for `patience` if there is one: none if that was not
+    /// enough. Then the index is adopted a little later.
     ///
     /// # Errors
     ///

@@ -16,24 +16,26 @@ use crate::spaces::snapshot::Snapshot;
 use crate::truth::Truth;
 use llmspell_metadata::{IndexType, MetadataIndex, MetadataIndexConfig};
 
-/// How often an index is brought up to what was committed while it was built. What is left then, filters look at.
+/// How often an index is brought up to what was committed while it was built. Filters read the metadata of later
+/// changes.
 const CATCH_UPS_MAX: usize = 4;
-/// Living points from which on the indexer makes an index where there is no file of one: a filter would wait for it longer
-/// than for looking at all metadata itself.
+/// From this many living points on the indexer builds the index if it has no file: a filter would wait for it longer
+/// than for reading all metadata itself.
 const BACKGROUND_POINTS_MIN: u64 = 16_384;
-/// How often an index that was too far behind is brought up and handed over again. After that the next filter asks anew.
+/// How often an index that was too far behind is brought up and handed over again. After that the next filter tries
+/// again.
 const ROUNDS_MAX: usize = 16;
-/// How long a filter waits for the commit under way, after which the index that it has built can be adopted: a filter that
-/// looks at all metadata takes about as long.
+/// How long a filter waits for the commit under way, after which its index can be adopted: a filter that reads all
+/// metadata takes about as long.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Makes the metadata index of a namespace that a filter asks about, if it is large enough and has none; or one anew, where
-/// a filter is the first to name one of the `times` of the entries, or other fields hold dates now. Where that takes long the indexer
-/// does it, and filters look at all metadata until then.
+/// Builds the metadata index of a namespace for a filter, if it is large enough and has none; or a new one, if the
+/// filter is the first to name one of the `times` of the entries, or other fields hold dates now. If that takes long,
+/// the indexer does it, and filters read all metadata until then.
 ///
 /// # Errors
 ///
-/// `Data` or `Io` when the metadata cannot be read.
+/// `Data` or `Io` if the metadata cannot be read.
 pub(crate) fn index_for_filter(
     truth: &Truth,
     space: &Space,
@@ -55,23 +57,23 @@ pub(crate) fn index_for_filter(
         space.queue.want_metadata((space.id, scope.clone()));
         return Ok(());
     }
-    // A second filter waits: looking at everything would take as long.
+    // A second filter waits: reading all metadata would take as long.
     let _turn = namespace.builds.begin_after_others(Kind::Metadata);
     match build(truth, space, namespace, &|| false, Some(PATIENCE)) {
-        // There is no committer any more, and what is committed is still found.
+        // There is no committer any more, and committed data are still found.
         Err(StorageError::Closed) => return Ok(()),
         done => done?,
     }
-    // It may belong into a file.
+    // It may need a file.
     space.note(scope, namespace);
     Ok(())
 }
 
-/// Makes the metadata index of a namespace for the indexer, unless somebody is at it.
+/// Builds the metadata index of a namespace for the indexer, unless another build is under way.
 ///
 /// # Errors
 ///
-/// `Data` or `Io` when the metadata cannot be read.
+/// `Data` or `Io` if the metadata cannot be read.
 pub(crate) fn index_in_background(
     truth: &Truth,
     space: &Space,
@@ -94,8 +96,8 @@ fn is_due(state: &State, space: &Space, namespace: &Namespace) -> bool {
     is_wanted && !state.is_dropped
 }
 
-/// Builds the index and hands it over, while commits go on. The caller has the turn. `patience` is how long the committer is
-/// waited for; for as long as it takes, if there is none.
+/// Builds the index and hands it over, while commits continue. The caller has the turn. `patience` is how long it waits
+/// for the committer; without it, as long as it takes.
 fn build(
     truth: &Truth,
     space: &Space,
@@ -127,12 +129,12 @@ fn build(
     Ok(())
 }
 
-/// An index that is being built.
+/// An index under construction.
 pub(crate) struct Draft<'a> {
     space: &'a Space,
     namespace: &'a Namespace,
-    /// What it is an index of; none once it was handed over: a snapshot that is held keeps pages from being used again, which
-    /// the committer may wait for.
+    /// The snapshot that it is an index of; none once it was handed over: a held snapshot keeps pages from being
+    /// reused, which the committer may wait for.
     snapshot: Option<Snapshot<'a>>,
     noted: Arc<Noted>,
     index: MetadataIndex,
@@ -140,8 +142,8 @@ pub(crate) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// An index of what is committed now: what is known, the file, or all records; none if the scope was dropped, or it was
-    /// cancelled.
+    /// An index of the committed state: from the known index, the file, or all records; none if the scope was dropped,
+    /// or it was cancelled.
     pub(crate) fn begin(
         truth: &Truth,
         space: &'a Space,
@@ -180,12 +182,12 @@ impl<'a> Draft<'a> {
         }))
     }
 
-    /// Brings it up to what is committed now. False if the scope was dropped.
+    /// Brings it up to the committed state. False if the scope was dropped.
     pub(crate) fn catch_up(&mut self, truth: &Truth) -> Result<bool> {
         let Some((newer, noted)) = Snapshot::take_noted(truth, &self.space.slots, self.namespace)? else {
             return Ok(false);
         };
-        // Of some it notes what came after the newer snapshot: there they are what they were.
+        // It may also note changes that the newer snapshot already has: repeating them changes nothing.
         let changes = self.noted.so_far();
         match &self.snapshot {
             Some(older) => bring_up(&mut self.index, &changes, older, &newer)?,
@@ -202,7 +204,7 @@ impl<'a> Draft<'a> {
         Ok(true)
     }
 
-    /// What is handed over; the index is gone until it [comes back](Self::give_back).
+    /// Takes the index to hand it over; it is missing until it [comes back](Self::give_back).
     pub(crate) fn built(&mut self) -> Built {
         self.snapshot = None;
         Built::Metadata {
@@ -212,7 +214,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// It was too far behind.
+    /// Takes back an index that was too far behind.
     pub(crate) fn give_back(&mut self, index: MetadataIndex) {
         self.index = index;
     }
@@ -235,15 +237,15 @@ fn nothing() -> MetadataIndex {
     MetadataIndex::new(MetadataIndexConfig::default())
 }
 
-/// What the file of an index is good for.
+/// What could be read from the file of an index.
 enum Saved {
-    /// There is none, or reading it was cancelled.
+    /// There is no file, or reading it was cancelled.
     Nothing,
     OfNoUse,
     Index(Box<MetadataIndex>),
 }
 
-/// An index without points in which these fields hold dates.
+/// An index without points, with these date fields.
 fn empty_index(dates: &DateFields) -> Result<MetadataIndex> {
     let mut index = MetadataIndex::new(MetadataIndexConfig::default());
     for path in dates.iter() {
@@ -271,7 +273,7 @@ impl Snapshot<'_> {
         Ok(is_done.then_some(index))
     }
 
-    /// The same index with the metadata of the points that wait for it; none if that was cancelled.
+    /// The same index with the metadata of the unread points; none if that was cancelled.
     fn read_up(&self, mut index: MetadataIndex, is_cancelled: &dyn Fn() -> bool) -> Result<Option<MetadataIndex>> {
         let unread = index.begin_reading();
         let mut loading = index.loading();
@@ -301,7 +303,7 @@ impl Snapshot<'_> {
         Ok(is_done.then_some(index))
     }
 
-    /// The index that is in a file, with the metadata of the points that have changed since.
+    /// The index from its file, with the current metadata of points that changed since.
     fn saved_index(&self, space: &Space, dates: &DateFields, is_cancelled: &dyn Fn() -> bool) -> Result<Saved> {
         let file = match self.state.files.get(Kind::Metadata) {
             None => return Ok(Saved::Nothing),

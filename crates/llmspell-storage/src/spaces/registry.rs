@@ -1,6 +1,6 @@
 //! The registry of a space: its loaded namespaces.
 //!
-//! A scope that nobody touches costs no RAM: it is read from the truth when it is first named.
+//! A scope that is not used takes no RAM: it is read from the truth when it is first used.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -30,26 +30,26 @@ use crate::spaces::handover::Door;
 use crate::truth::{Role, SpaceRecord, Truth};
 use llmspell_metadata::Restored;
 
-/// The metadata index of a scope is written to a file anew when one in so many entries has changed since: reading these
-/// again takes a filter after a restart a quarter of what it takes without a file.
+/// The metadata index of a scope is written to a file again when one in this many entries has changed since: reading
+/// these takes the first filter after a restart a quarter of the time without a file.
 const METADATA_CHANGED_SHARE: u64 = 4;
-/// Memory of so many searches is kept for the next ones.
+/// Number of searches whose memory is kept for the next ones.
 const SCRATCH_MAX: usize = 64;
 
-/// So many namespaces are unloaded while searches wait: some ten microseconds.
+/// Number of namespaces that are unloaded while searches wait: some ten microseconds.
 const UNLOADED_AT_ONCE: usize = 64;
 
 /// Whether a namespace may be unloaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rest {
-    /// Somebody uses it, or has something to do to it.
+enum Eviction {
+    /// It is in use, or work on it is pending.
     Busy,
-    /// Once its index is in a file.
+    /// It may be once its index is in a file.
     Unsaved,
     Ready,
 }
 
-/// What a search needs room for.
+/// The memory that a search needs.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub(crate) graph: GraphScratch,
@@ -103,30 +103,31 @@ pub(crate) struct Space {
     pub(crate) dim: usize,
     pub(crate) metric: DistanceMetric,
     pub(crate) config: RwLock<HNSWConfig>,
-    /// Whose vectors these are, as far as known.
+    /// The model of the vectors, as far as known.
     model: RwLock<Option<Arc<EmbeddingModel>>>,
-    /// Another space has taken its place, or it was dropped.
+    /// Whether another space has replaced it, or it was dropped.
     is_retired: AtomicBool,
     is_dropped: AtomicBool,
-    /// Closed for writes of applications while the last entries are copied elsewhere.
+    /// Closed for writes of applications while the last entries are copied to another space.
     pub(crate) gate: Gate,
     pub(crate) slots: SlotStore,
     loaded: RwLock<HashMap<StateScope, Arc<Namespace>>>,
-    /// Grows with each removal, also to make room: what was read before one must not be added after it.
+    /// Incremented with each removal, also by unloading: a namespace that was read before a removal must not be added
+    /// after it.
     removals: AtomicU64,
-    /// Living points from which on a namespace gets a graph.
+    /// From this many living points on a namespace gets a graph.
     graph_points_min: u64,
-    /// Living points from which on filters get an index.
+    /// From this many living points on filters get an index.
     metadata_points_min: u64,
-    /// Who looks after the graphs.
+    /// The queue of the indexer.
     pub(crate) queue: Arc<IndexQueue>,
-    /// What loaded namespaces of all spaces may take.
+    /// The budget for loaded namespaces of all spaces.
     budget: Arc<MemoryBudget>,
-    /// The way of whoever built an index.
+    /// The builders' way to the committer.
     pub(crate) door: Arc<Door>,
-    /// Where index files are; none in RAM.
+    /// The disk of index files; none in RAM.
     disk: Option<Arc<dyn Disk>>,
-    /// Memory of searches that have ended, for the next ones.
+    /// Memory of finished searches, for the next ones.
     scratch: Mutex<Vec<Scratch>>,
 }
 
@@ -163,7 +164,7 @@ impl Space {
         }
     }
 
-    /// What the space is from now on.
+    /// Sets the record of the space.
     pub(crate) fn set_record(&self, record: &SpaceRecord) {
         *self.config.write() = record.config.clone();
         *self.model.write() = record.model.clone().map(Arc::new);
@@ -172,18 +173,17 @@ impl Space {
         self.is_dropped.store(record.role == Role::Dropped, Ordering::SeqCst);
     }
 
-    /// Whether it was dropped: nothing of it is to be read or written any more.
+    /// Whether it was dropped: it must not be read or written any more.
     pub(crate) fn is_dropped(&self) -> bool {
         self.is_dropped.load(Ordering::SeqCst)
     }
 
-    /// Whose vectors these are, as far as known.
+    /// The model of the vectors, as far as known.
     pub(crate) fn model(&self) -> Option<Arc<EmbeddingModel>> {
         self.model.read().clone()
     }
 
-    /// Whether another space has taken its place, or it was dropped: what was asked of this one is to be asked of whatever
-    /// is there now.
+    /// Whether another space has replaced it, or it was dropped: then the call must be repeated with the current space.
     pub(crate) fn is_retired(&self) -> bool {
         self.is_retired.load(Ordering::SeqCst)
     }
@@ -202,11 +202,11 @@ impl Space {
         };
         let memory = self.config.read().memory();
         let need = match &state.index {
-            // In RAM only, though there is a disk.
+            // In RAM only, although there is a disk.
             Some(index) if index.file.is_none() && self.disk.is_some() => Need::Now,
             Some(index) if index.is_damaged() || !index.is_in_ram() || !index.matches(&config) => Need::Now,
             Some(index) if index.is_to_be_held(memory) => Need::Now,
-            Some(index) if index.is_changed() && namespace.is_to_be_put_away() => Need::Now,
+            Some(index) if index.is_changed() && namespace.must_save_index() => Need::Now,
             _ => state.counts().need(self.graph_points_min),
         };
         match need {
@@ -220,12 +220,12 @@ impl Space {
         self.disk.is_some() && namespace.state().is_metadata_file_due(METADATA_CHANGED_SHARE)
     }
 
-    /// Reads the metadata index of a scope from its file, but for the points that have changed since. None if that was
+    /// Reads the metadata index of a scope from its file, without the points that changed since. None if that was
     /// cancelled.
     ///
     /// # Errors
     ///
-    /// Why the file is of no use; the index can be made of the rows.
+    /// Why the file is useless; the index can be built from the rows.
     pub(crate) fn read_metadata(
         &self,
         scope: ScopeId,
@@ -240,12 +240,12 @@ impl Space {
         files::read_metadata(disk, self.id, scope, &row, &file.changed, is_cancelled)
     }
 
-    /// Tells the indexer if a namespace has something for it.
+    /// Notifies the indexer if a namespace has work for it.
     pub(crate) fn note(&self, scope: &StateScope, namespace: &Namespace) {
         let has_index = namespace.state().index.is_some();
         namespace.set_remembering(has_index && self.recall_target().is_some());
         match self.need(namespace) {
-            // Everything else comes first, and leads here again.
+            // All other work comes first, and leads here again.
             Need::Nothing if self.is_measuring_due(namespace) => self.queue.want_measuring((self.id, scope.clone())),
             Need::Nothing => {}
             Need::Soon => self.queue.note(self.id, scope, Due::WhenQuiet),
@@ -253,15 +253,15 @@ impl Space {
         }
     }
 
-    /// The recall that searches are to reach, in millionths; none where the configuration names the width of their beam, or
-    /// where there are no graphs.
+    /// The recall that searches should reach, in millionths; none if the configuration sets the width of the beam, or
+    /// if there are no graphs.
     pub(crate) fn recall_target(&self) -> Option<u32> {
         let config = self.config.read();
         let is_chosen = config.named_ef_search().is_none() && graph_config(self.dim, &config).is_some();
         is_chosen.then(|| millionths(config.recall_target()))
     }
 
-    /// Whether the searches of a namespace are to be measured: it has a graph, and was not measured, or not as it is.
+    /// Whether the searches of a namespace must be measured: it has a graph, and no current measurement.
     pub(crate) fn is_measuring_due(&self, namespace: &Namespace) -> bool {
         let state = namespace.state();
         let has_index = state.index.as_ref().is_some_and(|index| !index.is_damaged());
@@ -271,7 +271,7 @@ impl Space {
                 .is_some_and(|target| namespace.is_measuring_due(target, state.live_count()))
     }
 
-    /// Remembers a query that a namespace got, perhaps, so that its searches can be measured with it.
+    /// Remembers a query of a namespace with some probability, so that its searches can be measured with it.
     pub(crate) fn remember_query(&self, scope: &StateScope, namespace: &Namespace, query: &VectorQuery) {
         let is_whole = query.vector.len() == self.dim;
         let is_enough = is_whole && !query.exact && namespace.remember_query(&query.vector, &self.budget.queries);
@@ -285,17 +285,17 @@ impl Space {
         self.config.read().date_fields().clone()
     }
 
-    /// Living points from which on a namespace gets a graph.
+    /// From this many living points on a namespace gets a graph.
     pub(crate) fn graph_points_min(&self) -> u64 {
         self.graph_points_min
     }
 
-    /// Living points from which on filters get an index of the metadata.
+    /// From this many living points on filters get an index of the metadata.
     pub(crate) fn metadata_points_min(&self) -> u64 {
         self.metadata_points_min
     }
 
-    /// Memory for a search, which comes back when it is dropped.
+    /// Memory for a search, which is returned when it is dropped.
     pub(crate) fn scratch(&self) -> LentScratch<'_> {
         LentScratch {
             scratch: self.scratch.lock().pop().unwrap_or_default(),
@@ -303,14 +303,14 @@ impl Space {
         }
     }
 
-    /// The namespace of a scope, if it is loaded, which is used now.
+    /// The namespace of a scope, if it is loaded; notes its use.
     pub(crate) fn loaded(&self, scope: &StateScope) -> Option<Arc<Namespace>> {
         let namespace = self.loaded.read().get(scope).cloned()?;
         self.budget.touch(&namespace.usage);
         Some(namespace)
     }
 
-    /// The namespace of a scope, read from the truth if need be; none if there is no such scope.
+    /// The namespace of a scope, read from the truth if necessary; none if there is no such scope.
     pub(crate) fn load(&self, truth: &Truth, scope: &StateScope) -> Result<Option<Arc<Namespace>>> {
         loop {
             if let Some(namespace) = self.loaded(scope) {
@@ -318,14 +318,14 @@ impl Space {
             }
             let removals = self.removals.load(Ordering::SeqCst);
             if self.is_dropped() {
-                // Its rows are there until they are purged.
+                // Its rows exist until they are purged.
                 return Ok(None);
             }
             let read = truth.read()?;
             let Some(scope_id) = read.scope_id(self.id, scope)? else {
                 return Ok(None);
             };
-            // The row that led here has no checksum of its own; a flipped bit must not lead into another scope.
+            // The row with the scope id has no checksum of its own; a flipped bit must not lead into another scope.
             if read.scope_name(scope_id)? != Some((self.id, scope.clone())) {
                 let detail = format!(
                     "table `scopes` leads `{scope}` to scope {}, which is another one",
@@ -348,8 +348,8 @@ impl Space {
         }
     }
 
-    /// The state with the graph of the file that the truth names. At any doubt without it: the indexer makes another, and no
-    /// point that there was by now is given out again until then.
+    /// The state with the graph of the file that the truth names. At any doubt without it: the indexer builds another,
+    /// and no existing point is reused until then.
     fn with_file(&self, scope: ScopeId, mut state: State) -> State {
         let Some(file) = state.files.get(Kind::Graph).cloned() else {
             return state;
@@ -387,8 +387,8 @@ impl Space {
         self.insert(&mut self.loaded.write(), scope, namespace);
     }
 
-    /// Whoever came first has the one that the committer changes. What a reader found of a new scope between the commit
-    /// and its publication is what the committer publishes.
+    /// The first namespace inserted wins: the committer must publish into that one, even if a reader loaded it between
+    /// a commit and its publication.
     fn insert(
         &self,
         loaded: &mut HashMap<StateScope, Arc<Namespace>>,
@@ -404,12 +404,12 @@ impl Space {
         }
     }
 
-    /// Counts anew what a namespace takes, which has changed.
+    /// Counts the bytes of a namespace again after a change.
     pub(crate) fn weigh(&self, namespace: &Namespace) {
         self.budget.weigh(&namespace.usage, namespace.resident_bytes());
     }
 
-    /// Forgets a namespace that was dropped.
+    /// Removes a namespace that was dropped.
     pub(crate) fn remove(&self, scope: &StateScope) {
         let mut loaded = self.loaded.write();
         self.removals.fetch_add(1, Ordering::SeqCst);
@@ -418,7 +418,7 @@ impl Space {
         }
     }
 
-    /// Forgets all namespaces, after the space was dropped: whoever holds one finds nothing in it.
+    /// Removes all namespaces, after the space was dropped; their holders find nothing in them.
     pub(crate) fn forget_all(&self, publisher: &mut Publisher) {
         let loaded = {
             let mut loaded = self.loaded.write();
@@ -431,17 +431,19 @@ impl Space {
         }
     }
 
-    /// Of the loaded namespaces that may go: the turn in which each was used last, and its bytes.
-    pub(crate) fn resting(&self) -> Vec<(u64, u64)> {
+    /// For each loaded namespace that may be unloaded: the turn of its last use, and its bytes.
+    pub(crate) fn evictable(&self) -> Vec<(u64, u64)> {
         let loaded = self.loaded.read();
-        let resting = loaded.values().filter(|namespace| self.rest(namespace) != Rest::Busy);
-        resting
+        let evictable = loaded
+            .values()
+            .filter(|namespace| self.eviction(namespace) != Eviction::Busy);
+        evictable
             .map(|namespace| (namespace.usage.turn(), namespace.usage.bytes()))
             .collect()
     }
 
-    /// Unloads namespaces that were not used since a turn, until `excess` bytes are free. Where something is to be put
-    /// into a file first, the indexer is told. Returns how much was, or will be, free.
+    /// Unloads namespaces that were not used since a turn, until `excess` bytes are free. If an index must be written
+    /// to a file first, notifies the indexer. Returns the bytes that were, or will be, freed.
     pub(crate) fn unload(&self, last_turn: u64, excess: u64) -> u64 {
         let mut freed = 0;
         let is_old = |namespace: &Namespace| namespace.usage.turn() <= last_turn;
@@ -449,7 +451,7 @@ impl Space {
             let loaded = self.loaded.read();
             let old = loaded
                 .iter()
-                .filter(|(_, namespace)| is_old(namespace) && self.rest(namespace) != Rest::Busy);
+                .filter(|(_, namespace)| is_old(namespace) && self.eviction(namespace) != Eviction::Busy);
             let enough = old.take_while(|(_, namespace)| {
                 let is_needed = freed < excess;
                 freed += namespace.usage.bytes();
@@ -464,13 +466,13 @@ impl Space {
                 let Some(namespace) = loaded.get(scope).filter(|namespace| is_old(namespace)) else {
                     continue;
                 };
-                match self.rest(namespace) {
-                    Rest::Busy => {}
-                    Rest::Unsaved => {
-                        namespace.set_to_be_put_away(true);
+                match self.eviction(namespace) {
+                    Eviction::Busy => {}
+                    Eviction::Unsaved => {
+                        namespace.set_must_save_index(true);
                         self.note(scope, namespace);
                     }
-                    Rest::Ready => {
+                    Eviction::Ready => {
                         let is_alone = loaded
                             .get_mut(scope)
                             .and_then(Arc::get_mut)
@@ -490,21 +492,21 @@ impl Space {
         freed
     }
 
-    /// Whether a namespace of the loaded ones may go. No call can get at it while those are locked, and a call that got at it
-    /// before has a reference. That the count of references is one says that the last call has ended, not that all it read was
-    /// read before: [`Namespace::is_alone`] says both, and decides.
-    fn rest(&self, namespace: &Arc<Namespace>) -> Rest {
+    /// Whether a loaded namespace may be unloaded. The map is locked, so no new call can reach it; earlier calls hold a
+    /// reference. A reference count of one says that the last call has ended, but does not order its reads before this:
+    /// [`Namespace::is_alone`] does both, and decides.
+    fn eviction(&self, namespace: &Arc<Namespace>) -> Eviction {
         let is_busy =
             Arc::strong_count(namespace) > 1 || !namespace.is_quiet() || self.need(namespace) != Need::Nothing;
         match &namespace.state().index {
-            _ if is_busy => Rest::Busy,
-            Some(index) if index.is_changed() && self.disk.is_none() => Rest::Busy,
-            Some(index) if index.is_changed() => Rest::Unsaved,
-            _ => Rest::Ready,
+            _ if is_busy => Eviction::Busy,
+            Some(index) if index.is_changed() && self.disk.is_none() => Eviction::Busy,
+            Some(index) if index.is_changed() => Eviction::Unsaved,
+            _ => Eviction::Ready,
         }
     }
 
-    /// All namespaces that are loaded.
+    /// All loaded namespaces.
     pub(crate) fn all_loaded(&self) -> Vec<(StateScope, Arc<Namespace>)> {
         let loaded = self.loaded.read();
         loaded
@@ -513,7 +515,7 @@ impl Space {
             .collect()
     }
 
-    /// How many namespaces are loaded.
+    /// Number of loaded namespaces.
     pub(crate) fn loaded_count(&self) -> usize {
         self.loaded.read().len()
     }

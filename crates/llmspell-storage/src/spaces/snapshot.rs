@@ -14,11 +14,11 @@ use crate::namespace::{Namespace, State};
 use crate::slots::{SlotStore, SlotView};
 use crate::truth::{Read, Truth};
 
-/// Where more than one in so many points is read, all are visited: in their order that takes less than looking each up.
+/// If more than one in this many points is read, all are visited in order, which takes less time than look-ups.
 const VISITED_SHARE: u64 = 4;
-/// A reader looks again for so long for a state and a read transaction that belong together.
+/// How long a reader tries to find a state and a read transaction that belong together.
 ///
-/// The two differ only for the instant between a commit and its publication, so the second look nearly always succeeds.
+/// The two differ only between a commit and its publication, so the second attempt nearly always succeeds.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// One committed state of a namespace, with everything to read it.
@@ -30,18 +30,18 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) read: Arc<Read>,
 }
 
-/// Looks for a state and a read transaction that belong together.
+/// Repeated attempts to find a state and a read transaction that belong together.
 #[derive(Debug, Default)]
 pub(crate) struct LookAgain {
     first_miss: Option<Instant>,
 }
 
 impl LookAgain {
-    /// Lets other threads run before the next look.
+    /// Lets other threads run before the next attempt.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](StorageError::Timeout) if the first look that failed was too long ago.
+    /// [`Timeout`](StorageError::Timeout) if the first failed attempt was too long ago.
     pub(crate) fn pause(&mut self) -> Result<()> {
         if self.first_miss.get_or_insert_with(Instant::now).elapsed() > LOOK_TIME_MAX {
             return Err(StorageError::Timeout {
@@ -55,13 +55,13 @@ impl LookAgain {
 }
 
 impl<'a> Snapshot<'a> {
-    /// What is committed now; none if the scope was dropped.
+    /// A snapshot of the committed state; none if the scope was dropped.
     pub(crate) fn take(truth: &Truth, slots: &'a SlotStore, namespace: &'a Namespace) -> Result<Option<Self>> {
         let taken = Self::take_by(truth, slots, namespace, || (namespace.state(), ()))?;
         Ok(taken.map(|(snapshot, ())| snapshot))
     }
 
-    /// The same, with a note of all that changes after it.
+    /// The same, with a note of all later changes.
     pub(crate) fn take_noted(
         truth: &Truth,
         slots: &'a SlotStore,
@@ -89,7 +89,8 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    /// The state with the rows of a transaction that began after it was loaded; none if that sees another state.
+    /// The state with the rows of a transaction that began after it was loaded; none if the transaction sees another
+    /// state.
     fn seen_by(
         read: &Arc<Read>,
         slots: &'a SlotStore,
@@ -107,8 +108,8 @@ impl<'a> Snapshot<'a> {
         }))
     }
 
-    /// Several namespaces as of one commit; none if one of their states is not the one that the transaction sees, or if
-    /// `is_whole` says that the transaction sees the scope elsewhere too.
+    /// Several namespaces as of one commit; none if one of the states is not the one that the transaction sees, or if
+    /// `is_whole` says that the transaction also sees the scope in another space.
     pub(crate) fn take_together(
         truth: &Truth,
         parts: &[(&'a SlotStore, &'a Namespace)],
@@ -132,7 +133,7 @@ impl<'a> Snapshot<'a> {
         Ok(Some(snapshots))
     }
 
-    /// The state of that commit.
+    /// The state of the snapshot.
     pub(crate) fn state(&self) -> &State {
         &self.state
     }

@@ -17,7 +17,7 @@ use crate::namespace::State;
 use crate::slots::FrozenBytes;
 use crate::spaces::handover::Built;
 
-/// A file is written anew when this share of the vertices has changed since: one tenth.
+/// A file is written again when this share of the vertices has changed since: one tenth.
 const FILE_CHANGED_SHARE: u64 = 10;
 
 impl Work<'_> {
@@ -46,8 +46,8 @@ impl Work<'_> {
         }
     }
 
-    /// Where the tier wants the graph in memory and it lies in a file: copies it, checking the file on the way. A file
-    /// that is damaged is dropped; what was cancelled stays mapped until the next look at the namespace.
+    /// If the tier requires the graph in memory and it lies in a file: copies it, checking the file on the way. An
+    /// index of a damaged file is dropped; a cancelled copy stays mapped until the next look at the namespace.
     pub(super) fn hold_graph(&self) -> Result<()> {
         let state = self.namespace.state();
         let Some(index) = &state.index else { return Ok(()) };
@@ -70,7 +70,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Searches compare everything from now on, and so they do after a restart.
+    /// Searches compare everything from now on, also after a restart.
     pub(super) fn forget_index(&self) -> Result<()> {
         if self.hand_over_built(Built::Nothing(Kind::Graph))? && self.namespace.state().has_stale_graph_file() {
             self.name_file(Kind::Graph, None)?;
@@ -84,12 +84,12 @@ impl Work<'_> {
         let Some(index) = &state.index else { return false };
         let is_urgent = self.goal.is_some() && self.indexing.shared.is_durable();
         let changed = index.graph.changed() * FILE_CHANGED_SHARE > u64::from(index.graph.len());
-        let is_wanted = self.namespace.is_to_be_put_away();
+        let is_wanted = self.namespace.must_save_index();
         index.is_changed()
             && (is_urgent || changed || is_wanted || (index.file.is_none() && self.indexing.shared.is_durable()))
     }
 
-    /// Writes the index to a file of its own, and goes on with what is in that.
+    /// Writes the index to a new file, and continues with the content of that file.
     pub(super) fn write_file(&self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
         let shared = &self.indexing.shared;
         let state = self.namespace.state();
@@ -130,15 +130,15 @@ impl Work<'_> {
             return Ok(());
         }
         observe::file_written(&self.space.name, row.bytes);
-        // What was built in RAM need not stay there.
+        // An index that was built in RAM need not stay there.
         self.hand_over(Index::opened(opened).in_place_of(index), Arc::clone(&state))?;
-        self.namespace.set_to_be_put_away(false);
+        self.namespace.set_must_save_index(false);
         shared.budget.look_again();
         self.forget_pages();
         Ok(())
     }
 
-    /// In RAM: a graph without the patches of its changes.
+    /// In RAM: replaces the graph by one without patches.
     fn gather(&self, state: &Arc<State>, index: &Index) -> Result<()> {
         if index.graph.changed() == 0 {
             return Ok(());
@@ -156,8 +156,8 @@ impl Work<'_> {
         Graph::open(Arc::new(bytes)).map_err(|damage| damaged(damage.0))
     }
 
-    /// Has the committer name a file that was written, or none; then the one before goes. False if the scope was dropped
-    /// meanwhile: then the new one goes.
+    /// Asks the committer to name a new file, or none; then removes the previous one. If the scope was dropped
+    /// meanwhile, removes the new one and returns false.
     pub(super) fn name_file(&self, kind: Kind, file: Option<NewFile>) -> Result<bool> {
         let namespace = self.namespace;
         let truth = &self.indexing.shared.truth;
@@ -166,8 +166,8 @@ impl Work<'_> {
             Some((_, scope)) => self.request_name(scope, kind, file)?,
             None => false,
         };
-        // Whoever drops the scope in the batch that names the file does not know of it yet, and whoever drops it later does not
-        // know of the one before.
+        // If the scope is dropped in the same batch, that does not know of the new file; if it is dropped later, that
+        // does not know of the previous one.
         let is_gone = !is_named || namespace.state().is_dropped;
         let is_other = |before: &IndexRow| row.is_none_or(|row| (row.lsn, row.number) != (before.lsn, before.number));
         let before = before.filter(|before| is_named && is_other(before));

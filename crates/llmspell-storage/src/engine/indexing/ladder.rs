@@ -1,6 +1,6 @@
 //! The ladder of beam widths, and the smallest one that reaches a recall.
 //!
-//! A pure function of what was measured so far. Recall rises with the width, but for noise.
+//! A pure function of the measurements so far. Recall rises with the width, apart from noise.
 
 use std::collections::BTreeMap;
 
@@ -34,17 +34,17 @@ pub(super) const RUNGS: [usize; 25] = [
     3_200,
     EF_SEARCH_CHOSEN_MAX,
 ];
-/// The widest.
+/// The highest rung.
 const TOP: usize = RUNGS.len() - 1;
-/// A narrower beam takes the place of the one in use only if it is so many rungs below: about half as wide.
+/// A narrower beam replaces the one in use only if it is this many rungs below: about half as wide.
 const WORTH_IT: usize = 3;
 
 /// The recall of some searches.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Estimate {
-    /// Mean of the recall of each.
+    /// Mean recall.
     pub(super) mean: f64,
-    /// The same without its standard error.
+    /// Mean minus its standard error.
     pub(super) lower: f64,
 }
 
@@ -63,14 +63,14 @@ impl Sums {
         self.squares += recall * recall;
     }
 
-    /// Whether the mean of `all` searches stays below a target, whatever those find that are still to come.
+    /// Whether the mean of `all` searches stays below a target, whatever the remaining ones find.
     pub(super) fn is_lost(&self, all: usize, target: f64) -> bool {
         let to_come = all.saturating_sub(self.count) as f64;
         self.sum + to_come < target * all as f64
     }
 
-    /// What is known of the recall of `all` searches: if that is not all of them, they have found so little that it does
-    /// not matter what the others find.
+    /// The recall of `all` searches, as far as known: if some are missing, the others have found so little that the
+    /// missing ones cannot reach the target.
     pub(super) fn estimate_of(&self, all: usize) -> Estimate {
         if self.count == all {
             return self.estimate();
@@ -90,14 +90,14 @@ impl Sums {
     }
 }
 
-/// What is known before anything is measured.
+/// The parameters of the search for a rung.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct LadderSearch {
     /// No rung below this one is chosen.
     pub(super) lowest: usize,
     /// The rung that is measured first: the one in use.
     pub(super) first: usize,
-    /// Whether that one was chosen for this target before: then it stays unless there is a good reason.
+    /// Whether that one was chosen for this target before: then it stays unless there is a good reason to change.
     pub(super) is_chosen: bool,
     pub(super) target: f64,
 }
@@ -111,19 +111,19 @@ pub(super) enum Next {
     Choose(usize),
 }
 
-/// The lowest rung that is at least so wide, or the highest.
+/// The lowest rung that is at least this wide, or the highest.
 pub(super) fn rung_of(ef: usize) -> usize {
     RUNGS.partition_point(|rung| *rung < ef).min(TOP)
 }
 
 impl LadderSearch {
-    /// What to do next, when these rungs were measured.
+    /// The next step, given the measured rungs.
     pub(super) fn next(&self, known: &BTreeMap<usize, Estimate>) -> Next {
         let first = self.first.max(self.lowest);
         let Some(in_use) = known.get(&first) else {
             return Next::Measure(first);
         };
-        // What is in use has to miss the target to be given up; what takes its place has to reach it for certain.
+        // The rung in use is given up only if it misses the target; its replacement must reach it for certain.
         let stays = self.is_chosen && first == self.first && in_use.mean >= self.target;
         if stays {
             let narrower = first.saturating_sub(WORTH_IT);

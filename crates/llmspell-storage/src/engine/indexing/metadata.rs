@@ -1,7 +1,8 @@
 //! Building of metadata indexes by the indexer, and their files.
 //!
-//! The indexer makes it for a filter that asked, for whoever waits for indexes, and once the graph of a scope with metadata
-//! has caught up after a load: then it takes little beside the graph, and the first filter finds it there.
+//! The indexer builds it for a filter that needs it, for a caller that waits for indexes, and once the graph of a scope
+//! with metadata has caught up after a load: then it takes little time beside the graph, and the first filter finds it
+//! ready.
 
 use std::sync::Arc;
 
@@ -15,15 +16,15 @@ use crate::indexes::queue::Named;
 use crate::spaces::metadata;
 use llmspell_metadata::MetadataIndex;
 
-/// At the end a file is written anew when one in so many entries has changed since.
+/// At the end a file is written again when one in this many entries has changed since.
 const CHANGED_SHARE_AT_THE_END: u64 = 100;
-/// But not where more than one in so many waits to be read.
+/// But not if more than one in this many is unread.
 const UNREAD_SHARE_AT_THE_END: u64 = 4;
-/// Metadata without fields, as it is stored.
+/// Stored bytes of empty metadata.
 const NO_METADATA_BYTES: u64 = 2;
 
 impl Indexing {
-    /// Makes the index that a filter asked for; perhaps in the midst of a graph.
+    /// Builds the index that a filter needs, perhaps during a graph build.
     pub(super) fn index_wanted_metadata(&self, named: &Named) {
         let Some((space, namespace)) = self.loaded(named) else {
             return;
@@ -38,13 +39,13 @@ impl Indexing {
         if made.is_ok() {
             space.note(&named.1, &namespace);
         }
-        // Otherwise the filter meets the same, and says it.
+        // After other errors the filter gets the same error, and returns it.
     }
 }
 
 impl Work<'_> {
-    /// Makes the index if there is none, there is metadata, and nothing joins the graph right now; or reads the points into it
-    /// that wait for that.
+    /// Builds the index if there is none, there is metadata, and no points are being linked; or inserts the unread
+    /// points.
     pub(super) fn index_metadata(&self) -> Result<()> {
         let state = self.namespace.state();
         let has_metadata = state.metadata_bytes > NO_METADATA_BYTES * state.live_count();
@@ -60,7 +61,7 @@ impl Work<'_> {
         metadata::index_in_background(truth, self.space, self.namespace, &|| self.is_cancelled())
     }
 
-    /// There is time for a last file.
+    /// Writes a last file, if there is time.
     pub(super) fn save_metadata_at_the_end(&self) -> Result<()> {
         let state = self.namespace.state();
         let is_read = |index: &MetadataIndex| index.distrusted_count() * UNREAD_SHARE_AT_THE_END <= state.live_count();
@@ -71,7 +72,7 @@ impl Work<'_> {
         }
     }
 
-    /// Writes the index to a file of its own, which the truth names from then on.
+    /// Writes the index to a new file, which the truth names from then on.
     pub(super) fn save_metadata(&self, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
         let shared = &self.indexing.shared;
         let Some(disk) = &shared.disk else { return Ok(()) };

@@ -11,16 +11,16 @@
 //!
 //! | file        | question                                               |
 //! |-------------|--------------------------------------------------------|
-//! | `mod.rs`    | what does a namespace need, and who waits for it?      |
+//! | `mod.rs`    | what does a namespace need, and which caller waits for it? |
 //! | `source.rs` | which points and ids are to be linked?                 |
-//! | `repair.rs` | how do links get around tombstones?                    |
-//! | `files.rs`  | how does an index get its file, and lose it?           |
-//! | `metadata.rs` | who makes the index of metadata, and its file?       |
+//! | `repair.rs` | how are links around tombstones repaired?              |
+//! | `files.rs`  | how is an index file written, named and removed?       |
+//! | `metadata.rs` | how does the indexer build metadata indexes?         |
 //! | `tuning.rs` | how wide a beam do searches need to reach the recall target? |
 //! | `ladder.rs` | … and which width is measured next?                    |
 //!
-//! Nothing here holds a lock that a search or a commit waits for. Whatever fails leaves the namespace as it was: it is
-//! found by scanning, and tried again later.
+//! No lock is held here that a search or a commit waits for. A failure leaves the namespace as it was: its points are
+//! scanned, and the work is tried again later.
 
 mod files;
 mod ladder;
@@ -69,7 +69,7 @@ struct Failure {
     until: Instant,
 }
 
-/// A namespace that is worked on, and how.
+/// The namespace being worked on, and how.
 struct Work<'a> {
     indexing: &'a Indexing,
     space: &'a Arc<Space>,
@@ -105,7 +105,7 @@ impl Indexing {
         self.shared.truth.guard(|| work.run())
     }
 
-    /// Measures searches for somebody who waits.
+    /// Measures searches for a caller that waits.
     fn measure_for(&self, space: &Arc<Space>, scope: &StateScope, namespace: &Arc<Namespace>, goal: Goal) {
         let work = Work {
             indexing: self,
@@ -114,7 +114,7 @@ impl Indexing {
             goal: Some(goal),
         };
         let named = (space.id, scope.clone());
-        // Nothing that is waited for fails with it.
+        // A failure of measuring does not fail the caller's job.
         let _ = self.shared.truth.guard(|| {
             work.measure_at_once(&named, goal == Goal::Rebuilt);
             work.name_measured();
@@ -138,7 +138,7 @@ impl Indexing {
             done?;
             self.measure_for(&space, scope, &namespace, job.goal);
             space.weigh(&namespace);
-            // What is left to measure.
+            // Some searches may remain to be measured.
             space.note(scope, &namespace);
             self.shared.make_room();
         }
@@ -167,7 +167,7 @@ impl IndexEngine for Indexing {
         match done {
             Ok(()) => {
                 self.failures.remove(named);
-                // It may have grown, or the work may have been put off for something urgent.
+                // It may have grown, or the work may have been interrupted by something urgent.
                 space.note(scope, &namespace);
             }
             Err(_) => {
@@ -195,12 +195,12 @@ impl IndexEngine for Indexing {
 
     fn run(&mut self, job: IndexJob) {
         let done = self.run_job(&job);
-        // What was measured meanwhile counts; a measurement from before must not replace it.
+        // Measurements made meanwhile count; an older one must not replace them.
         self.measuring.take_if(|measuring| measuring.is_of(job.space));
         if done.is_ok() {
             self.failures.retain(|(space, _), _| *space != job.space);
         }
-        // Whoever dropped the future does not want to know.
+        // The caller may have dropped its future.
         let _ = job.reply.send(done);
     }
 
@@ -258,7 +258,7 @@ impl Work<'_> {
             Step::Build => self.build(&config)?,
             Step::Extend => self.extend()?,
             Step::Repair => {
-                // First what shortens searches most.
+                // First the step that shortens searches most.
                 self.extend()?;
                 self.repair()?;
             }
@@ -315,7 +315,7 @@ impl Work<'_> {
         let index = Index::new(graph, ids, source.points.clone(), source.state.lsn);
         let before = source.state.index.as_ref();
         if before.is_none_or(|before| !before.matches(config)) {
-            // Whatever was measured, it was with another graph.
+            // Older measurements were made with another graph.
             self.namespace.set_measured(None);
         }
         self.hand_over(index, source.state)?;
@@ -340,8 +340,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Searches use a graph that was made of a state when this returns. Nothing happens, and the answer is false, if the scope
-    /// was dropped.
+    /// Publishes a graph that was built from a state; searches use it when this returns. Does nothing and returns false
+    /// if the scope was dropped.
     fn hand_over(&self, index: Index, of: Arc<State>) -> Result<bool> {
         let index = Arc::new(index);
         self.hand_over_built(Built::Graph { index, of })
@@ -352,7 +352,7 @@ impl Work<'_> {
         Ok(matches!(answer, Some(Answer::Adopted)))
     }
 
-    /// In the midst of something long: what filters ask for takes less.
+    /// Called during long work: builds the metadata indexes that filters need, which take less time.
     fn index_what_filters_want(&self) {
         if let Some(named) = self.indexing.shared.queue.take_wanted_metadata() {
             self.indexing.index_wanted_metadata(&named);

@@ -1,7 +1,7 @@
 //! Repair of links around tombstones.
 //!
-//! See [`Graph::repaired`](llmspell_vector::Graph::repaired). What is repaired is not stored: an index file is what it
-//! was written as, and after a restart the next repair finds little to do.
+//! See [`Graph::repaired`](llmspell_vector::Graph::repaired). Repaired links are not stored: an index file is never
+//! changed, and after a restart the next repair finds little to do.
 
 use std::sync::OnceLock;
 
@@ -13,7 +13,7 @@ use super::Work;
 use super::source::Source;
 
 impl Work<'_> {
-    /// Leads links around all tombstones that there are now. Searches use the old ones until then.
+    /// Repairs links around all current tombstones. Searches use the old links until then.
     pub(super) fn repair(&self) -> Result<()> {
         let Some(source) = Source::take(self, |_| RoaringBitmap::new())? else {
             return Ok(());
@@ -31,7 +31,7 @@ impl Work<'_> {
     }
 }
 
-/// Vectors that are checked when they are first read: a repair does not know beforehand which ones it needs.
+/// Vectors that are verified when they are first read: a repair does not know beforehand which ones it needs.
 struct CheckedRows<'a> {
     work: &'a Work<'a>,
     source: &'a Source,
@@ -47,7 +47,7 @@ impl<'a> CheckedRows<'a> {
         }
     }
 
-    /// Whether all that were read are undamaged. If not, what was made of them is of no use.
+    /// Whether all vectors that were read are undamaged. If not, the repaired graph must not be used.
     fn finish(self) -> Result<()> {
         self.failure.into_inner().map_or(Ok(()), Err)
     }
@@ -58,7 +58,7 @@ impl Rows for CheckedRows<'_> {
         let Source { state, view, .. } = self.source;
         let Work { space, namespace, .. } = self.work;
         if let Err(error) = namespace.verify_points([point.0], state, &space.slots, view) {
-            // Only the first one is told.
+            // Only the first failure is reported.
             let _ = self.failure.set(error);
         }
         self.source.row(point)

@@ -14,19 +14,19 @@ use crate::slots::SlotView;
 use crate::spaces::snapshot::Snapshot;
 use crate::truth::Read;
 
-/// Points that are to be linked, as of one mutation. Holding the state keeps their slots as they are.
+/// Points to link, as of one mutation. Holding the state keeps their slots unchanged.
 pub(super) struct Source {
     pub(super) state: Arc<State>,
     pub(super) view: Arc<SlotView>,
     pub(super) points: RoaringBitmap,
     /// In the order of the points.
     ids: IdList,
-    /// Leading components that are linked: those that the graph there is looks at.
+    /// Number of leading components that are linked: those that the existing graph uses.
     pub(super) dim: usize,
 }
 
 impl Source {
-    /// The points that `choose` chooses of the current state; none if the scope was dropped.
+    /// The points chosen by `choose` from the current state; none if the scope was dropped.
     pub(super) fn take(work: &Work<'_>, choose: impl FnOnce(&State) -> RoaringBitmap) -> Result<Option<Self>> {
         let (space, namespace) = (work.space, work.namespace);
         let Some(snapshot) = Snapshot::take(&work.indexing.shared.truth, &space.slots, namespace)? else {

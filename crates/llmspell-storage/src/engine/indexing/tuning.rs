@@ -7,9 +7,9 @@
 //! choose    searches use it; the manifest names it beside the index file
 //! ```
 //!
-//! Who waits in `build_index` or `optimize_index` gets it at once, within [`AT_ONCE`]. Otherwise it is done in steps of
-//! [`STEP`], with [`REST_SHARE`] times as long a rest after each, one namespace after the other: 2 % of one processor for a
-//! whole database. Everything else comes first.
+//! A caller that waits in `build_index` or `optimize_index` gets it at once, within [`AT_ONCE`]. Otherwise it is done
+//! in steps of [`STEP`], each followed by a rest [`REST_SHARE`] times as long, one namespace after the other: 2 % of
+//! one processor for a whole database. All other work comes first.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -33,36 +33,36 @@ use crate::search::{Answer, Question, Search, Trace};
 use crate::slots::{SlotView, Waiting};
 use crate::spaces::registry::Space;
 
-/// The recall is that of so many nearest entries.
+/// The number of nearest entries whose recall is measured.
 const K: usize = 10;
-/// A stored vector is moved halfway to one of so many neighbors, which are looked for with a beam of this width.
+/// A stored vector is moved halfway to one of this many neighbors, which are found with a beam of this width.
 const NEIGHBORS: usize = 32;
 const NEIGHBORS_EF: usize = 64;
-/// With stored vectors a search may miss this share of what it may miss with queries: they are easier to find, even so.
+/// With stored vectors a search may miss this share of what it may miss with queries, because they are easier to find.
 const MISSED_SHARE: f64 = 0.5;
 /// How long a step takes in the background.
 const STEP: Duration = Duration::from_millis(20);
-/// A rest is so many times as long as the step before it.
+/// A rest is this many times as long as the step before it.
 const REST_SHARE: u32 = 49;
-/// How long somebody who waits for an index waits for this, for each namespace, at most. Where there is no time for more,
-/// the background does it.
+/// The longest time that a caller of `build_index` waits for measuring, for each namespace. The background does the
+/// rest.
 const AT_ONCE: Duration = Duration::from_secs(30);
-/// Of it, for exact answers, once there are a few of them.
+/// The part of it for exact answers, once there are a few of them.
 const COMPARING_AT_ONCE: Duration = Duration::from_secs(2);
-/// So many are a few, and queries are never fewer unless they are very long.
+/// This many are a few; there are never fewer queries unless they are very long.
 const QUERIES_AT_ONCE_MIN: usize = 64;
-/// Components that are compared for exact answers, at most, unless that leaves too few queries.
+/// Most components compared for exact answers, unless that leaves too few queries.
 const COMPONENTS_MAX: u64 = 1 << 36;
-/// Bytes of the queries that a namespace is measured with, at most; and of those of them that are compared together.
+/// Most bytes of the queries that a namespace is measured with, and of a block of them.
 const QUERY_BYTES_MAX: usize = 3 << 20;
 const BLOCK_BYTES_MAX: usize = 1 << 20;
 /// Queries that are compared together, so that each row is read once for all of them.
 const BLOCK: usize = 32;
-/// Components that are compared between two looks at the clock.
+/// Components that are compared between two reads of the clock.
 const CHUNK_COMPONENTS: usize = 1 << 21;
-/// Rows that are read in one step, in bytes: their pages count as ours until its end.
+/// Bytes of rows that are read in one step: their pages count as the process's own until its end.
 const STEP_ROW_BYTES: usize = 4 << 20;
-/// What is measured is of no use once one in so many of the points has changed meanwhile.
+/// A measurement is discarded once one in this many of the points has changed meanwhile.
 const CHANGED_SHARE: u64 = 20;
 
 /// A namespace that is being measured.
@@ -72,53 +72,53 @@ pub(super) struct Measuring {
     target: u32,
     search: LadderSearch,
     is_by_queries: bool,
-    /// What lived, and what had died, when it began.
+    /// The numbers of living and of dead points at its beginning.
     began_with: (u64, u64),
     probes: Vec<Probe>,
-    /// Of them, those whose exact answer is known.
+    /// Number of probes whose exact answer is known.
     compared: usize,
-    /// What the next of them are being compared with.
+    /// The comparison of the next block of probes.
     comparison: Option<Comparison>,
     known: BTreeMap<usize, Estimate>,
-    /// The rung that is being measured.
+    /// The rung that is being measured, and its sums so far.
     rung: Option<(usize, Sums)>,
 }
 
 /// A vector to search for.
 struct Probe {
     vector: Arc<[f32]>,
-    /// The points that it was made of, which do not count as its neighbors.
+    /// The points that it was made from, which do not count as its neighbors.
     own: Vec<(PointId, String)>,
-    /// How many neighbors there are to find, and how far away the farthest of them is.
+    /// The number of neighbors to find, and the distance of the farthest.
     neighbors: usize,
     farthest: f32,
 }
 
-/// Some queries on their way over all points.
+/// A block of queries that is being compared with all points.
 struct Comparison {
     distances: Vec<ExactDistance>,
     nearest: Vec<TopK>,
     next_point: u32,
 }
 
-/// What comes of a step.
+/// The outcome of a step.
 enum Outcome {
     Unfinished,
-    /// It has come to nothing: the namespace is not what it was.
+    /// Given up: the namespace has changed too much.
     GivenUp,
     Done(Measured),
 }
 
-/// How long a step may go on.
+/// When a step must end.
 struct Until<'a> {
     is_over: &'a dyn Fn() -> bool,
-    /// Time for exact answers is up: those that are there have to do, if they are enough.
+    /// Whether the time for exact answers is over: the existing ones are used, if they are enough.
     is_comparing_over: &'a dyn Fn() -> bool,
     row_bytes: usize,
 }
 
 impl Indexing {
-    /// Measures a namespace for a while, and puts off the next step until it has rested.
+    /// Measures a namespace for a while, and schedules the next step after a rest.
     pub(super) fn measure_a_little(&mut self, named: &Named) {
         let begun = Instant::now();
         let queue = Arc::clone(&self.shared.queue);
@@ -133,7 +133,7 @@ impl Indexing {
         queue.rest_from_measuring(begun.elapsed() * REST_SHARE, unfinished);
     }
 
-    /// One step; what is left of the work.
+    /// One step; returns the remaining work.
     fn measuring_step(&mut self, named: &Named, until: &Until<'_>) -> Option<Measuring> {
         let before = self.measuring.take().filter(|measuring| measuring.named == *named);
         let (space, namespace) = self.loaded(named)?;
@@ -167,8 +167,8 @@ impl Indexing {
 }
 
 impl Work<'_> {
-    /// Measures now, for somebody who waits, if it is due or if the index was made anew. What takes too long is left to the
-    /// background.
+    /// Measures now, for a caller that waits, if it is due or if the index was rebuilt. The background does what takes
+    /// too long.
     pub(super) fn measure_at_once(&self, scope: &Named, is_rebuilt: bool) {
         let (space, namespace) = (self.space, self.namespace);
         let is_wanted = is_rebuilt && space.recall_target().is_some();
@@ -207,7 +207,7 @@ impl Work<'_> {
         self.indexing.shared.note_background(Task::Measure, &place, done);
     }
 
-    /// Searches have this width from now on, after a restart too.
+    /// Sets the width of searches from now on, also after a restart.
     fn set_measured(&self, measured: Measured) {
         self.namespace.set_measured(Some(measured));
         if measured.is_by_queries {
@@ -217,7 +217,7 @@ impl Work<'_> {
         self.name_measured();
     }
 
-    /// Puts what was measured into the manifest, beside the file that is named there.
+    /// Writes the measurement into the manifest, beside the name of the index file.
     pub(super) fn name_measured(&self) {
         let measured = self.namespace.measured();
         let state = self.namespace.state();
@@ -237,7 +237,7 @@ impl Work<'_> {
         let _ = self.name_file(Kind::Graph, Some(file));
     }
 
-    /// What to measure with; none if there is nothing.
+    /// Begins to measure a namespace; none if it cannot be measured.
     fn begin_measuring(&self, named: &Named) -> Option<Measuring> {
         let (space, namespace) = (self.space, self.namespace);
         let state = namespace.state();
@@ -269,7 +269,7 @@ impl Work<'_> {
         })
     }
 
-    /// Some vertices from everywhere, with their ids. A damaged one is left out: searches say what is wrong with it.
+    /// Some vertices from all over the graph, with their ids. Damaged ones are left out: searches report them.
     fn own_vectors(&self, state: &State, count: usize) -> Vec<Probe> {
         let Some(index) = &state.index else { return Vec::new() };
         let view = self.space.slots.view();
@@ -295,7 +295,7 @@ impl Work<'_> {
     }
 }
 
-/// How many queries are worth their exact answers.
+/// The number of queries that are worth their exact answers.
 fn query_count(live: u64, dim: usize) -> usize {
     let worth = COMPONENTS_MAX / (live * dim as u64).max(1);
     let worth = usize::try_from(worth).unwrap_or(QUERIES_MAX);
@@ -304,11 +304,11 @@ fn query_count(live: u64, dim: usize) -> usize {
         .min(QUERY_BYTES_MAX / (4 * dim))
 }
 
-/// Where to look for the width, if the last time this was `measured`.
+/// The parameters of the search for the width, given the last measurement.
 fn search_for(config: &HNSWConfig, measured: Option<Measured>, is_by_queries: bool) -> LadderSearch {
     let preset = ladder::rung_of(config.ef_search());
     let in_use = measured.map(|measured| ladder::rung_of(measured.ef as usize));
-    // Queries may be harder than vectors that are stored, so these only make the beam wider.
+    // Stored vectors may be easier to find than queries, so they only make the beam wider.
     let lowest = match (is_by_queries, measured) {
         (true, _) => 0,
         (false, Some(measured)) if measured.is_by_queries => in_use.unwrap_or(preset),
@@ -344,7 +344,7 @@ impl Measuring {
 
     fn step(&mut self, work: &Work<'_>, until: &Until<'_>) -> Result<Outcome> {
         let mut row_bytes = 0;
-        // As of one mutation for as long as a step takes.
+        // As of one mutation during a step.
         let state = work.namespace.state();
         let hidden = state.hidden(work.indexing.shared.clock.now());
         let view = work.space.slots.view();
@@ -373,23 +373,23 @@ impl Measuring {
         }
     }
 
-    /// Whether it is still about the namespace as it is.
+    /// Whether the namespace still resembles that at the beginning.
     fn is_worth_it(&self, space: &Space, namespace: &Namespace) -> bool {
         let state = namespace.state();
         let has_index = state.index.as_ref().is_some_and(|index| !index.is_damaged());
         let (live, died) = self.began_with;
-        // Another measurement sets the number of the dead back.
+        // Another measurement resets the number of dead points.
         let changed = state.live_count().abs_diff(live) + namespace.died_since_measured().saturating_sub(died);
         has_index && space.recall_target() == Some(self.target) && changed * CHANGED_SHARE <= live
     }
 
-    /// The queries that are compared together next.
+    /// The next block of queries.
     fn block(&self, dim: usize) -> Range<usize> {
         let count = BLOCK.min(BLOCK_BYTES_MAX / (4 * dim)).max(1);
         self.compared..(self.compared + count).min(self.probes.len())
     }
 
-    /// Compares some queries with some rows. How many bytes these have.
+    /// Compares some queries with some rows. Returns the bytes of these rows.
     fn compare(&mut self, work: &Work<'_>, state: &State, hidden: &RoaringBitmap, view: &SlotView) -> Result<usize> {
         let (space, namespace) = (work.space, work.namespace);
         let block = self.block(space.dim);
@@ -438,7 +438,7 @@ impl Measuring {
         Ok(compared * 4 * space.dim)
     }
 
-    /// Searches for one of the vectors at the width that is being measured. What was measured, once the width is chosen.
+    /// Searches for one of the probes at the width being measured. Returns the measurement, once the width is chosen.
     fn search(&mut self, work: &Work<'_>) -> Result<Option<Measured>> {
         let (rung, mut sums) = match self.rung.take() {
             Some(rung) => rung,
@@ -471,7 +471,7 @@ impl Measuring {
     }
 }
 
-/// The vector halfway between two, as long as they are on average; none if there is none.
+/// The vector halfway between two, with their average length; none if it is undefined.
 fn between(one: &[f32], other: &[f32]) -> Option<Vec<f32>> {
     let norm = |vector: &[f32]| vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     let half: Vec<f32> = one.iter().zip(other).map(|(a, b)| a / 2.0 + b / 2.0).collect();
@@ -482,7 +482,7 @@ fn between(one: &[f32], other: &[f32]) -> Option<Vec<f32>> {
 }
 
 impl Probe {
-    /// Share of the nearest that a search of this width finds: what is no farther away than the farthest of them.
+    /// The share of the nearest that a search of this width finds: results no farther away than the farthest of them.
     fn recall(&self, work: &Work<'_>, (_, scope): &Named, ef: usize) -> Result<f64> {
         if self.neighbors == 0 {
             return Ok(1.0);
@@ -492,7 +492,7 @@ impl Probe {
         Ok(found.count() as f64 / self.neighbors as f64)
     }
 
-    /// What a search of this width finds, without the points that the vector was made of.
+    /// The results of a search of this width, without the points that the probe was made from.
     fn search(&self, work: &Work<'_>, scope: &StateScope, count: usize, ef: usize) -> Result<Vec<VectorResult>> {
         let k = count + self.own.len();
         let query = VectorQuery::new(self.vector.to_vec(), k)
@@ -518,8 +518,8 @@ impl Probe {
 
     /// Moves the vector of a point halfway to one of its neighbors, if one is found.
     ///
-    /// The links of a point lead to its neighbors, so these are found more easily with its own vector than with any other.
-    /// Between two neighbors there is a vector like theirs that nothing was linked for.
+    /// The links of a point lead to its neighbors, so these are found more easily with its own vector than with any
+    /// other. Between two neighbors lies a similar vector that no links were chosen for.
     fn leave_point(&mut self, work: &Work<'_>, scope: &StateScope, state: &State, view: &SlotView) -> Result<()> {
         let (space, namespace) = (work.space, work.namespace);
         let Some((own, _)) = self.own.first() else {
@@ -533,7 +533,7 @@ impl Probe {
         };
         let read = work.indexing.shared.truth.read()?;
         let point = read.point(namespace.scope_id, &chosen.id)?;
-        // It may have been born since.
+        // It may have been added since.
         let lives = |point: &PointId| point.0 < state.next_point && !state.dead.contains(point.0);
         let Some(point) = point.filter(lives) else {
             return Ok(());
