@@ -11,10 +11,11 @@ const PAGE_KEYS_MAX: usize = 1000;
 /// Longest beginning of a key in an error, in characters.
 const KEY_CHARACTERS_MAX: usize = 64;
 
-/// Copies every key from one backend to another, which must be empty. Says how many there were.
+/// Copies every key from one backend to another, which must be empty. Returns the number of keys.
 ///
-/// For example from [`SledBackend`](crate::SledBackend) to [`RedbBackend`](crate::RedbBackend). What is written to
-/// `from` meanwhile may be copied or not. Keys that expire do so at the same moment there. Holds a page of about 8 MiB in RAM, more where large values follow small ones.
+/// For example from [`SledBackend`](crate::SledBackend) to [`RedbBackend`](crate::RedbBackend). Keys written to `from`
+/// meanwhile may be copied or not. Expiring keys keep their expiry. Holds a page of about 8 MiB in RAM, more if large
+/// values follow small ones.
 ///
 /// ```
 /// # use llmspell_storage::{MemoryBackend, StorageBackend, export};

@@ -29,7 +29,8 @@ pub(crate) fn io_error(op: &'static str, path: &Path, source: io::Error) -> Stor
     }
 }
 
-/// Whoever has a directory open, as an error names it; `text` is what its lock file says, `process` and a number.
+/// The process that has a directory open, for an error text; `text` is the content of its lock file, `process` and a
+/// number.
 pub(crate) fn holder_of(text: &str) -> String {
     match text.strip_prefix("process ") {
         Some(id) if id == std::process::id().to_string() => "by another handle in this process".to_string(),
@@ -37,7 +38,7 @@ pub(crate) fn holder_of(text: &str) -> String {
     }
 }
 
-/// There is no memory for what is in the file at `path`, or is to be.
+/// There is not enough memory for the content of the file at `path`.
 pub(crate) fn out_of_memory(path: &Path, source: io::Error) -> StorageError {
     io_error("get memory for", path, source)
 }
@@ -65,7 +66,7 @@ pub(crate) fn with_causes(error: &StorageError) -> String {
     text
 }
 
-/// Bytes are not what was written.
+/// Bytes differ from those that were written.
 pub(crate) fn corrupted(path: impl Into<PathBuf>, detail: impl Into<String>) -> StorageError {
     StorageError::Corrupted {
         path: path.into(),
@@ -97,7 +98,7 @@ pub(crate) fn redb_error(path: &Path, error: impl Into<redb::Error>) -> StorageE
             min: 3,
             max: 4,
         },
-        // What is left are damaged or foreign files, and misuse of redb that its types cannot rule out.
+        // The remaining errors are damaged or foreign files, and misuse of redb that its types cannot rule out.
         other => corrupted(path, other.to_string()),
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::error::with_causes;
 use crate::base::ids::{ScopeId, SpaceId};
 
-/// Failures that are kept; beyond them, the one that is longest ago goes.
+/// Failures that are kept; beyond them, the oldest is dropped.
 const KEPT_MAX: usize = 16;
 /// Bytes of an error's text that are kept, about.
 const ERROR_BYTES_MAX: usize = 512;
@@ -18,9 +18,9 @@ const ERROR_BYTES_MAX: usize = 512;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BackgroundFailure {
-    /// What was tried, for example `build the index`.
+    /// The task, for example `build the index`.
     pub task: String,
-    /// What it was tried for, for example ``scope user:ada of space `memories` ``; empty for the database as a whole.
+    /// The place, for example ``scope user:ada of space `memories` ``; empty for the database as a whole.
     pub place: String,
     /// The latest error and its causes, in one line of about 512 bytes at most.
     pub error: String,
@@ -32,7 +32,7 @@ pub struct BackgroundFailure {
     pub last_at: Timestamp,
 }
 
-/// What is done in the background.
+/// The tasks in the background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
     Index,
@@ -120,8 +120,8 @@ struct Kept {
 }
 
 impl Failures {
-    /// Notes what came of a task: a failure at `now`, in milliseconds since 1970, or a success, which clears what was noted
-    /// before. That the database is closing is neither.
+    /// Notes the result of a task: a failure at `now`, in milliseconds since 1970, or a success, which removes an
+    /// earlier failure. A closing database counts as neither.
     pub(crate) fn note<T>(&self, task: Task, place: &Place, done: &Result<T>, now: impl FnOnce() -> i64) {
         match done {
             Ok(_) => self.clear(task, place),

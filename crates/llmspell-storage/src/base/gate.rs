@@ -1,7 +1,7 @@
 //! Holds writers back for a moment.
 //!
-//! Before a space takes the place of another, all entries must have been copied. A task that writes without pause would never
-//! let that happen, so it waits at this gate while the last entries are copied.
+//! Before a space replaces another, all entries must have been copied. A task that writes without pause would never let
+//! that happen, so it waits at this gate while the last entries are copied.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

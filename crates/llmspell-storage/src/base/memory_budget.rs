@@ -1,18 +1,18 @@
 //! The memory budget: how much RAM loaded namespaces take, and which are unloaded if it is too much.
 //!
-//! The one that was used longest ago goes first. Time is counted in turns: a new one begins whenever a namespace is
-//! loaded. So a search of a loaded namespace only reads the turn, and writes it down if the namespace has an older one:
-//! nothing that processors would fight about, and no lock.
+//! The least recently used namespace is unloaded first. Time is counted in turns: a new one begins whenever a namespace
+//! is loaded. So a search of a loaded namespace only reads the turn, and writes it down if the namespace has an older
+//! one: processors do not contend for a cache line, and there is no lock.
 //!
-//! A look for what may go passes over all loaded namespaces, so it makes room for many at once.
+//! A pass visits all loaded namespaces, so it makes room for many at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
-/// A look frees this share of the budget beyond what is too much, and when it finds too little it is repeated only once
-/// so much has come: one eighth.
+/// A pass frees this share of the budget beyond the excess; if it finds too little, the next one waits until this much
+/// more was loaded: one eighth.
 const STEP_SHARE: u64 = 8;
 
 /// Bytes of the queries that all namespaces of one database remember together. With the 4 MiB that measuring takes besides
@@ -49,14 +49,14 @@ impl QueryBudget {
         }
     }
 
-    /// Takes so many bytes, if there are as many left.
+    /// Takes this many bytes, if they are available.
     pub(crate) fn take(&self, bytes: u64) -> bool {
         let take = |used: u64| used.checked_add(bytes).filter(|used| *used <= self.bytes_max);
         let taken = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
         taken.is_ok()
     }
 
-    /// Gives back what was taken.
+    /// Returns bytes that were taken.
     pub(crate) fn give_back(&self, bytes: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -67,7 +67,7 @@ impl QueryBudget {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether less than half is left: then namespaces remember only what they still need.
+    /// Whether less than half is available: then namespaces remember only what they still need.
     pub(crate) fn is_tight(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) > self.bytes_max / 2
     }
@@ -164,7 +164,7 @@ impl MemoryBudget {
         self.bytes.fetch_sub(before.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// What should go, if that is worth a look and nobody else is looking.
+    /// Begins a pass, if it is worthwhile and no other one is under way.
     pub(crate) fn look(&self) -> Option<Look<'_>> {
         if self.bytes() <= self.look_above.load(Ordering::Relaxed) {
             return None;
@@ -178,7 +178,7 @@ impl MemoryBudget {
         })
     }
 
-    /// What could not go may go now.
+    /// Namespaces that could not be unloaded may be unloaded now.
     pub(crate) fn look_again(&self) {
         self.look_above.store(self.bytes_max, Ordering::Relaxed);
     }
@@ -206,8 +206,8 @@ impl Drop for Look<'_> {
     }
 }
 
-/// The last turn such that what was used by then, and not since, takes `excess` bytes; of all, if they take less. Each
-/// candidate is the turn in which it was used last, and its bytes.
+/// The last turn such that the namespaces last used by then take `excess` bytes; that of all, if they take less. Each
+/// candidate is the turn of its last use, and its bytes.
 pub(crate) fn last_turn_to_unload(mut candidates: Vec<(u64, u64)>, excess: u64) -> Option<u64> {
     candidates.sort_unstable();
     let mut bytes = 0_u64;

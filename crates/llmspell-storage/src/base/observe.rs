@@ -1,8 +1,8 @@
 //! Events and fields of spans for `tracing`. Empty without the feature `tracing`.
 //!
-//! The span of a call stands above it, as an attribute: `cfg_attr(feature = "tracing", tracing::instrument(…))`. Spans and events
-//! never hold keys, values, vectors, metadata, or ids of entries; the id of a scope only where
-//! [`DatabaseOptions::trace_scope_ids`](crate::DatabaseOptions::trace_scope_ids) asks for it.
+//! The span of a call is an attribute above it: `cfg_attr(feature = "tracing", tracing::instrument(…))`. Spans and
+//! events never contain keys, values, vectors, metadata, or ids of entries; the id of a scope only with
+//! [`DatabaseOptions::trace_scope_ids`](crate::DatabaseOptions::trace_scope_ids).
 
 #![cfg_attr(
     not(feature = "tracing"),

@@ -1,8 +1,8 @@
 //! A mutation of a namespace, as a value and as bytes.
 //!
 //! An [`Op`] names points, not vectors or metadata: those are in the slots and in the entries, which are durable with
-//! it. It says what a namespace in memory has to change, and [`State::apply`](crate::namespace::State::apply) is the
-//! only thing that changes it, live and when the log is read back.
+//! it. It describes the change of a namespace in memory, and [`State::apply`](crate::namespace::State::apply) alone
+//! applies it, both live and when the log is replayed.
 //!
 //! ```text
 //! byte 0        4       5     9       13
@@ -16,15 +16,15 @@
 //! in v3 then: touched: runs, ends, ends; returned: runs
 //! ```
 //!
-//! The ends of touched points are those before and those after. The checksum covers the key of the row (scope id, Lsn) too.
-//! v1 (0.1.0): neither touches points nor gives slots back, and so are most ops still written. v2 (0.1.0): slots are given
-//! back; who does not know of it would take slots of others for its own. v3 (0.1.0): points are touched.
+//! The ends of touched points are those before and those after. The checksum covers the key of the row (scope id, Lsn)
+//! too. v1 (0.1.0): neither touches points nor gives slots back; most ops are written so. v2 (0.1.0): gives slots back;
+//! a build that ignored it would use slots of other scopes. v3 (0.1.0): touches points.
 
 use crate::base::ids::{Extent, Lsn, PointId, ScopeId, Slot};
 use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
 const VERSION: u8 = 1;
-/// Of a mutation that gives slots back.
+/// The version of a mutation that gives slots back.
 const VERSION_WITH_RETURNED: u8 = 2;
 /// Of one that touches points.
 const VERSION_WITH_TOUCHED: u8 = 3;
@@ -50,7 +50,7 @@ pub(crate) struct Op {
     pub(crate) metadata_bytes_removed: u32,
 }
 
-/// A point that comes or goes.
+/// A point that is added or removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PointChange {
     pub(crate) point: PointId,
@@ -164,7 +164,7 @@ fn write_ends(body: &mut Writer, ends: impl Iterator<Item = Option<i64>>) {
     }
 }
 
-/// The ends of so many points.
+/// The ends of `points` points.
 fn read_ends(body: &mut Reader<'_>, points: usize) -> Result<Vec<Option<i64>>, Malformed> {
     let mut ends = vec![None; points];
     for _ in 0..body.u32()? {

@@ -90,11 +90,11 @@ impl DatabaseOptions {
         Self::default()
     }
 
-    /// RAM for cached pages and values, at most, in bytes; default [`DEFAULT_CACHE_BYTES`]. A third of it holds values,
-    /// the rest pages. The vectors are memory-mapped and not counted.
+    /// Most bytes of RAM for cached pages and values; default [`DEFAULT_CACHE_BYTES`]. A third of it holds values, the
+    /// rest pages. The vectors are memory-mapped and not counted.
     ///
-    /// The cache begins empty and grows with what is read and written: keys, ids, metadata. Searches without metadata and
-    /// filter read none of that, so a database that is only searched like this holds next to nothing of it.
+    /// The cache begins empty and grows with the data read and written: keys, ids, metadata. Searches without metadata
+    /// and filter read none of these, so a database with only such searches uses almost none of it.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;
@@ -114,13 +114,13 @@ impl DatabaseOptions {
     /// The file of ids, metadata and key-value data is read and verified as a whole each time it is opened, if it is not
     /// larger than this, in bytes; default [`DEFAULT_VERIFY_BYTES_MAX`], a few tenths of a second.
     ///
-    /// Every value that is read is verified anyway, and so is every vector. Only a damaged key of a larger file can
-    /// go unnoticed, by hiding what it leads to, until a thread in the background has looked at all rows
+    /// Every value that is read is verified anyway, and so is every vector. Only a damaged key of a larger file can go
+    /// unnoticed, by hiding its row, until a thread in the background has verified all rows
     /// ([`DatabaseStats::is_truth_verified`](crate::DatabaseStats::is_truth_verified)). If it finds one, every call but
     /// [`Database::check`](crate::Database::check) returns [`Corrupted`](crate::StorageError::Corrupted) from then on.
     ///
     /// redb panics on some damaged pages. That is caught and becomes `Corrupted`, but with `panic = "abort"` the
-    /// application dies: choose a limit that no file exceeds there.
+    /// application ends: then choose a limit that no file exceeds.
     #[must_use]
     pub fn verify_bytes_max(mut self, bytes: u64) -> Self {
         self.verify_bytes_max = bytes;
@@ -145,13 +145,13 @@ impl DatabaseOptions {
         self
     }
 
-    /// RAM for what is kept of scopes that were used: where their vectors are, graphs, indexes of metadata; in bytes,
-    /// default [`DEFAULT_SCOPE_CACHE_BYTES`]. The scopes that were used longest ago are unloaded first. They are loaded
-    /// again when they are next named, which takes about 50 µs for small ones, and for those with a graph of the tier
+    /// Bytes of RAM for loaded scopes: the slots of their vectors, graphs, metadata indexes; default
+    /// [`DEFAULT_SCOPE_CACHE_BYTES`]. The least recently used scopes are unloaded first. They are loaded again when
+    /// they are next used, which takes about 50 µs for small ones, and for those with a graph of the tier
     /// [`Speed`](crate::Memory::Speed) the time to read it. Choose more than the largest such graph takes.
     ///
-    /// More is used while searches and writes under way need it, and for graphs that are being built. Memory-mapped files
-    /// are not counted. [`DatabaseStats`](crate::DatabaseStats) tells how much there is.
+    /// More is used while searches and writes under way need it, and for graphs that are being built. Memory-mapped
+    /// files are not counted. [`DatabaseStats`](crate::DatabaseStats) has the current use.
     #[must_use]
     pub fn scope_cache_bytes(mut self, bytes: u64) -> Self {
         self.scope_cache_bytes = bytes;
@@ -177,19 +177,19 @@ impl DatabaseOptions {
         self
     }
 
-    /// Permission bits of the files that are made, as of `chmod`; default [`DEFAULT_FILE_MODE`]. Folders get the same, and
-    /// whoever may read a file may enter the folder: 0600 goes with 0700, 0640 with 0750. What exists is left as it is,
-    /// and the umask of the process takes its part away. Only on Unix; elsewhere the system decides.
+    /// Permission bits of new files, as in `chmod`; default [`DEFAULT_FILE_MODE`]. Folders get the same, plus the right
+    /// to enter for all who may read: 0600 goes with 0700, 0640 with 0750. Existing files are not changed, and the
+    /// umask of the process applies. Only on Unix; elsewhere the system decides.
     #[must_use]
     pub fn file_mode(mut self, mode: u32) -> Self {
         self.file_mode = mode & 0o777;
         self
     }
 
-    /// Whether the latest moment that is stored gives way to what the clock of the system says now; default false.
+    /// Whether the stored time is replaced by the system's time now; default false.
     ///
-    /// For a database that was written while that clock was ahead: time stands still in it until the clock has caught up, and
-    /// `stats` and `check` show so. What has expired by the stored moment and was not purged yet returns.
+    /// For a database that was written while the system clock was ahead: its time stands still until the clock has
+    /// caught up, as `stats` and `check` show. Entries that expired by the stored time and were not purged yet return.
     #[must_use]
     pub fn reset_clock(mut self, reset: bool) -> Self {
         self.reset_clock = reset;
@@ -206,11 +206,11 @@ impl DatabaseOptions {
         self
     }
 
-    /// Whom to ask for the time, in place of the clock of the system: for tests of what expires.
+    /// A function that replaces the system clock: for tests of expiry.
     ///
-    /// Asked by every call, from any thread. What was confirmed never goes back: while the answer is earlier, time stands
-    /// still. An answer that is more than a minute ahead of what [`boot_clock`](Self::boot_clock) tells hides what has
-    /// expired by then, but nothing is purged by it until it is confirmed: a test of purges sets both clocks.
+    /// Every call uses it, from any thread. Confirmed time never goes back: while the function returns an earlier time,
+    /// time stands still. A time more than a minute ahead of the [`boot_clock`](Self::boot_clock) hides entries that
+    /// have expired by then, but nothing is purged by it until it is confirmed: a test of purges sets both clocks.
     #[must_use]
     pub fn clock(mut self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         self.time = Some(TimeSource::new(now));
@@ -226,7 +226,7 @@ impl DatabaseOptions {
     }
 }
 
-/// What is asked for the time; it may go back.
+/// The source of the time, which may go back.
 #[derive(Clone)]
 pub(crate) struct TimeSource(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
@@ -246,7 +246,7 @@ impl fmt::Debug for TimeSource {
     }
 }
 
-/// What is asked how long the machine is on.
+/// The source of the time since the machine was started.
 #[derive(Clone)]
 pub(crate) struct BootSource(Arc<dyn Fn() -> Duration + Send + Sync>);
 

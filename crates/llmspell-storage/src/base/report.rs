@@ -19,9 +19,9 @@ pub struct CheckSection {
     pub name: String,
     /// Rows or slots that were read.
     pub checked: u64,
-    /// What is wrong, each with its place; empty if nothing is.
+    /// The problems, each with its place; empty if there are none.
     pub problems: Vec<String>,
-    /// What is wrong and mends itself: derived files that are dropped and made anew.
+    /// Problems that repair themselves: derived files that are dropped and made again.
     #[serde(default)]
     pub notes: Vec<String>,
 }
@@ -42,7 +42,7 @@ impl CheckSection {
         }
     }
 
-    /// Counts something that was read; notes what is wrong with it. The disk failing is no finding but an error.
+    /// Counts an item that was read; notes a problem with it. A failure of the disk is an error, not a problem.
     pub(crate) fn note<T>(&mut self, result: Result<T>) -> Result<Option<T>> {
         self.checked += 1;
         match result {

@@ -9,7 +9,7 @@ use super::open_files::{OpenFiles, RealFile};
 use super::tree::{Tree, identity};
 use super::{Disk, DiskDir, DiskFile};
 
-/// How often a lock is taken anew because the file that was locked lost its name meanwhile.
+/// How often a lock is taken again because the locked file lost its name meanwhile.
 const LOCK_ATTEMPTS: u32 = 100;
 
 /// What came of locking a file.
@@ -17,7 +17,7 @@ const LOCK_ATTEMPTS: u32 = 100;
 pub(crate) enum Locked {
     /// It is locked until this is dropped.
     Ours(File),
-    /// Somebody else has locked it.
+    /// Another process has locked it.
     Theirs(File),
 }
 
@@ -37,9 +37,9 @@ impl Directory {
         })
     }
 
-    /// Locks a file of the root, which is made if it is not there.
+    /// Locks a file of the root, which is created if it does not exist.
     ///
-    /// What is locked at the end has that name: whoever removes the file and makes another one locks that one.
+    /// The locked file has that name at the end: if another file has taken the name, that one is locked instead.
     pub(crate) fn lock(&self, name: &str) -> io::Result<Locked> {
         for _ in 0..LOCK_ATTEMPTS {
             let file = self.open_files.with_room(|| self.tree.open_or_create_file(name))?;

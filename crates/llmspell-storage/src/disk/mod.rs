@@ -49,14 +49,14 @@ pub(crate) trait DiskFile: fmt::Debug + Send + Sync {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Returns when everything written so far survives loss of power.
     fn sync(&self) -> io::Result<()>;
-    /// Lets go of the blocks of a range, which reads as zeros from then on. Where the system cannot, nothing happens.
+    /// Frees the blocks of a range, which reads as zeros from then on. Does nothing if the system cannot.
     fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Takes blocks for the first `len` bytes.
     fn allocate(&self, len: u64) -> io::Result<()>;
-    /// Opens the file if it is not open, and keeps it so until [`sync`](Self::sync) has succeeded or it is
-    /// [let go](Self::let_go): what fails then is the disk, not a shortage of descriptors.
+    /// Opens the file if it is not open, and keeps it open until [`sync`](Self::sync) has succeeded or it is
+    /// [released](Self::let_go): so a later failure is that of the disk, not a lack of descriptors.
     fn hold(&self) -> io::Result<()>;
-    /// What was written since the last [`sync`](Self::sync) need not become durable: the file may be closed.
+    /// Bytes written since the last [`sync`](Self::sync) need not become durable: the file may be closed.
     fn let_go(&self);
     /// Whether it can be mapped into memory.
     fn is_mappable(&self) -> bool;
@@ -83,7 +83,7 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
     fn create_dir(&self, path: &str) -> io::Result<()>;
     /// Whether a file or directory is there.
     fn exists(&self, path: &str) -> io::Result<bool>;
-    /// Names of what is in a directory, in no order; none if it is not there.
+    /// The names in a directory, in no order; none if it does not exist.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
     /// Gives a file another name, replacing what had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;

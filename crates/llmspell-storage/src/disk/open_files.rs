@@ -1,9 +1,9 @@
 //! Open files: a bounded number, whatever the number of spaces and of large scopes.
 //!
 //! A [`RealFile`] opens its file when it needs it. Beyond [`OPEN_FILES_MAX`], or when the process has no descriptors
-//! left, the file that was not used for longest is closed. Never closed are files that hold writes which were not synced
-//! yet (the system reports a failed write only to those who have the file open), and files that are in use at that
-//! moment. Memory maps outlive the descriptor they were made of.
+//! left, the least recently used file is closed, but never one with unsynced writes (the system reports a failed write
+//! only to processes that have the file open), nor one in use at that moment. Memory maps outlive the descriptor they
+//! were made from.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -54,7 +54,7 @@ impl OpenFiles {
         // Each file is passed over at most once because it was used: the second look at it closes it.
         for _ in 0..2 * files.len() {
             let Some(next) = files.pop_front() else { break };
-            // A file that nobody has any more is closed already.
+            // The file was dropped, so it is closed already.
             let Some(file) = next.upgrade() else { return true };
             let is_in_use = file.was_used.swap(false, Ordering::Relaxed);
             if !is_in_use
@@ -112,7 +112,7 @@ impl RealFile {
         Ok(real)
     }
 
-    /// Whether the name of this file still stands for it.
+    /// Whether its name still denotes this file.
     pub(super) fn has_its_name(&self) -> io::Result<bool> {
         Ok(self.tree.identity_of(&self.path)? == self.identity)
     }
@@ -144,7 +144,7 @@ impl RealFile {
             Some(open_files) => open_files.with_room(open)?,
             None => open()?,
         };
-        // Whoever put another file under this name has not written what we look for.
+        // Another file has taken this name, and it is not the one that was written.
         if identity(&file)? != self.identity {
             return Err(io::Error::other("another file has taken its name"));
         }

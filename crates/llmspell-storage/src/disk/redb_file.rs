@@ -9,7 +9,7 @@ use super::{DiskFile, Reserve};
 #[derive(Debug)]
 pub(crate) struct RedbFile {
     file: Arc<dyn DiskFile>,
-    /// What is given up where a write finds no room. redb takes any failed write for the end of the file.
+    /// The reserve to free if a write finds no space. redb takes any failed write for the end of the file.
     reserve: Option<Arc<Reserve>>,
 }
 

@@ -1,9 +1,9 @@
 //! The reserve: disk space that is set aside, so that a full disk can be freed.
 //!
-//! Deleting writes before it frees: pages of the truth that hold what stays are written anew. On a disk without a free
-//! byte that would fail, and a failed commit closes the database for writing. So a file of blocks without content lies
-//! beside the truth, and is removed as soon as a write to the truth finds no room: the write is then done with its
-//! blocks. It is made anew once there is room for other writes as well.
+//! A deletion writes before it frees: pages of the truth with remaining rows are written again. On a full disk that
+//! would fail, and a failed commit closes the database for writing. So a file of blocks without content lies beside the
+//! truth, and is removed as soon as a write to the truth finds no space: the write then uses its blocks. It is made
+//! again once there is space for other writes as well.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,10 +40,10 @@ impl Reserve {
         }
     }
 
-    /// Sees to it that there is enough of it for a truth of this size. Without it all works but what it is for.
+    /// Makes the reserve large enough for a truth of this size. If that fails, only calls on a full disk are affected.
     pub(crate) fn keep(&self, truth_bytes: u64) {
         let wanted = (truth_bytes / SHARE).clamp(BYTES.0, BYTES.1);
-        // A truth that grows by a page must not have it made anew.
+        // A truth that grows by a page must not cause it to be made again.
         if 2 * self.bytes.load(Ordering::Relaxed) >= wanted || self.is_refused.load(Ordering::Relaxed) {
             return;
         }
@@ -66,7 +66,7 @@ impl Reserve {
         self.last_bytes.load(Ordering::Relaxed)
     }
 
-    /// Gives its blocks to whoever writes next. Says whether there were any.
+    /// Frees its blocks for the next write. Returns whether there were any.
     pub(crate) fn give(&self) -> bool {
         let had_some = self.bytes.swap(0, Ordering::Relaxed) > 0;
         self.disk.remove(RESERVE_FILE).is_ok() && had_some

@@ -3,7 +3,7 @@
 //! A disk in RAM that remembers every operation in order. From any point of that history it makes images of what a real
 //! disk could hold after a loss of power there:
 //!
-//! * what was synced is there;
+//! * synced bytes are there;
 //! * of each write since, any part of 512 bytes may be there or not, whatever came after it (dropped, reordered, torn);
 //! * a change of length may be there or not, and so may every write behind it;
 //! * names change in order within a directory, and those not synced may be lost from any point on.
@@ -60,14 +60,14 @@ pub(crate) enum Lasts {
     ForEver,
 }
 
-/// What is left after a loss of power.
+/// The content after a loss of power.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Image {
     files: BTreeMap<String, Vec<u8>>,
     dirs: Vec<String>,
 }
 
-/// How much of what was not synced survives.
+/// How much of the unsynced operations survives.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Luck {
     Nothing,

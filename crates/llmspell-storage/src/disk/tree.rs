@@ -1,13 +1,13 @@
 //! A directory tree in which no name leads outside: symbolic links are refused, new files are new.
 //!
-//! A directory that somebody else may write into can hold links under the names of our files. So every name is opened
-//! in the folder that was opened before it, without following a link, and a file that is made must not be there.
+//! A directory that other users may write to can have links under the names of our files. So every name is opened in
+//! the folder that was opened before it, without following a link, and a file that is created must not exist.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What a name stands for.
+/// The kind of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     File,
@@ -19,7 +19,7 @@ pub(super) enum Kind {
 /// Tells one file from another, whatever their names.
 pub(super) type Identity = (u64, u64);
 
-/// A root folder and what is below it. Paths are relative to the root; the empty path is the root.
+/// A root folder and its content. Paths are relative to the root; the empty path is the root.
 #[derive(Debug)]
 pub(super) struct Tree {
     root: PathBuf,
@@ -29,7 +29,7 @@ pub(super) struct Tree {
     file_mode: u32,
 }
 
-/// Permission bits of a folder that belongs to files with `file_mode`: who may read a file may enter.
+/// Permission bits of a folder for files with `file_mode`: users who may read the files may enter.
 #[cfg(unix)]
 fn folder_mode(file_mode: u32) -> u32 {
     0o700 | file_mode | ((file_mode & 0o444) >> 2)
@@ -68,7 +68,7 @@ fn make_folder(path: &Path, _file_mode: u32) -> io::Result<()> {
     std::fs::create_dir(path)
 }
 
-/// Makes the names in a folder durable. Whoever may not read the folder has no way to ask for that.
+/// Makes the names in a folder durable. Does nothing without the permission to read the folder.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(not(unix)) {
         // Other systems make names durable with the file, or give no way to ask.
@@ -109,7 +109,7 @@ mod unix {
 
     use super::{File, Identity, Kind, PathBuf, Tree, folder_mode, io};
 
-    /// The folder a name stands in.
+    /// The folder of a name.
     enum Parent<'a> {
         Root(BorrowedFd<'a>),
         Below(File),
@@ -134,7 +134,7 @@ mod unix {
     }
 
     impl Tree {
-        /// The folder at `root`, which exists. New files get `file_mode`, new folders what goes with it.
+        /// The existing folder at `root`. New files get `file_mode`, new folders the bits that go with it.
         pub(in crate::disk) fn open(root: PathBuf, file_mode: u32) -> io::Result<Self> {
             let folder = File::open(&root)?;
             Ok(Self {
@@ -164,8 +164,8 @@ mod unix {
             }
         }
 
-        /// Makes a file. One that an interrupted run left under this name is removed first; what is no plain file is
-        /// refused.
+        /// Creates a file. A file that an interrupted run left under this name is removed first; anything but a plain
+        /// file is refused.
         pub(in crate::disk) fn create_file(&self, path: &str) -> io::Result<File> {
             let (parent, name) = self.parent(path)?;
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -180,7 +180,7 @@ mod unix {
             Ok(File::from(rustix::fs::openat(parent.fd(), name, flags, self.mode())?))
         }
 
-        /// Opens a file, or makes it if it is not there.
+        /// Opens a file, or creates it if it does not exist.
         pub(in crate::disk) fn open_or_create_file(&self, path: &str) -> io::Result<File> {
             let (parent, name) = self.parent(path)?;
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -216,7 +216,7 @@ mod unix {
             }
         }
 
-        /// What a name stands for; none if there is nothing.
+        /// The kind of a name; none if it does not exist.
         pub(in crate::disk) fn kind(&self, path: &str) -> io::Result<Option<Kind>> {
             match self.parent(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -227,7 +227,7 @@ mod unix {
             }
         }
 
-        /// Names of what is in a folder; none if it is not there.
+        /// The names in a folder; none if it does not exist.
         pub(in crate::disk) fn list(&self, path: &str) -> io::Result<Vec<String>> {
             let folder = match self.open_folder(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -272,7 +272,7 @@ mod unix {
             }
         }
 
-        /// Which file a name stands for now.
+        /// The file that a name denotes now.
         pub(in crate::disk) fn identity_of(&self, path: &str) -> io::Result<Identity> {
             let metadata = std::fs::symlink_metadata(self.full_path(path))?;
             Ok((metadata.dev(), metadata.ino()))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ids::Slot;
 
-/// Free runs below this are left to whoever needs no more: a scope knows each of its pieces. Tests take small ones.
+/// Shorter free runs are kept for requests of that size: a scope stores each of its pieces. Shorter in tests.
 const PIECE_SLOTS_MIN: u32 = if cfg!(test) { 5 } else { 64 };
 
 /// The free slots of one space: runs that were given back, and everything from `end` on.

@@ -39,7 +39,7 @@ pub(crate) fn encode(slot: Slot, generation: Generation, scope: ScopeId, vector:
     bytes[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// The generation of an undamaged slot of `scope`; what is wrong, otherwise.
+/// The generation of an undamaged slot of `scope`; the problem, otherwise.
 pub(crate) fn verify(slot: Slot, scope: ScopeId, bytes: &[u8]) -> Result<Generation, &'static str> {
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
     if word(0) != checksum(&slot.0.to_le_bytes(), &bytes[4..]) {

@@ -55,7 +55,7 @@ impl SlotMemory {
     pub(super) fn bytes(&self, offset: usize, len: usize) -> &[u8] {
         self.assert_inside(offset, len);
         // SAFETY: the range is inside the mapping (asserted), lives as long as `self`, and by the protocol of the
-        // module nobody writes to it while a reader can name it.
+        // module no thread writes to it while a reader can name it.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(offset), len) }
     }
 
@@ -131,8 +131,8 @@ impl FrozenBytes {
         Ok(Self::whole(map, true))
     }
 
-    /// `len` bytes, at least one, that `fill` writes over zeros, in large pages where the system has them: a walk of a graph
-    /// touches a page anew with nearly every step, and looking up where small ones are is a good part of its time.
+    /// `len` bytes, at least one, which `fill` writes over zeros, in large pages if the system has them: a walk of a
+    /// graph touches another page with nearly every step, and looking up small pages takes a good part of its time.
     pub(crate) fn filled<E: From<io::Error>>(
         len: usize,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,

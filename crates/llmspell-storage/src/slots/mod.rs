@@ -12,7 +12,7 @@
 //!
 //! 1. A slot is written only while it is free and no reader can name it.
 //! 2. A transaction that names a slot commits only after the slot is synced.
-//! 3. Bytes of a slot that nobody names mean nothing: a crash may leave them in any state.
+//! 3. Bytes of a slot that no row names have no meaning: a crash may leave them in any state.
 
 mod alloc;
 pub(crate) mod layout;

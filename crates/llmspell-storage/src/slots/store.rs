@@ -1,8 +1,8 @@
 //! The slot files of a space: writing, and making durable.
 //!
 //! Slot `s` lies in file `slots-<s / slots_per_file>`. A file grows in steps, so that not every write changes its
-//! length, and is mapped anew when it has grown; views that were taken before keep their older mapping. Where there is
-//! no file (a store in RAM), or one that cannot be mapped, the slots are kept in anonymous memory beside it.
+//! length, and is mapped again when it has grown; older views keep their older mapping. If there is no file (a store in
+//! RAM), or it cannot be mapped, the slots are kept in anonymous memory.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(crate) struct SlotStore {
     dim: usize,
     stride: u64,
     slots_per_file: u64,
-    /// Slots from here on were never written, since the space was opened, or before it and named by nobody.
+    /// Slots from here on were not written since the space was opened, and no row names them.
     fresh_from: AtomicU64,
     /// None: in RAM only.
     home: Option<Home>,
@@ -167,10 +167,10 @@ impl SlotStore {
         }
     }
 
-    /// The generation that the next use of a slot has. Only the committer asks, of slots that nobody names.
+    /// The generation for the next use of a slot. For the committer only, and for slots that no row names.
     ///
     /// It reads the file, not the memory: a free slot may lie in a hole, and reading a hole through memory makes the
-    /// system look for room, which kills the process if there is none.
+    /// system allocate a block, which kills the process if the disk is full.
     ///
     /// # Errors
     ///
@@ -208,11 +208,11 @@ impl SlotStore {
         Ok(())
     }
 
-    /// Writes slots one after the other, beginning with `first`; `bytes` are theirs, all of them in one file.
+    /// Writes consecutive slots, beginning with `first`; `bytes` is their content, all in one file.
     ///
     /// # Errors
     ///
-    /// `NoSpace` or `Io`. What was written so far is in slots that nobody names.
+    /// `NoSpace` or `Io`. Slots written so far are named by no row.
     pub(crate) fn write(&self, first: Slot, bytes: &[u8]) -> Result<()> {
         let number = first.0 / self.slots_per_file;
         let place = first.0 % self.slots_per_file;
@@ -270,8 +270,8 @@ impl SlotStore {
         Ok(())
     }
 
-    /// What was written since the last sync is named by nobody and need not become durable by itself: its files may be
-    /// closed. The next sync makes it durable with what is written then.
+    /// The bytes written since the last sync are named by no row and need not become durable: their files may be
+    /// closed. The next sync makes them durable too.
     pub(crate) fn let_go(&self) {
         let state = self.writer.lock();
         for file in state.files.iter().filter_map(|open| open.file.as_ref()) {
@@ -283,7 +283,7 @@ impl SlotStore {
     ///
     /// # Errors
     ///
-    /// `Io`. Then it is unknown what is durable, and the database must not go on writing.
+    /// `Io`. Then it is unknown what is durable, and the database must stop writing.
     pub(crate) fn sync(&self) -> Result<()> {
         let mut state = self.writer.lock();
         for (number, open) in state.files.iter_mut().enumerate() {
@@ -301,7 +301,7 @@ impl SlotStore {
         Ok(())
     }
 
-    /// Lets go of the disk blocks that hold nothing but these slots, which are free.
+    /// Frees the disk blocks that hold only these slots, which are free.
     ///
     /// # Errors
     ///
@@ -323,7 +323,7 @@ impl SlotStore {
             .map_err(|source| io_error("punch a hole into", &self.path(first), source))
     }
 
-    /// Cuts off what lies behind the slots in use. Only when nobody reads any more.
+    /// Truncates the files behind the slots in use. Only when there are no readers any more.
     pub(crate) fn trim(&self, end: u64) {
         let state = self.writer.lock();
         for (number, open) in state.files.iter().enumerate() {

@@ -33,7 +33,7 @@ pub(super) struct Segment {
 /// Whether a reader may wait for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waiting {
-    /// Only what is in RAM.
+    /// Only slots in RAM.
     Never,
     /// As long as it takes.
     Allowed,
@@ -106,7 +106,7 @@ impl SlotView {
         layout::stated_generation(segment.memory.bytes(offset, HEADER_BYTES))
     }
 
-    /// The generation of an undamaged slot of `scope`; what is wrong, otherwise.
+    /// The generation of an undamaged slot of `scope`; the problem, otherwise.
     pub(crate) fn verify(&self, slot: Slot, scope: ScopeId) -> Result<Generation, &'static str> {
         layout::verify(slot, scope, self.bytes(slot))
     }

@@ -64,7 +64,7 @@ pub(crate) fn namespace(
     let problem = |detail: String| corrupted(read.path(), format!("scope {}: {detail}", scope.0));
     let (mut entries, mut metadata_bytes) = (0, 0);
     let expiring = read.table(tables::EXPIRING)?;
-    // Entries of a batch that is not done, or never will be: nobody sees them.
+    // Entries of a large batch that is not complete: no reader sees them.
     let of_scope = read.staged()?.into_iter().filter(|staged| staged.scope == scope);
     let staged: RoaringBitmap = of_scope.flat_map(|staged| staged.points).map(|point| point.0).collect();
     let (view, mut bytes) = (slots.view(), Vec::new());
@@ -109,7 +109,7 @@ pub(crate) fn namespace(
                     .map_err(|source| io_error("read", &slots.path(slot), source))?;
                 match layout::verify(slot, scope, &bytes) {
                     Ok(generation) if generation == record.generation => None,
-                    // Written again since the snapshot was taken: then the entry is not there any more.
+                    // Written again since the snapshot was taken: the entry does not exist any more.
                     _ if !is_current(truth, scope, point, record.generation)? => None,
                     Ok(_) => Some(corrupted(
                         slots.path(slot),
@@ -156,7 +156,7 @@ fn is_current(truth: &Truth, scope: ScopeId, point: PointId, generation: Generat
     Ok(record.is_ok_and(|record| record.generation == generation))
 }
 
-/// That every slot of a space is either free or somebody's, and only one's.
+/// Checks that every slot of a space is free or has exactly one owner.
 pub(crate) struct SlotUse {
     end: u64,
     /// First slot, length, whose.
@@ -176,7 +176,7 @@ impl SlotUse {
         })
     }
 
-    /// These are somebody's.
+    /// Notes the owner of these slots.
     pub(crate) fn add(&mut self, extents: &[Extent], owner: &str) {
         self.runs.extend(extents.iter().map(|extent| {
             let Slot(first) = extent.first_slot;

@@ -3,12 +3,12 @@
 //! | file        | question                                     |
 //! |-------------|----------------------------------------------|
 //! | `tables.rs` | which tables are there?                      |
-//! | `read.rs`   | what is there, as of one moment?             |
+//! | `read.rs`   | which data exist, as of one moment?          |
 //! | `write.rs`  | which rows does a mutation change?           |
-//! | `values.rs` | which rows do keys have, and which of them are over? |
-//! | `quota.rs`  | how are the quota of a scope and what it holds stored? |
-//! | `staged.rs` | which rows are written before their batch is? |
-//! | `purge.rs`  | how does what nobody can see any more go?    |
+//! | `values.rs` | which rows do keys have, and which have expired? |
+//! | `quota.rs`  | how are quotas and their usage stored?       |
+//! | `staged.rs` | which rows are written before their batch is complete? |
+//! | `purge.rs`  | how are rows of dropped scopes removed?      |
 //! | `check.rs`  | do all rows agree?                           |
 //! | `verify.rs` | is every row found by its key?               |
 //!
@@ -73,24 +73,24 @@ pub(crate) struct SpaceRecord {
     pub(crate) role: Role,
 }
 
-/// Who reads and writes a space.
+/// How a space is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
-    /// Whoever names it. It knows nothing of others.
+    /// By its name, independently of others.
     #[default]
     Plain,
-    /// The router too: an id stands in one of these spaces only.
+    /// By the router too: an id exists in only one of these spaces.
     Routed,
-    /// The entries of a routed space are copied to it, with vectors of another model. Nobody sees it until it takes the
-    /// place of that one.
+    /// The entries of a routed space are copied to it, with vectors of another model. It is not visible until it
+    /// replaces that space.
     Staging {
         /// Number of that space.
         of: u32,
     },
-    /// Another has taken its place. What is left is to be removed.
+    /// Another space has replaced it. Its remains are to be removed.
     Retired,
-    /// It was dropped, and its name is free. The record goes when nothing else is left of it.
+    /// It was dropped, and its name is free. The record is removed last.
     Dropped,
 }
 
@@ -99,7 +99,7 @@ impl Role {
         *self == Self::Plain
     }
 
-    /// Whether entries in it count for the quota of their scope: copies do not, nor what is left of a retired space.
+    /// Whether its entries count for the quota of their scope: copies do not, nor do the remains of a retired space.
     pub(crate) fn counts(self) -> bool {
         matches!(self, Self::Plain | Self::Routed)
     }
@@ -118,7 +118,7 @@ impl fmt::Display for SpaceRecord {
 }
 
 impl SpaceRecord {
-    /// A space that whoever opens it names.
+    /// A space that is used by its name.
     pub(crate) fn plain(name: impl Into<String>, dim: usize, config: HNSWConfig) -> Self {
         Self {
             name: name.into(),
@@ -135,7 +135,7 @@ impl SpaceRecord {
 pub(crate) struct Truth {
     redb: redb::Database,
     path: PathBuf,
-    /// The file, and what is set aside so that it can be written on a full disk; none in RAM.
+    /// The file, and the reserve with which it can be written on a full disk; none in RAM.
     on_disk: Option<(Arc<dyn DiskFile>, Arc<Reserve>)>,
     /// Whether all of the file was verified when it was opened.
     pub(crate) is_verified: bool,
@@ -227,7 +227,7 @@ impl Truth {
                     .map_err(|error| redb_error(&path, error))
             })
         };
-        // Our checksums tell whether a row is what was written, but a damaged key can hide its row altogether.
+        // Our checksums show whether a row is as it was written, but a damaged key can hide its row altogether.
         let is_verified = len <= verify_bytes_max;
         if is_verified {
             // By itself: redb forgets the pages that it has read for this, but an allocator may keep the memory.
@@ -330,7 +330,7 @@ impl Truth {
         txn.commit()
     }
 
-    /// What is there now.
+    /// A read transaction as of now.
     ///
     /// # Errors
     ///

@@ -69,7 +69,7 @@ impl Rows<'_> {
         {
             let (key, record) = row.map_err(&failed)?;
             let point = PointId(key.value().1);
-            // A damaged record goes too; its row in `expiring` goes when its time comes.
+            // A damaged record is removed too; its row in `expiring` is removed at its time.
             let expires_at = crate::base::record::Record::decode(scope, point, record.value())
                 .ok()
                 .and_then(|record| record.expires_at);
@@ -95,7 +95,7 @@ impl Rows<'_> {
             .map_err(&failed)
     }
 
-    /// Removes what is left of a dropped scope after its entries.
+    /// Removes the remaining rows of a dropped scope after its entries.
     pub(crate) fn finish_purge(&mut self, scope: ScopeId) -> Result<()> {
         let failed = self.failed();
         table!(self.scope_names, SCOPE_NAMES).remove(scope.0).map_err(&failed)?;

@@ -6,19 +6,19 @@
 //!      │ u32    │ u8 = 2│ u8  │ limits, u64 each                              │ in use, u64 each
 //! ```
 //!
-//! Flags: bits 0 to 3 say that there is the limit; one that is not there is zero, and so are the other bits. The
-//! checksum covers the key of the row too, the bytes of the scope. In use is what lives, entries that have expired and
-//! are not purged yet included.
+//! Flags: bits 0 to 3 say which limits exist; a missing limit is zero, and so are the other bits. The checksum covers
+//! the key of the row too, the bytes of the scope. In use counts living entries, including those that have expired and
+//! are not purged yet.
 //!
-//! v2: as above. v1: without metadata. Such a row is read, and what the metadata takes is counted when it is needed; the
-//! next change of the row writes v2.
+//! v2: as above. v1: without metadata. Such a row is read, and its metadata is counted when it is needed; the next
+//! change of the row writes v2.
 
 use llmspell_core::{Quota, QuotaStatus, QuotaUsage, StateScope};
 
 use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
 const VERSION: u8 = 2;
-/// Knew nothing of metadata.
+/// The version without metadata.
 const VERSION_WITHOUT_METADATA: u8 = 1;
 
 /// What a row says.

@@ -55,7 +55,7 @@ impl Read {
         |error| redb_error(&self.path, error)
     }
 
-    /// Names what is damaged. The text is made only if something is.
+    /// An error for damaged bytes. The text is made only in case of an error.
     pub(super) fn malformed<'a, W: fmt::Display>(
         &'a self,
         what: impl FnOnce() -> W + 'a,
@@ -201,7 +201,7 @@ impl Read {
         .collect()
     }
 
-    /// The last mutation of a scope; none if it is not there (any more).
+    /// The last mutation of a scope; none if it does not exist (any more).
     pub(crate) fn scope_lsn(&self, scope: ScopeId) -> Result<Option<Lsn>> {
         let log = self.table(tables::LOG)?;
         let last = log
@@ -261,11 +261,11 @@ impl Read {
             .transpose()
     }
 
-    /// The file that a scope has of an index, if there are both.
+    /// The file of an index of a scope, if there is one.
     ///
     /// # Errors
     ///
-    /// `Corrupted` if what names it is damaged; then nobody knows which points the file holds.
+    /// `Corrupted` if the row is damaged; then it is unknown which points the file holds.
     pub(crate) fn index_file(&self, scope: ScopeId, kind: Kind) -> Result<Option<NamedFile>> {
         let dropped = self.table(tables::DROPPED)?.get(scope.0).map_err(self.failed())?;
         if dropped.is_some() {
@@ -402,7 +402,7 @@ impl Read {
         })
     }
 
-    /// The quota of a scope and what is counted of it, if it has one.
+    /// The quota of a scope and its usage, if it has one.
     pub(crate) fn quota(&self, scope: &StateScope) -> Result<Option<StoredQuota>> {
         let Some(table) = self.quota_table()? else {
             return Ok(None);

@@ -1,7 +1,7 @@
 //! Rows that are written before the large batch that they belong to is complete.
 //!
-//! The entries of a large batch are written in several transactions. Until the last of them their points do not live, so
-//! nobody sees them. A row of the table `staged` notes which they are: what a crash leaves of a batch is removed by it.
+//! The entries of a large batch are written in several transactions. Until the last of them their points do not live,
+//! so no reader sees them. A row of the table `staged` lists them, so that they can be removed after a crash.
 //!
 //! ```text
 //! byte 0        4       5
@@ -88,15 +88,15 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Removes at most `limit` of the entries that were staged, those from `after` on. Returns where to go on; none if
-    /// there are no more.
+    /// Removes at most `limit` of the staged entries, from `after` on. Returns where to continue; none if there are no
+    /// more.
     pub(crate) fn remove_staged(&mut self, staged: &Staged, after: usize, limit: usize) -> Result<Option<usize>> {
         let failed = self.failed();
         let end = staged.points.len().min(after + limit);
         for point in &staged.points[after..end] {
             let key = (staged.scope.0, point.0);
             let record = table!(self.entries, ENTRIES).get(key).map_err(&failed)?;
-            // A damaged record goes too. Its id leads to a point that does not live: to nothing.
+            // A damaged record is removed too. Its id names a point that does not live, so it is treated as missing.
             let record = record.map(|row| Record::decode(staged.scope, *point, row.value()).ok());
             match record {
                 Some(Some(record)) => self.remove_entry(staged.scope, *point, &record)?,
@@ -109,11 +109,11 @@ impl Rows<'_> {
 }
 
 impl Read {
-    /// What is staged, of batches under way or of those that a crash ended.
+    /// All staged entries, of batches under way or interrupted by a crash.
     ///
     /// # Errors
     ///
-    /// `Corrupted` if a row is damaged: then nobody knows which entries do not count.
+    /// `Corrupted` if a row is damaged: then it is unknown which entries do not count.
     pub(crate) fn staged(&self) -> Result<Vec<Staged>> {
         let Some(table) = self.optional_table(tables::STAGED)? else {
             return Ok(Vec::new());

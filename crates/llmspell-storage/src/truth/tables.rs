@@ -8,7 +8,7 @@
 //! | `free_slots`  | space id, first slot         | length of a free run of slots                     |
 //! | `scopes`      | space id, bytes of the scope | scope id                                          |
 //! | `scope_names` | scope id                     | sealed: space id u32, bytes of the scope; until it is purged |
-//! | `dropped`     | scope id                     | space id: what is left of it is to be purged      |
+//! | `dropped`     | scope id                     | space id: the rows of the scope are to be purged  |
 //! | `ids`         | scope id, id                 | point                                             |
 //! | `entries`     | scope id, point              | record: see `base/record.rs`                           |
 //! | `expiring`    | `expires_at`, scope id, point | space id                                          |
@@ -17,12 +17,12 @@
 //! | `index_files` | scope id, number of a kind   | file of an index: see `indexes/named.rs`          |
 //! | `indexes`     | scope id                     | file of a graph, as earlier builds named it: see `indexes/files/layout.rs` |
 //! | `kv`          | scope id, key                | value: see `base/stored_value.rs`; scope id 0 is everybody's |
-//! | `expiring_keys` | `expires_at`, scope id, key | nothing                                          |
-//! | `quotas`      | bytes of the scope           | quota and what is used of it: see `quota.rs`      |
+//! | `expiring_keys` | `expires_at`, scope id, key | empty                                            |
+//! | `quotas`      | bytes of the scope           | quota and its usage: see `quota.rs`               |
 //! | `staged`      | scope id, first point        | entries that do not live yet: see `staged.rs`     |
 //!
-//! The last row of `log` of a scope stays when a checkpoint makes it superfluous: it tells the scope's last Lsn.
-//! Keys order by their numbers, then by bytes, so what belongs together lies together.
+//! The last row of `log` of a scope is kept even after a checkpoint that includes it: it holds the scope's last Lsn.
+//! Keys are ordered by their numbers, then by bytes, so related rows are neighbors.
 
 use llmspell_core::StateScope;
 use redb::TableDefinition;
@@ -53,10 +53,10 @@ pub(super) const HEAD: &str = "head";
 pub(super) const CLOCK: &str = "clock";
 pub(super) const SURVEY: &str = "survey";
 
-/// What the next mutation starts from.
+/// The numbers that the next mutation starts from.
 ///
-/// `{checksum u32, next_scope_id u64, next_space_id u32, lsn u64, clock_ms i64}`. The clock is the latest confirmed moment
-/// that a mutation saw; time never goes back behind it, so what has expired stays so.
+/// `{checksum u32, next_scope_id u64, next_space_id u32, lsn u64, clock_ms i64}`. The clock is the latest confirmed
+/// time of a mutation; the database's time never goes back before it, so expired entries stay expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) next_scope_id: u64,

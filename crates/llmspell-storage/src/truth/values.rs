@@ -1,7 +1,7 @@
 //! The rows of keys, and which of them have expired.
 //!
-//! A key that expires has a row in `expiring_keys` too, as long as it says so. So what is over is found without looking at
-//! values, and a key that is given another end costs no row for the one it had.
+//! A key that expires has a row in `expiring_keys` too, for as long as it has that expiry. So expired keys are found
+//! without reading values, and a new expiry replaces the row of the old one.
 
 use std::ops::RangeInclusive;
 
@@ -31,7 +31,7 @@ type End = Option<Timestamp>;
 type EndKey = (i64, u64, &'static [u8]);
 
 fn until(now: i64) -> RangeInclusive<EndKey> {
-    // Moments before the next one, and the empty key of it, which nobody has.
+    // Moments before the next one, and its empty key, which cannot exist.
     (i64::MIN, 0, &[][..])..=(now.saturating_add(1), 0, &[][..])
 }
 

@@ -44,7 +44,7 @@ pub struct RedbBackend {
 }
 
 impl RedbBackend {
-    /// Opens the [`Database`] in `dir`, creating it if it is not there.
+    /// Opens the [`Database`] in `dir`, creating it if it does not exist.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl RedbBackend {
         Timestamp::from_millis(self.database.inner.shared.clock.now())
     }
 
-    /// What is stored under a key, in place if it is in the cache.
+    /// The stored value of a key, in place if it is in the cache.
     async fn stored(&self, key: &str) -> Result<Cached> {
         let shared = &self.database.inner.shared;
         let found = match shared.values.get(key.as_bytes()) {

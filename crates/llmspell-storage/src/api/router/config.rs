@@ -2,7 +2,7 @@
 
 use llmspell_core::{EmbeddingModel, HNSWConfig, Result};
 
-/// How a [`DimensionRouter`](super::DimensionRouter) treats what it does not know.
+/// How a [`DimensionRouter`](super::DimensionRouter) treats unknown models and dimensions.
 ///
 /// ```
 /// # use llmspell_storage::{DimensionRouter, HNSWConfig, RouterConfig};
@@ -26,8 +26,8 @@ impl RouterConfig {
         }
     }
 
-    /// Whether entries of an unknown dimension or model get a space of their own; false by default: a vector of the wrong
-    /// model would then be lost in a space of which nobody knows.
+    /// Whether entries of an unknown dimension or model get a space of their own; false by default: a vector of the
+    /// wrong model would be lost in a space that is never searched.
     #[must_use]
     pub fn with_new_spaces(mut self, is_allowed: bool) -> Self {
         self.new_spaces = is_allowed;
@@ -87,9 +87,9 @@ impl ModelSpace {
         }
     }
 
-    /// Keeps the leading components only: a vector is cut there, and under cosine divided by the norm of what is left.
-    /// Queries are cut likewise, and scores are those of what is left. Cannot be changed once the space is there, except
-    /// by [migration](super::DimensionRouter::migrate_space).
+    /// Stores the leading components only: a vector is cut to them, and under cosine normalized again. Queries are cut
+    /// likewise, and scores are those of the cut vectors. Cannot be changed once the space exists, except by
+    /// [migration](super::DimensionRouter::migrate_space).
     #[must_use]
     pub fn with_store_dim(mut self, dim: usize) -> Self {
         self.store_dim = Some(dim);

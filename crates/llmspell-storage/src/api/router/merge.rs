@@ -12,7 +12,7 @@ pub(super) fn pages(pages: Vec<Vec<VectorEntry>>, limit: usize) -> Vec<VectorEnt
     all
 }
 
-/// The most frequent of values of which all are given.
+/// The most frequent values; `facets` has all of them.
 pub(super) fn facets(facets: impl IntoIterator<Item = FacetValue>, limit: usize) -> Vec<FacetValue> {
     let mut counts: HashMap<Scalar, u64> = HashMap::new();
     for facet in facets {

@@ -7,7 +7,8 @@
 //! remove    what the old space holds
 //! ```
 //!
-//! Each step is durable, and what is left to do is what has no copy: a migration that was cut short goes on where it was.
+//! Each step is durable, and only entries without a copy remain to be done: an interrupted migration continues where it
+//! stopped.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -25,7 +26,7 @@ use crate::engine::{Copied, Opening, PreparedEntry, Request};
 use crate::search::Uncopied;
 use crate::truth::{Role, SpaceRecord};
 
-/// Entries that are embedded by one call.
+/// Entries that one call embeds.
 const PAGE: usize = 64;
 /// Rounds in which nothing changed, had a copy missing, and yet not all had one, before it gives up.
 const FRUITLESS_MAX: u32 = 3;
@@ -59,16 +60,16 @@ pub struct MigrationProgress {
 }
 
 impl DimensionRouter {
-    /// Puts a space of another model in the place of `from`, which is the name of a space or of its model: `embed` makes
-    /// the new vectors, one for each entry that it is given, in their order, of the length of `to`'s model or cut.
+    /// Replaces `from`, which is the name of a space or of its model, by a space of another model: `embed` makes the
+    /// new vectors, one for each entry that it is given, in their order, of the length of `to`'s model or cut.
     ///
-    /// Until the end everything goes on with the old space: searches, writes, deletions. Then, in one transaction, the new
-    /// space takes its place, and the old model is not known any more. Ids, scopes, metadata, times and expiry stay as
-    /// they are. The old vectors are removed afterwards.
+    /// Until the end all calls use the old space: searches, writes, deletions. Then, in one transaction, the new space
+    /// replaces it, and the old model is forgotten. Ids, scopes, metadata, times and expiry stay the same. The old
+    /// vectors are removed afterwards.
     ///
-    /// It runs as long as it is polled: spawn it, to have it in the background. If it is dropped, `embed` fails, or the
-    /// process dies, call it again with the same models: what was copied is not embedded again. Entries that change
-    /// meanwhile are embedded again. Needs room on the disk for both spaces; copies do not count for quotas.
+    /// It runs as long as it is polled: spawn it to run it in the background. If it is dropped, `embed` fails, or the
+    /// process ends, call it again with the same models: copied entries are not embedded again. Entries that change
+    /// meanwhile are embedded again. Needs disk space for both spaces; copies do not count for quotas.
     ///
     /// ```
     /// # use llmspell_storage::{DimensionRouter, EmbeddingModel, HNSWConfig, Result, VectorEntry, VectorQuery, VectorStorage};
@@ -126,7 +127,7 @@ impl DimensionRouter {
             if let Some(gone) = [&from, &to].into_iter().find(|handle| handle.space.is_dropped()) {
                 return Err(self.routes().unknown_space(&gone.space.name));
             }
-            // Little is left: writes wait until it is done, else there would always be a little more.
+            // Few entries remain: writes wait until the end, because otherwise some would always remain.
             let closed = (last <= PAGE as u64).then(|| from.space.gate.close());
             let before = report.embedded;
             for scope in self.incomplete_scopes(&from, &to).await? {
@@ -196,7 +197,7 @@ impl DimensionRouter {
         self.inner.database.inner.run(count).await
     }
 
-    /// The two spaces of a migration; none if it was done before and only what is replaced must go.
+    /// The two spaces of a migration; none if it was done before and only the replaced space must be removed.
     async fn staged(&self, from: &str, to: SpaceRecord) -> Result<Option<(Handle, Handle)>> {
         let database = &self.inner.database;
         let routes = self.routes();
@@ -216,7 +217,7 @@ impl DimensionRouter {
         Ok(Some((from, to.into_handle())))
     }
 
-    /// Nothing is left to copy, and still there are other copies than originals.
+    /// No entry remains to be copied, and still the copies differ from the originals.
     fn never_complete(&self, from: &Handle, to: &Handle) -> StorageError {
         let (from, to) = (&from.space.name, &to.space.name);
         let detail = format!(
@@ -225,7 +226,7 @@ impl DimensionRouter {
         corrupted(self.inner.database.inner.shared.truth.path(), detail)
     }
 
-    /// The scopes of which something has no copy.
+    /// The scopes with entries that have no copy.
     async fn incomplete_scopes(&self, from: &Handle, to: &Handle) -> Result<Vec<StateScope>> {
         let (shared, now) = (Arc::clone(&self.inner.database.inner.shared), self.now());
         let (from, to) = (Arc::clone(&from.space), Arc::clone(&to.space));
@@ -238,7 +239,7 @@ impl DimensionRouter {
         self.inner.database.inner.run(find).await
     }
 
-    /// Copies what of a scope has no copy yet.
+    /// Copies the entries of a scope that have no copy yet.
     async fn copy_scope<F, Fut, E>(
         &self,
         from: &Handle,

@@ -2,9 +2,9 @@
 //!
 //! | file         | question                                                  |
 //! |--------------|-----------------------------------------------------------|
-//! | `config.rs`  | what can be set, and what of a model is stored?           |
+//! | `config.rs`  | which settings does a router have, and which part of a vector is stored? |
 //! | `routes.rs`  | which space does an entry or a query go to?               |
-//! | `models.rs`  | how does a model become known?                            |
+//! | `models.rs`  | how is a model registered?                                |
 //! | `calls.rs`   | how is a call of the trait done by several spaces?        |
 //! | `writes.rs`  | how are entries written to the spaces of their models?     |
 //! | `merge.rs`   | how do answers of several spaces become one?              |
@@ -33,31 +33,30 @@ pub use usage::SpaceUsage;
 use crate::engine::Database;
 use routes::Routes;
 
-/// Vectors of several embedding models in one database: a [`VectorStorage`](crate::VectorStorage) that sends each entry and
-/// each query to the space of its model.
+/// Vectors of several embedding models in one database: a [`VectorStorage`](crate::VectorStorage) that sends each entry
+/// and each query to the space of its model.
 ///
 /// # Which space
 ///
-/// 1. The one of the model that is named, by [`VectorEntry::with_model`](crate::VectorEntry::with_model) or
+/// 1. The space of the named model; see [`VectorEntry::with_model`](crate::VectorEntry::with_model) and
 ///    [`VectorQuery::with_model`](crate::VectorQuery::with_model).
-/// 2. Without a model, the space of that dimension alone; else the only model whose vectors have that dimension. Where
-///    several models have it, the call is refused with
-///    [`AmbiguousDimension`](crate::StorageError::AmbiguousDimension).
+/// 2. Without a model, the space of that dimension without a model; else that of the only model with that dimension. If
+///    several models have it, the call is refused with [`AmbiguousDimension`](crate::StorageError::AmbiguousDimension).
 ///
 /// Two models never share a space, whatever their dimensions. A model is known once it is
-/// [registered](Self::register_model), or once an entry names it by an [`EmbeddingModel`](crate::EmbeddingModel) or by the
-/// name of a [preset](crate::EmbeddingModel::preset). Anything else is refused with an error that lists what is known, or
-/// gets a space of its own [if that is allowed](RouterConfig::with_new_spaces).
+/// [registered](Self::register_model), or once an entry names it by an [`EmbeddingModel`](crate::EmbeddingModel) or by
+/// the name of a [preset](crate::EmbeddingModel::preset). Other models are refused with an error that lists the known
+/// ones, or get a space of their own [if that is allowed](RouterConfig::with_new_spaces).
 ///
 /// # Several spaces as one
 ///
-/// An id stands in one space of its scope only: inserting it is refused where another space has it, an upsert moves the
-/// entry. So `get`, `delete`, `update_metadata`, `list`, `count`, filters, statistics and scopes are about all spaces
-/// together; a search is about one of them, and its results [say which](crate::VectorResult::space). A batch lands whole
-/// or not at all, whatever spaces it touches. Each space is read as of one of its mutations; no entry is missed or seen
-/// twice because it moves meanwhile.
+/// An id exists in only one space of its scope: an insert is refused if another space has it, an upsert moves the
+/// entry. So `get`, `delete`, `update_metadata`, `list`, `count`, filters, statistics and scopes cover all spaces
+/// together; a search covers one of them, which its results [name](crate::VectorResult::space). A batch is atomic,
+/// whatever spaces it touches. Each space is read as of one of its mutations; no entry is missed or seen twice because
+/// it moves meanwhile.
 ///
-/// Spaces that [`Database::vectors`] made are none of the router's until they are [adopted](Self::adopt_space).
+/// Spaces of [`Database::vectors`] do not belong to the router until they are [adopted](Self::adopt_space).
 ///
 /// ```
 /// # use llmspell_storage::{DimensionRouter, EmbeddingModel, HNSWConfig, Result, VectorEntry, VectorQuery};
@@ -78,7 +77,7 @@ use routes::Routes;
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
 /// ```
 ///
-/// Cheap to clone; all clones know the same.
+/// Cheap to clone; all clones share their models.
 #[derive(Debug, Clone)]
 pub struct DimensionRouter {
     inner: Arc<Inner>,
@@ -104,8 +103,8 @@ impl DimensionRouter {
         Self::of(Database::in_memory(), config.into())
     }
 
-    /// The router of the [`Database`] in `dir`, which is created if it is not there. It knows the models that it knew when
-    /// it was closed.
+    /// The router of the [`Database`] in `dir`, which is created if it does not exist. It knows the models that were
+    /// known when it was closed.
     ///
     /// # Errors
     ///
@@ -130,7 +129,7 @@ impl DimensionRouter {
         &self.inner.database
     }
 
-    /// What was set.
+    /// The settings.
     #[must_use]
     pub fn config(&self) -> &RouterConfig {
         &self.inner.config

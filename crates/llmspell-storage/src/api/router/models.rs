@@ -24,8 +24,8 @@ impl DimensionRouter {
         self.open_as(record, Opening::Routed).await
     }
 
-    /// Makes vectors known of which only the number of components is known: they get a space of their own, which is none of
-    /// any model. Its metric is that of the [configuration](Self::config).
+    /// Registers a dimension for vectors without a model: they get a space of their own, without a model. Its metric is
+    /// that of the [configuration](Self::config).
     ///
     /// # Errors
     ///
@@ -39,17 +39,17 @@ impl DimensionRouter {
         self.open_as(self.plain_record(dim), Opening::Routed).await
     }
 
-    /// Makes a space that [`Database::vectors`](crate::Database::vectors) made, or
-    /// [`HNSWVectorStorage::open`](crate::HNSWVectorStorage::open), one of the router's: of a model, or of vectors of which
-    /// only the dimension is known. It keeps its name.
+    /// Adopts a space that [`Database::vectors`](crate::Database::vectors) or
+    /// [`HNSWVectorStorage::open`](crate::HNSWVectorStorage::open) made: for a model, or for vectors without a model.
+    /// It keeps its name.
     ///
     /// Takes as long as looking up its ids in the other spaces.
     ///
     /// # Errors
     ///
-    /// [`UnknownSpace`](StorageError::UnknownSpace); [`SpaceMismatch`](StorageError::SpaceMismatch) if the model has another
-    /// dimension or metric, or has a space already; [`IdExists`](StorageError::IdExists) if an id stands in another space of
-    /// the router, in the same scope.
+    /// [`UnknownSpace`](StorageError::UnknownSpace); [`SpaceMismatch`](StorageError::SpaceMismatch) if the model has
+    /// another dimension or metric, or has a space already; [`IdExists`](StorageError::IdExists) if an id exists in
+    /// another space of the router, in the same scope.
     #[cfg_attr(
         feature = "tracing",
         tracing::instrument(name = "router.adopt_space", level = "info", skip_all, fields(space))
@@ -79,13 +79,13 @@ impl DimensionRouter {
         self.open_as(record, Opening::Adopted).await
     }
 
-    /// Removes a space of the router with everything in it, by the name of its model or its own: see
-    /// [`Database::drop_space`](crate::Database::drop_space). The model is not known afterwards; registered again, it may
-    /// have another dimension.
+    /// Removes a space of the router with all its data, by the name of its model or its own: see
+    /// [`Database::drop_space`](crate::Database::drop_space). The model is forgotten; registered again, it may have
+    /// another dimension.
     ///
     /// # Errors
     ///
-    /// [`UnknownSpace`](StorageError::UnknownSpace) with what is known; as a write of vectors.
+    /// [`UnknownSpace`](StorageError::UnknownSpace) with the known ones; as a write of vectors.
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.drop_space", level = "info", skip_all, fields(space = name)))]
     pub async fn drop_space(&self, name: &str) -> Result<()> {
         let routes = self.routes();
@@ -116,7 +116,7 @@ impl DimensionRouter {
             index_dim,
             ..
         } = space;
-        // What of its vectors may be looked at alone, each model says for itself.
+        // How many leading components may be compared alone depends on the model.
         let mut config = index.unwrap_or_else(|| self.inner.config.index().clone().with_index_dim(None));
         if index_dim.is_some() {
             config = config.with_index_dim(index_dim);
@@ -139,11 +139,11 @@ impl DimensionRouter {
         }
     }
 
-    /// The space that an entry needs, whose model or dimension is not known yet.
+    /// The space for an entry whose model or dimension is not known yet.
     ///
     /// # Errors
     ///
-    /// `UnknownModel` or `UnknownDimension` if there must be none, or what is wrong with the model.
+    /// `UnknownModel` or `UnknownDimension` if new spaces are not allowed, or the problem of the model.
     pub(super) fn new_space(&self, routes: &Routes, model: Option<&ModelRef>, dim: usize) -> Result<SpaceRecord> {
         let config = &self.inner.config;
         match model {

@@ -66,7 +66,7 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    /// The ways of now. What was counted and opened before stays.
+    /// The current routes. Counters and open spaces are kept.
     pub(super) fn of(database: &Database, before: &Self) -> Self {
         let shared = &database.inner.shared;
         let version = shared.spaces_version();
@@ -120,7 +120,7 @@ impl Routes {
         place.map(|place| &self.all[*place])
     }
 
-    /// The space of vectors of which only the number of components is known; none if there is none.
+    /// The space of vectors without a model; none if there is none.
     ///
     /// # Errors
     ///

@@ -89,7 +89,7 @@ impl DimensionRouter {
         Ok(ids)
     }
 
-    /// Which space each entry of a batch goes to.
+    /// The space of each entry of a batch.
     fn sorted(&self, routes: &Routes, entries: &[VectorEntry], unknown: Unknown) -> Result<Sorted> {
         let mut sorted = Sorted {
             routes: Vec::new(),
@@ -152,7 +152,7 @@ pub(super) enum Unknown {
 /// A batch by its spaces.
 struct Sorted {
     routes: Vec<Arc<Route>>,
-    /// Spaces that are not there yet.
+    /// Spaces that do not exist yet.
     new: Vec<SpaceRecord>,
     /// For each entry, a place in `routes` and then in `new`.
     space_of: Vec<usize>,

@@ -272,7 +272,7 @@ impl VectorStorage for HNSWVectorStorage {
         let namespace = handle.namespace(scope).await?;
         let (shared, space) = (Arc::clone(handle.shared()), Arc::clone(&handle.space));
         let (scope, now) = (scope.clone(), handle.now());
-        // Counting goes through the whole graph the first time.
+        // Counting visits the whole graph the first time.
         handle
             .database
             .inner

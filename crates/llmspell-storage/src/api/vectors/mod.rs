@@ -4,14 +4,14 @@
 //! |--------------|--------------------------------------------------|
 //! | `calls.rs`   | how is a call of the trait done by the database? |
 //! | `handle.rs`  | how does a call reach the entries of a scope?    |
-//! | `prepare.rs` | what of a batch is stored?                       |
-//! | `spaces.rs`  | how is a space of a database opened, or made?    |
-//! | `shape.rs`   | which vectors does a space take, and what of them does it keep? |
+//! | `prepare.rs` | how is a batch checked and prepared?             |
+//! | `spaces.rs`  | how is a space of a database opened, or created? |
+//! | `shape.rs`   | which vectors does a space take, and which components does it store? |
 //! | `scopes.rs`  | how are several scopes searched at once?         |
-//! | `selected.rs` | … for diversity, or for some of each group?     |
+//! | `selected.rs` | … for diverse or grouped results?               |
 //! | `several.rs` | how is one scope read in several spaces at once? |
-//! | `stats.rs`   | how much is there?                               |
-//! | `traced.rs`  | how does the span of a search learn how it was done? |
+//! | `stats.rs`   | what is stored, and how large is it?             |
+//! | `traced.rs`  | how does the span of a search get its fields?    |
 
 mod calls;
 mod handle;
@@ -90,7 +90,7 @@ impl HNSWVectorStorage {
         Self { dim, config, handle }
     }
 
-    /// Vectors of `dim` components in the [`Database`] in `dir`, which is created if it is not there: its space
+    /// Vectors of `dim` components in the [`Database`] in `dir`, which is created if it does not exist: its space
     /// [`DEFAULT_SPACE`].
     ///
     /// # Errors
@@ -171,7 +171,7 @@ impl HNSWVectorStorage {
 
     pub(crate) fn handle(&self) -> Result<&Handle> {
         match &self.handle {
-            // What is left of it must not pass for all there is.
+            // The remains of a replaced space must not pass for all entries.
             Some(handle) if handle.space.is_retired() => {
                 let records = handle.database.inner.shared.space_records();
                 Err(StorageError::UnknownSpace {

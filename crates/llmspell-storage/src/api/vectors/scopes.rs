@@ -1,7 +1,7 @@
 //! Searches of several scopes.
 //!
-//! One namespace after the other, by the search that each has alone, and as of one mutation of each. The last of the best
-//! `k` so far bounds the next search: what is farther away is not resolved, so ids and metadata are read about once.
+//! The namespaces are searched one after the other, each as of one of its mutations. The last of the best `k` so far is
+//! the threshold of the next search: farther entries are not resolved, so ids and metadata are read about once.
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ use crate::spaces::registry::Space;
 use crate::spaces::snapshot::{LookAgain, Snapshot};
 use crate::truth::Read;
 
-/// What is read in several spaces.
+/// The spaces and the scope to read.
 #[derive(Debug)]
 pub(crate) struct Asked<'a> {
     pub(crate) scope: &'a StateScope,
@@ -71,7 +71,7 @@ pub(crate) fn read_together<T>(
         let parts: Vec<_> = loaded.iter().map(|of| (&of.space.slots, &*of.namespace)).collect();
         let absent = |read: &Read| is_absent_elsewhere(read, spaces, &loaded, asked.scope);
         let snapshots = Snapshot::take_together(&shared.truth, &parts, absent)?;
-        // After the transaction began: what it sees are these spaces.
+        // After the transaction began: it sees these spaces.
         if shared.spaces_version() != asked.spaces_version {
             return Ok(None);
         }

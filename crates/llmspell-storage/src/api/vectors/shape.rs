@@ -31,7 +31,7 @@ impl Shape {
         }
     }
 
-    /// The shape of a space that is not there yet.
+    /// The shape of a space that does not exist yet.
     pub(crate) fn of_record(record: &SpaceRecord) -> Self {
         Self {
             dim: record.dim,
@@ -51,7 +51,7 @@ impl Shape {
         self.check(entry)
     }
 
-    /// That the space takes an entry, of which it is known whose vector it is.
+    /// Checks that the space takes an entry, whose model is known to fit.
     pub(crate) fn check(&self, entry: &VectorEntry) -> Result<()> {
         let given = entry.embedding.len();
         let taken = match &self.model {
@@ -64,19 +64,19 @@ impl Shape {
         validate::entry(entry, taken, self.metric)
     }
 
-    /// What of a vector is kept.
+    /// The stored components of a vector.
     pub(crate) fn kept(&self, id: &str, mut vector: Vec<f32>) -> Result<Vec<f32>> {
         cut(id, &mut vector, self.dim, self.metric)?;
         Ok(vector)
     }
 }
 
-/// A query as a space answers it: cut as its entries are, or shorter, if the model says that its vectors may be cut there:
-/// then only so many leading components are compared. `is_routed`: it is known whose vector it is.
+/// A query in the form in which a space answers it: cut as its entries are, or shorter, if the model allows that cut:
+/// then only these leading components are compared. `is_routed`: the model is known to fit.
 ///
 /// # Errors
 ///
-/// The first thing wrong with it.
+/// The first problem of the query.
 pub(crate) fn checked_query<'q>(
     space: &Space,
     query: &'q VectorQuery,

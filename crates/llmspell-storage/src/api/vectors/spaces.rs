@@ -10,9 +10,9 @@ use crate::engine::{Database, Opening, Request};
 use crate::truth::SpaceRecord;
 
 impl Database {
-    /// A vector space by its name: the one that is there, or a new one.
+    /// A vector space by its name: the existing one, or a new one.
     ///
-    /// Dimension and metric are fixed when it is created; the rest of `config` is what it was last opened with.
+    /// Dimension and metric are fixed when it is created; the other settings of `config` are those of the last opening.
     ///
     /// # Errors
     ///

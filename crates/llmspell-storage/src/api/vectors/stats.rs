@@ -15,7 +15,7 @@ use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
 use crate::truth::{self, Read};
 
-/// A scope that is not there.
+/// For a scope that does not exist.
 pub(crate) fn of_unknown(scope: &StateScope) -> ScopedStats {
     let mut stats = ScopedStats::default();
     stats.scope = scope.clone();

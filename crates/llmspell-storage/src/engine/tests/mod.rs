@@ -1,5 +1,4 @@
-//! What happens when the disk fails, or the power, or when the clock goes back? And are derived files only ever what they
-//! should be?
+//! Tests of the engine: failing disks, loss of power, clocks that go back, and derived files that must always be right.
 
 mod disk_failure;
 mod expiring_keys;

@@ -1,13 +1,13 @@
 //! [`MemoryBackend`]: key-value state in RAM, in hash tables with sorted keys beside them, behind a few locks.
 //!
-//! A key lives in the shard that its bytes name, so that writers of different keys seldom meet. Whoever needs several
-//! shards locks them in the order of their numbers and holds them all until the work is done: so batches are atomic,
-//! pages and `get_batch` are as of one moment, and nobody waits in a circle.
+//! A key lives in a shard chosen by the hash of its bytes, so that writers of different keys seldom meet. A call that
+//! needs several shards locks them in the order of their numbers and holds them all until the work is done: so batches
+//! are atomic, pages and `get_batch` are as of one moment, and there is no deadlock.
 //!
 //! | file       | question                                                    |
 //! |------------|-------------------------------------------------------------|
 //! | `shard.rs` | what is in one shard?                                       |
-//! | `key.rs`   | how is a key kept, so that comparing it costs no second trip to memory? |
+//! | `key.rs`   | how is a key stored, so that comparing it needs no second memory access? |
 
 mod key;
 mod shard;
@@ -32,12 +32,12 @@ use shard::{Shard, Stored};
 
 const SHARDS: usize = 32;
 
-/// Key-value state in RAM: gone when the value is dropped.
+/// Key-value state in RAM: lost when the value is dropped.
 ///
-/// Reading or overwriting a key takes `O(1)`, a new or deleted key `O(log n)`, all in place, without a hop to another
-/// thread. Scans look into every shard; deleting by prefix takes time in proportion to what it deletes, while readers
-/// wait. A key costs about 120 bytes beside its value, and 40 more if it expires. Keys that have expired go with later
-/// writes, some with each.
+/// Reading or overwriting a key takes `O(1)`, a new or deleted key `O(log n)`, all in place, without another thread.
+/// Scans read every shard; deleting by prefix takes time in proportion to the deleted keys, while readers wait. A key
+/// takes about 120 bytes beside its value, and 40 more if it expires. Expired keys are removed by later writes, some by
+/// each.
 ///
 /// ```
 /// # use llmspell_storage::StorageBackend;
@@ -66,8 +66,8 @@ impl MemoryBackend {
         Self::on(Clock::new(None, Boot::beside(None), i64::MIN, None))
     }
 
-    /// An empty backend that asks `now` for the time, in place of the clock of the system: for tests of what expires. Time
-    /// never goes back: while the answer is earlier than one before, time stands still.
+    /// An empty backend that reads the time from `now` instead of the system clock: for tests of expiry. Time never
+    /// goes back: while `now` returns an earlier time than before, time stands still.
     #[must_use]
     pub fn with_clock(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         let time = TimeSource::new(now);
@@ -87,7 +87,7 @@ impl MemoryBackend {
         self.clock.now()
     }
 
-    /// What is stored, if it is not over. Most values have no end, and need no clock.
+    /// The stored value, if it has not expired. Most values do not expire, and need no clock.
     fn visible<'s>(&self, found: Option<&'s Stored>) -> Option<&'s Stored> {
         found.filter(|stored| stored.expires_at.is_none() || stored.is_there(self.now()))
     }
@@ -105,7 +105,7 @@ impl MemoryBackend {
         }
     }
 
-    /// Stores a value unless it is over at once; then nothing is left of the key. Returns what was there.
+    /// Stores a value unless it has expired already; then the key is removed. Returns the old value.
     fn put(&self, shard: &mut Shard, key: &str, value: Vec<u8>, expires_at: Option<Timestamp>) -> Option<Stored> {
         let new = Stored {
             value: value.into(),
@@ -445,7 +445,7 @@ mod tests {
             "{} keys are kept",
             backend.stored_count()
         );
-        // Nothing is left of them in any index once later writes have been there.
+        // They are in no index once later writes have removed them.
         time.fetch_add(1_000_000, Ordering::SeqCst);
         for number in 0..2 * alive {
             backend.set(&format!("key/{number}"), Vec::new()).await.unwrap();

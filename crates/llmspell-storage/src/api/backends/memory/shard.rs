@@ -1,8 +1,8 @@
 //! One shard: values by hash, keys in order, and expiring keys by their expiry.
 //!
-//! Reading and overwriting touch only the hash table; the order is for scans and changes only with the keys. A key that is
-//! over stays until a write to the shard has time for it: nobody sees it, and as each write removes more than it brings,
-//! such keys never take more than those that lived at once.
+//! Reading and overwriting touch only the hash table; the order is for scans and changes only with the keys. An expired
+//! key stays until a write to the shard removes it: no reader sees it, and as each write removes more than it adds,
+//! expired keys never take more memory than living keys once did.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -12,7 +12,7 @@ use llmspell_core::Timestamp;
 use super::key::Key;
 use crate::base::stored_value::StoredValue;
 
-/// Keys that are over and go with each write to a shard.
+/// Expired keys that each write to a shard removes.
 const PURGED_PER_WRITE: usize = 4;
 
 /// A value, and when it ends.
@@ -28,12 +28,12 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// What is stored, also if it is over.
+    /// The stored value, even if it has expired.
     pub(super) fn get(&self, key: &str) -> Option<&Stored> {
         self.values.get(key.as_bytes())
     }
 
-    /// Returns what was there, so that the caller frees it when the lock is gone.
+    /// Returns the old value, so that the caller frees it after the lock is released.
     pub(super) fn set(&mut self, key: &str, new: Stored) -> Option<Stored> {
         let expires_at = new.expires_at;
         let replaced = match self.values.get_mut(key.as_bytes()) {
@@ -53,7 +53,7 @@ impl Shard {
         replaced
     }
 
-    /// Returns what was there, also if it is over, so that the caller frees it when the lock is gone.
+    /// Returns the old value, even if it has expired, so that the caller frees it after the lock is released.
     pub(super) fn delete(&mut self, key: &str) -> Option<Stored> {
         let removed = self.values.remove(key.as_bytes())?;
         self.keys.remove(key.as_bytes());

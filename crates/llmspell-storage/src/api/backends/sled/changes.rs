@@ -53,22 +53,22 @@ impl Change {
     }
 }
 
-/// What comes of the keys that change.
+/// The net effect on the changed keys.
 #[derive(Default)]
 pub(super) struct Effect {
-    /// A key that was not there and is not there now may be in it.
+    /// It may contain a key that did not exist before and does not exist afterwards.
     pub(super) keys: BTreeMap<String, Changed>,
 }
 
 /// A key that changes.
 pub(super) struct Changed {
-    /// When what is in the tree ends, if something is.
+    /// The expiry of the value in the tree, if there is one.
     pub(super) before: Option<Option<Timestamp>>,
     /// What will be there.
     pub(super) after: Option<Stored>,
 }
 
-/// Works out what `change` does at `now` to what is in the tree, and what its caller is told. Reads only.
+/// Works out the effect of `change` at `now`, and the answer to its caller. Reads only.
 pub(super) fn work_out(reader: &Reader, change: Change, now: i64) -> Result<(Effect, Outcome)> {
     let mut effect = Effect::default();
     match change {
@@ -153,7 +153,7 @@ impl Effect {
         }
     }
 
-    /// Nothing is stored of what is over at `now`.
+    /// A value that has expired at `now` is not stored.
     fn set(
         &mut self,
         reader: &Reader,

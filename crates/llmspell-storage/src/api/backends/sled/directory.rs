@@ -6,11 +6,11 @@
 //! WATERMARK   "commits 1234 checksum 89abcdef\n"      CRC-32C of "commits 1234", in hexadecimal
 //! ```
 //!
-//! FORMAT and WATERMARK are written beside, synced and renamed. A directory with anything in it but without FORMAT is
-//! somebody else's, and nothing in it is touched.
+//! FORMAT and WATERMARK are written under another name, synced and renamed. A directory with files but without FORMAT
+//! is foreign, and no file in it is touched.
 //!
-//! v1 (0.1.0): as above. v2: keys may expire; see `base/record.rs`. A directory of version 1 becomes one of version 2 when it is
-//! opened, before anything is written: builds that know only the first would take such keys for damage.
+//! v1 (0.1.0): as above. v2: keys may expire; see `record.rs`. A directory of version 1 becomes one of version 2 when
+//! it is opened, before anything is written: builds that know only the first would report such keys as damaged.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -31,7 +31,7 @@ const FORMAT: &str = "FORMAT";
 const WATERMARK: &str = "WATERMARK";
 const DATA: &str = "data";
 const QUARANTINE: &str = "quarantine";
-/// Ending of a file that is not yet what it will be.
+/// Suffix of a file that is not complete yet.
 const NEW: &str = ".new";
 const KIND_LINE: &str = "llmspell-storage sled";
 const VERSION: u32 = 2;
@@ -55,7 +55,7 @@ pub(super) fn claim(path: &Path) -> Result<File> {
         io::ErrorKind::NotADirectory => foreign(path, "it is a file".into()),
         _ => io_error("create", path, error),
     })?;
-    // Looked at before anything is made in it, and again when nobody else can change it.
+    // Checked before a file is created in it, and again when no other process can change it.
     check_format(path)?;
     let lock = lock(path)?;
     if check_format(path)? != Format::Ours {
@@ -76,7 +76,7 @@ fn directory(path: &Path) -> io::Result<Directory> {
     Directory::open(path.to_path_buf(), DEFAULT_FILE_MODE)
 }
 
-/// An error of a call that refuses links: one that stands there is nothing of ours, and no damage either.
+/// An error of a call that refuses links: a link there is not a file of ours, and no damage either.
 fn unsound(source: io::Error, op: &'static str, path: &Path) -> StorageError {
     match source.kind() {
         io::ErrorKind::InvalidInput => foreign(path, source.to_string()),
@@ -210,7 +210,7 @@ fn free_name(quarantine: &Path, name: &OsString) -> PathBuf {
     candidate
 }
 
-/// At least how many commits were durable once; 0 if nobody wrote it down.
+/// A lower bound of the number of commits that were once durable; 0 if none was written.
 ///
 /// # Errors
 ///
@@ -266,8 +266,8 @@ pub(super) struct Disk {
     blobs_folder: Option<File>,
     blobs_modified: Option<SystemTime>,
     blobs_synced: HashSet<OsString>,
-    /// Descriptors that a commit can count on: sled opens a file for each large page in the midst of a batch, and where that
-    /// fails nobody knows how much of the batch is written.
+    /// Descriptors reserved for a commit: sled opens a file for each large page in the middle of a batch, and if that
+    /// fails it is unknown how much of the batch is written.
     spare: Vec<File>,
 }
 

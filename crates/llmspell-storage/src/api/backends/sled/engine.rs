@@ -40,7 +40,7 @@ pub(super) enum Outcome {
     Swapped(bool),
 }
 
-/// The only one who writes to sled.
+/// The only writer of sled.
 pub(super) struct Engine {
     reader: Arc<Reader>,
     watch: Arc<Watch>,
@@ -53,7 +53,7 @@ pub(super) struct Engine {
     clock_version: u64,
     /// The earliest moment at which a key expires, in milliseconds since 1970, or an earlier one.
     first_end: Option<i64>,
-    /// The process had too few descriptors for what was tried last.
+    /// Whether the process had too few descriptors for the last attempt.
     is_short: bool,
 }
 
@@ -67,13 +67,13 @@ impl Engine {
             durable_commits: head.commits,
             watermark: head.commits,
             clock_version: 0,
-            // What was over by the time that was stored goes at once: a clock that is behind it stands still meanwhile.
+            // Keys that expired by the stored time are removed at once: time stands still while the clock is behind it.
             first_end: first_end.map(|moment| if moment <= head.clock_ms { i64::MIN } else { moment }),
             is_short: false,
         }
     }
 
-    /// Answers for all changes. If one cannot be applied or made durable, nobody knows what is on the disk.
+    /// Answers all changes. If one cannot be applied or made durable, the content of the disk is unknown.
     fn commit_all(&mut self, changes: Vec<Change>) -> Vec<Result<Outcome>> {
         if let Err(error) = self.check_space(&changes).and_then(|()| self.check_descriptors()) {
             return changes.iter().map(|_| Err(error.clone())).collect();
@@ -204,7 +204,7 @@ impl Engine {
         let effect = Effect::purge(&self.reader, &over)?;
         self.apply(&effect, now)?;
         if effect.keys.len() < over.len() {
-            // Of a damaged value it is not known when it ends: only the note goes, so that the purge gets on.
+            // The expiry of a damaged value is unknown: only the note is removed, so that the purge can continue.
             let mut notes = ::sled::Batch::default();
             for (moment, key) in &over {
                 notes.remove(record::end_key(*moment, key));
@@ -220,8 +220,8 @@ impl Engine {
         Ok(())
     }
 
-    /// What was seen to expire and is not purged yet has expired after a restart too, whatever the clock says then; and the
-    /// next opening hears of a jump of the clock.
+    /// Keys that were seen to expire and are not purged yet must stay expired after a restart, whatever the clock says
+    /// then; and the next opening must know of a jump of the clock.
     fn keep_time(&mut self) -> Result<()> {
         let now = self.reader.confirmed();
         let has_expired = self.first_end.is_some_and(|moment| moment <= now);
@@ -241,7 +241,7 @@ impl Engine {
         self.make_durable()
     }
 
-    /// Does what nobody waits for, under the eyes of the watchdog. A failure ends writing, as any other does.
+    /// Does background work, watched by the watchdog. A failure ends writing, as any other does.
     fn in_background(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) {
         if self.check_descriptors().is_err() || self.watch.start_commit(Vec::new()).is_err() {
             return;

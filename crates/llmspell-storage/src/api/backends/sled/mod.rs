@@ -1,7 +1,7 @@
 //! [`SledBackend`]: key-value state on sled 0.34, made safe.
 //!
-//! sled is beta and no longer maintained. What it lacks is added here: a lock that names its holder, a format marker,
-//! a sync that reaches the disk, checksums and a count of its own, and one writer at a time under a watchdog.
+//! sled is beta and no longer maintained. This backend adds what it lacks: a lock that names its holder, a format
+//! marker, a sync that reaches the disk, checksums and a count of its own, and one writer at a time under a watchdog.
 //!
 //! ```text
 //! <dir>/LOCK         held while open; names the process
@@ -13,13 +13,13 @@
 //!
 //! | file           | question                                            |
 //! |----------------|-----------------------------------------------------|
-//! | `directory.rs` | whose directory is it, and what lies around in it?  |
-//! | `open.rs`      | how is sled started, if need be without snapshots?  |
-//! | `base/record.rs`    | how do keys and values lie in the tree?             |
+//! | `directory.rs` | who owns the directory, and which files are in it?  |
+//! | `open.rs`      | how is sled started, if necessary without snapshots? |
+//! | `record.rs`    | how are keys and values laid out in the tree?       |
 //! | `reader.rs`    | how is sled read?                                   |
-//! | `changes.rs`   | what does a batch come to?                          |
+//! | `changes.rs`   | what is the net effect of a batch?                  |
 //! | `engine.rs`    | how does a batch become durable?                    |
-//! | `watch.rs`     | who waits for a commit, and for how long?           |
+//! | `watch.rs`     | which callers wait for a commit, and for how long?  |
 
 mod changes;
 mod directory;
@@ -64,15 +64,15 @@ const DEFAULT_COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Key-value state on sled 0.34.7, for applications that come from sled.
 ///
-/// When a write returns, it survives the death of the process. Loss of power is survived as far as sled's own file
-/// order allows, which is not always: for new applications prefer the redb backend, and move with
+/// When a write returns, it survives a crash of the process. Loss of power is survived as far as sled's own file order
+/// allows, which is not always: for new applications prefer the redb backend, and move with
 /// [`export`](fn@crate::export).
 ///
-/// Reads and writes leave the async executor: reads run on a small pool of threads, writes on one thread that shares
-/// each sync among those who wait. If a sync fails or sled stops answering, the handle refuses further writes until it
-/// is reopened.
+/// Reads and writes do not block the async executor: reads run on a small pool of threads, writes on one thread that
+/// shares each sync among waiting callers. If a sync fails or sled stops answering, the handle refuses further writes
+/// until it is reopened.
 ///
-/// Dropping the handle waits until what is queued is durable.
+/// Dropping the handle waits until queued writes are durable.
 pub struct SledBackend {
     // In the order in which they end: writers, their watchdog, readers, files.
     committer: Option<Committer<Engine>>,
@@ -116,10 +116,10 @@ impl SledOptions {
         self
     }
 
-    /// Whom to ask for the time, in place of the clock of the system: for tests of what expires.
+    /// A function that replaces the system clock: for tests of expiry.
     ///
-    /// Time never goes back: while the answer is earlier than one before, or than what a commit has stored, time stands
-    /// still.
+    /// Time never goes back: while the function returns an earlier time than before, or than a commit has stored, time
+    /// stands still.
     #[must_use]
     pub fn clock(mut self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         self.clocks.time = Some(TimeSource::new(now));
@@ -346,7 +346,7 @@ impl StorageBackend for SledBackend {
 impl Drop for SledBackend {
     fn drop(&mut self) {
         if self.mark.is_forked() || self.watchdog.watch().is_stuck() {
-            // The thread is not there, or may never come back. Waiting for it would pass the hang on to whoever drops us.
+            // The thread does not exist, or may never end. Waiting for it would make the caller hang.
             std::mem::forget(self.committer.take());
         }
     }

@@ -16,7 +16,7 @@ use crate::engine::{Boot, Clock};
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 const RELEASE_POLL: Duration = Duration::from_millis(5);
 
-/// A directory that is ours, and what is in it.
+/// A directory of ours, and its content.
 pub(super) struct Opened {
     pub(super) reader: Reader,
     pub(super) disk: Disk,
@@ -25,7 +25,7 @@ pub(super) struct Opened {
     pub(super) first_end: Option<i64>,
 }
 
-/// What is asked for the time; none: the system, and the machine.
+/// The sources of time; none: the system, and the machine.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Clocks {
     pub(super) time: Option<TimeSource>,

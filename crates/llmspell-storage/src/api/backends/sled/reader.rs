@@ -66,7 +66,7 @@ impl Reader {
         self.clock.now()
     }
 
-    /// The latest moment that is confirmed: what has ended by then may go, and it may be stored.
+    /// The latest confirmed moment: keys that expired by then may be removed, and it may be stored.
     pub(super) fn confirmed(&self) -> i64 {
         self.clock.confirmed()
     }
@@ -79,7 +79,7 @@ impl Reader {
         self.db.as_ref().expect("sled is open as long as its reader lives")
     }
 
-    /// Nobody reads while this is held.
+    /// No reader runs while this is held.
     pub(super) fn exclude_readers(&self) -> RwLockWriteGuard<'_, ()> {
         self.gate.write()
     }
@@ -101,8 +101,8 @@ impl Reader {
             .and_then(|stored| stored.expires_at))
     }
 
-    /// When what is stored under a key ends, if something is, also if it is over. A damaged value does not: it can be
-    /// overwritten and removed.
+    /// The expiry of the stored value of a key, if there is one, even if it has passed. A damaged value has none: it
+    /// can be overwritten and removed.
     pub(super) fn end_in_tree(&self, key: &str) -> Result<Option<Option<Timestamp>>> {
         self.reading(|_| {
             let tree_key = record::tree_key(key);
@@ -334,7 +334,7 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         let db = self.db.take();
-        // The hook has reported the panic; what is acknowledged is durable, so there is nothing to lose here.
+        // The hook has reported the panic; acknowledged writes are durable, so nothing is lost here.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(db)));
     }
 }

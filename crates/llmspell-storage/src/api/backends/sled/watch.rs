@@ -1,7 +1,7 @@
 //! The watchdog: waiting for a commit, with a time limit.
 //!
-//! Answers are kept here and not with the requests: if sled stops answering, the watchdog can still tell everybody who
-//! waits, also those whose request has not been looked at yet.
+//! Answers are kept here and not with the requests: if sled stops answering, the watchdog can still answer all callers,
+//! including those whose request has not been processed yet.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use llmspell_core::{Result, StorageError};
 use super::engine::Outcome;
 use crate::base::error::no_thread;
 
-/// Names one who waits.
+/// The number of a waiting caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Ticket(u64);
 
 type Answer = Result<Outcome>;
 
-/// Everybody who waits, and whether the handle can still write.
+/// All waiting callers, and whether the handle can still write.
 pub(super) struct Watch {
     state: Mutex<State>,
     changed: Condvar,
@@ -54,7 +54,7 @@ impl Watch {
         }
     }
 
-    /// A place in the list of those who wait.
+    /// Adds a caller to those that wait.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Watch {
         state.commit = None;
         for (ticket, answer) in answers {
             if let Some(sender) = state.waiting.remove(&ticket) {
-                // Whoever dropped the future does not want to know.
+                // The caller may have dropped its future.
                 let _ = sender.send(answer);
             }
         }

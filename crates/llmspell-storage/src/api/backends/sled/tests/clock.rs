@@ -38,7 +38,7 @@ async fn given_writes_while_the_clock_is_years_ahead_when_it_is_right_again_then
         let mut backend = open(&machine, directory.path()).await;
         backend.set_with_ttl("day", vec![1], DAY).await.unwrap();
 
-        // When: a bad time server, for a moment, and writes meanwhile that take along what is over.
+        // When: a bad time server, for a moment, and writes meanwhile that remove expired keys.
         machine.jump(10 * YEAR_MS);
         assert_eq!(backend.get("day").await.unwrap(), None, "it is hidden at once");
         backend.set_with_ttl("late", vec![2], DAY).await.unwrap();
@@ -53,7 +53,7 @@ async fn given_writes_while_the_clock_is_years_ahead_when_it_is_right_again_then
         assert_eq!(stored_count(&backend), (3, 3), "nothing is purged");
         machine.jump(-10 * YEAR_MS);
 
-        // Then: what was hidden is there, and ends when it is to end.
+        // Then: the hidden keys are there, and expire at their time.
         assert_eq!(backend.list_keys("").await.unwrap(), ["day", "late", "plain"]);
         machine.pass(DAY_MS);
         assert_eq!(backend.get("day").await.unwrap(), None);

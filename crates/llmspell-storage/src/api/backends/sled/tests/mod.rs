@@ -1,5 +1,4 @@
-//! What happens when the disk refuses, when a clock goes back, and to what older versions wrote? `clock.rs`: and when a clock
-//! jumps ahead?
+//! Failing disks, clocks that go back or jump ahead (`clock.rs`), and data of older versions.
 
 mod clock;
 
