@@ -1,7 +1,7 @@
 //! Embedded storage for AI agents: key-value state and vector memory, for many tenants, in one directory.
 //!
-//! No server. A write is durable when its call returns; what belongs to one scope is never seen by another; damage is
-//! reported, never served.
+//! No server. A write is durable when its call returns; data of one scope are never seen by another; damaged data are
+//! reported, never returned.
 //!
 //! * Key-value state: [`StorageBackend`], as [`MemoryBackend`], [`RedbBackend`] (the recommended durable one) or
 //!   `SledBackend` (feature `sled`, on by default).
@@ -38,16 +38,16 @@
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
 //! ```
 //!
-//! No trait is imported there: every store has the calls of its trait as methods of its own. Import [`VectorStorage`] or
-//! [`StorageBackend`] for code that takes any store: `fn remember(memory: impl VectorStorage)` takes a store, a reference to
-//! one, an `Arc<dyn VectorStorage>`, and a handle for one scope.
+//! The example imports no trait: every store has the calls of its trait as inherent methods. Import [`VectorStorage`]
+//! or [`StorageBackend`] for generic code: `fn remember(memory: impl VectorStorage)` takes a store, a reference to one,
+//! an `Arc<dyn VectorStorage>`, and a handle for one scope.
 //!
 //! The errors are [`StorageError`]s; an application may use `?` with `anyhow`, as here, or with a type of its own.
 //!
 //! The futures run on any executor: what may block runs on threads of the database itself.
 //!
-//! Where to find what in the source is in `ARCHITECTURE.md`; modules use only those before them in its list, and
-//! `cargo test -p xtask --test layers` checks them.
+//! `ARCHITECTURE.md` is the map of the source; modules use only those before them in its list, and `cargo test -p xtask
+//! --test layers` checks them.
 
 mod api;
 mod base;

@@ -157,7 +157,7 @@ fn check_file(
 }
 
 fn made_anew(name: &str, unusable: &Unusable) -> String {
-    format!("index file {name}: {}; it is made anew", unusable.0)
+    format!("index file {name}: {}; it will be rebuilt", unusable.0)
 }
 
 /// The file of the metadata index of a scope. A damaged one is derived and will be built again; its content for points
@@ -295,7 +295,7 @@ fn check_vertices(
                 point.0
             ))),
             Err(malformed) => section.notes.push(problem(format!(
-                "id of vertex {vertex}: {}; it is made anew",
+                "id of vertex {vertex}: {}; it will be rebuilt",
                 malformed.0
             ))),
         }

@@ -198,7 +198,7 @@ impl SlotUse {
             } else if *first > next {
                 section
                     .problems
-                    .push(format!("slots {next} to {} belong to nobody", first - 1));
+                    .push(format!("slots {next} to {} have no owner", first - 1));
             }
             next = next.max(first + u64::from(*len));
             before = owner;

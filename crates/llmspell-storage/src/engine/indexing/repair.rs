@@ -153,7 +153,7 @@ mod tests {
             let (database, vectors) = open(dir.path(), memory).await;
             let found = vectors.search(&VectorQuery::new(vector(3), 10)).await.unwrap();
             assert!(found.len() == 10 && found.iter().all(|hit| !ids.contains(&hit.id)));
-            assert_eq!(dead_met(&state(&database)), 0, "{memory:?}: the file is written anew");
+            assert_eq!(dead_met(&state(&database)), 0, "{memory:?}: the file is written again");
             wait_until(&database, |state| state.counts().unrepaired == 0).await;
             assert!(database.check().await.unwrap().is_ok());
             drop(vectors);

@@ -1,7 +1,7 @@
 //! The users' ids of the vertices of an index file.
 //!
-//! So that a search that needs no metadata need not ask the truth. With an id goes the generation of the slot that held
-//! the vector when the vertex was made: a slot that was used again since shows.
+//! So a search without metadata need not read the truth. Beside an id stands the generation of the slot that held the
+//! vector when the vertex was made: it reveals a slot that was used again since.
 
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ const ENTRY_BYTES: usize = 8;
 /// The ids of all vertices of a graph. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ids {
-    /// Of the first vertices.
+    /// The ids of the first vertices.
     file: Option<FileIds>,
-    /// Of the others, in order.
+    /// The ids of the others, in order.
     lists: Vec<(u32, Arc<IdList>)>,
     len: u32,
 }
@@ -36,9 +36,9 @@ pub(super) struct FileIds {
 /// Ids in RAM, in the order of vertices or points.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct IdList {
-    /// Where entries end.
+    /// The ends of the entries.
     ends: Vec<u32>,
-    /// Generation, id; one after the other.
+    /// Generation and id of each, one after the other.
     bytes: Vec<u8>,
 }
 
@@ -51,7 +51,7 @@ impl Ids {
         }
     }
 
-    /// These, and those of further vertices. Small lists are joined, so that there are few.
+    /// These ids, and those of further vertices. Small lists are joined, so that there are few.
     pub(crate) fn extended(&self, list: IdList) -> Self {
         let mut ids = self.clone();
         let mut list = list;
@@ -73,7 +73,7 @@ impl Ids {
         ids
     }
 
-    /// How many vertices there are.
+    /// Number of vertices.
     pub(crate) fn len(&self) -> u32 {
         self.len
     }
@@ -82,7 +82,7 @@ impl Ids {
     ///
     /// # Errors
     ///
-    /// What is wrong with the entry.
+    /// The problem of the entry.
     pub(crate) fn get(&self, vertex: u32, point: PointId) -> Result<(Generation, &str), Malformed> {
         let (generation, id) = match &self.file {
             Some(file) if vertex < file.len => file.get(vertex, point)?,
@@ -96,7 +96,7 @@ impl Ids {
         Ok((generation, id))
     }
 
-    /// Asks for where the id of a vertex is.
+    /// Prefetches the offset of a vertex's id.
     #[inline]
     pub(crate) fn prefetch_place(&self, vertex: u32) {
         if let Some(file) = &self.file
@@ -106,7 +106,7 @@ impl Ids {
         }
     }
 
-    /// Asks for the id of a vertex, which needs to know where it is.
+    /// Prefetches the id of a vertex, for which its offset must be read.
     #[inline]
     pub(crate) fn prefetch(&self, vertex: u32) {
         if let Some(file) = &self.file
@@ -146,7 +146,7 @@ impl FileIds {
 }
 
 impl IdList {
-    /// Appends one. False if there is no more room, at 4 GiB of ids.
+    /// Appends an id. False if there is no more room, at 4 GiB of ids.
     #[must_use]
     pub(crate) fn push(&mut self, generation: Generation, id: &[u8]) -> bool {
         let Ok(end) = u32::try_from(self.bytes.len() + 4 + id.len()) else {
@@ -158,12 +158,12 @@ impl IdList {
         true
     }
 
-    /// How many there are.
+    /// Number of ids.
     pub(crate) fn len(&self) -> u32 {
         u32::try_from(self.ends.len()).expect("there are no more ids than points")
     }
 
-    /// The one at a place.
+    /// The id at an index.
     pub(crate) fn get(&self, place: u32) -> Option<(Generation, &[u8])> {
         let end = *self.ends.get(place as usize)? as usize;
         let start = match place.checked_sub(1) {

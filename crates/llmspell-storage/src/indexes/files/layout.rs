@@ -34,10 +34,10 @@ pub(super) const START: u64 = 4096;
 pub(super) const CHUNK_BYTES: usize = 64 << 10;
 /// Sections begin at multiples of this.
 pub(super) const ALIGNMENT: u64 = 64;
-/// Ending of a name until the file is whole.
+/// Suffix of a name until the file is complete.
 pub(super) const NEW_SUFFIX: &str = ".new";
 
-/// What is in a file.
+/// The kind of index in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A graph, and the ids of its vertices.
@@ -47,7 +47,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// All of them, in the order of their numbers.
+    /// All kinds, in the order of their numbers.
     pub(crate) const ALL: [Self; 2] = [Self::Graph, Self::Metadata];
 
     /// Its number in the truth.
@@ -59,7 +59,7 @@ impl Kind {
     }
 
     /// Whether an entry that changes keeps its point in the index: then the points that have changed since a file was
-    /// written are noted. A graph needs none of that: another vector is another point.
+    /// written are noted. A graph does not need this: another vector is another point.
     pub(crate) fn notes_changes(self) -> bool {
         match self {
             Self::Graph => false,
@@ -75,7 +75,7 @@ impl Kind {
     }
 }
 
-/// What the manifest says of an index file of a scope.
+/// The manifest's row for an index file of a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IndexRow {
     pub(crate) lsn: Lsn,
@@ -84,7 +84,7 @@ pub(crate) struct IndexRow {
     pub(crate) bytes: u64,
     /// Checksum that the header must have.
     pub(crate) header_checksum: u32,
-    /// What was measured of searches in the scope; none of files of metadata.
+    /// The measured recall in the scope; none for files of metadata.
     pub(crate) measured: Option<Measured>,
 }
 
@@ -98,7 +98,7 @@ pub(super) fn name(kind: Kind, scope: ScopeId, lsn: Lsn, number: u32) -> String 
     format!("{}-{}-{number}{}", scope.0, lsn.0, kind.suffix())
 }
 
-/// What a name states; none if it is no name of ours.
+/// The parts of a name; none if it is not a name of ours.
 pub(super) fn parse_name(name: &str) -> Option<(Kind, ScopeId, Lsn, u32)> {
     let of_kind = |kind: Kind| name.strip_suffix(kind.suffix()).map(|stem| (kind, stem));
     let (kind, stem) = Kind::ALL.into_iter().find_map(of_kind)?;
@@ -113,7 +113,7 @@ pub(super) fn parse_name(name: &str) -> Option<(Kind, ScopeId, Lsn, u32)> {
 }
 
 const ROW_VERSION: u8 = 1;
-/// Of a row that ends with what was measured of searches.
+/// The version of a row that ends with a measurement.
 const ROW_VERSION_MEASURED: u8 = 2;
 
 impl IndexRow {
@@ -133,7 +133,7 @@ impl IndexRow {
         seal(&scope.0.to_le_bytes(), &body.finish())
     }
 
-    /// Reads what [`encode`](Self::encode) wrote for the same scope.
+    /// Decodes the bytes of [`encode`](Self::encode) for the same scope.
     pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<Self, Malformed> {
         let mut body = Reader::new(unseal(&scope.0.to_le_bytes(), bytes)?);
         let is_measured = match body.u8()? {
@@ -165,7 +165,7 @@ pub(super) struct Section {
     pub(super) len: u64,
 }
 
-/// What stands at the beginning of a file.
+/// The header of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) scope: ScopeId,
@@ -197,7 +197,7 @@ impl Header {
         sealed
     }
 
-    /// Reads what [`encode`](Self::encode) wrote, and its checksum.
+    /// Decodes the bytes of [`encode`](Self::encode), and returns their checksum too.
     pub(super) fn decode(bytes: &[u8]) -> Result<(Self, u32), Malformed> {
         let mut body = Reader::new(unseal(&[], bytes)?);
         if body.bytes(MAGIC.len())? != MAGIC {

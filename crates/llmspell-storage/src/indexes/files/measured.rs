@@ -4,7 +4,7 @@ use llmspell_core::{MeasuredRecall, MeasuredWith};
 
 use llmspell_codec::{Malformed, Reader, Writer};
 
-/// The width of the beam that was chosen for a namespace, and what it is based on. Shares are in millionths.
+/// The width of the beam chosen for a namespace, and its basis. Shares are in millionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Measured {
     /// The recall target that it was chosen for.
@@ -13,15 +13,15 @@ pub(crate) struct Measured {
     pub(crate) ef: u32,
     /// Recall of searches with this beam.
     pub(crate) recall: u32,
-    /// Searches that were compared with exact ones.
+    /// Number of searches that were compared with exact ones.
     pub(crate) queries: u32,
-    /// Whether they were queries that the namespace has got; otherwise vectors of its own.
+    /// Whether they were queries of callers; otherwise vectors of the namespace.
     pub(crate) is_by_queries: bool,
-    /// Points that lived then.
+    /// Number of living points then.
     pub(crate) points: u64,
 }
 
-/// A share as a number of millionths; what is out of range is cut off.
+/// A share as a number of millionths, clamped to the range.
 pub(crate) fn millionths(share: f64) -> u32 {
     (share * 1e6).round() as u32
 }
@@ -37,7 +37,7 @@ impl Measured {
             .u64(self.points);
     }
 
-    /// Reads what [`encode`](Self::encode) appended.
+    /// Decodes the bytes of [`encode`](Self::encode).
     pub(crate) fn decode(body: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (target, ef, recall, queries) = (body.u32()?, body.u32()?, body.u32()?, body.u32()?);
         let is_by_queries = match body.u8()? {
@@ -59,12 +59,12 @@ impl Measured {
         })
     }
 
-    /// Whether the target was not reached, with the widest beam that is chosen.
+    /// Whether the target was not reached even with the widest beam that the store chooses.
     pub(crate) fn is_capped(&self) -> bool {
         self.recall < self.target
     }
 
-    /// As users see it.
+    /// The form for users.
     pub(crate) fn to_stats(self) -> MeasuredRecall {
         let with = match self.is_by_queries {
             true => MeasuredWith::Queries,

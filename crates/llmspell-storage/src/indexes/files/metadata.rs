@@ -10,8 +10,8 @@
 //!         │ u32    │ 8 B │ u32   │ u64    │u64│ u32      │u32 │ u64      │ u64    │ u64      │
 //! ```
 //!
-//! `lsn` is the mutation that it is the index of. The checkpoint of the namespace names the file, with the points that
-//! have changed since. v1 (0.1.0): as above.
+//! `lsn` is the mutation of the index. The row in `index_files` names the file, with the points that have changed
+//! since. v1 (0.1.0): as above.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ const VERSION: u32 = 1;
 /// Bytes of the header.
 const HEADER_BYTES: usize = 64;
 
-/// What stands at the beginning of a file.
+/// The header of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Header {
     scope: ScopeId,
@@ -56,7 +56,7 @@ impl Header {
         sealed
     }
 
-    /// Reads what [`encode`](Self::encode) wrote, and its checksum.
+    /// Decodes the bytes of [`encode`](Self::encode), and returns their checksum too.
     fn decode(bytes: &[u8]) -> Result<(Self, u32), Malformed> {
         let mut body = Reader::new(unseal(&[], bytes)?);
         if body.bytes(MAGIC.len())? != MAGIC {
@@ -84,12 +84,11 @@ impl Header {
     }
 }
 
-/// Writes the index of a scope as of `lsn` to a file, which is durable then. None if `is_cancelled` said so; nothing is
-/// left of it.
+/// Writes the index of a scope as of `lsn` to a file, durably. None if it was cancelled; then the file is removed.
 ///
 /// # Errors
 ///
-/// `NoSpace` or `Io`. Nothing is left of the file, if the disk lets us.
+/// `NoSpace` or `Io`. Then the file is removed, if the disk allows it.
 pub(crate) fn write(
     disk: &Arc<dyn Disk>,
     space: SpaceId,
@@ -111,12 +110,11 @@ pub(crate) fn write(
     })
 }
 
-/// Reads the file of a scope that the manifest names, all of it, but for the points in `changed`. None if that was
-/// cancelled.
+/// Reads the file of a scope that the manifest names, without the points in `changed`. None if that was cancelled.
 ///
 /// # Errors
 ///
-/// Why it is of no use; whatever it is, the file is derived and can be made again.
+/// Why it is useless; the file is derived and can be made again.
 pub(crate) fn read(
     disk: &Arc<dyn Disk>,
     space: SpaceId,
@@ -218,7 +216,7 @@ mod tests {
         let file = disk.open(&path).unwrap();
         let mut whole = vec![0; usize::try_from(row.bytes).unwrap()];
         file.read_at(0, &mut whole).unwrap();
-        // All that is covered: the header, and everything after the zeros.
+        // All bytes under a checksum: the header, and everything after the zeros.
         for place in (0..HEADER_BYTES).chain(usize::try_from(START).unwrap()..whole.len()) {
             file.write_at(place as u64, &[whole[place] ^ 4]).unwrap();
             assert!(read(scope, &row).is_err(), "byte {place}");

@@ -3,17 +3,18 @@
 //! | file          | question                                              |
 //! |---------------|-------------------------------------------------------|
 //! | `layout.rs`   | how is an index file laid out, and what names it?     |
-//! | `write.rs`    | how is one written?                                   |
-//! | `open.rs`     | how is one opened, and checked?                       |
-//! | `base/ids.rs`      | which user's id has a vertex?                         |
-//! | `measured.rs` | what was measured of searches with an index?          |
-//! | `metadata.rs` | how is an index of metadata kept in a file?           |
+//! | `write.rs`    | how is an index file written?                         |
+//! | `open.rs`     | how is an index file opened, and checked?             |
+//! | `ids.rs`      | which user's id does a vertex have?                   |
+//! | `measured.rs` | how is the measured recall of searches stored?        |
+//! | `metadata.rs` | how is a metadata index kept in a file?               |
 //!
 //! # Promises
 //!
-//! 1. A file is never written again once it has its name, and nothing counts that the manifest does not name: the table
+//! 1. A file never changes once it has its name, and only files that the manifest names are used: the table
 //!    `index_files` of the truth.
-//! 2. What an answer shows of a file (the id of a vertex) is checked each time; the whole file in the background.
+//! 2. Content of a file that is part of an answer (the id of a vertex) is checked each time; the whole file in the
+//!    background.
 //! 3. A file that is missing, damaged, foreign or of another version costs time, never an answer.
 
 mod ids;

@@ -1,7 +1,7 @@
 //! Opening and checking of an index file.
 //!
-//! Opening reads little: header, the bitmap of points, what the graph needs. The rest is mapped, and its checksums are
-//! verified in the background by [`IndexFile::verify`], through reads that leave the pages to the system.
+//! Opening reads little: header, the bitmap of points, the parts that the graph needs. The rest is mapped, and its
+//! checksums are verified in the background by [`IndexFile::verify`], through reads that leave the pages to the system.
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::slots::FrozenBytes;
 use llmspell_codec::{Malformed, try_zeros};
 
-/// Why a file is of no use, in words.
+/// Why a file is useless, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unusable(pub(crate) String);
 
@@ -37,7 +37,7 @@ pub(crate) struct IndexFile {
     is_verified: AtomicBool,
 }
 
-/// What is in a file.
+/// The content of a file.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) file: Arc<IndexFile>,
@@ -47,8 +47,8 @@ pub(crate) struct Opened {
     pub(crate) lsn: Lsn,
 }
 
-/// The file that a row names, of its size, and its header, which `decode` reads: with the scope, the Lsn and the checksum that
-/// it states, which must be those of the row.
+/// Opens the file that a row names, checks its size, and reads its header with `decode`, which also gives the scope,
+/// the Lsn and the checksum in it; these must be those of the row.
 pub(super) fn open_named<const BYTES: usize, Header>(
     disk: &Arc<dyn Disk>,
     space: SpaceId,
@@ -69,11 +69,11 @@ pub(super) fn open_named<const BYTES: usize, Header>(
     Ok((file, header))
 }
 
-/// Opens the file of a scope that the manifest names. Costs what the bitmap of points costs.
+/// Opens the file of a scope that the manifest names. Takes time in proportion to the bitmap of points.
 ///
 /// # Errors
 ///
-/// Why it is of no use; whatever it is, the file is derived and can be made again.
+/// Why it is useless; the file is derived and can be made again.
 pub(crate) fn open(disk: &Arc<dyn Disk>, space: SpaceId, scope: ScopeId, row: IndexRow) -> Result<Opened, Unusable> {
     let (file, header) = open_named(disk, space, (scope, Kind::Graph), &row, |bytes: &[u8; HEADER_BYTES]| {
         let (header, checksum) = Header::decode(bytes)?;
@@ -124,36 +124,36 @@ impl IndexFile {
         self.is_verified.load(Ordering::Acquire)
     }
 
-    /// We have just written it ourselves.
+    /// Trusts the file, because this process has just written it.
     pub(crate) fn trust(&self) {
         self.is_verified.store(true, Ordering::Release);
     }
 
-    /// Whether what is read of it in place are pages of the file, not memory of our own.
+    /// Whether reads in place read pages of the file, not memory of our own.
     pub(crate) fn is_mapped(&self) -> bool {
         self.bytes.is_mapped()
     }
 
-    /// Gives the pages that were read in place back to the system.
+    /// Returns the pages that were read in place to the system.
     pub(crate) fn forget_pages(&self) {
         self.bytes.forget_pages();
     }
 
-    /// Reads everything and compares all checksums. Says whether it came to the end, or was cancelled.
+    /// Reads everything and compares all checksums. Returns false if it was cancelled.
     ///
     /// # Errors
     ///
-    /// What is damaged.
+    /// The damage.
     pub(crate) fn verify(&self, is_cancelled: &dyn Fn() -> bool) -> Result<bool, Unusable> {
         self.read_chunks(is_cancelled, |_, _| {})
     }
 
-    /// The same, and makes a graph of what is read that lies in memory of our own. None if it was cancelled, or if there
-    /// is no memory for it: then nothing was verified.
+    /// The same, and builds the graph in memory of our own from the bytes read. None if it was cancelled, or if there
+    /// is not enough memory: then nothing was verified.
     ///
     /// # Errors
     ///
-    /// What is damaged.
+    /// The damage.
     pub(crate) fn verify_into_memory(&self, is_cancelled: &dyn Fn() -> bool) -> Result<Option<Graph>, Unusable> {
         let Section { offset, len } = self.header.graph;
         let mut is_whole = Ok(false);
@@ -183,8 +183,8 @@ impl IndexFile {
     }
 }
 
-/// Calls `visit` for every chunk before the table of their checksums, with its place in the file, once its checksum was
-/// found right. Says whether it came to the end, or was cancelled.
+/// Calls `visit` for every chunk before the table of checksums, with its offset in the file, once its checksum was
+/// found right. Returns false if it was cancelled.
 pub(super) fn read_chunks(
     file: &dyn DiskFile,
     (Section { offset, len }, table_checksum): (Section, u32),
@@ -217,7 +217,7 @@ pub(super) fn read_chunks(
     Ok(true)
 }
 
-/// Copies the bytes that two parts of a file have in common. Each begins at a place of the file.
+/// Copies the bytes that two parts of a file have in common. Each part has its offset in the file.
 fn copy_common((from_place, from): (u64, &[u8]), (to_place, to): (u64, &mut [u8])) {
     let first = from_place.max(to_place);
     let end = (from_place + from.len() as u64).min(to_place + to.len() as u64);
@@ -229,8 +229,8 @@ fn copy_common((from_place, from): (u64, &[u8]), (to_place, to): (u64, &mut [u8]
     to[part(to_place)].copy_from_slice(&from[part(from_place)]);
 }
 
-/// Removes what an earlier run left in the directory of a space: files that never got their name, and those that
-/// nothing names.
+/// Removes the remains of an earlier run from the directory of a space: files that never got their name, and those that
+/// no row names.
 pub(crate) fn remove_unnamed(
     disk: &Arc<dyn Disk>,
     space: SpaceId,
@@ -243,7 +243,7 @@ pub(crate) fn remove_unnamed(
             None => name.ends_with(NEW_SUFFIX),
         };
         if is_left {
-            // It only takes room; the next opening tries again.
+            // It only takes disk space; the next opening tries again.
             let _ = disk.remove(&format!("{dir}/{name}"));
         }
     }

@@ -1,6 +1,6 @@
 //! Writing of an index file.
 //!
-//! Under another name, synced, renamed, the directory synced. Until the manifest names it, it means nothing.
+//! Under another name, synced, renamed, the directory synced. It is not used until the manifest names it.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::base::error::{corrupted, io_error};
 use crate::base::ids::{Lsn, ScopeId, SpaceId};
 use crate::disk::{Disk, DiskFile};
 
-/// Bytes that go to the file at once.
+/// Bytes that are written to the file at once.
 const BUFFER_BYTES: usize = 16 * CHUNK_BYTES;
 
-/// What goes into a file.
+/// The content of a file.
 pub(crate) struct Content<'a> {
     pub(crate) scope: ScopeId,
     pub(crate) lsn: Lsn,
@@ -27,12 +27,11 @@ pub(crate) struct Content<'a> {
     pub(crate) points: &'a RoaringBitmap,
 }
 
-/// Writes a file, which is durable then. None if `is_cancelled` said so; nothing is left of it.
+/// Writes a file, durably. None if it was cancelled; then the file is removed.
 ///
 /// # Errors
 ///
-/// `NoSpace` or `Io`, or `Corrupted` if an id that is to be copied is damaged. Nothing is left of the file, if the disk
-/// lets us.
+/// `NoSpace` or `Io`, or `Corrupted` if an id to be copied is damaged. Then the file is removed, if the disk allows it.
 pub(crate) fn write(
     disk: &Arc<dyn Disk>,
     space: SpaceId,
@@ -48,7 +47,7 @@ pub(crate) fn write(
     )
 }
 
-/// Writes a file: what `write` puts into the output, then the header that it returns at the beginning.
+/// Writes a file: the output of `write`, then the header that it returns, at the beginning.
 pub(super) fn write_new(
     disk: &Arc<dyn Disk>,
     space: SpaceId,
@@ -59,7 +58,7 @@ pub(super) fn write_new(
     let dir = dir(space);
     let full_dir = disk.full_path(&dir);
     let mut number = 0;
-    // Never over a file that somebody may have mapped.
+    // Never over a file that may be mapped.
     let path = loop {
         let path = format!("{dir}/{}", name(kind, scope, lsn, number));
         if !disk
@@ -98,7 +97,7 @@ pub(super) fn write_new(
     match written {
         Ok(row) => Ok(Some(row)),
         Err(error) => {
-            // Nobody names them, so they may stay until the space is opened again.
+            // No row names them, so they may stay until the space is opened again.
             let _ = disk.remove(&new_path);
             let _ = disk.remove(&path);
             if is_cancelled() { Ok(None) } else { Err(error) }
@@ -106,7 +105,7 @@ pub(super) fn write_new(
     }
 }
 
-/// Removes a file that nothing names any more. If the disk does not let us, the next opening of the space does it.
+/// Removes a file that no row names any more. If that fails, the next opening of the space does it.
 pub(crate) fn remove(disk: &Arc<dyn Disk>, space: SpaceId, scope: ScopeId, kind: Kind, row: &IndexRow) {
     let _ = disk.remove(&format!("{}/{}", dir(space), row.name(scope, kind)));
 }
@@ -185,13 +184,13 @@ fn write_sections(output: &mut Output<'_>, content: &Content<'_>) -> Result<Head
     })
 }
 
-/// Writes from [`START`] on, and takes the checksum of every chunk on the way.
+/// Writes from [`START`] on, and computes the checksum of every chunk.
 pub(super) struct Output<'a> {
     file: &'a dyn DiskFile,
     is_cancelled: &'a dyn Fn() -> bool,
     buffer: Vec<u8>,
     checksums: Vec<u32>,
-    /// Where in the file the next byte goes.
+    /// Offset of the next byte in the file.
     len: u64,
 }
 
@@ -206,7 +205,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Where `write` writes is a section.
+    /// The section that `write` writes.
     pub(super) fn section(&mut self, write: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<Section> {
         self.pad()?;
         let offset = self.len;
@@ -217,7 +216,7 @@ impl<'a> Output<'a> {
         })
     }
 
-    /// Ends the file with the checksums of all chunks. Returns where they are, and their checksum.
+    /// Ends the file with the checksums of all chunks. Returns their section, and its checksum.
     pub(super) fn finish_chunks(&mut self) -> io::Result<(Section, u32)> {
         self.pad()?;
         self.write_buffer()?;
