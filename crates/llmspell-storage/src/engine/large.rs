@@ -1,9 +1,9 @@
 //! Large batches: written between other requests, in steps that are separate transactions, one batch at a time.
 //!
 //! ```text
-//! begin, of each scope   points that do not live and slots are set aside, and noted in the table `staged`
-//! stage                  a few milliseconds of entries: vectors, records, ids
-//! adopt                  all of them live, in one transaction; then the batch is answered
+//! begin, for each scope  sets aside dead points and slots, and notes them in the table `staged`
+//! stage                  writes entries for a few milliseconds: vectors, records, ids
+//! adopt                  makes all of them live in one transaction; then answers the batch
 //! ```
 //!
 //! Staged entries are invisible. If the batch is refused, or a crash ends it, the notes tell what to remove, which is

@@ -4,23 +4,23 @@
 //!
 //! ```text
 //!             begin: a snapshot, and a note of        hand over, by a request
-//!             all that changes after it               to the committer
+//!             all later changes                       to the committer
 //!  ┌─────────┐             ┌──────────┐             ┌───────────┐  refused: the scope was dropped,
-//!  │ nothing │────────────▶│ building │────────────▶│ handed    │─────▶ or another came before it
+//!  │ nothing │────────────▶│ building │────────────▶│ handed    │─────▶ or has another index by now
 //!  └─────────┘             └──────────┘             │ over      │
 //!       ▲                        ▲                  └───────────┘
-//!       │                        │ behind: too much       │ adopted, between two commits: caught up
-//!       │                        │ has changed since      │ with what has changed since
+//!       │                        │ behind: too much       │ adopted, between two commits, with the
+//!       │                        │ has changed since      │ changes since
 //!       │                        └────────────────────────┤
 //!       │                                                 ▼
 //!       │ any doubt: a damaged file,        ┌────────────────────────────┐  each commit changes it,
-//!       │ other settings, too few points    │ shown: part of the `State` │◀─┐ or leaves points beside it
+//!       │ other settings, too few points    │ in the published `State`   │◀─┐ or leaves points beside it
 //!       ├───────────────────────────────────│                            │──┘
 //!       │                                   └────────────────────────────┘
 //!       │                                         │ save: written    ▲ load: opened when the namespace
 //!       │                                         ▼ as of an Lsn     │ is, or when a filter asks first
 //!       │                                   ┌────────────────────────────┐
-//!       └───────────────────────────────────│ named in the truth         │ what has changed since is noted
+//!       └───────────────────────────────────│ named in the truth         │ later changes are noted
 //!                                           └────────────────────────────┘
 //! ```
 //!

@@ -1,9 +1,9 @@
 //! Filtered searches of namespaces with a graph.
 //!
 //! ```text
-//! filter    the points that pass: known from the last time, by the index of the metadata, or by the metadata itself
-//! plan      the way that is the cheapest for so many, in `plan.rs`
-//! search    by it: or by the next, where it falls short
+//! filter    the matches: cached, or found by the metadata index, or by reading metadata
+//! plan      the cheapest path for this number of matches, in `plan.rs`
+//! search    by that path, or by the next one if it does not find enough
 //! resolve   ids by the index, or ids and metadata from the truth
 //! ```
 //!

@@ -3,10 +3,10 @@
 //! ```text
 //! snapshot   a state and the rows of the truth as of the same mutation: points and their ids
 //! verify     the slots of the points: damaged vectors are never linked
-//! build      a new graph, or the old one and the points of the tail, or the old one with links around tombstones
+//! build      a new graph, or the old one plus the points of the tail, or the old one with repaired links
 //! hand over  the committer adopts it; the state is held until then, so none of its points meant another vector meanwhile
-//! write      an index file, named by the committer; then the older file goes, and the graph is used where it is mapped
-//! hold       `Speed`: a copy of the graph in large pages of our own takes the place of the mapped one
+//! write      an index file, named by the committer; then the older file is removed, and the mapped graph is used
+//! hold       `Speed`: a copy of the graph in large pages of our own replaces the mapped one
 //! ```
 //!
 //! | file        | question                                               |

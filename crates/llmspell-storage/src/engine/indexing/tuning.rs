@@ -1,9 +1,9 @@
 //! Tuning: measures the width of the beam that the searches of a namespace need for the recall target.
 //!
 //! ```text
-//! draw      queries that the namespace has got, or vectors between two neighbors of its own
-//! compare   the exact answer of each, by comparing it with every point: some queries at once, some rows at a time
-//! search    with the graph, at one width after the other, until the smallest one is known that reaches the target
+//! draw      recent queries of the namespace, or vectors between two of its neighbors
+//! compare   the exact answer of each, by comparing it with every point: several queries at once, some rows at a time
+//! search    with the graph, at one width after the other, until the smallest one that reaches the target is known
 //! choose    searches use it; the manifest names it beside the index file
 //! ```
 //!

@@ -50,7 +50,7 @@ fn given_a_disk_that_fails_from_any_operation_on_then_errors_are_typed_and_nothi
                 contents = vec![next];
             }
 
-            // Then: reading goes on, and shows what was acknowledged.
+            // Then: reads continue, and show acknowledged writes.
             let seen = store.content();
             assert!(
                 seen == contents[0],

@@ -269,7 +269,7 @@ async fn a_note_that_is_missing_is_found_by_check_and_a_stale_one_disturbs_nobod
     assert_eq!(keys.get("other").await.unwrap(), Some(vec![2]));
 }
 
-/// The only note there is, as it is at so many milliseconds.
+/// The only row of an expiring key, as it is at this many milliseconds.
 fn rows_of(database: &Database, millis: i64) -> crate::truth::ExpiredKey {
     let txn = database.inner.shared.truth.write().unwrap();
     let mut found = txn.rows().expired_keys(BEGIN + millis, 10).unwrap();

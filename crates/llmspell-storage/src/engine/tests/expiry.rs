@@ -143,7 +143,7 @@ async fn given_lifetimes_when_they_end_then_no_call_sees_them_and_a_clock_that_g
         let (database, vectors) = open(&disk, &wall, is_large).await;
         fill(&vectors).await;
 
-        // When time passes, and when it goes back: so shortly after the end that nothing is purged yet.
+        // When time passes, and when it is set back: so soon after the expiry that nothing is purged yet.
         wall.set(HOUR_MS / 2);
         assert_only_a_third_exists(&vectors, "when they end").await;
         wall.set(-HOUR_MS);

@@ -69,7 +69,7 @@ impl Driven {
         Self { shared, space, writer }
     }
 
-    /// As after a crash: what is in RAM is lost, what was committed is not.
+    /// As after a crash: the content of RAM is lost, committed data are not.
     fn crash(self) -> Self {
         Self::of(self.shared)
     }
@@ -113,7 +113,7 @@ impl Driven {
         })
     }
 
-    /// Small steps of what is under way, to its end.
+    /// Small steps of the work under way, to its end.
     fn finish(&mut self) {
         while self.writer.is_under_way() {
             self.writer.advance(&|| true);
@@ -129,7 +129,7 @@ impl Driven {
         entries.into_iter().map(|entry| entry.id).collect()
     }
 
-    /// That all rows agree, and that each slot is free or somebody's; nothing is staged.
+    /// Checks that all rows agree, that each slot is free or has an owner, and that nothing is staged.
     fn assert_sound(&self) {
         let report = crate::engine::check::check(&self.shared).unwrap();
         assert!(report.is_ok(), "{report:#?}");

@@ -110,7 +110,7 @@ fn given_an_index_when_much_is_written_then_it_is_read_up_later_and_filters_find
     // When: a filter asks.
     let found = [count(1), count(2)];
 
-    // Then: it finds what was written, and the index knows it soon.
+    // Then: it finds the written entries, and the index soon has them.
     assert_eq!(found, [16, 20]);
     assert!(is_later, "a large batch is not read into the index by its writer");
     let begun = Instant::now();
@@ -173,7 +173,7 @@ fn given_writers_and_rebuilds_at_once_when_filters_ask_then_they_find_what_is_th
         })
     });
 
-    // Then: every answer was of one moment, and in the end the index has what is there, and nothing else.
+    // Then: every answer was of one moment, and in the end the index has the existing entries, and no others.
     assert!(built.load(Ordering::Relaxed) > 20, "{built:?} builds");
     store.assert_sound();
     for value in 0..5 {

@@ -24,13 +24,13 @@ enum Step {
     Upsert(Vec<u8>, u8),
     Update(u8, u8),
     Delete(Vec<u8>),
-    /// The scope goes, and an equal one comes.
+    /// Drops the scope, and writes an equal one.
     Replace(Vec<u8>),
     /// The graph and the metadata index get their files.
     Index,
     Ask,
     Close,
-    /// What was acknowledged is there after it.
+    /// Acknowledged writes must be there afterwards.
     PowerLoss(u8),
     /// A byte of each file of a metadata index becomes another while the database is closed.
     Damage(u16),
@@ -63,7 +63,7 @@ fn metadata(value: u8) -> Metadata {
     json!({"x": value, "value": 9 - value}).as_object().unwrap().clone()
 }
 
-/// A database on a disk, and what is in it.
+/// A database on a disk, and its expected content.
 struct Run {
     disk: SimDisk,
     store: Option<Store>,
@@ -109,7 +109,7 @@ impl Run {
         names.iter().map(|name| format!("{dir}/{name}")).collect()
     }
 
-    /// The indexer may be writing one that nobody will name.
+    /// The indexer may be writing a file that will never be named.
     fn wait_for(&self, what: &str, is_so: impl Fn(&[String]) -> bool) {
         let begun = Instant::now();
         while !is_so(&self.files()) {

@@ -101,7 +101,7 @@ async fn after_a_load_and_build_index_searches_reach_the_target_that_the_preset_
     let plan = vectors.explain(&asked).await.unwrap();
     assert_eq!((plan.ef, plan.ef_choice), (chosen.ef, Some(chosen)));
 
-    // Whoever opens the database again finds it so, before anything is measured.
+    // The next opening finds it so, before anything is measured.
     drop(vectors);
     database.close().await.unwrap();
     let (database, vectors) = open(dir.path(), config()).await;
@@ -210,7 +210,7 @@ async fn a_tenant_is_measured_with_its_own_queries_and_no_other_tenant_is() {
         (0, 0),
         "a dropped scope leaves no query"
     );
-    // Who had it open before cannot bring one back.
+    // A caller that held it before cannot bring a query back.
     assert!(!known.remember_query(&query(1), queries));
     assert_eq!(queries.bytes(), 0);
 }

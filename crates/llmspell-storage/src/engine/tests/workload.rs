@@ -120,7 +120,7 @@ pub(super) fn steps() -> Vec<Step> {
         Step::Pass,
         Step::Values(vec![set("session", b"9")]),
         Step::Upsert(vec![(bob(), "m", 12.0), (bob(), "p", 13.0), (bob(), "q", 14.0)]),
-        // It ends with its last entry, and begins anew.
+        // The scope ends with its last entry, and is created again.
         Step::Delete(ada(), vec!["w"]),
         Step::Upsert(vec![(ada(), "w", 7.0), (cleo(), "x", 7.5)]),
         Step::DropScopes(vec![cleo(), ada(), StateScope::Global]),
@@ -138,7 +138,7 @@ pub(super) fn steps() -> Vec<Step> {
     ]
 }
 
-/// [`steps`], and a space that is dropped whose name is taken again: two commits, after each of which the same can be seen.
+/// [`steps`], and a dropped space whose name is used again: two commits with the same visible content.
 pub(super) fn steps_with_a_dropped_space() -> Vec<Step> {
     let mut steps = steps();
     let end = steps.len() - 2;
@@ -151,7 +151,7 @@ pub(super) fn steps_with_a_dropped_space() -> Vec<Step> {
 }
 
 impl Content {
-    /// What is there after a step.
+    /// The content after a step.
     pub(super) fn after(&self, step: &Step) -> Self {
         let mut content = self.clone();
         match step {

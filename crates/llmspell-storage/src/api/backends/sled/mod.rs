@@ -5,10 +5,10 @@
 //!
 //! ```text
 //! <dir>/LOCK         held while open; names the process
-//! <dir>/FORMAT       what this directory is, and its version
-//! <dir>/WATERMARK    "at least so many commits were durable": finds a log that lost its end
+//! <dir>/FORMAT       the kind of the directory, and its version
+//! <dir>/WATERMARK    a lower bound of durable commits: reveals a log that lost its end
 //! <dir>/data/        sled's own files
-//! <dir>/quarantine/  snapshots that sled could not read; safe to delete when all is well
+//! <dir>/quarantine/  snapshots that sled could not read; safe to delete once the store works
 //! ```
 //!
 //! | file           | question                                            |
