@@ -206,8 +206,8 @@ impl State {
         index.distrust(&living);
     }
 
-    /// Whether too little of the metadata index is in a file: the file is useless, or one in `share` entries has
-    /// changed since it was written. Only for scopes with a graph.
+    /// Whether too little of the metadata index is in a file: the file is useless, or, in a scope with a graph, one in
+    /// `share` entries has changed since it was written.
     pub(crate) fn is_metadata_file_due(&self, share: u64) -> bool {
         let file = self.files.get(Kind::Metadata);
         let changed = file.map(|file| file.changed.len());
