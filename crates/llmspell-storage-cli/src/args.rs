@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model,
-    recall, scope, search, space, touch,
+    clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model, recall,
+    scope, search, space, touch,
 };
 use crate::global_args::GlobalArgs;
 
@@ -96,8 +96,7 @@ pub(crate) enum Command {
     /// Show the moment that is stored beside that of the system, or set it to that
     Clock(clock::ClockArgs),
     /// Measure speed, recall, memory and disk on this machine
-    #[command(subcommand)]
-    Bench(bench::BenchCommand),
+    Bench(llmspell_bench::BenchArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }

@@ -4,12 +4,12 @@ use clap::CommandFactory;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    bench, check, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model,
+    check, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model,
     recall, scope, search, space, stats, touch,
 };
-use crate::errors::CliError;
-use crate::output::Output;
 use crate::session::Session;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::Output;
 
 /// Checks the options that every verb takes, and runs the verb.
 pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
@@ -42,7 +42,7 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
         Command::Recall(args) => recall::run(args, &session, output).await,
         Command::Clock(args) => clock::run(args, &session, output).await,
         Command::Check => check::run(&session, output).await,
-        Command::Bench(command) => bench::run(command, output).await,
+        Command::Bench(args) => llmspell_bench::run(args, output).await,
         Command::Completions(args) => completions::run(&args, &mut Cli::command(), output),
     }
 }

@@ -5,7 +5,7 @@ use llmspell_storage::filter::FilterPlace;
 use llmspell_storage::{DateFields, Filter, FilterError, Scalar};
 use serde_json::Value;
 
-use crate::errors::{CliError, FILTER_HINT};
+use llmspell_cli_base::errors::{CliError, FILTER_HINT};
 
 /// Conditions on metadata.
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::scope_arg::ScopeArg;
+use llmspell_cli_base::scope_arg::ScopeArg;
 
 /// Options of every verb.
 #[derive(Debug, Args)]

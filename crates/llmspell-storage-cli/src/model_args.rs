@@ -3,8 +3,8 @@
 use clap::Args;
 use llmspell_storage::{DistanceMetric, EmbeddingModel, ModelSpace};
 
-use crate::errors::CliError;
-use crate::output::counted;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::counted;
 
 /// What is known of a model, and what of its vectors is stored.
 #[derive(Debug, Args)]

@@ -9,9 +9,9 @@ use llmspell_storage::{
     SpaceInfo, SpaceRole, StateScope, StorageBackend, StorageError, VectorStorage,
 };
 
-use crate::errors::CliError;
 use crate::global_args::GlobalArgs;
-use crate::output::{counted, one_line};
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{counted, one_line};
 
 /// How long a wait for another process sleeps between two attempts; twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);

@@ -9,15 +9,8 @@ fn of_phase<'l>(lines: &'l [Value], phase: &str) -> Vec<&'l Value> {
     lines.iter().filter(|line| line["phase"] == phase).collect()
 }
 
-#[track_caller]
-fn assert_numbers(line: &Value, fields: &[&str]) {
-    for field in fields {
-        assert!(line[field].is_number(), "no number `{field}` in {line}");
-    }
-}
-
 #[test]
-fn bench_router_prints_every_phase_with_its_fields() {
+fn bench_router_finds_everything_in_each_space_and_measures_an_earlier_run_again() {
     let place = Workplace::new();
     let bench = [
         "--json",
@@ -47,21 +40,15 @@ fn bench_router_prints_every_phase_with_its_fields() {
     );
     for (line, named_by) in of_phase(&lines, "overhead").into_iter().zip(["model", "dimension"]) {
         assert_eq!(line["named_by"], named_by);
-        assert_numbers(line, &["plain_ns", "routed_ns", "added_ns", "pairs"]);
     }
     let loads = of_phase(&lines, "load");
     for (line, dim) in loads.iter().zip([16, 32]) {
         assert_eq!((&line["dim"], &line["raw_bytes"]), (&json!(dim), &json!(300 * dim * 4)));
-        assert_numbers(line, &["insert_seconds", "index_seconds", "disk_bytes", "disk_per_raw"]);
     }
     assert_eq!(of_phase(&lines, "open")[0]["spaces"], 2);
     for (line, dim) in of_phase(&lines, "search").into_iter().zip([16, 32]) {
         // So few are compared one by one, and nothing is missed.
         assert_eq!((&line["dim"], &line["recall"]), (&json!(dim), &json!(1.0)));
-        assert_numbers(
-            line,
-            &["first_ms", "p50_us", "p99_us", "qps", "resident_bytes_per_vector"],
-        );
     }
     let total = of_phase(&lines, "total")[0];
     assert_eq!(
@@ -75,14 +62,6 @@ fn bench_router_prints_every_phase_with_its_fields() {
 
     let again = place.run(bench.into_iter().chain(["--reuse"])).succeeds().json();
     assert_eq!(phases(&again), ["machine", "open", "search", "search", "total"]);
-    let table = place
-        .run(bench.into_iter().skip(1).chain(["--reuse"]))
-        .succeeds()
-        .stdout();
-    assert!(
-        table.contains("recall") && table.contains("bytes per vector"),
-        "{table}"
-    );
     place.run(["bench", "router", "--k", "0"]).fails(64, "k is 0");
     place.run(["bench", "router", "--dims", "0"]).fails(64, "dim is 0");
 }
@@ -155,7 +134,6 @@ fn bench_matryoshka_compares_stored_parts_with_whole_vectors() {
         );
         assert_eq!(stored["variant"], "stored-2");
         assert!(stored["recall"].as_f64().unwrap() < 1.0, "{stored}");
-        assert_numbers(stored, &["ef", "recall_stored", "qps", "p50_us", "p99_us"]);
         // It compares what it finds by all components.
         assert_eq!(
             (&walked["variant"], &walked["recall"]),
@@ -172,16 +150,11 @@ fn bench_matryoshka_compares_stored_parts_with_whole_vectors() {
         .collect();
     assert_eq!(dims, [(Some(4), None), (Some(2), None), (Some(4), Some(2))]);
     for compare in of_phase(&lines, "compare") {
-        assert_numbers(
-            compare,
-            &["disk_ratio", "recall", "recall_exact", "recall_less_than_exact", "qps"],
-        );
         assert_eq!(compare["at"].as_array().unwrap().len(), 3);
     }
     // What was found whole was found by both.
     let walked = of_phase(&lines, "compare")[1];
     assert_eq!(walked["variant"], "walked-2");
-    assert_numbers(&walked["at"][0], &["recall", "qps", "qps_of_whole", "ratio_of_medians"]);
 
     let again = place.run(bench.into_iter().chain(["--reuse"])).succeeds().json();
     assert!(of_phase(&again, "load").is_empty() && of_phase(&again, "search").len() == 6);

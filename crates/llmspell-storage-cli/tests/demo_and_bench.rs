@@ -53,7 +53,7 @@ fn the_demo_for_people_fits_a_hundred_columns() {
 }
 
 #[test]
-fn bench_ann_prints_every_phase_with_its_fields() {
+fn bench_ann_finds_the_recall_of_sets_whose_answers_are_known() {
     let place = Workplace::new();
     // Points on a line: the nearest to 3.2 are 3, 4 and 2.
     let base: Vec<f32> = (0..50).flat_map(|number| [number as f32, 1.0]).collect();
@@ -98,74 +98,18 @@ fn bench_ann_prints_every_phase_with_its_fields() {
         .succeeds()
         .json();
 
+    let of = |phase: &str| lines.iter().filter(|line| line["phase"] == phase).collect::<Vec<_>>();
+    let searches = of("search");
+    assert!(searches.iter().all(|line| line["recall"] == 1.0), "{searches:?}");
+    let threads: Vec<_> = searches.iter().map(|line| line["threads"].as_u64().unwrap()).collect();
+    assert_eq!(threads, [1, 1, 2, 2]);
+    let build = of("build")[0];
     assert_eq!(
-        phases(&lines),
-        [
-            "machine",
-            "build",
-            "open",
-            "search",
-            "search",
-            "at",
-            "at",
-            "search",
-            "search",
-            "at",
-            "at",
-            "memory",
-            "insert",
-            "insert_while_searching"
-        ]
+        (&build["vectors"], &build["config"]["memory"]),
+        (&50.into(), &"speed".into())
     );
-    for (phase, fields) in [
-        (
-            "build",
-            &[
-                "vectors",
-                "dim",
-                "seconds",
-                "threads",
-                "vectors_per_second",
-                "index_seconds",
-                "rss_bytes",
-            ][..],
-        ),
-        (
-            "open",
-            &["seconds", "first_answer_seconds", "anonymous_bytes", "file_bytes"],
-        ),
-        (
-            "search",
-            &["ef", "recall", "qps", "qps_median", "p50_us", "p95_us", "p99_us"],
-        ),
-        ("at", &["recall", "qps", "qps_median"]),
-        (
-            "memory",
-            &[
-                "rss_bytes",
-                "anonymous_bytes",
-                "resident_bytes",
-                "resident_anonymous_bytes",
-                "resident_file_bytes",
-                "bytes_per_vector",
-                "disk_bytes",
-            ],
-        ),
-        ("insert", &["p50_us", "p99_us", "fdatasync_p50_us"]),
-        (
-            "insert_while_searching",
-            &["p50_us", "p99_us", "searches", "search_p99_us"],
-        ),
-    ] {
-        let line = lines.iter().find(|line| line["phase"] == phase).unwrap();
-        assert!(fields.iter().all(|field| line[field].is_number()), "{line}");
-    }
-    assert_eq!(lines[3]["recall"], 1.0);
-    assert_eq!(lines[1]["vectors"], 50);
-    assert_eq!(lines[1]["config"]["memory"], "speed");
-    assert_eq!(lines[1]["config"]["m"], 8);
-    assert_eq!((&lines[3]["threads"], &lines[7]["threads"]), (&1.into(), &2.into()));
-    assert_eq!(lines[13]["found_at_once"], 5);
+    assert_eq!(build["config"]["m"], 8);
+    assert_eq!(of("insert_while_searching")[0]["found_at_once"], 5);
 
     place
         .run(
@@ -272,7 +216,7 @@ fn bench_ann_measures_a_store_of_an_earlier_run_and_stops_when_nothing_is_missed
 }
 
 #[test]
-fn bench_kv_prints_every_phase_with_its_fields() {
+fn bench_kv_measures_every_phase_in_a_short_time() {
     let lines = Workplace::new()
         .run(["bench", "kv", "--backend", "memory", "--seconds", "0.02", "--json"])
         .succeeds()
@@ -281,16 +225,14 @@ fn bench_kv_prints_every_phase_with_its_fields() {
         phases(&lines),
         ["machine", "get", "put", "put_64", "put_64_spread", "batch", "scan"]
     );
-    for line in &lines[1..] {
-        for field in ["p50_us", "p99_us", "ops_per_second", "fdatasync_p50_us"] {
-            assert!(line[field].as_f64().unwrap() > 0.0, "{line}");
-        }
-        assert_eq!(line["backend"], "memory");
-    }
+    assert!(
+        lines[1..].iter().all(|line| line["p50_us"].as_f64().unwrap() > 0.0),
+        "{lines:?}"
+    );
 }
 
 #[test]
-fn bench_tenants_prints_every_phase_with_its_fields() {
+fn bench_tenants_unloads_scopes_beyond_its_budget_and_says_how_many() {
     let place = Workplace::new();
     let size = [
         "--scopes",
@@ -309,28 +251,6 @@ fn bench_tenants_prints_every_phase_with_its_fields() {
         .run(["bench", "tenants"].into_iter().chain(size).chain(large))
         .succeeds()
         .json();
-    let served = ["open", "cold", "warm", "touched"];
-    let expected = [&["machine", "create"][..], &served, &served, &["large", "delete"]].concat();
-    assert_eq!(phases(&lines), expected);
-    let fields: [(&str, &[&str]); 5] = [
-        (
-            "create",
-            &["scopes_per_second", "disk_per_raw", "disk_write_bytes_per_second"],
-        ),
-        ("open", &["seconds", "resident_bytes"]),
-        ("warm", &["p50_us", "p99_us"]),
-        ("large", &["qps_alone", "in_turn_per_alone", "small_p99_us"]),
-        ("delete", &["to_caller_ms", "reusable_seconds", "disk_bytes_again"]),
-    ];
-    for (phase, names) in fields {
-        let line = lines.iter().find(|line| line["phase"] == phase).unwrap();
-        for name in names {
-            assert!(
-                line[name].as_f64().is_some_and(|figure| figure >= 0.0),
-                "{phase}: {name}: {line}"
-            );
-        }
-    }
     let touched: Vec<_> = lines.iter().filter(|line| line["phase"] == "touched").collect();
     assert!(touched[0]["scopes_unloaded"].as_u64().unwrap() > 0, "{}", touched[0]);
     assert_eq!(
@@ -348,10 +268,6 @@ fn bench_sets_measures_each_tier_and_leaves_the_files_of_the_set() {
         .run(["bench", "sets"].into_iter().chain(which).chain(rest))
         .succeeds()
         .json();
-    assert_eq!(
-        phases(&lines),
-        ["machine", "set", "set", "set", "set", "set", "set", "floors"]
-    );
     for (line, memory) in lines[1..7]
         .chunks(3)
         .zip(["speed", "balanced"])
@@ -359,9 +275,6 @@ fn bench_sets_measures_each_tier_and_leaves_the_files_of_the_set() {
     {
         assert_eq!(line["memory"], memory, "{line}");
         assert_eq!(line["set"], "few-200-0.99-64x5000", "{line}");
-        for field in ["recall", "floor", "qps", "build_seconds"] {
-            assert!(line[field].as_f64().unwrap() > 0.0, "{field}: {line}");
-        }
         // A beam as wide as the scope is none: everything is compared.
         assert_eq!(line["ef"].as_u64().unwrap() > 0, line["width"] != "all", "{line}");
         assert_eq!(line["meets_floor"], true, "{line}");
@@ -375,10 +288,7 @@ fn bench_sets_measures_each_tier_and_leaves_the_files_of_the_set() {
     assert_eq!((&lines[3]["recall"], &lines[3]["queries"]), (&1.0.into(), &25.into()));
     assert_eq!((&lines[7]["figures"], &lines[7]["missed"]), (&6.into(), &0.into()));
 
-    let files = "sets/few-200-0.99-64x5000-euclidean";
-    for name in ["base.npy", "queries.npy", "truth.npy", "info.json"] {
-        assert!(place.path(files).join(name).exists(), "{name}");
-    }
+    assert!(place.path("sets/few-200-0.99-64x5000-euclidean/truth.npy").exists());
 
     for (wrong, part) in [
         (

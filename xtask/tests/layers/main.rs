@@ -14,10 +14,12 @@ use order::Order;
 use source::Source;
 
 /// Packages whose modules have an order, and their `src` folders.
-const PACKAGES: [(&str, &str); 4] = [
+const PACKAGES: [(&str, &str); 6] = [
     ("llmspell-core", "crates/llmspell-core/src"),
     ("llmspell-vector", "crates/llmspell-vector/src"),
     ("llmspell-storage", "crates/llmspell-storage/src"),
+    ("llmspell-cli-base", "crates/llmspell-cli-base/src"),
+    ("llmspell-bench", "crates/llmspell-bench/src"),
     ("llmspell-storage-cli", "crates/llmspell-storage-cli/src"),
 ];
 

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::errors::CliError;
-use crate::output::{Output, grouped, number_cell, one_line, row, table, text_cell};
 use crate::session::Session;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{Output, grouped, number_cell, one_line, row, table, text_cell};
 
 pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
     let database = session.open_existing().await?;

@@ -4,9 +4,9 @@ use clap::Args;
 use llmspell_storage::{DatabaseOptions, Timestamp};
 use serde_json::json;
 
-use crate::errors::CliError;
-use crate::output::{Output, number_cell, row, table, text_cell};
 use crate::session::Session;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{Output, number_cell, row, table, text_cell};
 
 /// Show the moment that is stored beside that of the system, or set it to that
 #[derive(Debug, Args)]

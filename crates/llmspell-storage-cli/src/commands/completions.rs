@@ -3,8 +3,8 @@
 use clap::Args;
 use clap_complete::Shell;
 
-use crate::errors::CliError;
-use crate::output::Output;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::Output;
 
 /// Print a completion script for a shell
 #[derive(Debug, Args)]

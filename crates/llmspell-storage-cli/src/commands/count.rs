@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::errors::CliError;
 use crate::filter_arg::FilterArgs;
-use crate::output::Output;
 use crate::session::Session;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::Output;
 
 /// Count the entries of a scope
 #[derive(Debug, Args)]

@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::errors::CliError;
 use crate::filter_arg::FilterArgs;
-use crate::output::{Output, counted};
 use crate::session::Session;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{Output, counted};
 
 const AFTER_HELP: &str = r#"Examples:
   llmspell-storage --db memory.db delete note-7 note-8

@@ -16,10 +16,10 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::entry_view::EntryView;
-use crate::errors::CliError;
-use crate::output::{Output, counted};
-use crate::progress::Progress;
 use crate::session::Session;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{Output, counted};
+use llmspell_cli_base::progress::Progress;
 
 /// What an export begins with.
 pub(crate) const HEADER_BEGIN: &str = "{\"llmspell_storage\":\"export\"";

@@ -3,10 +3,10 @@
 use clap::Args;
 use llmspell_storage::{FieldPath, Filter};
 
-use crate::errors::CliError;
 use crate::filter_arg::FilterArgs;
-use crate::output::{Output, line_cell, number_cell, row, table};
 use crate::session::Session;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{Output, line_cell, number_cell, row, table};
 
 /// Show which values a field has in a scope, and how many entries have each
 #[derive(Debug, Args)]

@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::entry_view::EntryView;
-use crate::errors::CliError;
-use crate::output::{Output, one_line, row, table, text_cell};
 use crate::session::Session;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{Output, one_line, row, table, text_cell};
 
 /// Components that people are shown of a vector.
 const COMPONENTS_SHOWN: usize = 6;

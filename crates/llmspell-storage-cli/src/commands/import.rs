@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use llmspell_storage::limits::DIM_RANGE;
 use llmspell_storage::{
     Database, DistanceMetric, EmbeddingModel, ErrorKind, HNSWConfig, HNSWVectorStorage, OnExisting, StateScope,
@@ -21,20 +21,21 @@ use serde_json::Value;
 use super::export::HEADER_BEGIN;
 use super::rejected::RejectedFile;
 use super::restore::{self, Manner};
-use crate::errors::CliError;
-use crate::input::arrays::{ArrayRows, Vectors};
-use crate::input::csv_rows::CsvRows;
-use crate::input::dims::Dims;
-use crate::input::fits::Fits;
-use crate::input::format::Format;
-use crate::input::fvecs::FvecsReader;
-use crate::input::jsonl::{FieldArg, JsonLines, Lines, OtherFields, RowRules};
-use crate::input::npy::NpyReader;
-use crate::input::{BadRow, InputRow, RowSource, Source, Step};
-use crate::memory_arg::MemoryArg;
-use crate::output::{Output, counted, grouped};
-use crate::progress::Progress;
 use crate::session::{Session, find_space_of, router, unknown_model};
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::input::arrays::{ArrayRows, Vectors};
+use llmspell_cli_base::input::csv_rows::CsvRows;
+use llmspell_cli_base::input::dims::Dims;
+use llmspell_cli_base::input::fits::Fits;
+use llmspell_cli_base::input::format::Format;
+use llmspell_cli_base::input::fvecs::FvecsReader;
+use llmspell_cli_base::input::jsonl::{FieldArg, JsonLines, Lines, OtherFields, RowRules};
+use llmspell_cli_base::input::npy::NpyReader;
+use llmspell_cli_base::input::{BadRow, InputRow, RowSource, Source, Step};
+use llmspell_cli_base::memory_arg::MemoryArg;
+use llmspell_cli_base::output::{Output, counted, grouped};
+use llmspell_cli_base::preset_arg::Preset;
+use llmspell_cli_base::progress::Progress;
 
 const AFTER_HELP: &str = r#"A JSONL row:
   {"id": "note-1", "vector": [0.1, 0.2], "metadata": {"lang": "en"}, "scope": "user:ada",
@@ -119,24 +120,6 @@ pub(crate) struct ImportArgs {
     /// What of the index is kept in RAM [default: that of the space, else balanced]
     #[arg(long, value_enum)]
     memory: Option<MemoryArg>,
-}
-
-/// Settings of the index, by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Preset {
-    Fast,
-    Balanced,
-    Accurate,
-}
-
-impl Preset {
-    pub(crate) fn config(self) -> HNSWConfig {
-        match self {
-            Self::Fast => HNSWConfig::fast(),
-            Self::Balanced => HNSWConfig::balanced(),
-            Self::Accurate => HNSWConfig::accurate(),
-        }
-    }
 }
 
 /// What an import did.

@@ -6,12 +6,12 @@ use clap::{Args, Subcommand};
 use llmspell_storage::{HNSWConfig, HNSWVectorStorage, StateScope};
 use serde_json::json;
 
-use super::index_view::index_sentence;
-use crate::errors::CliError;
-use crate::memory_arg::MemoryArg;
-use crate::output::{Output, grouped};
-use crate::progress::Progress;
 use crate::session::Session;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::index_view::index_sentence;
+use llmspell_cli_base::memory_arg::MemoryArg;
+use llmspell_cli_base::output::{Output, grouped};
+use llmspell_cli_base::progress::Progress;
 
 /// How often the spinner is told how far it is.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);

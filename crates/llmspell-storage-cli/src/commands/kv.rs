@@ -11,10 +11,10 @@ use llmspell_storage::limits::{PAGE_MAX, VALUE_BYTES_MAX};
 use llmspell_storage::{Expiry, KeyValueEntry};
 use serde_json::{Value, json};
 
-use crate::errors::CliError;
-use crate::output::{Output, bytes_text, line_cell, number_cell, row, table, text_cell};
 use crate::session::Session;
-use crate::time_arg::parse_duration;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{Output, bytes_text, line_cell, number_cell, row, table, text_cell};
+use llmspell_cli_base::time_arg::parse_duration;
 
 /// Read and write key-value data. With --scope, that of the scope; without, what belongs to no scope
 #[derive(Debug, Subcommand)]

@@ -3,10 +3,10 @@
 use clap::Args;
 
 use super::entry_view::{EntryView, summary};
-use crate::errors::CliError;
 use crate::filter_arg::FilterArgs;
-use crate::output::{Output, line_cell, row, table, text_cell};
 use crate::session::Session;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{Output, line_cell, row, table, text_cell};
 
 /// Entries that are read at once.
 const PAGE: usize = 500;

@@ -1,6 +1,5 @@
 //! The verbs, one file each, named after the verb; `dispatch.rs` chooses.
 
-pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod clock;
 pub(crate) mod completions;
@@ -13,7 +12,6 @@ pub(crate) mod facet;
 pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod index;
-pub(crate) mod index_view;
 pub(crate) mod kv;
 pub(crate) mod list;
 pub(crate) mod migrate;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::errors::{CliError, Place};
-use crate::input::BadRow;
+use llmspell_cli_base::errors::{CliError, Place};
+use llmspell_cli_base::input::BadRow;
 
 /// Where rejected rows go: JSON lines of place, reason and the row itself.
 pub(super) struct RejectedFile {

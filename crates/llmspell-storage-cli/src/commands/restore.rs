@@ -10,11 +10,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::export::VERSION;
-use crate::errors::{CliError, Place};
-use crate::input::jsonl::{Lines, RowRules};
-use crate::output::{Output, counted};
-use crate::progress::Progress;
 use crate::session::{Session, router};
+use llmspell_cli_base::errors::{CliError, Place};
+use llmspell_cli_base::input::jsonl::{Lines, RowRules};
+use llmspell_cli_base::output::{Output, counted};
+use llmspell_cli_base::progress::Progress;
 
 /// Bytes of keys and values that are written together.
 const BATCH_BYTES: usize = 8 << 20;

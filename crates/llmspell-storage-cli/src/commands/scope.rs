@@ -7,10 +7,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use llmspell_storage::{Database, QuotaStatus, ScopeKind, ScopedStats, SpaceRole, StateScope};
 use serde_json::json;
 
-use crate::errors::CliError;
-use crate::output::{Output, bytes_text, counted, grouped, number_cell, row, table, text_cell};
-use crate::scope_arg::ScopeArg;
 use crate::session::Session;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{Output, bytes_text, counted, grouped, number_cell, row, table, text_cell};
+use llmspell_cli_base::scope_arg::ScopeArg;
 
 /// List, limit or remove scopes
 #[derive(Debug, Subcommand)]

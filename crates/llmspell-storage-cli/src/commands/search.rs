@@ -9,13 +9,13 @@ use llmspell_storage::{HNSWVectorStorage, StateScope, StorageError, TimeRange, T
 use serde_json::json;
 
 use super::entry_view::summary;
-use crate::errors::{CliError, Place};
 use crate::filter_arg::FilterArgs;
-use crate::input::Source;
-use crate::input::npy::NpyReader;
-use crate::output::{Output, line_cell, number_cell, row, table};
 use crate::session::Session;
-use crate::time_arg::{parse_duration, parse_moment};
+use llmspell_cli_base::errors::{CliError, Place};
+use llmspell_cli_base::input::Source;
+use llmspell_cli_base::input::npy::NpyReader;
+use llmspell_cli_base::output::{Output, line_cell, number_cell, row, table};
+use llmspell_cli_base::time_arg::{parse_duration, parse_moment};
 
 const AFTER_HELP: &str = r#"Examples:
   llmspell-storage --db memory.db --scope user:ada search --vector question.npy -k 5

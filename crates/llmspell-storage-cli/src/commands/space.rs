@@ -5,9 +5,11 @@ use llmspell_storage::{Database, SpaceInfo, SpaceRole, StorageStats};
 use serde_json::{Value, json};
 
 use super::scope::confirmed;
-use crate::errors::CliError;
-use crate::output::{Output, bytes_text, counted, grouped, line_cell, number_cell, one_line, row, table, text_cell};
 use crate::session::Session;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{
+    Output, bytes_text, counted, grouped, line_cell, number_cell, one_line, row, table, text_cell,
+};
 
 /// List or remove embedding spaces
 #[derive(Debug, Subcommand)]

@@ -5,11 +5,11 @@ use llmspell_storage::{BackgroundFailure, Database, SpaceRole, StorageStats};
 use serde_json::json;
 
 use super::clock::clock_rows;
-use super::index_view::{index_rows, memory_name};
 use super::scope::quota_rows;
-use crate::errors::CliError;
-use crate::output::{Output, bytes_text, grouped, line_cell, number_cell, row, table, text_cell};
 use crate::session::Session;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::index_view::{index_rows, memory_name};
+use llmspell_cli_base::output::{Output, bytes_text, grouped, line_cell, number_cell, row, table, text_cell};
 
 pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
     let database = session.open_existing().await?;

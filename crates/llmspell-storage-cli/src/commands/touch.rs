@@ -6,10 +6,10 @@ use clap::Args;
 use llmspell_storage::{Expiry, Timestamp};
 use serde_json::json;
 
-use crate::errors::CliError;
-use crate::output::{Output, counted, one_line};
 use crate::session::Session;
-use crate::time_arg::{parse_duration, parse_moment};
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{Output, counted, one_line};
+use llmspell_cli_base::time_arg::{parse_duration, parse_moment};
 
 const AFTER_HELP: &str = "Examples:
   llmspell-storage --db memory.db --scope session:s-17 touch said-1 said-2 --ttl 1h

@@ -6,8 +6,8 @@ use llmspell_storage::{HNSWVectorStorage, Metadata, StateScope, VectorQuery, Vec
 use serde_json::Value;
 
 use super::data::Question;
-use crate::errors::CliError;
-use crate::measure::latency::Latencies;
+use llmspell_bench::measure::latency::Latencies;
+use llmspell_cli_base::errors::CliError;
 
 /// The best passage of all scopes for a question.
 #[derive(Debug, Clone, PartialEq)]

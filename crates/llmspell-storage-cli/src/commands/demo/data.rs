@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::errors::CliError;
-use crate::input::arrays::{ArrayRows, Vectors};
-use crate::input::jsonl::{Lines, RowRules};
-use crate::input::npy::NpyReader;
-use crate::input::{RowSource, Source, Step};
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::input::arrays::{ArrayRows, Vectors};
+use llmspell_cli_base::input::jsonl::{Lines, RowRules};
+use llmspell_cli_base::input::npy::NpyReader;
+use llmspell_cli_base::input::{RowSource, Source, Step};
 use llmspell_storage::VectorEntry;
 use serde::Deserialize;
 

@@ -24,10 +24,10 @@ use serde_json::json;
 
 use self::answers::{Answer, Timing, ask};
 use self::data::{Passages, Question};
-use crate::errors::CliError;
-use crate::measure::latency::rounded;
-use crate::output::{Output, grouped, one_line};
-use crate::progress::Progress;
+use llmspell_bench::measure::latency::rounded;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{Output, grouped, one_line};
+use llmspell_cli_base::progress::Progress;
 
 const BATCH: usize = 1000;
 /// Rounds over all questions for the latencies; with 40 questions and 11 scopes about 9,000 searches.

@@ -4,12 +4,12 @@ use serde::Serialize;
 
 use super::Demo;
 use super::answers::Timing;
-use crate::errors::CliError;
-use crate::measure::disk::disk_bytes;
-use crate::measure::latency::rounded;
-use crate::measure::machine::Machine;
-use crate::measure::memory::ProcessMemory;
-use crate::output::{Output, bytes_text, grouped, row, table, text_cell};
+use llmspell_bench::measure::disk::disk_bytes;
+use llmspell_bench::measure::latency::rounded;
+use llmspell_bench::measure::machine::Machine;
+use llmspell_bench::measure::memory::ProcessMemory;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{Output, bytes_text, grouped, row, table, text_cell};
 
 /// The figures of a run. Latencies are in microseconds; a question takes one search for each scope.
 #[derive(Debug, Serialize)]
@@ -58,7 +58,7 @@ impl Demo<'_> {
             question_p99_us: rounded(questions.p99_us()),
             search_p50_us: rounded(searches.p50_us()),
             search_p99_us: rounded(searches.p99_us()),
-            searches: searches.len(),
+            searches: searches.calls(),
             disk_bytes: disk_bytes(self.directory)?,
             vector_bytes: stats.vector_bytes,
             metadata_bytes: stats.metadata_bytes,

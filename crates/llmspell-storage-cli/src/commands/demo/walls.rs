@@ -8,9 +8,9 @@ use serde_json::json;
 use super::answers::{Answer, Timing, ask};
 use super::data::Question;
 use super::{Demo, broken};
-use crate::errors::CliError;
-use crate::measure::latency::rounded;
-use crate::output::{Output, counted, one_line};
+use llmspell_bench::measure::latency::rounded;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{Output, counted, one_line};
 
 /// A word of the question that is asked again.
 const TOPIC: &str = "TCP";

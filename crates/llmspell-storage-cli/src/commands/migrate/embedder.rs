@@ -10,8 +10,8 @@ use std::time::Duration;
 use llmspell_storage::VectorEntry;
 
 use crate::commands::entry_view::EntryView;
-use crate::errors::CliError;
-use crate::input::fits::Fits;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::input::fits::Fits;
 
 /// Longest answer, in bytes; a vector of the highest dimension takes a fortieth of it.
 const LINE_BYTES_MAX: u64 = 64 << 20;

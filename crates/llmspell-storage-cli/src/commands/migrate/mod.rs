@@ -22,12 +22,12 @@ use serde_json::json;
 
 use self::embedder::Embedder;
 use self::vectors_file::VectorsFile;
-use crate::errors::CliError;
-use crate::input::fits::Fits;
 use crate::model_args::ModelArgs;
-use crate::output::{Output, counted, grouped};
-use crate::progress::Progress;
 use crate::session::{Session, router};
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::input::fits::Fits;
+use llmspell_cli_base::output::{Output, counted, grouped};
+use llmspell_cli_base::progress::Progress;
 
 const AFTER_HELP: &str = r#"The command runs once, by the shell. It reads an entry a line:
   {"id": "note-1", "scope": "user:ada", "metadata": {"text": "Ada likes tea"}, "created_at": 1795341600000}

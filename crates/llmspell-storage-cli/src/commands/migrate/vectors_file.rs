@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use llmspell_storage::{StateScope, VectorEntry};
 
-use crate::errors::{CliError, Place};
-use crate::input::Source;
-use crate::input::fits::Fits;
-use crate::input::jsonl::{Lines, OtherFields, RowRules};
+use llmspell_cli_base::errors::{CliError, Place};
+use llmspell_cli_base::input::Source;
+use llmspell_cli_base::input::fits::Fits;
+use llmspell_cli_base::input::jsonl::{Lines, OtherFields, RowRules};
 
 /// JSON lines with id, scope and vector; other fields do not count.
 pub(super) struct VectorsFile {

@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::errors::CliError;
 use crate::model_args::{ModelArgs, model_sentence};
-use crate::output::Output;
 use crate::session::{Session, find_space_of, router};
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::Output;
 
 const AFTER_HELP: &str = "\
 A preset needs its name only; see `model ls --presets`. A model that is known may be added again, with other cut points;

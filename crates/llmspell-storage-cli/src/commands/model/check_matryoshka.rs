@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::cuts::{Comparison, CutRecall, Cuts, RESCORED_TIMES};
 use super::vectors::Vectors;
-use crate::errors::CliError;
-use crate::output::{Output, grouped, number_cell, row, table, text_cell};
-use crate::progress::Progress;
 use crate::session::Session;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{Output, grouped, number_cell, row, table, text_cell};
+use llmspell_cli_base::progress::Progress;
 
 /// What a cut must find to be called fine.
 const FINE_RECALL: f64 = 0.97;
@@ -167,7 +167,7 @@ pub(crate) async fn run(args: CheckArgs, session: &Session<'_>, output: &mut Out
 
     output.text(format!(
         "{} of {} components ({metric}), {} queries",
-        crate::output::counted(count, "vector", "vectors"),
+        llmspell_cli_base::output::counted(count, "vector", "vectors"),
         dim,
         grouped(queries as u64)
     ))?;

@@ -6,7 +6,7 @@ use llmspell_storage::{DistanceMetric, StorageError, cut, validate_vectors};
 use llmspell_vector::{ExactDistance, share_out};
 
 use super::vectors::Drawn;
-use crate::commands::bench::kernel_metric;
+use llmspell_bench::kernel_metric;
 
 /// Candidates that are compared whole where the best of a cut are rescored, as a multiple of `k`.
 pub(super) const RESCORED_TIMES: usize = 4;

@@ -4,10 +4,10 @@ use clap::Args;
 use llmspell_storage::EmbeddingModel;
 use serde_json::json;
 
-use crate::errors::CliError;
 use crate::model_args::listed;
-use crate::output::{Output, grouped, line_cell, number_cell, row, table, text_cell};
 use crate::session::{Session, model_spaces};
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::{Output, grouped, line_cell, number_cell, row, table, text_cell};
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {

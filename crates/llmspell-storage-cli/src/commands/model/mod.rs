@@ -16,9 +16,9 @@ mod vectors;
 
 use clap::Subcommand;
 
-use crate::errors::CliError;
-use crate::output::Output;
 use crate::session::Session;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::output::Output;
 
 /// List or add embedding models, or measure what it costs to cut their vectors
 #[derive(Debug, Subcommand)]

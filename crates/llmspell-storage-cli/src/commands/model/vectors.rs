@@ -4,10 +4,10 @@ use std::path::Path;
 
 use llmspell_storage::{HNSWVectorStorage, Pages, StateScope};
 
-use crate::errors::CliError;
-use crate::input::npy::NpyReader;
-use crate::progress::Progress;
-use crate::random::Random;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::input::npy::NpyReader;
+use llmspell_cli_base::progress::Progress;
+use llmspell_cli_base::random::Random;
 
 /// Entries of a space that are read at once.
 const PAGE: usize = 500;

@@ -17,12 +17,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use self::sample::{Sampled, Truth};
-use super::index_view::SCANNED;
-use crate::errors::CliError;
-use crate::measure::latency::{Latencies, rounded};
-use crate::output::{Output, grouped, number_cell, row, table};
-use crate::progress::Progress;
 use crate::session::Session;
+use llmspell_bench::measure::latency::{Latencies, rounded};
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::index_view::SCANNED;
+use llmspell_cli_base::output::{Output, grouped, number_cell, row, table};
+use llmspell_cli_base::progress::Progress;
 
 /// Widths of the beam, unless the call names its own.
 const WIDTHS: [usize; 16] = [

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use llmspell_storage::{HNSWVectorStorage, Pages, StateScope, VectorQuery, VectorResult};
 use tokio::runtime::Builder;
 
-use crate::errors::CliError;
-use crate::progress::Progress;
-use crate::random::Random;
+use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::progress::Progress;
+use llmspell_cli_base::random::Random;
 
 const PAGE: usize = 1000;
 
