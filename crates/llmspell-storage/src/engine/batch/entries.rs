@@ -21,13 +21,11 @@ use crate::spaces::registry::Space;
 /// A namespace gets slots for this share of its points at once, within bounds.
 const EXTENT_SHARE: u32 = 16;
 const EXTENT_SLOTS: (u32, u32) = (4, 512);
-/// Where a commit changes more points, their metadata comes into its index later, all at once. Tests make few entries do.
-const READ_AT_ONCE_MAX: u64 = if cfg!(test) { 4 } else { 64 };
 /// Slots are written in pieces of about this size.
 const WRITE_BYTES: usize = 4 << 20;
 
 impl Batch<'_> {
-    pub(super) fn write_entries(&mut self, parts: &[Part], on_existing: OnExisting, now: i64) -> Result<(), Fail> {
+    pub(in crate::engine) fn write_entries(&mut self, parts: &[Part], on_existing: OnExisting, now: i64) -> Result<(), Fail> {
         self.replace_expired(parts, now)?;
         // Look at all of them before anything is changed.
         let mut groups: Vec<Group<'_>> = Vec::new();
@@ -325,6 +323,7 @@ impl Batch<'_> {
         removed: impl IntoIterator<Item = Described<'m>>,
         put: impl IntoIterator<Item = Described<'m>>,
     ) {
+        let at_once_max = self.shared.metadata_at_once_max;
         let pending = self
             .pending
             .get_mut(&(space.id, scope.clone()))
@@ -333,7 +332,7 @@ impl Batch<'_> {
             return;
         };
         let index = Arc::make_mut(index);
-        let is_much = pending.changes.points.len() > READ_AT_ONCE_MAX;
+        let is_much = pending.changes.points.len() > at_once_max;
         for (point, metadata, times) in removed {
             if is_much {
                 index.remove_unknown(point.0);

@@ -254,6 +254,8 @@ impl Store {
         let options = DatabaseOptions::new()
             .graph_points_min(2)
             .metadata_points_min(1)
+            // So that a few entries are read into the index later, and fewer at once.
+            .metadata_at_once_max(4)
             // So that two entries are written in steps, and one is not.
             .large_batch_entries(2)
             .clock(move || Timestamp::from_millis(source.load(Ordering::SeqCst)))
