@@ -26,7 +26,7 @@ use llmspell_core::{ErrorKind, Result, StateScope, StorageError};
 use super::backlog::{Backlog, Purge, Remains};
 use super::batch::{Batch, Changes as Done, Fail};
 use super::large::Large;
-use super::request::{Outcome, Request};
+use super::request::{Call, IdsPart, Request};
 use super::shared::Shared;
 use super::survey::Survey;
 use crate::base::failures::{Place, Task};
@@ -264,22 +264,22 @@ impl Writer {
         }
     }
 
-    fn refuse_what_needs_room(requests: Vec<Request>, no_room: Option<&StorageError>) -> Vec<Request> {
+    fn refuse_what_needs_room(calls: Vec<Call>, no_room: Option<&StorageError>) -> Vec<Call> {
         let Some(error) = no_room else {
-            return requests;
+            return calls;
         };
-        let (refused, admitted): (Vec<_>, Vec<_>) = requests.into_iter().partition(Request::needs_room);
-        for request in refused {
-            request.answer(Err(error.clone()));
+        let (refused, admitted): (Vec<_>, Vec<_>) = calls.into_iter().partition(Call::needs_room);
+        for call in refused {
+            call.answer(Err(error.clone()));
         }
         admitted
     }
 
-    /// How many entries each transaction of a request is to have, if the disk has no room for all of them in one.
-    fn part_of(&self, request: &Request) -> Option<usize> {
-        let ids = request.ids()?;
-        let part = self.shared.entries_per_transaction(ids.len());
-        (part < ids.len()).then_some(part)
+    /// How many ids each transaction of a call is to have, if the disk has no room for all of them in one.
+    fn part_of(&self, call: &Call) -> Option<usize> {
+        let ids = call.ids().len();
+        let part = self.shared.entries_per_transaction(ids);
+        (part < ids).then_some(part)
     }
 
     /// Waits until no snapshot is read, as long as there is patience left: one that is read for long keeps the pages that
@@ -292,46 +292,31 @@ impl Writer {
     }
 
     /// Deletes or touches a few entries in each transaction, so that the pages of one are free for those after the next.
-    fn do_in_parts(&mut self, request: Request, part: usize, no_room: Option<&StorageError>) {
+    fn do_in_parts(&mut self, mut call: Call, part: usize, no_room: Option<&StorageError>) {
         let mut patience = PATIENCE;
         let mut seen = HashSet::new();
-        let ids = request.ids().unwrap_or_default().iter();
+        let ids = call.ids().iter();
         // Each id once: one that is missing is told once, as it is without parts.
         let ids: Vec<String> = ids.filter(|id| seen.insert(id.as_str())).cloned().collect();
-        let mut parts = ids.chunks(part);
-        let done = parts.try_fold(None, |done: Option<Outcome>, ids| {
+        let parts = std::iter::once(IdsPart::First).chain(std::iter::repeat(IdsPart::Next));
+        let done = ids.chunks(part).zip(parts).try_for_each(|(ids, part)| {
             self.wait_for_reads(&mut patience);
-            let of_part = self.transact(|batch| {
+            self.transact(|batch| {
                 batch.no_room = no_room.cloned();
-                batch.execute_for(&request, ids)
-            })?;
-            Ok(Some(match done {
-                Some(done) => done.and(of_part),
-                None => of_part,
-            }))
+                call.execute_for(ids, batch, part)
+            })
         });
-        request.answer(done.map(|done| done.expect("there is at least one part")));
+        call.answer(done);
     }
 
-    /// Runs the requests in one transaction. One that fails half-way ends the transaction for all of them.
-    fn commit_together(
-        &mut self,
-        requests: &[Request],
-        no_room: Option<&StorageError>,
-    ) -> Result<Vec<Result<Outcome>>> {
+    /// Does the calls in one transaction. One that fails half-way ends the transaction for all of them.
+    fn commit_together(&mut self, calls: &mut [Call], no_room: Option<&StorageError>) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let now = shared.clock.confirmed();
         let keys_are_due = self.backlog.expiring_keys.are_due(now);
         self.transact(|batch| {
             batch.no_room = no_room.cloned();
-            let mut results: Vec<Result<Outcome>> = Vec::with_capacity(requests.len());
-            for request in requests {
-                results.push(match batch.execute(request) {
-                    Ok(outcome) => Ok(outcome),
-                    Err(Fail::Request(error)) => Err(error),
-                    Err(fail @ Fail::Batch(_)) => return Err(fail),
-                });
-            }
+            calls.iter_mut().try_for_each(|call| call.execute(batch))?;
             if keys_are_due {
                 match batch.purge_in_proportion(now) {
                     Ok(()) => {}
@@ -342,7 +327,7 @@ impl Writer {
                     Err(fail @ Fail::Batch(_)) => return Err(fail),
                 }
             }
-            Ok(results)
+            Ok(())
         })
     }
 
@@ -390,58 +375,61 @@ impl Writer {
 impl Writer {
     /// Does requests, but for those that must wait for a large batch.
     pub(super) fn accept(&mut self, requests: Vec<Request>) {
-        let (built, requests) = Request::without_built(requests);
-        built.into_iter().for_each(|built| built.adopt(&mut self.publisher));
-        let requests = self.hold_back(requests);
-        if !requests.is_empty() {
-            self.commit_now(requests);
+        let mut calls = Vec::with_capacity(requests.len());
+        for request in requests {
+            match request {
+                Request::Built(built) => built.adopt(&mut self.publisher),
+                request if self.large.holds(&request) => self.large.hold(request),
+                Request::Large(batch) => {
+                    let has_quotas = self.shared.has_quotas.load(Ordering::SeqCst);
+                    self.large.begin(batch, has_quotas);
+                }
+                Request::Call(call) => calls.push(call),
+            }
+        }
+        if !calls.is_empty() {
+            self.commit_now(calls);
         }
     }
 
-    fn commit_now(&mut self, requests: Vec<Request>) {
+    fn commit_now(&mut self, calls: Vec<Call>) {
         if let Err(error) = self.shared.check_writable() {
-            requests
-                .into_iter()
-                .for_each(|request| request.answer(Err(error.clone())));
+            calls.into_iter().for_each(|call| call.answer(Err(error.clone())));
             return;
         }
         let no_room = self.shared.check_free_space().err();
         if no_room.is_none() {
             self.keep_reserve();
         }
-        let mut requests = Self::refuse_what_needs_room(requests, no_room.as_ref());
-        if let Some(part) = requests.iter().find_map(|request| self.part_of(request)) {
-            match requests.pop() {
-                Some(request) if requests.is_empty() => self.do_in_parts(request, part, no_room.as_ref()),
+        let mut calls = Self::refuse_what_needs_room(calls, no_room.as_ref());
+        if let Some(part) = calls.iter().find_map(|call| self.part_of(call)) {
+            match calls.pop() {
+                Some(call) if calls.is_empty() => self.do_in_parts(call, part, no_room.as_ref()),
                 // Each alone, in the order in which they came.
                 last => {
-                    for request in requests.into_iter().chain(last) {
-                        self.commit_now(vec![request]);
+                    for call in calls.into_iter().chain(last) {
+                        self.commit_now(vec![call]);
                     }
                 }
             }
             return;
         }
-        match self.commit_together(&requests, no_room.as_ref()) {
-            Ok(results) => {
+        match self.commit_together(&mut calls, no_room.as_ref()) {
+            Ok(()) => {
                 if no_room.is_none() {
                     // The truth may have grown.
                     self.keep_reserve();
                 }
-                for (request, result) in requests.into_iter().zip(results) {
-                    request.answer(result);
-                }
+                calls.into_iter().for_each(|call| call.answer(Ok(())));
             }
             // Nothing happened. What one of them met (a file that could not be opened, a disk too full for it) is not for
             // the others to bear: each has a transaction of its own.
-            Err(_) if requests.len() > 1 && self.shared.check_writable().is_ok() => {
-                for request in requests {
-                    self.commit_now(vec![request]);
+            Err(_) if calls.len() > 1 && self.shared.check_writable().is_ok() => {
+                for call in calls {
+                    self.commit_now(vec![call]);
                 }
             }
-            Err(error) => requests
-                .into_iter()
-                .for_each(|request| request.answer(Err(error.clone()))),
+            Err(error) => calls.into_iter().for_each(|call| call.answer(Err(error.clone()))),
         }
     }
 }

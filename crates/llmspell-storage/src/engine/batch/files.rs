@@ -13,7 +13,7 @@ use crate::spaces::registry::Space;
 impl Batch<'_> {
     /// Names the file that an index of a namespace has from now on, with the points that have changed since, or none. False
     /// if the scope was dropped, or is another one by now.
-    pub(super) fn name_file(
+    pub(in crate::engine) fn name_file(
         &mut self,
         space: &Arc<Space>,
         scope: &StateScope,

@@ -31,7 +31,6 @@ pub(super) use large::{Conflict, Growing};
 use quotas::ScopeQuota;
 pub(super) use scopes::runs_of;
 
-use super::request::{Outcome, Request};
 use super::routing::Routing;
 use super::shared::Shared;
 use super::writer::{Dropped, Pending};
@@ -81,7 +80,7 @@ fn changing(error: StorageError) -> Fail {
 }
 
 /// A transaction, and what it will change in memory.
-pub(super) struct Batch<'a> {
+pub(crate) struct Batch<'a> {
     shared: &'a Shared,
     pub(super) rows: Rows<'a>,
     head: Head,
@@ -214,91 +213,6 @@ impl<'a> Batch<'a> {
             first_expiry: self.first_expiry,
             first_key_expiry: self.first_key_expiry,
             clock_version: self.clock_version,
-        }
-    }
-
-    /// Does one request.
-    pub(super) fn execute(&mut self, request: &Request) -> Result<Outcome, Fail> {
-        match request {
-            Request::Values { writes, .. } => self.write_values(writes).map(Outcome::Count),
-            Request::Swap {
-                key,
-                expected,
-                new,
-                expiry,
-                ..
-            } => self
-                .swap_value(key, expected.as_deref(), new.as_deref(), *expiry)
-                .map(|done| Outcome::Count(done.into())),
-            Request::Entries {
-                parts,
-                on_existing,
-                now,
-                ..
-            } => self.write_entries(parts, *on_existing, *now).map(|()| Outcome::Done),
-            Request::Metadata {
-                spaces,
-                scope,
-                id,
-                metadata,
-                now,
-                ..
-            } => self
-                .update_metadata(spaces, scope, id, metadata, *now)
-                .map(|()| Outcome::Done),
-            Request::Large(_) => unreachable!("it is done in steps"),
-            Request::Touch { ids, .. } | Request::Delete { ids, .. } => self.execute_for(request, ids),
-            Request::DropScopes {
-                spaces,
-                scopes,
-                with_keys,
-                now,
-                ..
-            } => self.drop_scopes(spaces, scopes, *with_keys, *now).map(Outcome::Removed),
-            Request::OpenSpace { record, opening, .. } => self.open_space(record, *opening).map(Outcome::Space),
-            Request::DropSpace { name, now, .. } => self.drop_space(name, *now).map(|()| Outcome::Done),
-            Request::Copies {
-                from, to, copies, now, ..
-            } => self.write_copies(from, to, copies, *now).map(Outcome::Count),
-            Request::Empty { space, limit, now, .. } => self.empty(space, *limit, *now).map(Outcome::Count),
-            Request::Switch { from, to, now, .. } => {
-                self.switch(*from, *to, *now).map(|done| Outcome::Count(done.into()))
-            }
-            Request::NameFile {
-                space,
-                scope,
-                namespace,
-                kind,
-                file,
-                ..
-            } => self
-                .name_file(space, scope, namespace, (*kind, file.as_ref()))
-                .map(|done| Outcome::Count(done.into())),
-            Request::SetQuota { scope, quota, .. } => self
-                .set_quota(scope, *quota)
-                .map(|had_one| Outcome::Count(had_one.into())),
-            Request::Built(_) | Request::Flush { .. } => Ok(Outcome::Done),
-        }
-    }
-
-    /// A deletion or a touch, of these of its ids.
-    pub(super) fn execute_for(&mut self, request: &Request, ids: &[String]) -> Result<Outcome, Fail> {
-        match request {
-            Request::Touch {
-                spaces,
-                scope,
-                expires_at,
-                now,
-                ..
-            } => self.touch(spaces, scope, ids, *expires_at, *now).map(Outcome::Ids),
-            Request::Delete {
-                spaces,
-                scope,
-                only,
-                now,
-                ..
-            } => self.delete(spaces, scope, ids, only.as_ref(), *now).map(Outcome::Count),
-            _ => unreachable!("only these name ids"),
         }
     }
 

@@ -83,7 +83,7 @@ impl Batch<'_> {
     }
 
     /// Gives a scope a quota or takes it away. Says whether it had one.
-    pub(super) fn set_quota(&mut self, scope: &StateScope, quota: Option<Quota>) -> Result<bool, Fail> {
+    pub(in crate::engine) fn set_quota(&mut self, scope: &StateScope, quota: Option<Quota>) -> Result<bool, Fail> {
         let before = self.quota(scope)?;
         if quota.is_none() && before.is_none() {
             return Ok(false);

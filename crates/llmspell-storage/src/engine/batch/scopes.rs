@@ -79,7 +79,7 @@ impl Batch<'_> {
     }
 
     /// Removes everything of some scopes from these spaces: of all of them, or of none.
-    pub(super) fn drop_scopes(
+    pub(in crate::engine) fn drop_scopes(
         &mut self,
         spaces: &Spaces,
         scopes: &Scopes,

@@ -25,7 +25,7 @@ impl Batch<'_> {
         there.find(|(id, space)| is_it(*id, space))
     }
 
-    pub(super) fn open_space(&mut self, record: &SpaceRecord, opening: Opening) -> Result<SpaceId, Fail> {
+    pub(in crate::engine) fn open_space(&mut self, record: &SpaceRecord, opening: Opening) -> Result<SpaceId, Fail> {
         let stored = self.space_record(|_, space| space.name == record.name);
         let (id, record) = match stored {
             Some((id, stored)) => {
@@ -213,7 +213,7 @@ impl Batch<'_> {
     }
 
     /// Drops a space with everything in it, and the one to which its entries are copied. Its name is free at once.
-    pub(super) fn drop_space(&mut self, name: &str, now: i64) -> Result<(), Fail> {
+    pub(in crate::engine) fn drop_space(&mut self, name: &str, now: i64) -> Result<(), Fail> {
         let Some((id, record)) = self.space_record(|_, space| space.name == name) else {
             return Err(self.unknown_space(name));
         };
@@ -249,7 +249,7 @@ impl Batch<'_> {
     // ---- copies ----
 
     /// Writes copies of entries that are still what was copied. Says how many.
-    pub(super) fn write_copies(
+    pub(in crate::engine) fn write_copies(
         &mut self,
         from: &Arc<Space>,
         to: &Arc<Space>,
@@ -314,7 +314,7 @@ impl Batch<'_> {
     }
 
     /// Puts a space in the place of the one that it holds copies of. False if something has no copy yet.
-    pub(super) fn switch(&mut self, from: SpaceId, to: SpaceId, now: i64) -> Result<bool, Fail> {
+    pub(in crate::engine) fn switch(&mut self, from: SpaceId, to: SpaceId, now: i64) -> Result<bool, Fail> {
         let is_changed = |id| self.pending.keys().any(|(space, _)| *space == id);
         // What this batch changed is not in the rows that are counted here; it is asked again.
         if self.routing.staging_of(from) != Some(to) || is_changed(from) || is_changed(to) {
@@ -364,7 +364,7 @@ impl Batch<'_> {
     }
 
     /// Removes scopes of a space that another has replaced. Says how many.
-    pub(super) fn empty(&mut self, space: &Arc<Space>, limit: usize, now: i64) -> Result<u64, Fail> {
+    pub(in crate::engine) fn empty(&mut self, space: &Arc<Space>, limit: usize, now: i64) -> Result<u64, Fail> {
         if self.routing.role(space.id) != Role::Retired {
             return Ok(0);
         }

@@ -17,7 +17,7 @@ use crate::slots::FreeChanges;
 use crate::spaces::registry::Space;
 
 impl Batch<'_> {
-    pub(super) fn update_metadata(
+    pub(in crate::engine) fn update_metadata(
         &mut self,
         spaces: &Spaces,
         scope: &StateScope,
@@ -60,7 +60,7 @@ impl Batch<'_> {
 
     /// Gives entries another end, or none. Returns the ids that are not there, in their order; what has expired is not. An
     /// end that is no later than before needs no room: what has ended gives room back.
-    pub(super) fn touch(
+    pub(in crate::engine) fn touch(
         &mut self,
         spaces: &Spaces,
         scope: &StateScope,
@@ -115,7 +115,7 @@ impl Batch<'_> {
         Ok(missing)
     }
 
-    pub(super) fn delete(
+    pub(in crate::engine) fn delete(
         &mut self,
         spaces: &Spaces,
         scope: &StateScope,

@@ -12,7 +12,7 @@ const PURGED_PER_PUT: usize = 2;
 
 impl Batch<'_> {
     /// Does changes whose lifetimes have become moments. Says how many keys were there and are removed.
-    pub(super) fn write_values(&mut self, writes: &[KeyValueWrite]) -> Result<u64, Fail> {
+    pub(in crate::engine) fn write_values(&mut self, writes: &[KeyValueWrite]) -> Result<u64, Fail> {
         let now = self.shared.clock.now();
         self.admit_keys(writes.iter().map(|write| KeyChange::of(write, now)), now)?;
         let mut deleted = 0;
@@ -55,7 +55,7 @@ impl Batch<'_> {
         Ok(keys)
     }
 
-    pub(super) fn swap_value(
+    pub(in crate::engine) fn swap_value(
         &mut self,
         key: &str,
         expected: Option<&[u8]>,

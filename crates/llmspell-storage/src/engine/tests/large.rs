@@ -7,6 +7,7 @@ use tokio::sync::oneshot::{self, Receiver};
 
 use crate::base::ids::SpaceId;
 use crate::base::options::DatabaseOptions;
+use crate::engine::calls::{DeleteEntries, Flush};
 use crate::engine::committer::CommitEngine;
 use crate::engine::request::{Entries, Part, PreparedEntry, Request, Spaces};
 use crate::engine::shared::Shared;
@@ -103,14 +104,14 @@ impl Driven {
             scope.clone(),
             vec![id.to_string()],
         );
-        self.ask(|reply| Request::Delete {
+        let call = DeleteEntries {
             spaces,
             scope,
             ids,
             only: None,
             now: 0,
-            reply,
-        })
+        };
+        self.ask(|reply| Request::new(call, reply))
     }
 
     /// Small steps of what is under way, to its end.
@@ -179,7 +180,7 @@ fn requests_of_the_same_scope_come_after_the_batch_and_in_their_order() {
     let deleted = database.delete(&ada(), "id-007");
     let mut written = database.write(entry(&ada(), "id-007", 0.5));
     let second = database.write_many(entries(&bob()), OnExisting::Refuse);
-    let mut flushed = database.ask(|reply| Request::Flush { reply });
+    let mut flushed = database.ask(|reply| Request::new(Flush, reply));
     assert!(written.try_recv().is_err() && flushed.try_recv().is_err(), "they wait");
     assert_eq!(database.ids(&ada()), ["old"]);
     database.finish();
