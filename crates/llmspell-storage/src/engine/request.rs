@@ -1,12 +1,13 @@
 //! What handles ask of the committer, and how they are answered. The writes themselves are in `calls.rs`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use llmspell_codec::Malformed;
 use llmspell_core::{
-    OnExisting, Result, ScopeKind, StateScope, StorageError, Timestamp, merge_patch, validate_vectors,
+    Metadata, OnExisting, Result, ScopeKind, StateScope, StorageError, Timestamp, merge_patch, validate_vectors,
 };
 use tokio::sync::oneshot;
 
@@ -243,34 +244,35 @@ impl<C: WriteCall> AnyCall for Asked<C> {
     }
 }
 
-/// What becomes of the metadata of an entry: JSON objects.
+/// What becomes of the metadata of an entry. Each has the fields, and the same as compact JSON.
 #[derive(Debug, Clone)]
 pub(crate) enum NewMetadata {
     /// It is replaced.
-    Whole(Vec<u8>),
+    Whole(Metadata, Vec<u8>),
     /// It is merged with a patch (RFC 7396).
-    Patch(Vec<u8>),
+    Patch(Metadata, Vec<u8>),
 }
 
 impl NewMetadata {
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::Whole(bytes) | Self::Patch(bytes) => bytes.len(),
+            Self::Whole(_, bytes) | Self::Patch(_, bytes) => bytes.len(),
         }
     }
 
-    /// The metadata that is stored in the place of `record`'s; the result of a patch is checked for its size.
-    pub(super) fn instead_of(&self, record: &Record, path: &Path) -> Result<Vec<u8>> {
+    /// The metadata that is stored in the place of `record`'s, as JSON and as fields; the result of a patch is checked for its
+    /// size.
+    pub(super) fn instead_of(&self, record: &Record, path: &Path) -> Result<(Vec<u8>, Cow<'_, Metadata>)> {
         let patch = match self {
-            Self::Whole(bytes) => return Ok(bytes.clone()),
-            Self::Patch(bytes) => serde_json::from_slice(bytes)?,
+            Self::Whole(fields, bytes) => return Ok((bytes.clone(), Cow::Borrowed(fields))),
+            Self::Patch(patch, _) => patch.clone(),
         };
         let malformed = |malformed: Malformed| corrupted(path, format!("entry `{}`: {}", record.id, malformed.0));
         let mut metadata = record.metadata().map_err(malformed)?;
         merge_patch(&mut metadata, patch);
         let bytes = serde_json::to_vec(&metadata)?;
         validate_vectors::metadata_bytes(&record.id, bytes.len())?;
-        Ok(bytes)
+        Ok((bytes, Cow::Owned(metadata)))
     }
 }
 
@@ -418,6 +420,9 @@ pub(crate) struct PreparedEntry {
     pub(crate) vector: Vec<f32>,
     /// JSON object.
     pub(crate) metadata: Vec<u8>,
+    /// The fields of that object, where the index of metadata may take them in with the commit; so the committer need not
+    /// read the JSON. None: the index reads it later.
+    pub(crate) fields: Option<Metadata>,
     pub(crate) created_at: Option<Timestamp>,
     pub(crate) updated_at: Timestamp,
     pub(crate) event_time: Option<Timestamp>,

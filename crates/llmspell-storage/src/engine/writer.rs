@@ -14,27 +14,26 @@
 //! the disk before the commit fails all of them and changes nothing either. A failed sync or commit closes the
 //! database for writing: what is on the disk is then unknown, and trying again would only seem to help.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
-use llmspell_core::{ErrorKind, Result, StateScope, StorageError};
+use llmspell_core::{ErrorKind, Result, StorageError};
 
 use super::backlog::{Backlog, Purge, Remains};
-use super::batch::{Batch, Changes as Done, Fail};
+use super::batch::{Allocators, Batch, Changes, Fail, Pending, allocator_of};
 use super::large::Large;
 use super::request::{Call, IdsPart, Request};
 use super::shared::Shared;
 use super::survey::Survey;
 use crate::base::failures::{Place, Task};
-use crate::base::ids::{Extent, PointId, SpaceId};
+use crate::base::ids::Extent;
 use crate::engine::committer::CommitEngine;
-use crate::indexes::changes::Changes;
-use crate::namespace::{Namespace, Publisher, State};
-use crate::slots::SlotAllocator;
+use crate::indexes::changes::Changes as NamespaceChanges;
+use crate::namespace::{Publisher, State};
 use crate::spaces::registry::Space;
 use crate::truth::{Head, Role, Write};
 
@@ -47,32 +46,10 @@ const READS_POLL: Duration = Duration::from_millis(1);
 pub(crate) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) head: Head,
-    pub(super) allocators: HashMap<SpaceId, SlotAllocator>,
+    pub(super) allocators: Allocators,
     pub(super) backlog: Backlog,
     pub(super) large: Large,
     publisher: Publisher,
-}
-
-/// What a batch changes in memory once it is durable.
-pub(super) struct Pending {
-    pub(super) space: Arc<Space>,
-    pub(super) namespace: Arc<Namespace>,
-    pub(super) is_new: bool,
-    pub(super) state: State,
-    pub(super) freed: RoaringBitmap,
-    pub(super) changes: Changes,
-    pub(super) taken: Vec<PointId>,
-    /// Dead points that have got a slot beyond those that were needed.
-    pub(super) spare: Vec<PointId>,
-}
-
-/// A scope that a batch drops.
-pub(super) struct Dropped {
-    pub(super) space: Arc<Space>,
-    pub(super) scope: StateScope,
-    pub(super) namespace: Arc<Namespace>,
-    /// Points that were given out before it was dropped.
-    pub(super) taken: Vec<PointId>,
 }
 
 impl Writer {
@@ -100,7 +77,7 @@ impl Writer {
         Ok(Self {
             shared,
             head,
-            allocators: HashMap::new(),
+            allocators: Allocators::new(),
             backlog: Backlog::new(purges, spaces, (first_expiry, first_key_expiry), survey),
             large,
             publisher: Publisher::new(),
@@ -125,54 +102,70 @@ impl Writer {
             let is_changed = shared.truth.guard(|| batch.finish()).map_err(Fail::Batch)?;
             Ok((value, is_changed))
         });
-        let changes = batch.into_changes();
+        let mut changes = batch.into_changes();
         let value = match done {
             Ok((value, true)) => value,
             Ok((value, false)) => {
                 // Nothing to make durable: every request was refused, or asked for what is so already.
-                self.roll_back(txn, changes);
+                self.undo(txn, changes);
                 return Ok(value);
             }
             Err(fail) => {
                 let error = fail.into_error();
                 self.poison_if_lost(&error);
-                changes.written_spaces.iter().for_each(|space| space.slots.let_go());
-                self.roll_back(txn, changes);
+                self.undo(txn, changes);
                 return Err(error);
             }
         };
-
-        for space in &changes.written_spaces {
-            // What fails here has not reached the disk: this transaction did not happen, and nothing is in doubt.
-            if let Err(error) = space.slots.prepare_sync() {
-                changes.written_spaces.iter().for_each(|space| space.slots.let_go());
-                self.roll_back(txn, changes);
-                return Err(error);
-            }
-        }
-        for space in &changes.written_spaces {
-            if let Err(error) = space.slots.sync() {
-                self.shared.poison(&error);
-                self.roll_back(txn, changes);
-                return Err(error);
-            }
-        }
-        self.shared.values.begin_write(changes.values.keys().map(Vec::as_slice));
-        let committed = txn.commit();
-        for (key, value) in changes.values {
-            self.shared.values.end_write(&key, committed.is_ok().then_some(value));
-        }
-        if let Err(error) = committed {
-            self.shared.poison(&error);
+        if let Err(error) = self.sync_slots(&changes.written_spaces) {
+            self.undo(txn, changes);
             return Err(error);
         }
+        shared.values.begin_write(changes.values.keys().map(Vec::as_slice));
+        let committed = txn.commit();
+        for (key, value) in std::mem::take(&mut changes.values) {
+            shared.values.end_write(&key, committed.is_ok().then_some(value));
+        }
+        if let Err(error) = committed {
+            // Whether it is durable is unknown. The allocators keep its slots: those behind the ends that they know are cut
+            // off when the database is closed.
+            shared.poison(&error);
+            return Err(error);
+        }
+        self.apply(changes);
+        Ok(value)
+    }
+
+    /// Makes the vectors durable that a transaction names.
+    ///
+    /// # Errors
+    ///
+    /// `Io`. If a sync failed the database is poisoned. Otherwise nothing has reached the disk: this transaction did not
+    /// happen, and nothing is in doubt.
+    fn sync_slots(&self, written: &[Arc<Space>]) -> Result<()> {
+        written.iter().try_for_each(|space| space.slots.prepare_sync())?;
+        let synced = written.iter().try_for_each(|space| space.slots.sync());
+        synced.inspect_err(|error| self.shared.poison(error))
+    }
+
+    /// Nothing of a transaction happened: it leaves no trace on the disk or in memory.
+    fn undo(&mut self, txn: Write, changes: Changes) {
+        changes.written_spaces.iter().for_each(|space| space.slots.let_go());
+        // Gives back the points that it took.
+        drop(changes);
+        // They may have given out slots; the rows know better.
+        self.allocators.clear();
+        if let Err(error) = txn.abort() {
+            self.shared.poison(&error);
+        }
+    }
+
+    /// Makes what is durable visible, and notes what there is to do later.
+    fn apply(&mut self, changes: Changes) {
         self.head = changes.head;
         self.shared.clock.saved(changes.clock_version);
         self.shared.has_quotas.store(changes.has_quotas, Ordering::SeqCst);
-        self.backlog.first_expiry = match (self.backlog.first_expiry, changes.first_expiry) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        self.backlog.first_expiry = self.backlog.first_expiry.into_iter().chain(changes.first_expiry).min();
         self.backlog.expiring_keys.note(changes.first_key_expiry);
         for (id, record) in changes.spaces {
             if record.role == Role::Dropped {
@@ -181,74 +174,61 @@ impl Writer {
             }
             self.shared.set_space(id, record, &mut self.publisher);
         }
-        self.publish(changes.dropped, changes.pending);
-        Ok(value)
-    }
-
-    /// Makes what is durable visible.
-    fn publish(&mut self, dropped: Vec<Dropped>, pending: Vec<(StateScope, Pending)>) {
-        for Dropped {
-            space,
-            scope,
-            namespace,
-            ..
-        } in dropped
-        {
-            let last = namespace.state();
-            let mut all = RoaringBitmap::new();
-            all.insert_range(0..last.next_point);
-            namespace.show(&mut self.publisher, State::dropped(), all, &Changes::default());
-            space.remove(&scope);
-            self.shared.failures.forget(space.id, Some(&scope));
-            let files = last.files.rows().collect();
-            self.backlog.purges.push_back(Purge {
-                scope: namespace.scope_id,
-                space: space.id,
-                rows: last.live_count(),
-                namespace: Some(namespace),
-                remains: Some(Remains { last, files }),
-                has_no_slots: false,
-            });
-        }
-        for (scope, pending) in pending {
-            if pending.space.is_dropped() {
-                continue;
+        for pending in changes.scopes {
+            match pending.is_dropped {
+                true => self.forget_scope(pending),
+                false => self.publish(pending),
             }
-            if !pending.freed.is_empty() {
-                self.backlog.shrinking.insert((pending.space.id, scope.clone()));
-            }
-            pending.namespace.reuse.lock().give_back(pending.spare);
-            pending
-                .namespace
-                .show(&mut self.publisher, pending.state, pending.freed, &pending.changes);
-            if pending.is_new {
-                pending.namespace.trust(&pending.namespace.state());
-                pending.space.add(&scope, Arc::clone(&pending.namespace));
-            } else {
-                pending.space.weigh(&pending.namespace);
-            }
-            pending.space.note(&scope, &pending.namespace);
         }
         self.shared.make_room();
     }
 
-    fn roll_back(&mut self, txn: Write, changes: Done) {
-        let pending = changes
-            .pending
-            .into_iter()
-            .map(|(_, pending)| (pending.namespace, pending.taken));
-        let dropped = changes
-            .dropped
-            .into_iter()
-            .map(|dropped| (dropped.namespace, dropped.taken));
-        for (namespace, taken) in pending.chain(dropped) {
-            namespace.reuse.lock().give_back(taken);
+    /// Nobody sees a scope any more that was dropped.
+    fn forget_scope(&mut self, dropped: Pending) {
+        let Pending {
+            space,
+            scope,
+            namespace,
+            taken,
+            ..
+        } = dropped;
+        taken.keep();
+        let last = namespace.state();
+        let mut all = RoaringBitmap::new();
+        all.insert_range(0..last.next_point);
+        namespace.show(&mut self.publisher, State::dropped(), all, &NamespaceChanges::default());
+        space.remove(&scope);
+        self.shared.failures.forget(space.id, Some(&scope));
+        let files = last.files.rows().collect();
+        self.backlog.purges.push_back(Purge {
+            scope: namespace.scope_id,
+            space: space.id,
+            rows: last.live_count(),
+            namespace: Some(namespace),
+            remains: Some(Remains { last, files }),
+            has_no_slots: false,
+        });
+    }
+
+    /// Makes the state of a scope visible.
+    fn publish(&mut self, pending: Pending) {
+        pending.taken.keep();
+        if pending.space.is_dropped() {
+            return;
         }
-        // They may have given out slots; the rows know better.
-        self.allocators.clear();
-        if let Err(error) = txn.abort() {
-            self.shared.poison(&error);
+        let (space, scope, namespace) = (pending.space, pending.scope, pending.namespace);
+        if !pending.freed.is_empty() {
+            self.backlog.shrinking.insert((space.id, scope.clone()));
         }
+        namespace.reuse.lock().give_back(pending.spare);
+        namespace.show(&mut self.publisher, pending.state, pending.freed, &pending.changes);
+        if pending.is_new {
+            namespace.trust(&namespace.state());
+            space.add(&scope, Arc::clone(&namespace));
+        } else {
+            space.weigh(&namespace);
+        }
+        space.note(&scope, &namespace);
     }
 
     /// After a failure of redb's file there is no telling what a further transaction would do.
@@ -354,22 +334,6 @@ impl Writer {
             Ok(())
         })
     }
-
-    /// The allocator of a space, from the rows if it is not in memory.
-    pub(super) fn load_allocator<'a>(
-        shared: &Shared,
-        allocators: &'a mut HashMap<SpaceId, SlotAllocator>,
-        space: SpaceId,
-    ) -> Result<&'a mut SlotAllocator> {
-        use std::collections::hash_map::Entry;
-        match allocators.entry(space) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => {
-                let read = shared.truth.read()?;
-                Ok(entry.insert(SlotAllocator::new(read.slot_end(space)?, read.free_slots(space)?)))
-            }
-        }
-    }
 }
 
 impl Writer {
@@ -474,7 +438,7 @@ impl Drop for Writer {
         self.shared
             .note_background(Task::RememberAtTheEnd, &Place::Database, &kept);
         for space in self.shared.open_spaces() {
-            if let Ok(allocator) = Self::load_allocator(&self.shared, &mut self.allocators, space.id) {
+            if let Ok(allocator) = allocator_of(&self.shared.truth, &mut self.allocators, space.id) {
                 space.slots.trim(allocator.end());
             }
         }

@@ -355,11 +355,11 @@ impl DimensionRouter {
         scope: &StateScope,
         id: &str,
         fields: Metadata,
-        metadata: impl FnOnce(Vec<u8>) -> NewMetadata,
+        metadata: impl FnOnce(Metadata, Vec<u8>) -> NewMetadata,
     ) -> Result<()> {
-        let fields = checked_fields(scope, id, &fields)?;
+        let bytes = checked_fields(scope, id, &fields)?;
         let (scope, id) = (scope.clone(), id.to_string());
-        let (metadata, now) = (metadata(fields), self.now());
+        let (metadata, now) = (metadata(fields, bytes), self.now());
         self.change(ChangeMetadata {
             spaces: Spaces::Routed,
             scope,

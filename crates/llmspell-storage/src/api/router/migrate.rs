@@ -286,6 +286,7 @@ impl DimensionRouter {
                             id: original.id.clone(),
                             vector,
                             metadata: original.metadata.clone(),
+                            fields: None,
                             created_at: Some(original.created_at),
                             updated_at: original.updated_at,
                             event_time: original.event_time,

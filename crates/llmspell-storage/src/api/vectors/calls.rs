@@ -320,11 +320,11 @@ impl Handle {
         scope: &StateScope,
         id: &str,
         fields: Metadata,
-        metadata: impl FnOnce(Vec<u8>) -> NewMetadata,
+        metadata: impl FnOnce(Metadata, Vec<u8>) -> NewMetadata,
     ) -> Result<()> {
-        let fields = checked_fields(scope, id, &fields)?;
+        let bytes = checked_fields(scope, id, &fields)?;
         let (spaces, scope, id) = (self.spaces(), scope.clone(), id.to_string());
-        let (metadata, now) = (metadata(fields), self.now());
+        let (metadata, now) = (metadata(fields, bytes), self.now());
         let call = ChangeMetadata {
             spaces,
             scope,

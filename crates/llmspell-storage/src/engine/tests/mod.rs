@@ -2,6 +2,7 @@
 //! should be?
 
 mod disk_failure;
+mod driven;
 mod expiring_keys;
 mod expiry;
 mod handover;
@@ -15,4 +16,5 @@ mod purge;
 mod quotas;
 mod survey;
 mod tuning;
+mod undone;
 mod workload;
