@@ -429,3 +429,78 @@ impl WriteCall for Flush {
         visit(Subject::AllBefore);
     }
 }
+
+// ---- several writes at once ----
+
+/// Writes that are done in this order, all of them or none.
+pub(crate) struct WriteTogether {
+    pub(crate) writes: Vec<TogetherWrite>,
+}
+
+/// One of them.
+pub(crate) enum TogetherWrite {
+    Put(PutEntries),
+    Delete(DeleteEntries),
+    Values(WriteValues),
+}
+
+/// How much was there and is removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RemovedTogether {
+    pub(crate) entries: u64,
+    pub(crate) keys: u64,
+}
+
+impl TogetherWrite {
+    fn execute(&self, batch: &mut Batch<'_>, removed: &mut RemovedTogether) -> Result<(), Fail> {
+        match self {
+            Self::Put(call) => call.execute(batch)?,
+            Self::Delete(call) => removed.entries += call.execute(batch)?,
+            Self::Values(call) => removed.keys += call.execute(batch)?.deleted,
+        }
+        Ok(())
+    }
+}
+
+impl WriteCall for WriteTogether {
+    type Answer = RemovedTogether;
+
+    fn execute(&self, batch: &mut Batch<'_>) -> Result<RemovedTogether, Fail> {
+        let mut removed = RemovedTogether::default();
+        for (number, write) in self.writes.iter().enumerate() {
+            write.execute(batch, &mut removed).map_err(|fail| match number {
+                0 => fail,
+                // The writes before it have changed rows: there is no way back but for the whole transaction.
+                _ => fail.of_batch(),
+            })?;
+        }
+        Ok(removed)
+    }
+
+    fn visit_subjects(&self, visit: Visit<'_>) {
+        for write in &self.writes {
+            match write {
+                TogetherWrite::Put(call) => call.visit_subjects(visit),
+                TogetherWrite::Delete(call) => call.visit_subjects(visit),
+                TogetherWrite::Values(call) => call.visit_subjects(visit),
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let bytes = |write: &TogetherWrite| match write {
+            TogetherWrite::Put(call) => call.bytes(),
+            TogetherWrite::Delete(call) => call.bytes(),
+            TogetherWrite::Values(call) => call.bytes(),
+        };
+        self.writes.iter().map(bytes).sum()
+    }
+
+    fn needs_room(&self) -> bool {
+        self.writes.iter().any(|write| match write {
+            TogetherWrite::Put(call) => call.needs_room(),
+            TogetherWrite::Delete(call) => call.needs_room(),
+            TogetherWrite::Values(call) => call.needs_room(),
+        })
+    }
+}

@@ -28,7 +28,7 @@ use crate::spaces::snapshot::Snapshot;
 
 /// A batch of at most this many components is checked and encoded where it is called: about 100 µs, less than a change of
 /// threads is worth. Longer ones on the threads of the database.
-const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
+pub(crate) const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
 /// Entries that a deletion by filter removes in one batch.
 pub(crate) const DELETE_IDS_MAX: usize = 10_000;
 

@@ -10,7 +10,7 @@ use crate::base::options::DEFAULT_METADATA_AT_ONCE_MAX;
 use crate::engine::PreparedEntry;
 
 /// Checks a batch of one space and makes of it what will be stored.
-pub(super) fn prepare(entries: Vec<VectorEntry>, shape: &Shape, now: i64) -> Result<Vec<PreparedEntry>> {
+pub(crate) fn prepare(entries: Vec<VectorEntry>, shape: &Shape, now: i64) -> Result<Vec<PreparedEntry>> {
     validate::batch_by(&entries, |entry| shape.check_named(entry))?;
     prepared(entries, |_| shape, now)
 }
