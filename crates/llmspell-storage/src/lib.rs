@@ -60,6 +60,9 @@ mod slots;
 mod spaces;
 mod truth;
 
+pub use api::atomic_batch::{
+    ATOMIC_BATCH_BYTES_MAX, ATOMIC_BATCH_ITEMS_MAX, AtomicBatch, AtomicBatchSummary, BatchSpace, ScopedBatch,
+};
 pub use api::backends;
 pub use api::backends::{MemoryBackend, RedbBackend};
 #[cfg(feature = "sled")]

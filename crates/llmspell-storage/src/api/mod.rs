@@ -5,8 +5,10 @@
 //! | `vectors/`     | a space as a `VectorStorage`                                       |
 //! | `router/`      | the spaces of several models as one `VectorStorage`                |
 //! | `backends/`    | key-value state in RAM, in the database, and in sled               |
+//! | `atomic_batch.rs` | entries and keys that are written together, or not at all       |
 //! | `export.rs`    | moving key-value state from one backend to another                 |
 
+pub(crate) mod atomic_batch;
 pub mod backends;
 pub(crate) mod export;
 pub(crate) mod router;

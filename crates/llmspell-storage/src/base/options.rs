@@ -20,6 +20,9 @@ pub const DEFAULT_GRAPH_POINTS_MIN: u64 = 4_096;
 /// Default of [`DatabaseOptions::metadata_points_min`].
 pub const DEFAULT_METADATA_POINTS_MIN: u64 = 256;
 
+/// Default of [`DatabaseOptions::metadata_at_once_max`].
+pub(crate) const DEFAULT_METADATA_AT_ONCE_MAX: u64 = 64;
+
 /// Default of [`DatabaseOptions::scope_cache_bytes`].
 pub const DEFAULT_SCOPE_CACHE_BYTES: u64 = 1 << 30;
 
@@ -46,6 +49,7 @@ pub struct DatabaseOptions {
     pub(crate) verify_bytes_max: u64,
     pub(crate) graph_points_min: u64,
     pub(crate) metadata_points_min: u64,
+    pub(crate) metadata_at_once_max: u64,
     pub(crate) scope_cache_bytes: u64,
     pub(crate) large_batch_entries: usize,
     pub(crate) must_exist: bool,
@@ -66,6 +70,7 @@ impl Default for DatabaseOptions {
             verify_bytes_max: DEFAULT_VERIFY_BYTES_MAX,
             graph_points_min: DEFAULT_GRAPH_POINTS_MIN,
             metadata_points_min: DEFAULT_METADATA_POINTS_MIN,
+            metadata_at_once_max: DEFAULT_METADATA_AT_ONCE_MAX,
             scope_cache_bytes: DEFAULT_SCOPE_CACHE_BYTES,
             large_batch_entries: DEFAULT_LARGE_BATCH_ENTRIES,
             must_exist: false,
@@ -142,6 +147,16 @@ impl DatabaseOptions {
     #[must_use]
     pub fn metadata_points_min(mut self, points: u64) -> Self {
         self.metadata_points_min = points;
+        self
+    }
+
+    /// If a commit changes at most this many entries of a scope, it also updates the scope's metadata index; default 64.
+    /// After a larger commit the index takes all changed metadata in at once, later. For tests: answers are the same
+    /// either way.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn metadata_at_once_max(mut self, entries: u64) -> Self {
+        self.metadata_at_once_max = entries;
         self
     }
 

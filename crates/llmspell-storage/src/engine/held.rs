@@ -6,9 +6,9 @@
 
 use std::collections::HashSet;
 
-use llmspell_core::{KeyValueWrite, ScopeKind, ScopedBackend, StateScope};
+use llmspell_core::{ScopeKind, ScopedBackend, StateScope};
 
-use super::request::{Opening, Request, Scopes};
+use super::request::{Request, Subject};
 
 /// The scopes and spaces that a large batch and its waiting requests concern.
 #[derive(Debug, Default)]
@@ -37,25 +37,18 @@ impl Reach {
 
     /// Whether a request must wait.
     pub(super) fn meets(&self, request: &Request) -> bool {
-        if self.is_everything {
-            return true;
-        }
-        match request {
-            // What is durable before a flush includes the batch. One large batch at a time.
-            Request::Flush { .. } | Request::Large(_) => true,
-            Request::DropSpace { .. } | Request::Switch { .. } => true,
-            Request::OpenSpace { opening, .. } => *opening != Opening::Plain,
-            Request::Values { writes, .. } => writes.iter().any(|write| self.meets_write(write)),
-            Request::Swap { key, .. } => self.meets_key(key),
-            Request::DropScopes { scopes, with_keys, .. } => self.meets_scopes(scopes, *with_keys),
-            // Indexes are named by the id of their scope. No reader sees a space that is being emptied.
-            Request::NameFile { .. } | Request::Built(_) | Request::Empty { .. } => false,
-            Request::Entries { .. }
-            | Request::Metadata { .. }
-            | Request::Touch { .. }
-            | Request::Delete { .. }
-            | Request::Copies { .. }
-            | Request::SetQuota { .. } => request.scopes().any(|scope| self.meets_scope(scope)),
+        let mut meets = self.is_everything;
+        request.visit_subjects(&mut |subject| meets = meets || self.meets_subject(&subject));
+        meets
+    }
+
+    fn meets_subject(&self, subject: &Subject<'_>) -> bool {
+        match subject {
+            Subject::Everything | Subject::AllBefore => true,
+            Subject::Scope(scope) => self.meets_scope(scope),
+            Subject::Kind { kind, with_keys } => self.meets_kind(*kind, *with_keys),
+            Subject::Key(key) => self.meets_key(key),
+            Subject::Prefix(prefix) => self.meets_prefix(prefix),
         }
     }
 
@@ -63,26 +56,10 @@ impl Reach {
         self.scopes.contains(scope) || self.kinds.contains(&scope.kind())
     }
 
-    fn meets_scopes(&self, scopes: &Scopes, with_keys: bool) -> bool {
-        match scopes {
-            Scopes::Named(scopes) => scopes.iter().any(|scope| {
-                self.meets_scope(scope) || (with_keys && self.meets_prefix(&ScopedBackend::prefix(scope)))
-            }),
-            Scopes::OfKind(kind) => {
-                let has_keys = !self.keys.is_empty() || !self.prefixes.is_empty();
-                let is_of_kind = |scope: &StateScope| scope.kind() == *kind;
-                (with_keys && has_keys) || self.kinds.contains(kind) || self.scopes.iter().any(is_of_kind)
-            }
-        }
-    }
-
-    fn meets_write(&self, write: &KeyValueWrite) -> bool {
-        match write {
-            KeyValueWrite::Set { key, .. } | KeyValueWrite::SetExpiring { key, .. } | KeyValueWrite::Delete { key } => {
-                self.meets_key(key)
-            }
-            KeyValueWrite::DeletePrefix { prefix } => self.meets_prefix(prefix),
-        }
+    fn meets_kind(&self, kind: ScopeKind, with_keys: bool) -> bool {
+        let has_keys = !self.keys.is_empty() || !self.prefixes.is_empty();
+        let is_of_kind = |scope: &StateScope| scope.kind() == kind;
+        (with_keys && has_keys) || self.kinds.contains(&kind) || self.scopes.iter().any(is_of_kind)
     }
 
     fn meets_key(&self, key: &str) -> bool {
@@ -104,57 +81,24 @@ impl Reach {
 
     /// Adds a waiting request: later ones must not overtake it.
     pub(super) fn add(&mut self, request: &Request) {
-        self.scopes.extend(request.scopes().cloned());
-        match request {
-            Request::Values { writes, .. } => writes.iter().for_each(|write| self.add_write(write)),
-            Request::Swap { key, .. } => {
-                self.keys.insert(key.clone());
-            }
-            Request::DropScopes { scopes, with_keys, .. } => self.add_scopes(scopes, *with_keys),
-            Request::DropSpace { .. } | Request::Switch { .. } | Request::OpenSpace { .. } => self.is_everything = true,
-            _ => {}
-        }
+        request.visit_subjects(&mut |subject| self.add_subject(&subject));
     }
 
-    fn add_write(&mut self, write: &KeyValueWrite) {
-        match write {
-            KeyValueWrite::Set { key, .. } | KeyValueWrite::SetExpiring { key, .. } | KeyValueWrite::Delete { key } => {
-                self.keys.insert(key.clone());
-            }
-            KeyValueWrite::DeletePrefix { prefix } => self.prefixes.push(prefix.clone()),
-        }
-    }
-
-    fn add_scopes(&mut self, scopes: &Scopes, with_keys: bool) {
-        match scopes {
-            Scopes::Named(scopes) => {
-                self.scopes.extend(scopes.iter().cloned());
-                if with_keys {
-                    self.prefixes.extend(scopes.iter().map(ScopedBackend::prefix));
+    fn add_subject(&mut self, subject: &Subject<'_>) {
+        match subject {
+            Subject::Everything => self.is_everything = true,
+            Subject::AllBefore => {}
+            Subject::Scope(scope) => {
+                if !self.scopes.contains(*scope) {
+                    self.scopes.insert((*scope).clone());
                 }
             }
-            Scopes::OfKind(kind) => {
+            Subject::Kind { kind, with_keys } => {
                 self.kinds.insert(*kind);
-                self.is_everything |= with_keys;
+                self.is_everything |= *with_keys;
             }
-        }
-    }
-}
-
-impl Request {
-    /// The scopes whose entries it names, or whose quota.
-    fn scopes(&self) -> Box<dyn Iterator<Item = &StateScope> + '_> {
-        match self {
-            Self::Entries { parts, .. } => {
-                Box::new(parts.iter().flat_map(|part| &part.entries).map(|entry| &entry.scope))
-            }
-            Self::Large(large) => Box::new(large.groups.iter().map(|group| &group.scope)),
-            Self::Copies { copies, .. } => Box::new(copies.iter().map(|copied| &copied.entry.scope)),
-            Self::Metadata { scope, .. }
-            | Self::Touch { scope, .. }
-            | Self::Delete { scope, .. }
-            | Self::SetQuota { scope, .. } => Box::new(std::iter::once(scope)),
-            _ => Box::new(std::iter::empty()),
+            Subject::Key(key) => drop(self.keys.insert((*key).to_string())),
+            Subject::Prefix(prefix) => self.prefixes.push((*prefix).to_string()),
         }
     }
 }

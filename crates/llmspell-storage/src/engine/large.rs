@@ -79,35 +79,21 @@ impl Large {
         let leftovers = self.leftovers.iter().map(|(staged, _)| staged.scope);
         groups.flat_map(Growing::scope_ids).chain(leftovers).collect()
     }
-}
 
-impl Writer {
-    /// Holds back requests that must wait for a large batch, and begins the first large one if none is under way.
-    /// Returns the others.
-    pub(super) fn hold_back(&mut self, requests: Vec<Request>) -> Vec<Request> {
-        let is_large = |request: &Request| matches!(request, Request::Large(_));
-        if !self.large.is_under_way() && !requests.iter().any(is_large) {
-            return requests;
-        }
-        let mut others = Vec::with_capacity(requests.len());
-        for request in requests {
-            if self.large.is_under_way() && self.large.reach.meets(&request) {
-                self.large.reach.add(&request);
-                self.large.held.push(request);
-                continue;
-            }
-            match request {
-                Request::Large(_) => self.begin_large(request),
-                request => others.push(request),
-            }
-        }
-        others
+    /// Whether a request must wait for the batch that is under way.
+    pub(super) fn holds(&self, request: &Request) -> bool {
+        self.is_under_way() && self.reach.meets(request)
     }
 
-    fn begin_large(&mut self, request: Request) {
-        let mut reach = Reach::new(self.shared.has_quotas.load(Ordering::SeqCst));
-        reach.add(&request);
-        let Request::Large(batch) = request else { return };
+    /// Keeps a request until the batch is done.
+    pub(super) fn hold(&mut self, request: Request) {
+        self.reach.add(&request);
+        self.held.push(request);
+    }
+
+    /// Begins a batch; none is under way.
+    pub(super) fn begin(&mut self, batch: LargeBatch, has_quotas: bool) {
+        self.reach = Reach::new(has_quotas);
         let LargeBatch {
             groups,
             on_existing,
@@ -115,8 +101,10 @@ impl Writer {
             reply,
             ..
         } = batch;
-        self.large.reach = reach;
-        self.large.batch = Some(Box::new(Progress {
+        for group in &groups {
+            self.reach.add_scope(group.scope.clone());
+        }
+        self.batch = Some(Box::new(Progress {
             groups: Vec::with_capacity(groups.len()),
             left: groups.into_iter(),
             conflict: None,
@@ -126,7 +114,9 @@ impl Writer {
             reply,
         }));
     }
+}
 
+impl Writer {
     /// The next step.
     pub(super) fn advance_large(&mut self, is_over: &dyn Fn() -> bool) {
         if let Err(error) = self.shared.check_writable() {
@@ -252,6 +242,6 @@ impl Writer {
         if let Some(batch) = batch {
             drop(batch.reply.send(Err(error.clone())));
         }
-        held.into_iter().for_each(|request| request.answer(Err(error.clone())));
+        held.into_iter().for_each(|request| request.refuse(error));
     }
 }

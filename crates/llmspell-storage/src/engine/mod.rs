@@ -7,7 +7,8 @@
 //! | `shared.rs`  | what do all handles and the committer share?        |
 //! | `clock.rs`   | which time does the database go by?                 |
 //! | `expiring_keys.rs` | how are expired keys purged?                  |
-//! | `request.rs` | what does a handle request from the committer?      |
+//! | `request.rs` | how does a handle send a write to the committer, and get its answer? |
+//! | `calls.rs`   | which kinds of write are there, and what does each concern? |
 //! | `writer.rs`  | how does a batch become durable, and then visible?  |
 //! | `large.rs`   | how is a large batch written between others?        |
 //! | `held.rs`    | which requests wait until a large batch is done?    |
@@ -29,6 +30,7 @@
 
 mod backlog;
 mod batch;
+pub(crate) mod calls;
 mod check;
 mod clock;
 pub(crate) mod committer;
@@ -59,7 +61,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use llmspell_core::{DistanceMetric, EmbeddingModel, ErrorKind, HNSWConfig, Result, StorageError, Timestamp};
+use llmspell_core::{
+    DistanceMetric, EmbeddingModel, ErrorKind, HNSWConfig, OnExisting, Result, StorageError, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -69,8 +73,11 @@ pub(crate) use clock::{Boot, Clock};
 pub(crate) use owned::Owned as OwnedByProcess;
 pub(crate) use quotas::status as quota_status;
 pub use request::Removed;
+use request::Reply;
 use request::is_large;
-pub(crate) use request::{Copied, Entries, NewMetadata, Opening, Part, PreparedEntry, Reply, Request, Scopes, Spaces};
+pub(crate) use request::{
+    Copied, Entries, NewMetadata, Opening, Part, PreparedEntry, Request, Scopes, Spaces, WriteCall,
+};
 pub(crate) use shared::Shared;
 
 use crate::base::failures::{BackgroundFailure, Place, Task};
@@ -476,7 +483,7 @@ impl Database {
             // The process that opened it closes it.
             return Ok(());
         }
-        let flushed = self.inner.request(|reply| Request::Flush { reply }).await;
+        let flushed = self.inner.request(calls::Flush).await;
         self.inner.is_closed.store(true, Ordering::SeqCst);
         self.inner.shared.queue.save_when_stopped();
         let (sender, receiver) = oneshot::channel();
@@ -517,20 +524,40 @@ fn verify(shared: Arc<Shared>) -> Result<Verifier> {
 }
 
 impl Inner {
-    /// Sends a request to the committer and waits for its answer.
-    pub(crate) async fn request<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
+    /// Has the committer do a call, and waits for its answer.
+    pub(crate) async fn request<C: WriteCall>(&self, call: C) -> Result<C::Answer> {
+        self.submit(|reply| Request::new(call, reply)).await
+    }
+
+    /// [`request`](Self::request) for what an application writes to some spaces.
+    pub(crate) async fn write<C: WriteCall>(
+        &self,
+        spaces: impl IntoIterator<Item = &Arc<Space>>,
+        call: C,
+    ) -> Result<C::Answer> {
+        self.wait_at_gates(spaces).await?;
+        self.request(call).await
+    }
+
+    /// [`write`](Self::write) of entries, in steps if they are many.
+    pub(crate) async fn write_entries(
+        &self,
+        spaces: impl IntoIterator<Item = &Arc<Space>>,
+        entries: Entries,
+        (on_existing, now): (OnExisting, i64),
+    ) -> Result<()> {
+        self.wait_at_gates(spaces).await?;
+        self.submit(|reply| entries.request(on_existing, now, reply)).await
+    }
+
+    async fn submit<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
         self.check_open()?;
         let (reply, answer) = oneshot::channel();
         self.committer.submit(request(reply))?;
         answer.await.unwrap_or(Err(StorageError::Closed))
     }
 
-    /// [`request`](Self::request) for what an application writes to some spaces.
-    pub(crate) async fn write<T>(
-        &self,
-        spaces: impl IntoIterator<Item = &Arc<Space>>,
-        request: impl FnOnce(Reply<T>) -> Request,
-    ) -> Result<T> {
+    async fn wait_at_gates(&self, spaces: impl IntoIterator<Item = &Arc<Space>>) -> Result<()> {
         for space in spaces {
             if space.gate.is_closed() {
                 let space = Arc::clone(space);
@@ -541,7 +568,7 @@ impl Inner {
                 self.run(wait).await?;
             }
         }
-        self.request(request).await
+        Ok(())
     }
 
     /// A request for entries, whose parts are validated.

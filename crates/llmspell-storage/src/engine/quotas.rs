@@ -7,7 +7,7 @@ use llmspell_core::{Quota, QuotaStatus, QuotaUsage, Result, ScopedBackend, State
 
 use super::Database;
 use super::batch::KV_SCOPE;
-use super::request::Request;
+use super::calls::SetQuota;
 use super::shared::Shared;
 use crate::base::ids::{PointId, SpaceId};
 use crate::base::report::CheckSection;
@@ -49,9 +49,7 @@ impl Database {
     async fn change_quota(&self, scope: &StateScope, quota: Option<Quota>) -> Result<bool> {
         scope.validate()?;
         let scope = scope.clone();
-        self.inner
-            .request(|reply| Request::SetQuota { scope, quota, reply })
-            .await
+        self.inner.request(SetQuota { scope, quota }).await
     }
 
     /// The quota of a scope and its usage; none if it has none.

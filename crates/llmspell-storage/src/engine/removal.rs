@@ -3,7 +3,8 @@
 use llmspell_core::{Result, ScopeKind, StateScope, validate_vectors as validate};
 
 use super::Database;
-use super::request::{Removed, Request, Scopes, Spaces};
+use super::calls::{DropScopes, DropSpace};
+use super::request::{Removed, Scopes, Spaces};
 
 impl Database {
     /// Removes all data of some scopes atomically: their vectors in every space and their key-value data. Their quotas
@@ -53,20 +54,18 @@ impl Database {
     pub async fn drop_space(&self, name: &str) -> Result<()> {
         self.inner.check_open()?;
         let (name, now) = (name.to_string(), self.inner.shared.clock.now());
-        let request = |reply| Request::DropSpace { name, now, reply };
-        self.inner.request(request).await
+        self.inner.request(DropSpace { name, now }).await
     }
 
     async fn drop_scopes(&self, scopes: Scopes) -> Result<Removed> {
         self.inner.check_open()?;
         let now = self.inner.shared.clock.now();
-        let request = |reply| Request::DropScopes {
+        let call = DropScopes {
             spaces: Spaces::All,
             scopes,
             with_keys: true,
             now,
-            reply,
         };
-        self.inner.write(&self.inner.shared.open_spaces(), request).await
+        self.inner.write(&self.inner.shared.open_spaces(), call).await
     }
 }

@@ -1,25 +1,23 @@
-//! What does a handle ask of the committer?
+//! What handles ask of the committer, and how they are answered. The writes themselves are in `calls.rs`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use llmspell_codec::Malformed;
 use llmspell_core::{
-    Expiry, Filter, KeyValueWrite, OnExisting, Quota, Result, ScopeKind, StateScope, Timestamp, WriteSummary,
-    merge_patch, validate_vectors,
+    Metadata, OnExisting, Result, ScopeKind, StateScope, StorageError, Timestamp, merge_patch, validate_vectors,
 };
 use tokio::sync::oneshot;
 
+use super::batch::{Batch, Fail};
+use super::calls::PutEntries;
 use crate::base::error::corrupted;
 use crate::base::ids::SpaceId;
 use crate::base::record::Record;
-use crate::indexes::files::Kind;
-use crate::indexes::named::NewFile;
-use crate::namespace::Namespace;
 use crate::spaces::handover::HandOver;
 use crate::spaces::registry::Space;
-use crate::truth::SpaceRecord;
 
 /// A batch of as many bytes is large, however few its entries are.
 const LARGE_BYTES_MIN: usize = 2 << 20;
@@ -27,148 +25,254 @@ const LARGE_BYTES_MIN: usize = 2 << 20;
 /// The way back to whoever waits.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 
-/// One write. All of it was validated.
+/// A write that a handle asks for. All of it was validated.
+///
+/// A batch may do it several times: where another request fails the transaction that they share, each is tried alone.
+pub(crate) trait WriteCall: Send + Sized + 'static {
+    /// What its caller is told, once it is durable.
+    type Answer: Send + 'static;
+
+    /// Does it as part of a transaction.
+    fn execute(&self, batch: &mut Batch<'_>) -> Result<Self::Answer, Fail>;
+
+    /// Names everything that it is about.
+    fn visit_subjects(&self, visit: &mut dyn FnMut(Subject<'_>));
+
+    /// About how many bytes it brings.
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    /// Whether it needs room on the disk. What frees room is allowed on a full disk. Whether opening a space or touching
+    /// entries needs some is known only when records are looked at: [`Batch`] asks then.
+    fn needs_room(&self) -> bool {
+        false
+    }
+
+    /// The ids that it names, if it can be done for some of them at a time; else none.
+    fn ids(&self) -> &[String] {
+        &[]
+    }
+
+    /// The same for these of its ids alone; none if it cannot be done for some of them at a time.
+    fn of_ids(&self, ids: &[String]) -> Option<Self> {
+        let _ = ids;
+        None
+    }
+
+    /// The answer for some ids and for others after them.
+    fn join(earlier: Self::Answer, later: Self::Answer) -> Self::Answer {
+        let _ = earlier;
+        later
+    }
+}
+
+/// What a request is about. A request that is about the same as a large batch waits for it, and so does what comes after that
+/// request and is about the same.
+#[derive(Debug)]
+pub(crate) enum Subject<'r> {
+    /// Spaces as a whole: nothing overtakes such a request, and it overtakes nothing.
+    Everything,
+    /// What was asked before: such a request overtakes nothing.
+    AllBefore,
+    /// Entries of a scope, or its quota.
+    Scope(&'r StateScope),
+    /// All entries of all scopes of a kind, and their keys.
+    Kind {
+        kind: ScopeKind,
+        with_keys: bool,
+    },
+    Key(&'r str),
+    /// All keys that begin so.
+    Prefix(&'r str),
+}
+
+/// What waits for the committer.
 pub(crate) enum Request {
-    /// Changes of key-value data. Lifetimes have become moments.
-    Values {
-        writes: Vec<KeyValueWrite>,
-        reply: Reply<WriteSummary>,
-    },
-    /// A value takes the place of another.
-    Swap {
-        key: String,
-        expected: Option<Vec<u8>>,
-        new: Option<Vec<u8>>,
-        /// A moment, if any.
-        expiry: Expiry,
-        reply: Reply<bool>,
-    },
-    /// Entries of one or several spaces and scopes.
-    Entries {
-        parts: Vec<Part>,
-        on_existing: OnExisting,
-        now: i64,
-        reply: Reply<()>,
-    },
+    /// Done in a transaction, together with others.
+    Call(Call),
     /// Entries that are so many that they are written in steps, between others' requests.
     Large(LargeBatch),
-    /// Other metadata for an entry, in the first of the spaces that has it.
-    Metadata {
-        spaces: Spaces,
-        scope: StateScope,
-        id: String,
-        metadata: NewMetadata,
-        now: i64,
-        reply: Reply<()>,
-    },
-    /// Another end for entries, or none, in the first of the spaces that has each. The answer is the ids that are not there.
-    Touch {
-        spaces: Spaces,
-        scope: StateScope,
-        ids: Vec<String>,
-        expires_at: Option<Timestamp>,
-        now: i64,
-        reply: Reply<Vec<String>>,
-    },
-    /// Entries to remove, from all of the spaces.
-    Delete {
-        spaces: Spaces,
-        scope: StateScope,
-        ids: Vec<String>,
-        /// Those that do not match by then stay.
-        only: Option<Filter>,
-        now: i64,
-        reply: Reply<u64>,
-    },
-    /// Scopes to remove, from all of the spaces.
-    DropScopes {
-        spaces: Spaces,
-        scopes: Scopes,
-        /// Their key-value data too.
-        with_keys: bool,
-        now: i64,
-        reply: Reply<Removed>,
-    },
-    /// A space to create, or to open with a changed configuration.
-    OpenSpace {
-        record: SpaceRecord,
-        opening: Opening,
-        reply: Reply<SpaceId>,
-    },
-    /// A space to remove, with everything in it.
-    DropSpace { name: String, now: i64, reply: Reply<()> },
-    /// Copies of entries with other vectors, for a space that will take the place of another. Those whose original is not
-    /// what was copied any more are left out.
-    Copies {
-        from: Arc<Space>,
-        to: Arc<Space>,
-        copies: Vec<Copied>,
-        now: i64,
-        reply: Reply<u64>,
-    },
-    /// A space takes the place of the one whose entries were copied to it, if all of them were.
-    Switch {
-        from: SpaceId,
-        to: SpaceId,
-        now: i64,
-        reply: Reply<bool>,
-    },
-    /// The file that an index of a scope has from now on, or none.
-    NameFile {
-        space: Arc<Space>,
-        scope: StateScope,
-        namespace: Arc<Namespace>,
-        kind: Kind,
-        file: Option<NewFile>,
-        reply: Reply<bool>,
-    },
-    /// Scopes of a space that another has replaced, to remove: so many at most.
-    Empty {
-        space: Arc<Space>,
-        limit: usize,
-        now: i64,
-        reply: Reply<u64>,
-    },
-    /// Another quota for a scope, or none.
-    SetQuota {
-        scope: StateScope,
-        quota: Option<Quota>,
-        reply: Reply<bool>,
-    },
     /// An index that was built. Not part of a transaction.
     Built(HandOver),
-    /// Nothing; the answer comes when everything before is durable.
-    Flush { reply: Reply<()> },
 }
 
-/// What becomes of the metadata of an entry: JSON objects.
-#[derive(Debug, Clone)]
-pub(crate) enum NewMetadata {
-    /// It is replaced.
-    Whole(Vec<u8>),
-    /// It is merged with a patch (RFC 7396).
-    Patch(Vec<u8>),
-}
+impl Request {
+    /// A call, and the way back to its caller.
+    pub(crate) fn new<C: WriteCall>(call: C, reply: Reply<C::Answer>) -> Self {
+        let outcome = Err(StorageError::Closed);
+        Self::Call(Call(Box::new(Asked { call, reply, outcome })))
+    }
 
-impl NewMetadata {
-    fn len(&self) -> usize {
+    /// About how many bytes it brings.
+    pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Whole(bytes) | Self::Patch(bytes) => bytes.len(),
+            Self::Call(call) => call.0.bytes(),
+            Self::Large(large) => large.bytes,
+            Self::Built(_) => 0,
         }
     }
 
-    /// The metadata that is stored in the place of `record`'s; the result of a patch is checked for its size.
-    pub(super) fn instead_of(&self, record: &Record, path: &Path) -> Result<Vec<u8>> {
+    /// Names everything that it is about.
+    pub(super) fn visit_subjects(&self, visit: &mut dyn FnMut(Subject<'_>)) {
+        match self {
+            Self::Call(call) => call.0.visit_subjects(visit),
+            Self::Large(large) => {
+                // One large batch at a time.
+                visit(Subject::AllBefore);
+                large
+                    .groups
+                    .iter()
+                    .for_each(|group| visit(Subject::Scope(&group.scope)));
+            }
+            // Indexes are named by the number of their scope.
+            Self::Built(_) => {}
+        }
+    }
+
+    /// Tells the caller that it was not done.
+    pub(super) fn refuse(self, error: &StorageError) {
+        match self {
+            Self::Call(call) => call.answer(Err(error.clone())),
+            Self::Large(large) => drop(large.reply.send(Err(error.clone()))),
+            // Its builder is told when the way back is gone.
+            Self::Built(_) => {}
+        }
+    }
+}
+
+/// A [`WriteCall`] with the way back to its caller. What the answer is only the call knows.
+pub(crate) struct Call(Box<dyn AnyCall>);
+
+impl Call {
+    /// Does it. A refusal is kept as its answer: nothing was changed then.
+    ///
+    /// # Errors
+    ///
+    /// `Batch`: the transaction must not go on.
+    pub(super) fn execute(&mut self, batch: &mut Batch<'_>) -> Result<(), Fail> {
+        self.0.execute(batch)
+    }
+
+    /// The ids that it names, if it can be done for some of them at a time; else none.
+    pub(super) fn ids(&self) -> &[String] {
+        self.0.ids()
+    }
+
+    /// Does it for some of its ids, the first ones or the next.
+    pub(super) fn execute_for(&mut self, ids: &[String], batch: &mut Batch<'_>, part: IdsPart) -> Result<(), Fail> {
+        self.0.execute_for(ids, batch, part)
+    }
+
+    pub(super) fn needs_room(&self) -> bool {
+        self.0.needs_room()
+    }
+
+    /// Tells the caller what came of it, if it is durable.
+    pub(super) fn answer(self, committed: Result<()>) {
+        self.0.answer(committed);
+    }
+}
+
+/// Which of its ids a call is done for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IdsPart {
+    First,
+    Next,
+}
+
+trait AnyCall: Send {
+    fn execute(&mut self, batch: &mut Batch<'_>) -> Result<(), Fail>;
+    fn execute_for(&mut self, ids: &[String], batch: &mut Batch<'_>, part: IdsPart) -> Result<(), Fail>;
+    fn visit_subjects(&self, visit: &mut dyn FnMut(Subject<'_>));
+    fn bytes(&self) -> usize;
+    fn needs_room(&self) -> bool;
+    fn ids(&self) -> &[String];
+    fn answer(self: Box<Self>, committed: Result<()>);
+}
+
+struct Asked<C: WriteCall> {
+    call: C,
+    reply: Reply<C::Answer>,
+    /// What came of it when it was last done.
+    outcome: Result<C::Answer>,
+}
+
+impl<C: WriteCall> AnyCall for Asked<C> {
+    fn execute(&mut self, batch: &mut Batch<'_>) -> Result<(), Fail> {
+        self.outcome = match self.call.execute(batch) {
+            Ok(answer) => Ok(answer),
+            Err(Fail::Request(error)) => Err(error),
+            Err(fail @ Fail::Batch(_)) => return Err(fail),
+        };
+        Ok(())
+    }
+
+    fn execute_for(&mut self, ids: &[String], batch: &mut Batch<'_>, part: IdsPart) -> Result<(), Fail> {
+        let of_part = match self.call.of_ids(ids) {
+            Some(call) => call.execute(batch)?,
+            None => self.call.execute(batch)?,
+        };
+        let before = std::mem::replace(&mut self.outcome, Err(StorageError::Closed));
+        self.outcome = Ok(match before {
+            Ok(before) if part == IdsPart::Next => C::join(before, of_part),
+            _ => of_part,
+        });
+        Ok(())
+    }
+
+    fn visit_subjects(&self, visit: &mut dyn FnMut(Subject<'_>)) {
+        self.call.visit_subjects(visit);
+    }
+
+    fn bytes(&self) -> usize {
+        self.call.bytes()
+    }
+
+    fn needs_room(&self) -> bool {
+        self.call.needs_room()
+    }
+
+    fn ids(&self) -> &[String] {
+        self.call.ids()
+    }
+
+    fn answer(self: Box<Self>, committed: Result<()>) {
+        let Self { reply, outcome, .. } = *self;
+        // Nobody waits any more if the future was dropped.
+        drop(reply.send(committed.and(outcome)));
+    }
+}
+
+/// What becomes of the metadata of an entry. Each has the fields, and the same as compact JSON.
+#[derive(Debug, Clone)]
+pub(crate) enum NewMetadata {
+    /// It is replaced.
+    Whole(Metadata, Vec<u8>),
+    /// It is merged with a patch (RFC 7396).
+    Patch(Metadata, Vec<u8>),
+}
+
+impl NewMetadata {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Whole(_, bytes) | Self::Patch(_, bytes) => bytes.len(),
+        }
+    }
+
+    /// The metadata that is stored in the place of `record`'s, as JSON and as fields; the result of a patch is checked for its
+    /// size.
+    pub(super) fn instead_of(&self, record: &Record, path: &Path) -> Result<(Vec<u8>, Cow<'_, Metadata>)> {
         let patch = match self {
-            Self::Whole(bytes) => return Ok(bytes.clone()),
-            Self::Patch(bytes) => serde_json::from_slice(bytes)?,
+            Self::Whole(fields, bytes) => return Ok((bytes.clone(), Cow::Borrowed(fields))),
+            Self::Patch(patch, _) => patch.clone(),
         };
         let malformed = |malformed: Malformed| corrupted(path, format!("entry `{}`: {}", record.id, malformed.0));
         let mut metadata = record.metadata().map_err(malformed)?;
         merge_patch(&mut metadata, patch);
         let bytes = serde_json::to_vec(&metadata)?;
         validate_vectors::metadata_bytes(&record.id, bytes.len())?;
-        Ok(bytes)
+        Ok((bytes, Cow::Owned(metadata)))
     }
 }
 
@@ -256,12 +360,14 @@ impl Entries {
     /// The request to write them.
     pub(crate) fn request(self, on_existing: OnExisting, now: i64, reply: Reply<()>) -> Request {
         match self {
-            Self::Few(parts) => Request::Entries {
-                parts,
-                on_existing,
-                now,
-                reply,
-            },
+            Self::Few(parts) => {
+                let call = PutEntries {
+                    parts,
+                    on_existing,
+                    now,
+                };
+                Request::new(call, reply)
+            }
             Self::Many(groups) => Request::Large(LargeBatch {
                 bytes: groups
                     .iter()
@@ -314,6 +420,9 @@ pub(crate) struct PreparedEntry {
     pub(crate) vector: Vec<f32>,
     /// JSON object.
     pub(crate) metadata: Vec<u8>,
+    /// The fields of that object, where the index of metadata may take them in with the commit; so the committer need not
+    /// read the JSON. None: the index reads it later.
+    pub(crate) fields: Option<Metadata>,
     pub(crate) created_at: Option<Timestamp>,
     pub(crate) updated_at: Timestamp,
     pub(crate) event_time: Option<Timestamp>,
@@ -321,169 +430,7 @@ pub(crate) struct PreparedEntry {
 }
 
 impl PreparedEntry {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         4 * self.vector.len() + self.metadata.len() + self.id.len()
-    }
-}
-
-impl Request {
-    /// About how many bytes it brings.
-    pub(crate) fn bytes(&self) -> usize {
-        match self {
-            Self::Values { writes, .. } => writes.iter().map(KeyValueWrite::len_bytes).sum(),
-            Self::Swap { new, .. } => new.as_ref().map_or(0, Vec::len),
-            Self::Entries { parts, .. } => {
-                let entries = parts.iter().flat_map(|part| &part.entries);
-                entries.map(PreparedEntry::bytes).sum()
-            }
-            Self::Large(large) => large.bytes,
-            Self::Copies { copies, .. } => copies.iter().map(|copied| copied.entry.bytes()).sum(),
-            Self::Metadata { metadata, .. } => metadata.len(),
-            Self::Touch { .. }
-            | Self::Delete { .. }
-            | Self::DropScopes { .. }
-            | Self::DropSpace { .. }
-            | Self::OpenSpace { .. }
-            | Self::Switch { .. }
-            | Self::Empty { .. }
-            | Self::NameFile { .. }
-            | Self::SetQuota { .. }
-            | Self::Built(_)
-            | Self::Flush { .. } => 0,
-        }
-    }
-
-    /// What was built, apart from the requests that change what is stored.
-    pub(super) fn without_built(requests: Vec<Self>) -> (Vec<HandOver>, Vec<Self>) {
-        let (mut built, mut others) = (Vec::new(), Vec::with_capacity(requests.len()));
-        for request in requests {
-            match request {
-                Self::Built(hand_over) => built.push(hand_over),
-                other => others.push(other),
-            }
-        }
-        (built, others)
-    }
-
-    /// The ids that it names, if it can be done for some of them at a time.
-    pub(super) fn ids(&self) -> Option<&[String]> {
-        match self {
-            Self::Delete { ids, .. } | Self::Touch { ids, .. } => Some(ids),
-            _ => None,
-        }
-    }
-
-    /// Whether it needs room on the disk. What frees room is allowed on a full disk. Whether opening a space or touching
-    /// entries needs some is known only when records are looked at: [`Batch`](super::batch::Batch) asks then.
-    pub(crate) fn needs_room(&self) -> bool {
-        match self {
-            Self::Values { writes, .. } => writes.iter().any(KeyValueWrite::stores),
-            Self::Swap { new, .. } => new.is_some(),
-            Self::SetQuota { quota, .. } => quota.is_some(),
-            Self::Entries { .. } | Self::Large(_) | Self::Metadata { .. } | Self::Copies { .. } => true,
-            Self::Delete { .. }
-            | Self::Touch { .. }
-            | Self::OpenSpace { .. }
-            | Self::Switch { .. }
-            | Self::Empty { .. }
-            | Self::DropScopes { .. }
-            | Self::DropSpace { .. }
-            | Self::NameFile { .. }
-            | Self::Built(_)
-            | Self::Flush { .. } => false,
-        }
-    }
-
-    /// Tells whoever waits what came of it.
-    pub(crate) fn answer(self, result: Result<Outcome>) {
-        // Whoever dropped the future does not want to know, so a failed send is fine.
-        match self {
-            Self::Values { reply, .. } => drop(reply.send(result.map(Outcome::into_summary))),
-            Self::Swap { reply, .. }
-            | Self::Switch { reply, .. }
-            | Self::NameFile { reply, .. }
-            | Self::SetQuota { reply, .. } => {
-                drop(reply.send(result.map(|outcome| outcome.into_count() > 0)));
-            }
-            Self::Entries { reply, .. }
-            | Self::Large(LargeBatch { reply, .. })
-            | Self::Metadata { reply, .. }
-            | Self::DropSpace { reply, .. }
-            | Self::Flush { reply } => {
-                drop(reply.send(result.map(drop)));
-            }
-            Self::Delete { reply, .. } | Self::Copies { reply, .. } | Self::Empty { reply, .. } => {
-                drop(reply.send(result.map(Outcome::into_count)));
-            }
-            Self::DropScopes { reply, .. } => drop(reply.send(result.map(Outcome::into_removed))),
-            Self::Touch { reply, .. } => drop(reply.send(result.map(Outcome::into_ids))),
-            Self::OpenSpace { reply, .. } => drop(reply.send(result.map(Outcome::into_space))),
-            // It is answered when it is adopted.
-            Self::Built(_) => {}
-        }
-    }
-}
-
-/// What came of a request.
-#[derive(Debug, Clone)]
-pub(crate) enum Outcome {
-    Done,
-    Count(u64),
-    Removed(Removed),
-    Space(SpaceId),
-    Ids(Vec<String>),
-}
-
-impl Outcome {
-    /// What came of two parts of one request.
-    pub(super) fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Count(count), Self::Count(more)) => Self::Count(count + more),
-            (Self::Ids(mut ids), Self::Ids(more)) => {
-                ids.extend(more);
-                Self::Ids(ids)
-            }
-            _ => unreachable!("only requests that count or name ids are done in parts"),
-        }
-    }
-
-    fn into_count(self) -> u64 {
-        match self {
-            Self::Count(count) => count,
-            Self::Done | Self::Removed(_) | Self::Space(_) | Self::Ids(_) => unreachable!("this request counts"),
-        }
-    }
-
-    fn into_ids(self) -> Vec<String> {
-        match self {
-            Self::Ids(ids) => ids,
-            Self::Done | Self::Count(_) | Self::Removed(_) | Self::Space(_) => {
-                unreachable!("this request names ids")
-            }
-        }
-    }
-
-    fn into_summary(self) -> WriteSummary {
-        WriteSummary {
-            deleted: self.into_count(),
-        }
-    }
-
-    fn into_removed(self) -> Removed {
-        match self {
-            Self::Removed(removed) => removed,
-            Self::Done | Self::Count(_) | Self::Space(_) | Self::Ids(_) => {
-                unreachable!("this request removes scopes")
-            }
-        }
-    }
-
-    fn into_space(self) -> SpaceId {
-        match self {
-            Self::Space(space) => space,
-            Self::Done | Self::Count(_) | Self::Removed(_) | Self::Ids(_) => {
-                unreachable!("this request opens a space")
-            }
-        }
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     /// Whether any scope has a quota. Only the committer changes it.
     pub(crate) has_quotas: AtomicBool,
     metadata_points_min: u64,
+    /// A commit that changes more entries of a scope leaves their metadata to be indexed later, all at once.
+    pub(super) metadata_at_once_max: u64,
     /// Batches from this many entries on are written in steps.
     pub(super) large_batch_entries: usize,
     spaces: RwLock<BTreeMap<SpaceId, KnownSpace>>,
@@ -121,6 +123,7 @@ impl Shared {
             graph_points_min: options.graph_points_min,
             has_quotas,
             metadata_points_min: options.metadata_points_min,
+            metadata_at_once_max: options.metadata_at_once_max,
             large_batch_entries: options.large_batch_entries,
             spaces: RwLock::new(spaces.into_iter().map(known).collect()),
             spaces_version: AtomicU64::new(0),

@@ -14,27 +14,26 @@
 //! the disk before the commit fails all of them and changes nothing either. A failed sync or commit closes the
 //! database for writing: what is on the disk is then unknown, and trying again would only seem to help.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
-use llmspell_core::{ErrorKind, Result, StateScope, StorageError};
+use llmspell_core::{ErrorKind, Result, StorageError};
 
 use super::backlog::{Backlog, Purge, Remains};
-use super::batch::{Batch, Changes as Done, Fail};
+use super::batch::{Allocators, Batch, Changes, Fail, Pending, allocator_of};
 use super::large::Large;
-use super::request::{Outcome, Request};
+use super::request::{Call, IdsPart, Request};
 use super::shared::Shared;
 use super::survey::Survey;
 use crate::base::failures::{Place, Task};
-use crate::base::ids::{Extent, PointId, SpaceId};
+use crate::base::ids::Extent;
 use crate::engine::committer::CommitEngine;
-use crate::indexes::changes::Changes;
-use crate::namespace::{Namespace, Publisher, State};
-use crate::slots::SlotAllocator;
+use crate::indexes::changes::Changes as NamespaceChanges;
+use crate::namespace::{Publisher, State};
 use crate::spaces::registry::Space;
 use crate::truth::{Head, Role, Write};
 
@@ -47,32 +46,10 @@ const READS_POLL: Duration = Duration::from_millis(1);
 pub(crate) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) head: Head,
-    pub(super) allocators: HashMap<SpaceId, SlotAllocator>,
+    pub(super) allocators: Allocators,
     pub(super) backlog: Backlog,
     pub(super) large: Large,
     publisher: Publisher,
-}
-
-/// What a batch changes in memory once it is durable.
-pub(super) struct Pending {
-    pub(super) space: Arc<Space>,
-    pub(super) namespace: Arc<Namespace>,
-    pub(super) is_new: bool,
-    pub(super) state: State,
-    pub(super) freed: RoaringBitmap,
-    pub(super) changes: Changes,
-    pub(super) taken: Vec<PointId>,
-    /// Dead points that have got a slot beyond those that were needed.
-    pub(super) spare: Vec<PointId>,
-}
-
-/// A scope that a batch drops.
-pub(super) struct Dropped {
-    pub(super) space: Arc<Space>,
-    pub(super) scope: StateScope,
-    pub(super) namespace: Arc<Namespace>,
-    /// Points that were given out before it was dropped.
-    pub(super) taken: Vec<PointId>,
 }
 
 impl Writer {
@@ -100,7 +77,7 @@ impl Writer {
         Ok(Self {
             shared,
             head,
-            allocators: HashMap::new(),
+            allocators: Allocators::new(),
             backlog: Backlog::new(purges, spaces, (first_expiry, first_key_expiry), survey),
             large,
             publisher: Publisher::new(),
@@ -125,54 +102,70 @@ impl Writer {
             let is_changed = shared.truth.guard(|| batch.finish()).map_err(Fail::Batch)?;
             Ok((value, is_changed))
         });
-        let changes = batch.into_changes();
+        let mut changes = batch.into_changes();
         let value = match done {
             Ok((value, true)) => value,
             Ok((value, false)) => {
                 // Nothing to make durable: every request was refused, or asked for what is so already.
-                self.roll_back(txn, changes);
+                self.undo(txn, changes);
                 return Ok(value);
             }
             Err(fail) => {
                 let error = fail.into_error();
                 self.poison_if_lost(&error);
-                changes.written_spaces.iter().for_each(|space| space.slots.let_go());
-                self.roll_back(txn, changes);
+                self.undo(txn, changes);
                 return Err(error);
             }
         };
-
-        for space in &changes.written_spaces {
-            // What fails here has not reached the disk: this transaction did not happen, and nothing is in doubt.
-            if let Err(error) = space.slots.prepare_sync() {
-                changes.written_spaces.iter().for_each(|space| space.slots.let_go());
-                self.roll_back(txn, changes);
-                return Err(error);
-            }
-        }
-        for space in &changes.written_spaces {
-            if let Err(error) = space.slots.sync() {
-                self.shared.poison(&error);
-                self.roll_back(txn, changes);
-                return Err(error);
-            }
-        }
-        self.shared.values.begin_write(changes.values.keys().map(Vec::as_slice));
-        let committed = txn.commit();
-        for (key, value) in changes.values {
-            self.shared.values.end_write(&key, committed.is_ok().then_some(value));
-        }
-        if let Err(error) = committed {
-            self.shared.poison(&error);
+        if let Err(error) = self.sync_slots(&changes.written_spaces) {
+            self.undo(txn, changes);
             return Err(error);
         }
+        shared.values.begin_write(changes.values.keys().map(Vec::as_slice));
+        let committed = txn.commit();
+        for (key, value) in std::mem::take(&mut changes.values) {
+            shared.values.end_write(&key, committed.is_ok().then_some(value));
+        }
+        if let Err(error) = committed {
+            // Whether it is durable is unknown. The allocators keep its slots: those behind the ends that they know are cut
+            // off when the database is closed.
+            shared.poison(&error);
+            return Err(error);
+        }
+        self.apply(changes);
+        Ok(value)
+    }
+
+    /// Makes the vectors durable that a transaction names.
+    ///
+    /// # Errors
+    ///
+    /// `Io`. If a sync failed the database is poisoned. Otherwise nothing has reached the disk: this transaction did not
+    /// happen, and nothing is in doubt.
+    fn sync_slots(&self, written: &[Arc<Space>]) -> Result<()> {
+        written.iter().try_for_each(|space| space.slots.prepare_sync())?;
+        let synced = written.iter().try_for_each(|space| space.slots.sync());
+        synced.inspect_err(|error| self.shared.poison(error))
+    }
+
+    /// Nothing of a transaction happened: it leaves no trace on the disk or in memory.
+    fn undo(&mut self, txn: Write, changes: Changes) {
+        changes.written_spaces.iter().for_each(|space| space.slots.let_go());
+        // Gives back the points that it took.
+        drop(changes);
+        // They may have given out slots; the rows know better.
+        self.allocators.clear();
+        if let Err(error) = txn.abort() {
+            self.shared.poison(&error);
+        }
+    }
+
+    /// Makes what is durable visible, and notes what there is to do later.
+    fn apply(&mut self, changes: Changes) {
         self.head = changes.head;
         self.shared.clock.saved(changes.clock_version);
         self.shared.has_quotas.store(changes.has_quotas, Ordering::SeqCst);
-        self.backlog.first_expiry = match (self.backlog.first_expiry, changes.first_expiry) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        self.backlog.first_expiry = self.backlog.first_expiry.into_iter().chain(changes.first_expiry).min();
         self.backlog.expiring_keys.note(changes.first_key_expiry);
         for (id, record) in changes.spaces {
             if record.role == Role::Dropped {
@@ -181,74 +174,61 @@ impl Writer {
             }
             self.shared.set_space(id, record, &mut self.publisher);
         }
-        self.publish(changes.dropped, changes.pending);
-        Ok(value)
-    }
-
-    /// Makes what is durable visible.
-    fn publish(&mut self, dropped: Vec<Dropped>, pending: Vec<(StateScope, Pending)>) {
-        for Dropped {
-            space,
-            scope,
-            namespace,
-            ..
-        } in dropped
-        {
-            let last = namespace.state();
-            let mut all = RoaringBitmap::new();
-            all.insert_range(0..last.next_point);
-            namespace.show(&mut self.publisher, State::dropped(), all, &Changes::default());
-            space.remove(&scope);
-            self.shared.failures.forget(space.id, Some(&scope));
-            let files = last.files.rows().collect();
-            self.backlog.purges.push_back(Purge {
-                scope: namespace.scope_id,
-                space: space.id,
-                rows: last.live_count(),
-                namespace: Some(namespace),
-                remains: Some(Remains { last, files }),
-                has_no_slots: false,
-            });
-        }
-        for (scope, pending) in pending {
-            if pending.space.is_dropped() {
-                continue;
+        for pending in changes.scopes {
+            match pending.is_dropped {
+                true => self.forget_scope(pending),
+                false => self.publish(pending),
             }
-            if !pending.freed.is_empty() {
-                self.backlog.shrinking.insert((pending.space.id, scope.clone()));
-            }
-            pending.namespace.reuse.lock().give_back(pending.spare);
-            pending
-                .namespace
-                .show(&mut self.publisher, pending.state, pending.freed, &pending.changes);
-            if pending.is_new {
-                pending.namespace.trust(&pending.namespace.state());
-                pending.space.add(&scope, Arc::clone(&pending.namespace));
-            } else {
-                pending.space.weigh(&pending.namespace);
-            }
-            pending.space.note(&scope, &pending.namespace);
         }
         self.shared.make_room();
     }
 
-    fn roll_back(&mut self, txn: Write, changes: Done) {
-        let pending = changes
-            .pending
-            .into_iter()
-            .map(|(_, pending)| (pending.namespace, pending.taken));
-        let dropped = changes
-            .dropped
-            .into_iter()
-            .map(|dropped| (dropped.namespace, dropped.taken));
-        for (namespace, taken) in pending.chain(dropped) {
-            namespace.reuse.lock().give_back(taken);
+    /// Nobody sees a scope any more that was dropped.
+    fn forget_scope(&mut self, dropped: Pending) {
+        let Pending {
+            space,
+            scope,
+            namespace,
+            taken,
+            ..
+        } = dropped;
+        taken.keep();
+        let last = namespace.state();
+        let mut all = RoaringBitmap::new();
+        all.insert_range(0..last.next_point);
+        namespace.show(&mut self.publisher, State::dropped(), all, &NamespaceChanges::default());
+        space.remove(&scope);
+        self.shared.failures.forget(space.id, Some(&scope));
+        let files = last.files.rows().collect();
+        self.backlog.purges.push_back(Purge {
+            scope: namespace.scope_id,
+            space: space.id,
+            rows: last.live_count(),
+            namespace: Some(namespace),
+            remains: Some(Remains { last, files }),
+            has_no_slots: false,
+        });
+    }
+
+    /// Makes the state of a scope visible.
+    fn publish(&mut self, pending: Pending) {
+        pending.taken.keep();
+        if pending.space.is_dropped() {
+            return;
         }
-        // They may have given out slots; the rows know better.
-        self.allocators.clear();
-        if let Err(error) = txn.abort() {
-            self.shared.poison(&error);
+        let (space, scope, namespace) = (pending.space, pending.scope, pending.namespace);
+        if !pending.freed.is_empty() {
+            self.backlog.shrinking.insert((space.id, scope.clone()));
         }
+        namespace.reuse.lock().give_back(pending.spare);
+        namespace.show(&mut self.publisher, pending.state, pending.freed, &pending.changes);
+        if pending.is_new {
+            namespace.trust(&namespace.state());
+            space.add(&scope, Arc::clone(&namespace));
+        } else {
+            space.weigh(&namespace);
+        }
+        space.note(&scope, &namespace);
     }
 
     /// After a failure of redb's file there is no telling what a further transaction would do.
@@ -264,22 +244,22 @@ impl Writer {
         }
     }
 
-    fn refuse_what_needs_room(requests: Vec<Request>, no_room: Option<&StorageError>) -> Vec<Request> {
+    fn refuse_what_needs_room(calls: Vec<Call>, no_room: Option<&StorageError>) -> Vec<Call> {
         let Some(error) = no_room else {
-            return requests;
+            return calls;
         };
-        let (refused, admitted): (Vec<_>, Vec<_>) = requests.into_iter().partition(Request::needs_room);
-        for request in refused {
-            request.answer(Err(error.clone()));
+        let (refused, admitted): (Vec<_>, Vec<_>) = calls.into_iter().partition(Call::needs_room);
+        for call in refused {
+            call.answer(Err(error.clone()));
         }
         admitted
     }
 
-    /// How many entries each transaction of a request is to have, if the disk has no room for all of them in one.
-    fn part_of(&self, request: &Request) -> Option<usize> {
-        let ids = request.ids()?;
-        let part = self.shared.entries_per_transaction(ids.len());
-        (part < ids.len()).then_some(part)
+    /// How many ids each transaction of a call is to have, if the disk has no room for all of them in one.
+    fn part_of(&self, call: &Call) -> Option<usize> {
+        let ids = call.ids().len();
+        let part = self.shared.entries_per_transaction(ids);
+        (part < ids).then_some(part)
     }
 
     /// Waits until no snapshot is read, as long as there is patience left: one that is read for long keeps the pages that
@@ -292,46 +272,31 @@ impl Writer {
     }
 
     /// Deletes or touches a few entries in each transaction, so that the pages of one are free for those after the next.
-    fn do_in_parts(&mut self, request: Request, part: usize, no_room: Option<&StorageError>) {
+    fn do_in_parts(&mut self, mut call: Call, part: usize, no_room: Option<&StorageError>) {
         let mut patience = PATIENCE;
         let mut seen = HashSet::new();
-        let ids = request.ids().unwrap_or_default().iter();
+        let ids = call.ids().iter();
         // Each id once: one that is missing is told once, as it is without parts.
         let ids: Vec<String> = ids.filter(|id| seen.insert(id.as_str())).cloned().collect();
-        let mut parts = ids.chunks(part);
-        let done = parts.try_fold(None, |done: Option<Outcome>, ids| {
+        let parts = std::iter::once(IdsPart::First).chain(std::iter::repeat(IdsPart::Next));
+        let done = ids.chunks(part).zip(parts).try_for_each(|(ids, part)| {
             self.wait_for_reads(&mut patience);
-            let of_part = self.transact(|batch| {
+            self.transact(|batch| {
                 batch.no_room = no_room.cloned();
-                batch.execute_for(&request, ids)
-            })?;
-            Ok(Some(match done {
-                Some(done) => done.and(of_part),
-                None => of_part,
-            }))
+                call.execute_for(ids, batch, part)
+            })
         });
-        request.answer(done.map(|done| done.expect("there is at least one part")));
+        call.answer(done);
     }
 
-    /// Runs the requests in one transaction. One that fails half-way ends the transaction for all of them.
-    fn commit_together(
-        &mut self,
-        requests: &[Request],
-        no_room: Option<&StorageError>,
-    ) -> Result<Vec<Result<Outcome>>> {
+    /// Does the calls in one transaction. One that fails half-way ends the transaction for all of them.
+    fn commit_together(&mut self, calls: &mut [Call], no_room: Option<&StorageError>) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let now = shared.clock.confirmed();
         let keys_are_due = self.backlog.expiring_keys.are_due(now);
         self.transact(|batch| {
             batch.no_room = no_room.cloned();
-            let mut results: Vec<Result<Outcome>> = Vec::with_capacity(requests.len());
-            for request in requests {
-                results.push(match batch.execute(request) {
-                    Ok(outcome) => Ok(outcome),
-                    Err(Fail::Request(error)) => Err(error),
-                    Err(fail @ Fail::Batch(_)) => return Err(fail),
-                });
-            }
+            calls.iter_mut().try_for_each(|call| call.execute(batch))?;
             if keys_are_due {
                 match batch.purge_in_proportion(now) {
                     Ok(()) => {}
@@ -342,7 +307,7 @@ impl Writer {
                     Err(fail @ Fail::Batch(_)) => return Err(fail),
                 }
             }
-            Ok(results)
+            Ok(())
         })
     }
 
@@ -369,79 +334,66 @@ impl Writer {
             Ok(())
         })
     }
-
-    /// The allocator of a space, from the rows if it is not in memory.
-    pub(super) fn load_allocator<'a>(
-        shared: &Shared,
-        allocators: &'a mut HashMap<SpaceId, SlotAllocator>,
-        space: SpaceId,
-    ) -> Result<&'a mut SlotAllocator> {
-        use std::collections::hash_map::Entry;
-        match allocators.entry(space) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => {
-                let read = shared.truth.read()?;
-                Ok(entry.insert(SlotAllocator::new(read.slot_end(space)?, read.free_slots(space)?)))
-            }
-        }
-    }
 }
 
 impl Writer {
     /// Does requests, but for those that must wait for a large batch.
     pub(super) fn accept(&mut self, requests: Vec<Request>) {
-        let (built, requests) = Request::without_built(requests);
-        built.into_iter().for_each(|built| built.adopt(&mut self.publisher));
-        let requests = self.hold_back(requests);
-        if !requests.is_empty() {
-            self.commit_now(requests);
+        let mut calls = Vec::with_capacity(requests.len());
+        for request in requests {
+            match request {
+                Request::Built(built) => built.adopt(&mut self.publisher),
+                request if self.large.holds(&request) => self.large.hold(request),
+                Request::Large(batch) => {
+                    let has_quotas = self.shared.has_quotas.load(Ordering::SeqCst);
+                    self.large.begin(batch, has_quotas);
+                }
+                Request::Call(call) => calls.push(call),
+            }
+        }
+        if !calls.is_empty() {
+            self.commit_now(calls);
         }
     }
 
-    fn commit_now(&mut self, requests: Vec<Request>) {
+    fn commit_now(&mut self, calls: Vec<Call>) {
         if let Err(error) = self.shared.check_writable() {
-            requests
-                .into_iter()
-                .for_each(|request| request.answer(Err(error.clone())));
+            calls.into_iter().for_each(|call| call.answer(Err(error.clone())));
             return;
         }
         let no_room = self.shared.check_free_space().err();
         if no_room.is_none() {
             self.keep_reserve();
         }
-        let mut requests = Self::refuse_what_needs_room(requests, no_room.as_ref());
-        if let Some(part) = requests.iter().find_map(|request| self.part_of(request)) {
-            match requests.pop() {
-                Some(request) if requests.is_empty() => self.do_in_parts(request, part, no_room.as_ref()),
+        let mut calls = Self::refuse_what_needs_room(calls, no_room.as_ref());
+        if let Some(part) = calls.iter().find_map(|call| self.part_of(call)) {
+            match calls.pop() {
+                Some(call) if calls.is_empty() => self.do_in_parts(call, part, no_room.as_ref()),
                 // Each alone, in the order in which they came.
                 last => {
-                    for request in requests.into_iter().chain(last) {
-                        self.commit_now(vec![request]);
+                    for call in calls.into_iter().chain(last) {
+                        self.commit_now(vec![call]);
                     }
                 }
             }
             return;
         }
-        match self.commit_together(&requests, no_room.as_ref()) {
-            Ok(results) => {
+        match self.commit_together(&mut calls, no_room.as_ref()) {
+            Ok(()) => {
                 if no_room.is_none() {
                     // The truth may have grown.
                     self.keep_reserve();
                 }
-                for (request, result) in requests.into_iter().zip(results) {
-                    request.answer(result);
-                }
+                calls.into_iter().for_each(|call| call.answer(Ok(())));
             }
             // Nothing happened. What one of them met (a file that could not be opened, a disk too full for it) is not for
             // the others to bear: each has a transaction of its own.
-            Err(_) if requests.len() > 1 && self.shared.check_writable().is_ok() => {
-                for request in requests {
-                    self.commit_now(vec![request]);
+            Err(_) if calls.len() > 1 && self.shared.check_writable().is_ok() => {
+                for call in calls {
+                    self.commit_now(vec![call]);
                 }
             }
-            Err(error) => requests
-                .into_iter()
-                .for_each(|request| request.answer(Err(error.clone()))),
+            Err(error) => calls.into_iter().for_each(|call| call.answer(Err(error.clone()))),
         }
     }
 }
@@ -486,7 +438,7 @@ impl Drop for Writer {
         self.shared
             .note_background(Task::RememberAtTheEnd, &Place::Database, &kept);
         for space in self.shared.open_spaces() {
-            if let Ok(allocator) = Self::load_allocator(&self.shared, &mut self.allocators, space.id) {
+            if let Ok(allocator) = allocator_of(&self.shared.truth, &mut self.allocators, space.id) {
                 space.slots.trim(allocator.end());
             }
         }

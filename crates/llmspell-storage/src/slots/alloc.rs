@@ -8,7 +8,7 @@ use crate::base::ids::Slot;
 const PIECE_SLOTS_MIN: u32 = if cfg!(test) { 5 } else { 64 };
 
 /// The free slots of one space: runs that were given back, and everything from `end` on.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct SlotAllocator {
     end: u64,
     by_place: BTreeMap<u64, u32>,

@@ -53,6 +53,8 @@ impl Write {
             expiring_keys: None,
             quotas: None,
             staged: None,
+            #[cfg(test)]
+            fails_at_head: false,
         }
     }
 
@@ -98,6 +100,9 @@ pub(crate) struct Rows<'t> {
     pub(super) expiring_keys: Option<Table<'t, (i64, u64, Bytes), ()>>,
     quotas: Option<Table<'t, Bytes, Bytes>>,
     pub(super) staged: Option<Table<'t, (u64, u32), Bytes>>,
+    /// For tests of transactions that fail with their last rows.
+    #[cfg(test)]
+    pub(crate) fails_at_head: bool,
 }
 
 /// The table in a field of [`Rows`], opened now if it was not.
@@ -130,6 +135,10 @@ impl<'t> Rows<'t> {
 
     /// Sets what the next mutation starts from.
     pub(crate) fn set_head(&mut self, head: &Head) -> Result<()> {
+        #[cfg(test)]
+        if self.fails_at_head {
+            return Err(corrupted(&self.write.path, "a test has it fail"));
+        }
         let failed = self.failed();
         table!(self.meta, META)
             .insert(tables::HEAD, head.encode().as_slice())

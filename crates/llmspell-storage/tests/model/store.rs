@@ -86,6 +86,8 @@ impl Store {
         let options = DatabaseOptions::new()
             .graph_points_min(graph_points_min)
             .metadata_points_min(2)
+            // So that the metadata of some batches comes into its index later.
+            .metadata_at_once_max(3)
             // So that some batches are written in steps.
             .large_batch_entries(3)
             .clock(move || Timestamp::from_millis(source.load(Ordering::SeqCst)))

@@ -13,8 +13,9 @@ use llmspell_core::{
 
 use crate::base::error::out_of_memory;
 use crate::base::stored_value::StoredValue;
+use crate::engine::calls::{SwapValue, WriteValues};
 use crate::engine::value_cache::Cached;
-use crate::engine::{Database, KV_SCOPE, Request, Shared};
+use crate::engine::{Database, KV_SCOPE, Shared};
 use llmspell_codec::try_copy;
 
 /// Key-value data in a [`Database`], durable when a call returns.
@@ -188,10 +189,7 @@ impl StorageBackend for RedbBackend {
             .into_iter()
             .map(|write| write.at(self.now()))
             .collect::<Result<_>>()?;
-        self.database
-            .inner
-            .request(|reply| Request::Values { writes, reply })
-            .await
+        self.database.inner.request(WriteValues { writes }).await
     }
 
     #[cfg_attr(
@@ -228,16 +226,13 @@ impl StorageBackend for RedbBackend {
         validate::swap(key, new.as_deref(), expiry)?;
         let expiry = expiry.moment(self.now())?.into();
         let (key, expected) = (key.to_string(), expected.map(<[u8]>::to_vec));
-        self.database
-            .inner
-            .request(|reply| Request::Swap {
-                key,
-                expected,
-                new,
-                expiry,
-                reply,
-            })
-            .await
+        let call = SwapValue {
+            key,
+            expected,
+            new,
+            expiry,
+        };
+        self.database.inner.request(call).await
     }
 
     #[cfg_attr(

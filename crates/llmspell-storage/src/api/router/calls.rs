@@ -20,7 +20,8 @@ use crate::api::vectors::{
 };
 #[cfg(feature = "tracing")]
 use crate::base::observe::Seen;
-use crate::engine::{NewMetadata, Request, Scopes, Shared, Spaces, quota_status};
+use crate::engine::calls::{ChangeMetadata, DeleteEntries, DropScopes, Flush, TouchEntries};
+use crate::engine::{NewMetadata, Scopes, Shared, Spaces, WriteCall, quota_status};
 use crate::spaces::registry::Space;
 
 /// So often a call is sent again because its space was replaced meanwhile.
@@ -126,13 +127,12 @@ impl VectorStorage for DimensionRouter {
             return Ok(Vec::new());
         }
         let (scope, ids) = (scope.clone(), ids.to_vec());
-        self.change(|reply| Request::Touch {
+        self.change(TouchEntries {
             spaces: Spaces::Routed,
             scope,
             ids,
             expires_at,
             now,
-            reply,
         })
         .await
     }
@@ -344,7 +344,7 @@ impl VectorStorage for DimensionRouter {
         tracing::instrument(name = "router.flush", level = "debug", skip_all)
     )]
     async fn flush(&self) -> Result<()> {
-        self.request(|reply| Request::Flush { reply }).await
+        self.inner.database.inner.request(Flush).await
     }
 }
 
@@ -355,18 +355,17 @@ impl DimensionRouter {
         scope: &StateScope,
         id: &str,
         fields: Metadata,
-        metadata: impl FnOnce(Vec<u8>) -> NewMetadata,
+        metadata: impl FnOnce(Metadata, Vec<u8>) -> NewMetadata,
     ) -> Result<()> {
-        let fields = checked_fields(scope, id, &fields)?;
+        let bytes = checked_fields(scope, id, &fields)?;
         let (scope, id) = (scope.clone(), id.to_string());
-        let (metadata, now) = (metadata(fields), self.now());
-        self.change(|reply| Request::Metadata {
+        let (metadata, now) = (metadata(fields, bytes), self.now());
+        self.change(ChangeMetadata {
             spaces: Spaces::Routed,
             scope,
             id,
             metadata,
             now,
-            reply,
         })
         .await
     }
@@ -374,48 +373,40 @@ impl DimensionRouter {
     /// Removes everything of some scopes. Says how many entries could be seen.
     async fn drop_scopes(&self, scopes: Scopes) -> Result<u64> {
         let now = self.now();
-        let request = |reply| Request::DropScopes {
+        let call = DropScopes {
             spaces: Spaces::Routed,
             scopes,
             with_keys: false,
             now,
-            reply,
         };
-        Ok(self.change(request).await?.vectors)
+        Ok(self.change(call).await?.vectors)
     }
 
     pub(super) fn now(&self) -> i64 {
         self.inner.database.inner.shared.clock.now()
     }
 
-    pub(super) async fn request<T>(
-        &self,
-        request: impl FnOnce(tokio::sync::oneshot::Sender<Result<T>>) -> Request,
-    ) -> Result<T> {
-        self.inner.database.inner.request(request).await
+    /// A write of an application, which may concern any of the spaces.
+    async fn change<C: WriteCall>(&self, call: C) -> Result<C::Answer> {
+        self.inner.database.inner.write(&self.open_spaces(), call).await
     }
 
-    /// A write of an application, which may concern any of the spaces.
-    pub(super) async fn change<T>(
-        &self,
-        request: impl FnOnce(tokio::sync::oneshot::Sender<Result<T>>) -> Request,
-    ) -> Result<T> {
+    /// The spaces that were opened.
+    pub(super) fn open_spaces(&self) -> Vec<Arc<Space>> {
         let routes = self.routes();
         let open = routes.all.iter().filter_map(|route| route.opened());
-        let spaces: Vec<Arc<Space>> = open.map(|handle| Arc::clone(&handle.space)).collect();
-        self.inner.database.inner.write(&spaces, request).await
+        open.map(|handle| Arc::clone(&handle.space)).collect()
     }
 
     /// Removes entries from whichever spaces they are in; of those that match, where `only` says so.
     async fn delete_all(&self, scope: &StateScope, ids: &[String], only: Option<Filter>) -> Result<u64> {
         let (scope, ids, now) = (scope.clone(), ids.to_vec(), self.now());
-        self.change(|reply| Request::Delete {
+        self.change(DeleteEntries {
             spaces: Spaces::Routed,
             scope,
             ids,
             only,
             now,
-            reply,
         })
         .await
     }

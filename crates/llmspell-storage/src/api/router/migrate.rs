@@ -22,7 +22,8 @@ use super::{DimensionRouter, ModelSpace};
 use crate::api::vectors::{Handle, Shape, visible_counts};
 use crate::base::error::corrupted;
 use crate::base::ids::SpaceId;
-use crate::engine::{Copied, Opening, PreparedEntry, Request};
+use crate::engine::calls::{CopyEntries, EmptySpace, SwitchSpaces};
+use crate::engine::{Copied, Opening, PreparedEntry};
 use crate::search::Uncopied;
 use crate::truth::{Role, SpaceRecord};
 
@@ -135,14 +136,12 @@ impl DimensionRouter {
             }
             last = report.embedded - before;
             let now = self.now();
-            let is_done = self
-                .request(|reply| Request::Switch {
-                    from: from.space.id,
-                    to: to.space.id,
-                    now,
-                    reply,
-                })
-                .await?;
+            let call = SwitchSpaces {
+                from: from.space.id,
+                to: to.space.id,
+                now,
+            };
+            let is_done = self.inner.database.inner.request(call).await?;
             if is_done {
                 break;
             }
@@ -288,6 +287,7 @@ impl DimensionRouter {
                             id: original.id.clone(),
                             vector,
                             metadata: original.metadata.clone(),
+                            fields: None,
                             created_at: Some(original.created_at),
                             updated_at: original.updated_at,
                             event_time: original.event_time,
@@ -298,15 +298,8 @@ impl DimensionRouter {
                 }
                 report.embedded += count as u64;
                 let (from, to) = (Arc::clone(&from.space), Arc::clone(&to.space));
-                report.copied += self
-                    .request(|reply| Request::Copies {
-                        from,
-                        to,
-                        copies,
-                        now,
-                        reply,
-                    })
-                    .await?;
+                let call = CopyEntries { from, to, copies, now };
+                report.copied += self.inner.database.inner.request(call).await?;
             }
             match last {
                 Some(last) => after = Some(last),
@@ -329,14 +322,8 @@ impl DimensionRouter {
             loop {
                 let (space, now) = (Arc::clone(&space), self.now());
                 let limit = SCOPES_AT_ONCE;
-                let removed = self
-                    .request(|reply| Request::Empty {
-                        space,
-                        limit,
-                        now,
-                        reply,
-                    })
-                    .await?;
+                let call = EmptySpace { space, limit, now };
+                let removed = self.inner.database.inner.request(call).await?;
                 if removed < SCOPES_AT_ONCE as u64 {
                     break;
                 }

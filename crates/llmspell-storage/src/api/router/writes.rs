@@ -85,7 +85,10 @@ impl DimensionRouter {
             })
             .collect();
         let entries = self.inner.database.inner.in_order(parts).await?;
-        self.change(|reply| entries.request(on_existing, now, reply)).await?;
+        let database = &self.inner.database.inner;
+        database
+            .write_entries(&self.open_spaces(), entries, (on_existing, now))
+            .await?;
         Ok(ids)
     }
 

@@ -19,7 +19,8 @@ use super::{HNSWVectorStorage, scopes, selected, stats};
 use crate::base::observe::SearchSpan;
 #[cfg(feature = "tracing")]
 use crate::base::observe::Seen;
-use crate::engine::{NewMetadata, Part, Request, Scopes, quota_status};
+use crate::engine::calls::{ChangeMetadata, DropScopes, Flush, TouchEntries};
+use crate::engine::{NewMetadata, Part, Scopes, quota_status};
 use crate::indexes::queue::Goal;
 use crate::search::{Condition, Question, Selection, Trace};
 use crate::spaces::registry::Space;
@@ -27,7 +28,7 @@ use crate::spaces::snapshot::Snapshot;
 
 /// A batch of at most this many components is checked and encoded where it is called: about 100 µs, less than a change of
 /// threads is worth. Longer ones on the threads of the database.
-const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
+pub(crate) const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
 /// Entries that a deletion by filter removes in one batch.
 pub(crate) const DELETE_IDS_MAX: usize = 10_000;
 
@@ -55,8 +56,10 @@ impl VectorStorage for HNSWVectorStorage {
             entries: prepared,
         };
         let entries = database.inner.in_order(vec![part]).await?;
-        let request = |reply| entries.request(on_existing, now, reply);
-        database.inner.write([space], request).await?;
+        database
+            .inner
+            .write_entries([space], entries, (on_existing, now))
+            .await?;
         Ok(ids)
     }
 
@@ -126,18 +129,14 @@ impl VectorStorage for HNSWVectorStorage {
             return Ok(Vec::new());
         }
         let (spaces, scope, ids) = (handle.spaces(), scope.clone(), ids.to_vec());
-        handle
-            .database
-            .inner
-            .write([&handle.space], |reply| Request::Touch {
-                spaces,
-                scope,
-                ids,
-                expires_at,
-                now,
-                reply,
-            })
-            .await
+        let call = TouchEntries {
+            spaces,
+            scope,
+            ids,
+            expires_at,
+            now,
+        };
+        handle.database.inner.write([&handle.space], call).await
     }
 
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.delete", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope), ids = ids.len())))]
@@ -310,11 +309,7 @@ impl VectorStorage for HNSWVectorStorage {
 
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.flush", level = "debug", skip_all, fields(space = self.space_name())))]
     async fn flush(&self) -> Result<()> {
-        self.handle()?
-            .database
-            .inner
-            .request(|reply| Request::Flush { reply })
-            .await
+        self.handle()?.database.inner.request(Flush).await
     }
 }
 
@@ -325,33 +320,31 @@ impl Handle {
         scope: &StateScope,
         id: &str,
         fields: Metadata,
-        metadata: impl FnOnce(Vec<u8>) -> NewMetadata,
+        metadata: impl FnOnce(Metadata, Vec<u8>) -> NewMetadata,
     ) -> Result<()> {
-        let fields = checked_fields(scope, id, &fields)?;
+        let bytes = checked_fields(scope, id, &fields)?;
         let (spaces, scope, id) = (self.spaces(), scope.clone(), id.to_string());
-        let (metadata, now) = (metadata(fields), self.now());
-        let request = |reply| Request::Metadata {
+        let (metadata, now) = (metadata(fields, bytes), self.now());
+        let call = ChangeMetadata {
             spaces,
             scope,
             id,
             metadata,
             now,
-            reply,
         };
-        self.database.inner.write([&self.space], request).await
+        self.database.inner.write([&self.space], call).await
     }
 
     /// Removes everything of some scopes. Says how many entries could be seen.
     async fn drop_scopes(&self, scopes: Scopes) -> Result<u64> {
         let (spaces, now) = (self.spaces(), self.now());
-        let request = |reply| Request::DropScopes {
+        let call = DropScopes {
             spaces,
             scopes,
             with_keys: false,
             now,
-            reply,
         };
-        let removed = self.database.inner.write([&self.space], request).await?;
+        let removed = self.database.inner.write([&self.space], call).await?;
         Ok(removed.vectors)
     }
 

@@ -8,7 +8,8 @@ use llmspell_core::{Filter, Result, StateScope, StorageError, VectorResult};
 
 use super::traced::traced;
 use crate::base::observe::SearchSpan;
-use crate::engine::{Database, Request, Shared, Spaces};
+use crate::engine::calls::DeleteEntries;
+use crate::engine::{Database, Shared, Spaces};
 use crate::indexes::files::Kind;
 use crate::indexes::graph::graph_config;
 use crate::indexes::queue::{Goal, IndexJob};
@@ -113,15 +114,14 @@ impl Handle {
         now: i64,
     ) -> Result<u64> {
         let (spaces, scope, ids) = (self.spaces(), scope.clone(), ids.to_vec());
-        let request = |reply| Request::Delete {
+        let call = DeleteEntries {
             spaces,
             scope,
             ids,
             only,
             now,
-            reply,
         };
-        self.database.inner.write([&self.space], request).await
+        self.database.inner.write([&self.space], call).await
     }
 
     /// Brings the indexes of all scopes that are large enough to a goal, and waits for it.

@@ -29,9 +29,9 @@ use std::sync::Arc;
 
 use llmspell_core::{DistanceMetric, HNSWConfig, Result, StorageError, validate_vectors as validate};
 
-pub(crate) use self::calls::{DELETE_IDS_MAX, checked_fields};
+pub(crate) use self::calls::{DELETE_IDS_MAX, PREPARE_IN_PLACE_COMPONENTS, checked_fields};
 pub(crate) use self::handle::Handle;
-pub(crate) use self::prepare::prepare_routed;
+pub(crate) use self::prepare::{prepare, prepare_routed};
 pub(crate) use self::several::{Asked, Member, read_together};
 pub(crate) use self::shape::{Shape, checked_query};
 pub(crate) use self::stats::{living_scopes, of_scope, of_spaces, of_unknown, visible_counts};

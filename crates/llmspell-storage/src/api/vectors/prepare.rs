@@ -1,14 +1,16 @@
 //! Preparation of a batch: checks, ids, times, and the bytes that are stored.
 
+use serde_json::Value;
 use uuid::Uuid;
 
-use llmspell_core::{Result, StorageError, Timestamp, VectorEntry, validate_vectors as validate};
+use llmspell_core::{Metadata, Result, StorageError, Timestamp, VectorEntry, validate_vectors as validate};
 
 use super::shape::Shape;
+use crate::base::options::DEFAULT_METADATA_AT_ONCE_MAX;
 use crate::engine::PreparedEntry;
 
 /// Checks a batch of one space and makes of it what will be stored.
-pub(super) fn prepare(entries: Vec<VectorEntry>, shape: &Shape, now: i64) -> Result<Vec<PreparedEntry>> {
+pub(crate) fn prepare(entries: Vec<VectorEntry>, shape: &Shape, now: i64) -> Result<Vec<PreparedEntry>> {
     validate::batch_by(&entries, |entry| shape.check_named(entry))?;
     prepared(entries, |_| shape, now)
 }
@@ -34,17 +36,20 @@ fn prepared<'s>(
     now: i64,
 ) -> Result<Vec<PreparedEntry>> {
     let now = Timestamp::from_millis(now);
+    // More do not come into the index of metadata with their commit.
+    let has_few = entries.len() as u64 <= DEFAULT_METADATA_AT_ONCE_MAX;
     let mut bytes = 0_usize;
     entries
         .into_iter()
         .enumerate()
         .map(|(place, entry)| {
             let shape = shape_of(place);
-            let metadata = if entry.metadata.is_null() {
-                b"{}".to_vec()
-            } else {
-                serde_json::to_vec(&entry.metadata)?
+            let fields = match entry.metadata {
+                Value::Object(fields) => fields,
+                // Checked: there is none.
+                _ => Metadata::new(),
             };
+            let metadata = serde_json::to_vec(&fields)?;
             validate::metadata_bytes(&entry.id, metadata.len())?;
             bytes = bytes.saturating_add(metadata.len()).saturating_add(4 * shape.dim);
             validate::batch_bytes(bytes)?;
@@ -67,6 +72,7 @@ fn prepared<'s>(
                 },
                 vector,
                 metadata,
+                fields: has_few.then_some(fields),
                 created_at: entry.created_at,
                 updated_at: entry.updated_at.unwrap_or(now),
                 event_time: entry.event_time,
@@ -74,4 +80,44 @@ fn prepared<'s>(
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use llmspell_core::HNSWConfig;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::truth::SpaceRecord;
+
+    fn prepared_of(metadata: &[Value]) -> Vec<PreparedEntry> {
+        let shape = Shape::of_record(&SpaceRecord::plain("s", 1, HNSWConfig::fast()));
+        let entry = |metadata: &Value| VectorEntry::new("", vec![1.0]).with_metadata(metadata);
+        prepare(metadata.iter().map(entry).collect(), &shape, 0).unwrap()
+    }
+
+    proptest! {
+        /// The index is made of the fields now, and of the JSON after a restart: both say the same.
+        #[test]
+        fn fields_are_what_their_json_reads_as(float in any::<f64>(), int in any::<i64>(), uint in any::<u64>(), text in ".*") {
+            let metadata = json!({"f": float, "i": int, "u": uint, "t": text, "n": {"a": [null, true, float / 3.0]}});
+            for prepared in prepared_of(&[metadata, Value::Null]) {
+                let read: Metadata = serde_json::from_slice(&prepared.metadata).unwrap();
+                prop_assert_eq!(prepared.fields, Some(read));
+            }
+        }
+    }
+
+    #[test]
+    fn many_entries_carry_no_fields_as_their_metadata_is_indexed_later() {
+        let most = usize::try_from(DEFAULT_METADATA_AT_ONCE_MAX).unwrap();
+        let has_fields = |count: usize| {
+            prepared_of(&vec![json!({"a": 1}); count])
+                .iter()
+                .all(|entry| entry.fields.is_some())
+        };
+        assert!(has_fields(most));
+        assert!(!has_fields(most + 1));
+    }
 }

@@ -6,7 +6,8 @@ use llmspell_core::{HNSWConfig, Result, StorageError, limits, validate_vectors a
 
 use super::HNSWVectorStorage;
 use crate::base::ids::SpaceId;
-use crate::engine::{Database, Opening, Request};
+use crate::engine::calls::OpenSpace;
+use crate::engine::{Database, Opening};
 use crate::truth::SpaceRecord;
 
 impl Database {
@@ -44,8 +45,7 @@ impl Database {
 
     /// A space that is opened for something.
     pub(crate) async fn open_space_as(&self, record: SpaceRecord, opening: Opening) -> Result<HNSWVectorStorage> {
-        let request = |reply| Request::OpenSpace { record, opening, reply };
-        let id = self.inner.request(request).await?;
+        let id = self.inner.request(OpenSpace { record, opening }).await?;
         self.open_space(id).await
     }
 

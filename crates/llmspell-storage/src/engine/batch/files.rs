@@ -13,16 +13,17 @@ use crate::spaces::registry::Space;
 impl Batch<'_> {
     /// Names the file that an index of a namespace has from now on, with the points that have changed since, or none. False
     /// if the scope was dropped, or is another one by now.
-    pub(super) fn name_file(
+    pub(in crate::engine) fn name_file(
         &mut self,
         space: &Arc<Space>,
         scope: &StateScope,
         namespace: &Arc<Namespace>,
         (kind, file): (Kind, Option<&NewFile>),
     ) -> Result<bool, Fail> {
-        let Some(pending) = self.pending(space, scope)? else {
+        let Some(at) = self.find(space, scope)? else {
             return Ok(false);
         };
+        let pending = &mut self.scopes[at];
         if !Arc::ptr_eq(&pending.namespace, namespace) {
             return Ok(false);
         }
@@ -37,14 +38,12 @@ impl Batch<'_> {
             changed: Arc::new(changed(file)),
         });
         pending.state.files.set(kind, named.clone());
-        let checkpointed = (kind.notes_changes() && named.is_some()).then(|| {
-            pending.state.ops_since_checkpoint = 0;
-            pending.state.clone()
-        });
-        match checkpointed {
+        if kind.notes_changes() && named.is_some() {
             // Now, not in a while: what has changed is stored as of the checkpoint.
-            Some(state) => self.rows.checkpoint(namespace.scope_id, &state),
-            None => self.rows.set_index_file(namespace.scope_id, kind, named.as_ref()),
+            pending.state.ops_since_checkpoint = 0;
+            self.rows.checkpoint(namespace.scope_id, &pending.state)
+        } else {
+            self.rows.set_index_file(namespace.scope_id, kind, named.as_ref())
         }
         .map_err(changing)?;
         self.is_changed = true;

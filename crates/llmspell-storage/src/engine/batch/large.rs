@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use llmspell_core::{OnExisting, StateScope, StorageError, Timestamp};
+use llmspell_core::{OnExisting, StateScope, Timestamp};
 
-use super::entries::{Stored, sum_bytes};
+use super::entries::{OtherScope, Stored, full, sum_bytes};
+use super::pending::ScopeRef;
 use super::quotas::{Counted, Entries};
 use super::{Batch, Fail, changing, looking};
 use crate::base::error::corrupted;
@@ -62,19 +63,21 @@ impl Batch<'_> {
     /// Finds points and slots for the entries of a scope, and notes that they will be written.
     pub(in crate::engine) fn begin_group(&mut self, group: LargeGroup) -> Result<Growing, Fail> {
         let LargeGroup { space, scope, entries } = group;
-        self.check_takes_entries(&space)?;
+        self.spaces.check_takes_entries(&space)?;
         let mut others = Vec::new();
-        for other in self.routing.others(space.id).collect::<Vec<_>>() {
+        for other in self.spaces.routing.others(space.id) {
             if let Some(scope_id) = self.rows.scope_id(other, &scope).map_err(looking)? {
                 others.push((self.shared.space(other).map_err(looking)?, scope_id));
             }
         }
-        let known = self.pending(&space, &scope)?;
-        let known = known.map(|pending| (pending.namespace.scope_id, pending.state.clone()));
+        let known = self.find(&space, &scope)?;
         let is_new = known.is_none();
-        let (scope_id, mut state) = known.unwrap_or_else(|| (self.new_scope_id(), State::default()));
+        let (scope_id, mut state) = match known {
+            Some(at) => (self.scopes[at].namespace.scope_id, self.scopes[at].state.clone()),
+            None => (self.head.new_scope_id(), State::default()),
+        };
         let (points, bare) = dead_points(&state, &scope, entries.len())?;
-        let extents = self.new_extents(&space, bare)?;
+        let extents = self.slots.take(&mut self.rows, &space, bare)?;
         let staged = Staged {
             space: space.id,
             scope: scope_id,
@@ -112,9 +115,15 @@ impl Batch<'_> {
         conflict: &mut Conflict,
         (on_existing, now): (OnExisting, i64),
     ) -> Result<(), Fail> {
+        let other = |(space, scope_id): &(Arc<Space>, ScopeId)| OtherScope {
+            space: space.id,
+            scope_id: *scope_id,
+            found: None,
+        };
+        let mut others: Vec<OtherScope> = growing.others.iter().map(other).collect();
         let mut entries = Vec::with_capacity(CHUNK);
         for (place, entry) in growing.left.by_ref().take(CHUNK).collect::<Vec<_>>() {
-            let found = self.meet(growing, &entry.id)?;
+            let found = self.meet(growing, &mut others, &entry.id)?;
             let now = Timestamp::from_millis(now);
             let visible = found.iter().find(|(_, _, record)| !record.is_expired(now));
             let is_first = || conflict.as_ref().is_none_or(|(first, _)| place < *first);
@@ -135,7 +144,7 @@ impl Batch<'_> {
     }
 
     /// What has an id now, in the space of the batch and in others of the router.
-    fn meet(&mut self, growing: &Growing, id: &str) -> Result<Vec<Found>, Fail> {
+    fn meet(&mut self, growing: &Growing, others: &mut [OtherScope], id: &str) -> Result<Vec<Found>, Fail> {
         let mut found = Vec::new();
         if !growing.is_new {
             let scope_id = growing.staged.scope;
@@ -145,11 +154,12 @@ impl Batch<'_> {
                 found.push((None, point, record));
             }
         }
-        for (other, scope_id) in &growing.others {
-            if self.rows.point(*scope_id, id).map_err(looking)?.is_some()
-                && let Some((point, record)) = self.existing(other, &growing.scope, id)?
-            {
-                found.push((Some(Arc::clone(other)), point, record));
+        for other in others {
+            let Some(at) = self.find_other(other, &growing.scope, id)? else {
+                continue;
+            };
+            if let Some((point, record)) = self.existing(at, id)? {
+                found.push((Some(Arc::clone(&self.scopes[at].space)), point, record));
             }
         }
         Ok(found)
@@ -165,7 +175,7 @@ impl Batch<'_> {
         let points = growing.staged.points[first..first + entries.len()].to_vec();
         let vectors = entries.iter().map(|(entry, ..)| entry.vector.as_slice());
         let vectors = points.iter().copied().zip(vectors);
-        let generations = self.write_vectors(&growing.space, scope_id, &growing.state, vectors)?;
+        let generations = self.slots.write(&growing.space, (scope_id, &growing.state), vectors)?;
         for ((point, generation), (entry, created_at, found)) in points.into_iter().zip(generations).zip(entries) {
             growing.came.push((entry.expires_at, entry.metadata.len()));
             let record = Record {
@@ -196,41 +206,40 @@ impl Batch<'_> {
     /// Makes the entries of all groups live, and removes what they replace.
     pub(in crate::engine) fn adopt(&mut self, groups: &mut [Growing], now: i64) -> Result<(), Fail> {
         for group in groups.iter() {
-            self.check_takes_entries(&group.space)?;
+            self.spaces.check_takes_entries(&group.space)?;
         }
         self.admit_entries(groups, now)?;
         for group in groups.iter_mut() {
             for (other, mut gone) in std::mem::take(&mut group.moved) {
                 gone.sort_by_key(|(point, _)| *point);
-                self.pending(&other, &group.scope)?;
-                self.remove(&other, &group.scope, &gone, now)?;
+                if let Some(at) = self.find(&other, &group.scope)? {
+                    self.remove(at, &gone, now)?;
+                }
             }
         }
         for group in groups {
-            self.adopt_group(group, now)?;
+            let at = self.adopt_group(group, now)?;
             let came = Entries::of(group.came.iter().map(|(_, metadata_len)| *metadata_len));
-            self.count_entries(&group.space, &group.scope, came, Entries::stored(&group.replaced));
+            self.count_entries(at, came, Entries::stored(&group.replaced));
             let replaced = group.replaced.iter().map(|(_, record)| record.id.as_str());
-            self.remove_copies(&group.space, &group.scope, replaced, now)?;
+            self.remove_copies(at, replaced, now)?;
         }
         Ok(())
     }
 
-    fn adopt_group(&mut self, group: &mut Growing, now: i64) -> Result<(), Fail> {
+    fn adopt_group(&mut self, group: &mut Growing, now: i64) -> Result<ScopeRef, Fail> {
         let (space, scope, scope_id) = (&group.space, &group.scope, group.staged.scope);
-        if group.is_new {
-            self.create_scope_as(space, scope, scope_id)?;
-        }
-        if self
-            .pending(space, scope)?
-            .is_none_or(|pending| pending.namespace.scope_id != scope_id)
-        {
+        let found = match group.is_new {
+            true => Some(self.create_scope(space, scope, scope_id)?),
+            false => self.find(space, scope)?,
+        };
+        let Some(at) = found.filter(|at| self.scopes[*at].namespace.scope_id == scope_id) else {
             let detail = format!("scope {} went while entries were written for it", scope_id.0);
             return Err(Fail::Batch(corrupted(self.shared.truth.path(), detail)));
-        }
+        };
         group.replaced.sort_by_key(|(point, _)| *point);
         let op = group.op();
-        self.apply(space, scope, &op, now)?;
+        self.apply(at, &op, now)?;
         self.rows.forget_staged(&group.staged).map_err(changing)?;
         for (id, point) in &group.renamed {
             self.rows.put_id(scope_id, id, *point).map_err(changing)?;
@@ -239,14 +248,10 @@ impl Batch<'_> {
             self.rows.remove_entry(scope_id, *point, record).map_err(changing)?;
         }
         let removed = group.replaced.iter().map(|(point, _)| *point);
-        self.index_unread(space, scope, removed, group.staged.points.iter().copied());
+        self.index_unread(at, removed, group.staged.points.iter().copied());
         let ends = group.came.iter().filter_map(|(end, _)| *end);
-        self.first_expiry = self
-            .first_expiry
-            .into_iter()
-            .chain(ends.map(Timestamp::as_millis))
-            .min();
-        Ok(())
+        self.note_expiry(ends.map(Timestamp::as_millis).min());
+        Ok(at)
     }
 
     /// What a batch has left that will not be done is nobody's.
@@ -316,8 +321,8 @@ impl Counted for Growing {
         &self.replaced
     }
 
-    fn moved(&self) -> &[(Arc<Space>, Stored)] {
-        &self.moved
+    fn moved(&self) -> impl Iterator<Item = (&Space, &Stored)> {
+        self.moved.iter().map(|(space, gone)| (&**space, gone))
     }
 }
 
@@ -340,15 +345,9 @@ fn dead_points(
         bare.push(gap.start..end);
     }
     let (first, fresh) = (state.next_point, left(&points));
-    let end = first.checked_add(fresh).ok_or_else(|| {
-        Fail::Request(StorageError::LimitExceeded {
-            what: "scope",
-            name: scope.to_string(),
-            got: u64::from(first) + u64::from(fresh),
-            limit: u64::from(u32::MAX),
-            unit: "vectors",
-        })
-    })?;
+    let end = first
+        .checked_add(fresh)
+        .ok_or_else(|| Fail::Request(full(scope, first, fresh)))?;
     points.extend((first..end).map(PointId));
     if end > state.capacity {
         bare.push(state.capacity..end);

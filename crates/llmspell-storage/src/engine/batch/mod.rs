@@ -2,42 +2,50 @@
 //!
 //! | file         | question                                                |
 //! |--------------|---------------------------------------------------------|
-//! | `mod.rs`     | what does a batch collect, and who does which request?  |
+//! | `mod.rs`     | what does a batch collect?                              |
+//! | `head.rs`    | which numbers does it give out, and what time is it?    |
+//! | `pending.rs` | which scopes has it looked at, and how has it changed them? |
+//! | `slots.rs`   | which slots does it take, write and give back?          |
 //! | `values.rs`  | which rows does key-value data change?                  |
 //! | `quotas.rs`  | what does a quota refuse?                               |
 //! | `entries.rs` | which rows and slots do entries change?                 |
 //! | `stored.rs`  | which do changes of entries that are stored?            |
 //! | `large.rs`   | which, when they are written before anybody sees them?  |
-//! | `scopes.rs`  | what is known of a scope, and how does it come and go?  |
+//! | `scopes.rs`  | how do scopes come and go?                              |
 //! | `files.rs`   | how does the truth name the file of an index?           |
 //! | `spaces.rs`  | what does a space become, and whose place does it take? |
 
 mod entries;
 mod files;
+mod head;
 mod large;
+mod pending;
 mod quotas;
 mod scopes;
+mod slots;
 mod spaces;
 mod stored;
 mod values;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use llmspell_core::{ErrorKind, Result, StateScope, StorageError};
+use llmspell_core::{ErrorKind, Result, StorageError};
 
+use head::HeadChanges;
 pub(super) use large::{Conflict, Growing};
-use quotas::ScopeQuota;
-pub(super) use scopes::runs_of;
+pub(super) use pending::Pending;
+use pending::PendingScopes;
+use quotas::Quotas;
+use slots::SlotChanges;
+pub(super) use slots::{Allocators, allocator_of, runs_of};
+use spaces::SpaceChanges;
+use values::ValueChanges;
 
-use super::request::{Outcome, Request};
-use super::routing::Routing;
 use super::shared::Shared;
-use super::writer::{Dropped, Pending};
 use crate::base::ids::{ScopeId, SpaceId};
 use crate::engine::value_cache::Cached;
-use crate::slots::SlotAllocator;
 use crate::spaces::registry::Space;
 use crate::truth::{Head, Rows, SpaceRecord, Write};
 
@@ -62,7 +70,7 @@ impl Fail {
     }
 
     /// Found while rows were being changed.
-    fn of_batch(self) -> Self {
+    pub(super) fn of_batch(self) -> Self {
         Self::Batch(self.into_error())
     }
 }
@@ -81,39 +89,26 @@ fn changing(error: StorageError) -> Fail {
 }
 
 /// A transaction, and what it will change in memory.
-pub(super) struct Batch<'a> {
+pub(crate) struct Batch<'a> {
     shared: &'a Shared,
     pub(super) rows: Rows<'a>,
-    head: Head,
-    head_before: Head,
-    allocators: &'a mut HashMap<SpaceId, SlotAllocator>,
-    pending: HashMap<(SpaceId, StateScope), Pending>,
-    dropped: Vec<Dropped>,
-    values: HashMap<Vec<u8>, Cached>,
-    written_spaces: Vec<Arc<Space>>,
-    /// One past the last slot, of spaces where that changed.
-    slot_ends: BTreeMap<SpaceId, u64>,
-    spaces: Vec<(SpaceId, SpaceRecord)>,
-    routing: Routing,
-    /// Whether any scope has a quota.
-    has_quotas: bool,
-    quotas: HashMap<StateScope, ScopeQuota>,
+    head: HeadChanges<'a>,
+    scopes: PendingScopes,
+    slots: SlotChanges<'a>,
+    values: ValueChanges,
+    spaces: SpaceChanges<'a>,
+    quotas: Quotas,
+    /// The earliest end of an entry that was written, in milliseconds since 1970.
     first_expiry: Option<i64>,
-    first_key_expiry: Option<i64>,
-    /// Values with an end that were put.
-    expiring_puts: usize,
     is_changed: bool,
-    /// What is stored of the clock.
-    clock_version: u64,
     /// What a request that needs room is refused with; none while there is room.
     pub(super) no_room: Option<StorageError>,
 }
 
-/// What to do once the transaction is durable.
+/// What to do once the transaction is durable. Points that it took are given back when it is dropped instead.
 pub(super) struct Changes {
     pub(super) head: Head,
-    pub(super) pending: Vec<(StateScope, Pending)>,
-    pub(super) dropped: Vec<Dropped>,
+    pub(super) scopes: Vec<Pending>,
     pub(super) values: HashMap<Vec<u8>, Cached>,
     pub(super) written_spaces: Vec<Arc<Space>>,
     pub(super) spaces: Vec<(SpaceId, SpaceRecord)>,
@@ -125,32 +120,18 @@ pub(super) struct Changes {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(
-        shared: &'a Shared,
-        txn: &'a Write,
-        head: Head,
-        allocators: &'a mut HashMap<SpaceId, SlotAllocator>,
-    ) -> Self {
+    pub(super) fn new(shared: &'a Shared, txn: &'a Write, head: Head, allocators: &'a mut Allocators) -> Self {
         Self {
             shared,
             rows: txn.rows(),
-            head,
-            head_before: head,
-            allocators,
-            pending: HashMap::new(),
-            dropped: Vec::new(),
-            values: HashMap::new(),
-            written_spaces: Vec::new(),
-            slot_ends: BTreeMap::new(),
-            spaces: Vec::new(),
-            routing: shared.routing(),
-            has_quotas: shared.has_quotas.load(Ordering::SeqCst),
-            quotas: HashMap::new(),
+            head: HeadChanges::new(head, &shared.clock),
+            scopes: PendingScopes::default(),
+            slots: SlotChanges::new(&shared.truth, allocators),
+            values: ValueChanges::default(),
+            spaces: SpaceChanges::new(shared),
+            quotas: Quotas::new(shared.has_quotas.load(Ordering::SeqCst)),
             first_expiry: None,
-            first_key_expiry: None,
-            expiring_puts: 0,
             is_changed: false,
-            clock_version: 0,
             no_room: None,
         }
     }
@@ -177,141 +158,46 @@ impl<'a> Batch<'a> {
             return Ok(false);
         }
         self.drop_ended().map_err(Fail::into_error)?;
-        for pending in self.pending.values_mut() {
-            if self.routing.has(pending.space.id) && pending.state.ops_since_checkpoint >= CHECKPOINT_OPS {
+        for pending in self.scopes.there_mut() {
+            if self.spaces.routing.has(pending.space.id) && pending.state.ops_since_checkpoint >= CHECKPOINT_OPS {
                 pending.state.ops_since_checkpoint = 0;
                 self.rows.checkpoint(pending.namespace.scope_id, &pending.state)?;
             }
         }
-        for (space, end) in &self.slot_ends {
-            self.rows.set_slot_end(*space, *end)?;
-        }
-        if self.head != self.head_before {
-            self.rows.set_head(&self.head)?;
-        }
-        if let Some((version, row)) = self.shared.clock.unsaved() {
-            self.rows.set_clock(Some(&row))?;
-            self.clock_version = version;
-        }
-        self.has_quotas = self.finish_quotas()?;
+        self.slots.finish(&mut self.rows)?;
+        self.head.finish(&mut self.rows)?;
+        self.quotas.finish(&mut self.rows)?;
         Ok(true)
     }
 
     /// What to do once the transaction is durable, or to undo if it will not be.
     pub(super) fn into_changes(self) -> Changes {
         Changes {
-            head: self.head,
-            pending: self
-                .pending
-                .into_iter()
-                .map(|((_, scope), pending)| (scope, pending))
-                .collect(),
-            dropped: self.dropped,
-            values: self.values,
-            written_spaces: self.written_spaces,
-            spaces: self.spaces,
-            has_quotas: self.has_quotas,
+            head: self.head.now,
+            scopes: self.scopes.into_all(),
+            values: self.values.cached,
+            written_spaces: self.slots.written,
+            spaces: self.spaces.changed,
+            has_quotas: self.quotas.is_any,
             first_expiry: self.first_expiry,
-            first_key_expiry: self.first_key_expiry,
-            clock_version: self.clock_version,
-        }
-    }
-
-    /// Does one request.
-    pub(super) fn execute(&mut self, request: &Request) -> Result<Outcome, Fail> {
-        match request {
-            Request::Values { writes, .. } => self.write_values(writes).map(Outcome::Count),
-            Request::Swap {
-                key,
-                expected,
-                new,
-                expiry,
-                ..
-            } => self
-                .swap_value(key, expected.as_deref(), new.as_deref(), *expiry)
-                .map(|done| Outcome::Count(done.into())),
-            Request::Entries {
-                parts,
-                on_existing,
-                now,
-                ..
-            } => self.write_entries(parts, *on_existing, *now).map(|()| Outcome::Done),
-            Request::Metadata {
-                spaces,
-                scope,
-                id,
-                metadata,
-                now,
-                ..
-            } => self
-                .update_metadata(spaces, scope, id, metadata, *now)
-                .map(|()| Outcome::Done),
-            Request::Large(_) => unreachable!("it is done in steps"),
-            Request::Touch { ids, .. } | Request::Delete { ids, .. } => self.execute_for(request, ids),
-            Request::DropScopes {
-                spaces,
-                scopes,
-                with_keys,
-                now,
-                ..
-            } => self.drop_scopes(spaces, scopes, *with_keys, *now).map(Outcome::Removed),
-            Request::OpenSpace { record, opening, .. } => self.open_space(record, *opening).map(Outcome::Space),
-            Request::DropSpace { name, now, .. } => self.drop_space(name, *now).map(|()| Outcome::Done),
-            Request::Copies {
-                from, to, copies, now, ..
-            } => self.write_copies(from, to, copies, *now).map(Outcome::Count),
-            Request::Empty { space, limit, now, .. } => self.empty(space, *limit, *now).map(Outcome::Count),
-            Request::Switch { from, to, now, .. } => {
-                self.switch(*from, *to, *now).map(|done| Outcome::Count(done.into()))
-            }
-            Request::NameFile {
-                space,
-                scope,
-                namespace,
-                kind,
-                file,
-                ..
-            } => self
-                .name_file(space, scope, namespace, (*kind, file.as_ref()))
-                .map(|done| Outcome::Count(done.into())),
-            Request::SetQuota { scope, quota, .. } => self
-                .set_quota(scope, *quota)
-                .map(|had_one| Outcome::Count(had_one.into())),
-            Request::Built(_) | Request::Flush { .. } => Ok(Outcome::Done),
-        }
-    }
-
-    /// A deletion or a touch, of these of its ids.
-    pub(super) fn execute_for(&mut self, request: &Request, ids: &[String]) -> Result<Outcome, Fail> {
-        match request {
-            Request::Touch {
-                spaces,
-                scope,
-                expires_at,
-                now,
-                ..
-            } => self.touch(spaces, scope, ids, *expires_at, *now).map(Outcome::Ids),
-            Request::Delete {
-                spaces,
-                scope,
-                only,
-                now,
-                ..
-            } => self.delete(spaces, scope, ids, only.as_ref(), *now).map(Outcome::Count),
-            _ => unreachable!("only these name ids"),
+            first_key_expiry: self.values.first_expiry,
+            clock_version: self.head.clock_version,
         }
     }
 
     /// Records that it is `now`, as far as that is confirmed: after a restart it is no earlier.
     pub(super) fn set_clock(&mut self, now: i64) {
-        // A clock that is ahead for a moment must not stop time for good.
-        let confirmed = now.min(self.shared.clock.latest());
-        self.head.clock_ms = self.head.clock_ms.max(confirmed);
+        self.head.set_clock(now);
         self.is_changed = true;
     }
 
     /// Records that the transaction has something to make durable.
     pub(super) fn set_changed(&mut self) {
         self.is_changed = true;
+    }
+
+    /// An entry ends at `moment`, if at all.
+    fn note_expiry(&mut self, moment: Option<i64>) {
+        self.first_expiry = self.first_expiry.into_iter().chain(moment).min();
     }
 }

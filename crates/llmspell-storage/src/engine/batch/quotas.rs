@@ -10,19 +10,76 @@ use std::sync::Arc;
 use llmspell_core::{KeyValueWrite, Quota, QuotaStatus, QuotaUsage, ScopedBackend, StateScope, Timestamp};
 
 use super::entries::{Group, Stored};
+use super::pending::{Pending, ScopeRef};
 use super::values::is_over;
 use super::{Batch, Fail, KV_SCOPE, looking};
 use crate::base::ids::{PointId, ScopeId};
 use crate::base::record::Record;
 use crate::engine::request::{Part, PreparedEntry};
 use crate::spaces::registry::Space;
-use crate::truth::ExpiredRow;
+use crate::truth::{ExpiredRow, Rows};
 
-/// The quota of a scope as a batch has changed it so far; none if it has none.
+/// The quotas of scopes as a batch has changed them so far.
+pub(super) struct Quotas {
+    /// Whether any scope has a quota.
+    pub(super) is_any: bool,
+    /// Of scopes that were looked up.
+    known: HashMap<StateScope, ScopeQuota>,
+}
+
+/// The quota of a scope; none if it has none.
 #[derive(Default)]
-pub(super) struct ScopeQuota {
+struct ScopeQuota {
     status: Option<QuotaStatus>,
     is_changed: bool,
+}
+
+impl Quotas {
+    pub(super) fn new(is_any: bool) -> Self {
+        Self {
+            is_any,
+            known: HashMap::new(),
+        }
+    }
+
+    /// What is stored of a scope.
+    fn note(&mut self, scope: &StateScope, status: Option<QuotaStatus>) {
+        let is_changed = false;
+        self.known.insert(scope.clone(), ScopeQuota { status, is_changed });
+    }
+
+    /// A scope gets another quota, or none.
+    fn set(&mut self, scope: &StateScope, status: Option<QuotaStatus>) {
+        let is_changed = true;
+        self.known.insert(scope.clone(), ScopeQuota { status, is_changed });
+        self.is_any = true;
+    }
+
+    /// A scope whose quota was looked up, and that has one, holds something else from now on.
+    fn change_used(&mut self, scope: &StateScope, change: impl FnOnce(QuotaUsage) -> QuotaUsage) {
+        if let Some(ScopeQuota {
+            status: Some(status),
+            is_changed,
+        }) = self.known.get_mut(scope)
+        {
+            let used = change(status.used);
+            *is_changed |= status.used != used;
+            status.used = used;
+        }
+    }
+
+    /// Writes the rows that changed.
+    pub(super) fn finish(&mut self, rows: &mut Rows<'_>) -> llmspell_core::Result<()> {
+        let mut is_any_removed = false;
+        for (scope, known) in self.known.iter().filter(|(_, known)| known.is_changed) {
+            rows.set_quota(scope, known.status.as_ref())?;
+            is_any_removed |= known.status.is_none();
+        }
+        if is_any_removed {
+            self.is_any = rows.has_quotas()?;
+        }
+        Ok(())
+    }
 }
 
 /// A change of key-value data: which keys, and how long a value they get.
@@ -49,10 +106,10 @@ impl<'w> KeyChange<'w> {
 impl Batch<'_> {
     /// The quota of a scope and what it holds now.
     fn quota(&mut self, scope: &StateScope) -> Result<Option<QuotaStatus>, Fail> {
-        if !self.has_quotas {
+        if !self.quotas.is_any {
             return Ok(None);
         }
-        if let Some(known) = self.quotas.get(scope) {
+        if let Some(known) = self.quotas.known.get(scope) {
             return Ok(known.status);
         }
         let stored = self.rows.quota(scope).map_err(looking)?;
@@ -62,28 +119,12 @@ impl Batch<'_> {
         {
             status.used.metadata_bytes = self.count_entries_of(scope)?.metadata_bytes;
         }
-        let known = ScopeQuota {
-            status,
-            is_changed: false,
-        };
-        self.quotas.insert(scope.clone(), known);
+        self.quotas.note(scope, status);
         Ok(status)
     }
 
-    /// The scope holds so much from now on; it is known here that it has a quota.
-    fn set_used(&mut self, scope: &StateScope, used: QuotaUsage) {
-        if let Some(ScopeQuota {
-            status: Some(status),
-            is_changed,
-        }) = self.quotas.get_mut(scope)
-        {
-            *is_changed |= status.used != used;
-            status.used = used;
-        }
-    }
-
     /// Gives a scope a quota or takes it away. Says whether it had one.
-    pub(super) fn set_quota(&mut self, scope: &StateScope, quota: Option<Quota>) -> Result<bool, Fail> {
+    pub(in crate::engine) fn set_quota(&mut self, scope: &StateScope, quota: Option<Quota>) -> Result<bool, Fail> {
         let before = self.quota(scope)?;
         if quota.is_none() && before.is_none() {
             return Ok(false);
@@ -93,12 +134,7 @@ impl Batch<'_> {
             (Some(quota), None) => Some(QuotaStatus::new(quota, self.count_all(scope)?)),
             (None, _) => None,
         };
-        let known = ScopeQuota {
-            status,
-            is_changed: true,
-        };
-        self.quotas.insert(scope.clone(), known);
-        self.has_quotas = true;
+        self.quotas.set(scope, status);
         self.is_changed = true;
         Ok(before.is_some())
     }
@@ -119,11 +155,12 @@ impl Batch<'_> {
     fn count_entries_of(&mut self, scope: &StateScope) -> Result<QuotaUsage, Fail> {
         let mut used = QuotaUsage::default();
         for space in self.counted_spaces()? {
-            if let Some(pending) = self.pending(&space, scope)? {
-                let live = pending.state.live_count();
+            if let Some(at) = self.find(&space, scope)? {
+                let state = &self.scopes[at].state;
+                let live = state.live_count();
                 used.vectors += live;
                 used.vector_bytes += live * 4 * space.dim as u64;
-                used.metadata_bytes += pending.state.metadata_bytes;
+                used.metadata_bytes += state.metadata_bytes;
             }
         }
         Ok(used)
@@ -149,9 +186,10 @@ impl Batch<'_> {
         scope: &StateScope,
         now: i64,
     ) -> Result<Vec<(ScopeId, PointId, Record)>, Fail> {
-        let Some(pending) = self.pending(space, scope)? else {
+        let Some(at) = self.find(space, scope)? else {
             return Ok(Vec::new());
         };
+        let pending = &self.scopes[at];
         let (scope_id, expired) = (pending.namespace.scope_id, pending.state.expiries.expired(now));
         let entry = |point| {
             let record = self.rows.record(scope_id, PointId(point)).map_err(looking)?;
@@ -163,7 +201,7 @@ impl Batch<'_> {
     /// The spaces whose entries count.
     fn counted_spaces(&self) -> Result<Vec<Arc<Space>>, Fail> {
         let records = self.shared.space_records().into_iter();
-        let counted = records.map(|(id, _)| id).filter(|id| self.routing.counts(*id));
+        let counted = records.map(|(id, _)| id).filter(|id| self.spaces.routing.counts(*id));
         counted.map(|id| self.shared.space(id).map_err(looking)).collect()
     }
 
@@ -171,7 +209,7 @@ impl Batch<'_> {
 
     /// That the scopes of a batch may take in its entries, for those that go.
     pub(super) fn admit_entries(&mut self, groups: &[impl Counted], now: i64) -> Result<(), Fail> {
-        if !self.has_quotas {
+        if !self.quotas.is_any {
             return Ok(());
         }
         let mut scopes: Vec<&StateScope> = groups.iter().map(Counted::scope).collect();
@@ -209,7 +247,7 @@ impl Batch<'_> {
         entries: impl IntoIterator<Item = (&'e Arc<Space>, &'e PreparedEntry)>,
         now: i64,
     ) -> Result<(), Fail> {
-        if !self.has_quotas {
+        if !self.quotas.is_any {
             return Ok(());
         }
         // A clock that is ahead without being confirmed hides entries, but takes none.
@@ -252,43 +290,39 @@ impl Batch<'_> {
     }
 
     /// That a scope may hold other metadata in place of what an entry has; counts it.
-    pub(super) fn admit_metadata(
-        &mut self,
-        space: &Space,
-        scope: &StateScope,
-        (came, gone): (usize, usize),
-        now: i64,
-    ) -> Result<(), Fail> {
-        let Some(status) = self.quota(scope)?.filter(|_| self.routing.counts(space.id)) else {
+    pub(super) fn admit_metadata(&mut self, at: ScopeRef, (came, gone): (usize, usize), now: i64) -> Result<(), Fail> {
+        if !self.quotas.is_any || !self.spaces.routing.counts(self.scopes[at].space.id) {
+            return Ok(());
+        }
+        let (space, scope) = (Arc::clone(&self.scopes[at].space), self.scopes[at].scope.clone());
+        let Some(status) = self.quota(&scope)? else {
             return Ok(());
         };
-        let change = |used| changed(used, space, Entries::metadata(came), Entries::metadata(gone));
+        let change = |used| changed(used, &space, Entries::metadata(came), Entries::metadata(gone));
         if !status.quota.allows(&change(status.used)) {
-            let used = without(status.used, self.count_expired(scope, now)?);
+            let used = without(status.used, self.count_expired(&scope, now)?);
             QuotaStatus::new(status.quota, used)
-                .admit(scope, &change(used))
+                .admit(&scope, &change(used))
                 .map_err(Fail::Request)?;
         }
-        self.set_used(scope, change(status.used));
+        self.quotas.change_used(&scope, change);
         Ok(())
     }
 
     /// Looks up the quota of a scope of which entries will be removed.
-    pub(super) fn prepare_to_count(&mut self, scope: &StateScope) -> Result<(), Fail> {
-        self.quota(scope).map(drop)
+    pub(super) fn prepare_to_count(&mut self, at: ScopeRef) -> Result<(), Fail> {
+        if !self.quotas.is_any {
+            return Ok(());
+        }
+        let scope = self.scopes[at].scope.clone();
+        self.quota(&scope).map(drop)
     }
 
     /// Counts entries that came and went, in a scope whose quota was looked up.
-    pub(super) fn count_entries(&mut self, space: &Space, scope: &StateScope, came: Entries, gone: Entries) {
-        if !self.routing.counts(space.id) {
-            return;
-        }
-        if let Some(ScopeQuota {
-            status: Some(status), ..
-        }) = self.quotas.get(scope)
-        {
-            let used = changed(status.used, space, came, gone);
-            self.set_used(scope, used);
+    pub(super) fn count_entries(&mut self, at: ScopeRef, came: Entries, gone: Entries) {
+        let Pending { space, scope, .. } = &self.scopes[at];
+        if self.spaces.routing.counts(space.id) {
+            self.quotas.change_used(scope, |used| changed(used, space, came, gone));
         }
     }
 
@@ -296,7 +330,7 @@ impl Batch<'_> {
     pub(super) fn recount(&mut self, scope: &StateScope) -> Result<(), Fail> {
         if self.quota(scope)?.is_some() {
             let used = self.count_all(scope)?;
-            self.set_used(scope, used);
+            self.quotas.change_used(scope, |_| used);
         }
         Ok(())
     }
@@ -310,7 +344,7 @@ impl Batch<'_> {
         changes: impl IntoIterator<Item = KeyChange<'w>>,
         now: i64,
     ) -> Result<(), Fail> {
-        if !self.has_quotas {
+        if !self.quotas.is_any {
             return Ok(());
         }
         let mut keys = KeyBytes::default();
@@ -350,7 +384,7 @@ impl Batch<'_> {
             after.push((scope, used));
         }
         for (scope, used) in after {
-            self.set_used(&scope, used);
+            self.quotas.change_used(&scope, |_| used);
         }
         Ok(())
     }
@@ -399,21 +433,6 @@ impl Batch<'_> {
         *changed = (changed.0 + came, changed.1 + gone);
         keys.now.insert(key.to_string(), came);
         Ok(())
-    }
-
-    // ---- the end ----
-
-    /// Writes the rows that changed. Says whether any scope has a quota now.
-    pub(super) fn finish_quotas(&mut self) -> llmspell_core::Result<bool> {
-        let mut is_any_removed = false;
-        for (scope, known) in self.quotas.iter().filter(|(_, known)| known.is_changed) {
-            self.rows.set_quota(scope, known.status.as_ref())?;
-            is_any_removed |= known.status.is_none();
-        }
-        if is_any_removed {
-            self.has_quotas = self.rows.has_quotas()?;
-        }
-        Ok(self.has_quotas)
     }
 }
 
@@ -473,7 +492,7 @@ pub(super) trait Counted {
     /// What it takes the place of, in its space.
     fn replaced(&self) -> &Stored;
     /// And in others.
-    fn moved(&self) -> &[(Arc<Space>, Stored)];
+    fn moved(&self) -> impl Iterator<Item = (&Space, &Stored)>;
 
     /// What a scope with `used` holds after them; what has expired by `now` does not count.
     fn counted(&self, used: QuotaUsage, now: i64) -> QuotaUsage {
@@ -485,8 +504,7 @@ pub(super) trait Counted {
         let visible = self.coming().filter(|(end, _)| end.is_none_or(|moment| moment > now));
         let came = Entries::of(visible.map(|(_, metadata_len)| metadata_len));
         let used = changed(used, self.space(), came, gone(self.replaced()));
-        let moved = self.moved().iter();
-        moved.fold(used, |used, (other, moved)| {
+        self.moved().fold(used, |used, (other, moved)| {
             changed(used, other, Entries::default(), gone(moved))
         })
     }
@@ -510,8 +528,8 @@ impl Counted for Group<'_> {
         &self.replaced
     }
 
-    fn moved(&self) -> &[(Arc<Space>, Stored)] {
-        &self.moved
+    fn moved(&self) -> impl Iterator<Item = (&Space, &Stored)> {
+        self.moved.iter().map(|moved| (&*moved.space, &moved.gone))
     }
 }
 

@@ -1,85 +1,53 @@
-//! What does a batch know of a scope, and how does one come and go?
+//! How does a scope come and go?
 
 use std::sync::Arc;
 
 use llmspell_core::{KeyValueWrite, ScopedBackend, StateScope, Timestamp};
 use roaring::RoaringBitmap;
 
+use super::pending::{Pending, ScopeRef};
 use super::quotas::Entries;
+use super::slots::runs_of;
 use super::{Batch, Fail, changing, looking};
-use crate::base::ids::{PointId, ScopeId, Slot};
+use crate::base::ids::{PointId, ScopeId};
 use crate::base::op::Op;
 use crate::engine::request::{Removed, Scopes, Spaces};
-use crate::engine::writer::{Dropped, Pending};
-use crate::indexes::changes::Changes;
 use crate::namespace::{Namespace, State};
 use crate::spaces::registry::Space;
 use crate::truth::ExpiredRow;
 
 impl Batch<'_> {
-    /// The namespace of a scope as this batch has changed it so far; none if there is no such scope.
-    pub(super) fn pending(&mut self, space: &Arc<Space>, scope: &StateScope) -> Result<Option<&mut Pending>, Fail> {
-        if space.is_dropped() || !self.routing.has(space.id) {
+    /// The scope of a space as this batch has changed it so far; none if there is no such scope.
+    pub(super) fn find(&mut self, space: &Arc<Space>, scope: &StateScope) -> Result<Option<ScopeRef>, Fail> {
+        if space.is_dropped() || !self.spaces.routing.has(space.id) {
             return Ok(None);
         }
-        let key = (space.id, scope.clone());
-        if !self.pending.contains_key(&key) {
-            // Not by the registry: this batch may have dropped the scope.
-            if self.rows.scope_id(space.id, scope).map_err(looking)?.is_none() {
-                return Ok(None);
-            }
-            let Some(namespace) = space.load(&self.shared.truth, scope).map_err(looking)? else {
-                return Ok(None);
-            };
-            let state = (*namespace.state()).clone();
-            let pending = Pending {
-                space: Arc::clone(space),
-                namespace,
-                is_new: false,
-                state,
-                freed: RoaringBitmap::new(),
-                changes: Changes::default(),
-                taken: Vec::new(),
-                spare: Vec::new(),
-            };
-            self.pending.insert(key.clone(), pending);
+        if let Some(at) = self.scopes.find(space.id, scope) {
+            return Ok(Some(at));
         }
-        Ok(self.pending.get_mut(&key))
+        // Not by the registry: this batch may have dropped the scope.
+        if self.rows.scope_id(space.id, scope).map_err(looking)?.is_none() {
+            return Ok(None);
+        }
+        let namespace = space.load(&self.shared.truth, scope).map_err(looking)?;
+        Ok(namespace.map(|namespace| self.scopes.add(Pending::stored(space, scope, namespace))))
     }
 
     /// A scope; it must be followed by a mutation, as of which readers see it.
-    pub(super) fn create_scope(&mut self, space: &Arc<Space>, scope: &StateScope) -> Result<(), Fail> {
-        let id = self.new_scope_id();
-        self.create_scope_as(space, scope, id)
-    }
-
-    /// A number that no scope has.
-    pub(super) fn new_scope_id(&mut self) -> ScopeId {
-        let id = ScopeId(self.head.next_scope_id);
-        self.head.next_scope_id += 1;
-        id
-    }
-
-    /// [`create_scope`](Self::create_scope) with a number that was kept for it.
-    pub(super) fn create_scope_as(&mut self, space: &Arc<Space>, scope: &StateScope, id: ScopeId) -> Result<(), Fail> {
+    pub(super) fn create_scope(
+        &mut self,
+        space: &Arc<Space>,
+        scope: &StateScope,
+        id: ScopeId,
+    ) -> Result<ScopeRef, Fail> {
         self.rows.put_scope(space.id, scope, id).map_err(changing)?;
-        let pending = Pending {
-            space: Arc::clone(space),
-            namespace: Arc::new(Namespace::new(id, State::default())),
-            is_new: true,
-            state: State::default(),
-            freed: RoaringBitmap::new(),
-            changes: Changes::default(),
-            taken: Vec::new(),
-            spare: Vec::new(),
-        };
-        self.pending.insert((space.id, scope.clone()), pending);
         self.is_changed = true;
-        Ok(())
+        let namespace = Namespace::new(id, State::default());
+        Ok(self.scopes.add(Pending::new(space, scope, namespace)))
     }
 
     /// Removes everything of some scopes from these spaces: of all of them, or of none.
-    pub(super) fn drop_scopes(
+    pub(in crate::engine) fn drop_scopes(
         &mut self,
         spaces: &Spaces,
         scopes: &Scopes,
@@ -87,8 +55,9 @@ impl Batch<'_> {
         now: i64,
     ) -> Result<Removed, Fail> {
         // Look at all of them before anything is changed.
-        let mut found = Vec::new();
-        for space in self.spaces(spaces)? {
+        let (mut found, mut copies) = (Vec::new(), Vec::new());
+        for space in self.spaces.of_write(spaces)? {
+            let staging = self.spaces.staging_of(space.id)?;
             let scopes = match scopes {
                 Scopes::Named(scopes) => scopes.clone(),
                 Scopes::OfKind(kind) => {
@@ -98,14 +67,13 @@ impl Batch<'_> {
                 }
             };
             for scope in scopes {
-                for space in [Some(Arc::clone(&space)), self.staging_of(&space)?]
-                    .into_iter()
-                    .flatten()
-                {
-                    self.pending(&space, &scope)?;
+                if let Some(at) = self.find(&space, &scope)? {
+                    self.prepare_to_count(at)?;
+                    found.push(at);
                 }
-                self.prepare_to_count(&scope)?;
-                found.push((Arc::clone(&space), scope));
+                if let Some(staging) = &staging {
+                    copies.extend(self.find(staging, &scope)?);
+                }
             }
         }
         let keys = if with_keys {
@@ -118,38 +86,36 @@ impl Batch<'_> {
             0
         };
         let mut vectors = 0;
-        for (space, scope) in found {
-            vectors += self.drop_with_copies(&space, &scope, now).map_err(Fail::of_batch)?;
+        for at in found {
+            vectors += self.drop_scope(at, now).map_err(Fail::of_batch)?;
+        }
+        for at in copies {
+            self.drop_scope(at, now).map_err(Fail::of_batch)?;
         }
         Ok(Removed { vectors, keys })
     }
 
-    /// Removes everything of a scope from a space, and from the one to which its entries are copied.
-    fn drop_with_copies(&mut self, space: &Arc<Space>, scope: &StateScope, now: i64) -> Result<u64, Fail> {
-        let count = self.drop_scope(space, scope, now)?;
-        if let Some(staging) = self.staging_of(space)? {
-            self.drop_scope(&staging, scope, now)?;
-        }
-        Ok(count)
-    }
-
-    /// The space to which the entries of this one are copied. One that this batch made holds nothing yet.
-    fn staging_of(&self, space: &Space) -> Result<Option<Arc<Space>>, Fail> {
-        let staging = self.routing.staging_of(space.id);
-        let durable = staging.filter(|id| self.shared.has_space(*id));
-        durable.map(|id| self.shared.space(id).map_err(looking)).transpose()
+    /// The same scope in the space to which entries of this one are copied.
+    fn find_copies(&mut self, at: ScopeRef) -> Result<Option<ScopeRef>, Fail> {
+        let Some(staging) = self.spaces.staging_of(self.scopes[at].space.id)? else {
+            return Ok(None);
+        };
+        let scope = self.scopes[at].scope.clone();
+        self.find(&staging, &scope)
     }
 
     /// Drops the scopes that this batch has left without entries.
     pub(super) fn drop_ended(&mut self) -> Result<(), Fail> {
-        let pending = self.pending.iter();
-        let ended = pending.filter(|((space, _), pending)| self.routing.has(*space) && pending.state.live_count() == 0);
-        let ended: Vec<_> = ended
-            .map(|((_, scope), pending)| (Arc::clone(&pending.space), scope.clone()))
+        let has_ended =
+            |pending: &Pending| self.spaces.routing.has(pending.space.id) && pending.state.live_count() == 0;
+        let there = self.scopes.there();
+        let ended: Vec<ScopeRef> = there
+            .filter(|(_, pending)| has_ended(pending))
+            .map(|(at, _)| at)
             .collect();
-        let now = self.head.clock_ms;
-        for (space, scope) in ended {
-            self.drop_scope(&space, &scope, now)?;
+        let now = self.head.now.clock_ms;
+        for at in ended {
+            self.drop_scope(at, now)?;
         }
         Ok(())
     }
@@ -157,7 +123,7 @@ impl Batch<'_> {
     /// Drops those of these scopes that have no entries.
     pub(in crate::engine) fn drop_if_ended(&mut self, scopes: &[(Arc<Space>, StateScope)]) -> Result<(), Fail> {
         for (space, scope) in scopes {
-            self.pending(space, scope)?;
+            self.find(space, scope)?;
         }
         // `finish` drops them, as it does what this batch itself leaves without entries.
         self.set_changed();
@@ -179,7 +145,7 @@ impl Batch<'_> {
         let name = read.scope_name(scope_id).map_err(looking)?;
         drop(read);
         // A space that was dropped goes as a whole.
-        if let Some((space, scope)) = name.filter(|(space, _)| self.routing.has(*space)) {
+        if let Some((space, scope)) = name.filter(|(space, _)| self.spaces.routing.has(*space)) {
             let space = self.shared.space(space).map_err(looking)?;
             self.remove_expired(&space, &scope, (scope_id, rows), now)?;
         }
@@ -200,20 +166,23 @@ impl Batch<'_> {
         now: i64,
     ) -> Result<(), Fail> {
         // The rows may outlive the scope, if it was dropped.
-        let pending = self.pending(space, scope)?;
-        let Some(pending) = pending.filter(|pending| pending.namespace.scope_id == scope_id) else {
+        let at = self.find(space, scope)?;
+        let Some(at) = at.filter(|at| self.scopes[*at].namespace.scope_id == scope_id) else {
             return Ok(());
         };
-        if pending.state.visible_count(now) == 0 {
-            return self
-                .drop_with_copies(space, scope, now)
-                .map(drop)
-                .map_err(Fail::of_batch);
+        if self.scopes[at].state.visible_count(now) == 0 {
+            let copies = self.find_copies(at)?;
+            self.drop_scope(at, now).map_err(Fail::of_batch)?;
+            if let Some(copies) = copies {
+                self.drop_scope(copies, now).map_err(Fail::of_batch)?;
+            }
+            return Ok(());
         }
-        let (next_point, dead) = (pending.state.next_point, Arc::clone(&pending.state.dead));
-        let is_alive = |point: PointId| point.0 < next_point && !dead.contains(point.0);
         let mut found = Vec::with_capacity(rows.len());
-        for row in rows.iter().filter(|row| is_alive(row.point)) {
+        for row in rows {
+            if !self.scopes[at].state.lives(row.point) {
+                continue;
+            }
             let record = self.rows.record(scope_id, row.point).map_err(looking)?;
             // A row that was left over may lead to another entry.
             if record.expires_at.map(Timestamp::as_millis) == Some(row.moment) {
@@ -221,31 +190,26 @@ impl Batch<'_> {
             }
         }
         found.sort_by_key(|(point, _)| *point);
-        self.remove(space, scope, &found, now).map_err(Fail::of_batch)
+        self.remove(at, &found, now).map_err(Fail::of_batch)
     }
 
-    pub(super) fn drop_scope(&mut self, space: &Arc<Space>, scope: &StateScope, now: i64) -> Result<u64, Fail> {
-        let Some(pending) = self.pending(space, scope)? else {
+    /// Drops a scope of one space. Says how many of its entries could be seen.
+    pub(super) fn drop_scope(&mut self, at: ScopeRef, now: i64) -> Result<u64, Fail> {
+        if self.scopes[at].is_dropped {
             return Ok(0);
-        };
+        }
+        self.prepare_to_count(at)?;
+        let pending = &self.scopes[at];
         let count = pending.state.visible_count(now);
         let gone = Entries {
             count: pending.state.live_count(),
             metadata_bytes: pending.state.metadata_bytes,
         };
-        let namespace = Arc::clone(&pending.namespace);
-        self.prepare_to_count(scope)?;
-        self.count_entries(space, scope, Entries::default(), gone);
         self.rows
-            .drop_scope(space.id, scope, namespace.scope_id)
+            .drop_scope(pending.space.id, &pending.scope, pending.namespace.scope_id)
             .map_err(changing)?;
-        let pending = self.pending.remove(&(space.id, scope.clone()));
-        self.dropped.push(Dropped {
-            space: Arc::clone(space),
-            scope: scope.clone(),
-            namespace,
-            taken: pending.map_or_else(Vec::new, |pending| pending.taken),
-        });
+        self.count_entries(at, Entries::default(), gone);
+        self.scopes.set_dropped(at);
         self.is_changed = true;
         Ok(count)
     }
@@ -258,12 +222,12 @@ impl Batch<'_> {
         namespace: &Arc<Namespace>,
         points: &RoaringBitmap,
     ) -> Result<bool, Fail> {
-        let pending = self.pending(space, scope)?;
-        let Some(pending) = pending.filter(|pending| Arc::ptr_eq(&pending.namespace, namespace)) else {
+        let at = self.find(space, scope)?;
+        let Some(at) = at.filter(|at| Arc::ptr_eq(&self.scopes[*at].namespace, namespace)) else {
             return Ok(false);
         };
-        namespace.reuse.lock().take_all(points);
-        pending.taken.extend(points.iter().map(PointId));
+        let pending = &mut self.scopes[at];
+        pending.taken.take_all(points);
         let slots: Vec<_> = points
             .iter()
             .filter_map(|point| pending.state.slot(PointId(point)))
@@ -273,8 +237,8 @@ impl Batch<'_> {
             ..Op::default()
         };
         // It is no later than it was: nothing happened that depends on the time.
-        let now = self.head.clock_ms;
-        self.apply(space, scope, &op, now)?;
+        let now = self.head.now.clock_ms;
+        self.apply(at, &op, now)?;
         self.give_back_slots(space, &runs_of(slots))?;
         Ok(true)
     }
@@ -286,16 +250,4 @@ fn delete(key: String) -> KeyValueWrite {
 
 fn delete_prefix(prefix: String) -> KeyValueWrite {
     KeyValueWrite::DeletePrefix { prefix }
-}
-
-/// Slots one after the other, as runs.
-pub(in crate::engine) fn runs_of(slots: impl IntoIterator<Item = Slot>) -> Vec<(Slot, u32)> {
-    let mut runs: Vec<(Slot, u32)> = Vec::new();
-    for slot in slots {
-        match runs.last_mut() {
-            Some((first, len)) if first.0 + u64::from(*len) == slot.0 => *len += 1,
-            _ => runs.push((slot, 1)),
-        }
-    }
-    runs
 }

@@ -9,24 +9,118 @@ use std::sync::Arc;
 
 use llmspell_core::{EmbeddingModel, StateScope, StorageError};
 
+use super::entries::{Group, OtherScope};
+use super::pending::ScopeRef;
 use super::quotas::Entries;
 use super::{Batch, Fail, changing, looking};
 use crate::base::ids::{ScopeId, SpaceId};
 use crate::engine::request::{Copied, Opening, Spaces};
+use crate::engine::routing::Routing;
+use crate::engine::shared::Shared;
 use crate::spaces::registry::Space;
-use crate::truth::{Role, SpaceRecord};
+use crate::truth::{Role, Rows, SpaceRecord};
 
-impl Batch<'_> {
-    /// A space that is there, as this batch has changed it so far.
-    fn space_record(&self, is_it: impl Fn(SpaceId, &SpaceRecord) -> bool) -> Option<(SpaceId, SpaceRecord)> {
+/// The spaces that there are, as a batch has changed them so far.
+pub(super) struct SpaceChanges<'a> {
+    shared: &'a Shared,
+    pub(super) changed: Vec<(SpaceId, SpaceRecord)>,
+    pub(super) routing: Routing,
+}
+
+impl<'a> SpaceChanges<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            changed: Vec::new(),
+            routing: shared.routing(),
+        }
+    }
+
+    /// A space that is there.
+    fn record(&self, is_it: impl Fn(SpaceId, &SpaceRecord) -> bool) -> Option<(SpaceId, SpaceRecord)> {
         let mut records: BTreeMap<SpaceId, SpaceRecord> = self.shared.space_records().into_iter().collect();
-        records.extend(self.spaces.iter().cloned());
+        records.extend(self.changed.iter().cloned());
         let mut there = records.into_iter().filter(|(_, space)| space.role != Role::Dropped);
         there.find(|(id, space)| is_it(*id, space))
     }
 
-    pub(super) fn open_space(&mut self, record: &SpaceRecord, opening: Opening) -> Result<SpaceId, Fail> {
-        let stored = self.space_record(|_, space| space.name == record.name);
+    fn unknown(&self, name: &str) -> Fail {
+        let records = self.shared.space_records();
+        let known = records.iter().map(|(_, record)| record.to_string());
+        Fail::Request(StorageError::UnknownSpace {
+            name: name.to_string(),
+            known: known.collect(),
+        })
+    }
+
+    /// The spaces that a write is about. One that this batch made is left out: nothing is in it yet.
+    pub(super) fn of_write(&self, spaces: &Spaces) -> Result<Vec<Arc<Space>>, Fail> {
+        match spaces {
+            Spaces::One(space) => {
+                self.check_takes_entries(space)?;
+                Ok(vec![Arc::clone(space)])
+            }
+            Spaces::All => {
+                let all = self.routing.counted().filter(|id| self.shared.has_space(*id));
+                all.map(|id| self.shared.space(id).map_err(looking)).collect()
+            }
+            Spaces::Routed => {
+                let durable = self.routing.routed().filter(|id| self.shared.has_space(*id));
+                durable.map(|id| self.shared.space(id).map_err(looking)).collect()
+            }
+        }
+    }
+
+    /// That applications may change what a space holds.
+    pub(super) fn check_takes_entries(&self, space: &Space) -> Result<(), Fail> {
+        match self.routing.role(space.id) {
+            // One that was dropped long ago is unknown to the routing too.
+            Role::Plain | Role::Routed if !space.is_dropped() => Ok(()),
+            _ => Err(self.unknown(&space.name)),
+        }
+    }
+
+    /// The space to which the entries of this one are copied. One that this batch made holds nothing yet.
+    pub(super) fn staging_of(&self, space: SpaceId) -> Result<Option<Arc<Space>>, Fail> {
+        let staging = self.routing.staging_of(space);
+        let durable = staging.filter(|id| self.shared.has_space(*id));
+        durable.map(|id| self.shared.space(id).map_err(looking)).transpose()
+    }
+
+    /// That another space may take the place of this one: the router has it, and there is no such space yet.
+    fn check_is_replaceable(&self, id: SpaceId) -> Result<(), Fail> {
+        let Some((_, record)) = self.record(|other, _| other == id) else {
+            return Err(self.unknown(&format!("number {}", id.0)));
+        };
+        if let Some(staging) = self.routing.staging_of(id) {
+            let (_, staging) = self
+                .record(|other, _| other == staging)
+                .expect("the routing knows only spaces that are there");
+            return Err(Fail::Request(StorageError::SpaceMismatch {
+                space: record.name,
+                what: "successor",
+                stored: format!("`{}`", staging.name),
+                requested: "another one".to_string(),
+            }));
+        }
+        match record.role {
+            Role::Routed => Ok(()),
+            _ => Err(self.unknown(&record.name)),
+        }
+    }
+
+    /// Adds or replaces a space.
+    fn put(&mut self, rows: &mut Rows<'_>, id: SpaceId, record: SpaceRecord) -> Result<(), Fail> {
+        rows.put_space(id, &record).map_err(changing)?;
+        self.routing.set(id, record.role);
+        self.changed.push((id, record));
+        Ok(())
+    }
+}
+
+impl Batch<'_> {
+    pub(in crate::engine) fn open_space(&mut self, record: &SpaceRecord, opening: Opening) -> Result<SpaceId, Fail> {
+        let stored = self.spaces.record(|_, space| space.name == record.name);
         let (id, record) = match stored {
             Some((id, stored)) => {
                 stored.check_matches(record).map_err(looking)?;
@@ -44,16 +138,16 @@ impl Batch<'_> {
                 let role = match opening {
                     Opening::Plain => Role::Plain,
                     Opening::Routed => Role::Routed,
-                    Opening::Adopted => return Err(self.unknown_space(&record.name)),
+                    Opening::Adopted => return Err(self.spaces.unknown(&record.name)),
                     Opening::StagingOf(of) => {
-                        self.check_is_replaceable(of)?;
+                        self.spaces.check_is_replaceable(of)?;
                         Role::Staging { of: of.0 }
                     }
                 };
                 self.check_room()?;
-                let id = SpaceId(self.head.next_space_id);
+                let id = self.head.next_space_id();
                 self.shared.create_space_dir(id).map_err(looking)?;
-                self.head.next_space_id += 1;
+                self.head.use_space_id();
                 (id, SpaceRecord { role, ..record.clone() })
             }
         };
@@ -103,25 +197,15 @@ impl Batch<'_> {
     }
 
     fn put_space(&mut self, id: SpaceId, record: SpaceRecord) -> Result<(), Fail> {
-        self.rows.put_space(id, &record).map_err(changing)?;
-        self.routing.set(id, record.role);
-        self.spaces.push((id, record));
+        self.spaces.put(&mut self.rows, id, record)?;
         self.is_changed = true;
         Ok(())
     }
 
-    fn unknown_space(&self, name: &str) -> Fail {
-        let records = self.shared.space_records();
-        let known = records.iter().map(|(_, record)| record.to_string());
-        Fail::Request(StorageError::UnknownSpace {
-            name: name.to_string(),
-            known: known.collect(),
-        })
-    }
-
     fn check_is_empty(&self, stored: &SpaceRecord) -> Result<(), Fail> {
         let (id, _) = self
-            .space_record(|_, space| space.name == stored.name)
+            .spaces
+            .record(|_, space| space.name == stored.name)
             .expect("it was just found");
         let scopes = self
             .shared
@@ -140,38 +224,14 @@ impl Batch<'_> {
         }))
     }
 
-    /// That another space may take the place of this one: the router has it, and there is no such space yet.
-    fn check_is_replaceable(&self, id: SpaceId) -> Result<(), Fail> {
-        let Some((_, record)) = self.space_record(|other, _| other == id) else {
-            return Err(self.unknown_space(&format!("number {}", id.0)));
-        };
-        if let Some(staging) = self.routing.staging_of(id) {
-            let (_, staging) = self
-                .space_record(|other, _| other == staging)
-                .expect("the routing knows only spaces that are there");
-            return Err(Fail::Request(StorageError::SpaceMismatch {
-                space: record.name,
-                what: "successor",
-                stored: format!("`{}`", staging.name),
-                requested: "another one".to_string(),
-            }));
-        }
-        match record.role {
-            Role::Routed => Ok(()),
-            _ => Err(self.unknown_space(&record.name)),
-        }
-    }
-
     /// That no id of a plain space stands in one of the router.
     fn check_ids_are_new(&mut self, id: SpaceId) -> Result<(), Fail> {
-        let others: Vec<SpaceId> = self.routing.routed().collect();
+        let others: Vec<SpaceId> = self.spaces.routing.routed().collect();
         let read = self.shared.truth.read().map_err(looking)?;
         let mut scopes = read.scopes(id).map_err(looking)?;
-        let new = self
-            .pending
-            .iter()
-            .filter(|((space, _), pending)| *space == id && pending.is_new);
-        scopes.extend(new.map(|((_, scope), pending)| (scope.clone(), pending.namespace.scope_id)));
+        let there = self.scopes.there();
+        let new = there.filter(|(_, pending)| pending.space.id == id && pending.is_new);
+        scopes.extend(new.map(|(_, pending)| (pending.scope.clone(), pending.namespace.scope_id)));
         for (scope, scope_id) in scopes {
             for other in &others {
                 let Some(other) = self.rows.scope_id(*other, &scope).map_err(looking)? else {
@@ -185,63 +245,37 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// The spaces that a write is about, as of this batch. One that this batch made is left out: nothing is in it yet.
-    pub(super) fn spaces(&self, spaces: &Spaces) -> Result<Vec<Arc<Space>>, Fail> {
-        match spaces {
-            Spaces::One(space) => {
-                self.check_takes_entries(space)?;
-                Ok(vec![Arc::clone(space)])
-            }
-            Spaces::All => {
-                let all = self.routing.counted().filter(|id| self.shared.has_space(*id));
-                all.map(|id| self.shared.space(id).map_err(looking)).collect()
-            }
-            Spaces::Routed => {
-                let durable = self.routing.routed().filter(|id| self.shared.has_space(*id));
-                durable.map(|id| self.shared.space(id).map_err(looking)).collect()
-            }
-        }
-    }
-
-    /// That applications may change what a space holds.
-    pub(super) fn check_takes_entries(&self, space: &Space) -> Result<(), Fail> {
-        match self.routing.role(space.id) {
-            // One that was dropped long ago is unknown to the routing too.
-            Role::Plain | Role::Routed if !space.is_dropped() => Ok(()),
-            _ => Err(self.unknown_space(&space.name)),
-        }
-    }
-
     /// Drops a space with everything in it, and the one to which its entries are copied. Its name is free at once.
-    pub(super) fn drop_space(&mut self, name: &str, now: i64) -> Result<(), Fail> {
-        let Some((id, record)) = self.space_record(|_, space| space.name == name) else {
-            return Err(self.unknown_space(name));
+    pub(in crate::engine) fn drop_space(&mut self, name: &str, now: i64) -> Result<(), Fail> {
+        let Some((id, record)) = self.spaces.record(|_, space| space.name == name) else {
+            return Err(self.spaces.unknown(name));
         };
         // Look at all of it before anything is changed.
         let mut gone = Vec::new();
-        if self.has_quotas && record.role.counts() {
+        if self.quotas.is_any && record.role.counts() {
             let space = self.shared.space(id).map_err(looking)?;
             for scope in self.rows.scopes_with_quota().map_err(looking)? {
-                if let Some(pending) = self.pending(&space, &scope)? {
-                    let entries = Entries {
-                        count: pending.state.live_count(),
-                        metadata_bytes: pending.state.metadata_bytes,
-                    };
-                    self.prepare_to_count(&scope)?;
-                    gone.push((Arc::clone(&space), scope, entries));
+                if let Some(at) = self.find(&space, &scope)? {
+                    self.prepare_to_count(at)?;
+                    gone.push(at);
                 }
             }
         }
-        for (space, scope, entries) in gone {
-            self.count_entries(&space, &scope, Entries::default(), entries);
+        for at in gone {
+            let state = &self.scopes[at].state;
+            let entries = Entries {
+                count: state.live_count(),
+                metadata_bytes: state.metadata_bytes,
+            };
+            self.count_entries(at, Entries::default(), entries);
         }
         self.set_clock(now);
-        let staging = self.routing.staging_of(id);
-        let staging = staging.and_then(|staging| self.space_record(|other, _| other == staging));
+        let staging = self.spaces.routing.staging_of(id);
+        let staging = staging.and_then(|staging| self.spaces.record(|other, _| other == staging));
         for (id, record) in staging.into_iter().chain([(id, record)]) {
             let role = Role::Dropped;
             self.put_space(id, SpaceRecord { role, ..record })?;
-            self.slot_ends.remove(&id);
+            self.slots.forget(id);
         }
         Ok(())
     }
@@ -249,41 +283,43 @@ impl Batch<'_> {
     // ---- copies ----
 
     /// Writes copies of entries that are still what was copied. Says how many.
-    pub(super) fn write_copies(
+    pub(in crate::engine) fn write_copies(
         &mut self,
         from: &Arc<Space>,
         to: &Arc<Space>,
         copies: &[Copied],
         now: i64,
     ) -> Result<u64, Fail> {
-        if self.routing.staging_of(from.id) != Some(to.id) {
+        if self.spaces.routing.staging_of(from.id) != Some(to.id) {
             return Ok(0);
         }
-        let mut groups = Vec::new();
+        let mut groups: Vec<(Group<'_>, Option<ScopeRef>)> = Vec::new();
         let mut count = 0;
         for Copied { entry, original } in copies {
-            let is_true = match self.existing(from, &entry.scope, &entry.id)? {
-                Some((_, record)) => record == *original,
-                None => false,
-            };
-            if !is_true || self.existing(to, &entry.scope, &entry.id)?.is_some() {
-                continue;
-            }
-            let group = match groups
-                .iter()
-                .position(|group: &super::entries::Group<'_>| *group.scope == entry.scope)
-            {
+            let group = match groups.iter().position(|(group, _)| *group.scope == entry.scope) {
                 Some(group) => group,
                 None => {
-                    groups.push(self.group(to, &entry.scope)?);
+                    let originals = self.find(from, &entry.scope)?;
+                    groups.push((self.group(to, &entry.scope)?, originals));
                     groups.len() - 1
                 }
             };
-            groups[group].entries.push((entry, original.created_at));
-            count += 1;
+            let (group, originals) = &mut groups[group];
+            let is_true = match originals {
+                Some(at) => (self.existing(*at, &entry.id)?).is_some_and(|(_, record)| record == *original),
+                None => false,
+            };
+            let is_copied = match group.at {
+                Some(at) => self.existing(at, &entry.id)?.is_some(),
+                None => false,
+            };
+            if is_true && !is_copied {
+                group.entries.push((entry, original.created_at));
+                count += 1;
+            }
         }
-        for group in groups {
-            self.write_group(&group, now)?;
+        for (group, _) in groups.iter().filter(|(group, _)| !group.entries.is_empty()) {
+            self.write_group(group, now)?;
         }
         Ok(count)
     }
@@ -291,33 +327,44 @@ impl Batch<'_> {
     /// Removes the copies of entries that have changed.
     pub(super) fn remove_copies<'i>(
         &mut self,
-        space: &Arc<Space>,
-        scope: &StateScope,
+        at: ScopeRef,
         ids: impl IntoIterator<Item = &'i str>,
         now: i64,
     ) -> Result<(), Fail> {
-        let Some(staging) = self.routing.staging_of(space.id) else {
+        let Some(staging) = self
+            .spaces
+            .staging_of(self.scopes[at].space.id)
+            .map_err(Fail::of_batch)?
+        else {
             return Ok(());
         };
-        let Some(scope_id) = self.rows.scope_id(staging, scope).map_err(changing)? else {
+        let scope = self.scopes[at].scope.clone();
+        let Some(scope_id) = self.rows.scope_id(staging.id, &scope).map_err(changing)? else {
             return Ok(());
         };
-        let staging = self.shared.space(staging).map_err(changing)?;
+        let mut other = OtherScope {
+            space: staging.id,
+            scope_id,
+            found: None,
+        };
         let mut copies = Vec::new();
         for id in ids {
-            if self.rows.point(scope_id, id).map_err(changing)?.is_some() {
-                copies.extend(self.existing(&staging, scope, id).map_err(Fail::of_batch)?);
+            if let Some(at) = self.find_other(&mut other, &scope, id).map_err(Fail::of_batch)? {
+                copies.extend(self.existing(at, id).map_err(Fail::of_batch)?);
             }
         }
         copies.sort_by_key(|(point, _)| *point);
-        self.remove(&staging, scope, &copies, now)
+        match other.found {
+            Some(at) => self.remove(at, &copies, now).map_err(Fail::of_batch),
+            None => Ok(()),
+        }
     }
 
     /// Puts a space in the place of the one that it holds copies of. False if something has no copy yet.
-    pub(super) fn switch(&mut self, from: SpaceId, to: SpaceId, now: i64) -> Result<bool, Fail> {
-        let is_changed = |id| self.pending.keys().any(|(space, _)| *space == id);
+    pub(in crate::engine) fn switch(&mut self, from: SpaceId, to: SpaceId, now: i64) -> Result<bool, Fail> {
+        let is_changed = |id| self.scopes.all().iter().any(|pending| pending.space.id == id);
         // What this batch changed is not in the rows that are counted here; it is asked again.
-        if self.routing.staging_of(from) != Some(to) || is_changed(from) || is_changed(to) {
+        if self.spaces.routing.staging_of(from) != Some(to) || is_changed(from) || is_changed(to) {
             return Ok(false);
         }
         let read = self.shared.truth.read().map_err(looking)?;
@@ -345,34 +392,47 @@ impl Batch<'_> {
         let to_space = self.shared.space(to).map_err(looking)?;
         // More copies than originals: there are none unless something was damaged, and none may be seen. What had an
         // original is copied again.
+        let mut dropped = Vec::with_capacity(strays.len());
         for scope in &strays {
-            self.drop_scope(&to_space, scope, now)?;
+            dropped.extend(self.find(&to_space, scope)?);
+        }
+        for at in dropped {
+            self.drop_scope(at, now).map_err(Fail::of_batch)?;
         }
         if !is_complete || !strays.is_empty() {
             return Ok(false);
         }
         for (id, role) in [(from, Role::Retired), (to, Role::Routed)] {
             let (_, record) = self
-                .space_record(|other, _| other == id)
+                .spaces
+                .record(|other, _| other == id)
                 .expect("the routing knows only spaces that are there");
             self.put_space(id, SpaceRecord { role, ..record })?;
         }
         for (scope, _) in &scopes {
-            self.recount(scope)?;
+            self.recount(scope).map_err(Fail::of_batch)?;
         }
         Ok(true)
     }
 
     /// Removes scopes of a space that another has replaced. Says how many.
-    pub(super) fn empty(&mut self, space: &Arc<Space>, limit: usize, now: i64) -> Result<u64, Fail> {
-        if self.routing.role(space.id) != Role::Retired {
+    pub(in crate::engine) fn empty(&mut self, space: &Arc<Space>, limit: usize, now: i64) -> Result<u64, Fail> {
+        if self.spaces.routing.role(space.id) != Role::Retired {
             return Ok(0);
         }
         let read = self.shared.truth.read().map_err(looking)?;
         let scopes = read.scopes(space.id).map_err(looking)?;
         let count = scopes.len().min(limit);
+        // Look at all of them before anything is changed.
+        let mut found = Vec::with_capacity(count);
         for (scope, _) in &scopes[..count] {
-            self.drop_scope(space, scope, now)?;
+            if let Some(at) = self.find(space, scope)? {
+                self.prepare_to_count(at)?;
+                found.push(at);
+            }
+        }
+        for at in found {
+            self.drop_scope(at, now).map_err(Fail::of_batch)?;
         }
         Ok(count as u64)
     }

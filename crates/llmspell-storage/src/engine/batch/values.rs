@@ -1,18 +1,32 @@
 //! Which rows does key-value data change?
 
+use std::collections::HashMap;
+
 use llmspell_core::{Expiry, KeyValueWrite, SCOPE_ID_BYTES_MAX, ScopeKind, ScopedBackend, Timestamp};
 
 use super::quotas::KeyChange;
 use super::{Batch, Fail, KV_SCOPE, changing, looking};
 use crate::base::stored_value::StoredValue;
+use crate::engine::value_cache::Cached;
 use crate::truth::ExpiredKey;
 
 /// Keys that are over and go with each one that will be.
 const PURGED_PER_PUT: usize = 2;
 
+/// What a batch changes of key-value data.
+#[derive(Default)]
+pub(super) struct ValueChanges {
+    /// What the cache holds of each key that was written, once that is durable.
+    pub(super) cached: HashMap<Vec<u8>, Cached>,
+    /// The earliest end of a value that was put, in milliseconds since 1970.
+    pub(super) first_expiry: Option<i64>,
+    /// Values with an end that were put.
+    expiring_puts: usize,
+}
+
 impl Batch<'_> {
     /// Does changes whose lifetimes have become moments. Says how many keys were there and are removed.
-    pub(super) fn write_values(&mut self, writes: &[KeyValueWrite]) -> Result<u64, Fail> {
+    pub(in crate::engine) fn write_values(&mut self, writes: &[KeyValueWrite]) -> Result<u64, Fail> {
         let now = self.shared.clock.now();
         self.admit_keys(writes.iter().map(|write| KeyChange::of(write, now)), now)?;
         let mut deleted = 0;
@@ -55,7 +69,7 @@ impl Batch<'_> {
         Ok(keys)
     }
 
-    pub(super) fn swap_value(
+    pub(in crate::engine) fn swap_value(
         &mut self,
         key: &str,
         expected: Option<&[u8]>,
@@ -83,11 +97,11 @@ impl Batch<'_> {
     fn put_value(&mut self, key: &[u8], value: &[u8], expires_at: Option<Timestamp>, now: i64) -> Result<(), Fail> {
         let new = StoredValue { value, expires_at };
         let before = self.rows.put_value(KV_SCOPE, key, &new).map_err(changing)?;
-        self.values.insert(key.to_vec(), Some(new.map(Into::into)));
+        self.values.cached.insert(key.to_vec(), Some(new.map(Into::into)));
         self.is_changed = true;
         if let Some(moment) = expires_at.map(Timestamp::as_millis) {
-            self.expiring_puts += 1;
-            self.first_key_expiry = Some(self.first_key_expiry.map_or(moment, |first| first.min(moment)));
+            self.values.expiring_puts += 1;
+            self.values.first_expiry = self.values.first_expiry.into_iter().chain([moment]).min();
         }
         if expires_at.is_some() || before.flatten().is_some() {
             self.set_clock(now);
@@ -100,7 +114,7 @@ impl Batch<'_> {
         let Some(end) = self.rows.remove_value(KV_SCOPE, key).map_err(changing)? else {
             return Ok(false);
         };
-        self.values.insert(key.to_vec(), None);
+        self.values.cached.insert(key.to_vec(), None);
         self.is_changed = true;
         if end.is_some() {
             self.set_clock(now);
@@ -110,7 +124,7 @@ impl Batch<'_> {
 
     /// Removes some of the keys that are over, more than this batch brings: however fast they come, they do not pile up.
     pub(in crate::engine) fn purge_in_proportion(&mut self, now: i64) -> Result<(), Fail> {
-        let limit = PURGED_PER_PUT * self.expiring_puts;
+        let limit = PURGED_PER_PUT * self.values.expiring_puts;
         if limit == 0 {
             return Ok(());
         }

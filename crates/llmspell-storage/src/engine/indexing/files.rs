@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::Work;
 use crate::base::error::corrupted;
 use crate::base::observe;
+use crate::engine::calls::NameFile;
 use crate::engine::request::Request;
 use crate::indexes::files::{self, Content, IndexRow, Kind};
 use crate::indexes::graph::Index;
@@ -179,14 +180,14 @@ impl Work<'_> {
 
     fn request_name(&self, scope: StateScope, kind: Kind, file: Option<NewFile>) -> Result<bool> {
         let (reply, answer) = oneshot::channel();
-        self.indexing.committer.submit(Request::NameFile {
+        let call = NameFile {
             space: Arc::clone(self.space),
             scope,
             namespace: Arc::clone(self.namespace),
             kind,
             file,
-            reply,
-        })?;
+        };
+        self.indexing.committer.submit(Request::new(call, reply))?;
         answer.blocking_recv().unwrap_or(Err(StorageError::Closed))
     }
 

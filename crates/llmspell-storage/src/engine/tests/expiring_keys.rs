@@ -10,8 +10,9 @@ use crate::api::backends::RedbBackend;
 use crate::base::options::DatabaseOptions;
 use crate::disk::Disk;
 use crate::disk::sim::{Luck, SimDisk};
+use crate::engine::Database;
 use crate::engine::batch::KV_SCOPE;
-use crate::engine::{Database, Request};
+use crate::engine::calls::Flush;
 
 const BEGIN: i64 = 1_750_000_000_000;
 
@@ -56,7 +57,7 @@ fn rows(database: &Database) -> (usize, Option<i64>) {
 
 /// Waits for the committer, which then looks whether there is something to purge.
 async fn wake(database: &Database) {
-    database.inner.request(|reply| Request::Flush { reply }).await.unwrap();
+    database.inner.request(Flush).await.unwrap();
 }
 
 async fn assert_purged_to(database: &Database, count: usize) {

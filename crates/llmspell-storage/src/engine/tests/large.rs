@@ -1,50 +1,14 @@
 //! A large batch is atomic, and delays no request that is independent of it.
 
-use std::sync::Arc;
+use llmspell_core::{OnExisting, StateScope, StorageError};
 
-use llmspell_core::{HNSWConfig, OnExisting, Result, StateScope, StorageError, Timestamp};
-use tokio::sync::oneshot::{self, Receiver};
-
-use crate::base::ids::SpaceId;
-use crate::base::options::DatabaseOptions;
+use super::driven::{Driven, ada, bob, entry};
+use crate::engine::calls::Flush;
 use crate::engine::committer::CommitEngine;
-use crate::engine::request::{Entries, Part, PreparedEntry, Request, Spaces};
-use crate::engine::shared::Shared;
-use crate::engine::writer::Writer;
-use crate::spaces::registry::Space;
-use crate::spaces::snapshot::Snapshot;
-use crate::truth::{FIRST_SPACE, SpaceRecord, Truth};
+use crate::engine::request::{PreparedEntry, Request};
 
 /// More than three steps take that are over at once.
 const COUNT: usize = 100;
-
-/// A database in RAM whose committer the test itself drives.
-struct Driven {
-    shared: Arc<Shared>,
-    space: Arc<Space>,
-    writer: Writer,
-}
-
-fn ada() -> StateScope {
-    StateScope::User("ada".to_string())
-}
-
-fn bob() -> StateScope {
-    StateScope::User("bob".to_string())
-}
-
-fn entry(scope: &StateScope, id: &str, x: f32) -> PreparedEntry {
-    PreparedEntry {
-        scope: scope.clone(),
-        id: id.to_string(),
-        vector: vec![x, 1.0],
-        metadata: b"{}".to_vec(),
-        created_at: None,
-        updated_at: Timestamp::from_millis(1),
-        event_time: None,
-        expires_at: None,
-    }
-}
 
 /// Entries of one scope, the last id first.
 fn entries(scope: &StateScope) -> Vec<PreparedEntry> {
@@ -52,99 +16,6 @@ fn entries(scope: &StateScope) -> Vec<PreparedEntry> {
     numbers
         .map(|number| entry(scope, &format!("id-{number:03}"), number as f32))
         .collect()
-}
-
-impl Driven {
-    fn new() -> Self {
-        let record = SpaceRecord::plain("s", 2, HNSWConfig::fast());
-        let truth = Truth::in_memory(Some(&record)).unwrap();
-        Self::of(Arc::new(
-            Shared::new(truth, None, None, &DatabaseOptions::new()).unwrap(),
-        ))
-    }
-
-    fn of(shared: Arc<Shared>) -> Self {
-        let writer = Writer::new(Arc::clone(&shared)).unwrap();
-        let space = shared.space(FIRST_SPACE).unwrap();
-        Self { shared, space, writer }
-    }
-
-    /// As after a crash: the content of RAM is lost, committed data are not.
-    fn crash(self) -> Self {
-        Self::of(self.shared)
-    }
-
-    fn ask<T>(&mut self, request: impl FnOnce(oneshot::Sender<Result<T>>) -> Request) -> Receiver<Result<T>> {
-        let (reply, answer) = oneshot::channel();
-        self.writer.commit(vec![request(reply)]);
-        answer
-    }
-
-    fn part(&self, entries: Vec<PreparedEntry>) -> Vec<Part> {
-        vec![Part {
-            space: Arc::clone(&self.space),
-            entries,
-        }]
-    }
-
-    fn write_many(&mut self, entries: Vec<PreparedEntry>, on_existing: OnExisting) -> Receiver<Result<()>> {
-        let entries = Entries::many(self.part(entries));
-        self.ask(|reply| entries.request(on_existing, 0, reply))
-    }
-
-    fn write(&mut self, entry: PreparedEntry) -> Receiver<Result<()>> {
-        let entries = Entries::Few(self.part(vec![entry]));
-        self.ask(|reply| entries.request(OnExisting::Replace, 0, reply))
-    }
-
-    fn delete(&mut self, scope: &StateScope, id: &str) -> Receiver<Result<u64>> {
-        let (spaces, scope, ids) = (
-            Spaces::One(Arc::clone(&self.space)),
-            scope.clone(),
-            vec![id.to_string()],
-        );
-        self.ask(|reply| Request::Delete {
-            spaces,
-            scope,
-            ids,
-            only: None,
-            now: 0,
-            reply,
-        })
-    }
-
-    /// Small steps of the work under way, to its end.
-    fn finish(&mut self) {
-        while self.writer.is_under_way() {
-            self.writer.advance(&|| true);
-        }
-    }
-
-    fn ids(&self, scope: &StateScope) -> Vec<String> {
-        let Some(namespace) = self.space.load(&self.shared.truth, scope).unwrap() else {
-            return Vec::new();
-        };
-        let snapshot = Snapshot::take(&self.shared.truth, &self.space.slots, &namespace).unwrap();
-        let entries = snapshot.unwrap().list(scope, None, 1_000, 0).unwrap();
-        entries.into_iter().map(|entry| entry.id).collect()
-    }
-
-    /// Checks that all rows agree, that each slot is free or has an owner, and that nothing is staged.
-    fn assert_sound(&self) {
-        let report = crate::engine::check::check(&self.shared).unwrap();
-        assert!(report.is_ok(), "{report:#?}");
-        assert_eq!(self.shared.truth.read().unwrap().staged().unwrap(), []);
-    }
-
-    fn slot_end(&self) -> u64 {
-        self.shared.truth.read().unwrap().slot_end(FIRST_SPACE).unwrap()
-    }
-
-    fn free_slots(&self) -> u64 {
-        let read = self.shared.truth.read().unwrap();
-        let free = read.free_slots(SpaceId(FIRST_SPACE.0)).unwrap();
-        free.into_iter().map(|(_, len)| u64::from(len)).sum()
-    }
 }
 
 #[test]
@@ -179,7 +50,7 @@ fn requests_of_the_same_scope_come_after_the_batch_and_in_their_order() {
     let deleted = database.delete(&ada(), "id-007");
     let mut written = database.write(entry(&ada(), "id-007", 0.5));
     let second = database.write_many(entries(&bob()), OnExisting::Refuse);
-    let mut flushed = database.ask(|reply| Request::Flush { reply });
+    let mut flushed = database.ask(|reply| Request::new(Flush, reply));
     assert!(written.try_recv().is_err() && flushed.try_recv().is_err(), "they wait");
     assert_eq!(database.ids(&ada()), ["old"]);
     database.finish();

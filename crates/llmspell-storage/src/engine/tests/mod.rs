@@ -1,6 +1,7 @@
 //! Tests of the engine: failing disks, loss of power, clocks that go back, and derived files that must always be right.
 
 mod disk_failure;
+mod driven;
 mod expiring_keys;
 mod expiry;
 mod handover;
@@ -14,4 +15,5 @@ mod purge;
 mod quotas;
 mod survey;
 mod tuning;
+mod undone;
 mod workload;

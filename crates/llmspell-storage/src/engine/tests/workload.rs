@@ -42,6 +42,12 @@ pub(super) struct Content {
 pub(super) enum Step {
     Values(Vec<KeyValueWrite>),
     Upsert(Vec<(StateScope, &'static str, f32)>),
+    /// Entries that come, entries of a scope that go, and keys, all in one batch.
+    Together(
+        Vec<(StateScope, &'static str, f32)>,
+        (StateScope, Vec<&'static str>),
+        Vec<KeyValueWrite>,
+    ),
     /// Entries that end at [`END`].
     Mortal(Vec<(StateScope, &'static str, f32)>),
     Metadata(StateScope, &'static str, u32),
@@ -97,6 +103,11 @@ pub(super) fn steps() -> Vec<Step> {
         Step::BuildIndex,
         Step::Values(vec![set("c", b"3"), KeyValueWrite::Delete { key: "a".to_string() }]),
         Step::Delete(ada(), vec!["y"]),
+        Step::Together(
+            vec![(ada(), "t", 5.5), (bob(), "x", 3.5), (cleo(), "t", 2.5)],
+            (ada(), vec!["x"]),
+            vec![set("c", b"4"), KeyValueWrite::Delete { key: "b".to_string() }],
+        ),
         Step::Upsert(vec![(ada(), "y", 5.0), (ada(), "z", 6.0)]),
         Step::Metadata(bob(), "x", 9),
         Step::DropScope(ada()),
@@ -184,6 +195,14 @@ impl Content {
                     }
                 }
             }
+            Step::Together(entries, (scope, ids), writes) => {
+                let steps = [
+                    Step::Upsert(entries.clone()),
+                    Step::Delete(scope.clone(), ids.clone()),
+                    Step::Values(writes.clone()),
+                ];
+                content = steps.iter().fold(content, |content, step| content.after(step));
+            }
             Step::Touch(scope, ids, expiry) => {
                 for id in ids.iter().map(|id| (scope.clone(), (*id).to_string())) {
                     match expiry {
@@ -234,6 +253,13 @@ fn vector(x: f32) -> Vec<f32> {
     vec![x, 1.0, -x]
 }
 
+fn made(entries: &[(StateScope, &'static str, f32)]) -> impl Iterator<Item = VectorEntry> {
+    entries.iter().map(|(scope, id, x)| {
+        let entry = VectorEntry::new(*id, vector(*x)).with_scope(scope.clone());
+        entry.with_metadata(json!({ "x": x }))
+    })
+}
+
 /// An open database and its space.
 pub(super) struct Store {
     pub(super) database: Database,
@@ -254,6 +280,8 @@ impl Store {
         let options = DatabaseOptions::new()
             .graph_points_min(2)
             .metadata_points_min(1)
+            // So that a few entries are read into the index later, and fewer at once.
+            .metadata_at_once_max(4)
             // So that two entries are written in steps, and one is not.
             .large_batch_entries(2)
             .clock(move || Timestamp::from_millis(source.load(Ordering::SeqCst)))
@@ -286,6 +314,11 @@ impl Store {
         match step {
             Step::Values(writes) => block_on(self.database.kv().write(writes.clone())).map(drop),
             Step::Upsert(entries) => self.upsert(entries, |entry| entry),
+            Step::Together(entries, (scope, ids), writes) => {
+                let batch = self.database.batch().upsert("s", made(entries));
+                let batch = batch.delete("s", scope, ids.iter().copied()).write_keys(writes.clone());
+                block_on(batch.commit()).map(drop)
+            }
             Step::Mortal(entries) => {
                 let end = Timestamp::from_millis(END);
                 self.upsert(entries, |entry| entry.with_expires_at(end))
@@ -327,11 +360,8 @@ impl Store {
         entries: &[(StateScope, &'static str, f32)],
         change: impl Fn(VectorEntry) -> VectorEntry,
     ) -> Result<()> {
-        let entries = entries.iter().map(|(scope, id, x)| {
-            let entry = VectorEntry::new(*id, vector(*x)).with_scope(scope.clone());
-            change(entry.with_metadata(json!({ "x": x })))
-        });
-        block_on(self.vectors().upsert(entries.collect())).map(drop)
+        let entries = made(entries).map(change).collect();
+        block_on(self.vectors().upsert(entries)).map(drop)
     }
 
     /// Everything, read in every way there is; the ways must agree.
