@@ -8,11 +8,13 @@ use async_trait::async_trait;
 use llmspell_state_traits::{ScopeKind, StateScope};
 
 use super::entry::VectorEntry;
+use super::list::{ListPage, ListQuery, list_page};
 use super::patch::merge_patch;
 use super::plan::{SearchPath, SearchPlan, SearchStage};
 use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::recency::RecencyPlan;
 use super::recommend::{RecommendQuery, recommend};
+use super::sample::{SampleQuery, sample};
 use super::stats::{ScopedStats, StorageStats};
 use super::validate::{explained_scope, facet_field, ids as validate_ids, scopes as validate_scopes};
 use crate::check::page as validate_page;
@@ -349,6 +351,31 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
                 return Ok(found);
             }
         }
+    }
+
+    /// A page of the entries of a scope, or of several, in the order of their ids or of a time, forwards or backwards: the
+    /// last 20 messages of a session, for example. See [`ListQuery`].
+    ///
+    /// By default everything is read for an order by time; the engines find the page in an index once the scope is large
+    /// and the order was asked for before.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad scope, filter, limit or cursor; `Data` or `Io` when entries cannot be read.
+    async fn list_page(&self, query: &ListQuery) -> Result<ListPage> {
+        list_page(self, query).await
+    }
+
+    /// Some entries of a scope, or of several, taken by chance: uniformly, without repetition, and reproducibly by a seed.
+    /// See [`SampleQuery`].
+    ///
+    /// By default everything is read; the engines count what matches and read what is taken.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad scope, filter or size; `Data` or `Io` when entries cannot be read.
+    async fn sample(&self, query: &SampleQuery) -> Result<Vec<VectorEntry>> {
+        sample(self, query).await
     }
 
     /// Removes the entries that match a filter, and says how many they were. To remove all of them say so, by
