@@ -140,6 +140,14 @@ pub struct ListPage {
     pub next: Option<ListCursor>,
 }
 
+impl ListPage {
+    /// Some entries, and where the next page begins, if there are more. For implementers.
+    #[must_use]
+    pub fn new(entries: Vec<VectorEntry>, next: Option<ListCursor>) -> Self {
+        Self { entries, next }
+    }
+}
+
 /// What an order goes by: the time in milliseconds, 0 in an order by id; the id; the scope.
 type Place<'a> = (i64, &'a str, &'a StateScope);
 
@@ -251,23 +259,27 @@ impl ListQuery {
         scopes.iter().filter(|scope| seen.insert(*scope)).collect()
     }
 
+    /// The time that decides the order; none in an order by id. For implementers.
+    #[must_use]
+    pub fn ordering_time(&self) -> Option<OwnTime> {
+        self.order.is_by_time().then_some(self.time)
+    }
+
     fn place<'a>(&self, entry: &'a VectorEntry) -> Option<Place<'a>> {
-        let millis = match self.order.is_by_time() {
-            true => entry.times().get(self.time)?.as_millis(),
-            false => 0,
+        let millis = match self.ordering_time() {
+            Some(time) => entry.times().get(time)?.as_millis(),
+            None => 0,
         };
         Some((millis, entry.id.as_str(), &entry.scope))
     }
 
-    fn cursor_of(&self, entry: &VectorEntry) -> Option<ListCursor> {
+    /// The place of an entry, after which another page may begin; none if the entry lacks the time that decides the order.
+    #[must_use]
+    pub fn cursor_of(&self, entry: &VectorEntry) -> Option<ListCursor> {
         let (millis, id, scope) = self.place(entry)?;
         Some(ListCursor {
             order: self.order,
-            time: if self.order.is_by_time() {
-                self.time
-            } else {
-                OwnTime::Created
-            },
+            time: self.ordering_time().unwrap_or(OwnTime::Created),
             millis,
             id: id.to_string(),
             scope: Some(scope.clone()),

@@ -9,6 +9,7 @@
 //! | `indexed.rs` | which are, by the graph and a scan of the tail?          |
 //! | `filtered.rs` | which are, among those that a filter lets through?      |
 //! | `metadata.rs` | which match a filter?                                  |
+//! | `ordered.rs` | which entries come first by a time, or by id? Which are a sample? |
 //! | `question.rs` | what is asked, prepared once?                        |
 //! | `ranking.rs` | in which order do they come?                             |
 //! | `selection.rs` | which of them are taken, if not simply the nearest? |
@@ -23,6 +24,7 @@ mod copies;
 mod filtered;
 mod indexed;
 mod metadata;
+mod ordered;
 mod plan;
 mod question;
 mod ranking;
@@ -50,7 +52,7 @@ use crate::spaces::snapshot::Snapshot;
 use crate::truth::Truth;
 pub(crate) use copies::Uncopied;
 use indexed::{Indexed, Miss};
-pub(crate) use metadata::{Condition, index_metadata};
+pub(crate) use metadata::{Condition, index_for_list, index_metadata};
 pub(crate) use question::Question;
 use ranking::Ranking;
 pub(crate) use selection::Selection;
