@@ -4,7 +4,6 @@ use std::sync::{Arc, Barrier};
 
 use llmspell_storage::{
     Database, DimensionRouter, EmbeddingModel, HNSWConfig, Metadata, StateScope, VectorEntry, VectorStorage,
-    VectorStorageExt as _,
 };
 use serde_json::{Map, Value, json};
 
