@@ -132,6 +132,22 @@ pub enum StorageError {
         to: Timestamp,
     },
 
+    /// A cursor of a listing cannot be read.
+    #[error("the cursor cannot be read: {reason}; pass on what the last page gave, unchanged")]
+    BadCursor {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+
+    /// A cursor of a listing belongs to another order.
+    #[error("the cursor is of a list in the order {cursor}, not {asked}; begin that list without it")]
+    CursorOrder {
+        /// The order of the page that gave it.
+        cursor: String,
+        /// The order that is asked for.
+        asked: String,
+    },
+
     /// A name (of a space, for example) is not allowed.
     #[error("{what} `{name}` is not allowed: {reason}")]
     InvalidName {
@@ -464,6 +480,8 @@ impl StorageError {
             | Self::MetadataNotObject { .. }
             | Self::Filter(_)
             | Self::ReversedTimes { .. }
+            | Self::BadCursor { .. }
+            | Self::CursorOrder { .. }
             | Self::InvalidName { .. }
             | Self::CutPoint { .. }
             | Self::ModelDimension { .. }

@@ -151,6 +151,11 @@ fn of_number(number: &serde_json::Number) -> Vec<u8> {
     without_zeros(key)
 }
 
+/// The key of an integer.
+pub(super) fn of_integer(integer: i64) -> Vec<u8> {
+    of_number(&integer.into())
+}
+
 fn of_instant(nanos: i128) -> Vec<u8> {
     let seconds = nanos.div_euclid(NANOS_PER_SECOND) - FIRST_SECOND;
     let mut key = vec![INSTANT];
@@ -180,7 +185,25 @@ pub(super) fn value_of(key: &[u8], bytes_max: usize) -> Option<Scalar> {
     }
 }
 
+/// The integer of a key; none if it is of anything else.
+pub(super) fn integer_of(key: &[u8]) -> Option<i64> {
+    let (tag, rest) = key.split_first()?;
+    let (float, integer) = parts_of(rest);
+    let is_integer = *tag == NUMBER && float.fract() == 0.0;
+    i64::try_from(integer).ok().filter(|_| is_integer)
+}
+
 fn number_of(rest: &[u8]) -> Number {
+    let (float, integer) = parts_of(rest);
+    match (float.fract() == 0.0, i64::try_from(integer), u64::try_from(integer)) {
+        (true, Ok(integer), _) => integer.into(),
+        (true, _, Ok(integer)) => integer.into(),
+        _ => float.into(),
+    }
+}
+
+/// The float of a number, and the integer that it is if the float is whole.
+fn parts_of(rest: &[u8]) -> (f64, i128) {
     let mut bytes = [0; 10];
     bytes[..rest.len()].copy_from_slice(rest);
     let (ordered, above) = (&bytes[..8], &bytes[8..]);
@@ -190,13 +213,10 @@ fn number_of(rest: &[u8]) -> Number {
     } else {
         !ordered
     });
-    let above = i128::from(u16::from_be_bytes([above[0], above[1]]));
-    let integer = float as i128 + above;
-    match (float.fract() == 0.0, i64::try_from(integer), u64::try_from(integer)) {
-        (true, Ok(integer), _) => integer.into(),
-        (true, _, Ok(integer)) => integer.into(),
-        _ => float.into(),
-    }
+    (
+        float,
+        float as i128 + i128::from(u16::from_be_bytes([above[0], above[1]])),
+    )
 }
 
 /// A key of an entry in the tree of fields. The tree also holds the times of entries, as outermost keys with names that

@@ -8,6 +8,7 @@
 //! | `lib.rs`       | what goes in, what comes out, and what is given up for memory?   |
 //! | `select.rs`    | which points may match a filter?                                 |
 //! | `facet.rs`     | which values does a field have?                                  |
+//! | `by_time.rs`   | in which order are points by a time of their entries?            |
 //! | `field.rs`     | what is indexed of a field?                                      |
 //! | `key.rs`       | how is a value written as bytes in order?                        |
 //! | `postings.rs`  | which points have which key?                                     |
@@ -23,6 +24,7 @@
 //! A copy shares all pages with the original; a change copies only the pages that it touches. So a writer prepares the
 //! next version while readers use theirs.
 
+mod by_time;
 mod draft;
 mod facet;
 mod field;
@@ -45,6 +47,7 @@ use llmspell_core::filter::FilterError;
 use llmspell_core::{DateFields, EntryTimes, FieldPath, Filter, Metadata, OwnTime};
 use roaring::RoaringBitmap;
 
+pub use by_time::{ByTime, TimeGroup};
 use field::{Field, Part, Put};
 use point_set::PointSet;
 use postings::Postings;

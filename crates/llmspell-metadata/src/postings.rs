@@ -208,6 +208,56 @@ impl Postings {
         self.runs(range).flat_map(|(page, span)| page.keys(&span))
     }
 
+    /// [`entries`](Self::entries) as an iterator that owns the range.
+    pub(super) fn entries_within(&self, range: KeyRange) -> impl Iterator<Item = (Vec<u8>, Points<'_>)> {
+        let (branch, page) = match &range.0 {
+            Bound::Unbounded => (0, 0),
+            Bound::Included(key) | Bound::Excluded(key) => self.place(key).unwrap_or_default(),
+        };
+        let first = self.branches.get(branch).map_or(&[][..], |first| &first.pages[page..]);
+        let others = self.branches.iter().skip(branch + 1).flat_map(|branch| &branch.pages);
+        let keys = move |page: &'_ Arc<Page>| {
+            let is_before_end = match &range.1 {
+                Bound::Unbounded => true,
+                Bound::Included(key) => page.cmp_first(key) != Ordering::Greater,
+                Bound::Excluded(key) => page.cmp_first(key) == Ordering::Less,
+            };
+            is_before_end.then(|| page.within(&range.0, &range.1))
+        };
+        let runs = first.iter().chain(others);
+        runs.map_while(move |page| keys(page).map(|span| page.keys(&span)))
+            .flatten()
+    }
+
+    /// The same from the last key to the first.
+    pub(super) fn entries_backwards(&self, range: KeyRange) -> impl Iterator<Item = (Vec<u8>, Points<'_>)> {
+        let last_page = |branch: &Branch| branch.pages.len() - 1;
+        let (branch, page) = match &range.1 {
+            Bound::Unbounded => {
+                let branch = self.branches.len().saturating_sub(1);
+                (branch, self.branches.get(branch).map_or(0, |branch| last_page(branch)))
+            }
+            Bound::Included(key) | Bound::Excluded(key) => self.place(key).unwrap_or_default(),
+        };
+        let last = self.branches.get(branch).map_or(&[][..], |last| &last.pages[..=page]);
+        let others = self.branches[..branch].iter().rev();
+        let others = others.flat_map(|branch| branch.pages.iter().rev());
+        let mut is_done = false;
+        let runs = last.iter().rev().chain(others).map_while(move |page| {
+            if is_done {
+                return None;
+            }
+            is_done = match &range.0 {
+                Bound::Unbounded => false,
+                Bound::Included(key) | Bound::Excluded(key) => page.cmp_first(key) != Ordering::Greater,
+            };
+            let mut keys: Vec<_> = page.keys(&page.within(&range.0, &range.1)).collect();
+            keys.reverse();
+            Some(keys)
+        });
+        runs.flatten()
+    }
+
     /// Number of keys within the range.
     pub(super) fn key_count(&self, range: &KeyRange) -> u64 {
         self.runs(range).map(|(_, span)| span.len() as u64).sum()

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model, recall,
-    scope, search, space, touch,
+    sample, scope, search, space, touch,
 };
 use crate::global_args::GlobalArgs;
 
@@ -60,8 +60,10 @@ pub(crate) enum Command {
     Search(search::SearchArgs),
     /// Show one entry
     Get(get::GetArgs),
-    /// List the entries of a scope, ordered by id
+    /// List the entries of a scope, ordered by id or by a time
     List(list::ListArgs),
+    /// Show some entries of a scope, taken by chance
+    Sample(sample::SampleArgs),
     /// Count the entries of a scope
     Count(count::CountArgs),
     /// Delete entries by id or by a filter

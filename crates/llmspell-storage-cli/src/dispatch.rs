@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use crate::args::{Cli, Command};
 use crate::commands::{
     check, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model,
-    recall, scope, search, space, stats, touch,
+    recall, sample, scope, search, space, stats, touch,
 };
 use crate::session::Session;
 use llmspell_cli_base::errors::CliError;
@@ -28,6 +28,7 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
         Command::Search(args) => search::run(args, &session, output).await,
         Command::Get(args) => get::run(args, &session, output).await,
         Command::List(args) => list::run(args, &session, output).await,
+        Command::Sample(args) => sample::run(args, &session, output).await,
         Command::Count(args) => count::run(args, &session, output).await,
         Command::Delete(args) => delete::run(args, &session, output).await,
         Command::Touch(args) => touch::run(args, &session, output).await,
@@ -55,6 +56,7 @@ fn takes_a_model(command: &Command) -> bool {
         | Command::Search(_)
         | Command::Get(_)
         | Command::List(_)
+        | Command::Sample(_)
         | Command::Count(_)
         | Command::Delete(_)
         | Command::Touch(_)

@@ -9,6 +9,7 @@
 //! | `deletes.rs`    | are deleted entries gone?                                 |
 //! | `expiry.rs`     | are expired entries gone?                                 |
 //! | `listing.rs`    | are lists, scopes and statistics right?                   |
+//! | `orders.rs`     | do listings keep their order, and are samples random?     |
 //! | `pages.rs`      | do pages of a search join, and are many entries read at once? |
 //! | `examples.rs` | do recommendations and patches follow their definitions?    |
 //! | `selection.rs` | do diverse results and groups follow their definitions?    |
@@ -26,6 +27,7 @@ mod expiry;
 mod filters;
 mod handles;
 mod listing;
+mod orders;
 mod pages;
 mod refusals;
 mod reopen;
@@ -50,6 +52,7 @@ pub use expiry::*;
 pub use filters::*;
 pub use handles::*;
 pub use listing::*;
+pub use orders::*;
 pub use pages::*;
 pub use refusals::*;
 pub use reopen::*;
@@ -128,6 +131,11 @@ pub async fn check_all_with(
         pages_of_a_search_join_to_one_answer,
         many_entries_are_read_in_the_order_of_their_ids,
         a_scope_is_read_a_page_at_a_time,
+        pages_join_in_every_order,
+        a_listing_goes_on_from_its_place_whatever_happens,
+        a_bad_listing_or_sample_is_refused,
+        a_sample_is_of_what_is_there_and_its_seed_decides,
+        every_entry_is_as_likely_in_a_sample_as_any_other,
         groups_take_the_best_of_each,
         a_large_group_hides_no_other,
         a_recommendation_is_a_search_without_its_examples,

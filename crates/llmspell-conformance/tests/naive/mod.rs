@@ -5,5 +5,6 @@
 mod examples;
 pub(crate) mod faults;
 pub(crate) mod key_value;
+mod orders;
 mod selection;
 pub(crate) mod vectors;

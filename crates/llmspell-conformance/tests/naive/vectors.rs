@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use llmspell_core::{
-    DateFields, DistanceMetric, Expiry, Metadata, OnExisting, RecommendQuery, Result, ScopeKind, ScopedStats,
-    StateScope, StorageError, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage,
-    recency_score, validate_key_value, validate_vectors as validate,
+    DateFields, DistanceMetric, Expiry, ListPage, ListQuery, Metadata, OnExisting, RecommendQuery, Result, SampleQuery,
+    ScopeKind, ScopedStats, StateScope, StorageError, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult,
+    VectorStorage, recency_score, validate_key_value, validate_vectors as validate,
 };
 use serde_json::Value;
 
@@ -109,7 +109,7 @@ impl NaiveStore {
         Ok(scope.clone())
     }
 
-    fn made_id(&self) -> String {
+    pub(super) fn made_id(&self) -> String {
         let version = if self.has(Fault::UuidIsNotV7) { 4 } else { 7 };
         let number = self.made_ids.fetch_add(1, Ordering::Relaxed);
         format!("00000000-0000-{version}000-8000-{number:012x}")
@@ -581,6 +581,14 @@ impl VectorStorage for NaiveStore {
             .take(limit)
             .map(|stored| stored.entry.clone())
             .collect())
+    }
+
+    async fn list_page(&self, query: &ListQuery) -> Result<ListPage> {
+        self.listed_page(query).await
+    }
+
+    async fn sample(&self, query: &SampleQuery) -> Result<Vec<VectorEntry>> {
+        self.sampled(query).await
     }
 
     async fn scopes(&self) -> Result<Vec<StateScope>> {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::condition::Filter;
@@ -57,6 +58,20 @@ impl OwnTime {
             "the times of entries are @event_time, @created_at and @updated_at; a key of the metadata that begins with \
              @ is quoted",
         )
+    }
+}
+
+/// As its [name](OwnTime::name).
+impl Serialize for OwnTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for OwnTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::named(&name).map_err(serde::de::Error::custom)
     }
 }
 

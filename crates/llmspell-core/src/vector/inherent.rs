@@ -288,6 +288,26 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::list_matching(self, scope, filter, after, limit).await
             }
 
+            /// A page of the entries of a scope, or of several, in the order of their ids or of a time; see
+            /// [`VectorStorage::list_page`](crate::VectorStorage::list_page).
+            ///
+            /// # Errors
+            ///
+            /// As there.
+            pub async fn list_page(&self, query: &$crate::ListQuery) -> $crate::Result<$crate::ListPage> {
+                $crate::VectorStorage::list_page(self, query).await
+            }
+
+            /// Some entries of a scope, or of several, taken by chance; see
+            /// [`VectorStorage::sample`](crate::VectorStorage::sample).
+            ///
+            /// # Errors
+            ///
+            /// As there.
+            pub async fn sample(&self, query: &$crate::SampleQuery) -> $crate::Result<Vec<$crate::VectorEntry>> {
+                $crate::VectorStorage::sample(self, query).await
+            }
+
             /// Number of entries in a scope; see [`VectorStorage::count`](crate::VectorStorage::count).
             ///
             /// # Errors

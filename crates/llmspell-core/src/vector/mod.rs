@@ -10,6 +10,9 @@
 //! | `entry.rs`    | what is stored? [`VectorEntry`]                             |
 //! | `components.rs` | which types can become a vector? [`IntoVector`]           |
 //! | `metadata.rs` | how does metadata become a type of the application?         |
+//! | `list.rs`     | which entries are listed, and in which order? [`ListQuery`] |
+//! | `cursor.rs`   | where does a listing go on? [`ListCursor`]                  |
+//! | `sample.rs`   | which entries are a random sample? [`SampleQuery`]          |
 //! | `pages.rs`    | how are all entries of a scope read, a page at a time? [`Pages`] |
 //! | `patch.rs`    | how is metadata changed by a patch? [`merge_patch`]          |
 //! | `query.rs`    | what does a search ask, and what does it return? [`VectorQuery`], [`VectorResult`] |
@@ -25,9 +28,11 @@
 
 mod components;
 mod config;
+mod cursor;
 mod ef;
 mod entry;
 mod inherent;
+mod list;
 pub(crate) mod metadata;
 mod pages;
 mod patch;
@@ -36,6 +41,7 @@ mod pointers;
 mod query;
 mod recency;
 mod recommend;
+mod sample;
 mod scoped;
 mod scoped_storage;
 mod selection;
@@ -48,14 +54,17 @@ pub use crate::fields::Metadata;
 pub use crate::metric::DistanceMetric;
 pub use components::{Component, IntoVector};
 pub use config::{HNSWConfig, Memory};
+pub use cursor::ListCursor;
 pub use ef::{EfChoice, EfSource, MeasuredRecall, MeasuredWith};
 pub use entry::VectorEntry;
-pub use pages::Pages;
+pub use list::{ListBegin, ListOrder, ListPage, ListQuery};
+pub use pages::{Entries, Pages};
 pub use patch::merge_patch;
 pub use plan::{PathCost, SearchPath, SearchPlan, SearchStage};
 pub use query::{FacetValue, VectorQuery, VectorResult};
 pub use recency::{RecencyPlan, recency_score};
 pub use recommend::{Example, RecommendQuery};
+pub use sample::{Draw, SampleQuery, Sampling};
 pub use scoped::{ScopedVectors, VectorStorageExt};
 pub use selection::{GroupBy, SelectionPlan};
 pub use stats::{IndexStats, ScopedStats, StorageStats};

@@ -6,9 +6,11 @@ use async_trait::async_trait;
 use llmspell_state_traits::{ScopeKind, StateScope};
 
 use super::entry::VectorEntry;
+use super::list::{ListPage, ListQuery};
 use super::plan::SearchPlan;
 use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::recommend::RecommendQuery;
+use super::sample::SampleQuery;
 use super::stats::{ScopedStats, StorageStats};
 use super::storage::{OnExisting, VectorStorage};
 use crate::error::Result;
@@ -134,6 +136,14 @@ macro_rules! vector_storage_through {
                 limit: usize,
             ) -> Result<Vec<VectorEntry>> {
                 (**self).list_matching(scope, filter, after, limit).await
+            }
+
+            async fn list_page(&self, query: &ListQuery) -> Result<ListPage> {
+                (**self).list_page(query).await
+            }
+
+            async fn sample(&self, query: &SampleQuery) -> Result<Vec<VectorEntry>> {
+                (**self).sample(query).await
             }
 
             async fn delete_matching(&self, scope: &StateScope, filter: &Filter) -> Result<u64> {

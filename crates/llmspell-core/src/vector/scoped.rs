@@ -7,10 +7,12 @@ use llmspell_state_traits::StateScope;
 use serde::Serialize;
 
 use super::entry::VectorEntry;
+use super::list::{ListPage, ListQuery};
 use super::metadata::fields;
 use super::plan::SearchPlan;
 use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::recommend::RecommendQuery;
+use super::sample::SampleQuery;
 use super::stats::ScopedStats;
 use super::storage::{OnExisting, VectorStorage};
 use crate::error::{Result, StorageError};
@@ -251,6 +253,30 @@ impl ScopedVectors {
         own(self.storage.list(&self.scope, after, limit).await)
     }
 
+    /// See [`VectorStorage::list_page`].
+    ///
+    /// # Errors
+    ///
+    /// As there; [`OutsideScope`](StorageError::OutsideScope) if the query names another scope.
+    pub async fn list_page(&self, query: &ListQuery) -> Result<ListPage> {
+        let mut query = query.clone();
+        query.scopes = self.own_scopes(&query.scope, query.scopes)?;
+        query.scope = self.scope.clone();
+        own(self.storage.list_page(&query).await)
+    }
+
+    /// See [`VectorStorage::sample`].
+    ///
+    /// # Errors
+    ///
+    /// As there; [`OutsideScope`](StorageError::OutsideScope) if the query names another scope.
+    pub async fn sample(&self, query: &SampleQuery) -> Result<Vec<VectorEntry>> {
+        let mut query = query.clone();
+        query.scopes = self.own_scopes(&query.scope, query.scopes)?;
+        query.scope = self.scope.clone();
+        own(self.storage.sample(&query).await)
+    }
+
     /// See [`VectorStorage::count`].
     ///
     /// # Errors
@@ -331,6 +357,19 @@ impl ScopedVectors {
         } else {
             Err(self.outside(named))
         }
+    }
+
+    /// The several scopes of a query, if all of them are this one; without them, its one scope must be.
+    fn own_scopes(&self, scope: &StateScope, scopes: Option<Vec<StateScope>>) -> Result<Option<Vec<StateScope>>> {
+        match &scopes {
+            None => self.check(scope)?,
+            Some(scopes) => {
+                if let Some(other) = scopes.iter().find(|scope| **scope != self.scope) {
+                    return Err(self.outside(other));
+                }
+            }
+        }
+        Ok(scopes)
     }
 
     pub(super) fn outside(&self, named: &StateScope) -> StorageError {

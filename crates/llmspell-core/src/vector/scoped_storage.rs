@@ -4,9 +4,11 @@ use async_trait::async_trait;
 use llmspell_state_traits::{ScopeKind, StateScope};
 
 use super::entry::VectorEntry;
+use super::list::{ListPage, ListQuery};
 use super::plan::SearchPlan;
 use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::recommend::RecommendQuery;
+use super::sample::SampleQuery;
 use super::scoped::{ScopedVectors, own};
 use super::stats::{ScopedStats, StorageStats};
 use super::storage::{OnExisting, VectorStorage};
@@ -119,6 +121,14 @@ impl VectorStorage for ScopedVectors {
     ) -> Result<Vec<VectorEntry>> {
         self.check_own(scope)?;
         Self::list_matching(self, filter, after, limit).await
+    }
+
+    async fn list_page(&self, query: &ListQuery) -> Result<ListPage> {
+        Self::list_page(self, query).await
+    }
+
+    async fn sample(&self, query: &SampleQuery) -> Result<Vec<VectorEntry>> {
+        Self::sample(self, query).await
     }
 
     async fn count(&self, scope: &StateScope) -> Result<u64> {

@@ -8,11 +8,13 @@ use async_trait::async_trait;
 use llmspell_state_traits::{ScopeKind, StateScope};
 
 use super::entry::VectorEntry;
+use super::list::{ListPage, ListQuery, list_page};
 use super::patch::merge_patch;
 use super::plan::{SearchPath, SearchPlan, SearchStage};
 use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::recency::RecencyPlan;
 use super::recommend::{RecommendQuery, recommend};
+use super::sample::{SampleQuery, sample};
 use super::stats::{ScopedStats, StorageStats};
 use super::validate::{explained_scope, facet_field, ids as validate_ids, scopes as validate_scopes};
 use crate::check::page as validate_page;
@@ -349,6 +351,31 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
                 return Ok(found);
             }
         }
+    }
+
+    /// Lists a page of the entries of a scope, or of several, in the order of their ids or of a time, forwards or backwards:
+    /// the last 20 messages of a session, for example. See [`ListQuery`].
+    ///
+    /// The default implementation reads all entries for an order by time. The engines find the page in an index once the
+    /// scope is large and the order has been asked for before.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad scope, filter, limit or cursor; `Data` or `Io` when entries cannot be read.
+    async fn list_page(&self, query: &ListQuery) -> Result<ListPage> {
+        list_page(self, query).await
+    }
+
+    /// Takes a random sample of the entries of a scope, or of several: uniform, without repetition, reproducible by a seed.
+    /// See [`SampleQuery`].
+    ///
+    /// The default implementation reads all entries. The engines count the matching entries and read only the sample.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad scope, filter or size; `Data` or `Io` when entries cannot be read.
+    async fn sample(&self, query: &SampleQuery) -> Result<Vec<VectorEntry>> {
+        sample(self, query).await
     }
 
     /// Removes the entries that match a filter, and returns how many there were. To remove all, pass [`Filter::all`]: a

@@ -7,16 +7,18 @@ use llmspell_state_traits::StateScope;
 use serde_json::Value;
 
 use super::entry::VectorEntry;
+use super::list::ListQuery;
 use super::query::VectorQuery;
+use super::sample::SampleQuery;
 pub use crate::check::dim;
-use crate::check::{at_most, in_range};
+use crate::check::{at_most, in_range, page};
 use crate::error::{Result, StorageError};
 use crate::expiry::Expiry;
 use crate::fields::Metadata;
 use crate::filter::{DateFields, FieldPath, Filter};
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_ITEMS_MAX, EF_SEARCH_MAX, ID_BYTES_MAX, K_MAX, METADATA_BYTES_MAX, METADATA_DEPTH_MAX,
-    QUERY_SCOPES_MAX,
+    PAGE_MAX, QUERY_SCOPES_MAX,
 };
 use crate::metric::DistanceMetric;
 use crate::text::shortened;
@@ -243,13 +245,7 @@ pub fn batch_bytes(len: usize) -> Result<()> {
 ///
 /// The first problem.
 pub fn query(query: &VectorQuery, dim: usize, metric: DistanceMetric) -> Result<()> {
-    match &query.scopes {
-        None => query.scope.validate()?,
-        Some(scopes) => {
-            in_range("number of scopes", scopes.len(), 1..=QUERY_SCOPES_MAX)?;
-            scopes.iter().try_for_each(StateScope::validate)?;
-        }
-    }
+    asked_scopes(&query.scope, query.scopes.as_deref())?;
     in_range("k", query.k, 1..=K_MAX)?;
     in_range("offset", query.offset, 0..=K_MAX - query.k)?;
     vector("query", &query.vector, dim, metric)?;
@@ -282,6 +278,38 @@ pub fn query(query: &VectorQuery, dim: usize, metric: DistanceMetric) -> Result<
         Some(_) => query.whole_filter().map_or(Ok(()), |whole| filter(&whole)),
         None => Ok(()),
     }
+}
+
+/// Checks the scopes that a query names: one, or several instead.
+fn asked_scopes(scope: &StateScope, scopes: Option<&[StateScope]>) -> Result<()> {
+    let Some(scopes) = scopes else {
+        return Ok(scope.validate()?);
+    };
+    in_range("number of scopes", scopes.len(), 1..=QUERY_SCOPES_MAX)?;
+    Ok(scopes.iter().try_for_each(StateScope::validate)?)
+}
+
+/// Checks the query of a listing.
+///
+/// # Errors
+///
+/// The first thing wrong; [`StorageError::CursorOrder`] if its cursor is of another order.
+pub fn list_query(query: &ListQuery) -> Result<()> {
+    asked_scopes(&query.scope, query.scopes.as_deref())?;
+    page(query.limit)?;
+    query.check()?;
+    query.filter.as_ref().map_or(Ok(()), filter)
+}
+
+/// Checks the query of a sample.
+///
+/// # Errors
+///
+/// The first thing wrong.
+pub fn sample_query(query: &SampleQuery) -> Result<()> {
+    asked_scopes(&query.scope, query.scopes.as_deref())?;
+    in_range("size of the sample", query.size, 1..=PAGE_MAX)?;
+    query.filter.as_ref().map_or(Ok(()), filter)
 }
 
 /// Checks a field whose values are counted.

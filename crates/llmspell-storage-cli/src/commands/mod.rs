@@ -19,6 +19,7 @@ pub(crate) mod model;
 pub(crate) mod recall;
 mod rejected;
 mod restore;
+pub(crate) mod sample;
 pub(crate) mod scope;
 pub(crate) mod search;
 pub(crate) mod space;

@@ -104,6 +104,76 @@ fn list_pages_by_id_and_counts_agree() {
 }
 
 #[test]
+fn list_goes_by_time_or_backwards_and_on_after_an_entry() {
+    let place = Workplace::new();
+    let lines: Vec<String> = [("a", 5), ("b", 9), ("c", 5), ("d", 1)]
+        .iter()
+        .map(|(id, second)| {
+            let at = |second: u32| format!("1970-01-01T00:00:0{second}Z");
+            let mut entry = json!({"id": id, "vector": [1, 0], "created_at": at(*second)});
+            if *id != "d" {
+                entry["event_time"] = json!(at(9 - second));
+            }
+            entry.to_string()
+        })
+        .collect();
+    place
+        .run_with_input(["import", "-"], lines.join("\n").as_bytes())
+        .succeeds();
+    let ids = |args: &[&str]| -> Vec<String> {
+        let args = ["--json", "list"].into_iter().chain(args.iter().copied());
+        let listed = place.run(args.collect::<Vec<_>>()).succeeds().json();
+        listed
+            .iter()
+            .map(|entry| entry["id"].as_str().unwrap().to_string())
+            .collect()
+    };
+    assert_eq!(ids(&["--newest"]), ["b", "c", "a", "d"]);
+    assert_eq!(ids(&["--newest", "--limit", "2"]), ["b", "c"]);
+    assert_eq!(ids(&["--newest", "--after", "c"]), ["a", "d"]);
+    assert_eq!(ids(&["--oldest", "--all"]), ["d", "a", "c", "b"]);
+    assert_eq!(ids(&["--newest", "--by", "event"]), ["c", "a", "b"]);
+    assert_eq!(ids(&["--reverse", "--after", "cc"]), ["c", "b", "a"]);
+    place
+        .run(["list", "--newest", "--after", "nobody"])
+        .fails(3, "no entry `nobody`");
+    place
+        .run(["list", "--newest", "--oldest"])
+        .fails(2, "cannot be used with");
+    place.run(["list", "--by", "event"]).fails(2, "--newest");
+    let shown = place.run(["list", "--newest", "--by", "event"]).succeeds().stdout();
+    assert!(
+        shown.contains("event") && shown.contains("1970-01-01T00:00:04Z"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_sample_is_some_of_the_entries_and_its_seed_gives_it_again() {
+    let place = Workplace::with_notes();
+    let sample = |args: &[&str]| {
+        let args = ["--json", "--scope", "user:ada", "sample"]
+            .into_iter()
+            .chain(args.iter().copied());
+        place.run(args.collect::<Vec<_>>()).succeeds()
+    };
+    let whole = sample(&["99", "--seed", "1"]).json();
+    assert_eq!(whole.len(), 3);
+    assert_eq!(sample(&["2", "--seed", "1"]).json(), whole[..2]);
+    assert_eq!(
+        sample(&["2", "--filter", "@created_at < 0", "--seed", "1"])
+            .json()
+            .len(),
+        0
+    );
+    let drawn = sample(&["1"]);
+    let (entry, said) = (drawn.json(), drawn.stderr());
+    let seed = said.split_whitespace().nth(1).unwrap();
+    assert_eq!(sample(&["1", "--seed", seed]).json(), entry, "{said}");
+    place.run(["sample", "0"]).fails(2, "size of the sample is 0");
+}
+
+#[test]
 fn delete_removes_by_id_within_its_scope() {
     let place = Workplace::with_notes();
     let out = place

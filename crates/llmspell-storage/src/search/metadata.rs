@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use llmspell_core::{
-    CompiledFilter, DateFields, FacetValue, FieldPath, Filter, Result, Scalar, StateScope, VectorEntry,
+    CompiledFilter, DateFields, FacetValue, FieldPath, Filter, OwnTime, Result, Scalar, StateScope, VectorEntry,
 };
 use roaring::RoaringBitmap;
 
@@ -66,6 +66,26 @@ pub(crate) fn index_metadata(
     condition: &Condition,
 ) -> Result<()> {
     index_for_filter(truth, space, scope, namespace, &condition.filter.own_times())
+}
+
+/// The same for a listing in the order of a time, by a filter or without one. Nothing is made for neither.
+///
+/// # Errors
+///
+/// As there.
+pub(crate) fn index_for_list(
+    truth: &Truth,
+    space: &Space,
+    scope: &StateScope,
+    namespace: &Arc<Namespace>,
+    (time, condition): (Option<OwnTime>, Option<&Condition>),
+) -> Result<()> {
+    if time.is_none() && condition.is_none() {
+        return Ok(());
+    }
+    let mut times = condition.map_or_else(Vec::new, |condition| condition.filter.own_times());
+    times.extend(time);
+    index_for_filter(truth, space, scope, namespace, &times)
 }
 
 impl Snapshot<'_> {

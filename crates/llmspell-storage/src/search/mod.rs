@@ -8,6 +8,7 @@
 //! | `indexed.rs` | … by the graph and a scan of the tail?                   |
 //! | `filtered.rs` | … with a filter, in a namespace with a graph?           |
 //! | `metadata.rs` | which points match a filter?                           |
+//! | `ordered.rs` | which entries are on a page by time or id, or in a sample? |
 //! | `question.rs` | how is a query prepared, once?                         |
 //! | `ranking.rs` | in which order are results?                             |
 //! | `selection.rs` | how are diverse or grouped results selected?          |
@@ -22,6 +23,7 @@ mod copies;
 mod filtered;
 mod indexed;
 mod metadata;
+mod ordered;
 mod plan;
 mod question;
 mod ranking;
@@ -49,7 +51,7 @@ use crate::spaces::snapshot::Snapshot;
 use crate::truth::Truth;
 pub(crate) use copies::Uncopied;
 use indexed::{Indexed, Miss};
-pub(crate) use metadata::{Condition, index_metadata};
+pub(crate) use metadata::{Condition, index_for_list, index_metadata};
 pub(crate) use question::Question;
 use ranking::Ranking;
 pub(crate) use selection::Selection;

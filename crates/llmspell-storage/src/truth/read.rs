@@ -320,15 +320,38 @@ impl Read {
         &self,
         scope: ScopeId,
         after: Option<&str>,
+        visit: impl FnMut(&[u8], PointId) -> Result<bool>,
+    ) -> Result<()> {
+        self.visit_ids_from(scope, after.map(|id| (id.as_bytes(), false)), false, visit)
+    }
+
+    /// Ids in order, or backwards, with their points, until `visit` says to stop: from the beginning, or from an id, which is
+    /// among them or not.
+    pub(crate) fn visit_ids_from(
+        &self,
+        scope: ScopeId,
+        begin: Option<(&[u8], bool)>,
+        is_backward: bool,
         mut visit: impl FnMut(&[u8], PointId) -> Result<bool>,
     ) -> Result<()> {
         let table = self.table(tables::IDS)?;
-        let start = match after {
-            Some(id) => Bound::Excluded((scope.0, id.as_bytes())),
-            None => Bound::Included((scope.0, &[][..])),
+        let begin = begin.map(|(id, is_included)| match is_included {
+            true => Bound::Included((scope.0, id)),
+            false => Bound::Excluded((scope.0, id)),
+        });
+        let all = (
+            Bound::Included((scope.0, &[][..])),
+            Bound::Excluded((scope.0 + 1, &[][..])),
+        );
+        let (start, end) = match begin {
+            None => all,
+            // Nothing is less than no bytes.
+            Some(Bound::Excluded((_, []))) if is_backward => return Ok(()),
+            Some(begin) if is_backward => (all.0, begin),
+            Some(begin) => (begin, all.1),
         };
-        let end = Bound::Excluded((scope.0 + 1, &[][..]));
-        for row in table.range::<(u64, &[u8])>((start, end)).map_err(self.failed())? {
+        let mut rows = table.range::<(u64, &[u8])>((start, end)).map_err(self.failed())?;
+        while let Some(row) = if is_backward { rows.next_back() } else { rows.next() } {
             let (key, point) = row.map_err(self.failed())?;
             if !visit(key.value().1, PointId(point.value()))? {
                 break;

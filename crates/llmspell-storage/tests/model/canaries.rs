@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llmspell_storage::{
-    Database, DatabaseOptions, DistanceMetric, Expiry, FieldPath, Filter, HNSWConfig, HNSWVectorStorage, Quota, Result,
-    ScopedBackend, ScopedVectors, StateScope, Timestamp, VectorEntry, VectorQuery,
+    Database, DatabaseOptions, DistanceMetric, Expiry, FieldPath, Filter, HNSWConfig, HNSWVectorStorage, ListQuery,
+    Quota, Result, SampleQuery, ScopedBackend, ScopedVectors, StateScope, Timestamp, VectorEntry, VectorQuery,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -257,7 +257,13 @@ impl Place {
                 let ids = [id(*number), String::from("c")];
                 note(&mut seen, self.handle.touch(&ids, expiry).await);
             }
-            Try::Page(limit) => note(&mut seen, self.handle.list(None, *limit).await),
+            Try::Page(limit) => {
+                note(&mut seen, self.handle.list(None, *limit).await);
+                let newest = ListQuery::newest(StateScope::Global, *limit);
+                note(&mut seen, self.handle.list_page(&newest).await);
+                let sample = SampleQuery::new(StateScope::Global, *limit, 1);
+                note(&mut seen, self.handle.sample(&sample).await);
+            }
             Try::Counts => {
                 note(&mut seen, self.handle.count().await);
                 note(&mut seen, self.handle.stats().await);

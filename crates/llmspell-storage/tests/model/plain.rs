@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use llmspell_storage::{
-    DateFields, Filter, Metadata, Quota, QuotaStatus, QuotaUsage, Result, ScopeKind, StateScope, StorageError,
-    Timestamp, VectorEntry, VectorResult,
+    DateFields, Filter, ListOrder, Metadata, Quota, QuotaStatus, QuotaUsage, Result, ScopeKind, StateScope,
+    StorageError, Timestamp, VectorEntry, VectorResult,
 };
 
 use crate::program::{
-    Call, Content, DIM, KeyCall, Life, Search, Seen, Step, Value, Write, floats, id, key, scope, score, value,
+    Call, Content, DIM, KeyCall, Life, Listing, Search, Seen, Step, Value, Write, floats, id, key, scope, score, value,
 };
 use crate::store::BEGIN;
 
@@ -59,6 +59,9 @@ impl Model {
                 let mut hits = self.search(&scopes.iter().map(|of| scope(*of)).collect::<Vec<_>>(), search)?;
                 hits.truncate(search.k);
                 Seen::Hits(hits)
+            }
+            Step::ListScopes { scopes, listing } => {
+                self.listed(&scopes.iter().map(|of| scope(*of)).collect::<Vec<_>>(), listing)?
             }
             Step::DropScopes(scopes) => Seen::Count(scopes.iter().map(|of| self.remove(&scope(*of), |_| true)).sum()),
             Step::DropUsers => {
@@ -161,6 +164,11 @@ impl Model {
                 Seen::Plan(self.of(owner).count() as u64, matching, results)
             }
             Call::Page { after, limit } => self.page(owner, &Filter::all(), *after, *limit)?,
+            Call::PageBy(listing) => self.listed(std::slice::from_ref(owner), listing)?,
+            Call::Sample { filter, .. } => {
+                let all = self.matching(owner, filter.as_ref().unwrap_or(&Filter::all()))?;
+                Seen::Entries(all.into_iter().cloned().collect())
+            }
             Call::Count(filter) => Seen::Count(self.matching(owner, filter)?.len() as u64),
             Call::PageMatching { filter, after, limit } => self.page(owner, filter, *after, *limit)?,
             Call::DeleteMatching(filter) => {
@@ -288,6 +296,38 @@ impl Model {
         let matching = self.matching(owner, filter)?.into_iter();
         let later = matching.filter(|entry| after.as_ref().is_none_or(|after| entry.id > *after));
         Ok(Seen::Entries(later.take(limit).cloned().collect()))
+    }
+
+    /// Each scope once.
+    fn listed(&self, scopes: &[StateScope], listing: &Listing) -> Result<Seen> {
+        let filter = listing.filter.clone().unwrap_or(Filter::all());
+        let key = |entry: &VectorEntry| {
+            let millis = match listing.order {
+                ListOrder::Id | ListOrder::IdDescending => 0,
+                _ => entry.times().get(listing.time)?.as_millis(),
+            };
+            Some((millis, entry.id.clone(), entry.scope.clone()))
+        };
+        let once: BTreeSet<&StateScope> = scopes.iter().collect();
+        let mut listed = BTreeMap::new();
+        for owner in once {
+            let matching = self.matching(owner, &filter)?;
+            listed.extend(
+                matching
+                    .into_iter()
+                    .filter_map(|entry| Some((key(entry)?, entry.clone()))),
+            );
+        }
+        let is_backward = matches!(listing.order, ListOrder::IdDescending | ListOrder::NewestFirst);
+        if let Some(after) = listing.after_entry().as_ref().and_then(key) {
+            listed.retain(|key, _| if is_backward { *key < after } else { *key > after });
+        }
+        let has_more = listed.len() > listing.limit;
+        let entries: Box<dyn Iterator<Item = VectorEntry>> = match is_backward {
+            true => Box::new(listed.into_values().rev()),
+            false => Box::new(listed.into_values()),
+        };
+        Ok(Seen::Page(entries.take(listing.limit).collect(), has_more))
     }
 
     /// In the order of their ids.

@@ -5,7 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use llmspell_storage::{
-    Expiry, Filter, Metadata, Quota, QuotaStatus, StateScope, Timestamp, VectorEntry, VectorQuery, VectorResult,
+    Expiry, Filter, ListOrder, ListQuery, Metadata, OwnTime, Quota, QuotaStatus, StateScope, Timestamp, VectorEntry,
+    VectorQuery, VectorResult,
 };
 use llmspell_testkit::filters as random;
 use proptest::collection::vec;
@@ -57,6 +58,11 @@ pub(crate) enum Step {
         scopes: Vec<u8>,
         search: Search,
     },
+    /// Several scopes are listed together.
+    ListScopes {
+        scopes: Vec<u8>,
+        listing: Listing,
+    },
     /// Scopes are deleted together, some of them perhaps named twice.
     DropScopes(Vec<u8>),
     /// All users.
@@ -106,6 +112,12 @@ pub(crate) enum Call {
     Page {
         after: Option<u8>,
         limit: usize,
+    },
+    PageBy(Listing),
+    /// All that match, as a sample.
+    Sample {
+        filter: Option<Filter>,
+        seed: u64,
     },
     Count(Filter),
     PageMatching {
@@ -184,6 +196,16 @@ pub(crate) struct Search {
     pub(crate) exact: bool,
 }
 
+/// A page in an order, perhaps after a place: so many milliseconds after programs begin, and an id of a scope.
+#[derive(Debug, Clone)]
+pub(crate) struct Listing {
+    pub(crate) order: ListOrder,
+    pub(crate) time: OwnTime,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) after: Option<(u16, u8, u8)>,
+    pub(crate) limit: usize,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) enum KeyCall {
     Set {
@@ -219,6 +241,8 @@ pub(crate) enum Seen {
     Count(u64),
     Hits(Vec<VectorResult>),
     Entries(Vec<VectorEntry>),
+    /// Entries, and whether there are more.
+    Page(Vec<VectorEntry>, bool),
     Counts(BTreeMap<String, u64>),
     /// Living, matching, results.
     Plan(u64, u64, usize),
@@ -270,12 +294,38 @@ impl Life {
     }
 }
 
+impl Listing {
+    pub(crate) fn build(&self, owner: StateScope) -> ListQuery {
+        let mut query = ListQuery::new(owner)
+            .with_order(self.order)
+            .with_time(self.time)
+            .with_limit(self.limit);
+        query.filter.clone_from(&self.filter);
+        match self.after_entry() {
+            Some(entry) => query.after_entry(&entry).unwrap(),
+            None => query,
+        }
+    }
+
+    /// An entry that stands where it begins.
+    pub(crate) fn after_entry(&self) -> Option<VectorEntry> {
+        let (millis, number, of) = self.after?;
+        let moment = Some(Timestamp::from_millis(crate::store::BEGIN + i64::from(millis)));
+        let mut entry = VectorEntry::new(id(number), vec![0.0; DIM]).with_scope(scope(of));
+        (entry.created_at, entry.updated_at, entry.event_time) = (moment, moment, moment);
+        Some(entry)
+    }
+}
+
 impl Entry {
     /// As it is handed in at `now`, in milliseconds since 1970.
     pub(crate) fn build(&self, now: i64) -> VectorEntry {
-        let entry = VectorEntry::new(id(self.id), floats(self.vector))
+        let mut entry = VectorEntry::new(id(self.id), floats(self.vector))
             .with_scope(scope(self.scope))
             .with_metadata(self.fields.clone());
+        // Few different ones, and some have none.
+        let event = crate::store::BEGIN + 500 * i64::from(self.vector[1] / 16);
+        entry.event_time = (self.vector[1] % 4 != 3).then(|| Timestamp::from_millis(event));
         match self.life {
             Life::Forever => entry,
             Life::Ended => entry.with_expires_at(Timestamp::from_millis(now)),
@@ -357,6 +407,8 @@ pub(crate) fn call(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Step> {
             write(scope..scope + 1, 1..5).prop_map(move |write| Step::Rewrite { scope, write })
         }),
         3 => (vec(scopes.clone(), 1..6), search()).prop_map(|(scopes, search)| Step::SearchScopes { scopes, search }),
+        3 => (vec(scopes.clone(), 1..6), listing(scopes.clone()))
+            .prop_map(|(scopes, listing)| Step::ListScopes { scopes, listing }),
         3 => (scopes.clone(), key_call()).prop_map(|(scope, call)| Step::Keys { scope, call }),
         2 => (scopes, option::weighted(0.7, quota())).prop_map(|(scope, quota)| Step::SetQuota { scope, quota }),
     ]
@@ -377,7 +429,7 @@ pub(crate) fn model_call(scopes: std::ops::Range<u8>) -> impl Strategy<Value = S
 }
 
 fn call_of(scope: u8, scopes: std::ops::Range<u8>) -> impl Strategy<Value = Call> {
-    let batch = prop_oneof![3 => write(scope..scope + 1, 1..6), 1 => write(scopes, 1..3)];
+    let batch = prop_oneof![3 => write(scope..scope + 1, 1..6), 1 => write(scopes.clone(), 1..3)];
     let after = || option::of(0..12_u8);
     prop_oneof![
         6 => batch.prop_map(Call::Write),
@@ -389,6 +441,8 @@ fn call_of(scope: u8, scopes: std::ops::Range<u8>) -> impl Strategy<Value = Call
         5 => search().prop_map(Call::Search),
         2 => search().prop_map(Call::Explain),
         1 => (after(), 1..8_usize).prop_map(|(after, limit)| Call::Page { after, limit }),
+        4 => listing(scopes).prop_map(Call::PageBy),
+        1 => (option::of(filter()), any::<u64>()).prop_map(|(filter, seed)| Call::Sample { filter, seed }),
         2 => filter().prop_map(Call::Count),
         2 => (filter(), after(), 1..8_usize)
             .prop_map(|(filter, after, limit)| Call::PageMatching { filter, after, limit }),
@@ -452,6 +506,27 @@ fn search() -> impl Strategy<Value = Search> {
         filter,
         threshold,
         exact,
+    })
+}
+
+fn listing(scopes: std::ops::Range<u8>) -> impl Strategy<Value = Listing> {
+    let time = select(OwnTime::ALL.to_vec());
+    // The moments of events are whole half seconds.
+    let millis = prop_oneof![(0..5_000_u16), (0..8_u16).prop_map(|halves| 500 * halves)];
+    let after = option::of((millis, 0..40_u8, scopes));
+    let parts = (
+        select(ListOrder::ALL.to_vec()),
+        time,
+        option::of(filter()),
+        after,
+        1..12_usize,
+    );
+    parts.prop_map(|(order, time, filter, after, limit)| Listing {
+        order,
+        time,
+        filter,
+        after,
+        limit,
     })
 }
 

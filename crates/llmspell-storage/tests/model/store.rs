@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use llmspell_storage::{
     Database, DatabaseOptions, DistanceMetric, EmbeddingModel, FacetValue, HNSWConfig, HNSWVectorStorage,
-    KeyValueEntry, KeyValueWrite, OnExisting, Result, ScopeKind, ScopedBackend, ScopedVectors, SearchPlan,
-    StorageError, Timestamp, VectorEntry, VectorQuery, VectorStorage, VectorStorageExt,
+    KeyValueEntry, KeyValueWrite, ListPage, OnExisting, Result, SampleQuery, ScopeKind, ScopedBackend, ScopedVectors,
+    SearchPlan, StorageError, Timestamp, VectorEntry, VectorQuery, VectorStorage, VectorStorageExt,
 };
 use tempfile::TempDir;
 
@@ -207,6 +207,10 @@ impl Store {
                 let query = self.query(search).with_scopes(scopes.iter().map(|of| scope(*of)));
                 Seen::Hits(self.vectors.search(&query).await?)
             }
+            Step::ListScopes { scopes, listing } => {
+                let query = listing.build(scope(0)).with_scopes(scopes.iter().map(|of| scope(*of)));
+                page(self.vectors.list_page(&query).await?)
+            }
             Step::DropScopes(scopes) => {
                 let scopes: Vec<_> = scopes.iter().map(|of| scope(*of)).collect();
                 Seen::Count(self.vectors.delete_scopes(&scopes).await?)
@@ -287,6 +291,12 @@ impl Store {
             Call::Search(search) => Seen::Hits(store.search_scoped(&self.query(search), owner).await?),
             Call::Explain(search) => plan(&store.explain(&self.query(search).with_scope(owner.clone())).await?),
             Call::Page { after, limit } => Seen::Entries(store.list(owner, after.map(id).as_deref(), *limit).await?),
+            Call::PageBy(listing) => page(store.list_page(&listing.build(owner.clone())).await?),
+            Call::Sample { filter, seed } => {
+                let mut query = SampleQuery::new(owner.clone(), 100, *seed);
+                query.filter.clone_from(filter);
+                whole_sample(store.sample(&query).await?)
+            }
             Call::Count(filter) => Seen::Count(store.count_matching(owner, filter).await?),
             Call::PageMatching { filter, after, limit } => {
                 let after = after.map(id);
@@ -322,6 +332,12 @@ impl Store {
             Call::Search(search) => Seen::Hits(handle.search(&self.query(search)).await?),
             Call::Explain(search) => plan(&handle.explain(&self.query(search)).await?),
             Call::Page { after, limit } => Seen::Entries(handle.list(after.map(id).as_deref(), *limit).await?),
+            Call::PageBy(listing) => page(handle.list_page(&listing.build(handle.scope().clone())).await?),
+            Call::Sample { filter, seed } => {
+                let mut query = SampleQuery::new(handle.scope().clone(), 100, *seed);
+                query.filter.clone_from(filter);
+                whole_sample(handle.sample(&query).await?)
+            }
             Call::Count(filter) => Seen::Count(handle.count_matching(filter).await?),
             Call::PageMatching { filter, after, limit } => {
                 let after = after.map(id);
@@ -446,6 +462,16 @@ fn pair(entry: KeyValueEntry) -> (String, Value) {
 
 fn ids(numbers: &[u8]) -> Vec<String> {
     numbers.iter().map(|number| id(*number)).collect()
+}
+
+fn page(page: ListPage) -> Seen {
+    Seen::Page(page.entries, page.next.is_some())
+}
+
+/// A sample of all there is comes in an order that nobody can tell before.
+fn whole_sample(mut entries: Vec<VectorEntry>) -> Seen {
+    entries.sort_by(|one, other| one.id.cmp(&other.id));
+    Seen::Entries(entries)
 }
 
 fn plan(plan: &SearchPlan) -> Seen {

@@ -6,14 +6,14 @@ use std::time::Instant;
 use async_trait::async_trait;
 
 use llmspell_core::{
-    Expiry, FacetValue, FieldPath, Filter, Metadata, OnExisting, Result, ScopeKind, ScopedStats, SearchPlan,
-    StateScope, StorageError, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage,
-    validate_key_value, validate_vectors as validate,
+    Expiry, FacetValue, FieldPath, Filter, ListPage, ListQuery, Metadata, OnExisting, OwnTime, Result, SampleQuery,
+    ScopeKind, ScopedStats, SearchPlan, StateScope, StorageError, StorageStats, Timestamp, VectorEntry, VectorQuery,
+    VectorResult, VectorStorage, validate_key_value, validate_vectors as validate,
 };
 
 use super::routes::Routes;
 use super::writes::Unknown;
-use super::{DimensionRouter, merge};
+use super::{DimensionRouter, listing, merge};
 use crate::api::vectors::{
     Asked, DELETE_IDS_MAX, HNSWVectorStorage, Handle, Member, checked_fields, checked_query, living_scopes, of_scope,
     of_spaces, of_unknown, read_together,
@@ -226,6 +226,18 @@ impl VectorStorage for DimensionRouter {
         .await
     }
 
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.list_page", level = "debug", skip_all, fields(order = query.order.name(), limit = query.limit)))]
+    async fn list_page(&self, query: &ListQuery) -> Result<ListPage> {
+        validate::list_query(query)?;
+        listing::list_page(self, query).await
+    }
+
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.sample", level = "debug", skip_all, fields(size = query.size)))]
+    async fn sample(&self, query: &SampleQuery) -> Result<Vec<VectorEntry>> {
+        validate::sample_query(query)?;
+        listing::sample(self, query).await
+    }
+
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.facet", level = "debug", skip_all, fields(scope = %self.seen(scope), limit)))]
     async fn facet(
         &self,
@@ -411,7 +423,7 @@ impl DimensionRouter {
         .await
     }
 
-    fn check_filter(&self, scope: &StateScope, filter: &Filter) -> Result<()> {
+    pub(super) fn check_filter(&self, scope: &StateScope, filter: &Filter) -> Result<()> {
         scope.validate()?;
         self.inner.database.inner.check_open()?;
         Ok(filter.validate_with(self.inner.config.index().date_fields())?)
@@ -446,11 +458,27 @@ impl DimensionRouter {
         T: Send + 'static,
         F: Fn(&[Member<'_>]) -> Result<T> + Send + Sync + 'static,
     {
+        self.read_ordered(scope, None, filter, read).await
+    }
+
+    /// The same for what goes by a time, if one is given.
+    pub(super) async fn read_ordered<T, F>(
+        &self,
+        scope: &StateScope,
+        time: Option<OwnTime>,
+        filter: Option<&Filter>,
+        read: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&[Member<'_>]) -> Result<T> + Send + Sync + 'static,
+    {
         let (scope, filter) = (scope.clone(), filter.cloned());
         self.read_spaces(move |shared, spaces, spaces_version| {
             let asked = Asked {
                 scope: &scope,
                 filter: filter.as_ref(),
+                time,
                 spaces_version,
             };
             read_together(shared, spaces, &asked, |members| read(members))

@@ -7,12 +7,14 @@
 //! | `models.rs`  | how is a model registered?                                |
 //! | `calls.rs`   | how is a call of the trait done by several spaces?        |
 //! | `writes.rs`  | how are entries written to the spaces of their models?     |
+//! | `listing.rs` | how are entries listed in an order, and sampled?           |
 //! | `merge.rs`   | how do answers of several spaces become one?              |
 //! | `migrate.rs` | how do the entries of one model become those of another?  |
 //! | `usage.rs`   | how much is each space used?                              |
 
 mod calls;
 mod config;
+mod listing;
 mod merge;
 mod migrate;
 mod models;

@@ -6,16 +6,16 @@ use std::time::Instant;
 use async_trait::async_trait;
 
 use llmspell_core::{
-    Expiry, FacetValue, FieldPath, Filter, Metadata, ModelRef, OnExisting, Result, ScopeKind, ScopedStats, SearchPlan,
-    StateScope, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult, VectorStorage, validate_key_value,
-    validate_vectors as validate,
+    Expiry, FacetValue, FieldPath, Filter, ListPage, ListQuery, Metadata, ModelRef, OnExisting, Result, SampleQuery,
+    ScopeKind, ScopedStats, SearchPlan, StateScope, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult,
+    VectorStorage, validate_key_value, validate_vectors as validate,
 };
 
 use super::handle::{Handle, cheap_namespace, search_in_place, search_loaded};
 use super::prepare::prepare;
 use super::shape::{Shape, checked_query};
 use super::traced::traced;
-use super::{HNSWVectorStorage, scopes, selected, stats};
+use super::{HNSWVectorStorage, listing, scopes, selected, stats};
 use crate::base::observe::SearchSpan;
 #[cfg(feature = "tracing")]
 use crate::base::observe::Seen;
@@ -211,6 +211,18 @@ impl VectorStorage for HNSWVectorStorage {
             })
             .await?;
         Ok(of_model(&handle.space, page.unwrap_or_default()))
+    }
+
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.list_page", level = "debug", skip_all, fields(space = self.space_name(), order = query.order.name(), limit = query.limit)))]
+    async fn list_page(&self, query: &ListQuery) -> Result<ListPage> {
+        validate::list_query(query)?;
+        listing::list_page(self.handle()?, query).await
+    }
+
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.sample", level = "debug", skip_all, fields(space = self.space_name(), size = query.size)))]
+    async fn sample(&self, query: &SampleQuery) -> Result<Vec<VectorEntry>> {
+        validate::sample_query(query)?;
+        listing::sample(self.handle()?, query).await
     }
 
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "vectors.facet", level = "debug", skip_all, fields(space = self.space_name(), scope = %self.seen(scope), limit)))]

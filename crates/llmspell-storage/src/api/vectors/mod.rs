@@ -4,6 +4,7 @@
 //! |--------------|--------------------------------------------------|
 //! | `calls.rs`   | how is a call of the trait done by the database? |
 //! | `handle.rs`  | how does a call reach the entries of a scope?    |
+//! | `listing.rs` | how are entries listed in an order, and sampled? |
 //! | `prepare.rs` | how is a batch checked and prepared?             |
 //! | `spaces.rs`  | how is a space of a database opened, or created? |
 //! | `shape.rs`   | which vectors does a space take, and which components does it store? |
@@ -15,6 +16,7 @@
 
 mod calls;
 mod handle;
+mod listing;
 mod prepare;
 mod scopes;
 mod selected;

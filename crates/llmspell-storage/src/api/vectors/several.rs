@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use llmspell_core::{Filter, Result, StateScope, VectorEntry};
+use llmspell_core::{Filter, OwnTime, Result, StateScope, VectorEntry};
 
 use super::calls::of_model;
 use crate::engine::Shared;
@@ -21,6 +21,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) scope: &'a StateScope,
     /// A valid filter, if the read asks one.
     pub(crate) filter: Option<&'a Filter>,
+    /// The time that the read goes by, if it goes by one.
+    pub(crate) time: Option<OwnTime>,
     /// [`Shared::spaces_version`] when the spaces were listed.
     pub(crate) spaces_version: u64,
 }
@@ -37,6 +39,11 @@ impl Member<'_> {
     /// The filter of the read, compiled for this space.
     pub(crate) fn condition(&self) -> &Condition {
         self.condition.expect("this read has a filter")
+    }
+
+    /// The same, if the read has a filter.
+    pub(crate) fn filter(&self) -> Option<&Condition> {
+        self.condition
     }
 
     /// The same entries, each with the name of the model of the space, if it has one.
@@ -100,9 +107,13 @@ fn load<'a>(shared: &Shared, spaces: &'a [Arc<Space>], asked: &Asked<'_>) -> Res
         };
         let condition = asked.filter.map(|filter| Condition::new(filter, space.dates()));
         let condition = condition.transpose()?;
-        if let Some(condition) = &condition {
-            search::index_metadata(&shared.truth, space, asked.scope, &namespace, condition)?;
-        }
+        search::index_for_list(
+            &shared.truth,
+            space,
+            asked.scope,
+            &namespace,
+            (asked.time, condition.as_ref()),
+        )?;
         loaded.push(Loaded {
             space,
             namespace,
