@@ -63,6 +63,8 @@ pub(crate) enum CliError {
         line: u64,
         /// What is wrong.
         reason: String,
+        /// What to do once the command is mended.
+        hint: &'static str,
     },
 
     /// What was named is not there.
@@ -201,11 +203,7 @@ impl CliError {
                 "check the name; paths are relative to the working directory".into()
             }
             Self::File { .. } => "check the permissions of the file and of its directory, and the free space".into(),
-            Self::Embedder { .. } => {
-                "mend the command and run the same migration again: what was copied is not embedded again; \
-                 `migrate --help` says what it reads and writes"
-                    .into()
-            }
+            Self::Embedder { hint, .. } => (*hint).into(),
             Self::CasLost { key } => format!("read it with `kv get {key}`, decide, and swap again"),
             Self::CheckFailed { .. } => "restore the directory from a backup; keep a copy of it for a report".into(),
             Self::PromiseBroken { .. } => {

@@ -1,6 +1,8 @@
 //! Checks that an entry fits the space that it is for.
 
-use llmspell_storage::{DistanceMetric, EmbeddingModel, StorageError, VectorEntry, cut, validate_vectors};
+use llmspell_storage::{
+    Database, DistanceMetric, EmbeddingModel, HNSWVectorStorage, StorageError, VectorEntry, cut, validate_vectors,
+};
 
 /// What a space takes: vectors as long as those that it stores, or such as its model makes, whole or cut.
 #[derive(Debug, Clone)]
@@ -12,6 +14,17 @@ pub(crate) struct Fits {
 }
 
 impl Fits {
+    /// What a space takes.
+    pub(crate) async fn of(database: &Database, store: &HNSWVectorStorage) -> Result<Self, StorageError> {
+        let spaces = database.spaces().await?;
+        let space = spaces.into_iter().find(|space| space.name == store.space_name());
+        Ok(Self {
+            model: space.and_then(|space| space.model),
+            stored: store.dim(),
+            metric: store.metric(),
+        })
+    }
+
     /// Why the space would refuse the entry.
     pub(crate) fn check(&self, entry: &VectorEntry) -> Result<(), StorageError> {
         let given = entry.embedding.len();
