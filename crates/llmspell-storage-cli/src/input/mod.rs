@@ -31,7 +31,7 @@ pub(crate) mod fvecs;
 pub(crate) mod jsonl;
 mod lines;
 pub(crate) mod npy;
-mod npy_header;
+pub(crate) mod npy_header;
 mod shapes;
 mod times;
 

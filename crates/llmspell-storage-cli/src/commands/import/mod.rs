@@ -195,6 +195,7 @@ pub(crate) async fn run(args: ImportArgs, session: &Session<'_>, output: &mut Ou
             let manner = Manner {
                 replaces: args.upsert || args.resume,
                 batch: args.batch(),
+                folder: args.file.parent().map(PathBuf::from).unwrap_or_default(),
             };
             return restore::run(*lines, manner, session, output).await;
         }
