@@ -149,7 +149,8 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     if args.explain {
         let plan = storage.explain(&query).await?;
         output.object(&plan)?;
-        return output.text(plan.to_string());
+        output.text(plan.to_string())?;
+        return session.note_empty_scopes(&store).await;
     }
     let mut results = storage.search(&query).await?;
     if let Some((scope, id)) = like {
