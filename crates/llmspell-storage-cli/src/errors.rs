@@ -244,7 +244,9 @@ fn storage_hint(error: &StorageError) -> String {
         StorageError::SpaceMismatch {
             what: "model" | "use", ..
         } => "`space ls` shows which space is used for what",
-        StorageError::SpaceMismatch { .. } => "leave out --metric, or choose another --space for other vectors",
+        StorageError::SpaceMismatch { .. } => {
+            "leave out --dim and --metric, or choose another --space for other vectors"
+        }
         StorageError::UnknownModel { .. } => {
             "`model ls` lists the models, `model ls --presets` those that need no `model add`; `model add NAME --dim N` \
              makes another one known"

@@ -146,6 +146,11 @@ pub(crate) struct ImportArgs {
     /// What of the index is kept in RAM [default: that of the space, else balanced]
     #[arg(long, value_enum)]
     memory: Option<MemoryArg>,
+
+    /// Share of the ten nearest that searches are to find; each scope gets the beam that it needs [default: that of the
+    /// space]
+    #[arg(long, value_name = "RECALL")]
+    recall_target: Option<f64>,
 }
 
 impl ImportArgs {

@@ -116,6 +116,10 @@ impl Opening<'_> {
             ([], Some(store)) => config.with_date_fields(store.config().date_fields().iter().cloned()),
             (fields, _) => config.with_date_fields(fields),
         };
+        let config = match self.args.recall_target {
+            Some(target) => config.with_recall_target(target).without_ef_search(),
+            None => config,
+        };
         // Rows of another dimension than the space has are bad rows, not a reason to give up.
         let dim = match (self.args.dim, existing) {
             (None, Some(store)) => store.dim(),
