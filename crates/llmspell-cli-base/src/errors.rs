@@ -63,6 +63,8 @@ pub enum CliError {
         line: u64,
         /// What is wrong.
         reason: String,
+        /// What to do once the command is mended.
+        hint: &'static str,
     },
 
     /// What was named is not there.
@@ -204,11 +206,7 @@ impl CliError {
                 "check the name; paths are relative to the working directory".into()
             }
             Self::File { .. } => "check the permissions of the file and of its directory, and the free space".into(),
-            Self::Embedder { .. } => {
-                "mend the command and run the same migration again: what was copied is not embedded again; \
-                 `migrate --help` says what it reads and writes"
-                    .into()
-            }
+            Self::Embedder { hint, .. } => (*hint).into(),
             Self::CasLost { key } => format!("read it with `kv get {key}`, decide, and swap again"),
             Self::CheckFailed { .. } => "restore the directory from a backup; keep a copy of it for a report".into(),
             Self::PromiseBroken { .. } => {
@@ -249,7 +247,9 @@ fn storage_hint(error: &StorageError) -> String {
         StorageError::SpaceMismatch {
             what: "model" | "use", ..
         } => "`space ls` shows which space is used for what",
-        StorageError::SpaceMismatch { .. } => "leave out --metric, or choose another --space for other vectors",
+        StorageError::SpaceMismatch { .. } => {
+            "leave out --dim and --metric, or choose another --space for other vectors"
+        }
         StorageError::UnknownModel { .. } => {
             "`model ls` lists the models, `model ls --presets` those that need no `model add`; `model add NAME --dim N` \
              makes another one known"

@@ -1,4 +1,4 @@
-//! In which order are points by a time of their entries?
+//! The order of points by a time of their entries.
 
 use std::ops::Bound;
 
@@ -27,13 +27,13 @@ pub struct TimeGroup<'a> {
 }
 
 impl TimeGroup<'_> {
-    /// How many points have this time.
+    /// Number of points with this time.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.points.len()
     }
 
-    /// Never: a time without points is in no group.
+    /// Always `false`: a time without points has no group.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -8,7 +8,7 @@
 //! | `lib.rs`       | what goes in, what comes out, and what is given up for memory?   |
 //! | `select.rs`    | which points may match a filter?                                 |
 //! | `facet.rs`     | which values does a field have?                                  |
-//! | `by_time.rs`   | in which order are points by a time of their entries?            |
+//! | `by_time.rs`   | in which order are points by a time?                             |
 //! | `field.rs`     | what is indexed of a field?                                      |
 //! | `key.rs`       | how is a value written as bytes in order?                        |
 //! | `postings.rs`  | which points have which key?                                     |

@@ -62,7 +62,7 @@ pub(crate) enum Command {
     Get(get::GetArgs),
     /// List the entries of a scope, ordered by id or by a time
     List(list::ListArgs),
-    /// Show some entries of a scope, taken by chance
+    /// Show a random sample of the entries of a scope
     Sample(sample::SampleArgs),
     /// Count the entries of a scope
     Count(count::CountArgs),

@@ -37,6 +37,7 @@ fn furnished() -> Workplace {
     let toy = place.file("toy.jsonl", "{\"id\": \"t\", \"vector\": [0.9, 0.1, 0.3, 0.2]}\n");
     run(&["import", path(&toy), "--model", "toy"]);
     run(&["scope", "quota", "user:ada", "--vectors", "10", "--kv-bytes", "1000"]);
+    run(&["scope", "quota", "user:nobody", "--bytes", "4096"]);
     run(&["kv", "set", "theme", "dark"]);
     run(&["--scope", "user:ada", "kv", "set", "token", "abc", "--ttl", "1000w"]);
     place
@@ -52,6 +53,25 @@ fn lines_of(place: &Workplace, file: &str) -> Vec<Value> {
 
 fn count(lines: &[Value], kind: &str) -> usize {
     lines.iter().filter(|line| line["type"] == kind).count()
+}
+
+/// What every verb shows of one is what it shows of the other.
+fn assert_same(place: &Workplace, copy: &Workplace) {
+    for verb in [
+        &["--json", "space", "ls"][..],
+        &["--json", "scope", "ls"],
+        &["--json", "--scope", "user:ada", "list", "--all", "--vectors"],
+        &["--json", "--scope", "session:s-1", "list", "--all", "--vectors"],
+        &["--json", "--model", "toy", "list", "--all", "--vectors"],
+        &["--json", "model", "ls"],
+        &["--json", "kv", "scan"],
+        &["--json", "--scope", "user:ada", "kv", "scan"],
+        &["--json", "scope", "quota", "user:ada"],
+        &["--json", "scope", "quota", "user:nobody"],
+    ] {
+        let of = |place: &Workplace| place.run(verb.to_vec()).succeeds().stdout();
+        assert_eq!(of(place), of(copy), "{verb:?}");
+    }
 }
 
 #[test]
@@ -75,21 +95,8 @@ fn given_a_database_when_it_is_exported_and_imported_then_everything_is_as_it_wa
     let lines = lines_of(&place, "all.jsonl");
     assert_eq!(lines[0], json!({"llmspell_storage": "export", "version": 1}));
     let counts = ["space", "entry", "key", "quota", "end"].map(|kind| count(&lines, kind));
-    assert_eq!(counts, [3, 7, 3, 1, 1]);
-    for verb in [
-        &["--json", "space", "ls"][..],
-        &["--json", "scope", "ls"],
-        &["--json", "--scope", "user:ada", "list", "--all", "--vectors"],
-        &["--json", "--scope", "session:s-1", "list", "--all", "--vectors"],
-        &["--json", "--model", "toy", "list", "--all", "--vectors"],
-        &["--json", "model", "ls"],
-        &["--json", "kv", "scan"],
-        &["--json", "--scope", "user:ada", "kv", "scan"],
-        &["--json", "scope", "quota", "user:ada"],
-    ] {
-        let of = |place: &Workplace| place.run(verb.to_vec()).succeeds().stdout();
-        assert_eq!(of(&place), of(&copy), "{verb:?}");
-    }
+    assert_eq!(counts, [3, 7, 3, 2, 1]);
+    assert_same(&place, &copy);
     copy.run(["check"]).succeeds();
 }
 
@@ -129,4 +136,92 @@ fn an_export_that_is_cut_or_of_another_version_is_told() {
     let copy = Workplace::new();
     let other = copy.file("other.jsonl", text.replacen("\"version\":1", "\"version\":9", 1));
     copy.run(["import", path(&other)]).fails(64, "other.jsonl:1: version 9");
+}
+
+#[test]
+fn given_a_database_when_its_vectors_are_exported_to_arrays_then_everything_is_as_it_was() {
+    // Given: a space whose name is no name of a file, and an empty one.
+    let place = furnished();
+    let row = place.file("row.jsonl", "{\"id\": \"o\", \"vector\": [0.25]}\n");
+    place.run(["--space", "a/b", "import", path(&row)]).succeeds();
+    place.run(["--space", "a:b", "import", path(&row)]).succeeds();
+    place.run(["--space", "a:b", "delete", "o"]).succeeds();
+
+    // When
+    let said = place.run(["--json", "export", "all.npy"]).succeeds().json().remove(0);
+    assert_eq!((&said["file"], &said["entries"]), (&json!("all.jsonl"), &json!(8)));
+    let names = [
+        "all.default.npy",
+        "all.wide.npy",
+        "all.toy.npy",
+        "all.a-b.npy",
+        "all.a-b.2.npy",
+    ];
+    assert_eq!(said["arrays"], json!(names));
+    let copy = Workplace::new();
+    copy.run(["import", path(&place.path("all.jsonl"))]).succeeds();
+
+    // Then: lines hold no vectors, arrays nothing else, and both together all of it.
+    let lines = lines_of(&place, "all.jsonl");
+    assert!(lines.iter().all(|line| line.get("vector").is_none()));
+    let sizes = names.map(|name| fs::metadata(place.path(name)).unwrap().len());
+    assert_eq!(sizes, [128 + 5 * 8, 128 + 12, 128 + 8, 128 + 4, 128]);
+    assert_same(&place, &copy);
+    for place in [&place, &copy] {
+        place.run(["export", "lines.jsonl"]).succeeds();
+    }
+    let text = |place: &Workplace| fs::read_to_string(place.path("lines.jsonl")).unwrap();
+    assert_eq!(text(&place), text(&copy));
+    copy.run(["check"]).succeeds();
+
+    // An array is one for every other program too.
+    let alone = Workplace::new();
+    let wide = place.path("all.wide.npy");
+    let import = ["--json", "import", path(&wide), "--metric", "euclidean"];
+    assert_eq!(alone.run(import).succeeds().json()[0]["stored"], 1);
+    // One scope of one space, by the option; the older files are replaced.
+    let args = ["--scope", "session:s-1", "export", "all.jsonl", "--format", "npy"];
+    place.run(args).succeeds();
+    assert_eq!(count(&lines_of(&place, "all.jsonl"), "entry"), 1);
+    assert_eq!(fs::metadata(place.path("all.default.npy")).unwrap().len(), 128 + 8);
+    place
+        .run(["export", "-", "--format", "npy"])
+        .fails(64, "cannot go to stdout");
+}
+
+#[test]
+fn arrays_that_do_not_belong_to_their_lines_are_told() {
+    let place = furnished();
+    place.run(["export", "all.npy"]).succeeds();
+    let (lines, array) = (place.path("all.jsonl"), place.path("all.default.npy"));
+    let text = fs::read_to_string(&lines).unwrap();
+    let whole = fs::read(&array).unwrap();
+    let fails = |code: i32, part: &str| {
+        Workplace::new().run(["import", path(&lines)]).fails(code, part);
+    };
+    let with_rows = |rows: usize, numbers: &[u8]| {
+        let mut bytes = whole[..128].to_vec();
+        let at = bytes.windows(2).position(|pair| pair == b"(5").unwrap();
+        bytes[at + 1] = b'0' + u8::try_from(rows).unwrap();
+        bytes.extend(numbers);
+        fs::write(&array, bytes).unwrap();
+    };
+    with_rows(4, &whole[128..whole.len() - 8]);
+    fails(64, "all.default.npy has fewer rows than its space has entries");
+    with_rows(6, &[&whole[128..], &whole[128..136]].concat());
+    fails(64, "all.default.npy has more rows than its space has entries");
+    fs::write(&array, &whole[..whole.len() - 1]).unwrap();
+    fails(64, "where its header describes");
+    fs::copy(place.path("all.wide.npy"), &array).unwrap();
+    fails(
+        64,
+        "vectors of the space have 2 components, rows of all.default.npy have 3",
+    );
+    fs::remove_file(&array).unwrap();
+    fails(3, "cannot open");
+    for name in ["../all.default.npy", "/etc/hostname", "..", ""] {
+        let other = text.replace("\"all.default.npy\"", &format!("\"{name}\""));
+        fs::write(&lines, other).unwrap();
+        fails(64, "is no name of a file beside this one");
+    }
 }

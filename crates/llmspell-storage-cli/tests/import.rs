@@ -229,3 +229,23 @@ fn resume_passes_over_the_same_row_and_not_over_another_with_its_id() {
     );
     assert_eq!(summary.succeeds().json()[0]["already_there"], 1);
 }
+
+#[test]
+fn an_import_may_say_what_searches_are_to_find() {
+    let place = Workplace::new();
+    let row = |id: &str| format!("{{\"id\": \"{id}\", \"vector\": [1, 0]}}");
+    let import = |id: &str, args: &[&'static str]| {
+        let args = [&["import", "-"], args].concat();
+        place.run_with_input(args, row(id).as_bytes())
+    };
+    // The second line of an export has the settings of the space.
+    let target = || place.run(["export", "-"]).succeeds().json()[1]["config"]["recall_target"].clone();
+    import("a", &["--recall-target", "1.5"]).fails(64, "recall target is 1.5");
+    assert!(!place.path("db").exists());
+    import("a", &["--recall-target", "0.97"]).succeeds();
+    assert_eq!(target(), json!(0.97));
+    import("b", &[]).succeeds();
+    assert_eq!(target(), json!(0.97), "it stays");
+    import("c", &["--recall-target", "0.99"]).succeeds();
+    assert_eq!(target(), json!(0.99));
+}

@@ -68,6 +68,17 @@ impl CsvRows {
             let reason = format!("two columns are named `{}`", self.fields[twice]);
             return Err(refused(reason, "give every column a name of its own"));
         }
+        if let Some(text) = &self.rules.text_field {
+            if !self
+                .fields
+                .iter()
+                .any(|field| field == text || self.rules.is_metadata(field))
+            {
+                let reason = format!("no column is named `{text}`; there are {}", self.fields.join(", "));
+                return Err(refused(reason, "name the column of the texts: --embed-field COLUMN"));
+            }
+            return Ok(());
+        }
         let vector = self.rules.vector_field();
         if !self.fields.iter().any(|field| self.rules.may_be_vector(field)) {
             let reason = format!("no column is named `{vector}`; there are {}", self.fields.join(", "));

@@ -1,6 +1,8 @@
 //! Checks that an entry fits the space that it is for.
 
-use llmspell_storage::{DistanceMetric, EmbeddingModel, StorageError, VectorEntry, cut, validate_vectors};
+use llmspell_storage::{
+    Database, DistanceMetric, EmbeddingModel, HNSWVectorStorage, StorageError, VectorEntry, cut, validate_vectors,
+};
 
 /// What a space takes: vectors as long as those that it stores, or such as its model makes, whole or cut.
 #[derive(Debug, Clone)]
@@ -14,6 +16,21 @@ pub struct Fits {
 }
 
 impl Fits {
+    /// What a space of the database takes: its model, its dimension and its metric.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` if the database is closed; `Data` or `Io` when its spaces cannot be read.
+    pub async fn of(database: &Database, store: &HNSWVectorStorage) -> Result<Self, StorageError> {
+        let spaces = database.spaces().await?;
+        let space = spaces.into_iter().find(|space| space.name == store.space_name());
+        Ok(Self {
+            model: space.and_then(|space| space.model),
+            stored: store.dim(),
+            metric: store.metric(),
+        })
+    }
+
     /// Why the space would refuse the entry.
     pub fn check(&self, entry: &VectorEntry) -> Result<(), StorageError> {
         let given = entry.embedding.len();

@@ -90,6 +90,9 @@ pub struct RowRules {
     pub fields: Vec<FieldArg>,
     /// What becomes of the other fields.
     pub other_fields: OtherFields,
+    /// The field, in the metadata or beside it, whose text stands for a vector. The text always becomes metadata, whatever
+    /// becomes of other fields.
+    pub text_field: Option<String>,
     /// Before the number that a row without id gets.
     pub id_prefix: String,
     /// Scope of a row that names none.
@@ -140,7 +143,7 @@ impl RowRules {
 
     /// Whether the field holds text, also if it looks like a number.
     pub(super) fn is_text(&self, field: &str) -> bool {
-        [self.field("id"), self.field("scope")].contains(&field)
+        [self.field("id"), self.field("scope")].contains(&field) || self.text_field.as_deref() == Some(field)
     }
 
     /// Whether the field holds all the metadata.
@@ -160,9 +163,10 @@ impl RowRules {
     pub fn entry(&self, line: &str, number: u64, vector: Option<Vec<f32>>) -> Result<VectorEntry, String> {
         let mut fields = Fields(serde_json::from_str(line).map_err(|error| format!("not a JSON object: {error}"))?);
 
-        let vector = match vector {
-            Some(vector) => vector,
-            None => self.vector(&mut fields)?,
+        let vector = match (vector, &self.text_field) {
+            (Some(vector), _) => vector,
+            (None, Some(_)) => self.no_vector(&mut fields)?,
+            (None, None) => self.vector(&mut fields)?,
         };
         let id = match fields.take::<Value>(self.field("id"))? {
             None | Some(Value::Null) => self.numbered_id(number),
@@ -224,6 +228,24 @@ impl RowRules {
         vector.ok_or_else(|| format!("there is no field `{field}`"))
     }
 
+    /// That a row of text has no vector, which would have to be that of the model of the others.
+    fn no_vector(&self, fields: &mut Fields<'_>) -> Result<Vec<f32>, String> {
+        let named: Vec<String> = fields
+            .0
+            .keys()
+            .filter(|field| self.may_be_vector(field))
+            .cloned()
+            .collect();
+        for field in named {
+            if fields.take::<Value>(&field)?.is_some_and(|value| !value.is_null()) {
+                return Err(format!(
+                    "the row has a vector already, in field `{field}`; --with is for rows without"
+                ));
+            }
+        }
+        Ok(Vec::new())
+    }
+
     fn time(&self, fields: &mut Fields<'_>, name: &str) -> Result<Option<Timestamp>, String> {
         let field = self.field(name);
         let Some(value) = fields.take::<Value>(field)? else {
@@ -234,31 +256,34 @@ impl RowRules {
     }
 
     fn place_others(&self, mut fields: Fields<'_>, metadata: &mut Value) -> Result<(), String> {
+        let is_embedded = |field: &str| self.text_field.as_deref() == Some(field);
         fields.0.retain(|field, _| !self.dropped.contains(&field.as_str()));
-        let Some(first) = fields.0.keys().next() else {
-            return Ok(());
-        };
         match self.other_fields {
-            OtherFields::Refuse => Err(format!("no option says what field `{first}` means")),
-            OtherFields::Drop => Ok(()),
-            OtherFields::Metadata => {
-                let Value::Object(metadata) = metadata else {
-                    return Err(format!("field `{}` is no object", self.field("metadata")));
-                };
-                for (field, value) in fields.0 {
-                    let value =
-                        serde_json::from_str(value.get()).map_err(|error| format!("field `{field}`: {error}"))?;
-                    if metadata.contains_key(&field) {
-                        let inner = self.field("metadata");
-                        return Err(format!(
-                            "field `{field}` stands in `{inner}` and beside it; which one is meant?"
-                        ));
-                    }
-                    metadata.insert(field, value);
+            OtherFields::Refuse => {
+                if let Some(first) = fields.0.keys().find(|field| !is_embedded(field)) {
+                    return Err(format!("no option says what field `{first}` means"));
                 }
-                Ok(())
             }
+            OtherFields::Drop => fields.0.retain(|field, _| is_embedded(field)),
+            OtherFields::Metadata => {}
         }
+        if fields.0.is_empty() {
+            return Ok(());
+        }
+        let inner = self.field("metadata");
+        let Value::Object(metadata) = metadata else {
+            return Err(format!("field `{inner}` is no object"));
+        };
+        for (field, value) in fields.0 {
+            let value = serde_json::from_str(value.get()).map_err(|error| format!("field `{field}`: {error}"))?;
+            if metadata.contains_key(&field) {
+                return Err(format!(
+                    "field `{field}` stands in `{inner}` and beside it; which one is meant?"
+                ));
+            }
+            metadata.insert(field, value);
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+pub use super::npy_header::header_bytes;
 use super::npy_header::{ElementType, Header, NpyError, header_span, parse_header};
 use super::{Source, read_up_to};
 use crate::errors::{CliError, Place};

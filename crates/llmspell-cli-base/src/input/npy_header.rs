@@ -172,6 +172,15 @@ pub(super) fn parse_header(text: &[u8]) -> Result<Header, NpyError> {
     Ok(header)
 }
 
+/// The header of a version 1 file: 128 bytes, as NumPy writes them, so that the numbers begin at a multiple of 64.
+#[must_use]
+pub fn header_bytes(descr: &str, rows: u64, columns: usize) -> Vec<u8> {
+    let dictionary = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    bytes.extend(format!("{dictionary:<117}\n").into_bytes());
+    bytes
+}
+
 struct Parser<'a> {
     text: &'a [u8],
     at: usize,
@@ -254,6 +263,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_header_has_the_length_it_names_whatever_the_shape() {
+        for (rows, columns) in [(1, 1), (u64::MAX, 65_535)] {
+            assert_eq!(header_bytes("<f4", rows, columns).len(), 128);
+        }
+    }
 
     proptest! {
         #[test]

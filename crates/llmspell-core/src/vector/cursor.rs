@@ -1,4 +1,4 @@
-//! Where does a listing go on? [`ListCursor`]
+//! [`ListCursor`]: the place where a listing continues.
 //!
 //! ```text
 //! byte 0       1     2    3              11             13      …    …
@@ -29,8 +29,8 @@ const CHECK_BYTES: usize = 4;
 /// The place in a listing after which the next page begins. A page [gives](super::ListPage::next) it, and a
 /// [query](super::ListQuery::after) takes it.
 ///
-/// It is a text for applications to pass on, to a browser for example: what it is made of may change. A text that no page
-/// gave is refused with [`BadCursor`](StorageError::BadCursor). The entry of the place need not be there any more. The
+/// Applications may pass it on as a text, to a browser for example. Its format may change. A text that no page
+/// gave is refused with [`BadCursor`](StorageError::BadCursor). The entry at the place need not exist any more. The
 /// text is not secret: it holds the id and the scope of an entry.
 ///
 /// ```
@@ -47,7 +47,7 @@ pub struct ListCursor {
     pub(super) time: OwnTime,
     pub(super) millis: i64,
     pub(super) id: String,
-    /// None: the place is after the id in every scope.
+    /// `None` means the place after the id in every scope.
     pub(super) scope: Option<StateScope>,
 }
 

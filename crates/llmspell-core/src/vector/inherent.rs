@@ -288,7 +288,7 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::list_matching(self, scope, filter, after, limit).await
             }
 
-            /// A page of the entries of a scope, or of several, in the order of their ids or of a time; see
+            /// Lists a page of the entries of a scope, or of several, in the order of their ids or of a time; see
             /// [`VectorStorage::list_page`](crate::VectorStorage::list_page).
             ///
             /// # Errors
@@ -298,7 +298,7 @@ macro_rules! inherent_vectors {
                 $crate::VectorStorage::list_page(self, query).await
             }
 
-            /// Some entries of a scope, or of several, taken by chance; see
+            /// Takes a random sample of the entries of a scope, or of several; see
             /// [`VectorStorage::sample`](crate::VectorStorage::sample).
             ///
             /// # Errors

@@ -14,7 +14,7 @@ use crate::error::{Result, StorageError};
 use crate::filter::{Filter, OwnTime};
 use crate::limits::PAGE_MAX;
 
-/// Entries of a page, unless said otherwise.
+/// Default number of entries of a page.
 pub(super) const DEFAULT_PAGE: usize = 1_000;
 
 /// In which order entries are listed. Each order is total, and [`NewestFirst`](Self::NewestFirst) is
@@ -22,22 +22,22 @@ pub(super) const DEFAULT_PAGE: usize = 1_000;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ListOrder {
-    /// In byte order of the ids; of one id in several scopes, in the order of the scopes.
+    /// By the bytes of the ids; equal ids in several scopes by the scope.
     #[default]
     Id,
-    /// The same backwards.
+    /// The reverse of [`Id`](Self::Id).
     IdDescending,
-    /// By a [time](ListQuery::time), the earliest first; entries of one time by id, then by scope.
+    /// By a [time](ListQuery::time), the earliest first; equal times by id, then by scope.
     OldestFirst,
-    /// The same backwards: the latest first, entries of one time with the greatest id first.
+    /// The reverse of [`OldestFirst`](Self::OldestFirst): the latest first, equal times by the greatest id.
     NewestFirst,
 }
 
 impl ListOrder {
-    /// All of them.
+    /// All orders.
     pub const ALL: [Self; 4] = [Self::Id, Self::IdDescending, Self::OldestFirst, Self::NewestFirst];
 
-    /// As JSON and the command line write it.
+    /// The name in JSON and on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -48,20 +48,21 @@ impl ListOrder {
         }
     }
 
-    /// Whether times decide, and ids only among equal times.
+    /// Whether entries are sorted by a time, and by id only if their times are equal.
     #[must_use]
     pub fn is_by_time(self) -> bool {
         matches!(self, Self::OldestFirst | Self::NewestFirst)
     }
 
-    /// Whether what is greater comes first.
+    /// Whether the greatest comes first.
     #[must_use]
     pub fn is_descending(self) -> bool {
         matches!(self, Self::IdDescending | Self::NewestFirst)
     }
 }
 
-/// A page of the entries of a scope, or of several together: in the order of their ids or of a time, forwards or backwards.
+/// A query for a page of the entries of a scope, or of several together, in the order of their ids or of a time, forwards or
+/// backwards.
 ///
 /// ```
 /// # use llmspell_core::{Filter, ListQuery, Result, StateScope, VectorStorage};
@@ -77,7 +78,7 @@ impl ListOrder {
 /// # }
 /// ```
 ///
-/// [`Pages`](super::Pages) goes from page to page by itself.
+/// [`Pages`](super::Pages) reads one page after the other.
 ///
 /// # JSON
 ///
@@ -92,26 +93,26 @@ impl ListOrder {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ListQuery {
-    /// Whose entries are listed; [`StateScope::Global`] unless said otherwise.
+    /// The scope to list; default [`StateScope::Global`].
     #[serde(default)]
     pub scope: StateScope,
-    /// Several scopes to list together instead, and `scope` is not looked at; see [`with_scopes`](Self::with_scopes).
+    /// Several scopes to list together; `scope` is then ignored. See [`with_scopes`](Self::with_scopes).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<StateScope>>,
-    /// Which entries count, all by default.
+    /// Only entries that match are listed; default all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
-    /// In which order; by id unless said otherwise.
+    /// The order; default [`ListOrder::Id`].
     #[serde(default)]
     pub order: ListOrder,
-    /// The time that an order by time goes by: [`OwnTime::Created`] unless said otherwise. Entries that lack it are not
-    /// listed; only the event time can be lacking.
+    /// The time by which an order by time sorts; default [`OwnTime::Created`]. Entries without it are not listed; only the
+    /// event time can be missing.
     #[serde(default = "created", skip_serializing_if = "is_created")]
     pub time: OwnTime,
-    /// Where to go on, from the beginning by default: the [`next`](ListPage::next) of a page of the same order.
+    /// The place after which the page begins: the [`next`](ListPage::next) of a page of the same order; default the beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<ListCursor>,
-    /// Most entries of the page, 1 to [`PAGE_MAX`](crate::limits::PAGE_MAX); 1,000 unless said otherwise.
+    /// Most entries of the page, 1 to [`PAGE_MAX`](crate::limits::PAGE_MAX); default 1,000.
     #[serde(default = "default_page")]
     pub limit: usize,
 }
@@ -129,11 +130,11 @@ fn default_page() -> usize {
     DEFAULT_PAGE
 }
 
-/// Some entries in the order that was asked for.
+/// A page of a listing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ListPage {
-    /// The entries, each as [`get`](VectorStorage::get) returns it.
+    /// The entries in the order of the query, each as [`get`](VectorStorage::get) returns it.
     pub entries: Vec<VectorEntry>,
     /// Where the next page begins; none if this is the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,8 +179,8 @@ impl ListQuery {
         Self::new(scope).with_order(ListOrder::OldestFirst).with_limit(limit)
     }
 
-    /// Lists several scopes together, from 1 to [`QUERY_SCOPES_MAX`](crate::limits::QUERY_SCOPES_MAX). A scope that is named
-    /// twice counts once; one that is not there is empty. Each scope is read as of its own moment after the call began.
+    /// Lists several scopes together, 1 to [`QUERY_SCOPES_MAX`](crate::limits::QUERY_SCOPES_MAX) of them. A scope that is
+    /// named twice counts once; a missing scope is empty. Each scope is read as of its own moment after the call began.
     #[must_use]
     pub fn with_scopes(mut self, scopes: impl IntoIterator<Item = StateScope>) -> Self {
         self.scopes = Some(scopes.into_iter().collect());
@@ -193,14 +194,14 @@ impl ListQuery {
         self
     }
 
-    /// In which order.
+    /// Sets the order.
     #[must_use]
     pub fn with_order(mut self, order: ListOrder) -> Self {
         self.order = order;
         self
     }
 
-    /// The time that an order by time goes by.
+    /// Sets the time by which an order by time sorts.
     #[must_use]
     pub fn with_time(mut self, time: OwnTime) -> Self {
         self.time = time;
@@ -214,14 +215,14 @@ impl ListQuery {
         self
     }
 
-    /// Goes on where another page ended.
+    /// Continues where another page ended.
     #[must_use]
     pub fn after(mut self, cursor: ListCursor) -> Self {
         self.after = Some(cursor);
         self
     }
 
-    /// Goes on after an id, which need not be there, in an order by id. Choose the order before.
+    /// Starts after an id, which need not exist, in an order by id. Choose the order first.
     #[must_use]
     pub fn after_id(self, id: impl Into<String>) -> Self {
         let cursor = ListCursor {
@@ -237,11 +238,12 @@ impl ListQuery {
         self.after(cursor)
     }
 
-    /// Goes on after an entry, whether it is there now or not: to ask later what came since. Choose order and time before.
+    /// Starts after an entry, which need not exist any more: to list later what was added since. Choose order and time
+    /// first.
     ///
     /// # Errors
     ///
-    /// [`BadCursor`](StorageError::BadCursor) if the entry lacks the time, as one that was not read from a store does.
+    /// [`BadCursor`](StorageError::BadCursor) if the entry lacks the time, as an entry does that was not read from a store.
     pub fn after_entry(self, entry: &VectorEntry) -> Result<Self> {
         let cursor = self.cursor_of(entry).ok_or(StorageError::BadCursor {
             reason: "the entry lacks the time that the order goes by",

@@ -12,12 +12,12 @@ use crate::error::Result;
 use crate::filter::Filter;
 use crate::limits::PAGE_MAX;
 
-/// Some entries of a scope, or of several together, taken by chance: each set of so many is as likely as any other, and no
-/// entry is taken twice.
+/// A query for a random sample of the entries of a scope, or of several together. Each set of `size` entries is as likely as
+/// any other, and no entry is taken twice.
 ///
-/// The seed decides: the same query gives the same sample for as long as nothing is written to the scopes and nothing
-/// expires; take another seed for another sample. The entries come in random order, so the first of them are a smaller
-/// sample: the one that the same query of that size gives.
+/// The seed decides: the same query gives the same sample as long as nothing is written to the scopes and nothing
+/// expires; another seed gives another sample. The entries come in random order, so the first `n` of them are the sample
+/// that the same query of size `n` gives.
 ///
 /// ```
 /// # use llmspell_core::{Filter, Result, SampleQuery, StateScope, VectorStorage};
@@ -31,7 +31,7 @@ use crate::limits::PAGE_MAX;
 ///
 /// # JSON
 ///
-/// `size` and `seed` must be there.
+/// `size` and `seed` are required.
 ///
 /// ```
 /// # use llmspell_core::{SampleQuery, StateScope};
@@ -42,24 +42,23 @@ use crate::limits::PAGE_MAX;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SampleQuery {
-    /// Whose entries are taken; [`StateScope::Global`] unless said otherwise.
+    /// The scope to sample; default [`StateScope::Global`].
     #[serde(default)]
     pub scope: StateScope,
-    /// Several scopes to take from together instead, and `scope` is not looked at; see [`with_scopes`](Self::with_scopes).
+    /// Several scopes to sample together; `scope` is then ignored. See [`with_scopes`](Self::with_scopes).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<StateScope>>,
-    /// Which entries may be taken, all by default.
+    /// Only entries that match are sampled; default all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
-    /// How many entries, 1 to [`PAGE_MAX`](crate::limits::PAGE_MAX). Fewer come only if there are fewer; then all of them
-    /// come.
+    /// Number of entries, 1 to [`PAGE_MAX`](crate::limits::PAGE_MAX). If fewer match, the sample has all of them.
     pub size: usize,
-    /// What decides which.
+    /// Any number; each gives its own sample.
     pub seed: u64,
 }
 
 impl SampleQuery {
-    /// So many entries of a scope.
+    /// A sample of `size` entries of a scope.
     #[must_use]
     pub fn new(scope: StateScope, size: usize, seed: u64) -> Self {
         Self {
@@ -71,9 +70,9 @@ impl SampleQuery {
         }
     }
 
-    /// Takes from several scopes together, from 1 to [`QUERY_SCOPES_MAX`](crate::limits::QUERY_SCOPES_MAX): a scope with
-    /// more entries gives more. A scope that is named twice counts once; one that is not there is empty. Each scope is read
-    /// as of its own moment after the call began. The order in which the scopes are named matters, as the seed does.
+    /// Samples several scopes together, 1 to [`QUERY_SCOPES_MAX`](crate::limits::QUERY_SCOPES_MAX) of them, as if they were
+    /// one. A scope that is named twice counts once; a missing scope is empty. Each scope is read as of its own moment after
+    /// the call began. The same scopes in another order give another sample.
     #[must_use]
     pub fn with_scopes(mut self, scopes: impl IntoIterator<Item = StateScope>) -> Self {
         self.scopes = Some(scopes.into_iter().collect());
@@ -87,7 +86,7 @@ impl SampleQuery {
         self
     }
 
-    /// The scopes that are taken from, each once, in the order in which they were given.
+    /// The scopes to sample, each once, in the order in which they were given.
     #[must_use]
     pub fn sampled_scopes(&self) -> Vec<&StateScope> {
         let Some(scopes) = &self.scopes else {

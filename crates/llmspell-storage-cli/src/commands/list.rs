@@ -39,8 +39,8 @@ pub(crate) struct ListArgs {
     #[arg(long)]
     reverse: bool,
 
-    /// The time that --newest and --oldest go by: when entries were created, unless said otherwise. Entries without an event
-    /// time are not listed by it
+    /// The time by which --newest and --oldest sort [default: created]. Entries without an event time are not listed by
+    /// it
     #[arg(long, value_name = "TIME", requires = "by_time")]
     by: Option<Time>,
 

@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod count;
 pub(crate) mod delete;
 pub(crate) mod demo;
+mod embedder;
 pub(crate) mod entry_view;
 pub(crate) mod export;
 pub(crate) mod facet;

@@ -1,6 +1,8 @@
 //! The import of what `export` wrote: spaces, entries, keys and quotas, as they were.
 
+use std::collections::HashMap;
 use std::mem;
+use std::path::{Path, PathBuf};
 
 use llmspell_storage::{
     Database, HNSWVectorStorage, KeyValueWrite, ModelSpace, OnExisting, Quota, ScopedBackend, SpaceInfo, SpaceRole,
@@ -13,6 +15,7 @@ use super::export::VERSION;
 use crate::session::{Session, router};
 use llmspell_cli_base::errors::{CliError, Place};
 use llmspell_cli_base::input::jsonl::{Lines, RowRules};
+use llmspell_cli_base::input::npy::NpyReader;
 use llmspell_cli_base::output::{Output, counted};
 use llmspell_cli_base::progress::Progress;
 
@@ -32,6 +35,12 @@ struct Kind {
     r#type: String,
     #[serde(default)]
     space: String,
+}
+
+/// Of a space, the file of its vectors, if they do not stand in its entries.
+#[derive(Deserialize)]
+struct ArrayOfSpace {
+    array: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +68,8 @@ struct EndLine {
 pub(super) struct Manner {
     pub(super) replaces: bool,
     pub(super) batch: usize,
+    /// Where the arrays are that lines name.
+    pub(super) folder: PathBuf,
 }
 
 /// Reads an export into a database that holds nothing, or replaces what it names.
@@ -85,6 +96,7 @@ pub(super) async fn run(
         database,
         manner,
         store: None,
+        arrays: HashMap::new(),
         batch: Vec::new(),
         writes: Vec::new(),
         write_bytes: 0,
@@ -150,6 +162,8 @@ struct Restore {
     manner: Manner,
     /// The space that entries go to.
     store: Option<HNSWVectorStorage>,
+    /// The vectors of spaces, by their names.
+    arrays: HashMap<String, NpyReader>,
     batch: Vec<VectorEntry>,
     writes: Vec<KeyValueWrite>,
     write_bytes: usize,
@@ -170,12 +184,35 @@ impl Restore {
         }
         let Kind { r#type, space } = read(line)?;
         match r#type.as_str() {
-            "space" => self.space(read(line)?).await,
+            "space" => {
+                let space: SpaceInfo = read(line)?;
+                let ArrayOfSpace { array } = read(line)?;
+                if let Some(name) = array {
+                    let array = self.array(&name, space.dim)?;
+                    self.arrays.insert(space.name.clone(), array);
+                }
+                self.space(space).await
+            }
             "entry" => self.entry(&space, line).await,
             "key" => self.key(read(line)?).await,
             "quota" => self.quota(read(line)?).await,
             "end" => self.end(&read(line)?).await,
             other => Err(Refused::Line(format!("`{other}` is no type of a line"))),
+        }
+    }
+
+    /// The array of a space, which stands beside the lines.
+    fn array(&self, name: &str, dim: usize) -> Result<NpyReader, Refused> {
+        if Path::new(name).file_name().is_none_or(|plain| plain != name) {
+            let reason = format!("`{name}` is no name of a file beside this one");
+            return Err(Refused::Line(reason));
+        }
+        let array = NpyReader::open(&self.manner.folder.join(name))?;
+        match array.header().columns {
+            columns if columns == dim => Ok(array),
+            columns => Err(Refused::Line(format!(
+                "vectors of the space have {dim} components, rows of {name} have {columns}"
+            ))),
         }
     }
 
@@ -201,7 +238,16 @@ impl Restore {
 
     async fn entry(&mut self, space: &str, line: &[u8]) -> Result<(), Refused> {
         let text = std::str::from_utf8(line).map_err(|error| Refused::Line(error.to_string()))?;
-        let entry = self.rules.entry(text, 0, None).map_err(Refused::Line)?;
+        let vector = match self.arrays.get_mut(space) {
+            Some(array) => {
+                let row = array.next_row()?;
+                Some(row.ok_or_else(|| {
+                    Refused::Line(format!("{} has fewer rows than its space has entries", array.name()))
+                })?)
+            }
+            None => None,
+        };
+        let entry = self.rules.entry(text, 0, vector).map_err(Refused::Line)?;
         if self.store.as_ref().is_none_or(|store| store.space_name() != space) {
             self.write_entries().await?;
             let store = self.database.existing_vectors(space).await?;
@@ -270,6 +316,14 @@ impl Restore {
         self.write_entries().await?;
         self.write_keys().await?;
         self.has_end = true;
+        if let Some(array) = self
+            .arrays
+            .values()
+            .find(|array| array.rows_read() < array.header().rows)
+        {
+            let reason = format!("{} has more rows than its space has entries", array.name());
+            return Err(Refused::Line(reason));
+        }
         if (line.entries, line.keys) == (self.entries, self.keys) {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! `sample`: shows some entries of a scope, taken by chance.
+//! `sample`: shows a random sample of the entries of a scope.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -11,17 +11,17 @@ use crate::session::Session;
 use llmspell_cli_base::errors::CliError;
 use llmspell_cli_base::output::{Output, line_cell, row, table};
 
-/// Show some entries of a scope, taken by chance
+/// Show a random sample of the entries of a scope
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   llmspell-storage --db memory.db --scope user:ada sample 20
   llmspell-storage --db memory.db --json sample 1000 --seed 7 --vectors > sample.jsonl   # the same each time")]
 pub(crate) struct SampleArgs {
-    /// How many entries, 1 to 10000; fewer come if there are fewer
+    /// Number of entries, 1 to 10000; if the scope has fewer, all are shown
     #[arg(value_name = "COUNT", default_value_t = 10)]
     count: usize,
 
-    /// What decides which; as long as nothing changes, one seed gives one sample. Drawn and said on stderr if it is left out
+    /// The same seed gives the same sample as long as nothing changes [default: random, printed on stderr]
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 

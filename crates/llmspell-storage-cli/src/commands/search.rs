@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use llmspell_storage::limits::K_MAX;
-use llmspell_storage::{HNSWVectorStorage, StateScope, StorageError, TimeRange, Timestamp, VectorQuery, VectorStorage};
+use llmspell_storage::{
+    Database, HNSWVectorStorage, StateScope, StorageError, TimeRange, Timestamp, VectorEntry, VectorQuery,
+    VectorStorage,
+};
 use serde_json::json;
 
+use super::embedder::{Embedder, Expected, Job, QUERY_PROTOCOL, Question};
 use super::entry_view::summary;
 use crate::filter_arg::FilterArgs;
 use crate::session::Session;
-use llmspell_cli_base::errors::{CliError, Place};
-use llmspell_cli_base::input::Source;
-use llmspell_cli_base::input::npy::NpyReader;
-use llmspell_cli_base::output::{Output, line_cell, number_cell, row, table};
-use llmspell_cli_base::time_arg::{parse_duration, parse_moment};
 
-const AFTER_HELP: &str = r#"Examples:
+const EXAMPLES: &str = r#"Examples:
   llmspell-storage --db memory.db --scope user:ada search --vector question.npy -k 5
   llmspell-storage --db memory.db search --vector '[0.1, 0.2]'
+  llmspell-storage --db memory.db search --embed 'What does Ada drink?' --with 'python embed.py'
   llmspell-storage --db memory.db search --like note-7 --filter lang=en --filter year=2026
   llmspell-storage --db memory.db search --vector question.npy --scope session:s-17 --scope user:ada --scope global
   llmspell-storage --db memory.db search --vector question.npy --model text-embedding-3-small
@@ -28,9 +28,24 @@ const AFTER_HELP: &str = r#"Examples:
   llmspell-storage --db memory.db search --like note-7 \
     --filter '{"in": {"field": "lang", "values": ["en", "de"]}}'"#;
 
+const JOB: Job = Job {
+    hint: "mend the command; `search --help` says what it reads and writes",
+    doubt: "the first vector may not be that of the text",
+};
+use llmspell_cli_base::errors::{CliError, Place};
+use llmspell_cli_base::input::Source;
+use llmspell_cli_base::input::fits::Fits;
+use llmspell_cli_base::input::npy::NpyReader;
+use llmspell_cli_base::output::{Output, line_cell, number_cell, row, table};
+use llmspell_cli_base::time_arg::{parse_duration, parse_moment};
+
+fn after_help() -> String {
+    format!("{EXAMPLES}\n\n{QUERY_PROTOCOL}")
+}
+
 /// Find the nearest entries of a scope, or of several
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP, group = ArgGroup::new("asked").required(true))]
+#[command(after_help = after_help(), group = ArgGroup::new("asked").required(true))]
 pub(crate) struct SearchArgs {
     /// Vector to search with: a JSON array such as '[0.1, 0.2]', a file of one, or the first row of an .npy file; - reads
     /// it from stdin
@@ -40,6 +55,14 @@ pub(crate) struct SearchArgs {
     /// Search with the vector of this entry, of the first scope that has it; it is left out of the answer
     #[arg(long, value_name = "ID", group = "asked")]
     like: Option<String>,
+
+    /// Search with the vector that the command of --with makes of this text
+    #[arg(long, value_name = "TEXT", group = "asked", requires = "with")]
+    embed: Option<String>,
+
+    /// Command that makes a vector of a text, with its arguments; it is asked as below
+    #[arg(long, value_name = "COMMAND", requires = "embed", conflicts_with_all = ["vector", "like"])]
+    with: Option<String>,
 
     #[command(flatten)]
     filters: FilterArgs,
@@ -105,7 +128,7 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
             // One more, for the entry itself.
             (vector, Some((scope, id)), (args.k + 1).min(K_MAX))
         }
-        (None, None) => unreachable!("the arguments require one of the two"),
+        (None, None) => (embedded(&args, &database, &store, session).await?, None, args.k),
     };
 
     let mut query = VectorQuery::new(vector, k)
@@ -126,7 +149,8 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     if args.explain {
         let plan = storage.explain(&query).await?;
         output.object(&plan)?;
-        return output.text(plan.to_string());
+        output.text(plan.to_string())?;
+        return session.note_empty_scopes(&store).await;
     }
     let mut results = storage.search(&query).await?;
     if let Some((scope, id)) = like {
@@ -170,6 +194,36 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
         output.table(lines)?;
     }
     Ok(())
+}
+
+/// The vector that the command makes of the text of `--embed`.
+async fn embedded(
+    args: &SearchArgs,
+    database: &Database,
+    store: &HNSWVectorStorage,
+    session: &Session<'_>,
+) -> Result<Vec<f32>, CliError> {
+    let (Some(text), Some(command)) = (&args.embed, &args.with) else {
+        unreachable!("the arguments require one of the three, and --embed the command");
+    };
+    if text.trim().is_empty() {
+        return Err(CliError::usage(
+            "the text of --embed is blank",
+            "say what to search for",
+        ));
+    }
+    let fits = Fits::of(database, store).await?;
+    let mut embedder = Embedder::new(command, Expected::Of(fits.clone()), JOB);
+    let vector = tokio::task::block_in_place(|| {
+        let vectors = embedder.embed(&[Question::query(text, session.scope())])?;
+        embedder.finish()?;
+        Ok::<_, CliError>(vectors.into_iter().next().expect("one question has one answer"))
+    })?;
+    match session.model() {
+        // The router cuts it.
+        Some(_) => Ok(vector),
+        None => Ok(fits.kept(&VectorEntry::new("query", vector))?),
+    }
 }
 
 /// A range that begins or ends, or does both; none if it does neither.

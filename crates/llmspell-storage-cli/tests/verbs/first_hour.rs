@@ -69,6 +69,16 @@ fn a_search_of_an_empty_scope_says_that_others_hold_something() {
     assert!(stderr.contains("note: scope user:eve holds no entries"), "{stderr}");
     assert!(stderr.contains("`scope ls`"), "{stderr}");
     assert_eq!(search("user:ada").stderr(), "");
+    let explain = |args: &[&'static str]| {
+        let fixed = ["search", "--vector", "[1, 0]", "--explain", "--scope"];
+        place.run([&fixed, args].concat()).succeeds()
+    };
+    for args in [&["user:eve"][..], &["user:eve", "--json"]] {
+        let stderr = explain(args).stderr();
+        assert!(stderr.contains("note: scope user:eve holds no entries"), "{stderr}");
+    }
+    assert!(explain(&["user:eve"]).stdout().contains("nothing is in this scope"));
+    assert_eq!(explain(&["user:ada"]).stderr(), "");
 }
 
 #[test]

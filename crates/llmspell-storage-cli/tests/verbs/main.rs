@@ -7,6 +7,7 @@
 //! | `scopes.rs` | `scope`, `space`, and quotas |
 //! | `first_hour.rs` | what a newcomer meets: errors that help, tables, a forgotten scope |
 //! | `store.rs` | `kv`, `stats`, `check`, `clock`, completions |
+//! | `terminal.rs` | what is shown on a terminal, of any width |
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -15,3 +16,5 @@ mod first_hour;
 mod scopes;
 mod search;
 mod store;
+#[cfg(unix)]
+mod terminal;

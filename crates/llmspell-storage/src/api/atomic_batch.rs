@@ -1,4 +1,4 @@
-//! Entries and keys of one database that are written together: all of them, or none.
+//! [`AtomicBatch`]: entries and keys of one database that are written atomically.
 
 use std::sync::Arc;
 
@@ -18,8 +18,9 @@ pub const ATOMIC_BATCH_ITEMS_MAX: usize = 1_024;
 /// Largest [`AtomicBatch`], in bytes: vectors as `f32`, metadata as compact JSON, and ids of entries, keys and values together.
 pub const ATOMIC_BATCH_BYTES_MAX: usize = 16 << 20;
 
-/// Writes of entries and keys, in any spaces and scopes of one [`Database`], that happen together: all of them are durable and
-/// visible when [`commit`](Self::commit) returns `Ok`, or none is, after a loss of power too. See [`Database::batch`].
+/// Writes of entries and keys, in any spaces and scopes of one [`Database`], that are done atomically: all of them are durable
+/// and visible when [`commit`](Self::commit) returns `Ok`, otherwise none, also after a loss of power. See
+/// [`Database::batch`].
 ///
 /// A memory and the keys that point to it never disagree:
 ///
@@ -50,13 +51,13 @@ pub const ATOMIC_BATCH_BYTES_MAX: usize = 16 << 20;
 /// # Order
 ///
 /// The writes are done in the order of the calls, and each sees what those before it have done: a batch may delete an entry
-/// and insert another one with its id. A quota holds after each of them, so what frees room comes first.
+/// and insert another one with its id. A quota holds after each write, so deletions should come first.
 ///
 /// # Limits
 ///
-/// All of it is one transaction, for which others wait: at most [`ATOMIC_BATCH_ITEMS_MAX`] writes and
-/// [`ATOMIC_BATCH_BYTES_MAX`] bytes. More is refused; it is not written in steps, as large batches of entries alone are.
-/// A commit costs what one of its writes alone costs, one sync of the disk, which it shares with other writers.
+/// A batch is one transaction, and other writers wait for it, so it may have at most [`ATOMIC_BATCH_ITEMS_MAX`] writes and
+/// [`ATOMIC_BATCH_BYTES_MAX`] bytes. A larger batch is refused; it is not written in steps, as large batches of entries alone
+/// are. A commit costs one sync of the disk, as a single write does, and shares it with other writers.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is written before `commit`"]
 pub struct AtomicBatch {
@@ -68,11 +69,11 @@ pub struct AtomicBatch {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AtomicBatchSummary {
-    /// Ids of all entries that were inserted and upserted, in the order of the batch: those that had none were made.
+    /// Ids of all inserted and upserted entries, in the order of the batch. Entries without an id got one.
     pub ids: Vec<String>,
     /// Entries that [`delete`](AtomicBatch::delete) found and removed.
     pub entries_deleted: u64,
-    /// Keys that were there and are removed.
+    /// Keys that existed and were removed.
     pub keys_deleted: u64,
 }
 
@@ -160,7 +161,7 @@ impl AtomicBatch {
         self.put(space.into(), entries, OnExisting::Refuse)
     }
 
-    /// Adds entries in the place of those with the same ids, as [`VectorStorage::upsert`](crate::VectorStorage::upsert) does.
+    /// Adds entries, and replaces those with the same ids, as [`VectorStorage::upsert`](crate::VectorStorage::upsert) does.
     pub fn upsert(self, space: impl Into<BatchSpace>, entries: impl IntoIterator<Item = VectorEntry>) -> Self {
         self.put(space.into(), entries, OnExisting::Replace)
     }
@@ -179,7 +180,7 @@ impl AtomicBatch {
         self
     }
 
-    /// Removes entries of a scope. Ids that are not there are passed over.
+    /// Removes entries of a scope. Missing ids are ignored.
     pub fn delete<I>(mut self, space: impl Into<BatchSpace>, scope: &StateScope, ids: I) -> Self
     where
         I: IntoIterator,
@@ -199,7 +200,7 @@ impl AtomicBatch {
         self.value(Some(scope), KeyValueWrite::Set { key, value })
     }
 
-    /// Sets a key of a scope to a value that is there until a moment, or for some time from the commit on.
+    /// Sets a key of a scope to a value that expires at a moment, or after some time from the commit on.
     pub fn set_expiring(
         self,
         scope: &StateScope,
@@ -210,7 +211,7 @@ impl AtomicBatch {
         self.value(Some(scope), KeyValueWrite::set_expiring(key, value.into(), expiry))
     }
 
-    /// Removes a key of a scope. One that is not there is passed over.
+    /// Removes a key of a scope. A missing key is ignored.
     pub fn delete_key(self, scope: &StateScope, key: impl Into<String>) -> Self {
         self.value(Some(scope), KeyValueWrite::Delete { key: key.into() })
     }
@@ -232,19 +233,20 @@ impl AtomicBatch {
         self
     }
 
-    /// Does all of it. A batch without writes does nothing.
+    /// Does all writes. A batch without writes does nothing.
     ///
-    /// Everything is checked before anything is touched. Only what depends on what is stored (ids that exist, quotas) is found
-    /// out on the way; then all of it is undone.
+    /// Everything is checked before the first write, except conditions that depend on stored data (ids that exist, quotas).
+    /// If one of these fails, all writes are undone.
     ///
     /// # Errors
     ///
-    /// Nothing of the batch was stored then, whichever of its writes it was:
+    /// After an error nothing of the batch is stored:
     /// [`LimitExceeded`](StorageError::LimitExceeded) for a batch that is too large;
-    /// [`UnknownSpace`](StorageError::UnknownSpace) for a space that is not there, or of another database;
-    /// what [`VectorStorage::write`](crate::VectorStorage::write) and [`StorageBackend::write`](crate::StorageBackend::write)
-    /// refuse, for example [`IdExists`](StorageError::IdExists), [`Dimension`](StorageError::Dimension) and
-    /// [`QuotaExceeded`](StorageError::QuotaExceeded); `Io`, `Data` or `Closed` when it cannot be made durable.
+    /// [`UnknownSpace`](StorageError::UnknownSpace) for a space that does not exist, or is of another database;
+    /// the errors of [`VectorStorage::write`](crate::VectorStorage::write) and
+    /// [`StorageBackend::write`](crate::StorageBackend::write), for example [`IdExists`](StorageError::IdExists),
+    /// [`Dimension`](StorageError::Dimension) and [`QuotaExceeded`](StorageError::QuotaExceeded); `Io`, `Data` or `Closed`
+    /// when the batch cannot be made durable.
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "database.batch", level = "debug", skip_all, fields(writes = self.items())))]
     pub async fn commit(self) -> Result<AtomicBatchSummary> {
         let inner = Arc::clone(&self.database.inner);
@@ -536,11 +538,11 @@ impl ScopedBatch {
         self
     }
 
-    /// Does all of it.
+    /// Does all writes.
     ///
     /// # Errors
     ///
-    /// [`OutsideScope`](StorageError::OutsideScope) if an entry names another scope, before anything is looked at; else as
+    /// [`OutsideScope`](StorageError::OutsideScope) if an entry names another scope, before any other check; else as
     /// [`AtomicBatch::commit`]. Errors list no spaces.
     pub async fn commit(mut self) -> Result<AtomicBatchSummary> {
         for write in &mut self.batch.writes {

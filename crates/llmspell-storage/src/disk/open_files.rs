@@ -208,29 +208,32 @@ impl DiskFile for RealFile {
     }
 
     #[cfg(windows)]
-    fn read_at(&self, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         use std::os::windows::fs::FileExt;
         self.with(|file| {
-            while !buffer.is_empty() {
-                let count = file.seek_read(buffer, offset)?;
+            let mut filled = 0;
+            while filled < buffer.len() {
+                let count = file.seek_read(&mut buffer[filled..], offset + filled as u64)?;
                 if count == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                buffer = &mut buffer[count..];
-                offset += count as u64;
+                filled += count;
             }
             Ok(())
         })
     }
 
     #[cfg(windows)]
-    fn write_at(&self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         use std::os::windows::fs::FileExt;
         self.write(|file| {
-            while !bytes.is_empty() {
-                let count = file.seek_write(bytes, offset)?;
-                bytes = &bytes[count..];
-                offset += count as u64;
+            let mut written = 0;
+            while written < bytes.len() {
+                let count = file.seek_write(&bytes[written..], offset + written as u64)?;
+                if count == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                written += count;
             }
             Ok(())
         })

@@ -65,6 +65,25 @@ impl Database {
             .run(move || status(&shared, &scope, shared.clock.now()))
             .await
     }
+
+    /// The quotas of all scopes, empty ones too, in the byte order of the scopes. The time grows with the number of quotas,
+    /// not with the number of entries; [`quota`](Self::quota) says how much of one is used.
+    ///
+    /// # Errors
+    ///
+    /// `Data` for the first one that is damaged; `Io` when they cannot be read.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "database.quotas", level = "debug", skip_all)
+    )]
+    pub async fn quotas(&self) -> Result<Vec<(StateScope, Quota)>> {
+        let shared = Arc::clone(&self.inner.shared);
+        let stored = self.inner.run(move || shared.truth.read()?.quotas()).await?;
+        stored
+            .into_iter()
+            .map(|row| row.map(|(scope, stored)| (scope, stored.status.quota)))
+            .collect()
+    }
 }
 
 /// The quota of a scope and its usage at `now`, in milliseconds since 1970.

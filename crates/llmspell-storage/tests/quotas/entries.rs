@@ -55,6 +55,30 @@ fn given_many_writers_when_they_race_for_the_last_place_then_no_batch_is_half_an
 }
 
 #[test]
+fn given_scopes_that_hold_nothing_when_all_quotas_are_asked_for_then_theirs_are_among_them() {
+    block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let database = Database::open(&path).await.unwrap();
+        assert_eq!(database.quotas().await.unwrap(), []);
+        let quotas = [3, 1, 2].map(|limit| (user(limit), Quota::new().with_vectors(u64::from(limit))));
+        for (scope, quota) in &quotas {
+            database.set_quota(scope, *quota).await.unwrap();
+        }
+        let store = space(&database, "notes", DIM).await;
+        store.insert(entries(["a".to_string()], DIM)).await.unwrap();
+        drop(store);
+        database.close().await.unwrap();
+
+        let database = Database::open(&path).await.unwrap();
+        let [third, first, second] = quotas;
+        assert_eq!(database.quotas().await.unwrap(), [first.clone(), second, third]);
+        database.remove_quota(&first.0).await.unwrap();
+        assert_eq!(database.quotas().await.unwrap().len(), 2);
+    });
+}
+
+#[test]
 fn given_two_spaces_when_a_scope_fills_them_then_they_share_its_quota_across_restarts() {
     block_on(async {
         let dir = tempfile::tempdir().unwrap();

@@ -3,10 +3,10 @@
 //! | file              | question                                              |
 //! |-------------------|-------------------------------------------------------|
 //! | `mod.rs`          | from where to where, and what is said of it?          |
-//! | `embedder.rs`     | how does a command of the user make the new vectors?  |
-//! | `vectors_file.rs` | … and how are they found in a file?                   |
+//! | `vectors_file.rs` | how are the new vectors found in a file?              |
+//!
+//! The command of a user that makes them is in `commands/embedder.rs`.
 
-mod embedder;
 mod vectors_file;
 
 use std::future::ready;
@@ -15,13 +15,13 @@ use std::time::Instant;
 
 use clap::Args;
 use llmspell_storage::{
-    Database, DimensionRouter, EmbeddingModel, MigrationReport, ModelSpace, SpaceInfo, SpaceRole, StorageError,
-    VectorEntry,
+    Database, DimensionRouter, EmbeddingModel, FieldPath, MigrationReport, ModelSpace, SpaceInfo, SpaceRole,
+    StorageError, VectorEntry,
 };
 use serde_json::json;
 
-use self::embedder::Embedder;
 use self::vectors_file::VectorsFile;
+use super::embedder::{Embedder, Expected, Job, PROTOCOL, Question, TEXT_FIELD, parse_text_field};
 use crate::model_args::ModelArgs;
 use crate::session::{Session, router};
 use llmspell_cli_base::errors::CliError;
@@ -29,18 +29,7 @@ use llmspell_cli_base::input::fits::Fits;
 use llmspell_cli_base::output::{Output, counted, grouped};
 use llmspell_cli_base::progress::Progress;
 
-const AFTER_HELP: &str = r#"The command runs once, by the shell. It reads an entry a line:
-  {"id": "note-1", "scope": "user:ada", "metadata": {"text": "Ada likes tea"}, "created_at": 1795341600000}
-and writes a vector a line, in the same order, and nothing else to stdout:
-  [0.1, 0.2, 0.3]
-Up to 64 entries are written before the first answer is read. The command must flush its output, and must not wait for
-more entries before it answers those that it has. For example, embed.py:
-  import json, sys
-  for line in sys.stdin:
-      text = json.loads(line)["metadata"]["text"]
-      print(json.dumps(embed(text)), flush=True)
-
-With --vectors, the new vectors come from a file of JSON lines {"id": "note-1", "scope": "user:ada", "vector": [0.1, …]};
+const MORE_HELP: &str = r#"With --vectors, the new vectors come from a file of JSON lines {"id": "note-1", "scope": "user:ada", "vector": [0.1, …]};
 other fields do not count. `--json list --all` writes what there is to embed.
 
 Until the end everything goes on with the old vectors. Then the new space takes the place of the old one, in one
@@ -51,9 +40,15 @@ Examples:
   llmspell-storage --db memory.db migrate --from default --to ours-2 --dim 768 --vectors new.jsonl
   llmspell-storage --db memory.db migrate --from bge-m3 --to text-embedding-3-large --store-dim 1024 --with ./embed"#;
 
+const JOB: Job = Job {
+    hint: "mend the command and run the same migration again: what was copied is not embedded again; `migrate --help` \
+           says what it reads and writes",
+    doubt: "the migration is done, but vectors may be those of other entries",
+};
+
 /// Give every entry of a model a vector of another model, and put that in its place
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = format!("{PROTOCOL}\n\n{MORE_HELP}"))]
 pub(crate) struct MigrateArgs {
     /// Model, or space, whose entries get new vectors
     #[arg(long, value_name = "MODEL_OR_SPACE")]
@@ -75,6 +70,10 @@ pub(crate) struct MigrateArgs {
     )]
     with: Option<String>,
 
+    /// Field of the metadata that the command gets as `text`
+    #[arg(long, value_name = "FIELD", requires = "with", default_value = TEXT_FIELD, value_parser = parse_text_field)]
+    embed_field: FieldPath,
+
     /// Let the command have the old vector of each entry too, as `vector`
     #[arg(long, requires = "with")]
     send_vectors: bool,
@@ -86,14 +85,22 @@ pub(crate) struct MigrateArgs {
 
 /// What makes the new vectors.
 enum Source {
-    Command(Embedder),
+    Command {
+        embedder: Embedder,
+        text_field: FieldPath,
+        sends_vectors: bool,
+    },
     File(VectorsFile),
 }
 
 impl Source {
     fn open(args: &MigrateArgs, fits: Fits, session: &Session<'_>) -> Result<Self, CliError> {
         Ok(match (&args.with, &args.vectors) {
-            (Some(command), _) => Self::Command(Embedder::new(command, args.send_vectors, fits)),
+            (Some(command), _) => Self::Command {
+                embedder: Embedder::new(command, Expected::Of(fits), JOB),
+                text_field: args.embed_field.clone(),
+                sends_vectors: args.send_vectors,
+            },
             (None, Some(path)) => Self::File(VectorsFile::open(path, session.scope(), fits)?),
             (None, None) => unreachable!("the arguments require one of the two"),
         })
@@ -101,7 +108,15 @@ impl Source {
 
     fn embed(&mut self, entries: Vec<VectorEntry>) -> Result<Vec<Vec<f32>>, CliError> {
         match self {
-            Self::Command(embedder) => embedder.embed(entries),
+            Self::Command {
+                embedder,
+                text_field,
+                sends_vectors,
+            } => {
+                let entries = entries.into_iter();
+                let questions = entries.map(|entry| Question::about(entry, text_field, *sends_vectors));
+                embedder.embed(&questions.collect::<Vec<_>>())
+            }
             Self::File(file) => file.embed(&entries),
         }
     }
@@ -109,7 +124,7 @@ impl Source {
     /// That nothing is left over.
     fn finish(self) -> Result<(), CliError> {
         match self {
-            Self::Command(embedder) => embedder.finish(),
+            Self::Command { embedder, .. } => embedder.finish(),
             Self::File(_) => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! A command of the user that makes the new vectors: entries go to its stdin, vectors come from its stdout, a line each.
+//! A command of the user that makes vectors: entries go to its stdin, vectors come from its stdout, a line each.
 //!
 //! A thread writes and another one reads, so that neither side can wait for the other with full pipes.
 
@@ -7,11 +7,45 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use llmspell_storage::VectorEntry;
+use llmspell_storage::limits::DIM_RANGE;
+use llmspell_storage::{DistanceMetric, FieldPath, Metadata, StateScope, VectorEntry};
+use serde::Serialize;
+use serde_json::Value;
 
-use crate::commands::entry_view::EntryView;
+use super::entry_view::EntryView;
 use llmspell_cli_base::errors::CliError;
 use llmspell_cli_base::input::fits::Fits;
+
+/// The protocol, for the help of verbs that have `--with`.
+pub(super) const PROTOCOL: &str = r#"The command runs once, by the shell. It reads an entry a line:
+  {"text": "Ada likes tea", "id": "note-1", "scope": "user:ada", "metadata": {"text": "Ada likes tea"}}
+and writes a vector a line, in the same order, and nothing else to stdout:
+  [0.1, 0.2, 0.3]
+Up to 64 entries are written before the first answer is read. The command must flush its output, and must not wait for
+more entries before it answers those that it has. For example, embed.py:
+  import json, sys
+  for line in sys.stdin:
+      print(json.dumps(embed(json.loads(line)["text"])), flush=True)"#;
+
+/// The same for one text that is searched for.
+pub(super) const QUERY_PROTOCOL: &str = r#"The command of --with runs by the shell, reads one line:
+  {"text": "What does Ada drink?", "query": true, "id": "query", "scope": "user:ada", "metadata": {"text": "What …"}}
+and writes the vector as a line, [0.1, 0.2, 0.3], and nothing else to stdout. So the command of `import --with` can be used
+as it is; `query` is there for models that make other vectors of questions."#;
+
+/// Reads the path of a field that holds text.
+pub(super) fn parse_text_field(text: &str) -> Result<FieldPath, String> {
+    match text.parse::<FieldPath>() {
+        Ok(field) if field.own_time().is_none() => Ok(field),
+        Ok(_) => Err("this is a time of the entry, and no text".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Entries that are written before the first answer is read.
+pub(super) const GROUP: usize = 64;
+/// The field of the metadata that holds the text, unless the call names one.
+pub(super) const TEXT_FIELD: &str = "text";
 
 /// Longest answer, in bytes; a vector of the highest dimension takes a fortieth of it.
 const LINE_BYTES_MAX: u64 = 64 << 20;
@@ -23,11 +57,70 @@ const ENDING_PAUSE: Duration = Duration::from_millis(10);
 /// How much of an answer that is none is shown.
 const SHOWN_CHARS: usize = 80;
 
+/// What the vectors of a command must be.
+#[derive(Debug, Clone)]
+pub(super) enum Expected {
+    /// As a space takes them.
+    Of(Fits),
+    /// All as long as the first one, for a space with this metric that is still to be made.
+    Alike(DistanceMetric),
+}
+
+/// What a verb does with the vectors, for its errors.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Job {
+    /// What to do once the command is mended.
+    pub(super) hint: &'static str,
+    /// What is in doubt when the command answers more than it was asked.
+    pub(super) doubt: &'static str,
+}
+
+/// What a command is asked, as a line of JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct Question {
+    /// What is to be embedded, where a field of the metadata holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// Whether it is searched for, and not stored: some models make other vectors of a query.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    query: bool,
+    #[serde(flatten)]
+    entry: EntryView,
+}
+
+impl Question {
+    /// About an entry; its text is what `field` of its metadata holds. With its old vector only if the caller asks for it.
+    pub(super) fn about(entry: VectorEntry, field: &FieldPath, with_vector: bool) -> Self {
+        let text = entry.metadata.as_object().and_then(|fields| text_in(fields, field));
+        Self {
+            text: text.map(str::to_string),
+            query: false,
+            entry: EntryView::new(entry, with_vector),
+        }
+    }
+
+    /// About a text that is searched for. It stands in the metadata too, for commands that look there.
+    pub(super) fn query(text: &str, scope: StateScope) -> Self {
+        let mut entry = VectorEntry::new("query", Vec::<f32>::new()).with_scope(scope);
+        entry.metadata = serde_json::json!({ TEXT_FIELD: text });
+        Self {
+            query: true,
+            ..Self::about(entry, &TEXT_FIELD.into(), false)
+        }
+    }
+}
+
+/// The text that a field of some metadata holds: one that is not blank.
+pub(super) fn text_in<'a>(metadata: &'a Metadata, field: &FieldPath) -> Option<&'a str> {
+    let text = field.find(metadata).and_then(Value::as_str);
+    text.filter(|text| !text.trim().is_empty())
+}
+
 /// A command, started when there is something to embed.
 pub(super) struct Embedder {
     command: String,
-    send_vectors: bool,
-    fits: Fits,
+    expected: Expected,
+    job: Job,
     running: Option<Running>,
     /// Lines that were answered.
     answered: u64,
@@ -41,24 +134,21 @@ struct Running {
 }
 
 impl Embedder {
-    /// `send_vectors`: entries go with their old vectors.
-    pub(super) fn new(command: &str, send_vectors: bool, fits: Fits) -> Self {
+    pub(super) fn new(command: &str, expected: Expected, job: Job) -> Self {
         Self {
             command: command.to_string(),
-            send_vectors,
-            fits,
+            expected,
+            job,
             running: None,
             answered: 0,
         }
     }
 
-    /// The vectors of these entries, each of which fits.
-    pub(super) fn embed(&mut self, entries: Vec<VectorEntry>) -> Result<Vec<Vec<f32>>, CliError> {
-        let mut ids = Vec::with_capacity(entries.len());
+    /// The vectors of what is asked, at most [`GROUP`] questions; each vector is as expected.
+    pub(super) fn embed(&mut self, questions: &[Question]) -> Result<Vec<Vec<f32>>, CliError> {
         let mut lines = Vec::new();
-        for entry in entries {
-            ids.push(entry.id.clone());
-            serde_json::to_writer(&mut lines, &EntryView::new(entry, self.send_vectors))
+        for question in questions {
+            serde_json::to_writer(&mut lines, question)
                 .map_err(|error| self.failed(format!("an entry cannot be written as JSON: {error}")))?;
             lines.push(b'\n');
         }
@@ -72,7 +162,8 @@ impl Embedder {
             // The thread that writes has ended if the command reads no more; what it answered before still counts.
             let _ = entries.send(lines);
         }
-        ids.iter().map(|id| self.next_vector(id)).collect()
+        let ids = questions.iter().map(|question| &question.entry.id);
+        ids.map(|id| self.next_vector(id)).collect()
     }
 
     /// That it has not answered what was not asked: vectors would get to the wrong entries.
@@ -96,11 +187,28 @@ impl Embedder {
             self.failed(format!("not a JSON array of numbers ({error}): {shown}"))
         })?;
         let entry = VectorEntry::new(id, vector);
-        self.fits
-            .check(&entry)
-            .map_err(|error| self.failed(error.to_string()))?;
+        self.check(&entry)?;
         self.answered += 1;
         Ok(entry.embedding)
+    }
+
+    /// That a vector is as expected; the first one may tell what that is.
+    fn check(&mut self, entry: &VectorEntry) -> Result<(), CliError> {
+        if let Expected::Alike(metric) = self.expected {
+            let stored = entry.embedding.len();
+            if !DIM_RANGE.contains(&stored) {
+                let (least, most) = (DIM_RANGE.start(), DIM_RANGE.end());
+                return Err(self.failed(format!(
+                    "a vector of {stored} components; {least} to {most} are allowed"
+                )));
+            }
+            let model = None;
+            self.expected = Expected::Of(Fits { model, stored, metric });
+        }
+        match &self.expected {
+            Expected::Of(fits) => fits.check(entry).map_err(|error| self.failed(error.to_string())),
+            Expected::Alike(_) => unreachable!("the first vector has told what is expected"),
+        }
     }
 
     fn next_answer(&mut self) -> Result<Vec<u8>, CliError> {
@@ -133,11 +241,10 @@ impl Embedder {
         let left_over = running.answers.recv_timeout(PATIENCE);
         let status = running.end();
         match left_over {
-            Ok(Ok(_)) => Err(self.failed(
-                "it answered more lines than it was asked; the migration is done, but vectors may be those of other \
-                 entries"
-                    .into(),
-            )),
+            Ok(Ok(_)) => {
+                let doubt = self.job.doubt;
+                Err(self.failed(format!("it answered more lines than it was asked; {doubt}")))
+            }
             Ok(Err(reason)) => Err(self.failed(reason)),
             Err(_) => {
                 match status {
@@ -159,6 +266,7 @@ impl Embedder {
             command: self.command.clone(),
             line: self.answered + 1,
             reason,
+            hint: self.job.hint,
         }
     }
 }
@@ -248,29 +356,42 @@ mod tests {
     use super::*;
 
     fn embedder(command: &str) -> Embedder {
-        let fits = Fits {
-            model: Some(EmbeddingModel::new("m", 2)),
-            stored: 2,
-            metric: DistanceMetric::Euclidean,
-        };
-        Embedder::new(command, false, fits)
+        embedder_of(command, 2)
     }
 
-    fn entries(count: usize) -> Vec<VectorEntry> {
-        (0..count)
-            .map(|id| VectorEntry::new(id.to_string(), vec![1.0]))
+    fn embedder_of(command: &str, dim: usize) -> Embedder {
+        let fits = Fits {
+            model: Some(EmbeddingModel::new("m", dim)),
+            stored: dim,
+            metric: DistanceMetric::Euclidean,
+        };
+        let job = Job {
+            hint: "mend it",
+            doubt: "it is in doubt",
+        };
+        Embedder::new(command, Expected::Of(fits), job)
+    }
+
+    fn questions(count: usize) -> Vec<Question> {
+        let entries = (0..count).map(|id| {
+            let mut entry = VectorEntry::new(id.to_string(), vec![1.0]);
+            entry.metadata = serde_json::json!({"body": {"text": format!("text {id}")}});
+            entry
+        });
+        entries
+            .map(|entry| Question::about(entry, &"body.text".into(), false))
             .collect()
     }
 
     fn failure(command: &str, count: usize) -> String {
-        embedder(command).embed(entries(count)).unwrap_err().to_string()
+        embedder(command).embed(&questions(count)).unwrap_err().to_string()
     }
 
     #[test]
     fn every_entry_gets_the_answer_to_its_own_line() {
-        let mut embedder = embedder(r#"sed -u 's/{"id":"\([0-9]*\)".*/[\1, 0.5]/'"#);
+        let mut embedder = embedder(r#"sed -u 's/{"text":"text \([0-9]*\)","id":.*/[\1, 0.5]/'"#);
         for _ in 0..2 {
-            let vectors = embedder.embed(entries(64)).unwrap();
+            let vectors = embedder.embed(&questions(64)).unwrap();
             let expected: Vec<_> = (0..64_u8).map(|id| vec![f32::from(id), 0.5]).collect();
             assert_eq!(vectors, expected);
         }
@@ -281,10 +402,10 @@ mod tests {
     fn answers_that_no_pipe_can_hold_stop_neither_side() {
         let mut entry = VectorEntry::new("a", vec![1.0]);
         entry.metadata = serde_json::json!({"text": "x".repeat(20_000)});
-        let mut embedder = embedder(&format!("sed -u 's/.*/[{}1]/'", " ".repeat(20_000)));
-        embedder.fits.model = Some(EmbeddingModel::new("m", 1));
-        embedder.fits.stored = 1;
-        let vectors = embedder.embed(vec![entry; 64]).unwrap();
+        let mut embedder = embedder_of(&format!("sed -u 's/.*/[{}1]/'", " ".repeat(20_000)), 1);
+        let question = || Question::about(entry.clone(), &TEXT_FIELD.into(), false);
+        let questions: Vec<_> = std::iter::repeat_with(question).take(GROUP).collect();
+        let vectors = embedder.embed(&questions).unwrap();
         assert_eq!(vectors, vec![vec![1.0]; 64]);
     }
 
@@ -307,7 +428,7 @@ mod tests {
     #[test]
     fn more_answers_than_questions_are_an_error() {
         let mut early = embedder("echo '[1,2]'; echo '[1,2]'; echo '[1,2]'; cat >/dev/null");
-        early.embed(entries(1)).unwrap();
+        early.embed(&questions(1)).unwrap();
         let before = std::time::Instant::now();
         // What is on its way arrives.
         let text = loop {
@@ -319,7 +440,7 @@ mod tests {
         assert!(text.contains("line 2: it answered more lines"), "{text}");
 
         let mut late = embedder("while read -r line; do echo '[1,2]'; done; echo '[1,2]'");
-        late.embed(entries(3)).unwrap();
+        late.embed(&questions(3)).unwrap();
         let text = late.finish().unwrap_err().to_string();
         assert!(text.contains("line 4: it answered more lines"), "{text}");
     }

@@ -1,23 +1,24 @@
 //! `export`: writes a scope, a space or the whole database to a file of JSON lines, which `import` reads back.
 //!
-//! The first line says what the file is, the last one how much is in it. Between them stand spaces, quotas, entries and
-//! keys, each line with its `type`.
+//! The first line says what the file is, the last one how much is in it. Between them stand spaces, entries, keys and
+//! quotas, each line with its `type`. The vectors of a space stand in its entries, or in an array beside the lines: row
+//! `n` is that of the `n`-th entry of the space.
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+mod files;
+
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use llmspell_storage::{
     Database, HNSWVectorStorage, KeyValueEntry, Pages, Quota, ScopedBackend, SpaceInfo, SpaceRole, StateScope,
 };
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
+use self::files::{ArrayFile, Target};
 use super::entry_view::EntryView;
 use crate::session::Session;
 use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::input::format::Format;
 use llmspell_cli_base::output::{Output, counted};
 use llmspell_cli_base::progress::Progress;
 
@@ -33,6 +34,8 @@ const PAGE_BYTES: usize = 8 << 20;
 /// Keys of the first page, before it is known how large values are, and at most.
 const FIRST_KEYS: usize = 16;
 const KEYS_MAX: usize = 1000;
+/// Characters of the name of a space in that of its array.
+const ARRAY_NAME_CHARS: usize = 100;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -40,9 +43,23 @@ Examples:
   llmspell-storage --db copy.db import backup.jsonl
   llmspell-storage --db memory.db --scope user:ada export ada.jsonl
   llmspell-storage --db memory.db --space notes export - | zstd > notes.jsonl.zst
+  llmspell-storage --db memory.db export backup.npy
+  llmspell-storage --db copy.db import backup.jsonl
 
 With --scope: the entries of the scope in every space, its keys and its quota. With --space or --model: the entries of the
-space. Quotas of scopes that hold nothing are not in it.";
+space.
+
+With --format npy, or a FILE that ends with .npy, vectors go to arrays (f32, a row for each entry) and all else to JSON lines:
+backup.npy makes backup.jsonl, which `import` reads, and backup.SPACE.npy for each space, which stay beside it.";
+
+/// How vectors are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ExportFormat {
+    /// In the line of each entry
+    Jsonl,
+    /// In a NumPy array for each space, beside the lines
+    Npy,
+}
 
 /// Write a scope, a space or everything to a file that `import` reads back
 #[derive(Debug, Args)]
@@ -50,12 +67,41 @@ space. Quotas of scopes that hold nothing are not in it.";
 pub(crate) struct ExportArgs {
     /// File to write, replaced if it is there once the new one is complete; - for stdout
     file: PathBuf,
+
+    /// How vectors are written [default: by the ending of the file, else jsonl]
+    #[arg(long, value_enum)]
+    format: Option<ExportFormat>,
+}
+
+impl ExportArgs {
+    /// The file of the lines, and whether arrays stand beside it.
+    fn lines_file(&self) -> Result<(PathBuf, bool), CliError> {
+        let is_array = Format::of(&self.file) == Format::Npy;
+        let has_arrays = self.format.map_or(is_array, |format| format == ExportFormat::Npy);
+        if has_arrays && self.file == Path::new("-") {
+            return Err(CliError::usage(
+                "arrays are files beside the lines, and cannot go to stdout",
+                "name a file, or leave out --format npy",
+            ));
+        }
+        let file = match has_arrays && is_array {
+            true => self.file.with_extension("jsonl"),
+            false => self.file.clone(),
+        };
+        Ok((file, has_arrays))
+    }
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Line<'a> {
-    Space(&'a SpaceInfo),
+    Space {
+        #[serde(flatten)]
+        space: &'a SpaceInfo,
+        /// The file of its vectors, in the folder of the lines.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        array: Option<&'a str>,
+    },
     Quota {
         scope: String,
         quota: Quota,
@@ -83,16 +129,17 @@ enum Line<'a> {
 }
 
 pub(crate) async fn run(args: ExportArgs, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
+    let (file, has_arrays) = args.lines_file()?;
     let database = session.open_existing().await?;
     let only_space = match session.names_space() {
         true => Some(session.vectors(&database).await?.space_name().to_string()),
         false => None,
     };
     let mut export = Export {
-        file: Target::create(&args.file)?,
+        lines: Target::create(&file)?,
+        arrays: Vec::new(),
         progress: Progress::new(None, "entries", output.is_json()),
         only_scope: session.named_scope().cloned(),
-        scopes: BTreeSet::new(),
         entries: 0,
         keys: 0,
     };
@@ -100,12 +147,24 @@ pub(crate) async fn run(args: ExportArgs, session: &Session<'_>, output: &mut Ou
     let mut spaces = database.spaces().await?;
     spaces.retain(|space| matches!(space.role, SpaceRole::Plain | SpaceRole::Routed));
     spaces.retain(|space| only_space.as_ref().is_none_or(|only| *only == space.name));
+    let mut names = Vec::new();
     for space in &spaces {
-        export.line(&Line::Space(space), output)?;
+        let array = has_arrays.then(|| array_name(&file, &space.name, &names));
+        export.line(
+            &Line::Space {
+                space,
+                array: array.as_deref(),
+            },
+            output,
+        )?;
+        names.extend(array);
     }
-    for space in &spaces {
+    for (number, space) in spaces.iter().enumerate() {
         if let Some(store) = database.existing_vectors(&space.name).await? {
-            export.entries(&store, output).await?;
+            let array = names
+                .get(number)
+                .map(|name| ArrayFile::create(&file.with_file_name(name), store.dim()));
+            export.entries(&store, array.transpose()?, output).await?;
         }
     }
     if only_space.is_none() {
@@ -114,48 +173,82 @@ pub(crate) async fn run(args: ExportArgs, session: &Session<'_>, output: &mut Ou
     }
     let (entries, keys) = (export.entries, export.keys);
     export.line(&Line::End { entries, keys }, output)?;
-    drop(export.progress);
-    if !export.file.finish()? {
+    if !export.finish(&file)? {
         return Ok(());
     }
-    output.object(&serde_json::json!({"entries": entries, "keys": keys, "file": args.file.display().to_string()}))?;
+    let arrays: Vec<_> = names
+        .iter()
+        .map(|name| file.with_file_name(name).display().to_string())
+        .collect();
+    let mut object = serde_json::json!({"entries": entries, "keys": keys, "file": file.display().to_string()});
+    if has_arrays {
+        object["arrays"] = arrays.as_slice().into();
+    }
+    output.object(&object)?;
+    let beside = match &*arrays {
+        [] => String::new(),
+        arrays => format!(", with the vectors in {}", arrays.join(", ")),
+    };
     output.text(format!(
-        "{} and {} written to {}",
+        "{} and {} written to {}{beside}",
         counted(entries, "entry", "entries"),
         counted(keys, "key", "keys"),
-        args.file.display()
+        file.display()
     ))
 }
 
+/// The name of the array of a space: that of the lines, then that of the space as far as files can have it.
+fn array_name(lines: &Path, space: &str, taken: &[String]) -> String {
+    let stem = lines.file_stem().unwrap_or_default().to_string_lossy();
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
+    let plain = space
+        .chars()
+        .map(|character| if is_plain(character) { character } else { '-' });
+    let plain: String = plain.take(ARRAY_NAME_CHARS).collect();
+    let numbered = (2..).map(|number| format!("{stem}.{plain}.{number}.npy"));
+    std::iter::once(format!("{stem}.{plain}.npy"))
+        .chain(numbered)
+        .find(|name| taken.iter().all(|taken| !taken.eq_ignore_ascii_case(name)))
+        .expect("numbers do not end")
+}
+
 struct Export {
-    file: Target,
+    lines: Target,
+    /// Complete but for their header and their name.
+    arrays: Vec<ArrayFile>,
     progress: Progress,
     only_scope: Option<StateScope>,
-    /// Whatever holds something.
-    scopes: BTreeSet<String>,
     entries: u64,
     keys: u64,
 }
 
 impl Export {
-    async fn entries(&mut self, store: &HNSWVectorStorage, output: &mut Output) -> Result<(), CliError> {
+    async fn entries(
+        &mut self,
+        store: &HNSWVectorStorage,
+        mut array: Option<ArrayFile>,
+        output: &mut Output,
+    ) -> Result<(), CliError> {
         let scopes = match &self.only_scope {
             Some(scope) => vec![scope.clone()],
             None => store.scopes().await?,
         };
         for scope in scopes {
-            self.scopes.insert(scope.to_string());
             let mut pages = Pages::new(store, scope).with_limit(PAGE);
             while let Some(page) = pages.next().await? {
                 for entry in page {
+                    if let Some(array) = &mut array {
+                        array.push(&entry.embedding)?;
+                    }
                     let space = store.space_name();
-                    let entry = EntryView::new(entry, true);
+                    let entry = EntryView::new(entry, array.is_none());
                     self.line(&Line::Entry { space, entry }, output)?;
                     self.entries += 1;
                 }
                 self.say();
             }
         }
+        self.arrays.extend(array);
         Ok(())
     }
 
@@ -186,7 +279,6 @@ impl Export {
             Some((scope, key)) => (Some(scope.to_string()), key.to_string()),
             None => (None, entry.key.clone()),
         };
-        self.scopes.extend(scope.clone());
         let value = text_of(&entry.value);
         let line = Line::Key {
             scope,
@@ -201,14 +293,25 @@ impl Export {
     }
 
     async fn quotas(&mut self, database: &Database, output: &mut Output) -> Result<(), CliError> {
-        for scope in std::mem::take(&mut self.scopes) {
-            let Ok(named) = scope.parse() else { continue };
-            if let Some(status) = database.quota(&named).await? {
-                let quota = status.quota;
+        for (scope, quota) in database.quotas().await? {
+            if self.only_scope.as_ref().is_none_or(|only| *only == scope) {
+                let scope = scope.to_string();
                 self.line(&Line::Quota { scope, quota }, output)?;
             }
         }
         Ok(())
+    }
+
+    /// Puts the files in their places, that of the lines last; says whether there are any. Older lines go first: they
+    /// would name arrays that are not theirs.
+    fn finish(self, file: &Path) -> Result<bool, CliError> {
+        if !self.arrays.is_empty() && file.exists() {
+            std::fs::remove_file(file).map_err(|source| CliError::file("replace", file, source))?;
+        }
+        for array in self.arrays {
+            array.finish()?;
+        }
+        self.lines.finish()
     }
 
     fn line(&mut self, line: &Line<'_>, output: &mut Output) -> Result<(), CliError> {
@@ -218,10 +321,7 @@ impl Export {
     }
 
     fn raw(&mut self, text: &str, output: &mut Output) -> Result<(), CliError> {
-        match &mut self.file {
-            Target::Stdout => output.bytes(text.as_bytes()),
-            Target::File(file) => file.write(text.as_bytes()),
-        }
+        self.lines.write(text.as_bytes(), output)
     }
 
     fn say(&self) {
@@ -244,57 +344,4 @@ fn hexadecimal(value: &[u8]) -> String {
         .iter()
         .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
         .collect()
-}
-
-enum Target {
-    Stdout,
-    File(NewFile),
-}
-
-impl Target {
-    fn create(path: &Path) -> Result<Self, CliError> {
-        if path == Path::new("-") {
-            return Ok(Self::Stdout);
-        }
-        NewFile::create(path).map(Self::File)
-    }
-
-    /// Puts the file in its place; says whether there is one.
-    fn finish(self) -> Result<bool, CliError> {
-        match self {
-            Self::Stdout => Ok(false),
-            Self::File(file) => file.finish().map(|()| true),
-        }
-    }
-}
-
-/// A file that gets its name when it is complete.
-struct NewFile {
-    writer: BufWriter<NamedTempFile<File>>,
-    path: PathBuf,
-}
-
-impl NewFile {
-    fn create(path: &Path) -> Result<Self, CliError> {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let file = NamedTempFile::new_in(parent.unwrap_or(Path::new(".")))
-            .map_err(|source| CliError::file("create a file beside", path, source))?;
-        Ok(Self {
-            writer: BufWriter::with_capacity(1 << 18, file),
-            path: path.to_path_buf(),
-        })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
-        let written = self.writer.write_all(bytes);
-        written.map_err(|source| CliError::file("write", &self.path, source))
-    }
-
-    fn finish(self) -> Result<(), CliError> {
-        let failed = |source| CliError::file("write", &self.path, source);
-        let file = self.writer.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(&self.path).map_err(|error| failed(error.error))?;
-        Ok(())
-    }
 }
