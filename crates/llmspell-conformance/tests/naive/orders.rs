@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use llmspell_core::limits::PAGE_MAX;
 use llmspell_core::{
-    DateFields, Filter, ListOrder, ListPage, ListQuery, OwnTime, Result, SampleQuery, StateScope, VectorEntry,
-    VectorStorage as _, validate_vectors as validate,
+    DateFields, Filter, ListOrder, ListPage, ListQuery, OwnTime, Result, SampleQuery, StateScope, Timestamp,
+    VectorEntry, VectorStorage as _, validate_vectors as validate,
 };
 
 use super::faults::Fault;
@@ -43,7 +43,7 @@ impl NaiveStore {
             ListOrder::Id | ListOrder::IdDescending => Some(0),
             _ => match entry.times().get(time) {
                 None => self.has(Fault::MissingTimesAreListed).then_some(0),
-                moment => moment.map(|moment| moment.as_millis()),
+                moment => moment.map(Timestamp::as_millis),
             },
         }
     }
