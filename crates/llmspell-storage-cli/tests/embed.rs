@@ -1,7 +1,6 @@
 //! Do texts come in, and are they found, by a command that makes the vectors?
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod common;
 
