@@ -293,7 +293,7 @@ impl Store {
             Call::Page { after, limit } => Seen::Entries(store.list(owner, after.map(id).as_deref(), *limit).await?),
             Call::PageBy(listing) => page(store.list_page(&listing.build(owner.clone())).await?),
             Call::Sample { filter, seed } => {
-                let mut query = SampleQuery::new(owner.clone(), 100, *seed);
+                let mut query = SampleQuery::new(owner.clone(), 1_000, *seed);
                 query.filter.clone_from(filter);
                 whole_sample(store.sample(&query).await?)
             }
@@ -334,7 +334,7 @@ impl Store {
             Call::Page { after, limit } => Seen::Entries(handle.list(after.map(id).as_deref(), *limit).await?),
             Call::PageBy(listing) => page(handle.list_page(&listing.build(handle.scope().clone())).await?),
             Call::Sample { filter, seed } => {
-                let mut query = SampleQuery::new(handle.scope().clone(), 100, *seed);
+                let mut query = SampleQuery::new(handle.scope().clone(), 1_000, *seed);
                 query.filter.clone_from(filter);
                 whole_sample(handle.sample(&query).await?)
             }
