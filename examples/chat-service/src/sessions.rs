@@ -116,7 +116,7 @@ async fn context(
         .with_mmr(MMR_LAMBDA);
     match question.filter {
         Some(FilterForm::Text(text)) => {
-            query = query.with_filter(text.parse().map_err(llmspell_storage::StorageError::from)?)
+            query = query.with_filter(text.parse().map_err(llmspell_storage::StorageError::from)?);
         }
         Some(FilterForm::Json(filter)) => query = query.with_filter(filter),
         None => {}
