@@ -23,9 +23,9 @@ fn message(number: usize) -> VectorEntry {
     let vector = [1.0, (number % 97) as f32, (number % 89) as f32, (number % 83) as f32];
     // Ids in no order, as random ones are.
     let id = format!("{:016x}-{number}", (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let mut entry = VectorEntry::new(id, vector)
-        .with_scope(session())
-        .with_metadata(json!({"role": if number % 2 == 0 { "user" } else { "model" }, "thread": number % 1_000}));
+    let mut entry = VectorEntry::new(id, vector).with_scope(session()).with_metadata(
+        json!({"role": if number.is_multiple_of(2) { "user" } else { "model" }, "thread": number % 1_000}),
+    );
     entry.created_at = Some(Timestamp::from_millis(BEGIN + number as i64 / 10));
     entry
 }

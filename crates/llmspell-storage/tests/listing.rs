@@ -112,7 +112,7 @@ fn entry(number: u32, to_a_millisecond: u32, ids: Ids) -> VectorEntry {
     let mut entry = VectorEntry::new(id_of(number, ids), [1.0, number as f32])
         .with_metadata(json!({"n": number, "odd": number % 2 == 1}));
     entry.created_at = Some(Timestamp::from_millis(1_000 + millis));
-    entry.event_time = (number % 7 != 0).then(|| Timestamp::from_millis(1_000 - millis));
+    entry.event_time = (!number.is_multiple_of(7)).then(|| Timestamp::from_millis(1_000 - millis));
     entry
 }
 

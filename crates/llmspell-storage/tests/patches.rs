@@ -21,7 +21,7 @@ fn scope() -> StateScope {
     StateScope::user("ada")
 }
 
-fn fields(value: Value) -> Metadata {
+fn fields(value: &Value) -> Metadata {
     value.as_object().cloned().expect("an object")
 }
 
@@ -40,7 +40,7 @@ fn no_patch_is_lost(store: &Arc<dyn VectorStorage>) {
                 begin.wait();
                 for number in 0..PATCHES {
                     let own = json!({"of": {format!("{thread}"): {format!("{number}"): number}}, "last": thread});
-                    block_on(store.patch_metadata(&scope(), "doc", fields(own))).expect("it is patched");
+                    block_on(store.patch_metadata(&scope(), "doc", fields(&own))).expect("it is patched");
                 }
             });
         }
