@@ -12,6 +12,8 @@
 //! | `query/`       | what is searched for? [`Query`]                                                 |
 //! | `search/`      | which points answer best? [`Bm25`], [`Statistics`]                              |
 //! | `texts.rs`     | all of a scope as of one moment: indexes, rows and what was removed [`Texts`]   |
+//! | `fuse.rs`      | how do several rankings become one? [`fuse`]                                    |
+//! | `snippet.rs`   | which part of a text answers best? [`Snippet`]                                  |
 //!
 //! # The life of a text
 //!
@@ -21,11 +23,13 @@
 //! and [`Texts::adopt`] puts it in place. [`Texts::remove`] needs no row: what is removed is subtracted from statistics when they are asked for.
 
 mod analyzer;
+mod fuse;
 mod index;
 mod length;
 mod query;
 mod row;
 mod search;
+mod snippet;
 mod tail;
 mod texts;
 mod varint;
@@ -34,8 +38,10 @@ pub use analyzer::{
     Analyzer, AnalyzerConfig, ConfigError, DEFAULT_TERM_BYTES_MAX, Language, TERM_BYTES_RANGE, Token, TokenKind,
     UnknownLanguage,
 };
+pub use fuse::{DEFAULT_RRF_K, Fusion, FusionError, fuse};
 pub use index::{FieldStatistics, Index, IndexBytes};
 pub use query::{QUERY_BYTES_MAX, QUERY_PREFIXES_MAX, QUERY_TERMS_MAX, Query, QueryFields};
 pub use row::{Positions, Row, SparseError};
 pub use search::{Bm25, Bm25Error, DEFAULT_B, DEFAULT_K1, Hit, Statistics};
+pub use snippet::Snippet;
 pub use texts::{Kind, Merge, Search, Texts};

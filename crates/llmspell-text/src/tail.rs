@@ -7,12 +7,15 @@ use crate::row::Row;
 /// Rows of a chunk before it is cut in two.
 const CHUNK_ROWS_MAX: usize = 128;
 
+/// Neighboring rows, by their points.
+type Chunk = Vec<(u32, Arc<Row>)>;
+
 /// Rows in the order of their points. A copy shares all chunks with it until one of both changes, and then all but the one
 /// that changes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tail {
     /// None is empty.
-    chunks: Vec<Arc<Vec<(u32, Arc<Row>)>>>,
+    chunks: Vec<Arc<Chunk>>,
     count: usize,
     bytes: usize,
 }

@@ -14,9 +14,10 @@ use order::Order;
 use source::Source;
 
 /// Packages whose modules have an order, and the folders of their `src`.
-const PACKAGES: [(&str, &str); 4] = [
+const PACKAGES: [(&str, &str); 5] = [
     ("llmspell-core", "crates/llmspell-core/src"),
     ("llmspell-vector", "crates/llmspell-vector/src"),
+    ("llmspell-text", "crates/llmspell-text/src"),
     ("llmspell-storage", "crates/llmspell-storage/src"),
     ("llmspell-storage-cli", "crates/llmspell-storage-cli/src"),
 ];

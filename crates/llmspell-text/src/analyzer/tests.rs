@@ -18,7 +18,7 @@ fn terms(analyzer: &Analyzer, text: &str) -> Vec<String> {
 fn tokens(text: &str) -> Vec<(String, u32, &str)> {
     let mut tokens = Vec::new();
     analyzer().each_token(text, |token| {
-        tokens.push((token.term.to_string(), token.position, &text[token.bytes]))
+        tokens.push((token.term.to_string(), token.position, &text[token.bytes]));
     });
     tokens
 }

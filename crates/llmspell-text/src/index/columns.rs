@@ -109,7 +109,8 @@ pub(crate) fn read(section: &[u8], start: usize) -> Result<Vec<StoredColumn>, Ma
         }
         let mut statistics = FieldStatistics::default();
         codes.iter().for_each(|code| statistics.add(*code));
-        let end = start + section.len() - reader.rest_len();
+        let mut behind = reader;
+        let end = start + section.len() - behind.rest().len();
         columns.push(StoredColumn {
             field,
             first,
@@ -118,15 +119,4 @@ pub(crate) fn read(section: &[u8], start: usize) -> Result<Vec<StoredColumn>, Ma
         });
     }
     Ok(columns)
-}
-
-/// How many bytes a reader has left.
-trait RestLen {
-    fn rest_len(&self) -> usize;
-}
-
-impl RestLen for Reader<'_> {
-    fn rest_len(&self) -> usize {
-        self.clone().rest().len()
-    }
 }

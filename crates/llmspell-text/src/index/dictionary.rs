@@ -89,7 +89,7 @@ impl<'a> Dictionary<'a> {
 
     /// All terms, in order.
     pub(crate) fn all(self) -> Entries<'a> {
-        self.from_block(0)
+        self.entries_of(0)
     }
 
     /// The terms from the block on in which a key would be.
@@ -99,10 +99,10 @@ impl<'a> Dictionary<'a> {
             self.first_key(u32::from_le_bytes(*start))
                 .is_some_and(|first| first <= key)
         });
-        self.from_block(block.saturating_sub(1))
+        self.entries_of(block.saturating_sub(1))
     }
 
-    fn from_block(self, block: usize) -> Entries<'a> {
+    fn entries_of(self, block: usize) -> Entries<'a> {
         let start = self.starts.as_chunks::<4>().0.get(block);
         Entries {
             dictionary: self,
@@ -146,7 +146,7 @@ impl Entries<'_> {
             self.key.clear();
         }
         self.number += 1;
-        let mut number = || Some(usize::try_from(varint::get(bytes, &mut self.at)?).ok()?);
+        let mut number = || usize::try_from(varint::get(bytes, &mut self.at)?).ok();
         let (shared, rest_len) = (number()?, number()?);
         if shared > self.key.len() || shared.checked_add(rest_len)? > KEY_BYTES_MAX {
             return None;

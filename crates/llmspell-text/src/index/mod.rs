@@ -139,7 +139,7 @@ impl Index {
         for column in &self.layout.columns {
             let codes = (column.first..).zip(self.codes(column));
             let there = codes.filter(|(_, code)| **code > 0).map(|(point, _)| point);
-            points |= RoaringBitmap::from_sorted_iter(there).expect("points of a column rise");
+            points.extend(there);
         }
         points
     }

@@ -273,7 +273,7 @@ fn piece<'a>(text: &'a str, fields: &QueryFields) -> (Piece<'a>, usize) {
         .map_or(rest.len(), |len| skipped + len);
     let word = &rest[skipped..len];
     match word.strip_suffix('*') {
-        Some(prefix) if prefix.chars().all(|c| c.is_alphanumeric()) && !prefix.is_empty() => {
+        Some(prefix) if prefix.chars().all(char::is_alphanumeric) && !prefix.is_empty() => {
             (piece(prefix, Form::Prefix), at + len)
         }
         _ => (piece(word, Form::Words), at + len),

@@ -44,7 +44,7 @@ impl<'a> Judge<'a> {
                         terms
                             .iter()
                             .filter_map(|(key, term)| index.cursor(key, term))
-                            .map(Exclusion::Term),
+                            .map(|cursor| Exclusion::Term(Box::new(cursor))),
                     );
                 }
             }
@@ -113,7 +113,7 @@ impl<'a> Judge<'a> {
 /// What must not be there.
 pub(crate) enum Exclusion<'a> {
     Phrase(PhraseList<'a>),
-    Term(Cursor<'a>),
+    Term(Box<Cursor<'a>>),
 }
 
 impl Exclusion<'_> {

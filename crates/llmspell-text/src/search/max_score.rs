@@ -1,6 +1,6 @@
 //! The best points of several lists, without reading what cannot be among them.
 //!
-//! MaxScore (Turtle and Flood, "Query evaluation: strategies and optimizations", 1995) in windows of points: lists whose
+//! `MaxScore` (Turtle and Flood, "Query evaluation: strategies and optimizations", 1995) in windows of points: lists whose
 //! bounds together cannot lift a point among the best are only asked about points of the others, the *essential* ones. Bounds are
 //! those of the blocks in the window (Ding and Suel, "Faster top-k document retrieval using block-max indexes", 2011), as in
 //! Lucene's scorer of this name.

@@ -1,5 +1,7 @@
 //! Does a search find what scoring each text by the formula finds, whatever happened before?
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for code")]
+
 mod naive;
 
 use std::sync::Arc;
