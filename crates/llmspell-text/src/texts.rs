@@ -1,5 +1,6 @@
 //! All texts, or sparse vectors, of a scope as of one moment: indexes, what was removed from them, and rows that are in none yet.
 
+use std::cmp::Reverse;
 use std::io;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::row::{Positions, Row, RowKind};
 use crate::search::{
     Bm25, Hit, Judge, Statistics, Top, Weights, expansions, removed_among, score_of_row, search_index,
 };
-use crate::tail::Tail;
+use crate::tail::{Slot, Tail};
 
 /// What is kept of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,15 +252,17 @@ impl Texts {
                 *count += terms.into_iter().map(|(key, term)| living(&key, term)).sum::<u64>();
             }
         }
-        for (_, row) in self.tail.iter() {
-            for (field, length) in &row.lengths {
-                statistics.field_mut(*field).add(crate::length::encode(*length));
-            }
+        for (field, of_field) in self.tail.fields() {
+            let sum = statistics.field_mut(*field);
+            sum.texts += of_field.texts;
+            sum.words += of_field.words;
+        }
+        for slot in self.tail.iter() {
             for (term, count) in query.terms.iter().zip(&mut statistics.terms) {
-                *count += u64::from(row.find(term.hash, &term.key).is_some());
+                *count += u64::from(slot.may_have(term.hash) && slot.row.find(term.hash, &term.key).is_some());
             }
             for (prefix, count) in query.prefixes.iter().zip(&mut statistics.prefixes) {
-                *count += row.with_prefix(prefix).count() as u64;
+                *count += slot.row.with_prefix(prefix).count() as u64;
             }
         }
         statistics
@@ -277,7 +280,7 @@ impl Texts {
             let mut accepts = |point| search.accepts(point) && !segment.removed.contains(point);
             search_index(&segment.index, query, &weights, search.among, &mut accepts, &mut top);
         }
-        for (point, row) in self.tail.iter() {
+        for Slot { point, row, .. } in self.tail.iter().filter(|slot| may_find(query, slot)) {
             if let Some(score) = score_of_row(row, query, &weights)
                 && top.competes(f64::from(score), *point)
                 && search.accepts(*point)
@@ -308,25 +311,35 @@ impl Texts {
         hits
     }
 
-    /// What should be merged, if anything: the rows once there are more than `tail_rows_max`, with all indexes that are
-    /// not much larger, or an index of which a quarter was removed.
+    /// What should be merged, if anything: the rows once there are more than `tail_rows_max`, with indexes of their size
+    /// once there are three, then with three of the next size, or an index of which a quarter was removed.
     ///
-    /// Sizes of indexes rise by a factor of at least three, so each text is merged a few times, and a search looks into a
-    /// few indexes.
+    /// A size is four times the one before. So each text is merged once for each size, and a search looks into at most
+    /// three indexes of each.
     #[must_use]
     pub fn plan_merge(&self, tail_rows_max: usize) -> Option<Merge> {
+        /// Indexes of one size, and how much larger the next size is.
+        const FAN_IN: u64 = 4;
         let takes_tail = self.tail.len() > tail_rows_max;
         let is_worn = |segment: &Segment| segment.removed.len() > segment.text_count() / 3;
-        let mut sizes: Vec<_> = (0..self.segments.len()).collect();
-        sizes.sort_by_key(|place| self.segments[*place].text_count());
+        let size = |texts: u64| (texts / (tail_rows_max as u64 + 1)).max(1).ilog(FAN_IN);
+        let mut places: Vec<usize> = (0..self.segments.len())
+            .filter(|place| is_worn(&self.segments[*place]))
+            .collect();
         let mut sum = if takes_tail { self.tail.len() as u64 } else { 0 };
-        let mut places = Vec::new();
-        for place in sizes {
-            let segment = &self.segments[place];
-            if is_worn(segment) || (sum > 0 && segment.text_count() <= 3 * sum) {
-                sum += segment.text_count();
-                places.push(place);
+        sum += places
+            .iter()
+            .map(|place| self.segments[*place].text_count())
+            .sum::<u64>();
+        while sum > 0 {
+            let is_like =
+                |place: &usize| !places.contains(place) && size(self.segments[*place].text_count()) <= size(sum);
+            let like: Vec<usize> = (0..self.segments.len()).filter(is_like).collect();
+            if like.len() < FAN_IN as usize - 1 {
+                break;
             }
+            sum += like.iter().map(|place| self.segments[*place].text_count()).sum::<u64>();
+            places.extend(like);
         }
         (takes_tail || !places.is_empty()).then(|| self.merge_of(&places))
     }
@@ -363,7 +376,7 @@ impl Texts {
             removed |= &*rest.swap_remove(place).removed - &*old.removed;
         }
         let mut tail = self.tail.clone();
-        for (point, row) in merge.tail.iter() {
+        for Slot { point, row, .. } in merge.tail.iter() {
             match self.tail.get(*point) {
                 Some(now) if Arc::ptr_eq(now, row) => drop(tail.remove(*point)),
                 _ => drop(removed.insert(*point)),
@@ -371,10 +384,17 @@ impl Texts {
         }
         if index.term_count() > 0 {
             rest.push(Segment::new(index, &removed));
+            // Searched first, the largest finds the most that leave little to look for in the others.
+            rest.sort_by_key(|segment| Reverse(segment.text_count()));
         }
         (self.segments, self.tail) = (rest, tail);
         true
     }
+}
+
+/// Whether a row may have anything that a query asks for.
+fn may_find(query: &Query, slot: &Slot) -> bool {
+    !query.prefixes.is_empty() || query.terms.iter().any(|term| slot.may_have(term.hash))
 }
 
 /// What is merged into one index: some indexes without what was removed, and rows, as of one moment. It runs beside readers and writers.
@@ -393,7 +413,7 @@ impl Merge {
 
     /// The points of the rows that are merged: nobody needs their rows any more once the new index is durable.
     pub fn tail_points(&self) -> impl Iterator<Item = u32> {
-        self.tail.iter().map(|(point, _)| *point)
+        self.tail.iter().map(|slot| slot.point)
     }
 
     /// Gives the bytes of the new index to `output`, piece by piece. Takes about ten microseconds a text on one
@@ -407,7 +427,11 @@ impl Merge {
             index: &segment.index,
             removed: &segment.removed,
         });
-        let rows: Vec<_> = self.tail.iter().cloned().collect();
+        let rows: Vec<_> = self
+            .tail
+            .iter()
+            .map(|slot| (slot.point, Arc::clone(&slot.row)))
+            .collect();
         merge(self.kind, &sources.collect::<Vec<_>>(), &rows, output)
     }
 }
