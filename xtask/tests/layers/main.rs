@@ -14,9 +14,10 @@ use order::Order;
 use source::Source;
 
 /// Packages whose modules have an order, and their `src` folders.
-const PACKAGES: [(&str, &str); 6] = [
+const PACKAGES: [(&str, &str); 7] = [
     ("llmspell-core", "crates/llmspell-core/src"),
     ("llmspell-vector", "crates/llmspell-vector/src"),
+    ("llmspell-text", "crates/llmspell-text/src"),
     ("llmspell-storage", "crates/llmspell-storage/src"),
     ("llmspell-cli-base", "crates/llmspell-cli-base/src"),
     ("llmspell-bench", "crates/llmspell-bench/src"),

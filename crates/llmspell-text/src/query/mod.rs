@@ -1,0 +1,121 @@
+//! What is searched for: words, prefixes, phrases, and what must not be there.
+//!
+//! | file       | question                                          |
+//! |------------|---------------------------------------------------|
+//! | `mod.rs`   | what does a query ask for?                        |
+//! | `parse.rs` | what does a text that somebody typed ask for?     |
+
+mod parse;
+
+pub use parse::{QUERY_BYTES_MAX, QUERY_PREFIXES_MAX, QUERY_TERMS_MAX, QueryFields};
+
+use crate::row::{SparseError, hash_of, key_of, sparse_key};
+
+/// What is searched for. The same for all scopes that it is searched in.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Query {
+    /// Each key once.
+    pub(crate) terms: Vec<QueryTerm>,
+    /// Beginnings of keys, each once.
+    pub(crate) prefixes: Vec<Vec<u8>>,
+    /// What adds to the score where it is.
+    pub(crate) wanted: Vec<Wanted>,
+    /// Of each at least one must be there.
+    pub(crate) required: Vec<Vec<Phrase>>,
+    /// None must be there.
+    pub(crate) excluded: Vec<Excluded>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct QueryTerm {
+    pub(crate) key: Vec<u8>,
+    pub(crate) hash: u32,
+}
+
+/// What adds to a score, and by how much more than others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Wanted {
+    pub(crate) subject: Subject,
+    pub(crate) boost: f32,
+}
+
+/// Places in the terms and prefixes of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Term(usize),
+    Prefix(usize),
+}
+
+/// Terms of one field at distances from each other; one term is a phrase, too.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Phrase {
+    /// Places in the terms of the query, and positions from that of the first.
+    pub(crate) terms: Vec<(usize, u32)>,
+    pub(crate) boost: f32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Excluded {
+    Phrase(Phrase),
+    Prefix(usize),
+}
+
+impl Query {
+    /// The query of a sparse vector: the score of a point is the sum of products of weights.
+    ///
+    /// # Errors
+    ///
+    /// [`SparseError`] as for a [row](crate::Row::of_sparse).
+    pub fn of_sparse(components: impl IntoIterator<Item = (u32, f32)>) -> Result<Self, SparseError> {
+        let mut query = Self::default();
+        for (index, weight) in components {
+            if !(weight > 0.0 && weight.is_finite()) {
+                return Err(SparseError::Weight { index, weight });
+            }
+            let terms = query.terms.len();
+            let term = query.term(sparse_key(index).to_vec());
+            if query.terms.len() == terms {
+                return Err(SparseError::Twice { index });
+            }
+            query.want(Subject::Term(term), weight);
+        }
+        Ok(query)
+    }
+
+    /// Whether it asks for nothing, and finds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.wanted.is_empty() && self.required.is_empty()
+    }
+
+    /// The place of a key, which is added unless it is there.
+    pub(crate) fn term(&mut self, key: Vec<u8>) -> usize {
+        let hash = hash_of(&key);
+        let place = self.terms.iter().position(|term| term.hash == hash && term.key == key);
+        place.unwrap_or_else(|| {
+            self.terms.push(QueryTerm { key, hash });
+            self.terms.len() - 1
+        })
+    }
+
+    pub(crate) fn term_in(&mut self, field: u8, term: &str) -> usize {
+        self.term(key_of(field, term))
+    }
+
+    pub(crate) fn prefix_in(&mut self, field: u8, prefix: &str) -> usize {
+        let key = key_of(field, prefix);
+        let place = self.prefixes.iter().position(|there| *there == key);
+        place.unwrap_or_else(|| {
+            self.prefixes.push(key);
+            self.prefixes.len() - 1
+        })
+    }
+
+    /// What is wanted twice counts twice.
+    pub(crate) fn want(&mut self, subject: Subject, boost: f32) {
+        match self.wanted.iter_mut().find(|wanted| wanted.subject == subject) {
+            Some(wanted) => wanted.boost += boost,
+            None => self.wanted.push(Wanted { subject, boost }),
+        }
+    }
+}
