@@ -28,7 +28,7 @@ impl Snippet {
     /// let query = Query::parse("hnsw", &analyzer, &QueryFields::default());
     /// let text = "There is a graph, and there is an HNSWConfig for it.";
     /// let snippet = Snippet::of(text, &query, &analyzer, 24).unwrap();
-    /// assert_eq!(&text[snippet.bytes], "is an HNSWConfig for it.");
+    /// assert_eq!(&text[snippet.bytes], "is an HNSWConfig for");
     /// assert_eq!(&text[snippet.matches[0].clone()], "HNSW");
     /// ```
     #[must_use]
