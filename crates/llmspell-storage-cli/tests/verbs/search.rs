@@ -187,7 +187,7 @@ fn search_narrows_by_times_and_ranks_by_age() {
             &["--filter", "@deleted_at > 5"],
             "column 1: `@deleted_at` is not a field",
         ),
-        (&["--event-from", "2", "--event-to", "1"], "and ends before"),
+        (&["--event-from", "2", "--event-to", "1"], "ends earlier"),
     ] {
         let all = ["search", "--vector", "-"].into_iter().chain(bad.iter().copied());
         place.run_with_input(all, b"[1, 0]").fails(64, part);
