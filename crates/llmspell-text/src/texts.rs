@@ -406,12 +406,12 @@ pub struct Merge {
 }
 
 impl Merge {
-    /// The indexes that are merged, and that nobody needs once the new one was [adopted](Texts::adopt).
+    /// The indexes that are merged, no longer needed once the new one was [adopted](Texts::adopt).
     pub fn indexes(&self) -> impl Iterator<Item = &Index> {
         self.segments.iter().map(|segment| &segment.index)
     }
 
-    /// The points of the rows that are merged: nobody needs their rows any more once the new index is durable.
+    /// The points of the rows that are merged: their rows are not needed once the new index is durable.
     pub fn tail_points(&self) -> impl Iterator<Item = u32> {
         self.tail.iter().map(|slot| slot.point)
     }

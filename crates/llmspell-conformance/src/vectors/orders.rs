@@ -26,7 +26,7 @@ const MILLIS: [i64; 12] = [
     1_900_000_000_001,
 ];
 
-/// Twelve entries of two scopes, of which some have no event time, one of a third, and one that has expired.
+/// Twelve entries of two scopes, some without an event time; one of a third scope; and one that has expired.
 async fn store_some(store: &dyn VectorStorage) -> Vec<VectorEntry> {
     let at = Timestamp::from_millis;
     let batch = scattered(12).zip(MILLIS).enumerate().map(|(number, (vector, millis))| {

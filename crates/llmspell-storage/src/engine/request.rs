@@ -91,7 +91,7 @@ pub(crate) enum Subject<'r> {
 pub(crate) enum Request {
     /// Done in a transaction, together with others.
     Call(Call),
-    /// Entries that are so many that they are written in steps, between others' requests.
+    /// Too many entries for one step: they are written in several, between other requests.
     Large(LargeBatch),
     /// An index that was built. Not part of a transaction.
     Built(HandOver),
@@ -383,7 +383,7 @@ impl Entries {
     }
 }
 
-/// Whether entries are so many, or have so many bytes, that others should not wait for them.
+/// Whether entries are too many, or have too many bytes, for other requests to wait for them.
 pub(crate) fn is_large(parts: &[Part], entries_min: usize) -> bool {
     let entries = || parts.iter().flat_map(|part| &part.entries);
     if entries_min == usize::MAX {

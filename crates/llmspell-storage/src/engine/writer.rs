@@ -426,7 +426,7 @@ impl CommitEngine for Writer {
     }
 
     fn tidy(&mut self) {
-        // A failed purge is tried again later or after the next start; nobody waits for it.
+        // A failed purge is tried again later or after the next start; no caller waits for it.
         self.purge_step();
     }
 }

@@ -27,7 +27,7 @@ use crate::spaces::snapshot::Snapshot;
 const READ_MAX: u64 = 64;
 /// So many points of an index are passed in the time that reading a record takes, about a microsecond.
 const RECORD_POINTS: u64 = 16;
-/// And so many rows of the table of ids.
+/// And this many rows of the table of ids.
 const RECORD_ROWS: u64 = 4;
 
 /// Where an entry stands: its time, which is 0 in an order by id, and its id; and its point.

@@ -31,7 +31,7 @@ fn class(c: char) -> Class {
     }
 }
 
-/// Whether a word has one part, seen at a glance: ASCII letters of which at most the first is a capital, or digits.
+/// Whether a word has one part, seen at a glance: ASCII letters, at most the first a capital, or digits.
 pub(super) fn is_plain(word: &str) -> bool {
     let rest = &word.as_bytes()[1..];
     match word.as_bytes()[0] {

@@ -1,4 +1,4 @@
-//! The postings of a term, read in the order of the points, with jumps over blocks that nobody asks for.
+//! The postings of a term, read in the order of the points, with jumps over blocks that are not asked for.
 
 use super::bitpack::{self, BLOCK, packed_bytes};
 use super::dictionary::Term;

@@ -182,7 +182,7 @@ impl Weights {
     }
 }
 
-/// What a term adds with so many occurrences: `weight × tf / (tf + 1 / inverse)`, written so that rounding keeps it from falling when
+/// What a term adds with `tf` occurrences: `weight × tf / (tf + 1 / inverse)`, written so that rounding keeps it from falling when
 /// occurrences or the inverse rise. Bounds rely on that.
 #[inline]
 pub(crate) fn saturate(weight: f32, inverse: f32, occurrences: u32) -> f32 {

@@ -76,7 +76,7 @@ impl<'a> Import<'a> {
         })
     }
 
-    /// Takes every row, and writes what is left in the last batch.
+    /// Takes every row, and writes the remainder in the last batch.
     pub(super) async fn read(&mut self, rows: &mut dyn RowSource, progress: &Progress) -> Result<(), CliError> {
         loop {
             match rows.next_row()? {
@@ -94,7 +94,7 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// Closes the database, and removes it if it was made for rows of which none was stored.
+    /// Closes the database, and removes it if it was made for these rows and none was stored.
     pub(super) async fn give_up(self, left_over: LeftOver<'_>) {
         let is_empty = self.summary.stored == 0;
         drop(self.target);

@@ -51,7 +51,7 @@ use crate::truth::{Head, Rows, SpaceRecord, Write};
 
 /// Key-value data that belongs to everybody.
 pub(crate) const KV_SCOPE: ScopeId = ScopeId(0);
-/// A namespace is checkpointed after so many mutations: what a reader has to replay at most, about.
+/// A namespace is checkpointed after this many mutations: about the most that a reader has to replay.
 const CHECKPOINT_OPS: u32 = 256;
 
 /// Why a request did not happen.
@@ -143,7 +143,7 @@ impl<'a> Batch<'a> {
             .map_or(Ok(()), |error| Err(Fail::Request(error.clone())))
     }
 
-    /// That there is room for what takes no more than before, once its pages are written anew.
+    /// That there is room for what takes no more than before, once its pages are rewritten.
     fn check_room_for_changes(&self) -> Result<(), Fail> {
         if self.shared.is_all_but_full() {
             self.check_room()

@@ -74,7 +74,7 @@ impl Taken {
         points
     }
 
-    /// Takes these points, which nobody can see.
+    /// Takes these points, which no reader can see.
     pub(super) fn take_all(&mut self, points: &RoaringBitmap) {
         self.namespace.reuse.lock().take_all(points);
         self.points.extend(points.iter().map(PointId));

@@ -309,7 +309,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Looks up the quota of a scope of which entries will be removed.
+    /// Looks up the quota of a scope from which entries will be removed.
     pub(super) fn prepare_to_count(&mut self, at: ScopeRef) -> Result<(), Fail> {
         if !self.quotas.is_any {
             return Ok(());
@@ -326,7 +326,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Counts anew what a scope holds, after a space took the place of another.
+    /// Counts again what a scope holds, after a space took the place of another.
     pub(super) fn recount(&mut self, scope: &StateScope) -> Result<(), Fail> {
         if self.quota(scope)?.is_some() {
             let used = self.count_all(scope)?;
@@ -412,7 +412,7 @@ impl Batch<'_> {
         Ok((alone, touched))
     }
 
-    /// Notes that a key gets a value of so many bytes, or none.
+    /// Notes that a key gets a value of `value_len` bytes, or none.
     fn change_key(&mut self, keys: &mut KeyBytes, key: &str, value_len: Option<u64>) -> Result<(), Fail> {
         let Some((scope, inner)) = ScopedBackend::split_key(key) else {
             return Ok(());

@@ -70,7 +70,7 @@ impl<'a> SlotChanges<'a> {
         Ok(extents)
     }
 
-    /// Gives runs of slots back, which nobody reads.
+    /// Gives back runs of slots that no reader uses.
     pub(super) fn give_back(&mut self, rows: &mut Rows<'_>, space: &Space, runs: &[(Slot, u32)]) -> Result<(), Fail> {
         let allocator = allocator_of(self.truth, self.allocators, space.id).map_err(looking)?;
         let give = |(first, len): &(Slot, u32)| allocator.give(*first, *len, space.slots.slots_per_file());

@@ -177,7 +177,7 @@ impl Batch<'_> {
             }
             (Opening::Routed, Role::Plain) => return Err(mismatch("a plain space", "one of a router; adopt it first")),
             (Opening::Routed | Opening::StagingOf(_), Role::Retired) => {
-                // Nobody sees what is left of it, and none of it may be seen again.
+                // No reader sees the rest of it, and none of it may be seen again.
                 self.check_is_empty(stored)?;
                 record.role = match opening {
                     Opening::StagingOf(of) => Role::Staging { of: of.0 },
