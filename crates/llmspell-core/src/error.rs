@@ -452,8 +452,10 @@ impl From<serde_json::Error> for StorageError {
 }
 
 impl StorageError {
-    /// The same without names of spaces and models, for a handle for one scope: the names may reveal other scopes.
-    pub(crate) fn without_names(mut self) -> Self {
+    /// The same without names of spaces and models, for a handle for one scope: the names may reveal other scopes. For
+    /// implementers.
+    #[must_use]
+    pub fn without_names(mut self) -> Self {
         if let Self::UnknownDimension { known: names, .. }
         | Self::AmbiguousDimension { models: names, .. }
         | Self::UnknownModel { known: names, .. }

@@ -118,7 +118,7 @@ pub(crate) struct AnnArgs {
     #[arg(long)]
     exact: bool,
 
-    /// In the end insert so many vectors, one at a time, while another thread searches; each must be found at once
+    /// Finally insert this many vectors, one at a time, while another thread searches; each must be found at once
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     insert_while_searching: usize,
 

@@ -1,7 +1,6 @@
 //! Which entries are listed, and in which order? [`ListQuery`], [`ListOrder`], [`ListPage`]
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
 
 use llmspell_state_traits::StateScope;
 use serde::{Deserialize, Serialize};
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cursor::ListCursor;
 use super::entry::VectorEntry;
 use super::storage::VectorStorage;
-use super::validate;
+use super::{scopes, validate};
 use crate::error::{Result, StorageError};
 use crate::filter::{Filter, OwnTime};
 use crate::limits::PAGE_MAX;
@@ -254,11 +253,7 @@ impl ListQuery {
     /// The scopes that are listed, each once, in the order in which they were given.
     #[must_use]
     pub fn listed_scopes(&self) -> Vec<&StateScope> {
-        let Some(scopes) = &self.scopes else {
-            return vec![&self.scope];
-        };
-        let mut seen = HashSet::with_capacity(scopes.len());
-        scopes.iter().filter(|scope| seen.insert(*scope)).collect()
+        scopes::named(&self.scope, self.scopes.as_ref())
     }
 
     /// The time that decides the order; none in an order by id. For implementers.
@@ -405,10 +400,7 @@ pub(super) async fn list_page<S: VectorStorage + ?Sized>(store: &S, query: &List
         };
         let mut listed = Vec::new();
         loop {
-            let page = match &query.filter {
-                None => store.list(scope, after.as_deref(), limit).await?,
-                Some(filter) => store.list_matching(scope, filter, after.as_deref(), limit).await?,
-            };
+            let page = scopes::list_after(store, scope, query.filter.as_ref(), after.as_deref(), limit).await?;
             let is_last = page.len() < limit;
             after = page.last().map(|last| last.id.clone());
             listed.extend(page.into_iter().filter(|entry| query.is_listed(entry)));

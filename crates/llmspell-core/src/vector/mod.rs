@@ -5,6 +5,7 @@
 //! | `storage.rs`  | what does a vector store promise? [`VectorStorage`]         |
 //! | `scoped.rs`   | how is a store confined to one scope? [`ScopedVectors`]     |
 //! | `scoped_storage.rs` | … and passed on as a store?                           |
+//! | `scopes.rs`       | which scopes does a query name, each once?              |
 //! | `pointers.rs` | how is a store used through a reference, a `Box` or an `Arc`? |
 //! | `inherent.rs` | how are its calls made without importing the trait?         |
 //! | `entry.rs`    | what is stored? [`VectorEntry`]                             |
@@ -44,6 +45,7 @@ mod recommend;
 mod sample;
 mod scoped;
 mod scoped_storage;
+mod scopes;
 mod selection;
 mod stats;
 mod storage;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::components::IntoVector;
+use super::scopes;
 use super::selection::GroupBy;
 use super::time_range::TimeRange;
 use crate::error::Result;
@@ -202,11 +203,7 @@ impl VectorQuery {
     /// The scopes that are searched, each once, in the given order.
     #[must_use]
     pub fn searched_scopes(&self) -> Vec<&StateScope> {
-        let Some(scopes) = &self.scopes else {
-            return vec![&self.scope];
-        };
-        let mut seen = HashSet::with_capacity(scopes.len());
-        scopes.iter().filter(|scope| seen.insert(*scope)).collect()
+        scopes::named(&self.scope, self.scopes.as_ref())
     }
 
     /// The model that made the vector, for a store of several models: the entries of that model are searched. A store

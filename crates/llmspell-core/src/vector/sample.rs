@@ -1,13 +1,13 @@
 //! Which entries are a random sample? [`SampleQuery`]
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use llmspell_state_traits::StateScope;
 use serde::{Deserialize, Serialize};
 
 use super::entry::VectorEntry;
 use super::storage::VectorStorage;
-use super::validate;
+use super::{scopes, validate};
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::limits::PAGE_MAX;
@@ -89,11 +89,7 @@ impl SampleQuery {
     /// The scopes to sample, each once, in the order in which they were given.
     #[must_use]
     pub fn sampled_scopes(&self) -> Vec<&StateScope> {
-        let Some(scopes) = &self.scopes else {
-            return vec![&self.scope];
-        };
-        let mut seen = HashSet::with_capacity(scopes.len());
-        scopes.iter().filter(|scope| seen.insert(*scope)).collect()
+        scopes::named(&self.scope, self.scopes.as_ref())
     }
 
     /// The sample before anything was seen. For implementers.
@@ -215,10 +211,7 @@ pub(super) async fn sample<S: VectorStorage + ?Sized>(store: &S, query: &SampleQ
     for scope in query.sampled_scopes() {
         let mut after: Option<String> = None;
         loop {
-            let page = match &query.filter {
-                None => store.list(scope, after.as_deref(), PAGE_MAX).await?,
-                Some(filter) => store.list_matching(scope, filter, after.as_deref(), PAGE_MAX).await?,
-            };
+            let page = scopes::list_after(store, scope, query.filter.as_ref(), after.as_deref(), PAGE_MAX).await?;
             let is_last = page.len() < PAGE_MAX;
             after = page.last().map(|last| last.id.clone());
             for entry in page {
@@ -238,6 +231,8 @@ pub(super) async fn sample<S: VectorStorage + ?Sized>(store: &S, query: &SampleQ
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! The trait [`VectorStorage`]: what a vector store promises.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use super::query::{FacetValue, VectorQuery, VectorResult};
 use super::recency::RecencyPlan;
 use super::recommend::{RecommendQuery, recommend};
 use super::sample::{SampleQuery, sample};
+use super::scopes;
 use super::stats::{ScopedStats, StorageStats};
 use super::validate::{explained_scope, facet_field, ids as validate_ids, scopes as validate_scopes};
 use crate::check::page as validate_page;
@@ -299,9 +300,8 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     /// As [`count`](Self::count), for the first bad scope.
     async fn count_in(&self, scopes: &[StateScope]) -> Result<u64> {
         validate_scopes(scopes)?;
-        let mut seen = HashSet::with_capacity(scopes.len());
         let mut count = 0;
-        for scope in scopes.iter().filter(|scope| seen.insert(*scope)) {
+        for scope in scopes::each_once(scopes) {
             count += self.count(scope).await?;
         }
         Ok(count)

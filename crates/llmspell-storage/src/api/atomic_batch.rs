@@ -7,7 +7,7 @@ use llmspell_core::{
     validate_key_value, validate_vectors as validate,
 };
 
-use super::vectors::{HNSWVectorStorage, PREPARE_IN_PLACE_COMPONENTS, Shape, prepare};
+use super::vectors::{HNSWVectorStorage, Shape, by_size, prepare};
 use crate::engine::calls::{DeleteEntries, PutEntries, TogetherWrite, WriteTogether, WriteValues};
 use crate::engine::{Database, Part, Spaces, WriteCall};
 use crate::spaces::registry::Space;
@@ -283,11 +283,7 @@ impl AtomicBatch {
                 .collect::<Result<Vec<TogetherWrite>>>()
                 .map(|writes| (writes, ids))
         };
-        let (writes, ids) = if components <= PREPARE_IN_PLACE_COMPONENTS {
-            prepare()?
-        } else {
-            inner.run(prepare).await?
-        };
+        let (writes, ids) = by_size(&inner, components, prepare).await?;
         if writes.is_empty() {
             return Ok(AtomicBatchSummary::default());
         }
@@ -326,22 +322,14 @@ impl Database {
             Target::Handle(storage) => {
                 let handle = storage.handle()?;
                 if !Arc::ptr_eq(&handle.database.inner, &self.inner) {
-                    return Err(self.unknown_space(&handle.space.name));
+                    return Err(self.inner.shared.unknown_space(&handle.space.name));
                 }
                 Ok(Arc::clone(&handle.space))
             }
             Target::Name(name) => match self.inner.shared.space_record(&name) {
                 Some((id, record)) if record.role.counts() => Ok(self.open_space(id).await?.into_handle().space),
-                _ => Err(self.unknown_space(&name)),
+                _ => Err(self.inner.shared.unknown_space(&name)),
             },
-        }
-    }
-
-    fn unknown_space(&self, name: &str) -> StorageError {
-        let records = self.inner.shared.space_records();
-        StorageError::UnknownSpace {
-            name: name.to_string(),
-            known: records.iter().map(|(_, record)| record.to_string()).collect(),
         }
     }
 }
@@ -557,12 +545,6 @@ impl ScopedBatch {
                 entry.scope = self.scope.clone();
             }
         }
-        match self.batch.commit().await {
-            Err(StorageError::UnknownSpace { name, .. }) => Err(StorageError::UnknownSpace {
-                name,
-                known: Vec::new(),
-            }),
-            done => done,
-        }
+        self.batch.commit().await.map_err(StorageError::without_names)
     }
 }

@@ -388,7 +388,7 @@ impl WriteCall for EmptySpace {
         batch.empty(&self.space, self.limit, self.now)
     }
 
-    /// Nobody sees what is removed.
+    /// No reader sees the scopes that are removed.
     fn visit_subjects(&self, _: Visit<'_>) {}
 }
 

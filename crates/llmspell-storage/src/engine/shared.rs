@@ -148,6 +148,15 @@ impl Shared {
         there.map(|(id, space)| (*id, space.record.clone())).collect()
     }
 
+    /// The error for a space that does not exist, with the names of those that do.
+    pub(crate) fn unknown_space(&self, name: &str) -> StorageError {
+        let known = self.space_records();
+        StorageError::UnknownSpace {
+            name: name.to_string(),
+            known: known.iter().map(|(_, record)| record.to_string()).collect(),
+        }
+    }
+
     /// The space of a name.
     pub(crate) fn space_record(&self, name: &str) -> Option<(SpaceId, SpaceRecord)> {
         let spaces = self.spaces.read();

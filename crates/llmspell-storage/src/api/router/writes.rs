@@ -8,12 +8,9 @@ use llmspell_core::{ModelRef, OnExisting, Result, StorageError, VectorEntry};
 use super::DimensionRouter;
 use super::calls::SENT_MAX;
 use super::routes::{Route, Routes};
-use crate::api::vectors::{Shape, prepare_routed};
+use crate::api::vectors::{Shape, by_size, prepare_routed};
 use crate::engine::{Opening, Part, PreparedEntry};
 use crate::truth::SpaceRecord;
-
-/// A batch of at most this many components is checked where it is called: about 100 µs.
-const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
 
 impl DimensionRouter {
     pub(super) async fn write_with(
@@ -58,11 +55,7 @@ impl DimensionRouter {
             let prepared = prepare_routed(entries, |place| &shapes[space_of[place]], now)?;
             Ok((prepared, space_of))
         };
-        let (prepared, space_of) = if components <= PREPARE_IN_PLACE_COMPONENTS {
-            prepare()?
-        } else {
-            self.inner.database.inner.run(prepare).await?
-        };
+        let (prepared, space_of) = by_size(&self.inner.database.inner, components, prepare).await?;
         // All of it is fine: now there may be new spaces.
         let mut spaces = Vec::with_capacity(routes.len() + new.len());
         for route in &routes {

@@ -12,7 +12,7 @@ use llmspell_core::{
 };
 
 use super::handle::{Handle, cheap_namespace, search_in_place, search_loaded};
-use super::prepare::prepare;
+use super::prepare::{by_size, prepare};
 use super::shape::{Shape, checked_query};
 use super::traced::traced;
 use super::{HNSWVectorStorage, listing, scopes, selected, stats};
@@ -26,9 +26,6 @@ use crate::search::{Condition, Question, Selection, Trace};
 use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
 
-/// A batch of at most this many components is checked and encoded where it is called: about 100 µs, less than a change of
-/// threads is worth. Longer ones on the threads of the database.
-pub(crate) const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
 /// Entries that a deletion by filter removes in one batch.
 pub(crate) const DELETE_IDS_MAX: usize = 10_000;
 
@@ -45,11 +42,8 @@ impl VectorStorage for HNSWVectorStorage {
         }
         let now = self.handle()?.now();
         let shape = Shape::of(space);
-        let prepared = if entries.len().saturating_mul(shape.dim) <= PREPARE_IN_PLACE_COMPONENTS {
-            prepare(entries, &shape, now)?
-        } else {
-            database.inner.run(move || prepare(entries, &shape, now)).await?
-        };
+        let components = entries.len().saturating_mul(shape.dim);
+        let prepared = by_size(&database.inner, components, move || prepare(entries, &shape, now)).await?;
         let ids = prepared.iter().map(|entry| entry.id.clone()).collect();
         let part = Part {
             space: Arc::clone(space),

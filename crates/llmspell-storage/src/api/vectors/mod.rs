@@ -29,11 +29,11 @@ mod traced;
 use std::path::Path;
 use std::sync::Arc;
 
-use llmspell_core::{DistanceMetric, HNSWConfig, Result, StorageError, validate_vectors as validate};
+use llmspell_core::{DistanceMetric, HNSWConfig, Result, validate_vectors as validate};
 
-pub(crate) use self::calls::{DELETE_IDS_MAX, PREPARE_IN_PLACE_COMPONENTS, checked_fields};
+pub(crate) use self::calls::{DELETE_IDS_MAX, checked_fields};
 pub(crate) use self::handle::Handle;
-pub(crate) use self::prepare::{prepare, prepare_routed};
+pub(crate) use self::prepare::{by_size, prepare, prepare_routed};
 pub(crate) use self::several::{Asked, Member, read_together};
 pub(crate) use self::shape::{Shape, checked_query};
 pub(crate) use self::stats::{living_scopes, of_scope, of_spaces, of_unknown, visible_counts};
@@ -175,11 +175,7 @@ impl HNSWVectorStorage {
         match &self.handle {
             // The remains of a replaced space must not pass for all entries.
             Some(handle) if handle.space.is_retired() => {
-                let records = handle.database.inner.shared.space_records();
-                Err(StorageError::UnknownSpace {
-                    name: handle.space.name.clone(),
-                    known: records.iter().map(|(_, record)| record.to_string()).collect(),
-                })
+                Err(handle.database.inner.shared.unknown_space(&handle.space.name))
             }
             Some(handle) => Ok(handle),
             None => {

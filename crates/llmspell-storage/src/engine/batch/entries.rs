@@ -236,8 +236,8 @@ impl Batch<'_> {
         Ok(at)
     }
 
-    /// Points for `count` entries: dead ones that nobody can see, then those that gave their slot back, then those that
-    /// have a slot, then new ones; with new slots for what has none.
+    /// Points for `count` entries: first dead ones that no reader sees and that have a slot, then those that gave
+    /// their slot back, then new ones. The latter two get new slots.
     fn allocate(&mut self, at: ScopeRef, count: usize) -> Result<(Vec<PointId>, Vec<Extent>), Fail> {
         // From here on there is something to give back, or to make durable.
         self.is_changed = true;

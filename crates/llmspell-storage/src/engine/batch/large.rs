@@ -1,8 +1,8 @@
-//! Which rows and slots does a large batch change, a few entries at a time?
+//! The rows and slots that a large batch changes, a few entries at a time.
 //!
-//! Its entries are written where they will stay: at points of their scope that do not live, which nobody sees. The last
-//! transaction makes all of them live by one mutation for each scope. Only what is replaced is done then, entry by entry: an
-//! id leads to the old entry until it is gone.
+//! Its entries are written where they will stay: at points of their scope that do not live yet, so no reader sees them. The
+//! last transaction makes all of them live by one mutation for each scope. Replacements are made only then, entry by entry:
+//! until that moment an id leads to the old entry.
 
 use std::sync::Arc;
 
@@ -254,7 +254,7 @@ impl Batch<'_> {
         Ok(at)
     }
 
-    /// What a batch has left that will not be done is nobody's.
+    /// Gives back the slots of a batch that will not be completed, and removes the note of them.
     pub(in crate::engine) fn forget_staged(&mut self, staged: &Staged) -> Result<(), Fail> {
         // A space that was dropped goes as a whole.
         if self.shared.has_space(staged.space) {

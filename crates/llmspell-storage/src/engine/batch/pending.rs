@@ -59,8 +59,7 @@ impl Pending {
     }
 }
 
-/// Points that a batch took of those that nobody can see. Unless the batch became durable they are given back, whatever ended
-/// it.
+/// Dead points, seen by no reader, that a batch took. They are given back when the batch ends without becoming durable.
 pub(in crate::engine) struct Taken {
     namespace: Arc<Namespace>,
     points: Vec<PointId>,

@@ -45,12 +45,7 @@ impl<'a> SpaceChanges<'a> {
     }
 
     fn unknown(&self, name: &str) -> Fail {
-        let records = self.shared.space_records();
-        let known = records.iter().map(|(_, record)| record.to_string());
-        Fail::Request(StorageError::UnknownSpace {
-            name: name.to_string(),
-            known: known.collect(),
-        })
+        Fail::Request(self.shared.unknown_space(name))
     }
 
     /// The spaces that a write is about. One that this batch made is left out: nothing is in it yet.
