@@ -3,7 +3,7 @@
 //!
 //! | file | routes |
 //! |---|---|
-//! | `sessions.rs` | `POST`, `GET /users/{user}/sessions/{session}/messages`, `POST …/context`, `DELETE …/{session}` |
+//! | `sessions.rs` | `POST`, `GET /users/{user}/sessions/{session}/messages` (`?last=20`), `POST …/context`, `DELETE …/{session}` |
 //! | `documents.rs` | `PUT`, `DELETE /documents/{document}`, `GET /documents`; the same under `/users/{user}` |
 //! | `users.rs` | `PUT`, `GET /users/{user}/settings`, `DELETE /users/{user}` |
 //! | `errors.rs` | which status does an error of the store get? |

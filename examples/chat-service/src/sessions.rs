@@ -1,10 +1,11 @@
 //! Chats: what was said, and what is known to answer the next question.
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{delete, post};
 use axum::{Json, Router};
-use llmspell_storage::{Filter, Pages, ScopedVectors, StateScope, Timestamp, VectorEntry, VectorQuery};
+use futures_util::TryStreamExt;
+use llmspell_storage::{Filter, ListOrder, ListQuery, Pages, StateScope, Timestamp, VectorEntry, VectorQuery};
 use serde::{Deserialize, Serialize};
 
 use crate::embed::embed;
@@ -37,9 +38,11 @@ async fn say(
 ) -> Result<(StatusCode, Json<Said>), ApiError> {
     let chat = app.session(&user, &session)?;
     // A session lives on while somebody speaks: what was said before ends when this message does.
-    let before = entries(&chat).await?;
-    chat.touch(before.iter().map(|entry| &entry.id), app.session_lifetime.into())
-        .await?;
+    let mut said = Pages::new(&chat, chat.scope().clone());
+    while let Some(page) = said.next().await? {
+        let ids = page.iter().map(|entry| &entry.id);
+        chat.touch(ids, app.session_lifetime.into()).await?;
+    }
     // Without an id of its own, the entry gets a UUID.
     let entry = VectorEntry::new("", embed(&message.text))
         .with_metadata(Memory::Message(message))
@@ -56,31 +59,41 @@ struct Line {
     message: Message,
 }
 
-/// Everything that was said, the oldest first.
+#[derive(Deserialize)]
+struct Part {
+    /// Most messages to return, the newest ones; all if it is missing.
+    last: Option<usize>,
+}
+
+/// What was said, the oldest first: all of it, or the last messages.
 async fn transcript(
     State(app): State<App>,
     Path((user, session)): Path<(String, String)>,
+    Query(part): Query<Part>,
 ) -> Result<Json<Vec<Line>>, ApiError> {
     let chat = app.session(&user, &session)?;
-    let mut lines = Vec::new();
-    for entry in entries(&chat).await? {
+    let said = match part.last {
+        Some(last) => {
+            let mut newest = chat
+                .list_page(&ListQuery::newest(chat.scope().clone(), last))
+                .await?
+                .entries;
+            newest.reverse();
+            newest
+        }
+        None => {
+            let pages = Pages::new(&chat, chat.scope().clone()).with_order(ListOrder::OldestFirst);
+            pages.into_entries().into_stream().try_collect().await?
+        }
+    };
+    let mut lines = Vec::with_capacity(said.len());
+    for entry in said {
         if let Memory::Message(message) = entry.metadata_as()? {
             let at = entry.created_at;
             lines.push(Line { at, message });
         }
     }
-    lines.sort_by_key(|line| line.at);
     Ok(Json(lines))
-}
-
-/// All entries of a chat, a page at a time.
-async fn entries(chat: &ScopedVectors) -> Result<Vec<VectorEntry>, ApiError> {
-    let mut pages = Pages::new(chat, chat.scope().clone());
-    let mut entries = Vec::new();
-    while let Some(page) = pages.next().await? {
-        entries.extend(page);
-    }
-    Ok(entries)
 }
 
 #[derive(Deserialize)]

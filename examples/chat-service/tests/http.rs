@@ -210,6 +210,13 @@ async fn after_a_restart_everything_is_remembered() {
         ["user", "assistant"]
     );
     assert_eq!(lines[0]["text"], "I lost my password and the yellow paper.");
+    let last = service.get(&format!("{ADA}/messages?last=1")).await;
+    assert_eq!(last, json!([lines[1]]), "the newest one alone");
+    assert_eq!(
+        service.get(&format!("{ADA}/messages?last=2")).await,
+        lines,
+        "the oldest first"
+    );
     assert_eq!(service.get("/users/ada/settings").await, settings);
     let documents = service.get("/documents").await;
     assert_eq!(documents[0], json!({"value": "faq", "count": 2}));

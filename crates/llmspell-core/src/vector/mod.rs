@@ -15,6 +15,7 @@
 //! | `cursor.rs`   | where does a listing go on? [`ListCursor`]                  |
 //! | `sample.rs`   | which entries are a random sample? [`SampleQuery`]          |
 //! | `pages.rs`    | how are all entries of a scope read, a page at a time? [`Pages`] |
+//! | `steps.rs`    | how do the calls of a reader become a stream?               |
 //! | `patch.rs`    | how is metadata changed by a patch? [`merge_patch`]          |
 //! | `query.rs`    | what does a search ask, and what does it return? [`VectorQuery`], [`VectorResult`] |
 //! | `recommend.rs` | how is a search by examples done? [`RecommendQuery`]        |
@@ -48,6 +49,7 @@ mod scoped_storage;
 mod scopes;
 mod selection;
 mod stats;
+mod steps;
 mod storage;
 mod time_range;
 pub mod validate;

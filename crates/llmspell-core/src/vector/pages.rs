@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 
+use futures_core::Stream;
 use llmspell_state_traits::StateScope;
 
 use super::cursor::ListCursor;
 use super::entry::VectorEntry;
 use super::list::{ListOrder, ListQuery};
+use super::steps::Steps;
 use super::storage::VectorStorage;
 use crate::error::Result;
 use crate::filter::Filter;
@@ -36,26 +38,20 @@ use crate::filter::Filter;
 ///
 /// # As a stream
 ///
-/// This crate depends on no crate of streams. An application that has the crate `futures` makes a `Stream` of pages or of
-/// entries in one line, which stops after an error:
+/// [`into_stream`](Self::into_stream) makes a [`Stream`] of pages, [`Entries::into_stream`] one of entries, for the
+/// combinators of the crate `futures`:
 ///
 /// ```
 /// # use futures_util as futures;
-/// use futures::{StreamExt, TryStreamExt, stream};
+/// use futures::{StreamExt, TryStreamExt};
 /// # use llmspell_core::{Pages, Result, StateScope, VectorEntry, VectorStorage};
 ///
 /// # async fn example(storage: &dyn VectorStorage) -> Result<()> {
-/// let pages = Pages::new(storage, StateScope::user("ada"));
-/// let pages = stream::try_unfold(pages, async |mut pages| {
-///     pages.next().await.map(|page| page.map(|page| (page, pages)))
-/// });
+/// let pages = Pages::new(storage, StateScope::user("ada")).into_stream();
 /// let sizes: Vec<usize> = pages.map_ok(|page| page.len()).try_collect().await?;
 ///
-/// let entries = Pages::new(storage, StateScope::user("ada")).into_entries();
-/// let entries = stream::try_unfold(entries, async |mut entries| {
-///     entries.next().await.map(|entry| entry.map(|entry| (entry, entries)))
-/// });
-/// let first: Vec<Result<VectorEntry>> = entries.take(10).collect().await;
+/// let entries = Pages::new(storage, StateScope::user("ada")).into_entries().into_stream();
+/// let first: Vec<VectorEntry> = entries.take(10).try_collect().await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -128,6 +124,16 @@ impl<'s, S: VectorStorage + ?Sized> Pages<'s, S> {
         }
     }
 
+    /// A stream of pages, each of at least one entry. It ends after the last page, and after an error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Vec<VectorEntry>>> + Send + use<'s, S> {
+        Steps::new(self, |mut pages| {
+            Box::pin(async move {
+                let page = pages.next().await;
+                (page, pages)
+            })
+        })
+    }
+
     /// The next entries, at least one; none at the end. After an error the same page can be read again.
     ///
     /// # Errors
@@ -153,7 +159,17 @@ pub struct Entries<'s, S: VectorStorage + ?Sized> {
     page: VecDeque<VectorEntry>,
 }
 
-impl<S: VectorStorage + ?Sized> Entries<'_, S> {
+impl<'s, S: VectorStorage + ?Sized> Entries<'s, S> {
+    /// A stream of entries. It ends after the last entry, and after an error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<VectorEntry>> + Send + use<'s, S> {
+        Steps::new(self, |mut entries| {
+            Box::pin(async move {
+                let entry = entries.next().await;
+                (entry, entries)
+            })
+        })
+    }
+
     /// The next entry; none at the end. After an error the same entry can be asked for again.
     ///
     /// # Errors
