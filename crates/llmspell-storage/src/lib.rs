@@ -49,6 +49,8 @@
 //! `ARCHITECTURE.md` is the map of the source; modules use only those before them in its list, and `cargo test -p xtask
 //! --test layers` checks them.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod api;
 mod base;
 mod disk;
