@@ -8,7 +8,7 @@ use std::collections::btree_map::Entry;
 
 use llmspell_core::{Expiry, KeyValueWrite, Result, Timestamp, WriteSummary};
 
-use super::engine::Outcome;
+use super::engine::Applied;
 use super::reader::Reader;
 use super::record::Stored;
 
@@ -69,7 +69,7 @@ pub(super) struct Changed {
 }
 
 /// Works out the effect of `change` at `now`, and the answer to its caller. Reads only.
-pub(super) fn work_out(reader: &Reader, change: Change, now: i64) -> Result<(Effect, Outcome)> {
+pub(super) fn work_out(reader: &Reader, change: Change, now: i64) -> Result<(Effect, Applied)> {
     let mut effect = Effect::default();
     match change {
         Change::Batch(batch) => {
@@ -84,7 +84,11 @@ pub(super) fn work_out(reader: &Reader, change: Change, now: i64) -> Result<(Eff
                     KeyValueWrite::DeletePrefix { prefix } => deleted += effect.delete_prefix(reader, &prefix, now)?,
                 }
             }
-            Ok((effect, Outcome::Written(WriteSummary { deleted })))
+            let applied = Applied {
+                was_expected: true,
+                summary: WriteSummary { deleted },
+            };
+            Ok((effect, applied))
         }
         Change::Swap {
             key,
@@ -92,13 +96,17 @@ pub(super) fn work_out(reader: &Reader, change: Change, now: i64) -> Result<(Eff
             new,
             expiry,
         } => {
-            let is_expected = reader.get_at(&key, now)? == expected;
+            let was_expected = reader.get_at(&key, now)? == expected;
             match new {
-                Some(new) if is_expected => effect.set(reader, key, new, moment(expiry), now)?,
-                None if is_expected => drop(effect.delete(reader, key, now)?),
+                Some(new) if was_expected => effect.set(reader, key, new, moment(expiry), now)?,
+                None if was_expected => drop(effect.delete(reader, key, now)?),
                 Some(_) | None => {}
             }
-            Ok((effect, Outcome::Swapped(is_expected)))
+            let applied = Applied {
+                was_expected,
+                summary: WriteSummary::default(),
+            };
+            Ok((effect, applied))
         }
     }
 }

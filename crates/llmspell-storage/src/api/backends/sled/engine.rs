@@ -33,11 +33,12 @@ pub(super) struct Request {
     pub(super) change: Change,
 }
 
-/// What a caller is told.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    Written(WriteSummary),
-    Swapped(bool),
+/// What a change did, for its caller.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    /// Whether the key had the expected value; a batch expects none.
+    pub(super) was_expected: bool,
+    pub(super) summary: WriteSummary,
 }
 
 /// The only writer of sled.
@@ -74,7 +75,7 @@ impl Engine {
     }
 
     /// Answers all changes. If one cannot be applied or made durable, the content of the disk is unknown.
-    fn commit_all(&mut self, changes: Vec<Change>) -> Vec<Result<Outcome>> {
+    fn commit_all(&mut self, changes: Vec<Change>) -> Vec<Result<Applied>> {
         if let Err(error) = self.check_space(&changes).and_then(|()| self.check_descriptors()) {
             return changes.iter().map(|_| Err(error.clone())).collect();
         }
@@ -86,18 +87,18 @@ impl Engine {
     }
 
     /// As [`commit_all`](Self::commit_all), once there is room and a descriptor for whatever sled opens.
-    fn commit_prepared(&mut self, changes: Vec<Change>) -> Vec<Result<Outcome>> {
+    fn commit_prepared(&mut self, changes: Vec<Change>) -> Vec<Result<Applied>> {
         let count = changes.len();
         let expiring = changes.iter().map(Change::expiring_count).sum::<usize>();
         let mut answers = Vec::with_capacity(count);
         for change in changes {
             let now = self.reader.now();
             match work_out(&self.reader, change, now) {
-                Ok((effect, outcome)) => {
+                Ok((effect, applied)) => {
                     if let Err(error) = self.apply(&effect, now) {
                         return self.poisoned(&error, count);
                     }
-                    answers.push(Ok(outcome));
+                    answers.push(Ok(applied));
                 }
                 Err(error) => answers.push(Err(error)),
             }
@@ -113,7 +114,7 @@ impl Engine {
         answers
     }
 
-    fn poisoned(&self, error: &StorageError, count: usize) -> Vec<Result<Outcome>> {
+    fn poisoned(&self, error: &StorageError, count: usize) -> Vec<Result<Applied>> {
         self.watch.poison(error);
         let poisoned = || StorageError::Poisoned {
             first_error: error.to_string(),

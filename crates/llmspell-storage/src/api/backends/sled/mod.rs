@@ -50,7 +50,7 @@ use crate::engine::committer::Committer;
 use crate::engine::pool::Pool;
 use crate::slots::ForkMark;
 use changes::Change;
-use engine::{Engine, Outcome, Request};
+use engine::{Applied, Engine, Request};
 use open::Clocks;
 use reader::Reader;
 use watch::{Watch, Watchdog};
@@ -223,7 +223,7 @@ impl SledBackend {
         Timestamp::from_millis(self.reader.now())
     }
 
-    async fn commit(&self, change: Change) -> Result<Outcome> {
+    async fn commit(&self, change: Change) -> Result<Applied> {
         self.check_process()?;
         let watch = self.watchdog.watch();
         let (ticket, answer) = watch.expect_answer()?;
@@ -271,10 +271,7 @@ impl StorageBackend for SledBackend {
             .into_iter()
             .map(|write| write.at(self.now()))
             .collect::<Result<_>>()?;
-        match self.commit(Change::Batch(batch)).await? {
-            Outcome::Written(summary) => Ok(summary),
-            Outcome::Swapped(_) => unreachable!("a batch is answered by a summary"),
-        }
+        Ok(self.commit(Change::Batch(batch)).await?.summary)
     }
 
     #[cfg_attr(
@@ -310,10 +307,7 @@ impl StorageBackend for SledBackend {
             new,
             expiry: expiry.moment(self.now())?.into(),
         };
-        match self.commit(change).await? {
-            Outcome::Swapped(swapped) => Ok(swapped),
-            Outcome::Written(_) => unreachable!("a swap is answered by whether it swapped"),
-        }
+        Ok(self.commit(change).await?.was_expected)
     }
 
     fn backend_type(&self) -> BackendType {

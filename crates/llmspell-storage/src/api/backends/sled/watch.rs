@@ -13,14 +13,14 @@ use tokio::sync::oneshot;
 
 use llmspell_core::{Result, StorageError};
 
-use super::engine::Outcome;
+use super::engine::Applied;
 use crate::base::error::no_thread;
 
 /// The number of a waiting caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Ticket(u64);
 
-type Answer = Result<Outcome>;
+type Answer = Result<Applied>;
 
 /// All waiting callers, and whether the handle can still write.
 pub(super) struct Watch {
@@ -203,12 +203,10 @@ impl Drop for Watchdog {
 
 #[cfg(test)]
 mod tests {
-    use llmspell_core::WriteSummary;
-
     use super::*;
 
     fn done() -> Answer {
-        Ok(Outcome::Written(WriteSummary::default()))
+        Ok(Applied::default())
     }
 
     #[test]
