@@ -92,11 +92,11 @@ fn long_tests(arguments: &Arguments, seed: u64) -> Vec<LongTests> {
             environment: canaries,
         },
         LongTests {
-            arguments: &["-p", "llmspell-storage", "--test", "quotas"],
+            arguments: &["-p", "llmspell-storage", "--test", "store", "quotas::"],
             environment: vec![("LLMSPELL_MODEL_CASES", 50 * arguments.cases)],
         },
         LongTests {
-            arguments: &["-p", "llmspell-storage", "--test", "key_value_model"],
+            arguments: &["-p", "llmspell-storage", "--test", "store", "key_value_model::"],
             environment: key_values,
         },
         LongTests {

@@ -1,5 +1,4 @@
 //! Everything is copied from one backend to another.
-#![cfg(feature = "sled")]
 #![expect(clippy::unwrap_used, reason = "an error is a failed test")]
 
 use llmspell_storage::{

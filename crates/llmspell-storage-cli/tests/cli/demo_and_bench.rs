@@ -1,8 +1,6 @@
 //! Do the demo and the benches run to their end, and say what they must?
 
-mod common;
-
-use common::{Workplace, le_bytes, npy, path, phases};
+use crate::common::{Workplace, le_bytes, npy, path, phases};
 
 #[test]
 fn the_demo_answers_every_question_and_can_be_searched_afterwards() {

@@ -1,10 +1,8 @@
 //! Is a generated set what was asked for, and is its truth true?
 
-mod common;
-
 use std::fs;
 
-use common::{Workplace, path};
+use crate::common::{Workplace, path};
 
 fn floats(bytes: &[u8], dim: usize) -> Vec<Vec<f32>> {
     let numbers: Vec<f32> = bytes[128..]

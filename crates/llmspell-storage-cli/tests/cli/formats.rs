@@ -1,15 +1,11 @@
 //! Does `import` read what people have, and set aside whatever is no entry?
 
-#![allow(clippy::unwrap_used, reason = "these are tests, and what they have in common")]
-
-mod common;
-
 use std::fs;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
 
-use common::{Ran, Workplace, le_bytes, npy, path};
+use crate::common::{Ran, Workplace, le_bytes, npy, path};
 
 fn all(place: &Workplace) -> Vec<Value> {
     place.run(["--json", "list", "--all", "--vectors"]).succeeds().json()

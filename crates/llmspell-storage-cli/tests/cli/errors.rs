@@ -1,15 +1,11 @@
 //! Does the exit code say what kind of failure it was, and does the text say what to try?
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
-mod common;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
-use common::Workplace;
+use crate::common::Workplace;
 
 #[test]
 fn a_wrong_call_is_64() {

@@ -1,8 +1,6 @@
 //! Do the benchmarks of several models print what they promise, and is it true of vectors whose answers are known?
 
-mod common;
-
-use common::{Workplace, le_bytes, npy, phases};
+use crate::common::{Workplace, le_bytes, npy, phases};
 use serde_json::{Value, json};
 
 fn of_phase<'l>(lines: &'l [Value], phase: &str) -> Vec<&'l Value> {

@@ -1,11 +1,6 @@
 //! Do entries get vectors of another model, by a command and from a file, and again after it was cut short?
 
-#![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
-mod common;
-
-use common::{Workplace, path};
+use crate::common::{Workplace, path};
 use serde_json::{Value, json};
 
 /// Answers each line with a vector of three components, the first of which is the number in its text.

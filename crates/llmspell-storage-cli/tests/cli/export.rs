@@ -1,12 +1,8 @@
 //! Is a database that was exported and imported the same?
 
-#![allow(clippy::unwrap_used, reason = "these are tests, and what they have in common")]
-
-mod common;
-
 use std::fs;
 
-use common::{Workplace, path};
+use crate::common::{Workplace, path};
 use serde_json::{Value, json};
 
 /// Two spaces, a model whose vectors are cut, times, quotas, and keys of all kinds.

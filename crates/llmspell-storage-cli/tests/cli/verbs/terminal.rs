@@ -1,7 +1,5 @@
 //! What somebody sees on a terminal, of any width.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;

@@ -1,8 +1,6 @@
 //! What do the verbs about models and their spaces say: `model`, `space`, `--model`?
 
-mod common;
-
-use common::{Workplace, le_bytes, npy, path};
+use crate::common::{Workplace, le_bytes, npy, path};
 use serde_json::{Value, json};
 
 /// Two entries of a model `ours` of four components, of which two are stored.

@@ -1,8 +1,6 @@
 //! What do the verbs about the index say: `index`, `recall`, `stats`, `import --memory`?
 
-mod common;
-
-use common::Workplace;
+use crate::common::Workplace;
 use serde_json::json;
 
 /// 400 vectors of 8 components in the global scope.

@@ -1,6 +1,6 @@
 //! Every database that a released version wrote can still be read.
 //!
-//! `tests/fixtures/v1` was written once, by `LLMSPELL_WRITE_FIXTURE=DIR cargo test --test format_fixtures`, and is never
+//! `tests/fixtures/v1` was written once, by `LLMSPELL_WRITE_FIXTURE=DIR cargo test --test store format_fixtures`, and is never
 //! written again: a change that cannot read it needs a new format version, and a way from the old one to it.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]

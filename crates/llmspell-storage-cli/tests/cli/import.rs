@@ -1,7 +1,5 @@
 //! Does every kind of file come in, whole and once, whatever happens on the way?
 
-mod common;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -9,7 +7,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use common::{Workplace, le_bytes, npy, path};
+use crate::common::{Workplace, le_bytes, npy, path};
 
 #[test]
 fn jsonl_with_fields_of_its_own() {

@@ -1,10 +1,6 @@
 //! Do texts come in, and are they found, by a command that makes the vectors?
 
-#![cfg(unix)]
-
-mod common;
-
-use common::{Workplace, path};
+use crate::common::{Workplace, path};
 use serde_json::{Value, json};
 
 /// Makes of each text a vector of three components: how often it has the letters a, e and o, and always a little.
@@ -274,7 +270,7 @@ fn vectors_must_be_those_of_the_space_and_of_its_model() {
 #[test]
 fn what_makes_no_sense_together_is_refused() {
     let place = Workplace::with_notes();
-    let array = place.file("rows.npy", common::npy("<f4", "(1, 1)", &[0; 4]));
+    let array = place.file("rows.npy", crate::common::npy("<f4", "(1, 1)", &[0; 4]));
     place
         .run(import(path(&array), EMBED, &[]))
         .fails(64, "an array has vectors already");

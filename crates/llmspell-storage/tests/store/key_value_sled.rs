@@ -1,5 +1,4 @@
 //! The sled backend keeps the contract.
-#![cfg(feature = "sled")]
 
 use std::cell::Cell;
 use std::sync::Arc;

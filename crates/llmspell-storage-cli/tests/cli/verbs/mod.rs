@@ -9,8 +9,6 @@
 //! | `store.rs` | `kv`, `stats`, `check`, `clock`, completions |
 //! | `terminal.rs` | what is shown on a terminal, of any width |
 
-#[path = "../common/mod.rs"]
-mod common;
 mod entries;
 mod first_hour;
 mod scopes;
