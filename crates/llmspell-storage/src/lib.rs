@@ -87,6 +87,15 @@ pub use llmspell_metadata::{
     MetadataIndexConfig,
 };
 
+/// The examples of the pages for users compile and run.
 #[cfg(all(doctest, feature = "sled"))]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
+mod pages {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/getting-started.md")]
+    struct GettingStarted;
+    #[doc = include_str!("../../../docs/concepts.md")]
+    struct Concepts;
+    #[doc = include_str!("../../../docs/filters.md")]
+    struct Filters;
+}
