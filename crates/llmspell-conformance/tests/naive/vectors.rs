@@ -118,7 +118,7 @@ impl NaiveStore {
     fn check(&self, entries: &[VectorEntry]) -> Result<()> {
         for entry in entries {
             if self.has(Fault::DuplicateIsTaken) {
-                validate::entry(entry, self.dim, self.metric)?;
+                validate::entry(entry, self.dim, self.metric, None)?;
             }
             if !self.has(Fault::LargeMetadataIsTaken) {
                 // Checks the nesting first: serializing would recurse as deeply as the user likes.
@@ -129,7 +129,7 @@ impl NaiveStore {
         if self.has(Fault::DuplicateIsTaken) {
             Ok(())
         } else {
-            validate::batch(entries, self.dim, self.metric)
+            validate::batch(entries, self.dim, self.metric, None)
         }
     }
 
@@ -278,7 +278,7 @@ impl VectorStorage for NaiveStore {
                 _ => {}
             }
         }
-        validate::query(&query, self.dim, self.metric)?;
+        validate::query(&query, self.dim, self.metric, None)?;
         if query.mmr.is_some() || query.group_by.is_some() {
             return self.select(&query).await;
         }

@@ -25,7 +25,7 @@ use crate::fields::Metadata;
 use crate::filter::{DateFields, FieldPath, Filter, Scalar};
 use crate::limits::PAGE_MAX;
 
-/// Stores vectors with ids and metadata, each in a scope.
+/// Stores vectors and texts with ids and metadata, each in a scope.
 ///
 /// # Promises
 ///
@@ -35,7 +35,11 @@ use crate::limits::PAGE_MAX;
 ///   entry is never found again, not after a restart either.
 /// * **Scopes are isolated**: ids are unique within a scope, and every call that takes an id also takes its scope. No
 ///   call returns, counts, changes or deletes an entry of another scope. An unknown scope is empty, not an error.
-/// * **k means k**: if `k` entries match scope, filter and threshold, a search returns `k` of them.
+/// * **k means k**: if `k` entries match scope, filter and threshold, a search returns `k` of them. An entry matches words if
+///   it has one of them, and none that must not be there.
+/// * **Words are found as vectors are**: at once when written, never again when deleted or expired. Their statistics are of
+///   the searched scopes and of no other, so a score reveals nothing of what other scopes hold; see
+///   [words in queries](VectorQuery#words).
 /// * **Bad input changes nothing**, and the error names the value and the limit.
 /// * If a future is dropped, its write happens completely or not at all.
 ///
@@ -71,7 +75,7 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     }
 
     /// The entries of the query's scope, or of its [scopes](VectorQuery::with_scopes) together, that are nearest to its
-    /// vector, best first.
+    /// vector, or answer its [words](VectorQuery#words) best, or both, best first.
     ///
     /// # Errors
     ///
@@ -103,7 +107,8 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
         Ok(entries)
     }
 
-    /// Replaces the metadata of an entry and nothing else.
+    /// Replaces the metadata of an entry and nothing else. The words of declared
+    /// [text fields](super::HNSWConfig::with_text_fields) follow; the entry's own text and its words stay.
     ///
     /// # Errors
     ///
@@ -485,6 +490,6 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
 pub enum OnExisting {
     /// Fails, and stores nothing of the batch.
     Refuse,
-    /// Replaces vector, metadata and times, but keeps the time of creation.
+    /// Replaces vector, text, metadata and times, but keeps the time of creation.
     Replace,
 }

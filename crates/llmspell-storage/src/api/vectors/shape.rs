@@ -61,7 +61,7 @@ impl Shape {
             }
             _ => self.dim,
         };
-        validate::entry(entry, taken, self.metric)
+        validate::entry(entry, taken, self.metric, None)
     }
 
     /// The stored components of a vector.
@@ -93,7 +93,7 @@ pub(crate) fn checked_query<'q>(
             taken = given;
         }
     }
-    validate::query(query, taken, space.metric)?;
+    validate::query(query, taken, space.metric, None)?;
     if let Some(filter) = &query.filter {
         filter.validate_with(&space.dates())?;
     }
