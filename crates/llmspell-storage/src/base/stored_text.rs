@@ -54,6 +54,14 @@ impl StoredText {
         }
     }
 
+    /// The text, if it is kept.
+    pub(crate) fn into_text(self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Terms(_) => None,
+        }
+    }
+
     /// About how many bytes it takes.
     pub(crate) fn len(&self) -> usize {
         match self {

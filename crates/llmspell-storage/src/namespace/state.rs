@@ -14,7 +14,9 @@ use crate::indexes::changes::Changes;
 use crate::indexes::files::Kind;
 use crate::indexes::graph::{Counts, Index};
 use crate::indexes::named::Files;
+use crate::indexes::texts::{TextIndex, Words};
 use llmspell_metadata::MetadataIndex;
+use llmspell_text::Row;
 
 /// A namespace as of one `Lsn`. Cheap to clone: the large parts are shared until they change.
 #[derive(Debug, Clone, Default)]
@@ -37,12 +39,16 @@ pub(crate) struct State {
     pub(crate) tail: Arc<RoaringBitmap>,
     /// The metadata index, once a filter needed it.
     pub(crate) metadata: Option<Arc<MetadataIndex>>,
+    /// The index of words, once a search needed it.
+    pub(crate) texts: Option<Arc<TextIndex>>,
     /// The index files that the truth names.
     pub(crate) files: Files,
     /// Cached matches of filters.
     pub(crate) known_filters: PassingCache,
     /// Bytes of metadata of all living points.
     pub(crate) metadata_bytes: u64,
+    /// Bytes of the texts of all living points that are kept.
+    pub(crate) text_bytes: u64,
     /// Number of mutations since the last checkpoint.
     pub(crate) ops_since_checkpoint: u32,
     /// Tells when this state is dropped.
@@ -186,12 +192,41 @@ impl State {
         }
         self.metadata_bytes += u64::from(op.metadata_bytes_added);
         self.metadata_bytes = self.metadata_bytes.saturating_sub(u64::from(op.metadata_bytes_removed));
+        self.text_bytes += u64::from(op.text_bytes_added);
+        self.text_bytes = self.text_bytes.saturating_sub(u64::from(op.text_bytes_removed));
     }
 
     /// The metadata index of an earlier state. Filters read the metadata of points that have changed since.
     pub(crate) fn with_metadata(mut self, mut index: MetadataIndex, changes: &Changes) -> Self {
         self.bring_up(&mut index, changes);
         self.metadata = Some(Arc::new(index));
+        self
+    }
+
+    /// With words that were read of an earlier state. They go into the index that there is, as far as it still lacks them;
+    /// else the index is adopted, and words of points that have changed since are read when they are searched for.
+    pub(crate) fn with_texts(
+        mut self,
+        mut index: TextIndex,
+        read: impl IntoIterator<Item = (PointId, Arc<Row>)>,
+        changed: &RoaringBitmap,
+    ) -> Self {
+        if let Some(known) = self.texts.as_mut().filter(|known| known.agrees_with(&index)) {
+            let known = Arc::make_mut(known);
+            for (point, row) in read {
+                if known.unread.contains(point.0) && !changed.contains(point.0) {
+                    known.read(point, row);
+                }
+            }
+            return self;
+        }
+        for point in changed.iter().map(PointId) {
+            match self.lives(point) {
+                true => index.put(point, &Words::Later),
+                false => index.remove(point),
+            }
+        }
+        self.texts = Some(Arc::new(index));
         self
     }
 

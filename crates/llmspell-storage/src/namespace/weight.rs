@@ -66,7 +66,8 @@ impl State {
         let bitmaps = 2 * ARC_BYTES as u64 + bitmap_bytes(&self.dead) + bitmap_bytes(&self.tail);
         let index = self.index.as_ref().map_or(0, |index| index.resident_bytes());
         let metadata = self.metadata.as_ref().map_or(0, |index| index.memory_bytes());
-        (extents + ARC_BYTES + self.expiries.bytes() + metadata) as u64 + bitmaps + index + self.known_filters.bytes()
+        let texts = self.texts.as_ref().map_or(0, |index| index.memory_bytes());
+        (extents + ARC_BYTES + self.expiries.bytes() + metadata + texts) as u64 + bitmaps + index + self.known_filters.bytes()
     }
 }
 

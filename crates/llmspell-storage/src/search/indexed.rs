@@ -94,6 +94,16 @@ pub(super) struct Hit {
     generation: Generation,
 }
 
+impl Hit {
+    /// The point, and its exact distance.
+    pub(super) fn neighbor(&self) -> Neighbor {
+        Neighbor {
+            distance: self.distance,
+            point: self.point,
+        }
+    }
+}
+
 impl<'a> Indexed<'a> {
     /// The view must be taken after the state: it must reach every slot that the state names.
     pub(super) fn new(search: &'a Search<'a>, state: &'a State, index: &'a Index, view: &'a Arc<SlotView>) -> Self {

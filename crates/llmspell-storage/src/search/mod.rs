@@ -17,6 +17,7 @@
 //! | `small.rs` | how is a small scope searched whose ids are in memory?     |
 //! | `copies.rs` | which entries have no copy in another space yet?          |
 //! | `tail.rs` | which vectors are compared by a scan?                       |
+//! | `words.rs` | how are words searched for, alone or beside a vector?      |
 //! | `width.rs` | how wide is the beam of a search, and why?                 |
 
 mod copies;
@@ -32,6 +33,7 @@ mod small;
 mod tail;
 mod trace;
 mod width;
+mod words;
 
 use std::sync::Arc;
 
@@ -41,7 +43,8 @@ use roaring::RoaringBitmap;
 
 use crate::base::error::corrupted;
 use crate::base::ids::{Generation, PointId, Slot};
-use crate::base::record::Record;
+use crate::base::record::{Record, TextMark};
+use crate::base::stored_text::StoredText;
 use crate::indexes::graph::{Index, kernel_metric};
 use crate::indexes::queue::Due;
 use crate::namespace::{Namespace, State, damaged_slot};
@@ -59,6 +62,7 @@ use tail::Tail;
 pub(crate) use trace::Trace;
 pub(crate) use width::ef_choice;
 use width::width;
+pub(crate) use words::WordSearch;
 
 /// The outcome of a search.
 #[derive(Debug)]
@@ -361,8 +365,13 @@ impl Snapshot<'_> {
     fn entry(&self, scope: &StateScope, point: PointId, record: Record) -> Result<VectorEntry> {
         let vector = self.vector(point, &record)?.to_vec();
         let metadata = self.metadata(point, &record)?;
+        let text = match record.text {
+            TextMark::Kept(_) => self.stored_text(point, &record)?.and_then(StoredText::into_text),
+            TextMark::Nothing | TextMark::Terms => None,
+        };
         let mut entry = VectorEntry::new(record.id, vector).with_scope(scope.clone());
         entry.metadata = serde_json::Value::Object(metadata);
+        entry.text = text;
         entry.created_at = Some(record.created_at);
         entry.updated_at = Some(record.updated_at);
         entry.event_time = record.event_time;

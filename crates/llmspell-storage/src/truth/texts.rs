@@ -6,7 +6,8 @@ use llmspell_core::Result;
 use redb::{ReadOnlyTable, ReadableTable};
 
 use super::write::{Rows, table};
-use super::{Read, tables};
+use super::{Read, table_error, tables};
+use crate::base::error::corrupted;
 use crate::base::ids::{PointId, ScopeId};
 use crate::base::stored_text::StoredText;
 
@@ -19,16 +20,6 @@ impl Rows<'_> {
             .insert((scope.0, point.0), bytes.as_slice())
             .map_err(failed)?;
         Ok(())
-    }
-
-    /// The text of a point, if it has one.
-    pub(crate) fn text(&mut self, scope: ScopeId, point: PointId) -> Result<Option<StoredText>> {
-        let failed = self.failed();
-        let malformed = self.malformed(|| place(scope, point));
-        let row = table!(self.texts, TEXTS).get((scope.0, point.0)).map_err(failed)?;
-        row.map(|row| StoredText::decode(scope, point, row.value()))
-            .transpose()
-            .map_err(malformed)
     }
 
     /// Removes the text of a point, if it has one.
@@ -58,6 +49,18 @@ impl Rows<'_> {
 }
 
 impl Read {
+    /// The text of an entry that has one.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupted` if it is missing or damaged.
+    pub(crate) fn text(&self, scope: ScopeId, point: PointId) -> Result<StoredText> {
+        let table = self.table(tables::TEXTS)?;
+        let row = table.get((scope.0, point.0)).map_err(self.failed())?;
+        let row = row.ok_or_else(|| corrupted(self.path(), format!("{}: the row is missing", place(scope, point))))?;
+        StoredText::decode(scope, point, row.value()).map_err(self.malformed(|| place(scope, point)))
+    }
+
     /// The texts of a scope; none if no entry of it has one.
     pub(crate) fn texts(&self, scope: ScopeId) -> Result<Option<StoredTexts<'_>>> {
         let Some(table) = self.optional_table(tables::TEXTS)? else {
@@ -81,14 +84,6 @@ pub(crate) struct StoredTexts<'a> {
 }
 
 impl StoredTexts<'_> {
-    /// The text of a point, if it has one.
-    pub(crate) fn get(&self, point: PointId) -> Result<Option<StoredText>> {
-        let row = self.table.get((self.scope.0, point.0)).map_err(self.read.failed())?;
-        row.map(|row| StoredText::decode(self.scope, point, row.value()))
-            .transpose()
-            .map_err(self.read.malformed(|| place(self.scope, point)))
-    }
-
     /// All texts in the order of their points, damaged ones too.
     pub(crate) fn visit_each(&self, mut visit: impl FnMut(PointId, Result<StoredText>) -> Result<()>) -> Result<()> {
         let rows = self

@@ -11,7 +11,7 @@ use super::{SpaceRecord, StoredQuota, quota, table_error};
 use crate::base::error::{corrupted, redb_error};
 use crate::base::ids::{Lsn, PointId, ScopeId, SpaceId};
 use crate::base::op::Op;
-use crate::base::record::Record;
+use crate::base::record::{Record, TextMark};
 use crate::indexes::files::Kind;
 use crate::indexes::named::{self, NamedFile};
 use crate::namespace::{State, encode_checkpoint};
@@ -337,7 +337,9 @@ impl<'t> Rows<'t> {
         table!(self.entries, ENTRIES)
             .remove((scope.0, point.0))
             .map_err(&failed)?;
-        self.remove_text(scope, point)?;
+        if record.text != TextMark::Nothing {
+            self.remove_text(scope, point)?;
+        }
         if let Some(moment) = record.expires_at {
             table!(self.expiring, EXPIRING)
                 .remove((moment.as_millis(), scope.0, point.0))

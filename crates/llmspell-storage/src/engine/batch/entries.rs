@@ -12,8 +12,9 @@ use super::{Batch, Fail, changing, looking};
 use crate::base::error::corrupted;
 use crate::base::ids::{Extent, PointId, ScopeId, SpaceId};
 use crate::base::op::{Op, PointChange};
-use crate::base::record::Record;
+use crate::base::record::{Record, TextMark};
 use crate::engine::request::{Part, PreparedEntry};
+use crate::indexes::texts::Words;
 use crate::spaces::registry::Space;
 
 /// A namespace gets slots for this share of its points at once, within bounds.
@@ -199,6 +200,8 @@ impl Batch<'_> {
             returned: Vec::new(),
             metadata_bytes_added: sum_bytes(group.entries.iter().map(|(entry, _)| entry.metadata.len())),
             metadata_bytes_removed: sum_bytes(group.replaced.iter().map(|(_, record)| record.metadata.len())),
+            text_bytes_added: sum_bytes(group.entries.iter().map(|(entry, _)| TextMark::of(entry.text.as_ref()).bytes())),
+            text_bytes_removed: sum_bytes(group.replaced.iter().map(|(_, record)| record.text.bytes())),
         };
         let scope_id = self.apply(at, &op, now)?;
         for (point, record) in &group.replaced {
@@ -214,6 +217,9 @@ impl Batch<'_> {
             (*point, entry.fields.as_ref(), times)
         });
         self.index_metadata(at, removed, put);
+        let removed = group.replaced.iter().map(|(point, _)| *point);
+        let put = points.iter().zip(&group.entries).map(|(point, (entry, _))| (*point, &entry.words));
+        self.index_texts(at, removed, put);
         let pending = &self.scopes[at];
         let vectors = group.entries.iter().map(|(entry, _)| entry.vector.as_slice());
         let vectors = points.iter().copied().zip(vectors);
@@ -225,12 +231,16 @@ impl Batch<'_> {
                 updated_at: entry.updated_at,
                 event_time: entry.event_time,
                 expires_at: entry.expires_at,
+                text: TextMark::of(entry.text.as_ref()),
                 id: entry.id.clone(),
                 metadata: entry.metadata.clone(),
             };
             self.rows
                 .put_entry(group.space.id, scope_id, *point, &record)
                 .map_err(changing)?;
+            if let Some(text) = &entry.text {
+                self.rows.put_text(scope_id, *point, text).map_err(changing)?;
+            }
             self.note_expiry(expires(entry.expires_at));
         }
         Ok(at)
@@ -321,6 +331,21 @@ impl Batch<'_> {
                 Some(fields) => index.insert_with_times(point.0, fields, &times),
                 None => index.insert_unread(point.0),
             }
+        }
+    }
+
+    /// Brings the index of words up to a mutation that was just applied. Words that are not at hand are read when they are
+    /// searched for.
+    pub(super) fn index_texts<'w>(
+        &mut self,
+        at: ScopeRef,
+        removed: impl IntoIterator<Item = PointId>,
+        put: impl IntoIterator<Item = (PointId, &'w Words)>,
+    ) {
+        if let Some(index) = &mut self.scopes[at].state.texts {
+            let index = Arc::make_mut(index);
+            removed.into_iter().for_each(|point| index.remove(point));
+            put.into_iter().for_each(|(point, words)| index.put(point, words));
         }
     }
 

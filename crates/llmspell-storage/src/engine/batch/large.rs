@@ -15,8 +15,9 @@ use super::{Batch, Fail, changing, looking};
 use crate::base::error::corrupted;
 use crate::base::ids::{Lsn, PointId, ScopeId};
 use crate::base::op::{Op, PointChange};
-use crate::base::record::Record;
+use crate::base::record::{Record, TextMark};
 use crate::engine::request::{LargeGroup, PreparedEntry};
+use crate::indexes::texts::Words;
 use crate::namespace::State;
 use crate::spaces::registry::Space;
 use crate::truth::Staged;
@@ -36,12 +37,19 @@ pub(in crate::engine) struct Growing {
     /// Other spaces of the router that have this scope.
     others: Vec<(Arc<Space>, ScopeId)>,
     left: std::vec::IntoIter<(usize, PreparedEntry)>,
-    /// When each of those that are written ends, and how long its metadata is.
-    came: Vec<(Option<Timestamp>, usize)>,
+    came: Vec<Came>,
     /// Ids that lead to what is replaced, and where they will lead.
     renamed: Vec<(String, PointId)>,
     replaced: Stored,
     moved: Vec<(Arc<Space>, Stored)>,
+}
+
+/// An entry that is written: when it ends, and how long its metadata and its text are.
+#[derive(Debug, Clone, Copy)]
+struct Came {
+    end: Option<Timestamp>,
+    metadata_len: usize,
+    text_len: usize,
 }
 
 /// The first entry of a batch that must not be there yet, and is: its place in the batch, and its id.
@@ -177,19 +185,28 @@ impl Batch<'_> {
         let vectors = points.iter().copied().zip(vectors);
         let generations = self.slots.write(&growing.space, (scope_id, &growing.state), vectors)?;
         for ((point, generation), (entry, created_at, found)) in points.into_iter().zip(generations).zip(entries) {
-            growing.came.push((entry.expires_at, entry.metadata.len()));
+            let text = TextMark::of(entry.text.as_ref());
+            growing.came.push(Came {
+                end: entry.expires_at,
+                metadata_len: entry.metadata.len(),
+                text_len: text.bytes(),
+            });
             let record = Record {
                 generation,
                 created_at,
                 updated_at: entry.updated_at,
                 event_time: entry.event_time,
                 expires_at: entry.expires_at,
+                text,
                 id: entry.id,
                 metadata: entry.metadata,
             };
             let rows = &mut self.rows;
             rows.put_record(growing.space.id, scope_id, point, &record)
                 .map_err(changing)?;
+            if let Some(text) = &entry.text {
+                rows.put_text(scope_id, point, text).map_err(changing)?;
+            }
             if found.iter().all(|(other, ..)| other.is_some()) {
                 rows.put_id(scope_id, &record.id, point).map_err(changing)?;
             } else {
@@ -219,7 +236,7 @@ impl Batch<'_> {
         }
         for group in groups {
             let at = self.adopt_group(group, now)?;
-            let came = Entries::of(group.came.iter().map(|(_, metadata_len)| *metadata_len));
+            let came = Entries::of(group.coming().map(|(_, counted)| counted));
             self.count_entries(at, came, Entries::stored(&group.replaced));
             let replaced = group.replaced.iter().map(|(_, record)| record.id.as_str());
             self.remove_copies(at, replaced, now)?;
@@ -249,7 +266,9 @@ impl Batch<'_> {
         }
         let removed = group.replaced.iter().map(|(point, _)| *point);
         self.index_unread(at, removed, group.staged.points.iter().copied());
-        let ends = group.came.iter().filter_map(|(end, _)| *end);
+        let removed = group.replaced.iter().map(|(point, _)| *point);
+        self.index_texts(at, removed, group.staged.points.iter().map(|point| (*point, &Words::Later)));
+        let ends = group.came.iter().filter_map(|came| came.end);
         self.note_expiry(ends.map(Timestamp::as_millis).min());
         Ok(at)
     }
@@ -292,12 +311,14 @@ impl Growing {
         };
         let removed = self.replaced.iter();
         Op {
-            put: put.map(|(point, (end, _))| change(*point, *end)).collect(),
+            put: put.map(|(point, came)| change(*point, came.end)).collect(),
             removed: removed
                 .map(|(point, record)| change(*point, record.expires_at))
                 .collect(),
             extents: self.staged.extents.clone(),
-            metadata_bytes_added: sum_bytes(self.came.iter().map(|(_, len)| *len)),
+            metadata_bytes_added: sum_bytes(self.came.iter().map(|came| came.metadata_len)),
+            text_bytes_added: sum_bytes(self.came.iter().map(|came| came.text_len)),
+            text_bytes_removed: sum_bytes(self.replaced.iter().map(|(_, record)| record.text.bytes())),
             metadata_bytes_removed: sum_bytes(self.replaced.iter().map(|(_, record)| record.metadata.len())),
             ..Op::default()
         }
@@ -314,7 +335,7 @@ impl Counted for Growing {
     }
 
     fn coming(&self) -> impl Iterator<Item = (Option<Timestamp>, usize)> {
-        self.came.iter().copied()
+        self.came.iter().map(|came| (came.end, came.metadata_len + came.text_len))
     }
 
     fn replaced(&self) -> &Stored {

@@ -160,7 +160,7 @@ impl Batch<'_> {
                 let live = state.live_count();
                 used.vectors += live;
                 used.vector_bytes += live * 4 * space.dim as u64;
-                used.metadata_bytes += state.metadata_bytes;
+                used.metadata_bytes += state.metadata_bytes + state.text_bytes;
             }
         }
         Ok(used)
@@ -173,7 +173,7 @@ impl Batch<'_> {
             for (_, _, record) in self.expired_of(&space, scope, now)? {
                 gone.vectors += 1;
                 gone.vector_bytes += 4 * space.dim as u64;
-                gone.metadata_bytes += record.metadata.len() as u64;
+                gone.metadata_bytes += record.counted_bytes() as u64;
             }
         }
         Ok(gone)
@@ -257,7 +257,7 @@ impl Batch<'_> {
             let more = coming.entry(&entry.scope).or_default();
             more.vectors += 1;
             more.vector_bytes += 4 * space.dim as u64;
-            more.metadata_bytes += entry.metadata.len() as u64;
+            more.metadata_bytes += entry.counted_bytes() as u64;
         }
         for (scope, more) in coming {
             let Some(QuotaStatus { quota, mut used, .. }) = self.quota(scope)? else {
@@ -472,14 +472,14 @@ impl Entries {
 
     /// Those that were found.
     pub(super) fn stored(found: &[(PointId, Record)]) -> Self {
-        Self::of(found.iter().map(|(_, record)| record.metadata.len()))
+        Self::of(found.iter().map(|(_, record)| record.counted_bytes()))
     }
 }
 
 impl Group<'_> {
     /// What comes with it.
     pub(super) fn come(&self) -> Entries {
-        Entries::of(self.entries.iter().map(|(entry, _)| entry.metadata.len()))
+        Entries::of(self.entries.iter().map(|(entry, _)| entry.counted_bytes()))
     }
 }
 
@@ -499,7 +499,7 @@ pub(super) trait Counted {
         let now = Timestamp::from_millis(now);
         let gone = |gone: &[(PointId, Record)]| {
             let visible = gone.iter().filter(|(_, record)| !record.is_expired(now));
-            Entries::of(visible.map(|(_, record)| record.metadata.len()))
+            Entries::of(visible.map(|(_, record)| record.counted_bytes()))
         };
         let visible = self.coming().filter(|(end, _)| end.is_none_or(|moment| moment > now));
         let came = Entries::of(visible.map(|(_, metadata_len)| metadata_len));
@@ -521,7 +521,7 @@ impl Counted for Group<'_> {
 
     fn coming(&self) -> impl Iterator<Item = (Option<Timestamp>, usize)> {
         let entries = self.entries.iter();
-        entries.map(|(entry, _)| (entry.expires_at, entry.metadata.len()))
+        entries.map(|(entry, _)| (entry.expires_at, entry.counted_bytes()))
     }
 
     fn replaced(&self) -> &Stored {
