@@ -1,8 +1,14 @@
 //! Words in a [`VectorQuery`], alone or beside a vector.
 
+use std::collections::HashSet;
+
 use llmspell_text::Fusion;
 
+use super::plan::TextPlan;
 use super::query::VectorQuery;
+use super::storage::VectorStorage;
+use super::validate::explained_scope;
+use crate::error::Result;
 use crate::limits::{HYBRID_CANDIDATES_MIN, K_MAX};
 
 /// # Words
@@ -138,6 +144,31 @@ impl VectorQuery {
         (side.include_metadata, side.include_vectors, side.include_texts) = (false, false, false);
         side
     }
+}
+
+/// The side of the words of a query, as a store sees it that looks at every text.
+pub(super) async fn text_plan<S: VectorStorage + ?Sized>(store: &S, query: &VectorQuery) -> Result<Option<TextPlan>> {
+    if query.text.is_none() {
+        return Ok(None);
+    }
+    let scope = explained_scope(query)?;
+    let texts = store.stats_for_scope(scope).await?.texts;
+    let mut plan = TextPlan {
+        texts,
+        rows: texts,
+        ..TextPlan::default()
+    };
+    let candidates = query.candidates();
+    let by_words = store.search(&query.text_side(candidates)).await?;
+    plan.candidates = by_words.len() as u64;
+    if query.is_hybrid() {
+        let by_vector = store.search(&query.vector_side(candidates)).await?;
+        let both = by_words.iter().chain(&by_vector);
+        plan.fused = both.map(|result| &result.id).collect::<HashSet<_>>().len() as u64;
+        plan.vector_candidates = by_vector.len() as u64;
+        plan.fusion = Some(query.fusion());
+    }
+    Ok(Some(plan))
 }
 
 #[cfg(test)]

@@ -87,7 +87,8 @@ impl SearchStage {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TextPlan {
-    /// Different words that are searched for, each counted once in each field; those of prefixes not.
+    /// Different words that are searched for, each counted once in each field; those of prefixes not. 0 in stores that do
+    /// not count them.
     pub words: u64,
     /// Entries of the scope that have words.
     pub texts: u64,

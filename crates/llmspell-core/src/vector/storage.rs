@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use llmspell_state_traits::{ScopeKind, StateScope};
 
 use super::entry::VectorEntry;
+use super::hybrid::text_plan;
 use super::list::{ListPage, ListQuery, list_page};
 use super::patch::merge_patch;
 use super::plan::{SearchPath, SearchPlan, SearchStage};
@@ -459,14 +460,20 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
             None => live,
             Some(filter) => self.count_matching(scope, &filter).await?,
         };
+        let is_of_words = query.text.is_some() && !query.is_hybrid();
         Ok(SearchPlan {
             live,
             matching,
             tail: matching,
             k: query.k,
-            paths: vec![SearchPath::Exact],
-            distances: matching,
+            paths: vec![if is_of_words {
+                SearchPath::Words
+            } else {
+                SearchPath::Exact
+            }],
+            distances: if is_of_words { 0 } else { matching },
             results,
+            text: text_plan(self, query).await?,
             recency: query
                 .recency
                 .map(|half_life| RecencyPlan::new(half_life, matching, matching)),
