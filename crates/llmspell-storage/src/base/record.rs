@@ -9,8 +9,8 @@
 //! * `checksum`: CRC-32C of the key of the row (scope id, point) and every byte after it. A record that turns up under
 //!   another scope or point fails it, and is never handed out.
 //! * `flags`: bit 0, there is an event time; bit 1, the entry expires; bit 2, its text is in the table `texts`, with
-//!   `text_len` bytes; bit 3, only the terms of its text are there. The others are zero and refused when set.
-//! * `generation`: that of the slot which holds the vector.
+//!   `text_len` bytes; bit 3, only the terms of its text are there; bit 4, it has no vector. The others are zero and refused when set.
+//! * `generation`: that of the slot which holds the vector; 0 without one.
 //! * times: milliseconds since 1970.
 //! * `metadata`: a JSON object, compact, to the end of the record.
 //!
@@ -27,13 +27,15 @@ const FLAG_EVENT: u8 = 1;
 const FLAG_EXPIRES: u8 = 2;
 const FLAG_TEXT: u8 = 4;
 const FLAG_TERMS: u8 = 8;
-const FLAGS: u8 = FLAG_EVENT | FLAG_EXPIRES | FLAG_TEXT | FLAG_TERMS;
+const FLAG_NO_VECTOR: u8 = 16;
+const FLAGS: u8 = FLAG_EVENT | FLAG_EXPIRES | FLAG_TEXT | FLAG_TERMS | FLAG_NO_VECTOR;
 const FIXED_BYTES: usize = 24;
 
 /// An entry without its vector and scope.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Record {
-    pub(crate) generation: Generation,
+    /// Of the slot of its vector; none if it has no vector.
+    pub(crate) generation: Option<Generation>,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) event_time: Option<Timestamp>,
@@ -42,6 +44,14 @@ pub(crate) struct Record {
     pub(crate) id: String,
     /// JSON object.
     pub(crate) metadata: Vec<u8>,
+}
+
+/// How an entry counts in a quota.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EntrySize {
+    /// Of its metadata and of its text, if that is kept.
+    pub(crate) bytes: usize,
+    pub(crate) has_vector: bool,
 }
 
 /// What the table `texts` has of an entry.
@@ -84,13 +94,17 @@ impl Record {
         if self.expires_at.is_some() {
             flags |= FLAG_EXPIRES;
         }
+        if self.generation.is_none() {
+            flags |= FLAG_NO_VECTOR;
+        }
         flags |= match self.text {
             TextMark::Nothing => 0,
             TextMark::Kept(_) => FLAG_TEXT,
             TextMark::Terms => FLAG_TERMS,
         };
         let mut body = Writer::with_capacity(FIXED_BYTES + 20 + self.id.len() + self.metadata.len());
-        body.u8(VERSION).u8(flags).u16(id_len).u32(self.generation.0);
+        let generation = self.generation.map_or(0, |generation| generation.0);
+        body.u8(VERSION).u8(flags).u16(id_len).u32(generation);
         body.i64(self.created_at.as_millis()).i64(self.updated_at.as_millis());
         for time in [self.event_time, self.expires_at].into_iter().flatten() {
             body.i64(time.as_millis());
@@ -113,7 +127,7 @@ impl Record {
             return Err(Malformed("it has unknown flags"));
         }
         let id_len = body.u16()?;
-        let generation = Generation(body.u32()?);
+        let generation = Some(Generation(body.u32()?)).filter(|_| flags & FLAG_NO_VECTOR == 0);
         let created_at = Timestamp::from_millis(body.i64()?);
         let updated_at = Timestamp::from_millis(body.i64()?);
         let mut optional = |flag| {
@@ -154,6 +168,14 @@ impl Record {
         self.metadata.len() + self.text.bytes()
     }
 
+    /// How it counts in a quota.
+    pub(crate) fn size(&self) -> EntrySize {
+        EntrySize {
+            bytes: self.counted_bytes(),
+            has_vector: self.generation.is_some(),
+        }
+    }
+
     /// The times that filters and ages look at.
     pub(crate) fn times(&self) -> EntryTimes {
         EntryTimes {
@@ -175,7 +197,7 @@ mod tests {
 
     fn record() -> Record {
         Record {
-            generation: Generation(3),
+            generation: Some(Generation(3)),
             created_at: Timestamp::from_millis(1),
             updated_at: Timestamp::from_millis(2),
             event_time: None,
@@ -216,6 +238,10 @@ mod tests {
         assert_eq!((kept[5], &kept[36..40], &kept[40..]), (6, &[2, 1, 0, 0][..], &plain[36..]));
         let terms = of(TextMark::Terms);
         assert_eq!((terms[5], &terms[6..]), (10, &plain[6..]));
+        let bare = Record { generation: None, ..record() };
+        let bytes = bare.encode(ScopeId(7), PointId(9));
+        assert_eq!((bytes[5], &bytes[8..12]), (18, &[0; 4][..]));
+        assert_eq!(Record::decode(ScopeId(7), PointId(9), &bytes), Ok(bare));
         let mut both = plain[4..].to_vec();
         both[1] |= FLAG_TEXT | FLAG_TERMS;
         assert!(Record::decode(ScopeId(7), PointId(9), &seal(&place(ScopeId(7), PointId(9)), &both)).is_err());

@@ -15,7 +15,7 @@ use super::batch::{Batch, Fail};
 use super::calls::PutEntries;
 use crate::base::error::corrupted;
 use crate::base::ids::SpaceId;
-use crate::base::record::{Record, TextMark};
+use crate::base::record::{EntrySize, Record, TextMark};
 use crate::base::stored_text::StoredText;
 use crate::indexes::texts::Words;
 use crate::spaces::handover::HandOver;
@@ -419,6 +419,7 @@ pub(crate) enum Opening {
 pub(crate) struct PreparedEntry {
     pub(crate) scope: StateScope,
     pub(crate) id: String,
+    /// Empty without one.
     pub(crate) vector: Vec<f32>,
     /// JSON object.
     pub(crate) metadata: Vec<u8>,
@@ -440,8 +441,11 @@ impl PreparedEntry {
         4 * self.vector.len() + self.metadata.len() + self.id.len() + text
     }
 
-    /// Bytes that count in a quota: of its metadata and of its text, if that is kept.
-    pub(super) fn counted_bytes(&self) -> usize {
-        self.metadata.len() + TextMark::of(self.text.as_ref()).bytes()
+    /// How it counts in a quota.
+    pub(super) fn size(&self) -> EntrySize {
+        EntrySize {
+            bytes: self.metadata.len() + TextMark::of(self.text.as_ref()).bytes(),
+            has_vector: !self.vector.is_empty(),
+        }
     }
 }

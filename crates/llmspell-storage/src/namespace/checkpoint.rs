@@ -11,9 +11,11 @@
 //! checked for consistency before it is used. v1 (0.1.0): as above, without a file of metadata. v2 (0.1.0): with one,
 //! before the table `index_files` named it. v3 (0.1.0): as v1, v4: as v2; dead points between extents have no slot.
 //! Before v3 all points below the end of the extents had one. v5, v7 (0.1.0): as v1 and v3, and at the end the bytes of texts
-//! that are kept, u64.
+//! that are kept, u64, and the living points without a vector, as dead ones are written; these have no slot either.
 
 use std::sync::Arc;
+
+use roaring::RoaringBitmap;
 
 use super::expiries::Expiries;
 use super::passing::PassingCache;
@@ -30,14 +32,14 @@ const VERSION: u8 = 1;
 const VERSION_WITH_FILE: u8 = 2;
 /// Added to the version if the state has given slots back.
 const GAPS: u8 = 2;
-/// Added to the version if there are texts that are kept.
+/// Added to the version if there are texts that are kept, or points without a vector.
 const TEXTS: u8 = 4;
 
 /// The bytes of the checkpoint of `scope`.
 pub(crate) fn encode(scope: ScopeId, state: &State) -> Vec<u8> {
     let mut body = Writer::default();
     let has_gaps = state.gaps().next().is_some();
-    let has_texts = state.text_bytes > 0;
+    let has_texts = state.text_bytes > 0 || !state.without_vector.is_empty();
     body.u8(VERSION + if has_gaps { GAPS } else { 0 } + if has_texts { TEXTS } else { 0 })
         .u64(state.lsn.0)
         .u32(state.next_point)
@@ -50,6 +52,7 @@ pub(crate) fn encode(scope: ScopeId, state: &State) -> Vec<u8> {
     }
     if has_texts {
         body.u64(state.text_bytes);
+        write_bitmap(&mut body, &state.without_vector);
     }
     seal(&scope.0.to_le_bytes(), &body.finish())
 }
@@ -84,7 +87,10 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
     if version == VERSION_WITH_FILE {
         files.set(Kind::Metadata, Some(read_metadata_file(&mut body)?));
     }
-    let text_bytes = if has_texts { body.u64()? } else { 0 };
+    let (text_bytes, without_vector) = match has_texts {
+        true => (body.u64()?, read_bitmap(&mut body)?),
+        false => (0, RoaringBitmap::new()),
+    };
     body.end()?;
     let ends = extents
         .iter()
@@ -106,6 +112,7 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
         files,
         metadata_bytes,
         text_bytes,
+        without_vector: Arc::new(without_vector),
         texts: None,
         ops_since_checkpoint: 0,
         end: End::default(),

@@ -112,7 +112,7 @@ impl Search<'_> {
 
     /// Notes the number of entries in the scope, and of matches.
     pub(super) fn count(&self, state: &State, passing: &Passing, trace: &mut Trace<'_>) {
-        trace.plan.live = state.visible_count(self.question.now());
+        trace.plan.live = state.visible_vectors(self.question.now());
         trace.plan.matching = passing.len();
         trace.stage("filter");
     }
@@ -199,13 +199,13 @@ impl Search<'_> {
 }
 
 impl Snapshot<'_> {
-    /// The matches of a filter at `now` that are not hidden.
+    /// The matches of a filter at `now` that are not hidden and have a vector.
     pub(super) fn passing(&self, condition: &Condition, hidden: &RoaringBitmap, now: i64) -> Result<Arc<Passing>> {
         let state = &self.state;
         if let Some(passing) = state.known_passing(condition, now) {
             return Ok(passing);
         }
-        let points = self.candidates(condition, hidden)?;
+        let points = self.candidates(condition, hidden)? - &*state.without_vector;
         let passing = Arc::new(Passing::new(&points, &state.tail));
         state.keep_passing(condition, &passing, now);
         Ok(passing)
@@ -232,7 +232,8 @@ impl State {
         else {
             return Ok(None);
         };
-        let passing = Arc::new(Passing::new(&(found.points - &self.hidden(now)), &self.tail));
+        let points = found.points - &self.hidden(now) - &*self.without_vector;
+        let passing = Arc::new(Passing::new(&points, &self.tail));
         self.keep_passing(condition, &passing, now);
         Ok(Some(passing))
     }

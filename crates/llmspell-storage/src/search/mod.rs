@@ -212,7 +212,7 @@ impl<'a> Search<'a> {
             return Ok(Vec::new());
         };
         let now = self.question.now();
-        trace.plan.live = snapshot.state.visible_count(now);
+        trace.plan.live = snapshot.state.visible_vectors(now);
         trace.plan.matching = trace.plan.live;
         let found = snapshot.scan(self, &snapshot.state.hidden(now), None, trace)?;
         if !self.query().include_metadata {
@@ -300,12 +300,16 @@ impl Snapshot<'_> {
             .into_iter()
             .map(|(mut result, (point, record))| {
                 let vector = self.vector(point, &record)?;
+                result.text = match query.include_texts {
+                    true => self.stored_text(point, &record)?.and_then(StoredText::into_text),
+                    false => None,
+                };
                 let metadata = query
                     .include_metadata
                     .then(|| self.metadata(point, &record))
                     .transpose()?;
                 result.metadata = metadata;
-                result.vector = query.include_vectors.then(|| vector.to_vec());
+                result.vector = vector.filter(|_| query.include_vectors).map(<[f32]>::to_vec);
                 Ok(result)
             })
             .collect()
@@ -363,7 +367,7 @@ impl Snapshot<'_> {
     }
 
     fn entry(&self, scope: &StateScope, point: PointId, record: Record) -> Result<VectorEntry> {
-        let vector = self.vector(point, &record)?.to_vec();
+        let vector = self.vector(point, &record)?.map_or_else(Vec::new, <[f32]>::to_vec);
         let metadata = self.metadata(point, &record)?;
         let text = match record.text {
             TextMark::Kept(_) => self.stored_text(point, &record)?.and_then(StoredText::into_text),
@@ -379,10 +383,11 @@ impl Snapshot<'_> {
         Ok(entry)
     }
 
-    /// The vector of a point, verified now: only vectors as they were stored are returned.
-    fn vector(&self, point: PointId, record: &Record) -> Result<&[f32]> {
+    /// The vector of a point, verified now: only vectors as they were stored are returned. None if it has none.
+    fn vector(&self, point: PointId, record: &Record) -> Result<Option<&[f32]>> {
         let place = (&*self.state, self.slots, &*self.view);
-        verified_vector(self.namespace, place, point, record.generation)
+        let vector = |generation| verified_vector(self.namespace, place, point, generation);
+        record.generation.map(vector).transpose()
     }
 }
 

@@ -60,6 +60,8 @@ struct Part<'a> {
     texts: Arc<TextIndex>,
     hidden: RoaringBitmap,
     /// What the filter lets through, if there is one.
+    matching: Option<RoaringBitmap>,
+    /// Those of them that have a vector, if vectors are compared.
     passing: Option<Arc<Passing>>,
 }
 
@@ -152,13 +154,18 @@ impl WordSearch<'_> {
             return Ok(None);
         };
         let hidden = snapshot.state.hidden(self.now);
-        let passing = condition.map(|condition| snapshot.passing(condition, &hidden, self.now));
+        let matching = condition.map(|condition| snapshot.candidates(condition, &hidden)).transpose()?;
+        let passing = matching.as_ref().filter(|_| self.query.is_hybrid()).map(|matching| {
+            let state = &snapshot.state;
+            Arc::new(Passing::new(&(matching - &*state.without_vector), &state.tail))
+        });
         Ok(Some(Part {
             scope: scope.clone(),
             namespace,
             texts: snapshot.texts(&self.rules)?,
             hidden,
-            passing: passing.transpose()?,
+            matching,
+            passing,
             snapshot,
         }))
     }
@@ -178,8 +185,8 @@ impl WordSearch<'_> {
             trace.record_path(SearchPath::Words);
             let live = |part: &Part<'_>| part.snapshot.state.visible_count(self.now);
             trace.plan.live = parts.iter().map(live).sum();
-            let passing = |part: &Part<'_>| part.passing.as_ref().map_or_else(|| live(part), |passing| passing.len());
-            trace.plan.matching = parts.iter().map(passing).sum();
+            let matching = |part: &Part<'_>| part.matching.as_ref().map_or_else(|| live(part), RoaringBitmap::len);
+            trace.plan.matching = parts.iter().map(matching).sum();
         }
         trace.plan.k = self.query.k;
         trace.plan.text = Some(plan);
@@ -349,7 +356,8 @@ impl WordSearch<'_> {
             let (place, candidate) = self.candidate(parts, ranked, &result);
             let snapshot = &parts[place].snapshot;
             if self.query.mmr.is_some() {
-                result.vector = Some(snapshot.vector(candidate.point, &candidate.record)?.to_vec());
+                let vector = snapshot.vector(candidate.point, &candidate.record)?;
+                result.vector = vector.map(<[f32]>::to_vec);
             }
             if self.query.group_by.is_some() {
                 result.metadata = Some(snapshot.metadata(candidate.point, &candidate.record)?);
@@ -393,7 +401,7 @@ impl WordSearch<'_> {
             let (place, candidate) = self.candidate(parts, ranked, &result);
             let (snapshot, point, record) = (&parts[place].snapshot, candidate.point, &candidate.record);
             let vector = match distance.is_some() || query.include_vectors {
-                true => Some(snapshot.vector(point, record)?),
+                true => snapshot.vector(point, record)?,
                 false => None,
             };
             result.text_score = candidate
@@ -434,13 +442,12 @@ impl Part<'_> {
 
     /// The best points by words, and all that score as the last of them: among these, the ids decide.
     fn best_by_words(&self, asked: &Query, statistics: &Statistics, count: usize) -> Vec<llmspell_text::Hit> {
-        let matching = self.passing.as_ref().map(|passing| passing.points());
         let state = &self.snapshot.state;
         let is_visible = |point: u32| state.lives(PointId(point)) && !self.hidden.contains(point);
         let mut wanted = count.saturating_add(TIES);
         loop {
             let mut search = TextSearch::best(wanted).accepting(&is_visible);
-            if let Some(matching) = &matching {
+            if let Some(matching) = &self.matching {
                 search = search.among(matching);
             }
             let mut hits = self.texts.texts.search(asked, statistics, &search);
@@ -487,7 +494,7 @@ impl Search<'_> {
         }
         let now = self.question.now();
         trace.record_path(SearchPath::Exact);
-        trace.plan.live = state.visible_count(now);
+        trace.plan.live = state.visible_vectors(now);
         trace.plan.matching = passing.map_or(trace.plan.live, |passing| passing.len());
         trace.plan.distances += trace.plan.matching;
         if state.index.is_none() {

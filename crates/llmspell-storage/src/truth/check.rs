@@ -111,12 +111,16 @@ pub(crate) fn namespace(
                 .push(problem(format!("entry {} would never be purged", point.0)).to_string());
         }
         let damage = match state.slot(point) {
+            None if record.generation.is_none() && state.without_vector.contains(point.0) => None,
+            Some(_) if record.generation.is_none() => {
+                Some(problem(format!("entry {} has a slot and no vector", point.0)))
+            }
             None => Some(problem(format!("entry {} has no slot", point.0))),
             Some(slot) => {
                 view.read(slot, &mut bytes, Waiting::Allowed)
                     .map_err(|source| io_error("read", &slots.path(slot), source))?;
                 match layout::verify(slot, scope, &bytes) {
-                    Ok(generation) if generation == record.generation => None,
+                    Ok(generation) if Some(generation) == record.generation => None,
                     // Written again since the snapshot was taken: the entry does not exist any more.
                     _ if !is_current(truth, scope, point, record.generation)? => None,
                     Ok(_) => Some(corrupted(
@@ -173,7 +177,7 @@ pub(crate) fn namespace(
     Ok(())
 }
 
-fn is_current(truth: &Truth, scope: ScopeId, point: PointId, generation: Generation) -> Result<bool> {
+fn is_current(truth: &Truth, scope: ScopeId, point: PointId, generation: Option<Generation>) -> Result<bool> {
     let now = truth.read()?;
     // A dropped scope gives back its slots before its rows go.
     let is_dropped = match now.scope_name(scope)? {

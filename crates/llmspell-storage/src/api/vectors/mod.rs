@@ -192,8 +192,7 @@ impl HNSWVectorStorage {
 /// # Errors
 ///
 /// As [`Database::vectors`].
-fn check_shape(dim: usize, config: &HNSWConfig) -> Result<()> {
-    // A space of texts alone has no dimension.
-    validate::dim(dim)?;
+pub(super) fn check_shape(dim: usize, config: &HNSWConfig) -> Result<()> {
+    validate::space_dim(dim, config)?;
     config.validate()
 }

@@ -86,7 +86,10 @@ fn prepared<'s>(
             };
             bytes = bytes.saturating_add(text.as_ref().map_or(0, StoredText::len));
             validate::batch_bytes(bytes)?;
-            let vector = shape.kept(&entry.id, entry.embedding)?;
+            let vector = match entry.embedding.is_empty() {
+                true => Vec::new(),
+                false => shape.kept(&entry.id, entry.embedding)?,
+            };
             let expires_at = match entry.ttl {
                 Some(ttl) => Some(now.checked_add(ttl).ok_or(StorageError::OutOfRange {
                     what: "ttl in milliseconds",

@@ -65,7 +65,7 @@ impl Shape {
     pub(crate) fn check(&self, entry: &VectorEntry) -> Result<()> {
         let given = entry.embedding.len();
         let taken = match &self.model {
-            Some(model) if given != self.dim => {
+            Some(model) if given != self.dim && given > 0 => {
                 model.check_dim(&entry.id, given)?;
                 given.max(self.dim)
             }
@@ -95,10 +95,11 @@ pub(crate) fn checked_query<'q>(
     let given = query.vector.len();
     let mut taken = space.dim;
     let named = query.model.as_deref().filter(|_| !is_routed);
+    let has_vector = given > 0 || query.text.is_none();
     if named.is_some() || given != space.dim {
         let model = space.model();
         check_model(model.as_deref(), named, &space.name)?;
-        if let Some(model) = model.filter(|_| given != space.dim) {
+        if let Some(model) = model.filter(|_| given != space.dim && has_vector) {
             model.check_dim("query", given)?;
             taken = given;
         }

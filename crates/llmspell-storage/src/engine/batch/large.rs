@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use llmspell_core::{OnExisting, StateScope, Timestamp};
 
-use super::entries::{OtherScope, Stored, full, sum_bytes};
+use super::entries::{OtherScope, Stored, full, slotless_points, sum_bytes};
 use super::pending::ScopeRef;
 use super::quotas::{Counted, Entries};
 use super::{Batch, Fail, changing, looking};
 use crate::base::error::corrupted;
 use crate::base::ids::{Lsn, PointId, ScopeId};
 use crate::base::op::{Op, PointChange};
-use crate::base::record::{Record, TextMark};
+use crate::base::record::{EntrySize, Record, TextMark};
 use crate::engine::request::{LargeGroup, PreparedEntry};
 use crate::indexes::texts::Words;
 use crate::namespace::State;
@@ -38,6 +38,10 @@ pub(in crate::engine) struct Growing {
     others: Vec<(Arc<Space>, ScopeId)>,
     left: std::vec::IntoIter<(usize, PreparedEntry)>,
     came: Vec<Came>,
+    /// Those of the staged points that get no vector.
+    without_vector: Vec<PointId>,
+    /// Dead points with a slot that nothing is written to.
+    spare: Vec<PointId>,
     /// Ids that lead to what is replaced, and where they will lead.
     renamed: Vec<(String, PointId)>,
     replaced: Stored,
@@ -50,6 +54,7 @@ struct Came {
     end: Option<Timestamp>,
     metadata_len: usize,
     text_len: usize,
+    has_vector: bool,
 }
 
 /// The first entry of a batch that must not be there yet, and is: its place in the batch, and its id.
@@ -84,7 +89,24 @@ impl Batch<'_> {
             Some(at) => (self.scopes[at].namespace.scope_id, self.scopes[at].state.clone()),
             None => (self.head.new_scope_id(), State::default()),
         };
-        let (points, bare) = dead_points(&state, &scope, entries.len())?;
+        let has_vector: Vec<bool> = entries.iter().map(|(_, entry)| !entry.vector.is_empty()).collect();
+        let count = has_vector.iter().filter(|has_vector| **has_vector).count();
+        let (with_slot, bare) = dead_points(&state, &scope, count)?;
+        let first_unused = with_slot.iter().map(|point| point.0 + 1).max().unwrap_or(0).max(state.next_point);
+        let capacity = state.capacity.max(first_unused);
+        let slotless = slotless_points(&state, &bare, capacity, entries.len() - count);
+        let without_vector =
+            slotless.ok_or_else(|| Fail::Request(full(&scope, state.next_point, u32::MAX)))?;
+        let spare = match without_vector.last() {
+            Some(last) if last.0 >= capacity => (first_unused..capacity).map(PointId).collect(),
+            _ => Vec::new(),
+        };
+        let (mut with_slot, mut without_slot) = (with_slot.into_iter(), without_vector.iter().copied());
+        let chosen = has_vector.iter().map(|has_vector| match has_vector {
+            true => with_slot.next(),
+            false => without_slot.next(),
+        });
+        let points = chosen.map(|point| point.expect("there is one for each")).collect();
         let extents = self.slots.take(&mut self.rows, &space, bare)?;
         let staged = Staged {
             space: space.id,
@@ -108,6 +130,8 @@ impl Batch<'_> {
             state,
             others,
             came: Vec::with_capacity(entries.len()),
+            without_vector,
+            spare,
             left: entries.into_iter(),
             renamed: Vec::new(),
             replaced: Vec::new(),
@@ -182,14 +206,22 @@ impl Batch<'_> {
         let first = growing.came.len();
         let points = growing.staged.points[first..first + entries.len()].to_vec();
         let vectors = entries.iter().map(|(entry, ..)| entry.vector.as_slice());
-        let vectors = points.iter().copied().zip(vectors);
-        let generations = self.slots.write(&growing.space, (scope_id, &growing.state), vectors)?;
-        for ((point, generation), (entry, created_at, found)) in points.into_iter().zip(generations).zip(entries) {
+        let vectors = points.iter().copied().zip(vectors).filter(|(_, vector)| !vector.is_empty());
+        let mut generations = self
+            .slots
+            .write(&growing.space, (scope_id, &growing.state), vectors)?
+            .into_iter();
+        for (point, (entry, created_at, found)) in points.into_iter().zip(entries) {
+            let generation = match entry.vector.is_empty() {
+                true => None,
+                false => generations.next(),
+            };
             let text = TextMark::of(entry.text.as_ref());
             growing.came.push(Came {
                 end: entry.expires_at,
                 metadata_len: entry.metadata.len(),
                 text_len: text.bytes(),
+                has_vector: generation.is_some(),
             });
             let record = Record {
                 generation,
@@ -236,7 +268,7 @@ impl Batch<'_> {
         }
         for group in groups {
             let at = self.adopt_group(group, now)?;
-            let came = Entries::of(group.coming().map(|(_, counted)| counted));
+            let came = Entries::of(group.coming().map(|(_, size)| size));
             self.count_entries(at, came, Entries::stored(&group.replaced));
             let replaced = group.replaced.iter().map(|(_, record)| record.id.as_str());
             self.remove_copies(at, replaced, now)?;
@@ -257,6 +289,7 @@ impl Batch<'_> {
         group.replaced.sort_by_key(|(point, _)| *point);
         let op = group.op();
         self.apply(at, &op, now)?;
+        self.scopes[at].spare.append(&mut group.spare);
         self.rows.forget_staged(&group.staged).map_err(changing)?;
         for (id, point) in &group.renamed {
             self.rows.put_id(scope_id, id, *point).map_err(changing)?;
@@ -317,6 +350,7 @@ impl Growing {
                 .collect(),
             extents: self.staged.extents.clone(),
             metadata_bytes_added: sum_bytes(self.came.iter().map(|came| came.metadata_len)),
+            without_vector: self.without_vector.clone(),
             text_bytes_added: sum_bytes(self.came.iter().map(|came| came.text_len)),
             text_bytes_removed: sum_bytes(self.replaced.iter().map(|(_, record)| record.text.bytes())),
             metadata_bytes_removed: sum_bytes(self.replaced.iter().map(|(_, record)| record.metadata.len())),
@@ -334,8 +368,14 @@ impl Counted for Growing {
         &self.scope
     }
 
-    fn coming(&self) -> impl Iterator<Item = (Option<Timestamp>, usize)> {
-        self.came.iter().map(|came| (came.end, came.metadata_len + came.text_len))
+    fn coming(&self) -> impl Iterator<Item = (Option<Timestamp>, EntrySize)> {
+        self.came.iter().map(|came| {
+            let size = EntrySize {
+                bytes: came.metadata_len + came.text_len,
+                has_vector: came.has_vector,
+            };
+            (came.end, size)
+        })
     }
 
     fn replaced(&self) -> &Stored {
@@ -357,7 +397,7 @@ fn dead_points(
     let mut points = Vec::with_capacity(count);
     let mut bare = Vec::new();
     let left = |points: &[PointId]| u32::try_from(count - points.len()).expect("validate bounds the batch");
-    for gap in state.gaps() {
+    for gap in state.vacant() {
         if left(&points) == 0 {
             break;
         }
