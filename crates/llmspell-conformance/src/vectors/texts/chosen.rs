@@ -12,7 +12,7 @@ use llmspell_core::{StateScope, Timestamp, VectorEntry, VectorQuery, VectorResul
 /// Pages of a search join to one answer.
 pub async fn pages_of_words_join(store: &Arc<dyn VectorStorage>) {
     store.insert(entries(&StateScope::Global, 0, 90)).await.unwrap();
-    for query in [VectorQuery::text("w2 w7", 20), exact([1.0; DIM], 20).with_text("w2 w7")] {
+    for query in [VectorQuery::text("wc wh", 20), exact([1.0; DIM], 20).with_text("wc wh")] {
         let whole = search(&**store, &query).await;
         assert_eq!(whole.len(), 20);
         for size in [1, 7, 20] {
@@ -40,7 +40,7 @@ pub async fn recency_ages_the_score_of_words(store: &Arc<dyn VectorStorage>) {
     }
     store.insert(batch).await.unwrap();
     let half_life = Duration::from_secs(20 * 86_400);
-    for query in [VectorQuery::text("w2 w7", 12), exact([1.0; DIM], 12).with_text("w2 w7")] {
+    for query in [VectorQuery::text("wc wh", 12), exact([1.0; DIM], 12).with_text("wc wh")] {
         let all = search(&**store, &query.clone().with_k(query.candidates())).await;
         let aged = |result: &VectorResult| {
             let number: i64 = result.id[1..].parse().unwrap();
@@ -76,7 +76,7 @@ pub async fn diverse_results_of_words_follow_their_definition(store: &Arc<dyn Ve
         let distance = squares.sum::<f64>().sqrt() as f32;
         (!a.is_empty() && !b.is_empty()).then(|| f64::from(METRIC.score(distance)))
     };
-    for query in [VectorQuery::text("w1 w4", 8), exact([1.0; DIM], 8).with_text("w1 w4")] {
+    for query in [VectorQuery::text("wb we", 8), exact([1.0; DIM], 8).with_text("wb we")] {
         let all = search(&**store, &query.clone().with_k(100)).await;
         let best = f64::from(all[0].score);
         for lambda in [0.0, 0.4, 1.0] {

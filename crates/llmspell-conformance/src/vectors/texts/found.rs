@@ -210,14 +210,14 @@ pub async fn texts_are_there_after_reopening(open: impl AsyncFn() -> Arc<dyn Vec
     store.insert(super::entries(&GLOBAL, 60, 30)).await.unwrap();
     store
         .upsert(vec![
-            VectorEntry::text_only("t005", "w1 w1 renewed").with_scope(scope.clone()),
+            VectorEntry::text_only("t005", "wb wb renewed").with_scope(scope.clone()),
         ])
         .await
         .unwrap();
     store.delete(&scope, &["t007".into(), "t008".into()]).await.unwrap();
     let title = fields(json!({"title": "renewed"}));
     store.patch_metadata(&scope, "t009", title).await.unwrap();
-    let query = VectorQuery::text("w1 w5 renewed -w9", 100)
+    let query = VectorQuery::text("wb wf renewed -wj", 100)
         .with_texts(true)
         .with_snippets(40);
     let mut hybrid = query.clone();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::{DIM, METRIC, exact, user};
-use super::{entries, search};
+use super::{entries, letter, search};
 use llmspell_core::{Filter, Fusion, StateScope, VectorEntry, VectorQuery, VectorResult, VectorStorage, fuse};
 
 const FUSIONS: [Fusion; 6] = [
@@ -72,7 +72,7 @@ pub async fn both_sides_become_one_ranking(store: &Arc<dyn VectorStorage>) {
     fill(&**store).await;
     let [ada, global, _] = scopes();
     for is_indexed in [false, true] {
-        for words in ["w5 w9", "w11 -w4", "absent"] {
+        for words in ["wf wj", "wl -we", "absent"] {
             let plain = exact([2.0, -3.0, 1.0], 10).with_text(words);
             for query in [
                 plain.clone().with_scope(ada.clone()),
@@ -106,12 +106,17 @@ pub async fn both_sides_become_one_ranking(store: &Arc<dyn VectorStorage>) {
     assert_eq!(ids(&by_meaning), ids(&alone), "no words leave the order of the vectors");
 }
 
+/// A word for a number below 676.
+fn letters(number: usize) -> String {
+    let number = number as u32;
+    [letter(number / 26), letter(number % 26)].iter().collect()
+}
+
 /// Results have the exact scores of both sides, also where an entry was a candidate of one of them only.
 pub async fn scores_of_both_sides_are_exact(store: &Arc<dyn VectorStorage>) {
     fill(&**store).await;
-    let all = entries(&user("ada"), 0, 150);
     let vector = [2.0, -3.0, 1.0];
-    let query = exact(vector, 200).with_text("w6 w1").with_scope(user("ada"));
+    let query = exact(vector, 200).with_text("wg wb").with_scope(user("ada"));
     let text_scores: BTreeMap<String, f32> = search(&**store, &query.text_side(1_000))
         .await
         .into_iter()
@@ -141,46 +146,31 @@ pub async fn scores_of_both_sides_are_exact(store: &Arc<dyn VectorStorage>) {
         }
     }
     assert!(seen.contains(&(true, true)));
-    // Three entries of each side, so that most of what is found is a candidate of one side only.
-    let few: Vec<VectorEntry> = (0..120)
-        .map(|number| {
-            let far = number as f32;
-            let repeated = vec!["word"; 1 + number % 30].join(" ");
-            VectorEntry::new(format!("e{number:03}"), [far, 0.0, 0.0]).with_text(format!("{repeated} rest{number}"))
-        })
-        .collect();
-    store.insert(few).await.unwrap();
-    let query = VectorQuery::new([0.0; DIM], 200).with_exact(true).with_text("word");
+    // Each side has 100 candidates of these 120, the words in one order, the vectors in another.
+    let scope = user("carl");
+    let batch = (0..120).map(|number| {
+        let repeated = vec!["word"; 1 + number % 30].join(" ");
+        VectorEntry::new(format!("e{number:03}"), [number as f32, 0.0, 0.0])
+            .with_scope(scope.clone())
+            .with_text(format!("{repeated} rest{}", letters(number)))
+    });
+    store.insert(batch.collect()).await.unwrap();
+    let query = exact([0.0; DIM], 200).with_text("word").with_scope(scope.clone());
     let wide = search(&**store, &query).await;
-    let narrow = search(&**store, &query.with_k(20)).await;
-    for result in &narrow {
+    for result in search(&**store, &query.with_k(20)).await {
         let same = wide.iter().find(|other| other.id == result.id).expect("all are found");
-        assert_eq!(
-            (result.text_score, result.vector_score),
-            (same.text_score, same.vector_score)
-        );
-        assert!(
-            result.text_score.is_some() && result.vector_score.is_some(),
-            "{}",
-            result.id
-        );
+        let scores = (result.text_score, result.vector_score);
+        assert_eq!(scores, (same.text_score, same.vector_score));
+        assert!(scores.0.is_some() && scores.1.is_some(), "{}", result.id);
     }
-    // The nearest and the one that has the word most often; neither side has 120 candidates.
-    let late = search(
-        &**store,
-        &VectorQuery::new([119.0, 0.0, 0.0], 200)
-            .with_exact(true)
-            .with_text("rest0"),
-    )
-    .await;
-    let of_words = late
+    let far = exact([119.0, 0.0, 0.0], 5).with_text("restaa").with_scope(scope);
+    let found = search(&**store, &far).await;
+    let of_words = found
         .iter()
         .find(|result| result.id == "e000")
-        .expect("its word is there");
-    let distance = 119.0;
-    assert_eq!(of_words.vector_score, Some(METRIC.score(distance)));
+        .expect("it is first by words");
+    assert_eq!(of_words.vector_score, Some(METRIC.score(119.0)));
     assert!(of_words.text_score.is_some_and(|score| score > 0.0));
-    assert_eq!(all.len(), 150);
 }
 
 /// Filter and time ranges hold on both sides, and decide before candidates are taken.

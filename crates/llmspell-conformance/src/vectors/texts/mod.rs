@@ -123,7 +123,12 @@ async fn found(store: &dyn VectorStorage, words: &str) -> Vec<String> {
     found_in(store, &StateScope::Global, words).await
 }
 
-/// Texts of words `w0` to `w11` in no order, the same in every run, of 3 to 14 words each.
+/// A letter for a small number: digits would make identifiers of words.
+fn letter(number: u32) -> char {
+    char::from_u32(u32::from('a') + number % 26).unwrap()
+}
+
+/// Texts of words `wa` to `wl` in no order, the same in every run, of 3 to 14 words each.
 fn texts(count: u32) -> impl Iterator<Item = String> {
     let random = |number: u32| {
         number
@@ -137,7 +142,7 @@ fn texts(count: u32) -> impl Iterator<Item = String> {
         // Low numbers are frequent.
         let word = |place: u32| {
             let (a, b) = (random(text * 97 + place) % 12, random(text * 89 + place * 3 + 1) % 12);
-            format!("w{}", a.min(b))
+            format!("w{}", letter(a.min(b)))
         };
         (0..length).map(word).collect::<Vec<_>>().join(" ")
     })

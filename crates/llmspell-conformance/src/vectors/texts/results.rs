@@ -140,15 +140,15 @@ pub async fn statistics_count_texts(store: &Arc<dyn VectorStorage>) {
 pub async fn a_plan_shows_both_sides(store: &Arc<dyn VectorStorage>) {
     store.insert(entries(&user("ada"), 0, 70)).await.unwrap();
     store.insert(entries(&GLOBAL, 0, 30)).await.unwrap();
-    let count = found(store, "w3").await.len() as u64;
-    let words = store.explain(&VectorQuery::text("w3", 100)).await.unwrap();
+    let count = found(store, "wd").await.len() as u64;
+    let words = store.explain(&VectorQuery::text("wd", 100)).await.unwrap();
     let text = words.text.clone().expect("the query has words");
     assert_eq!((text.texts, text.candidates, words.results as u64), (30, count, count));
     assert_eq!(
         (text.fusion, words.path(), words.distances),
         (None, SearchPath::Words, 0)
     );
-    let hybrid = exact([1.0; DIM], 50).with_text("w3");
+    let hybrid = exact([1.0; DIM], 50).with_text("wd");
     let plan = store.explain(&hybrid).await.unwrap();
     let text = plan.text.clone().expect("the query has words");
     assert_eq!((text.candidates, text.vector_candidates, text.fused), (count, 30, 30));
@@ -162,16 +162,16 @@ pub async fn a_plan_shows_both_sides(store: &Arc<dyn VectorStorage>) {
 pub async fn a_handle_for_one_scope_searches_no_other_words(store: &Arc<dyn VectorStorage>) {
     store.insert(entries(&user("bob"), 0, 30)).await.unwrap();
     let handle = store.scoped(user("ada")).unwrap();
-    let query = VectorQuery::text("w1", 10);
+    let query = VectorQuery::text("wb", 10);
     assert_eq!(handle.search(&query).await.unwrap(), []);
     handle
         .insert(vec![
-            VectorEntry::text_only("a", "w1"),
+            VectorEntry::text_only("a", "wb"),
             VectorEntry::new("b", [1.0; DIM]),
         ])
         .await
         .unwrap();
-    let hybrid = exact([1.0; DIM], 10).with_text("w1").with_snippets(50);
+    let hybrid = exact([1.0; DIM], 10).with_text("wb").with_snippets(50);
     for query in [query, hybrid] {
         let found = handle.search(&query).await.unwrap();
         assert_eq!(found, store.search_scoped(&query, &user("ada")).await.unwrap());
@@ -190,7 +190,7 @@ pub async fn a_handle_for_one_scope_searches_no_other_words(store: &Arc<dyn Vect
             "others too",
         );
     }
-    assert_eq!(handle.get("a").await.unwrap().unwrap().text.as_deref(), Some("w1"));
+    assert_eq!(handle.get("a").await.unwrap().unwrap().text.as_deref(), Some("wb"));
     assert_eq!(handle.stats().await.unwrap().texts, 1);
     let as_store: Arc<dyn VectorStorage> = Arc::new(handle);
     assert_eq!(as_store.stats().await.unwrap().text_bytes, 2);
@@ -199,13 +199,13 @@ pub async fn a_handle_for_one_scope_searches_no_other_words(store: &Arc<dyn Vect
 /// An example of a recommendation needs a vector; the recommendation may have words, and is a hybrid search then.
 pub async fn examples_need_vectors_and_may_have_words(store: &Arc<dyn VectorStorage>) {
     store.insert(entries(&GLOBAL, 0, 40)).await.unwrap();
-    store.insert(vec![VectorEntry::text_only("bare", "w1")]).await.unwrap();
+    store.insert(vec![VectorEntry::text_only("bare", "wb")]).await.unwrap();
     let bare = store.recommend(&RecommendQuery::like("bare", 5)).await;
     assert_kind(ErrorKind::Invalid, bare, "an example without a vector");
-    let like = RecommendQuery::like("t003", 5).with_query(|query| query.with_exact(true).with_text("w5 w8"));
+    let like = RecommendQuery::like("t003", 5).with_query(|query| query.with_exact(true).with_text("wf wi"));
     let found = store.recommend(&like).await.unwrap();
     let vector = store.get(&GLOBAL, "t003").await.unwrap().unwrap().embedding;
-    let hybrid = VectorQuery::new(vector, 6).with_exact(true).with_text("w5 w8");
+    let hybrid = VectorQuery::new(vector, 6).with_exact(true).with_text("wf wi");
     let mut expected = search(&**store, &hybrid).await;
     expected.retain(|result| result.id != "t003");
     expected.truncate(5);

@@ -62,7 +62,7 @@ pub async fn texts_are_scored_by_the_formula(store: &Arc<dyn VectorStorage>) {
             }
             _ => {}
         }
-        for words in [&["w1"][..], &["w11", "w0"], &["w3", "w7", "absent"], &["absent"]] {
+        for words in [&["wb"][..], &["wl", "wa"], &["wd", "wh", "absent"], &["absent"]] {
             let of = |places: &[usize], matches: &dyn Fn(&VectorEntry) -> bool| {
                 let there = held.iter().filter(|(key, _)| places.contains(&key.0));
                 let texts: Vec<(Key, &str)> = there
@@ -130,7 +130,7 @@ pub async fn scores_of_words_reveal_nothing_of_other_scopes(
     let scope = user("ada");
     for (number, other) in [user("ad"), StateScope::Global, user("bob")].into_iter().enumerate() {
         among.insert(entries(&other, 10 * number, 60)).await.unwrap();
-        let secret = VectorEntry::text_only("secret", "w1 secret").with_scope(other);
+        let secret = VectorEntry::text_only("secret", "wb secret").with_scope(other);
         among.insert(vec![secret]).await.unwrap();
     }
     for store in [alone, among] {
@@ -138,7 +138,7 @@ pub async fn scores_of_words_reveal_nothing_of_other_scopes(
     }
     among.insert(entries(&user("late"), 0, 80)).await.unwrap();
     for is_indexed in [false, true] {
-        for words in ["w1", "w0 w11 secret", "secret", "w*", "\"w1 w2\"", "w3 -w1"] {
+        for words in ["wb", "wa wl secret", "secret", "w*", "\"wb wc\"", "wd -wb"] {
             for query in [
                 VectorQuery::text(words, 20),
                 VectorQuery::new([1.0; super::DIM], 20)
