@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use llmspell_conformance::{block_on, key_value, vectors};
+use llmspell_core::HNSWConfig;
 use naive::key_value::NaiveBackend;
 use naive::vectors::NaiveStore;
 
@@ -16,6 +17,13 @@ fn check_key_value(fault: Option<naive::key_value::Fault>) {
 fn check_vectors(fault: Option<naive::faults::Fault>) {
     block_on(vectors::check_all(async |dim, metric| {
         Arc::new(NaiveStore::new(dim, metric, fault)) as _
+    }));
+}
+
+fn check_words(fault: Option<naive::word_faults::WordFault>) {
+    block_on(vectors::texts::check_texts(async |dim, config: HNSWConfig| {
+        let store = NaiveStore::new(dim, config.metric(), None);
+        Arc::new(store.of_texts(config.texts().cloned(), fault)) as _
     }));
 }
 
@@ -43,4 +51,17 @@ fn a_vector_store_that_breaks_one_promise_is_caught() {
         let result = catch_unwind(AssertUnwindSafe(|| check_vectors(Some(fault))));
         assert!(result.is_err(), "{fault:?} was not caught");
     }
+}
+
+#[test]
+fn a_vector_store_that_keeps_every_promise_about_words_passes() {
+    check_words(None);
+}
+
+#[test]
+fn a_vector_store_that_breaks_one_promise_about_words_is_caught() {
+    let is_caught = |fault| catch_unwind(AssertUnwindSafe(|| check_words(Some(fault)))).is_err();
+    let mut missed = naive::word_faults::WordFault::ALL.to_vec();
+    missed.retain(|fault| !is_caught(*fault));
+    assert!(missed.is_empty(), "{missed:?} were not caught");
 }

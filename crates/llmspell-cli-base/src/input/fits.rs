@@ -35,13 +35,13 @@ impl Fits {
     pub fn check(&self, entry: &VectorEntry) -> Result<(), StorageError> {
         let given = entry.embedding.len();
         if given == self.stored {
-            return validate_vectors::entry(entry, given, self.metric);
+            return validate_vectors::entry(entry, given, self.metric, None);
         }
         let Some(model) = &self.model else {
-            return validate_vectors::entry(entry, self.stored, self.metric);
+            return validate_vectors::entry(entry, self.stored, self.metric, None);
         };
         model.check_dim(&entry.id, given)?;
-        validate_vectors::entry(entry, given.max(self.stored), self.metric)?;
+        validate_vectors::entry(entry, given.max(self.stored), self.metric, None)?;
         self.kept(entry).map(drop)
     }
 
