@@ -93,7 +93,7 @@ fn line(space: &SpaceInfo, stats: &StorageStats) -> Value {
     };
     let mut line = json!({
         "space": space.name, "dim": space.dim, "metric": space.metric, "model": space.model, "role": role,
-        "scopes": stats.scopes, "vectors": stats.vectors, "vector_bytes": stats.vector_bytes,
+        "config": space.config, "scopes": stats.scopes, "vectors": stats.vectors, "vector_bytes": stats.vector_bytes,
         "index_bytes": stats.index_bytes, "metadata_bytes": stats.metadata_bytes,
     });
     if let Some(of) = successor_of {

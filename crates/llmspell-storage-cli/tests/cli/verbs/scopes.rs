@@ -182,9 +182,10 @@ fn a_space_goes_with_everything_in_it_and_its_name_is_free() {
     place.run(["--space", "wide", "count"]).fails(3, "no space `wide`");
     let narrow = br#"{"id": "n", "vector": [1, 2]}"#;
     place
-        .run_with_input(["--space", "wide", "import", "-"], narrow)
+        .run_with_input(["--space", "wide", "import", "-", "--recall-target", "0.9"], narrow)
         .succeeds();
     let spaces = place.run(["--json", "space", "ls"]).succeeds().json();
     assert_eq!((&spaces[1]["space"], &spaces[1]["dim"]), (&json!("wide"), &json!(2)));
+    assert_eq!(spaces[1]["config"]["recall_target"], json!(0.9));
     place.run(["check"]).succeeds();
 }
