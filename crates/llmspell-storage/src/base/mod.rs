@@ -11,6 +11,7 @@
 //! | `report.rs`         | the findings of a check                                     |
 //! | `memory_budget.rs`  | the RAM of loaded namespaces, and which give way            |
 //! | `record.rs`         | an entry as it is stored, without its vector                |
+//! | `stored_text.rs`    | the text of an entry as it is stored, or its terms          |
 //! | `stored_value.rs`   | a value of a key as it is stored, with its end              |
 //! | `op.rs`             | a mutation of a namespace, as a value and as bytes          |
 
@@ -24,4 +25,5 @@ pub(crate) mod op;
 pub(crate) mod options;
 pub(crate) mod record;
 pub(crate) mod report;
+pub(crate) mod stored_text;
 pub(crate) mod stored_value;

@@ -5,6 +5,7 @@
 //! | `tables.rs` | which tables are there?                      |
 //! | `read.rs`   | which data exist, as of one moment?          |
 //! | `write.rs`  | which rows does a mutation change?           |
+//! | `texts.rs`  | which entries have a text?                   |
 //! | `values.rs` | which rows do keys have, and which have expired? |
 //! | `quota.rs`  | how are quotas and their usage stored?       |
 //! | `staged.rs` | which rows are written before their batch is complete? |
@@ -21,6 +22,7 @@ mod quota;
 mod read;
 mod staged;
 mod tables;
+mod texts;
 mod values;
 mod verify;
 mod write;
@@ -282,6 +284,7 @@ impl Truth {
             txn.open_table(tables::DROPPED)?;
             txn.open_table(tables::IDS)?;
             txn.open_table(tables::ENTRIES)?;
+            txn.open_table(tables::TEXTS)?;
             txn.open_table(tables::EXPIRING)?;
             txn.open_table(tables::LOG)?;
             txn.open_table(tables::CHECKPOINTS)?;

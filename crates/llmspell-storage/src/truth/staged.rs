@@ -100,7 +100,10 @@ impl Rows<'_> {
             let record = record.map(|row| Record::decode(staged.scope, *point, row.value()).ok());
             match record {
                 Some(Some(record)) => self.remove_entry(staged.scope, *point, &record)?,
-                Some(None) => drop(table!(self.entries, ENTRIES).remove(key).map_err(&failed)?),
+                Some(None) => {
+                    table!(self.entries, ENTRIES).remove(key).map_err(&failed)?;
+                    self.remove_text(staged.scope, *point)?;
+                }
                 None => {}
             }
         }

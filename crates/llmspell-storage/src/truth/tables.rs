@@ -11,6 +11,7 @@
 //! | `dropped`     | scope id                     | space id: the rows of the scope are to be purged  |
 //! | `ids`         | scope id, id                 | point                                             |
 //! | `entries`     | scope id, point              | record: see `base/record.rs`                           |
+//! | `texts`       | scope id, point              | text of the entry, or its terms: see `base/stored_text.rs` |
 //! | `expiring`    | `expires_at`, scope id, point | space id                                          |
 //! | `log`         | scope id, Lsn                | op: see `base/op.rs`                                   |
 //! | `checkpoints` | scope id                     | state: see `namespace/checkpoint.rs`              |
@@ -39,6 +40,7 @@ pub(super) const SCOPE_NAMES: TableDefinition<'_, u64, &[u8]> = TableDefinition:
 pub(super) const DROPPED: TableDefinition<'_, u64, u32> = TableDefinition::new("dropped");
 pub(super) const IDS: TableDefinition<'_, (u64, &[u8]), u32> = TableDefinition::new("ids");
 pub(super) const ENTRIES: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("entries");
+pub(super) const TEXTS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("texts");
 pub(super) const EXPIRING: TableDefinition<'_, (i64, u64, u32), u32> = TableDefinition::new("expiring");
 pub(super) const LOG: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("log");
 pub(super) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");

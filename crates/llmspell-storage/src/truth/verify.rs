@@ -27,7 +27,7 @@ pub(crate) struct Verification {
 /// The next step of a table: from a key on to the last one that was looked at; none at the end of the table.
 type Step = fn(&Read, Option<&[u8]>) -> Result<Option<Vec<u8>>>;
 
-const TABLES: [Step; 17] = [
+const TABLES: [Step; 18] = [
     |read, after| step(read, tables::META, after),
     |read, after| step(read, tables::SPACES, after),
     |read, after| step(read, tables::SLOT_ENDS, after),
@@ -37,6 +37,11 @@ const TABLES: [Step; 17] = [
     |read, after| step(read, tables::DROPPED, after),
     |read, after| step(read, tables::IDS, after),
     |read, after| step(read, tables::ENTRIES, after),
+    // Databases of earlier builds get it with their first text.
+    |read, after| match read.optional_table(tables::TEXTS)? {
+        Some(table) => step_of(read, &table, tables::TEXTS.name(), after),
+        None => Ok(None),
+    },
     |read, after| step(read, tables::EXPIRING, after),
     |read, after| step(read, tables::LOG, after),
     |read, after| step(read, tables::CHECKPOINTS, after),

@@ -11,7 +11,7 @@ use super::{SpaceRecord, StoredQuota, quota, table_error};
 use crate::base::error::{corrupted, redb_error};
 use crate::base::ids::{Lsn, PointId, ScopeId, SpaceId};
 use crate::base::op::Op;
-use crate::base::record::Record;
+use crate::base::record::{Record, TextMark};
 use crate::indexes::files::Kind;
 use crate::indexes::named::{self, NamedFile};
 use crate::namespace::{State, encode_checkpoint};
@@ -44,6 +44,7 @@ impl Write {
             dropped: None,
             ids: None,
             entries: None,
+            texts: None,
             expiring: None,
             log: None,
             checkpoints: None,
@@ -91,6 +92,7 @@ pub(crate) struct Rows<'t> {
     pub(super) dropped: Option<Table<'t, u64, u32>>,
     pub(super) ids: Option<Table<'t, (u64, Bytes), u32>>,
     pub(super) entries: Option<Table<'t, (u64, u32), Bytes>>,
+    pub(super) texts: Option<Table<'t, (u64, u32), Bytes>>,
     pub(super) expiring: Option<Table<'t, (i64, u64, u32), u32>>,
     pub(super) log: Option<Table<'t, (u64, u64), Bytes>>,
     pub(super) checkpoints: Option<Table<'t, u64, Bytes>>,
@@ -320,7 +322,7 @@ impl<'t> Rows<'t> {
         self.put_entry(space, scope, point, record)
     }
 
-    /// Removes an entry; its id stays if another point has it now.
+    /// Removes an entry and its text; its id stays if another point has it now.
     pub(crate) fn remove_entry(&mut self, scope: ScopeId, point: PointId, record: &Record) -> Result<()> {
         let failed = self.failed();
         let key = (scope.0, record.id.as_bytes());
@@ -335,6 +337,9 @@ impl<'t> Rows<'t> {
         table!(self.entries, ENTRIES)
             .remove((scope.0, point.0))
             .map_err(&failed)?;
+        if record.text != TextMark::Nothing {
+            self.remove_text(scope, point)?;
+        }
         if let Some(moment) = record.expires_at {
             table!(self.expiring, EXPIRING)
                 .remove((moment.as_millis(), scope.0, point.0))
