@@ -57,6 +57,12 @@ impl FieldArg {
         }
     }
 
+    /// Whether it names the field of the entry's own text.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        self.name == "text"
+    }
+
     /// The field that holds the entry's own text.
     #[must_use]
     pub fn text(field: &str) -> Self {

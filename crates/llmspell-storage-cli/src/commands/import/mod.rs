@@ -165,6 +165,11 @@ pub(crate) struct ImportArgs {
 }
 
 impl ImportArgs {
+    /// Whether a field is named that holds the texts of entries.
+    fn names_text(&self) -> bool {
+        self.text_field.is_some() || self.fields.iter().any(FieldArg::is_text)
+    }
+
     fn batch(&self) -> usize {
         match (self.batch, &self.with) {
             (Some(rows), _) => rows as usize,
@@ -270,7 +275,7 @@ fn open_rows(args: &ImportArgs, session: &Session<'_>) -> Result<Rows, CliError>
             .chain(named_vector)
             .chain(named_text)
             .collect(),
-        may_lack_vector: args.text_field.is_some() || args.texts.names_fields(),
+        may_lack_vector: args.names_text() || args.texts.names_fields(),
         other_fields: args.other_fields.unwrap_or(others),
         text_field: args.with.as_ref().and(args.embed_field.keys().first().cloned()),
         id_prefix: args.id_prefix.clone(),

@@ -127,7 +127,7 @@ impl Opening<'_> {
         };
         let known = existing.as_ref().and_then(|store| store.config().texts());
         // Where words are not indexed, rows with texts alone do not ask for it.
-        let has_texts = self.args.text_field.is_some() || (has_texts && existing.is_none());
+        let has_texts = self.args.names_text() || (has_texts && existing.is_none());
         let config = self.args.texts.config(config, known, has_texts);
         // Rows of another dimension than the space has are bad rows, not a reason to give up.
         let dim = match (self.args.dim, existing) {
