@@ -228,6 +228,7 @@ impl VectorStorage for NaiveStore {
                 entry.scope = StateScope::Global;
             }
         }
+        entries.iter_mut().for_each(|entry| self.tolerated(entry));
         if !self.has(Fault::BatchStopsAtBadEntry) {
             self.check(&entries)?;
         }
@@ -298,6 +299,7 @@ impl VectorStorage for NaiveStore {
                 _ => {}
             }
         }
+        self.tolerated_query(&mut query)?;
         validate::query(&query, self.dim, self.metric, self.texts.as_ref())?;
         if query.text.is_some() {
             return self.search_words(&query).await;

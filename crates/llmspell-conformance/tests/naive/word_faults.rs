@@ -42,10 +42,18 @@ pub(crate) enum WordFault {
     SnippetsAreIgnored,
     SnippetsMarkNothing,
     SnippetsAreWhole,
+    ScopesAreOneForWords,
+    PlansCountOtherTexts,
+    EmptyWordsAreRefused,
+    ExamplesWithoutVectorAreZero,
+    LongTextsAreTaken,
+    UnindexedWordsAreForgotten,
+    AnyDimensionIsTaken,
+    UnkeptTextsAreForgottenByPatches,
 }
 
 impl WordFault {
-    pub(crate) const ALL: [Self; 39] = [
+    pub(crate) const ALL: [Self; 47] = [
         Self::OthersCount,
         Self::EachScopeHasItsStatistics,
         Self::DeletedTextsCount,
@@ -85,5 +93,13 @@ impl WordFault {
         Self::SnippetsAreIgnored,
         Self::SnippetsMarkNothing,
         Self::SnippetsAreWhole,
+        Self::ScopesAreOneForWords,
+        Self::PlansCountOtherTexts,
+        Self::EmptyWordsAreRefused,
+        Self::ExamplesWithoutVectorAreZero,
+        Self::LongTextsAreTaken,
+        Self::UnindexedWordsAreForgotten,
+        Self::AnyDimensionIsTaken,
+        Self::UnkeptTextsAreForgottenByPatches,
     ];
 }

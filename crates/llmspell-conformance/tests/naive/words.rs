@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use llmspell_core::limits::TEXT_BYTES_MAX;
 use llmspell_core::{
-    AnalyzerConfig, DateFields, Fusion, Metadata, Result, ScopedStats, TextConfig, VectorEntry, VectorQuery,
-    VectorResult, VectorStorage as _, fuse, recency_score,
+    AnalyzerConfig, DateFields, Fusion, Metadata, Result, ScopedStats, StateScope, StorageError, TextConfig,
+    VectorEntry, VectorQuery, VectorResult, VectorStorage as _, fuse, recency_score,
 };
 use llmspell_text::{Analyzer, Bm25, Kind, Positions, Query, QueryFields, Row, Search, Statistics, Texts};
 
@@ -22,8 +23,40 @@ impl NaiveStore {
         self
     }
 
-    fn errs(&self, fault: WordFault) -> bool {
+    pub(super) fn errs(&self, fault: WordFault) -> bool {
         self.word_fault == Some(fault)
+    }
+
+    /// An entry that was found.
+    fn stored<'s>(&self, state: &'s State, scope: &StateScope, id: &str) -> &'s Stored {
+        let is_it = |(owner, name): &(StateScope, String)| {
+            name == id && (owner == scope || self.errs(WordFault::ScopesAreOneForWords))
+        };
+        state.entries.iter().find(|(key, _)| is_it(key)).unwrap().1
+    }
+
+    /// Makes wrong entries right, in the ways in which a store must not.
+    pub(super) fn tolerated(&self, entry: &mut VectorEntry) {
+        match self.word_fault {
+            Some(WordFault::LongTextsAreTaken) => {
+                entry.text.iter_mut().for_each(|text| text.truncate(TEXT_BYTES_MAX));
+            }
+            Some(WordFault::UnindexedWordsAreForgotten) if self.texts.is_none() => entry.text = None,
+            Some(WordFault::AnyDimensionIsTaken) if self.dim == 0 => entry.embedding.clear(),
+            _ => {}
+        }
+    }
+
+    /// … and wrong queries.
+    pub(super) fn tolerated_query(&self, query: &mut VectorQuery) -> Result<()> {
+        match (&query.text, self.word_fault) {
+            (Some(words), Some(WordFault::EmptyWordsAreRefused)) if words.trim().is_empty() => {
+                return Err(StorageError::EmptyKey);
+            }
+            (Some(_), Some(WordFault::UnindexedWordsAreForgotten)) if self.texts.is_none() => query.text = None,
+            _ => {}
+        }
+        Ok(())
     }
 
     pub(super) fn has_vector(&self, entry: &VectorEntry) -> bool {
@@ -46,6 +79,10 @@ impl NaiveStore {
 
     /// New metadata is indexed, and the text stays.
     pub(super) fn updated_texts(&self, stored: &mut Stored, metadata: &Metadata) {
+        let is_kept = stored.entry.text.is_some();
+        if self.errs(WordFault::UnkeptTextsAreForgottenByPatches) && !is_kept {
+            stored.own = None;
+        }
         if self.errs(WordFault::UpdateForgetsText) {
             (stored.own, stored.entry.text) = (None, None);
         }
@@ -61,6 +98,9 @@ impl NaiveStore {
         stats.texts = visible.iter().filter(is_found).count() as u64;
         let kept = visible.iter().filter_map(|stored| stored.entry.text.as_ref());
         stats.text_bytes = kept.map(|text| text.len() as u64).sum();
+        if self.errs(WordFault::PlansCountOtherTexts) && stats.texts == 30 {
+            stats.texts = 100;
+        }
         if self.errs(WordFault::TextsAreNotCounted) {
             (stats.texts, stats.text_bytes) = (0, 0);
         }
@@ -168,7 +208,7 @@ impl NaiveStore {
         };
         let mut results = Vec::new();
         for (key, score) in fused {
-            let stored = &state.entries[&(scopes[key.0].clone(), key.1.clone())];
+            let stored = self.stored(&state, scopes[key.0], &key.1);
             let mut result = VectorResult::of_words(key.1.clone(), score);
             result.scope = query.scopes.is_some().then(|| scopes[key.0].clone());
             result.text_score = all_scores.get(&key).copied();
@@ -203,7 +243,7 @@ impl NaiveStore {
         &self,
         state: &State,
         query: &VectorQuery,
-        scopes: &[&llmspell_core::StateScope],
+        scopes: &[&StateScope],
     ) -> Result<(Vec<(Key, f32)>, BTreeMap<Key, f32>)> {
         let config = self.texts.as_ref().unwrap();
         let analyzer = self.analyzer(config);
@@ -214,8 +254,9 @@ impl NaiveStore {
             .map(|filter| filter.compile(&DateFields::none()))
             .transpose()?;
         let even_expired = self.errs(WordFault::ExpiredIsFoundByWords);
-        let of_scope = |scope: &llmspell_core::StateScope| -> Vec<&Stored> {
-            let of_scope = state.entries.iter().filter(|((owner, _), _)| owner == scope);
+        let of_scope = |scope: &StateScope| -> Vec<&Stored> {
+            let all = self.errs(WordFault::ScopesAreOneForWords);
+            let of_scope = state.entries.iter().filter(|((owner, _), _)| owner == scope || all);
             let stored = of_scope.map(|(_, stored)| stored);
             stored
                 .filter(|stored| even_expired || is_alive(&stored.entry))
@@ -281,7 +322,7 @@ impl NaiveStore {
         }
         if self.errs(WordFault::EntriesWithoutVectorAreNotFound) {
             let is_there = |key: &Key| {
-                let stored = &state.entries[&(scopes[key.0].clone(), key.1.clone())];
+                let stored = self.stored(state, scopes[key.0], &key.1);
                 !stored.entry.embedding.is_empty()
             };
             found.retain(|(key, _)| is_there(key));

@@ -52,30 +52,40 @@ pub async fn check_texts(fresh: impl AsyncFn(usize, HNSWConfig) -> Arc<dyn Vecto
             })*
         };
     }
+    {
+        let _name = Promise("scores of words reveal nothing of other scopes");
+        let (alone, among) = (fresh(DIM, config()).await, fresh(DIM, config()).await);
+        scores_of_words_reveal_nothing_of_other_scopes(&alone, &among).await;
+    }
+    {
+        let _name = Promise("a space may be for texts alone");
+        a_space_may_be_for_texts_alone(&fresh(0, config()).await).await;
+    }
+    // Those that ask for one thing come before those that ask for many.
     check!(config();
-        words_are_found_at_once_and_no_more_once_they_are_gone,
-        words_follow_the_metadata,
-        an_expired_text_is_not_found,
-        an_entry_needs_no_vector,
-        texts_are_scored_by_the_formula,
-        equal_texts_are_ordered_by_scope_and_id,
-        each_form_of_a_query_finds_what_it_says,
-        whatever_is_typed_is_a_query,
         identifiers_and_scripts_without_spaces_are_found,
-        both_sides_become_one_ranking,
-        scores_of_both_sides_are_exact,
+        whatever_is_typed_is_a_query,
+        statistics_count_texts,
+        a_plan_shows_both_sides,
+        a_handle_for_one_scope_searches_no_other_words,
+        bad_texts_and_words_are_refused,
+        examples_need_vectors_and_may_have_words,
         a_filter_holds_on_both_sides,
         a_threshold_is_of_one_side,
+        equal_texts_are_ordered_by_scope_and_id,
+        each_form_of_a_query_finds_what_it_says,
+        an_expired_text_is_not_found,
+        an_entry_needs_no_vector,
+        words_follow_the_metadata,
+        words_are_found_at_once_and_no_more_once_they_are_gone,
+        scores_of_both_sides_are_exact,
+        both_sides_become_one_ranking,
         pages_of_words_join,
         recency_ages_the_score_of_words,
         diverse_results_of_words_follow_their_definition,
         a_large_group_of_words_hides_no_other,
         results_carry_texts_and_snippets_if_asked,
-        statistics_count_texts,
-        a_plan_shows_both_sides,
-        a_handle_for_one_scope_searches_no_other_words,
-        examples_need_vectors_and_may_have_words,
-        bad_texts_and_words_are_refused,
+        texts_are_scored_by_the_formula,
     );
     check!(config().with_texts(TextConfig::default().with_keep(false));
         a_text_that_is_not_kept_is_found_and_never_returned,
@@ -88,13 +98,6 @@ pub async fn check_texts(fresh: impl AsyncFn(usize, HNSWConfig) -> Arc<dyn Vecto
     check!(config().without_texts();
         words_are_refused_where_none_are_indexed,
     );
-    {
-        let _name = Promise("a space may be for texts alone");
-        a_space_may_be_for_texts_alone(&fresh(0, config()).await).await;
-    }
-    let _name = Promise("scores of words reveal nothing of other scopes");
-    let (alone, among) = (fresh(DIM, config()).await, fresh(DIM, config()).await);
-    scores_of_words_reveal_nothing_of_other_scopes(&alone, &among).await;
 }
 
 /// Texts of entries, and two fields of the metadata.
