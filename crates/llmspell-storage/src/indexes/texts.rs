@@ -52,7 +52,11 @@ impl TextRules {
         if self.config.keep() {
             return StoredText::Text(text);
         }
-        let row = Row::of_texts(&self.analyzer, POSITIONS, self.config.texts_of(Some(&text), &Metadata::new()));
+        let row = Row::of_texts(
+            &self.analyzer,
+            POSITIONS,
+            self.config.texts_of(Some(&text), &Metadata::new()),
+        );
         StoredText::Terms(row)
     }
 

@@ -114,7 +114,11 @@ impl WordSearch<'_> {
         let wanted = self.query.k.saturating_add(self.query.offset);
         let is_chosen = self.query.mmr.is_some() || self.query.group_by.is_some();
         let is_ranked_anew = self.query.is_hybrid() || self.query.recency.is_some() || is_chosen;
-        let mut candidates = if is_ranked_anew { self.query.candidates() } else { wanted };
+        let mut candidates = if is_ranked_anew {
+            self.query.candidates()
+        } else {
+            wanted
+        };
         loop {
             let ranked = self.ranked(&parts, (&asked, &statistics), candidates, trace)?;
             let is_last = ranked.is_all || candidates >= K_MAX || self.query.group_by.is_none();
@@ -154,7 +158,9 @@ impl WordSearch<'_> {
             return Ok(None);
         };
         let hidden = snapshot.state.hidden(self.now);
-        let matching = condition.map(|condition| snapshot.candidates(condition, &hidden)).transpose()?;
+        let matching = condition
+            .map(|condition| snapshot.candidates(condition, &hidden))
+            .transpose()?;
         let passing = matching.as_ref().filter(|_| self.query.is_hybrid()).map(|matching| {
             let state = &snapshot.state;
             Arc::new(Passing::new(&(matching - &*state.without_vector), &state.tail))
@@ -345,7 +351,10 @@ impl WordSearch<'_> {
     /// The key of a result, and its candidate.
     fn candidate<'r>(&self, parts: &[Part<'_>], ranked: &'r Ranked, result: &VectorResult) -> (usize, &'r Candidate) {
         let of_scope = |part: &Part<'_>| Some(&part.scope) == result.scope.as_ref();
-        let place = parts.iter().position(of_scope).expect("results are of scopes that were searched");
+        let place = parts
+            .iter()
+            .position(of_scope)
+            .expect("results are of scopes that were searched");
         let candidate = ranked.candidates.get(&(place, result.id.clone()));
         (place, candidate.expect("results are candidates"))
     }

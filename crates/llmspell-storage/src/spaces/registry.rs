@@ -98,7 +98,10 @@ impl Drop for LentScratch<'_> {
 
 /// The rules for the texts of a space. A database from a build with more choices has texts that this one cannot search.
 fn rules_of(config: &HNSWConfig) -> Option<Arc<TextRules>> {
-    config.texts().and_then(|texts| TextRules::new(texts).ok()).map(Arc::new)
+    config
+        .texts()
+        .and_then(|texts| TextRules::new(texts).ok())
+        .map(Arc::new)
 }
 
 /// An open space.

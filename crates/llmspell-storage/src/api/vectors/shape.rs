@@ -71,7 +71,12 @@ impl Shape {
             }
             _ => self.dim,
         };
-        validate::entry(entry, taken, self.metric, self.texts.as_ref().map(|rules| &rules.config))
+        validate::entry(
+            entry,
+            taken,
+            self.metric,
+            self.texts.as_ref().map(|rules| &rules.config),
+        )
     }
 
     /// The stored components of a vector.
