@@ -346,6 +346,15 @@ pub enum StorageError {
         key: String,
     },
 
+    /// A directory that must be empty or absent is not. It was not touched.
+    #[error("{} is not empty: it holds `{found}`", path.display())]
+    DirectoryNotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// One of the names in it.
+        found: String,
+    },
+
     // ---- Busy: the same call may succeed later ----
     /// Another process, or another handle in this one, has the directory open.
     #[error("{} is open elsewhere ({holder}); close it there first", path.display())]
@@ -394,6 +403,15 @@ pub enum StorageError {
         /// The directory.
         path: PathBuf,
         /// The file that was found or missed.
+        reason: String,
+    },
+
+    /// The directory holds no complete backup, or one of another database. It was not touched.
+    #[error("{} is not the backup that is wanted: {reason}", path.display())]
+    NotABackup {
+        /// The directory.
+        path: PathBuf,
+        /// What was found or missed.
         reason: String,
     },
 
@@ -534,13 +552,14 @@ impl StorageError {
             | Self::Analyzer(_)
             | Self::Unsupported { .. } => ErrorKind::Invalid,
             Self::NotFound { .. } | Self::UnknownModel { .. } | Self::UnknownSpace { .. } => ErrorKind::NotFound,
-            Self::IdExists { .. } | Self::QuotaExceeded { .. } | Self::SpaceMismatch { .. } | Self::NotEmpty { .. } => {
+            Self::IdExists { .. } | Self::QuotaExceeded { .. } | Self::SpaceMismatch { .. } | Self::NotEmpty { .. } | Self::DirectoryNotEmpty { .. } => {
                 ErrorKind::Conflict
             }
             Self::AlreadyOpen { .. } | Self::Timeout { .. } => ErrorKind::Busy,
             Self::Corrupted { .. }
             | Self::UnsupportedVersion { .. }
             | Self::ForeignDirectory { .. }
+            | Self::NotABackup { .. }
             | Self::Undecodable { .. }
             | Self::Embedding { .. } => ErrorKind::Data,
             Self::NoSpace { .. } | Self::ReadOnly { .. } | Self::Io { .. } => ErrorKind::Io,

@@ -5,6 +5,7 @@
 //! | `error.rs`          | errors of the system and of redb, turned into ours          |
 //! | `failures.rs`       | what failed in the background, and has not succeeded since  |
 //! | `observe.rs`        | what a subscriber of `tracing` is told                      |
+//! | `floor.rs`          | whether slots must keep their bytes, because a backup reads them |
 //! | `gate.rs`           | a gate that holds writes up for a moment                    |
 //! | `ids.rs`            | the numbers that name things inside                         |
 //! | `options.rs`        | what can be set when a database is opened                   |
@@ -17,6 +18,7 @@
 
 pub(crate) mod error;
 pub(crate) mod failures;
+pub(crate) mod floor;
 pub(crate) mod gate;
 pub(crate) mod ids;
 pub(crate) mod memory_budget;

@@ -48,7 +48,7 @@ impl Staged {
         seal(&place(self.key()), &body.finish())
     }
 
-    fn decode(key: (u64, u32), bytes: &[u8]) -> std::result::Result<Self, Malformed> {
+    pub(super) fn decode(key: (u64, u32), bytes: &[u8]) -> std::result::Result<Self, Malformed> {
         let mut body = Reader::new(unseal(&place(key), bytes)?);
         if body.u8()? != VERSION {
             return Err(Malformed("its version is unknown"));

@@ -171,6 +171,25 @@ impl<'t> Rows<'t> {
         Ok(())
     }
 
+    /// What tells this database from others, if it has got that.
+    pub(crate) fn database_id(&mut self) -> Result<Option<[u8; 16]>> {
+        let (failed, path) = (self.failed(), self.write.path.clone());
+        let meta = table!(self.meta, META);
+        let row = meta.get(tables::ID).map_err(failed)?;
+        let decode = |row: redb::AccessGuard<'_, &[u8]>| tables::decode_id(row.value());
+        let id = row.map(decode).transpose();
+        id.map_err(|malformed| corrupted(path, format!("row `id` of table `meta`: {}", malformed.0)))
+    }
+
+    /// Stores what tells this database from others.
+    pub(crate) fn set_database_id(&mut self, id: &[u8; 16]) -> Result<()> {
+        let failed = self.failed();
+        table!(self.meta, META)
+            .insert(tables::ID, tables::encode_id(id).as_slice())
+            .map_err(failed)?;
+        Ok(())
+    }
+
     /// Adds or replaces a space.
     pub(crate) fn put_space(&mut self, space: SpaceId, record: &SpaceRecord) -> Result<()> {
         let json = serde_json::to_vec(record).expect("plain fields become JSON");

@@ -283,8 +283,10 @@ impl Batch<'_> {
         let count = has_vector.iter().filter(|has_vector| **has_vector).count();
         // From here on there is something to give back, or to make durable.
         self.is_changed = true;
+        // While a snapshot of the slots is copied, none is written over.
+        let reusable = if self.shared.floor.is_held() { 0 } else { count };
         let pending = &mut self.scopes[at];
-        let mut points = pending.taken.take(count);
+        let mut points = pending.taken.take(reusable);
         let spare = (pending.state.capacity / EXTENT_SHARE).clamp(EXTENT_SLOTS.0, EXTENT_SLOTS.1);
         // Runs of points that need slots.
         let (mut bare, mut surplus): (Vec<Range<u32>>, Vec<PointId>) = (Vec::new(), Vec::new());
