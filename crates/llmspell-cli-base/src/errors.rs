@@ -237,6 +237,10 @@ fn exit_code_of(kind: ErrorKind) -> u8 {
 fn storage_hint(error: &StorageError) -> String {
     let hint = match error {
         StorageError::Dimension { .. } => "use vectors of the model that filled this space, or another --space",
+        StorageError::NoTexts { .. } => {
+            "index words: `import --text-field FIELD` for the texts of entries, `--words-of FIELD` for metadata"
+        }
+        StorageError::TextsNotKept { .. } => "the space was made with --drop-texts; leave out what asks for texts",
         StorageError::NonFinite { .. } => {
             "remove or mend the vector; `import --skip-invalid FILE` sets such rows aside"
         }

@@ -13,6 +13,7 @@
 //! | `time_arg.rs`    | how are moments and lengths of time written there?      |
 //! | `memory_arg.rs`  | how is a memory tier written on a command line?         |
 //! | `preset_arg.rs`  | how are the settings of the index written there?        |
+//! | `text_args.rs`   | how is it written which words are indexed?              |
 //! | `index_view.rs`  | how is the state of an index shown to people?           |
 //! | `input/`         | how do vectors get in? JSON, CSV, `.npy`, `.fvecs`      |
 
@@ -31,4 +32,5 @@ pub mod preset_arg;
 pub mod progress;
 pub mod random;
 pub mod scope_arg;
+pub mod text_args;
 pub mod time_arg;

@@ -239,6 +239,42 @@ pub enum StorageError {
         feature: &'static str,
     },
 
+    /// An entry has a text, or a query has words, but the space does not index words.
+    #[error(
+        "{what} `{name}` has words, and this space does not index words; open it with texts (`HNSWConfig::with_texts`)"
+    )]
+    NoTexts {
+        /// `entry` or `query`.
+        what: &'static str,
+        /// Id of the entry, or the beginning of the words.
+        name: String,
+    },
+
+    /// The texts of entries are asked for, but the space only indexes them.
+    #[error("{what}: this space indexes texts without keeping them; open it with `TextConfig::with_keep(true)`")]
+    TextsNotKept {
+        /// What was asked for.
+        what: &'static str,
+    },
+
+    /// An entry of a space with texts has neither a vector nor a text that is indexed.
+    #[error("entry `{id}` has neither a vector nor a text: nothing could find it")]
+    NoContent {
+        /// Id of the entry.
+        id: String,
+    },
+
+    /// An entry that is to be an example of a recommendation has no vector.
+    #[error("entry `{id}` has no vector")]
+    NoVector {
+        /// Id of the entry.
+        id: String,
+    },
+
+    /// The analyzer of texts cannot be as it was chosen.
+    #[error("texts: {0}")]
+    Analyzer(#[from] llmspell_text::ConfigError),
+
     // ---- NotFound ----
     /// The store does not know the model.
     #[error("no space for the model `{model}`{}", listed("; there are: ", known))]
@@ -310,6 +346,15 @@ pub enum StorageError {
         key: String,
     },
 
+    /// A directory that must be empty or absent is not. It was not touched.
+    #[error("{} is not empty: it holds `{found}`", path.display())]
+    DirectoryNotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// One of the names in it.
+        found: String,
+    },
+
     // ---- Busy: the same call may succeed later ----
     /// Another process, or another handle in this one, has the directory open.
     #[error("{} is open elsewhere ({holder}); close it there first", path.display())]
@@ -358,6 +403,15 @@ pub enum StorageError {
         /// The directory.
         path: PathBuf,
         /// The file that was found or missed.
+        reason: String,
+    },
+
+    /// The directory holds no complete backup, or one of another database. It was not touched.
+    #[error("{} is not the backup that is wanted: {reason}", path.display())]
+    NotABackup {
+        /// The directory.
+        path: PathBuf,
+        /// What was found or missed.
         reason: String,
     },
 
@@ -491,15 +545,21 @@ impl StorageError {
             | Self::UnknownDimension { .. }
             | Self::AmbiguousDimension { .. }
             | Self::Json(_)
+            | Self::NoTexts { .. }
+            | Self::TextsNotKept { .. }
+            | Self::NoContent { .. }
+            | Self::NoVector { .. }
+            | Self::Analyzer(_)
             | Self::Unsupported { .. } => ErrorKind::Invalid,
             Self::NotFound { .. } | Self::UnknownModel { .. } | Self::UnknownSpace { .. } => ErrorKind::NotFound,
-            Self::IdExists { .. } | Self::QuotaExceeded { .. } | Self::SpaceMismatch { .. } | Self::NotEmpty { .. } => {
+            Self::IdExists { .. } | Self::QuotaExceeded { .. } | Self::SpaceMismatch { .. } | Self::NotEmpty { .. } | Self::DirectoryNotEmpty { .. } => {
                 ErrorKind::Conflict
             }
             Self::AlreadyOpen { .. } | Self::Timeout { .. } => ErrorKind::Busy,
             Self::Corrupted { .. }
             | Self::UnsupportedVersion { .. }
             | Self::ForeignDirectory { .. }
+            | Self::NotABackup { .. }
             | Self::Undecodable { .. }
             | Self::Embedding { .. } => ErrorKind::Data,
             Self::NoSpace { .. } | Self::ReadOnly { .. } | Self::Io { .. } => ErrorKind::Io,

@@ -6,7 +6,7 @@
 //! | folder or file    | question                                                             |
 //! |-------------------|----------------------------------------------------------------------|
 //! | `key_value/`      | what does a key-value backend do? [`StorageBackend`], [`ScopedBackend`] |
-//! | `vector/`         | what does a vector store do? [`VectorStorage`], [`ScopedVectors`]     |
+//! | `vector/`         | what does a store of vectors and texts do? [`VectorStorage`], [`ScopedVectors`] |
 //! | `model/`          | which model made a vector, and how may it be cut? [`EmbeddingModel`] |
 //! | `filter/`         | how are filters written, checked and compiled? [`Filter`]             |
 //! | `quota.rs`        | how much may a scope hold? [`Quota`]                                  |
@@ -48,6 +48,8 @@ pub use key_value::{
     StorageBackendExt, WriteSummary,
 };
 pub use llmspell_state_traits::{SCOPE_ID_BYTES_MAX, ScopeError, ScopeKind, StateScope};
+/// How texts become words, and how rankings become one: of the crate `llmspell-text`, which indexes words.
+pub use llmspell_text::{AnalyzerConfig, DEFAULT_RRF_K, Fusion, FusionError, Language, fuse};
 pub use model::{EmbeddingModel, ModelRef, cut};
 pub use quota::{Quota, QuotaStatus, QuotaUsage};
 pub use timestamp::{Timestamp, TimestampError};
@@ -55,7 +57,7 @@ pub use vector::validate as validate_vectors;
 pub use vector::{
     Component, DistanceMetric, Draw, EfChoice, EfSource, Entries, Example, FacetValue, GroupBy, HNSWConfig, IndexStats,
     IntoVector, ListBegin, ListCursor, ListOrder, ListPage, ListQuery, MeasuredRecall, MeasuredWith, Memory, Metadata,
-    OnExisting, Pages, PathCost, RecencyPlan, RecommendQuery, SampleQuery, Sampling, ScopedStats, ScopedVectors,
-    SearchPath, SearchPlan, SearchStage, SelectionPlan, StorageStats, TimeRange, VectorEntry, VectorQuery,
-    VectorResult, VectorStorage, VectorStorageExt, merge_patch, recency_score,
+    OWN_TEXT, OnExisting, Pages, PathCost, RecencyPlan, RecommendQuery, SampleQuery, Sampling, ScopedStats,
+    ScopedVectors, SearchPath, SearchPlan, SearchStage, SelectionPlan, Snippet, StorageStats, TextConfig, TextPlan,
+    TimeRange, VectorEntry, VectorQuery, VectorResult, VectorStorage, VectorStorageExt, merge_patch, recency_score,
 };

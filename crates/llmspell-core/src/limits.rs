@@ -9,6 +9,22 @@ pub use llmspell_state_traits::SCOPE_ID_BYTES_MAX;
 /// Dimensions a space may have, in components.
 pub const DIM_RANGE: RangeInclusive<usize> = 1..=65_535;
 
+/// Longest text of an entry, in bytes of UTF-8.
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// Most fields of the metadata whose texts are indexed.
+pub const TEXT_FIELDS_MAX: usize = 15;
+
+/// Longest words of a query, in bytes of UTF-8.
+pub const QUERY_TEXT_BYTES_MAX: usize = llmspell_text::QUERY_BYTES_MAX;
+
+/// Longest snippet, in bytes of UTF-8.
+pub const SNIPPET_BYTES_RANGE: RangeInclusive<usize> = 16..=65_536;
+
+/// Fewest candidates of each side of a hybrid search; see
+/// [`VectorQuery::candidates`](crate::VectorQuery::candidates).
+pub const HYBRID_CANDIDATES_MIN: usize = 100;
+
 /// Most results of one search.
 pub const K_MAX: usize = 10_000;
 

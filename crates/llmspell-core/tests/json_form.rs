@@ -42,15 +42,17 @@ fn read<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
 proptest! {
     #[test]
     fn an_entry_comes_back(
-        (id, vector, scope, metadata) in (".{0,9}", vectors(), scopes(), metadata()),
+        (id, vector, scope, metadata, text) in (".{0,9}", vectors(), scopes(), metadata(), prop::option::of(".{0,9}")),
         (created_at, event_time, expires_at, ttl) in (moments(), moments(), moments(), durations()),
     ) {
         let mut entry = VectorEntry::new(id, vector).with_scope(scope.clone()).with_metadata(metadata);
+        entry.text = text;
         (entry.created_at, entry.event_time, entry.expires_at, entry.ttl) = (created_at, event_time, expires_at, ttl);
         prop_assert_eq!(&read(&entry), &entry);
         let json = serde_json::to_value(&entry).unwrap();
         prop_assert_eq!(&json["scope"], &json!(scope.to_string()));
-        prop_assert!(json["vector"].is_array() && json.get("embedding").is_none());
+        prop_assert_eq!(json["vector"].is_array(), !entry.embedding.is_empty());
+        prop_assert!(json.get("embedding").is_none());
     }
 
     #[test]

@@ -52,6 +52,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod api;
+mod backup;
 mod base;
 mod disk;
 mod engine;
@@ -80,7 +81,7 @@ pub use base::options::{
     DatabaseOptions,
 };
 pub use base::report::{CheckReport, CheckSection};
-pub use engine::{Database, DatabaseStats, Removed, SpaceInfo, SpaceRole};
+pub use engine::{BackupOptions, BackupProgress, BackupReceipt, Database, DatabaseStats, Removed, SpaceInfo, SpaceRole};
 pub use llmspell_core::*;
 pub use llmspell_metadata::{
     Candidates, DEFAULT_INDEX_BYTES, DEFAULT_INDEX_BYTES_PER_POINT, IndexType, LEARNED_FIELDS_MAX, MetadataIndex,

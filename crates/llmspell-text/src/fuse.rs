@@ -13,12 +13,27 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 /// `k` of [`Fusion::Rrf`] unless it is chosen. Small ones suit questions with few right answers.
 pub const DEFAULT_RRF_K: f32 = 5.0;
 
 /// How rankings become one.
-#[derive(Debug, Clone, Copy, PartialEq)]
+///
+/// In JSON `{"rrf": {"k": 5.0}}`, `"dbsf"` or `{"linear": {"alpha": 0.3}}`; as a text, on a command line for example, `rrf`,
+/// `rrf:60`, `dbsf` or `linear:0.3`.
+///
+/// ```
+/// # use llmspell_text::{FusionError, Fusion};
+/// assert_eq!("rrf".parse(), Ok(Fusion::default()));
+/// assert_eq!("linear:0.3".parse(), Ok(Fusion::Linear { alpha: 0.3 }));
+/// assert_eq!(Fusion::Rrf { k: 60.0 }.to_string(), "rrf:60");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Fusion {
     /// By ranks alone (Cormack, Clarke and Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning
@@ -44,7 +59,7 @@ impl Default for Fusion {
 }
 
 /// Why lists cannot be fused.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FusionError {
     /// `k` is not above 0 and finite.
@@ -64,6 +79,40 @@ pub enum FusionError {
         /// The score.
         score: f32,
     },
+    /// A text that names no fusion.
+    #[error("`{0}` is no fusion; write rrf, rrf:60, dbsf or linear:0.3")]
+    Unreadable(String),
+}
+
+impl fmt::Display for Fusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rrf { k } => write!(f, "rrf:{k}"),
+            Self::Dbsf => f.write_str("dbsf"),
+            Self::Linear { alpha } => write!(f, "linear:{alpha}"),
+        }
+    }
+}
+
+impl FromStr for Fusion {
+    type Err = FusionError;
+
+    fn from_str(text: &str) -> Result<Self, FusionError> {
+        let unreadable = || FusionError::Unreadable(text.chars().take(40).collect());
+        let (name, number) = match text.split_once(':') {
+            Some((name, number)) => (name, Some(number.parse::<f32>().map_err(|_| unreadable())?)),
+            None => (text, None),
+        };
+        let fusion = match (name, number) {
+            ("rrf", None) => Self::default(),
+            ("rrf", Some(k)) => Self::Rrf { k },
+            ("dbsf", None) => Self::Dbsf,
+            ("linear", Some(alpha)) => Self::Linear { alpha },
+            _ => return Err(unreadable()),
+        };
+        fusion.validate()?;
+        Ok(fusion)
+    }
 }
 
 impl Fusion {
@@ -195,6 +244,29 @@ mod tests {
         );
         let none: Vec<(u8, f32)> = fuse(Fusion::Dbsf, &[]).unwrap();
         assert!(none.is_empty());
+    }
+
+    #[test]
+    fn a_fusion_is_read_as_it_is_written() {
+        for fusion in [
+            Fusion::default(),
+            Fusion::Rrf { k: 0.5 },
+            Fusion::Dbsf,
+            Fusion::Linear { alpha: 0.25 },
+        ] {
+            assert_eq!(fusion.to_string().parse(), Ok(fusion));
+            let json = serde_json::to_string(&fusion).unwrap();
+            assert_eq!(serde_json::from_str::<Fusion>(&json).unwrap(), fusion, "{json}");
+        }
+        assert_eq!(
+            serde_json::to_value(Fusion::Linear { alpha: 0.5 }).unwrap(),
+            serde_json::json!({"linear": {"alpha": 0.5}})
+        );
+        for bad in ["", "linear", "rrf:", "rrf:x", "dbsf:1", "max", "RRF"] {
+            assert_eq!(bad.parse::<Fusion>(), Err(FusionError::Unreadable(bad.to_string())));
+        }
+        assert_eq!("rrf:0".parse::<Fusion>(), Err(FusionError::K(0.0)));
+        assert_eq!("linear:1.5".parse::<Fusion>(), Err(FusionError::Alpha(1.5)));
     }
 
     #[test]

@@ -176,6 +176,32 @@ impl Row {
         Ok(row)
     }
 
+    /// One row of two that have no field in common; of a field that both have, that of this one counts.
+    ///
+    /// # Panics
+    ///
+    /// If they are of different kinds.
+    #[must_use]
+    pub fn joined(&self, other: &Self) -> Self {
+        assert_eq!(self.kind, other.kind, "rows of one entry are of one kind");
+        let has = |field: u8| self.lengths.iter().any(|(number, _)| *number == field);
+        let mut row = Self::empty(self.kind);
+        row.lengths.clone_from(&self.lengths);
+        row.lengths
+            .extend(other.lengths.iter().filter(|(field, _)| !has(*field)));
+        row.lengths.sort_unstable_by_key(|(field, _)| *field);
+        let mut entries: Vec<(&Self, RowEntry)> = self.entries.iter().map(|entry| (self, *entry)).collect();
+        let others = other.entries.iter().filter(|entry| !has(other.key(entry)[0]));
+        entries.extend(others.map(|entry| (other, *entry)));
+        entries.sort_by(|(a, one), (b, two)| a.key(one).cmp(b.key(two)));
+        for (from, entry) in entries {
+            let start = row.positions.len();
+            row.positions.extend_from_slice(from.positions(&entry));
+            row.push(from.key(&entry), entry.payload, start);
+        }
+        row
+    }
+
     /// Whether the entry cannot be found by it: it has no term.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -514,6 +540,20 @@ mod tests {
             let positions = if kept { Positions::Kept } else { Positions::Dropped };
             let row = Row::of_texts(&analyzer, positions, texts.iter().map(|(field, text)| (*field, text.as_str())));
             prop_assert_eq!(Row::from_bytes(&row.to_bytes()), Ok(row));
+        }
+
+        #[test]
+        fn rows_of_different_fields_become_one(
+            texts in prop::collection::vec((0..4u8, "[a-c ]{0,20}"), 0..6),
+            of_first in prop::collection::vec(any::<bool>(), 4),
+        ) {
+            let part = |is_first: bool| {
+                let texts = texts.iter().filter(|(field, _)| of_first[usize::from(*field)] == is_first);
+                row(&texts.map(|(field, text)| (*field, text.as_str())).collect::<Vec<_>>())
+            };
+            let all = row(&texts.iter().map(|(field, text)| (*field, text.as_str())).collect::<Vec<_>>());
+            prop_assert_eq!(part(true).joined(&part(false)), all.clone());
+            prop_assert_eq!(all.joined(&part(false)), all);
         }
 
         #[test]

@@ -60,6 +60,8 @@ pub struct Texts {
 struct Segment {
     index: Index,
     removed: Arc<RoaringBitmap>,
+    /// Points that the index has, also of what was removed.
+    points: u64,
     /// Of the texts that are left.
     fields: Vec<(u8, FieldStatistics)>,
 }
@@ -68,6 +70,7 @@ impl Segment {
     fn new(index: Index, removed: &RoaringBitmap) -> Self {
         let mut segment = Self {
             fields: index.fields().collect(),
+            points: index.points().len(),
             index,
             removed: Arc::default(),
         };
@@ -208,6 +211,13 @@ impl Texts {
     #[must_use]
     pub fn has(&self, point: u32) -> bool {
         self.tail.get(point).is_some() || self.segments.iter().any(|segment| segment.has(point))
+    }
+
+    /// Points that have a row with terms.
+    #[must_use]
+    pub fn text_count(&self) -> u64 {
+        let left = |segment: &Segment| segment.points.saturating_sub(segment.removed.len());
+        self.segments.iter().map(left).sum::<u64>() + self.tail.len() as u64
     }
 
     /// Rows that are in no index yet. A search looks at each of them: about a microsecond for ten.

@@ -72,7 +72,7 @@ impl CsvRows {
             if !self
                 .fields
                 .iter()
-                .any(|field| field == text || self.rules.is_metadata(field))
+                .any(|field| field == text || self.rules.is_metadata(field) || self.rules.named_text() == Some(field))
             {
                 let reason = format!("no column is named `{text}`; there are {}", self.fields.join(", "));
                 return Err(refused(reason, "name the column of the texts: --embed-field COLUMN"));
@@ -80,7 +80,7 @@ impl CsvRows {
             return Ok(());
         }
         let vector = self.rules.vector_field();
-        if !self.fields.iter().any(|field| self.rules.may_be_vector(field)) {
+        if !self.rules.may_lack_vector && !self.fields.iter().any(|field| self.rules.may_be_vector(field)) {
             let reason = format!("no column is named `{vector}`; there are {}", self.fields.join(", "));
             return Err(refused(reason, "name the column of the vectors: --vector-field COLUMN"));
         }

@@ -1,7 +1,8 @@
 //! Checks that an entry fits the space that it is for.
 
 use llmspell_storage::{
-    Database, DistanceMetric, EmbeddingModel, HNSWVectorStorage, StorageError, VectorEntry, cut, validate_vectors,
+    Database, DistanceMetric, EmbeddingModel, HNSWVectorStorage, StorageError, TextConfig, VectorEntry, cut,
+    validate_vectors,
 };
 
 /// What a space takes: vectors as long as those that it stores, or such as its model makes, whole or cut.
@@ -13,6 +14,8 @@ pub struct Fits {
     pub stored: usize,
     /// How the space compares vectors.
     pub metric: DistanceMetric,
+    /// Which texts it indexes, if it does: entries may have a text in place of a vector then.
+    pub texts: Option<TextConfig>,
 }
 
 impl Fits {
@@ -28,26 +31,28 @@ impl Fits {
             model: space.and_then(|space| space.model),
             stored: store.dim(),
             metric: store.metric(),
+            texts: store.config().texts().cloned(),
         })
     }
 
     /// Why the space would refuse the entry.
     pub fn check(&self, entry: &VectorEntry) -> Result<(), StorageError> {
         let given = entry.embedding.len();
-        if given == self.stored {
-            return validate_vectors::entry(entry, given, self.metric);
-        }
-        let Some(model) = &self.model else {
-            return validate_vectors::entry(entry, self.stored, self.metric);
+        let check = |dim| validate_vectors::entry(entry, dim, self.metric, self.texts.as_ref());
+        let Some(model) = self.model.as_ref().filter(|_| given != self.stored && given > 0) else {
+            return check(self.stored);
         };
         model.check_dim(&entry.id, given)?;
-        validate_vectors::entry(entry, given.max(self.stored), self.metric)?;
+        check(given.max(self.stored))?;
         self.kept(entry).map(drop)
     }
 
     /// What of its vector is stored.
     pub fn kept(&self, entry: &VectorEntry) -> Result<Vec<f32>, StorageError> {
         let mut vector = entry.embedding.clone();
+        if vector.is_empty() {
+            return Ok(vector);
+        }
         cut(&entry.id, &mut vector, self.stored, self.metric)?;
         Ok(vector)
     }
@@ -68,6 +73,7 @@ mod tests {
             model: Some(EmbeddingModel::new("m", 4).with_matryoshka([1, 2])),
             stored: 2,
             metric: DistanceMetric::Cosine,
+            texts: None,
         };
         assert_eq!(refusal(&fits, &[1.0, 0.0, 0.0, 1.0]), None);
         assert_eq!(refusal(&fits, &[1.0, 0.0]), None);
@@ -83,8 +89,28 @@ mod tests {
             model: None,
             stored: 2,
             metric: DistanceMetric::Cosine,
+            texts: None,
         };
         assert_eq!(refusal(&fits, &[1.0, 0.0]), None);
         assert!(refusal(&fits, &[1.0, 0.0, 0.0]).unwrap().contains("expected 2, got 3"));
+    }
+
+    #[test]
+    fn a_space_of_texts_takes_entries_without_a_vector() {
+        let fits = |texts| Fits {
+            model: Some(EmbeddingModel::new("m", 4)),
+            stored: 4,
+            metric: DistanceMetric::Cosine,
+            texts,
+        };
+        let entry = VectorEntry::text_only("a", "word");
+        fits(Some(TextConfig::default())).check(&entry).unwrap();
+        assert!(fits(Some(TextConfig::default())).kept(&entry).unwrap().is_empty());
+        assert!(fits(None).check(&entry).is_err());
+        assert!(
+            refusal(&fits(Some(TextConfig::default())), &[])
+                .unwrap()
+                .contains("neither a vector nor a text")
+        );
     }
 }

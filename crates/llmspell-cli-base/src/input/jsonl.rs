@@ -5,7 +5,7 @@
 //!  "created_at": "2026-11-22T10:00:00Z", "expires_at": 1795341600000}
 //! ```
 //!
-//! Only the vector must be there. A row without id gets its number, counted from 0, as id: so a second run over the
+//! Only the vector must be there, or a text in its place where the space takes that. A row without id gets its number, counted from 0, as id: so a second run over the
 //! same file means the same entries. Lines of white space do not count. A file that begins with `[` is one array, whose
 //! elements are rows.
 
@@ -28,9 +28,10 @@ use crate::errors::{CliError, Place};
 use crate::scope_arg::scope_from_json;
 
 /// What a row can say, by the names that `--field` uses.
-pub const FIELDS: [&str; 8] = [
+pub const FIELDS: [&str; 9] = [
     "id",
     "vector",
+    "text",
     "metadata",
     "scope",
     "created_at",
@@ -52,6 +53,21 @@ impl FieldArg {
     pub fn vector(field: &str) -> Self {
         Self {
             name: "vector",
+            field: field.to_string(),
+        }
+    }
+
+    /// Whether it names the field of the entry's own text.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        self.name == "text"
+    }
+
+    /// The field that holds the entry's own text.
+    #[must_use]
+    pub fn text(field: &str) -> Self {
+        Self {
+            name: "text",
             field: field.to_string(),
         }
     }
@@ -93,6 +109,8 @@ pub struct RowRules {
     /// The field, in the metadata or beside it, whose text stands for a vector. The text always becomes metadata, whatever
     /// becomes of other fields.
     pub text_field: Option<String>,
+    /// Whether a row may have no vector, because its words are found.
+    pub may_lack_vector: bool,
     /// Before the number that a row without id gets.
     pub id_prefix: String,
     /// Scope of a row that names none.
@@ -143,12 +161,26 @@ impl RowRules {
 
     /// Whether the field holds text, also if it looks like a number.
     pub(super) fn is_text(&self, field: &str) -> bool {
-        [self.field("id"), self.field("scope")].contains(&field) || self.text_field.as_deref() == Some(field)
+        let is_own_text = self.has_own_text() && self.field("text") == field;
+        is_own_text
+            || [self.field("id"), self.field("scope")].contains(&field)
+            || self.text_field.as_deref() == Some(field)
     }
 
     /// Whether the field holds all the metadata.
     pub(super) fn is_metadata(&self, field: &str) -> bool {
         self.field("metadata") == field
+    }
+
+    /// The field that is named as that of the own text, if one is.
+    pub(super) fn named_text(&self) -> Option<&str> {
+        let named = self.fields.iter().rev().find(|renamed| renamed.name == "text");
+        named.map(|renamed| renamed.field.as_str())
+    }
+
+    /// Whether a row has its own text in a field: where one is named, and where a field that means nothing is refused.
+    fn has_own_text(&self) -> bool {
+        self.named_text().is_some() || (self.other_fields == OtherFields::Refuse && self.text_field.is_none())
     }
 
     fn field<'a>(&'a self, name: &'a str) -> &'a str {
@@ -163,10 +195,14 @@ impl RowRules {
     pub fn entry(&self, line: &str, number: u64, vector: Option<Vec<f32>>) -> Result<VectorEntry, String> {
         let mut fields = Fields(serde_json::from_str(line).map_err(|error| format!("not a JSON object: {error}"))?);
 
+        let text = match self.has_own_text() {
+            true => fields.take::<Option<String>>(self.field("text"))?.flatten(),
+            false => None,
+        };
         let vector = match (vector, &self.text_field) {
             (Some(vector), _) => vector,
             (None, Some(_)) => self.no_vector(&mut fields)?,
-            (None, None) => self.vector(&mut fields)?,
+            (None, None) => self.vector(&mut fields, text.is_some())?,
         };
         let id = match fields.take::<Value>(self.field("id"))? {
             None | Some(Value::Null) => self.numbered_id(number),
@@ -187,6 +223,7 @@ impl RowRules {
             }
         };
         let mut entry = VectorEntry::new(id, vector).with_scope(scope);
+        entry.text = text;
         entry.created_at = self.time(&mut fields, "created_at")?;
         entry.updated_at = self.time(&mut fields, "updated_at")?;
         entry.event_time = self.time(&mut fields, "event_time")?;
@@ -212,11 +249,15 @@ impl RowRules {
 
     /// Whether such a line has no field but those of a row.
     pub fn are_known(&self, fields: &Map<String, Value>) -> bool {
-        let is_known = |field: &String| FIELDS.into_iter().any(|name| self.field(name) == field);
+        // A text beside nothing else is metadata, unless it is named.
+        let names = FIELDS
+            .into_iter()
+            .filter(|name| *name != "text" || self.named_text().is_some());
+        let is_known = |field: &String| names.clone().any(|name| self.field(name) == field);
         fields.keys().all(is_known)
     }
 
-    fn vector(&self, fields: &mut Fields<'_>) -> Result<Vec<f32>, String> {
+    fn vector(&self, fields: &mut Fields<'_>, has_text: bool) -> Result<Vec<f32>, String> {
         let field = self.field("vector");
         let vector = fields.take(field)?;
         // The name that `VectorEntry` has for it.
@@ -225,7 +266,10 @@ impl RowRules {
         } else {
             vector
         };
-        vector.ok_or_else(|| format!("there is no field `{field}`"))
+        match vector {
+            None if has_text || self.may_lack_vector => Ok(Vec::new()),
+            vector => vector.ok_or_else(|| format!("there is no field `{field}`")),
+        }
     }
 
     /// That a row of text has no vector, which would have to be that of the model of the others.

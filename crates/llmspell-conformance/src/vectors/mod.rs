@@ -18,6 +18,7 @@
 //! | `handles.rs`    | does a handle for one scope touch no other?               |
 //! | `refusals.rs`   | is bad input refused, and nothing changed by it?          |
 //! | `concurrent.rs` | are batches atomic for other threads, and dropped futures harmless? |
+//! | `texts/`        | are words found, scored and fused with vectors? [`texts::check_texts`] |
 //! | `reopen.rs`     | is everything there after closing and opening?            |
 
 mod concurrent;
@@ -35,6 +36,7 @@ mod scopes;
 mod search;
 mod selection;
 mod several_scopes;
+pub mod texts;
 mod times;
 mod writes;
 

@@ -10,6 +10,7 @@ use llmspell_core::{
 
 use super::faults::Fault;
 use super::vectors::NaiveStore;
+use super::word_faults::WordFault;
 
 impl NaiveStore {
     pub(super) async fn patch(&self, scope: &StateScope, id: &str, mut patch: Metadata) -> Result<()> {
@@ -75,6 +76,9 @@ impl NaiveStore {
     async fn example(&self, asked: &RecommendQuery, id: &str) -> Result<Vec<f32>> {
         for scope in asked.query.searched_scopes() {
             if let Some(entry) = self.get(scope, id).await? {
+                if entry.embedding.is_empty() && self.errs(WordFault::ExamplesWithoutVectorAreZero) {
+                    return Ok(vec![0.0; self.dim]);
+                }
                 return Ok(entry.embedding);
             }
         }

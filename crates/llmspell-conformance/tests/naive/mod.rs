@@ -8,3 +8,5 @@ pub(crate) mod key_value;
 mod orders;
 mod selection;
 pub(crate) mod vectors;
+pub(crate) mod word_faults;
+mod words;

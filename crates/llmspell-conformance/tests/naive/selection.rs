@@ -29,10 +29,26 @@ impl NaiveStore {
         if query.mmr.is_some() {
             left.truncate(100.max(4 * query.k));
         }
+        let mut taken = self.selected(query, left);
+        taken.drain(..query.offset.min(taken.len()));
+        for result in &mut taken {
+            result.metadata = result.metadata.take().filter(|_| query.include_metadata);
+            result.vector = result.vector.take().filter(|_| query.include_vectors);
+        }
+        Ok(taken)
+    }
+
+    /// Those of candidates, which have their vectors and metadata, that the query takes, the skipped ones too.
+    pub(super) fn selected(&self, query: &VectorQuery, mut left: Vec<VectorResult>) -> Vec<VectorResult> {
+        let of_best = left.first().map_or(1.0, relevance);
+        let scale = match query.text {
+            Some(_) if of_best > 0.0 => 1.0 / of_best,
+            _ => 1.0,
+        };
         let mut taken: Vec<VectorResult> = Vec::new();
         let mut groups: HashMap<Scalar, usize> = HashMap::new();
         while taken.len() < query.k + query.offset && !left.is_empty() {
-            let next = left.remove(self.most_marginal(query, &taken, &left));
+            let next = left.remove(self.most_marginal(query, scale, &taken, &left));
             let group = query.group_by.as_ref().filter(|_| !self.has(Fault::GroupsAreIgnored));
             let alone = self.has(Fault::AloneAreOneGroup).then_some(Scalar::Null);
             let value = group.and_then(|by| by.group_of(next.metadata.as_ref()?).or(alone));
@@ -45,30 +61,25 @@ impl NaiveStore {
             }
             taken.push(next);
         }
-        taken.drain(..query.offset.min(taken.len()));
-        for result in &mut taken {
-            result.metadata = result.metadata.take().filter(|_| query.include_metadata);
-            result.vector = result.vector.take().filter(|_| query.include_vectors);
-        }
-        Ok(taken)
+        taken
     }
 
-    fn most_marginal(&self, query: &VectorQuery, taken: &[VectorResult], left: &[VectorResult]) -> usize {
+    fn most_marginal(&self, query: &VectorQuery, scale: f64, taken: &[VectorResult], left: &[VectorResult]) -> usize {
         let Some(lambda) = query.mmr.filter(|_| !self.has(Fault::DiversityIsIgnored)) else {
             return 0;
         };
         let lambda = f64::from(lambda);
-        let of = |result: &VectorResult| result.vector.clone().unwrap();
+        // None of an entry without a vector.
+        let of = |result: &VectorResult| result.vector.clone().filter(|vector| !vector.is_empty());
         let marginal = |result: &VectorResult| {
             let scores = taken
                 .iter()
-                .map(|other| self.metric.score(self.distance(&of(other), &of(result))));
+                .filter_map(|other| Some(self.metric.score(self.distance(&of(other)?, &of(result)?))));
             let most = match self.fault {
                 Some(Fault::DiversityIsOfTheLast) => scores.last(),
                 _ => scores.reduce(f32::max),
             };
-            let relevance = f64::from(result.recency_score.unwrap_or(result.score));
-            lambda * relevance - (1.0 - lambda) * most.map_or(0.0, f64::from)
+            lambda * scale * relevance(result) - (1.0 - lambda) * most.map_or(0.0, f64::from)
         };
         let mut best = 0;
         for place in 1..left.len() {
@@ -78,4 +89,9 @@ impl NaiveStore {
         }
         best
     }
+}
+
+/// By what a candidate competes.
+fn relevance(result: &VectorResult) -> f64 {
+    f64::from(result.recency_score.unwrap_or(result.score))
 }

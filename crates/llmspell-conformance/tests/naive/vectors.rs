@@ -8,45 +8,55 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use llmspell_core::{
     DateFields, DistanceMetric, Expiry, ListPage, ListQuery, Metadata, OnExisting, RecommendQuery, Result, SampleQuery,
-    ScopeKind, ScopedStats, StateScope, StorageError, StorageStats, Timestamp, VectorEntry, VectorQuery, VectorResult,
-    VectorStorage, recency_score, validate_key_value, validate_vectors as validate,
+    ScopeKind, ScopedStats, StateScope, StorageError, StorageStats, TextConfig, Timestamp, VectorEntry, VectorQuery,
+    VectorResult, VectorStorage, recency_score, validate_key_value, validate_vectors as validate,
 };
 use serde_json::Value;
 
 use super::faults::Fault;
+use super::word_faults::WordFault;
 
 #[derive(Debug)]
 pub(crate) struct NaiveStore {
     pub(super) dim: usize,
     pub(super) metric: DistanceMetric,
     pub(super) fault: Option<Fault>,
-    state: Mutex<State>,
+    /// Which texts are indexed, if any are.
+    pub(super) texts: Option<TextConfig>,
+    pub(super) word_fault: Option<WordFault>,
+    pub(super) state: Mutex<State>,
     made_ids: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    entries: BTreeMap<(StateScope, String), Stored>,
+pub(super) struct State {
+    pub(super) entries: BTreeMap<(StateScope, String), Stored>,
     named: Vec<StateScope>,
     writes: u64,
+    /// Texts that were deleted, to count them wrongly.
+    pub(super) deleted: Vec<Stored>,
 }
 
 #[derive(Debug, Clone)]
-struct Stored {
-    entry: VectorEntry,
+pub(super) struct Stored {
+    pub(super) entry: VectorEntry,
+    /// Its own text, whether it is kept or only indexed.
+    pub(super) own: Option<String>,
+    /// The metadata whose texts are indexed.
+    pub(super) indexed: Metadata,
     /// Number of writes, to break ties wrongly.
     turn: u64,
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     SystemTime::now().into()
 }
 
-fn is_alive(entry: &VectorEntry) -> bool {
+pub(super) fn is_alive(entry: &VectorEntry) -> bool {
     entry.expires_at.is_none_or(|end| end > now())
 }
 
-fn fields(entry: &VectorEntry) -> Metadata {
+pub(super) fn fields(entry: &VectorEntry) -> Metadata {
     entry.metadata.as_object().cloned().unwrap_or_default()
 }
 
@@ -60,6 +70,8 @@ impl NaiveStore {
             dim,
             metric,
             fault,
+            texts: None,
+            word_fault: None,
             state: Mutex::default(),
             made_ids: AtomicU64::new(0),
         }
@@ -118,7 +130,7 @@ impl NaiveStore {
     fn check(&self, entries: &[VectorEntry]) -> Result<()> {
         for entry in entries {
             if self.has(Fault::DuplicateIsTaken) {
-                validate::entry(entry, self.dim, self.metric)?;
+                validate::entry(entry, self.dim, self.metric, self.texts.as_ref())?;
             }
             if !self.has(Fault::LargeMetadataIsTaken) {
                 // Checks the nesting first: serializing would recurse as deeply as the user likes.
@@ -129,7 +141,7 @@ impl NaiveStore {
         if self.has(Fault::DuplicateIsTaken) {
             Ok(())
         } else {
-            validate::batch(entries, self.dim, self.metric)
+            validate::batch(entries, self.dim, self.metric, self.texts.as_ref())
         }
     }
 
@@ -155,6 +167,7 @@ impl NaiveStore {
         if let (Some(old), true) = (&old, self.has(Fault::UpsertKeepsTimes)) {
             entry.event_time = old.event_time;
         }
+        let own = self.indexed_text(&mut entry, state.entries.get(&key));
         if self.has(Fault::VectorsAreRounded) {
             entry.embedding.iter_mut().for_each(|component| *component += 0.0);
         }
@@ -166,7 +179,14 @@ impl NaiveStore {
         }
         state.writes += 1;
         let turn = state.writes;
-        state.entries.insert(key, Stored { entry, turn });
+        let indexed = fields(&entry);
+        let stored = Stored {
+            entry,
+            own,
+            indexed,
+            turn,
+        };
+        state.entries.insert(key, stored);
     }
 
     fn refuse_existing(&self, state: &State, entry: &VectorEntry) -> Result<()> {
@@ -178,7 +198,7 @@ impl NaiveStore {
         }
     }
 
-    fn visible<'a>(&self, state: &'a State, scope: &StateScope, even_expired: Fault) -> Vec<&'a Stored> {
+    pub(super) fn visible<'a>(&self, state: &'a State, scope: &StateScope, even_expired: Fault) -> Vec<&'a Stored> {
         let in_scope = state.entries.iter().filter(|((owner, _), _)| owner == scope);
         let stored = in_scope.map(|(_, stored)| stored);
         stored
@@ -208,6 +228,7 @@ impl VectorStorage for NaiveStore {
                 entry.scope = StateScope::Global;
             }
         }
+        entries.iter_mut().for_each(|entry| self.tolerated(entry));
         if !self.has(Fault::BatchStopsAtBadEntry) {
             self.check(&entries)?;
         }
@@ -278,7 +299,11 @@ impl VectorStorage for NaiveStore {
                 _ => {}
             }
         }
-        validate::query(&query, self.dim, self.metric)?;
+        self.tolerated_query(&mut query)?;
+        validate::query(&query, self.dim, self.metric, self.texts.as_ref())?;
+        if query.text.is_some() {
+            return self.search_words(&query).await;
+        }
         if query.mmr.is_some() || query.group_by.is_some() {
             return self.select(&query).await;
         }
@@ -322,6 +347,7 @@ impl VectorStorage for NaiveStore {
         let is_late_filter = self.has(Fault::FilterAfterTopK);
         let mut found: Vec<(f32, &Stored)> = stored
             .iter()
+            .filter(|stored| self.has_vector(&stored.entry))
             .filter(|stored| is_late_filter || matches(stored))
             .map(|stored| (self.distance(&stored.entry.embedding, &query.vector), *stored))
             .collect();
@@ -378,6 +404,7 @@ impl VectorStorage for NaiveStore {
                 result.scope = names_scope.then(|| stored.entry.scope.clone());
                 result.metadata = with_metadata.then(|| fields(&stored.entry));
                 result.vector = query.include_vectors.then(|| stored.entry.embedding.clone());
+                result.text = stored.entry.text.clone().filter(|_| query.include_texts);
                 result
             })
             .collect();
@@ -467,6 +494,7 @@ impl VectorStorage for NaiveStore {
             Metadata::new()
         };
         new.extend(metadata);
+        self.updated_texts(stored, &new);
         stored.entry.metadata = Value::Object(new);
         stored.entry.updated_at = Some(now());
         Ok(())
@@ -511,11 +539,13 @@ impl VectorStorage for NaiveStore {
         let removed = ids
             .iter()
             .filter_map(|id| state.entries.remove(&(scope.clone(), id.clone())));
-        let removed = removed.filter(|stored| is_alive(&stored.entry)).count();
+        let removed: Vec<Stored> = removed.collect();
+        let count = removed.iter().filter(|stored| is_alive(&stored.entry)).count();
+        state.deleted.extend(removed);
         Ok(if self.has(Fault::DeleteCountsMissing) {
             ids.len()
         } else {
-            removed
+            count
         } as u64)
     }
 
@@ -616,6 +646,7 @@ impl VectorStorage for NaiveStore {
             stats.vectors += of_scope.vectors;
             stats.vector_bytes += of_scope.vector_bytes;
             stats.metadata_bytes += of_scope.metadata_bytes;
+            stats.text_bytes += of_scope.text_bytes;
         }
         Ok(stats)
     }
@@ -626,7 +657,9 @@ impl VectorStorage for NaiveStore {
         let visible = self.visible(&state, &scope, Fault::ExpiredIsCounted);
         let mut stats = ScopedStats::default();
         stats.vectors = visible.len() as u64;
-        stats.vector_bytes = stats.vectors * self.dim as u64 * 4;
+        let with_vector = visible.iter().filter(|stored| !stored.entry.embedding.is_empty());
+        stats.vector_bytes = with_vector.count() as u64 * self.dim as u64 * 4;
+        self.count_texts(&visible, &mut stats);
         stats.metadata_bytes = visible.iter().map(|stored| metadata_len(&stored.entry)).sum();
         if self.has(Fault::StatsAreStale) && stats.vectors == 3 {
             stats.metadata_bytes += 1;

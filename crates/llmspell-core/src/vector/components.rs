@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_component_too_large_for_f32_is_refused_with_its_place_and_one_between_is_rounded() {
         let entry = VectorEntry::new("wide", [0.5, 1.0e39]);
-        let refused = validate::entry(&entry, 2, DistanceMetric::Euclidean).unwrap_err();
+        let refused = validate::entry(&entry, 2, DistanceMetric::Euclidean, None).unwrap_err();
         assert!(
             refused.to_string().contains("vector `wide`: component 1 is inf"),
             "{refused}"

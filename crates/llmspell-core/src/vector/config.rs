@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::texts::TextConfig;
 use crate::check::in_range;
 use crate::error::{Result, StorageError};
 use crate::filter::{DateFields, FieldPath};
@@ -47,6 +48,9 @@ pub struct HNSWConfig {
     /// Omitted from the stored form if it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     index_dim: Option<usize>,
+    /// Omitted from the stored form if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    texts: Option<TextConfig>,
 }
 
 /// A configuration in its stored form, possibly written by an older build.
@@ -66,6 +70,8 @@ struct StoredConfig {
     date_fields: DateFields,
     #[serde(default)]
     index_dim: Option<usize>,
+    #[serde(default)]
+    texts: Option<TextConfig>,
 }
 
 /// A share of the true neighbors. Two are equal if their bits are equal.
@@ -109,6 +115,7 @@ impl From<StoredConfig> for HNSWConfig {
             recall_target: stored.recall_target.unwrap_or(RecallTarget::BALANCED),
             date_fields: stored.date_fields,
             index_dim: stored.index_dim,
+            texts: stored.texts,
         };
         if stored.recall_target.is_none() {
             // Older configurations always had an `ef_search`. If it is that of a preset, the user did not choose it.
@@ -199,6 +206,7 @@ impl HNSWConfig {
             recall_target,
             date_fields: DateFields::none(),
             index_dim: None,
+            texts: None,
         }
     }
 
@@ -294,6 +302,39 @@ impl HNSWConfig {
         self
     }
 
+    /// Indexes the words of entries: their own texts, and the strings of declared fields; see [`TextConfig`]. Off by
+    /// default: an entry with a text, and a query of words, are refused then.
+    ///
+    /// In a space with texts an entry may have no vector, and a space of dimension 0 is for texts alone. When a space is
+    /// opened again with other fields or another analyzer, its entries are analyzed anew in the background, and until
+    /// that is done searches go on with the old ones.
+    #[must_use]
+    pub fn with_texts(mut self, texts: TextConfig) -> Self {
+        self.texts = Some(texts);
+        self
+    }
+
+    /// Indexes the words of these fields of the metadata, besides those of entries' own texts:
+    /// [`with_texts`](Self::with_texts) with [`TextConfig::with_fields`].
+    #[must_use]
+    pub fn with_text_fields<P: Into<FieldPath>>(mut self, fields: impl IntoIterator<Item = P>) -> Self {
+        self.texts = Some(self.texts.unwrap_or_default().with_fields(fields));
+        self
+    }
+
+    /// Indexes no words, after [`with_texts`](Self::with_texts).
+    #[must_use]
+    pub fn without_texts(mut self) -> Self {
+        self.texts = None;
+        self
+    }
+
+    /// Which texts are indexed; none if words are not.
+    #[must_use]
+    pub fn texts(&self) -> Option<&TextConfig> {
+        self.texts.as_ref()
+    }
+
     /// Number of leading components that the graph and its codes use; none for all.
     #[must_use]
     pub fn index_dim(&self) -> Option<usize> {
@@ -361,7 +402,7 @@ impl HNSWConfig {
     ///
     /// [`OutOfRange`](StorageError::OutOfRange) for the first setting outside its range;
     /// [`Unsupported`](StorageError::Unsupported) for [`Memory::Lean`]; [`Filter`](StorageError::Filter) for a date field
-    /// that is no path or a time of the entry.
+    /// that is no path or a time of the entry; as [`TextConfig::validate`].
     pub fn validate(&self) -> Result<()> {
         if self.memory == Memory::Lean {
             return Err(StorageError::Unsupported {
@@ -382,6 +423,9 @@ impl HNSWConfig {
         }
         if let Some(dim) = self.index_dim {
             in_range("index dimension", dim, DIM_RANGE)?;
+        }
+        if let Some(texts) = &self.texts {
+            texts.validate()?;
         }
         Ok(self.date_fields.validate()?)
     }
@@ -487,6 +531,34 @@ mod tests {
             let error = plain.clone().with_date_fields(["when", bad]).validate().unwrap_err();
             assert!(error.to_string().contains(bad), "{error}");
         }
+    }
+
+    #[test]
+    fn texts_are_stored_where_words_are_indexed() {
+        let plain = HNSWConfig::fast();
+        assert_eq!(
+            serde_json::to_value(&plain).unwrap().get("texts"),
+            None,
+            "as before there were any"
+        );
+        let config = plain.clone().with_text_fields(["title"]);
+        config.validate().unwrap();
+        let stored = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<HNSWConfig>(&stored).unwrap(), config, "{stored}");
+        let unkept = config.clone().with_texts(TextConfig::default().with_keep(false));
+        assert_eq!(
+            unkept.clone().with_text_fields(["a"]).texts().map(TextConfig::keep),
+            Some(false)
+        );
+        assert_eq!(unkept.without_texts(), plain);
+        assert!(
+            config
+                .with_text_fields(["a", "a"])
+                .validate()
+                .unwrap_err()
+                .to_string()
+                .contains("named twice")
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! [`VectorEntry`]: a vector with its id, scope and metadata.
+//! [`VectorEntry`]: a vector, a text or both, with id, scope and metadata.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::filter::{CompiledFilter, EntryTimes};
 use crate::model::ModelRef;
 use crate::timestamp::Timestamp;
 
-/// One vector with its id, its scope and its metadata.
+/// One vector, a text or both, with id, scope and metadata.
 ///
 /// ```
 /// # use llmspell_core::{StateScope, VectorEntry};
@@ -26,18 +26,23 @@ use crate::timestamp::Timestamp;
 ///
 /// # JSON
 ///
-/// The form is that of the command line. Only `vector` is required; `embedding` is another name for it. A scope is a
-/// text or the structured form `{"User": "ada"}`.
+/// The form is that of the command line. Only `vector` is required, and not even that in a space with texts, where an
+/// entry has a vector, a text or both; `embedding` is another name for it. A scope is a text or the structured form
+/// `{"User": "ada"}`.
 ///
 /// ```
 /// # use llmspell_core::VectorEntry;
 /// # let json =
-/// r#"{"id": "a", "vector": [0.25, 0.5], "metadata": {"lang": "en"}, "scope": "user:ada",
+/// r#"{"id": "a", "vector": [0.25, 0.5], "text": "What it is about", "metadata": {"lang": "en"}, "scope": "user:ada",
 ///     "event_time": "2026-11-22T10:00:00Z", "ttl": "7d"}"#
 /// # ;
 /// # let entry: VectorEntry = serde_json::from_str(json)?;
 /// # let written = serde_json::to_value(&entry)?;
 /// # assert_eq!(written, serde_json::from_str::<serde_json::Value>(json)?);
+/// # let text_only = VectorEntry::text_only("a", "words");
+/// # let written = serde_json::to_value(&text_only)?;
+/// # assert_eq!(written, serde_json::json!({"id": "a", "text": "words", "metadata": {}, "scope": "global"}));
+/// # assert_eq!(serde_json::from_value::<VectorEntry>(written)?, text_only);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,9 +51,20 @@ pub struct VectorEntry {
     /// Unique within its scope and space. If empty, the store makes a UUID v7.
     #[serde(default)]
     pub id: String,
-    /// The vector: one finite component for each dimension of the space.
-    #[serde(rename = "vector", alias = "embedding")]
+    /// The vector: one finite component for each dimension of the space. Empty if the entry has none, which a space
+    /// with [texts](super::HNSWConfig::with_texts) allows: vector searches never find it.
+    #[serde(
+        rename = "vector",
+        alias = "embedding",
+        default,
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub embedding: Vec<f32>,
+    /// The text whose words the entry is found by, up to [`TEXT_BYTES_MAX`](crate::limits::TEXT_BYTES_MAX) bytes; only in
+    /// a space with [texts](super::HNSWConfig::with_texts). An entry that is read has its text, if the space
+    /// [keeps](super::TextConfig::with_keep) texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// A JSON object, or null for none. Other values are refused when the entry is stored.
     #[serde(default)]
     pub metadata: Value,
@@ -62,7 +78,7 @@ pub struct VectorEntry {
     /// When it was first stored. If empty, the store fills it in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
-    /// When vector or metadata last changed. If empty, the store fills it in.
+    /// When vector, text or metadata last changed. If empty, the store fills it in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<Timestamp>,
     /// When the event that the entry describes happened.
@@ -86,6 +102,7 @@ impl VectorEntry {
         Self {
             id: id.into(),
             embedding: embedding.into_vector(),
+            text: None,
             metadata: Value::Object(Map::new()),
             scope: StateScope::Global,
             model: None,
@@ -96,6 +113,23 @@ impl VectorEntry {
             ttl: None,
             unwritable: None,
         }
+    }
+
+    /// An entry in [`StateScope::Global`] with a text and without a vector.
+    pub fn text_only(id: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::new(id, Vec::<f32>::new()).with_text(text)
+    }
+
+    /// The text whose words the entry is found by.
+    ///
+    /// ```
+    /// # use llmspell_core::VectorEntry;
+    /// let entry = VectorEntry::new("note-1", [0.1, 0.2]).with_text("HNSWConfig has presets");
+    /// ```
+    #[must_use]
+    pub fn with_text(mut self, text: impl Into<String>) -> Self {
+        self.text = Some(text.into());
+        self
     }
 
     /// The scope of the entry.

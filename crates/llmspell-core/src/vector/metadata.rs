@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn what_is_no_object_or_no_json_is_refused_when_it_is_stored() {
         let refused = |entry: &VectorEntry| {
-            validate::entry(entry, 1, DistanceMetric::Cosine)
+            validate::entry(entry, 1, DistanceMetric::Cosine, None)
                 .unwrap_err()
                 .to_string()
         };
@@ -158,8 +158,8 @@ mod tests {
         let nested = |levels: usize| (1..levels).fold(json!({}), |inner, _| json!({ "{[\"": [inner] }));
         assert!(refused(&entry().with_metadata(nested(20))).contains("levels; at most 32"));
         assert!(refused(&entry().with_metadata(nested(300))).contains("it has more than 100 levels"));
-        validate::entry(&no_json.with_metadata(json!({})), 1, DistanceMetric::Cosine).unwrap();
-        validate::entry(&entry().with_metadata(None::<Note>), 1, DistanceMetric::Cosine).unwrap();
+        validate::entry(&no_json.with_metadata(json!({})), 1, DistanceMetric::Cosine, None).unwrap();
+        validate::entry(&entry().with_metadata(None::<Note>), 1, DistanceMetric::Cosine, None).unwrap();
     }
 
     #[test]

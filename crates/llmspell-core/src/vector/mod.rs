@@ -1,4 +1,4 @@
-//! Vector memory: the contract of a store, and the types of its calls.
+//! Memory of vectors and texts: the contract of a store, and the types of its calls.
 //!
 //! | file          | question                                                    |
 //! |---------------|-------------------------------------------------------------|
@@ -25,6 +25,8 @@
 //! | `plan.rs`     | how was a query answered, and why? [`SearchPlan`]           |
 //! | `ef.rs`       | how wide is the beam of searches, and why? [`EfChoice`]     |
 //! | `config.rs`   | how is an index built? [`HNSWConfig`]                       |
+//! | `texts.rs`    | which texts are indexed, and what is a snippet? [`TextConfig`], [`Snippet`] |
+//! | `hybrid.rs`   | how are words searched for, alone or beside a vector?       |
 //! | `stats.rs`    | what is stored, and how large is it? [`StorageStats`], [`ScopedStats`] |
 //! | `validate.rs` | which input is allowed?                                     |
 
@@ -33,6 +35,7 @@ mod config;
 mod cursor;
 mod ef;
 mod entry;
+mod hybrid;
 mod inherent;
 mod list;
 pub(crate) mod metadata;
@@ -51,6 +54,7 @@ mod selection;
 mod stats;
 mod steps;
 mod storage;
+mod texts;
 mod time_range;
 pub mod validate;
 
@@ -64,7 +68,7 @@ pub use entry::VectorEntry;
 pub use list::{ListBegin, ListOrder, ListPage, ListQuery};
 pub use pages::{Entries, Pages};
 pub use patch::merge_patch;
-pub use plan::{PathCost, SearchPath, SearchPlan, SearchStage};
+pub use plan::{PathCost, SearchPath, SearchPlan, SearchStage, TextPlan};
 pub use query::{FacetValue, VectorQuery, VectorResult};
 pub use recency::{RecencyPlan, recency_score};
 pub use recommend::{Example, RecommendQuery};
@@ -73,4 +77,5 @@ pub use scoped::{ScopedVectors, VectorStorageExt};
 pub use selection::{GroupBy, SelectionPlan};
 pub use stats::{IndexStats, ScopedStats, StorageStats};
 pub use storage::{OnExisting, VectorStorage};
+pub use texts::{OWN_TEXT, Snippet, TextConfig};
 pub use time_range::TimeRange;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use llmspell_text::Fusion;
 use serde::{Deserialize, Serialize};
 
 use super::ef::EfChoice;
@@ -24,6 +25,8 @@ pub enum SearchPath {
     GraphAfter,
     /// A walk through the graph, without a filter.
     Graph,
+    /// Words alone: no vector is compared.
+    Words,
 }
 
 impl SearchPath {
@@ -36,6 +39,7 @@ impl SearchPath {
             Self::GraphInside => "graph, filter inside the walk",
             Self::GraphAfter => "graph, filter on the result",
             Self::Graph => "graph",
+            Self::Words => "words",
         }
     }
 }
@@ -76,6 +80,41 @@ impl SearchStage {
             name: name.into(),
             micros,
         }
+    }
+}
+
+/// The part of a [`SearchPlan`] about words.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TextPlan {
+    /// Different words that are searched for, each counted once in each field; those of prefixes not. 0 in stores that do
+    /// not count them.
+    pub words: u64,
+    /// Entries of the scope that have words.
+    pub texts: u64,
+    /// Indexes that were searched.
+    pub indexes: u64,
+    /// Rows that are in no index yet and were looked at one by one.
+    pub rows: u64,
+    /// Entries that the words found, at most as many as were asked for.
+    pub candidates: u64,
+    /// Of a hybrid search: entries that the vector found, at most as many as were asked for.
+    pub vector_candidates: u64,
+    /// Of a hybrid search: entries that both sides found together.
+    pub fused: u64,
+    /// Of a hybrid search: how both sides became one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<Fusion>,
+}
+
+/// One line.
+impl fmt::Display for TextPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} in {} texts: {} indexes, {} rows one by one, {} found",
+            self.words, self.texts, self.indexes, self.rows, self.candidates
+        )
     }
 }
 
@@ -122,6 +161,9 @@ pub struct SearchPlan {
     /// How recency was applied, if the query has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recency: Option<RecencyPlan>,
+    /// The side of the words, if the query has some. The other numbers are of the vector side, and 0 without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextPlan>,
     /// How results were selected from the nearest, if the query asked for diversity or groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selection: Option<SelectionPlan>,
@@ -171,6 +213,16 @@ impl fmt::Display for SearchPlan {
         match self.undecided {
             0 => writeln!(f)?,
             undecided => writeln!(f, ", {undecided} left undecided by codes")?,
+        }
+        if let Some(text) = &self.text {
+            writeln!(f, "words      {text}")?;
+            if let Some(fusion) = &text.fusion {
+                writeln!(
+                    f,
+                    "fusion     {fusion}, {} by vector and {} by words are {} entries",
+                    text.vector_candidates, text.candidates, text.fused
+                )?;
+            }
         }
         if let Some(recency) = &self.recency {
             writeln!(
@@ -234,6 +286,7 @@ mod tests {
             undecided: 0,
             results: 10,
             recency: None,
+            text: None,
             selection: None,
             stages: vec![SearchStage::new("filter", 12.0), SearchStage::new("search", 80.5)],
         }
@@ -279,6 +332,39 @@ results    10";
         };
         let line = "16 rescored\nrecency    half-life of 7 d, 16 ranked anew of a shortlist of 80\ntime";
         assert_eq!(with_recency.to_string(), expected.replace("16 rescored\ntime", line));
+    }
+
+    #[test]
+    fn a_plan_of_a_hybrid_search_shows_both_sides() {
+        let text = TextPlan {
+            words: 3,
+            texts: 49_000,
+            indexes: 2,
+            rows: 70,
+            candidates: 100,
+            vector_candidates: 100,
+            fused: 180,
+            fusion: Some(Fusion::default()),
+        };
+        let hybrid = SearchPlan {
+            text: Some(text.clone()),
+            ..plan()
+        };
+        let lines = "16 rescored\n\
+            words      3 in 49000 texts: 2 indexes, 70 rows one by one, 100 found\n\
+            fusion     rrf:5, 100 by vector and 100 by words are 180 entries\ntime";
+        assert!(hybrid.to_string().contains(lines), "{hybrid}");
+        assert_eq!(
+            serde_json::from_value::<SearchPlan>(serde_json::to_value(&hybrid).unwrap()).unwrap(),
+            hybrid
+        );
+        let alone = SearchPlan {
+            text: Some(TextPlan { fusion: None, ..text }),
+            paths: vec![SearchPath::Words],
+            ..plan()
+        };
+        assert!(alone.to_string().contains("path       words\n"), "{alone}");
+        assert!(!alone.to_string().contains("fusion"), "{alone}");
     }
 
     #[test]

@@ -6,18 +6,20 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use llmspell_state_traits::StateScope;
+use llmspell_text::Fusion;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::components::IntoVector;
 use super::scopes;
 use super::selection::GroupBy;
+use super::texts::Snippet;
 use super::time_range::TimeRange;
 use crate::error::Result;
 use crate::fields::Metadata;
 use crate::filter::{FieldPath, Filter, OwnTime, Scalar};
 
-/// Asks for the `k` entries nearest to a vector, in one scope or in several together.
+/// Asks for the `k` entries nearest to a vector, or that answer words best, or both, in one scope or in several together.
 ///
 /// ```
 /// # use llmspell_core::{Filter, StateScope, VectorQuery};
@@ -33,7 +35,7 @@ use crate::filter::{FieldPath, Filter, OwnTime, Scalar};
 ///
 /// # JSON
 ///
-/// Only `vector` and `k` are required.
+/// Only `vector` and `k` are required; in a space with texts `text` may take the place of `vector`.
 ///
 /// ```
 /// # use llmspell_core::{Filter, StateScope, VectorQuery};
@@ -50,8 +52,15 @@ use crate::filter::{FieldPath, Filter, OwnTime, Scalar};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VectorQuery {
-    /// One finite component for each dimension of the space.
+    /// One finite component for each dimension of the space. Empty in a query of words alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vector: Vec<f32>,
+    /// The words that are searched for; see [`with_text`](Self::with_text).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// How the rankings by vector and by words become one; see [`with_fusion`](Self::with_fusion).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<Fusion>,
     /// Most results, 1 to [`K_MAX`](crate::limits::K_MAX). Fewer are returned only if fewer match.
     pub k: usize,
     /// Number of best results to skip, 0 by default; see [`with_offset`](Self::with_offset).
@@ -66,7 +75,8 @@ pub struct VectorQuery {
     /// Name of the model that made the vector; see [`with_model`](Self::with_model).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Lowest score of a result, none by default; see [`DistanceMetric`](super::DistanceMetric) for its range.
+    /// Lowest score of a result, none by default; see [`DistanceMetric`](super::DistanceMetric) for its range, and
+    /// [above](#words) for queries with words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f32>,
     /// Which entries may be found; applied before the best `k` are chosen.
@@ -103,6 +113,12 @@ pub struct VectorQuery {
     /// Whether results include their vector; false by default.
     #[serde(default, skip_serializing_if = "is_no")]
     pub include_vectors: bool,
+    /// Whether results include the entry's own text; false by default.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub include_texts: bool,
+    /// Most bytes of a snippet of each result; none by default. See [`with_snippets`](Self::with_snippets).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snippets: Option<usize>,
 }
 
 fn yes() -> bool {
@@ -131,6 +147,8 @@ impl VectorQuery {
     pub fn new(vector: impl IntoVector, k: usize) -> Self {
         Self {
             vector: vector.into_vector(),
+            text: None,
+            fusion: None,
             k,
             offset: 0,
             scope: StateScope::Global,
@@ -147,6 +165,8 @@ impl VectorQuery {
             exact: false,
             include_metadata: true,
             include_vectors: false,
+            include_texts: false,
+            snippets: None,
         }
     }
 
@@ -396,10 +416,18 @@ pub struct VectorResult {
     /// The space that holds it, if the store has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub space: Option<String>,
-    /// Larger is better; see [`DistanceMetric`](super::DistanceMetric) for the range.
+    /// Larger is better; see [`DistanceMetric`](super::DistanceMetric) for the range. Of a query of words the BM25 score,
+    /// which is above 0; of a hybrid search the fused score.
     pub score: f32,
-    /// Smaller is nearer; see [`DistanceMetric`](super::DistanceMetric) for the range.
+    /// Smaller is nearer; see [`DistanceMetric`](super::DistanceMetric) for the range. Of a query with words the score
+    /// below zero, so that smaller is better there too.
     pub distance: f32,
+    /// Of a hybrid search: the score of the entry's vector, exact; none for an entry without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector_score: Option<f32>,
+    /// Of a query with words: the BM25 score of the entry's texts, exact; none for an entry that the words do not find.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_score: Option<f32>,
     /// The score lowered by age, if the query asked for [recency](VectorQuery::with_recency).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recency_score: Option<f32>,
@@ -409,6 +437,13 @@ pub struct VectorResult {
     /// The vector as it was stored, if the query asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Vec<f32>>,
+    /// The entry's own text, if the query asked for texts and it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The part of its texts that answers the words best, if the query asked for snippets; none for an entry that has
+    /// none of the words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snippet: Option<Snippet>,
 }
 
 impl VectorResult {
@@ -421,10 +456,20 @@ impl VectorResult {
             space: None,
             score,
             distance,
+            vector_score: None,
+            text_score: None,
             recency_score: None,
             metadata: None,
             vector: None,
+            text: None,
+            snippet: None,
         }
+    }
+
+    /// A result of a query with words, with its BM25 or fused score. For implementers.
+    #[must_use]
+    pub fn of_words(id: String, score: f32) -> Self {
+        Self::new(id, score, -score)
     }
 
     /// The metadata as a type of the application; none if the query left it out.

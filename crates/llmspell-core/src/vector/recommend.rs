@@ -164,6 +164,7 @@ fn average(examples: &[Example], stored: &HashMap<String, VectorEntry>) -> Resul
         let (name, vector) = match example {
             Example::Vector(vector) => ("example", vector),
             Example::Id(id) => match stored.get(id) {
+                Some(entry) if entry.embedding.is_empty() => return Err(StorageError::NoVector { id: id.clone() }),
                 Some(entry) => (id.as_str(), &entry.embedding),
                 None => return Err(StorageError::NotFound { id: id.clone() }),
             },

@@ -170,9 +170,11 @@ impl VectorStorage for ScopedVectors {
             vectors: of_scope.vectors,
             vector_bytes: of_scope.vector_bytes,
             metadata_bytes: of_scope.metadata_bytes,
+            text_bytes: of_scope.text_bytes,
             reusable_bytes: of_scope.reusable_bytes,
             indexed_vectors: of_scope.vectors.saturating_sub(of_scope.tail_vectors),
             metadata_index_bytes: of_scope.metadata_index_bytes,
+            text_index_bytes: of_scope.text_index_bytes,
             ..StorageStats::default()
         })
     }

@@ -24,6 +24,9 @@ pub struct StorageStats {
     pub vector_bytes: u64,
     /// Bytes of their metadata, as compact JSON.
     pub metadata_bytes: u64,
+    /// Bytes of their own texts that are kept.
+    #[serde(default)]
+    pub text_bytes: u64,
     /// Bytes that the files occupy on the disk, all included; 0 in memory.
     pub disk_bytes: u64,
     /// Part of these: bytes of slots that are deleted or not used yet and will be written again.
@@ -45,6 +48,9 @@ pub struct StorageStats {
     /// Bytes of RAM of the indexes of metadata of all loaded scopes.
     #[serde(default)]
     pub metadata_index_bytes: u64,
+    /// Bytes of RAM of the indexes of words of all loaded scopes, memory-mapped index files included.
+    #[serde(default)]
+    pub text_index_bytes: u64,
 }
 
 /// One scope of a store. An unknown scope has zeros.
@@ -59,6 +65,12 @@ pub struct ScopedStats {
     pub vector_bytes: u64,
     /// Bytes of their metadata, as compact JSON.
     pub metadata_bytes: u64,
+    /// Live entries that have indexed words.
+    #[serde(default)]
+    pub texts: u64,
+    /// Bytes of their own texts that are kept. They count in a [quota](crate::Quota) as bytes of metadata.
+    #[serde(default)]
+    pub text_bytes: u64,
     /// Entries that are scanned, because no graph holds them (yet).
     pub tail_vectors: u64,
     /// Bytes of vectors that are deleted or not used yet and will be written again.
@@ -72,6 +84,9 @@ pub struct ScopedStats {
     /// Bytes of RAM of the index of its metadata; 0 until one is built, and in stores that have none.
     #[serde(default)]
     pub metadata_index_bytes: u64,
+    /// Bytes of RAM of the index of its words; 0 without texts.
+    #[serde(default)]
+    pub text_index_bytes: u64,
 }
 
 /// The graph of one scope.

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use llmspell_state_traits::{ScopeKind, StateScope};
 
 use super::entry::VectorEntry;
+use super::hybrid::text_plan;
 use super::list::{ListPage, ListQuery, list_page};
 use super::patch::merge_patch;
 use super::plan::{SearchPath, SearchPlan, SearchStage};
@@ -25,7 +26,7 @@ use crate::fields::Metadata;
 use crate::filter::{DateFields, FieldPath, Filter, Scalar};
 use crate::limits::PAGE_MAX;
 
-/// Stores vectors with ids and metadata, each in a scope.
+/// Stores vectors and texts with ids and metadata, each in a scope.
 ///
 /// # Promises
 ///
@@ -35,7 +36,11 @@ use crate::limits::PAGE_MAX;
 ///   entry is never found again, not after a restart either.
 /// * **Scopes are isolated**: ids are unique within a scope, and every call that takes an id also takes its scope. No
 ///   call returns, counts, changes or deletes an entry of another scope. An unknown scope is empty, not an error.
-/// * **k means k**: if `k` entries match scope, filter and threshold, a search returns `k` of them.
+/// * **k means k**: if `k` entries match scope, filter and threshold, a search returns `k` of them. An entry matches words if
+///   it has one of them, and none that must not be there.
+/// * **Words are found as vectors are**: at once when written, never again when deleted or expired. Their statistics are of
+///   the searched scopes and of no other, so a score reveals nothing of what other scopes hold; see
+///   [words in queries](VectorQuery#words).
 /// * **Bad input changes nothing**, and the error names the value and the limit.
 /// * If a future is dropped, its write happens completely or not at all.
 ///
@@ -71,7 +76,7 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
     }
 
     /// The entries of the query's scope, or of its [scopes](VectorQuery::with_scopes) together, that are nearest to its
-    /// vector, best first.
+    /// vector, or answer its [words](VectorQuery#words) best, or both, best first.
     ///
     /// # Errors
     ///
@@ -103,7 +108,8 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
         Ok(entries)
     }
 
-    /// Replaces the metadata of an entry and nothing else.
+    /// Replaces the metadata of an entry and nothing else. The words of declared
+    /// [text fields](super::HNSWConfig::with_text_fields) follow; the entry's own text and its words stay.
     ///
     /// # Errors
     ///
@@ -454,14 +460,20 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
             None => live,
             Some(filter) => self.count_matching(scope, &filter).await?,
         };
+        let is_of_words = query.text.is_some() && !query.is_hybrid();
         Ok(SearchPlan {
             live,
             matching,
             tail: matching,
             k: query.k,
-            paths: vec![SearchPath::Exact],
-            distances: matching,
+            paths: vec![if is_of_words {
+                SearchPath::Words
+            } else {
+                SearchPath::Exact
+            }],
+            distances: if is_of_words { 0 } else { matching },
             results,
+            text: text_plan(self, query).await?,
             recency: query
                 .recency
                 .map(|half_life| RecencyPlan::new(half_life, matching, matching)),
@@ -485,6 +497,6 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
 pub enum OnExisting {
     /// Fails, and stores nothing of the batch.
     Refuse,
-    /// Replaces vector, metadata and times, but keeps the time of creation.
+    /// Replaces vector, text, metadata and times, but keeps the time of creation.
     Replace,
 }

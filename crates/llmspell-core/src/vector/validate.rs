@@ -4,12 +4,15 @@
 use std::collections::HashMap;
 
 use llmspell_state_traits::StateScope;
+use llmspell_text::FusionError;
 use serde_json::Value;
 
+use super::config::HNSWConfig;
 use super::entry::VectorEntry;
 use super::list::ListQuery;
 use super::query::VectorQuery;
 use super::sample::SampleQuery;
+use super::texts::TextConfig;
 pub use crate::check::dim;
 use crate::check::{at_most, in_range, page};
 use crate::error::{Result, StorageError};
@@ -18,7 +21,7 @@ use crate::fields::Metadata;
 use crate::filter::{DateFields, FieldPath, Filter};
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_ITEMS_MAX, EF_SEARCH_MAX, ID_BYTES_MAX, K_MAX, METADATA_BYTES_MAX, METADATA_DEPTH_MAX,
-    PAGE_MAX, QUERY_SCOPES_MAX,
+    PAGE_MAX, QUERY_SCOPES_MAX, QUERY_TEXT_BYTES_MAX, SNIPPET_BYTES_RANGE, TEXT_BYTES_MAX,
 };
 use crate::metric::DistanceMetric;
 use crate::text::shortened;
@@ -162,21 +165,59 @@ pub fn metadata_bytes(id: &str, len: usize) -> Result<()> {
     at_most("metadata of", id, len, METADATA_BYTES_MAX, "bytes")
 }
 
-/// Checks one entry; its id may be empty.
+/// Checks the dimension of a space with these settings: 0 is for a space of texts alone.
+///
+/// # Errors
+///
+/// [`StorageError::OutOfRange`].
+pub fn space_dim(dim: usize, config: &HNSWConfig) -> Result<()> {
+    match (dim, config.texts()) {
+        (0, Some(_)) => Ok(()),
+        _ => self::dim(dim),
+    }
+}
+
+/// Checks the size of an entry's own text.
+///
+/// # Errors
+///
+/// [`StorageError::LimitExceeded`].
+pub fn text(id: &str, text: &str) -> Result<()> {
+    at_most("text of", id, text.len(), TEXT_BYTES_MAX, "bytes")
+}
+
+/// Checks one entry of a space that indexes these texts, or none; its id may be empty.
 ///
 /// # Errors
 ///
 /// The first problem.
-pub fn entry(entry: &VectorEntry, dim: usize, metric: DistanceMetric) -> Result<()> {
+pub fn entry(entry: &VectorEntry, dim: usize, metric: DistanceMetric, texts: Option<&TextConfig>) -> Result<()> {
     if !entry.id.is_empty() {
         id(&entry.id)?;
     }
     entry.scope.validate()?;
-    vector(&entry.id, &entry.embedding, dim, metric)?;
+    match texts {
+        Some(_) if entry.embedding.is_empty() => {}
+        _ => vector(&entry.id, &entry.embedding, dim, metric)?,
+    }
+    if let Some(own) = &entry.text {
+        if texts.is_none() {
+            return Err(StorageError::NoTexts {
+                what: "entry",
+                name: shortened(&entry.id),
+            });
+        }
+        text(&entry.id, own)?;
+    }
     if let Some(unwritable) = &entry.unwritable {
         return Err(unwritable.error(&entry.id));
     }
     metadata(&entry.id, &entry.metadata)?;
+    if entry.embedding.is_empty() && texts.is_some_and(|texts| !texts.has_text(entry)) {
+        return Err(StorageError::NoContent {
+            id: shortened(&entry.id),
+        });
+    }
     if let Some(ttl) = entry.ttl {
         if entry.expires_at.is_some() {
             return Err(StorageError::InvalidName {
@@ -195,8 +236,8 @@ pub fn entry(entry: &VectorEntry, dim: usize, metric: DistanceMetric) -> Result<
 /// # Errors
 ///
 /// The first problem.
-pub fn batch(entries: &[VectorEntry], dim: usize, metric: DistanceMetric) -> Result<()> {
-    batch_by(entries, |entry| self::entry(entry, dim, metric))
+pub fn batch(entries: &[VectorEntry], dim: usize, metric: DistanceMetric, texts: Option<&TextConfig>) -> Result<()> {
+    batch_by(entries, |entry| self::entry(entry, dim, metric, texts))
 }
 
 /// Checks a batch, its entries by `check_entry`: the number of entries, and that no id occurs twice in one scope.
@@ -230,7 +271,7 @@ pub fn ids(ids: &[String]) -> Result<()> {
     ids.iter().try_for_each(|name| id(name))
 }
 
-/// Checks the size of a batch: vectors as `f32` and metadata as compact JSON.
+/// Checks the size of a batch: vectors as `f32`, texts, and metadata as compact JSON.
 ///
 /// # Errors
 ///
@@ -239,16 +280,19 @@ pub fn batch_bytes(len: usize) -> Result<()> {
     at_most("batch", "write", len, BATCH_BYTES_MAX, "bytes")
 }
 
-/// Checks a query.
+/// Checks a query of a space that indexes these texts, or none.
 ///
 /// # Errors
 ///
 /// The first problem.
-pub fn query(query: &VectorQuery, dim: usize, metric: DistanceMetric) -> Result<()> {
+pub fn query(query: &VectorQuery, dim: usize, metric: DistanceMetric, texts: Option<&TextConfig>) -> Result<()> {
     asked_scopes(&query.scope, query.scopes.as_deref())?;
     in_range("k", query.k, 1..=K_MAX)?;
     in_range("offset", query.offset, 0..=K_MAX - query.k)?;
-    vector("query", &query.vector, dim, metric)?;
+    if query.text.is_none() || !query.vector.is_empty() {
+        vector("query", &query.vector, dim, metric)?;
+    }
+    words(query, texts)?;
     if let Some(ef_search) = query.ef_search {
         in_range("ef_search", ef_search, query.k..=EF_SEARCH_MAX)?;
     }
@@ -277,6 +321,59 @@ pub fn query(query: &VectorQuery, dim: usize, metric: DistanceMetric) -> Result<
     match query.event_time.or(query.ingested) {
         Some(_) => query.whole_filter().map_or(Ok(()), |whole| filter(&whole)),
         None => Ok(()),
+    }
+}
+
+/// Checks the words of a query, and what it asks of texts.
+fn words(query: &VectorQuery, texts: Option<&TextConfig>) -> Result<()> {
+    let refused = |what, name: String, reason| Err(StorageError::InvalidName { what, name, reason });
+    if let Some(words) = &query.text {
+        if texts.is_none() {
+            return Err(StorageError::NoTexts {
+                what: "query",
+                name: shortened(words),
+            });
+        }
+        at_most("query", words, words.len(), QUERY_TEXT_BYTES_MAX, "bytes")?;
+    }
+    if let Some(fusion) = query.fusion {
+        if !query.is_hybrid() {
+            return refused("fusion", fusion.to_string(), "it needs words and a vector");
+        }
+        fusion.validate().map_err(|error| fusion_error(&error))?;
+    }
+    if let Some(bytes) = query.snippets {
+        if query.text.is_none() {
+            return refused("snippets", bytes.to_string(), "they need a query of words");
+        }
+        in_range("size of snippets in bytes", bytes, SNIPPET_BYTES_RANGE)?;
+        if texts.is_some_and(|texts| !texts.keep() && texts.fields().is_empty()) {
+            return Err(StorageError::TextsNotKept { what: "snippets" });
+        }
+    }
+    match texts {
+        Some(texts) if query.include_texts && !texts.keep() => Err(StorageError::TextsNotKept {
+            what: "texts in results",
+        }),
+        None if query.include_texts => Err(StorageError::NoTexts {
+            what: "query",
+            name: "texts in results".to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn fusion_error(error: &FusionError) -> StorageError {
+    let (what, got, min, max) = match *error {
+        FusionError::Alpha(alpha) => ("alpha of linear fusion", alpha, 0.0, 1.0),
+        FusionError::K(k) => ("k of reciprocal rank fusion", k, f32::MIN_POSITIVE, f32::MAX),
+        _ => ("fusion", f32::NAN, 0.0, 0.0),
+    };
+    StorageError::OutOfRange {
+        what,
+        got: f64::from(got),
+        min: f64::from(min),
+        max: f64::from(max),
     }
 }
 
@@ -389,14 +486,14 @@ mod tests {
     fn an_id_twice_in_one_scope_is_refused_but_not_in_two_scopes_and_not_the_empty_one() {
         use llmspell_state_traits::StateScope::User;
         let entry = |id: &str, user: &str| VectorEntry::new(id, vec![1.0]).with_scope(User(user.into()));
-        let check = |entries: &[VectorEntry]| batch(entries, 1, DistanceMetric::Cosine);
+        let check = |entries: &[VectorEntry]| batch(entries, 1, DistanceMetric::Cosine, None);
         check(&[entry("a", "x"), entry("a", "y"), entry("", "x"), entry("", "x")]).unwrap();
         assert!(text(check(&[entry("a", "x"), entry("b", "x"), entry("a", "x")])).contains("(entries 0 and 2)"));
     }
 
     #[test]
     fn a_query_out_of_range_is_refused() {
-        let check = |query: VectorQuery| super::query(&query, 1, DistanceMetric::Cosine);
+        let check = |query: VectorQuery| super::query(&query, 1, DistanceMetric::Cosine, None);
         let ok = || VectorQuery::new(vec![1.0], 10);
         check(ok()).unwrap();
         assert!(text(check(VectorQuery::new(vec![1.0], 0))).contains("k is 0; it must be within 1..=10000"));
@@ -413,12 +510,101 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_has_a_vector_or_a_text_and_a_text_only_where_words_are_indexed() {
+        let texts = TextConfig::default().with_fields(["title"]);
+        let check =
+            |entry: &VectorEntry, texts: Option<&TextConfig>| self::entry(entry, 1, DistanceMetric::Cosine, texts);
+        let bare = || VectorEntry::new("e", Vec::<f32>::new());
+        let with_text = VectorEntry::new("e", [1.0]).with_text("");
+        check(&with_text, Some(&texts)).unwrap();
+        let refused = text(check(&with_text, None));
+        assert!(
+            refused.starts_with("entry `e` has words, and this space does not index words"),
+            "{refused}"
+        );
+        for alone in [bare().with_text("a"), bare().with_metadata(json!({"title": ["", "a"]}))] {
+            check(&alone, Some(&texts)).unwrap();
+            super::entry(&alone, 0, DistanceMetric::Cosine, Some(&texts)).unwrap();
+            assert!(text(check(&VectorEntry { text: None, ..alone }, None)).contains("expected 1, got 0"));
+        }
+        for nothing in [
+            bare(),
+            bare().with_text(""),
+            bare().with_metadata(json!({"title": 1, "other": "a"})),
+        ] {
+            assert!(text(check(&nothing, Some(&texts))).contains("neither a vector nor a text"));
+        }
+        let dims = text(super::entry(&with_text, 0, DistanceMetric::Cosine, Some(&texts)));
+        assert!(dims.contains("expected 0, got 1"), "{dims}");
+        check(&bare().with_text("a".repeat(TEXT_BYTES_MAX)), Some(&texts)).unwrap();
+        let long = text(check(&bare().with_text("a".repeat(TEXT_BYTES_MAX + 1)), Some(&texts)));
+        assert!(
+            long.contains("text of `e` has 1048577 bytes; at most 1048576"),
+            "{long}"
+        );
+    }
+
+    #[test]
+    fn a_dimension_of_0_is_for_texts_alone() {
+        space_dim(0, &HNSWConfig::fast().with_text_fields(["a"])).unwrap();
+        space_dim(1, &HNSWConfig::fast().with_text_fields(["a"])).unwrap();
+        assert!(text(space_dim(0, &HNSWConfig::fast())).contains("dimension is 0"));
+    }
+
+    #[test]
+    fn words_are_searched_only_where_they_are_indexed() {
+        use llmspell_text::Fusion;
+        let (kept, unkept) = (TextConfig::default(), TextConfig::default().with_keep(false));
+        let check = |query: &VectorQuery, texts| super::query(query, 1, DistanceMetric::Cosine, texts);
+        let words = || VectorQuery::text("graph", 5);
+        let hybrid = || VectorQuery::new([1.0], 5).with_text("graph");
+        for query in [
+            words(),
+            hybrid(),
+            hybrid().with_fusion(Fusion::Dbsf),
+            words().with_snippets(16),
+        ] {
+            check(&query, Some(&kept)).unwrap();
+            assert!(text(check(&query, None)).starts_with("query `graph` has words, and this space does not"));
+        }
+        check(&VectorQuery::text("", 5), Some(&kept)).unwrap();
+        assert!(
+            text(check(&VectorQuery::new([1.0, 2.0], 5).with_text("a"), Some(&kept))).contains("expected 1, got 2")
+        );
+        assert!(text(check(&VectorQuery::new([0.0; 0], 5), Some(&kept))).contains("expected 1, got 0"));
+        let refused = |query: VectorQuery| text(check(&query, Some(&kept)));
+        let only_one = "fusion `dbsf` is not allowed: it needs words and a vector";
+        assert_eq!(refused(words().with_fusion(Fusion::Dbsf)), only_one);
+        assert_eq!(refused(VectorQuery::new([1.0], 5).with_fusion(Fusion::Dbsf)), only_one);
+        assert!(refused(hybrid().with_fusion(Fusion::Rrf { k: 0.0 })).contains("k of reciprocal rank fusion is 0;"));
+        assert!(
+            refused(hybrid().with_fusion(Fusion::Linear { alpha: 1.5 })).contains("is 1.5; it must be within 0..=1")
+        );
+        assert!(
+            refused(words().with_snippets(15))
+                .contains("size of snippets in bytes is 15; it must be within 16..=65536")
+        );
+        assert!(refused(VectorQuery::new([1.0], 5).with_snippets(100)).contains("they need a query of words"));
+        assert!(
+            refused(VectorQuery::text("a".repeat(QUERY_TEXT_BYTES_MAX + 1), 5)).contains("65537 bytes; at most 65536")
+        );
+        assert!(text(check(&words().with_snippets(100), Some(&unkept))).starts_with("snippets: this space"));
+        let of_field = unkept.clone().with_fields(["a"]);
+        super::query(&words().with_snippets(100), 1, DistanceMetric::Cosine, Some(&of_field)).unwrap();
+        let with_texts = VectorQuery::new([1.0], 5).with_texts(true);
+        check(&with_texts, Some(&kept)).unwrap();
+        assert!(text(check(&with_texts, Some(&unkept))).starts_with("texts in results: this space"));
+        assert!(text(check(&with_texts, None)).contains("does not index words"));
+    }
+
+    #[test]
     fn a_lifetime_must_be_positive_and_given_once() {
         let check = |ttl: Duration| {
             entry(
                 &VectorEntry::new("e", vec![1.0]).with_ttl(ttl),
                 1,
                 DistanceMetric::Cosine,
+                None,
             )
         };
         check(Duration::from_secs(1)).unwrap();
@@ -426,7 +612,7 @@ mod tests {
         assert!(text(check(Duration::MAX)).contains("ttl in milliseconds is"));
         let mut both = VectorEntry::new("e", vec![1.0]).with_ttl(Duration::from_secs(1));
         both.expires_at = Some(Timestamp::from_millis(1));
-        assert!(text(entry(&both, 1, DistanceMetric::Cosine)).contains("not both"));
+        assert!(text(entry(&both, 1, DistanceMetric::Cosine, None)).contains("not both"));
     }
 
     #[test]

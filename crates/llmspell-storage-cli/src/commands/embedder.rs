@@ -89,13 +89,17 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// About an entry; its text is what `field` of its metadata holds. With its old vector only if the caller asks for it.
+    /// About an entry; its text is what `field` of its metadata holds, else its own. With its old vector only if the caller
+    /// asks for it.
     pub(super) fn about(entry: VectorEntry, field: &FieldPath, with_vector: bool) -> Self {
-        let text = entry.metadata.as_object().and_then(|fields| text_in(fields, field));
+        let text = text_of(&entry, field).map(str::to_string);
+        let mut entry = EntryView::new(entry, with_vector);
+        // It stands once in the line.
+        entry.text = None;
         Self {
-            text: text.map(str::to_string),
+            text,
             query: false,
-            entry: EntryView::new(entry, with_vector),
+            entry,
         }
     }
 
@@ -108,6 +112,12 @@ impl Question {
             ..Self::about(entry, &TEXT_FIELD.into(), false)
         }
     }
+}
+
+/// The text that is embedded of an entry: of a field of its metadata, else its own.
+pub(super) fn text_of<'a>(entry: &'a VectorEntry, field: &FieldPath) -> Option<&'a str> {
+    let of_field = entry.metadata.as_object().and_then(|fields| text_in(fields, field));
+    of_field.or(entry.text.as_deref().filter(|text| !text.trim().is_empty()))
 }
 
 /// The text that a field of some metadata holds: one that is not blank.
@@ -203,7 +213,12 @@ impl Embedder {
                 )));
             }
             let model = None;
-            self.expected = Expected::Of(Fits { model, stored, metric });
+            self.expected = Expected::Of(Fits {
+                model,
+                stored,
+                metric,
+                texts: None,
+            });
         }
         match &self.expected {
             Expected::Of(fits) => fits.check(entry).map_err(|error| self.failed(error.to_string())),
@@ -364,6 +379,7 @@ mod tests {
             model: Some(EmbeddingModel::new("m", dim)),
             stored: dim,
             metric: DistanceMetric::Euclidean,
+            texts: None,
         };
         let job = Job {
             hint: "mend it",

@@ -9,6 +9,8 @@ use serde_json::Value;
 pub(crate) struct EntryView {
     pub(crate) id: String,
     pub(crate) scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) text: Option<String>,
     pub(crate) metadata: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) created_at: Option<Timestamp>,
@@ -28,6 +30,7 @@ impl EntryView {
         Self {
             id: entry.id,
             scope: entry.scope.to_string(),
+            text: entry.text,
             metadata: entry.metadata,
             created_at: entry.created_at,
             updated_at: entry.updated_at,
@@ -38,7 +41,17 @@ impl EntryView {
     }
 }
 
-/// What an entry is about, for a cell of a table: its `text` if there is one, else its fields.
+/// What an entry is about, for a cell of a table: its own text, then what its metadata say.
+pub(crate) fn summary_of(entry: &VectorEntry) -> String {
+    let fields = entry.metadata.as_object().map(summary).unwrap_or_default();
+    match entry.text.as_deref() {
+        None | Some("") => fields,
+        Some(own) if fields.is_empty() => own.to_string(),
+        Some(own) => format!("{own}  {fields}"),
+    }
+}
+
+/// What metadata say, for a cell of a table: their `text` if there is one, else their fields.
 pub(crate) fn summary(metadata: &Metadata) -> String {
     let text = metadata.get("text").and_then(Value::as_str);
     let others = metadata
@@ -69,5 +82,9 @@ mod tests {
             "Hello there  lang=en  year=2026"
         );
         assert_eq!(summary(&Metadata::new()), "");
+        let entry = VectorEntry::text_only("a", "Own words").with_metadata(metadata);
+        assert_eq!(summary_of(&entry), "Own words  Hello there  lang=en  year=2026");
+        assert_eq!(summary_of(&VectorEntry::text_only("a", "Own words")), "Own words");
+        assert_eq!(summary_of(&VectorEntry::new("a", [1.0])), "");
     }
 }

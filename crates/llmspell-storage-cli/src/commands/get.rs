@@ -37,7 +37,10 @@ pub(crate) async fn run(args: GetArgs, session: &Session<'_>, output: &mut Outpu
     if entry.embedding.len() > COMPONENTS_SHOWN {
         shown.push("…".into());
     }
-    let vector = format!("{} components: {}", entry.embedding.len(), shown.join(" "));
+    let vector = match entry.embedding.len() {
+        0 => "none".to_string(),
+        components => format!("{components} components: {}", shown.join(" ")),
+    };
     let view = EntryView::new(entry, args.vectors);
     output.object(&view)?;
 
@@ -60,6 +63,9 @@ pub(crate) async fn run(args: GetArgs, session: &Session<'_>, output: &mut Outpu
         }
     }
     output.table(lines)?;
+    if let Some(text) = &view.text {
+        output.text(text)?;
+    }
     // Whole, and where a terminal wraps it as it likes: this is what one asks `get` for.
     output.text(serde_json::to_string_pretty(&view.metadata).expect("JSON came out of the store"))?;
     Ok(())

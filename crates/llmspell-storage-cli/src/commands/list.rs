@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use llmspell_storage::{Filter, HNSWVectorStorage, ListOrder, ListQuery, OwnTime, Pages, StateScope, StorageError};
 
-use super::entry_view::{EntryView, summary};
+use super::entry_view::{EntryView, summary_of};
 use crate::filter_arg::FilterArgs;
 use crate::session::Session;
 use llmspell_cli_base::errors::CliError;
@@ -139,7 +139,7 @@ pub(crate) async fn run(args: ListArgs, session: &Session<'_>, output: &mut Outp
             continue;
         }
         let moment = entry.times().get(time).map(|moment| moment.to_string());
-        let fields = entry.metadata.as_object().map(summary).unwrap_or_default();
+        let fields = summary_of(&entry);
         lines.add_row(row([
             line_cell(&entry.id),
             text_cell(moment.unwrap_or_default()),

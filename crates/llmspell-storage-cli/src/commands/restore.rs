@@ -8,7 +8,8 @@ use llmspell_storage::{
     Database, HNSWVectorStorage, KeyValueWrite, ModelSpace, OnExisting, Quota, ScopedBackend, SpaceInfo, SpaceRole,
     StateScope, StorageError, Timestamp, VectorEntry,
 };
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use super::export::VERSION;
@@ -41,6 +42,17 @@ struct Kind {
 #[derive(Deserialize)]
 struct ArrayOfSpace {
     array: Option<String>,
+}
+
+/// Whether an entry beside an array says that it has no vector there.
+#[derive(Deserialize)]
+struct NoVector {
+    #[serde(default, rename = "vector", deserialize_with = "is_empty")]
+    has_none: bool,
+}
+
+fn is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Vec::<IgnoredAny>::deserialize(deserializer)?.is_empty())
 }
 
 #[derive(Deserialize)]
@@ -238,7 +250,9 @@ impl Restore {
 
     async fn entry(&mut self, space: &str, line: &[u8]) -> Result<(), Refused> {
         let text = std::str::from_utf8(line).map_err(|error| Refused::Line(error.to_string()))?;
+        let NoVector { has_none } = read(line)?;
         let vector = match self.arrays.get_mut(space) {
+            Some(_) if has_none => None,
             Some(array) => {
                 let row = array.next_row()?;
                 Some(row.ok_or_else(|| {

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use clap::Args;
 use llmspell_storage::SampleQuery;
 
-use super::entry_view::{EntryView, summary};
+use super::entry_view::{EntryView, summary_of};
 use crate::filter_arg::FilterArgs;
 use crate::session::Session;
 use llmspell_cli_base::errors::CliError;
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: SampleArgs, session: &Session<'_>, output: &mut Ou
             output.object(&EntryView::new(entry, args.vectors))?;
             continue;
         }
-        let fields = entry.metadata.as_object().map(summary).unwrap_or_default();
+        let fields = summary_of(&entry);
         lines.add_row(row([line_cell(&entry.id), line_cell(&fields)]));
     }
     if lines.row_count() == 0 && !output.is_json() {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use llmspell_storage::limits::K_MAX;
 use llmspell_storage::{
-    Database, HNSWVectorStorage, StateScope, StorageError, TimeRange, Timestamp, VectorEntry, VectorQuery,
-    VectorStorage,
+    Database, Fusion, HNSWVectorStorage, Snippet, StateScope, StorageError, TimeRange, Timestamp, VectorEntry,
+    VectorQuery, VectorStorage,
 };
 use serde_json::json;
 
@@ -20,6 +20,8 @@ const EXAMPLES: &str = r#"Examples:
   llmspell-storage --db memory.db --scope user:ada search --vector question.npy -k 5
   llmspell-storage --db memory.db search --vector '[0.1, 0.2]'
   llmspell-storage --db memory.db search --embed 'What does Ada drink?' --with 'python embed.py'
+  llmspell-storage --db memory.db search --text 'HNSWConfig "recall target" -benchmark title:graph'
+  llmspell-storage --db memory.db search --text 'E0308 borrow*' --vector question.npy --fusion rrf:60
   llmspell-storage --db memory.db search --like note-7 --filter lang=en --filter year=2026
   llmspell-storage --db memory.db search --vector question.npy --scope session:s-17 --scope user:ada --scope global
   llmspell-storage --db memory.db search --vector question.npy --model text-embedding-3-small
@@ -27,6 +29,17 @@ const EXAMPLES: &str = r#"Examples:
   llmspell-storage --db memory.db search --like note-7 --recency 7d --event-from 2026-11-01
   llmspell-storage --db memory.db search --like note-7 \
     --filter '{"in": {"field": "lang", "values": ["en", "de"]}}'"#;
+
+const WORDS: &str = r#"Words of --text:
+  graph index        entries with one of the words; both count more
+  "graph index"      only entries with the words one behind the other
+  -graph             only entries without the word; also -"graph index"
+  gra*               words that begin so
+  title:graph        the same in a field that the space indexes; @text:graph in the text of the entry
+What has none of these forms is words, so nothing that is typed is refused."#;
+
+/// Bytes of the snippets of a table, and of those of --json unless --snippet says otherwise.
+const SNIPPET_BYTES: usize = 100;
 
 const JOB: Job = Job {
     hint: "mend the command; `search --help` says what it reads and writes",
@@ -40,25 +53,38 @@ use llmspell_cli_base::output::{Output, line_cell, number_cell, row, table};
 use llmspell_cli_base::time_arg::{parse_duration, parse_moment};
 
 fn after_help() -> String {
-    format!("{EXAMPLES}\n\n{QUERY_PROTOCOL}")
+    format!("{EXAMPLES}\n\n{WORDS}\n\n{QUERY_PROTOCOL}")
 }
 
-/// Find the nearest entries of a scope, or of several
+/// Find the nearest entries of a scope, or of several, by a vector, by words, or by both
 #[derive(Debug, Args)]
-#[command(after_help = after_help(), group = ArgGroup::new("asked").required(true))]
+#[command(after_help = after_help(), group = ArgGroup::new("vector_side"), group = ArgGroup::new("asked").required(true).multiple(true))]
 pub(crate) struct SearchArgs {
     /// Vector to search with: a JSON array such as '[0.1, 0.2]', a file of one, or the first row of an .npy file; - reads
     /// it from stdin
-    #[arg(long, value_name = "VECTOR", group = "asked")]
+    #[arg(long, value_name = "VECTOR", groups = ["asked", "vector_side"])]
     vector: Option<PathBuf>,
 
     /// Search with the vector of this entry, of the first scope that has it; it is left out of the answer
-    #[arg(long, value_name = "ID", group = "asked")]
+    #[arg(long, value_name = "ID", groups = ["asked", "vector_side"])]
     like: Option<String>,
 
     /// Search with the vector that the command of --with makes of this text
-    #[arg(long, value_name = "TEXT", group = "asked", requires = "with")]
+    #[arg(long, value_name = "TEXT", groups = ["asked", "vector_side"], requires = "with")]
     embed: Option<String>,
+
+    /// Search for words, as below, alone or with a vector; a space indexes words from `import --text-field` on
+    #[arg(long, value_name = "WORDS", group = "asked")]
+    text: Option<String>,
+
+    /// How the rankings by vector and by words become one: rrf, rrf:K, dbsf, or linear:ALPHA with the share of the vectors
+    /// from 0 to 1 [default: rrf:5]
+    #[arg(long, value_name = "FUSION", requires = "text", requires = "vector_side")]
+    fusion: Option<Fusion>,
+
+    /// Most bytes of the part of its text that each result shows [default: 100]
+    #[arg(long, value_name = "BYTES", requires = "text")]
+    snippet: Option<usize>,
 
     /// Command that makes a vector of a text, with its arguments; it is asked as below
     #[arg(long, value_name = "COMMAND", requires = "embed", conflicts_with_all = ["vector", "like"])]
@@ -71,7 +97,7 @@ pub(crate) struct SearchArgs {
     #[arg(short, value_name = "COUNT", default_value_t = 10, value_parser = parse_k)]
     k: usize,
 
-    /// Lowest score
+    /// Lowest score; with words and a vector, lowest score of the vectors that are found by theirs
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
     threshold: Option<f32>,
 
@@ -110,6 +136,10 @@ pub(crate) struct SearchArgs {
     /// With --json: print the vectors too
     #[arg(long)]
     vectors: bool,
+
+    /// With --json: print the texts too
+    #[arg(long)]
+    texts: bool,
 }
 
 pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
@@ -123,6 +153,7 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     let has_several = scopes.len() > 1;
     let (vector, like, k) = match (given, &args.like) {
         (Some(vector), _) => (vector, None, args.k),
+        (None, None) if args.embed.is_none() => (Vec::new(), None, args.k),
         (None, Some(id)) => {
             let (scope, vector) = stored_vector(&store, session, id).await?;
             // One more, for the entry itself.
@@ -134,7 +165,11 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     let mut query = VectorQuery::new(vector, k)
         .with_scope(session.scope())
         .with_exact(args.exact)
-        .with_vectors(args.vectors && output.is_json());
+        .with_vectors(args.vectors && output.is_json())
+        .with_texts(args.texts && output.is_json());
+    query.text.clone_from(&args.text);
+    query.fusion = args.fusion;
+    query.snippets = snippet_bytes(&args, &store);
     query.model = session.model().map(str::to_string);
     if has_several {
         query = query.with_scopes(scopes);
@@ -146,6 +181,9 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     query.event_time = range(args.event_from, args.event_to);
     query.ingested = range(args.ingested_from, args.ingested_to);
 
+    if args.snippet.is_some() && query.snippets.is_none() {
+        query.snippets = args.snippet;
+    }
     if args.explain {
         let plan = storage.explain(&query).await?;
         output.object(&plan)?;
@@ -158,10 +196,14 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     }
     results.truncate(args.k);
 
-    let mut titles = vec!["", "id", "score", "metadata"];
-    if args.recency.is_some() {
-        titles.insert(3, "with age");
+    let mut titles = vec!["", "id", "score"];
+    if query.is_hybrid() {
+        titles.extend(["by vector", "by words"]);
     }
+    if args.recency.is_some() {
+        titles.push("with age");
+    }
+    titles.push(if query.snippets.is_some() { "text" } else { "metadata" });
     if has_several {
         titles.insert(1, "scope");
     }
@@ -176,15 +218,19 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
         }
         output.object(&object)?;
         let fields = result.metadata.as_ref().map(summary).unwrap_or_default();
+        let about = result.snippet.as_ref().map_or(fields, marked);
         let scope = scope.map(|scope| line_cell(&scope));
         let score_cell = |score: f32| number_cell(format!("{score:.4}"));
         let found = [line_cell(&result.id), score_cell(result.score)];
+        let sides = query.is_hybrid().then_some([result.vector_score, result.text_score]);
+        let side_cell = |score: Option<f32>| score.map_or_else(|| number_cell("-"), score_cell);
         let cells = [number_cell(rank)]
             .into_iter()
             .chain(scope)
             .chain(found)
+            .chain(sides.into_iter().flatten().map(side_cell))
             .chain(result.recency_score.map(score_cell))
-            .chain([line_cell(&fields)]);
+            .chain([line_cell(&about)]);
         lines.add_row(row(cells));
     }
     if results.is_empty() {
@@ -204,7 +250,7 @@ async fn embedded(
     session: &Session<'_>,
 ) -> Result<Vec<f32>, CliError> {
     let (Some(text), Some(command)) = (&args.embed, &args.with) else {
-        unreachable!("the arguments require one of the three, and --embed the command");
+        unreachable!("--embed requires the command");
     };
     if text.trim().is_empty() {
         return Err(CliError::usage(
@@ -226,6 +272,24 @@ async fn embedded(
     }
 }
 
+/// The bytes of snippets: none without words, or where the space has no texts to show.
+fn snippet_bytes(args: &SearchArgs, store: &HNSWVectorStorage) -> Option<usize> {
+    let texts = store.config().texts()?;
+    let has_texts = texts.keep() || !texts.fields().is_empty();
+    args.text.as_ref().filter(|_| has_texts)?;
+    Some(args.snippet.unwrap_or(SNIPPET_BYTES))
+}
+
+/// A snippet with its matches between asterisks.
+fn marked(snippet: &Snippet) -> String {
+    let mut text = snippet.text.clone();
+    for word in snippet.matches.iter().rev() {
+        text.insert(word.end, '*');
+        text.insert(word.start, '*');
+    }
+    text
+}
+
 /// A range that begins or ends, or does both; none if it does neither.
 fn range(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<TimeRange> {
     (from.is_some() || to.is_some()).then_some(TimeRange { from, to })
@@ -239,6 +303,9 @@ async fn stored_vector(
 ) -> Result<(StateScope, Vec<f32>), CliError> {
     for scope in session.scopes() {
         if let Some(entry) = store.get(&scope, id).await? {
+            if entry.embedding.is_empty() {
+                return Err(StorageError::NoVector { id: id.to_string() }.into());
+            }
             return Ok((scope, entry.embedding));
         }
     }

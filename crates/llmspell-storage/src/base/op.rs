@@ -14,11 +14,13 @@
 //! extents:  count u32, then per extent first point u32, length u32, first slot u64
 //! in v2 then: returned: runs
 //! in v3 then: touched: runs, ends, ends; returned: runs
+//! in v4, after what v3 has: bytes of texts added u32, removed u32; without a vector: runs
 //! ```
 //!
 //! The ends of touched points are those before and those after. The checksum covers the key of the row (scope id, Lsn)
 //! too. v1 (0.1.0): neither touches points nor gives slots back; most ops are written so. v2 (0.1.0): gives slots back;
-//! a build that ignored it would use slots of other scopes. v3 (0.1.0): touches points.
+//! a build that ignored it would use slots of other scopes. v3 (0.1.0): touches points. v4 (0.1.0): texts that are kept
+//! come or go, or points without a vector come.
 
 use crate::base::ids::{Extent, Lsn, PointId, ScopeId, Slot};
 use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
@@ -28,6 +30,8 @@ const VERSION: u8 = 1;
 const VERSION_WITH_RETURNED: u8 = 2;
 /// Of one that touches points.
 const VERSION_WITH_TOUCHED: u8 = 3;
+/// Of one with texts that are kept, or with points without a vector.
+const VERSION_WITH_TEXTS: u8 = 4;
 
 /// One mutation of one namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,6 +52,12 @@ pub(crate) struct Op {
     pub(crate) metadata_bytes_added: u32,
     /// Bytes of metadata that went.
     pub(crate) metadata_bytes_removed: u32,
+    /// Bytes of texts that came.
+    pub(crate) text_bytes_added: u32,
+    /// Bytes of texts that went.
+    pub(crate) text_bytes_removed: u32,
+    /// Those of the points that come to life that have no vector, and no slot.
+    pub(crate) without_vector: Vec<PointId>,
 }
 
 /// A point that is added or removed.
@@ -70,7 +80,9 @@ impl Op {
     /// The bytes of the row for `lsn` of `scope`.
     pub(crate) fn encode(&self, scope: ScopeId, lsn: Lsn) -> Vec<u8> {
         let mut body = Writer::with_capacity(64);
+        let has_texts = self.text_bytes_added > 0 || self.text_bytes_removed > 0 || !self.without_vector.is_empty();
         let version = match (self.touched.is_empty(), self.returned.is_empty()) {
+            _ if has_texts => VERSION_WITH_TEXTS,
             (true, true) => VERSION,
             (true, false) => VERSION_WITH_RETURNED,
             (false, _) => VERSION_WITH_TOUCHED,
@@ -82,13 +94,17 @@ impl Op {
         write_changes(&mut body, &self.removed);
         write_runs(&mut body, self.updated.iter().copied());
         write_extents(&mut body, &self.extents);
-        if version == VERSION_WITH_TOUCHED {
+        if version >= VERSION_WITH_TOUCHED {
             write_runs(&mut body, self.touched.iter().map(|touched| touched.point));
             write_ends(&mut body, self.touched.iter().map(|touched| touched.before));
             write_ends(&mut body, self.touched.iter().map(|touched| touched.after));
         }
         if version != VERSION {
             write_runs(&mut body, self.returned.iter().copied());
+        }
+        if has_texts {
+            body.u32(self.text_bytes_added).u32(self.text_bytes_removed);
+            write_runs(&mut body, self.without_vector.iter().copied());
         }
         seal(&place(scope, lsn), &body.finish())
     }
@@ -97,7 +113,7 @@ impl Op {
     pub(crate) fn decode(scope: ScopeId, lsn: Lsn, bytes: &[u8]) -> Result<Self, Malformed> {
         let mut body = Reader::new(unseal(&place(scope, lsn), bytes)?);
         let version = body.u8()?;
-        if ![VERSION, VERSION_WITH_RETURNED, VERSION_WITH_TOUCHED].contains(&version) {
+        if !(VERSION..=VERSION_WITH_TEXTS).contains(&version) {
             return Err(Malformed("its version is unknown"));
         }
         let metadata_bytes_added = body.u32()?;
@@ -107,12 +123,16 @@ impl Op {
         let updated = read_runs(&mut body)?;
         let extents = read_extents(&mut body)?;
         let touched = match version {
-            VERSION_WITH_TOUCHED => read_touched(&mut body)?,
+            VERSION_WITH_TOUCHED.. => read_touched(&mut body)?,
             _ => Vec::new(),
         };
         let returned = match version {
             VERSION => Vec::new(),
             _ => read_runs(&mut body)?,
+        };
+        let (text_bytes_added, text_bytes_removed, without_vector) = match version {
+            VERSION_WITH_TEXTS => (body.u32()?, body.u32()?, read_runs(&mut body)?),
+            _ => (0, 0, Vec::new()),
         };
         body.end()?;
         Ok(Self {
@@ -124,6 +144,9 @@ impl Op {
             returned,
             metadata_bytes_added,
             metadata_bytes_removed,
+            text_bytes_added,
+            text_bytes_removed,
+            without_vector,
         })
     }
 }
@@ -278,9 +301,10 @@ mod tests {
             prop::collection::vec(extent, 0..3),
             any::<u32>(),
             any::<u32>(),
+            (0..3_u32, 0..3_u32, points()),
         )
             .prop_map(
-                |(put, removed, (updated, returned), touched, extents, added, gone)| Op {
+                |(put, removed, (updated, returned), touched, extents, added, gone, texts)| Op {
                     put,
                     removed,
                     updated,
@@ -289,6 +313,9 @@ mod tests {
                     returned,
                     metadata_bytes_added: added,
                     metadata_bytes_removed: gone,
+                    text_bytes_added: texts.0,
+                    text_bytes_removed: texts.1,
+                    without_vector: texts.2,
                 },
             )
     }
@@ -330,6 +357,7 @@ mod tests {
             returned: vec![],
             metadata_bytes_added: 10,
             metadata_bytes_removed: 11,
+            ..Op::default()
         };
         #[rustfmt::skip]
         assert_eq!(op.encode(ScopeId(1), Lsn(2))[4..], [
@@ -358,6 +386,27 @@ mod tests {
             0, 0, 0, 0,                             // extents
             2, 0, 0, 0, 3, 0, 0, 0, 3, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0,
         ]);
+    }
+
+    #[test]
+    fn the_bytes_of_an_op_with_texts_never_change() {
+        let op = Op {
+            text_bytes_added: 258,
+            text_bytes_removed: 3,
+            without_vector: vec![PointId(5), PointId(6)],
+            ..Op::default()
+        };
+        let bytes = op.encode(ScopeId(1), Lsn(2));
+        assert_eq!(
+            bytes[4..],
+            [
+                &[4][..],
+                &[0; 44],
+                &[2, 1, 0, 0, 3, 0, 0, 0],
+                &[1, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0, 0]
+            ]
+            .concat()
+        );
     }
 
     #[test]

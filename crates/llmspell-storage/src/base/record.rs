@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! byte 0        4       5     6      8          12         20         28
-//!      │checksum│version│flags│id_len│generation│created_at│updated_at│[event_time]│[expires_at]│ id … │ metadata …
-//!      │ u32    │ u8    │ u8  │ u16  │ u32      │ i64      │ i64      │ i64        │ i64        │ id_len bytes
+//!      │checksum│version│flags│id_len│generation│created_at│updated_at│[event_time]│[expires_at]│[text_len]│ id … │ metadata …
+//!      │ u32    │ u8    │ u8  │ u16  │ u32      │ i64      │ i64      │ i64        │ i64        │ u32      │ id_len bytes
 //! ```
 //!
 //! * `checksum`: CRC-32C of the key of the row (scope id, point) and every byte after it. A record that turns up under
 //!   another scope or point fails it, and is never handed out.
-//! * `flags`: bit 0, there is an event time; bit 1, the entry expires. The others are zero and refused when set.
-//! * `generation`: that of the slot which holds the vector.
+//! * `flags`: bit 0, there is an event time; bit 1, the entry expires; bit 2, its text is in the table `texts`, with
+//!   `text_len` bytes; bit 3, only the terms of its text are there; bit 4, it has no vector. The others are zero and refused when set.
+//! * `generation`: that of the slot which holds the vector; 0 without one.
 //! * times: milliseconds since 1970.
 //! * `metadata`: a JSON object, compact, to the end of the record.
 //!
@@ -18,24 +19,68 @@
 use llmspell_core::{EntryTimes, Metadata, Timestamp};
 
 use crate::base::ids::{Generation, PointId, ScopeId, place};
+use crate::base::stored_text::StoredText;
 use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
 const VERSION: u8 = 1;
 const FLAG_EVENT: u8 = 1;
 const FLAG_EXPIRES: u8 = 2;
+const FLAG_TEXT: u8 = 4;
+const FLAG_TERMS: u8 = 8;
+const FLAG_NO_VECTOR: u8 = 16;
+const FLAGS: u8 = FLAG_EVENT | FLAG_EXPIRES | FLAG_TEXT | FLAG_TERMS | FLAG_NO_VECTOR;
 const FIXED_BYTES: usize = 24;
 
 /// An entry without its vector and scope.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Record {
-    pub(crate) generation: Generation,
+    /// Of the slot of its vector; none if it has no vector.
+    pub(crate) generation: Option<Generation>,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) event_time: Option<Timestamp>,
     pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) text: TextMark,
     pub(crate) id: String,
     /// JSON object.
     pub(crate) metadata: Vec<u8>,
+}
+
+/// How an entry counts in a quota.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EntrySize {
+    /// Of its metadata and of its text, if that is kept.
+    pub(crate) bytes: usize,
+    pub(crate) has_vector: bool,
+}
+
+/// What the table `texts` has of an entry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum TextMark {
+    #[default]
+    Nothing,
+    /// Its text, of this many bytes.
+    Kept(u32),
+    /// The terms of its text.
+    Terms,
+}
+
+impl TextMark {
+    pub(crate) fn of(text: Option<&StoredText>) -> Self {
+        match text {
+            None => Self::Nothing,
+            Some(StoredText::Text(text)) => Self::Kept(u32::try_from(text.len()).expect("validate bounds the text")),
+            Some(StoredText::Terms(_)) => Self::Terms,
+        }
+    }
+
+    /// Bytes of the text that is kept.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Self::Kept(len) => len as usize,
+            Self::Nothing | Self::Terms => 0,
+        }
+    }
 }
 
 impl Record {
@@ -49,11 +94,23 @@ impl Record {
         if self.expires_at.is_some() {
             flags |= FLAG_EXPIRES;
         }
-        let mut body = Writer::with_capacity(FIXED_BYTES + 16 + self.id.len() + self.metadata.len());
-        body.u8(VERSION).u8(flags).u16(id_len).u32(self.generation.0);
+        if self.generation.is_none() {
+            flags |= FLAG_NO_VECTOR;
+        }
+        flags |= match self.text {
+            TextMark::Nothing => 0,
+            TextMark::Kept(_) => FLAG_TEXT,
+            TextMark::Terms => FLAG_TERMS,
+        };
+        let mut body = Writer::with_capacity(FIXED_BYTES + 20 + self.id.len() + self.metadata.len());
+        let generation = self.generation.map_or(0, |generation| generation.0);
+        body.u8(VERSION).u8(flags).u16(id_len).u32(generation);
         body.i64(self.created_at.as_millis()).i64(self.updated_at.as_millis());
         for time in [self.event_time, self.expires_at].into_iter().flatten() {
             body.i64(time.as_millis());
+        }
+        if let TextMark::Kept(len) = self.text {
+            body.u32(len);
         }
         body.bytes(self.id.as_bytes()).bytes(&self.metadata);
         seal(&place(scope, point), &body.finish())
@@ -66,11 +123,11 @@ impl Record {
             return Err(Malformed("its version is unknown"));
         }
         let flags = body.u8()?;
-        if flags & !(FLAG_EVENT | FLAG_EXPIRES) != 0 {
+        if flags & !FLAGS != 0 {
             return Err(Malformed("it has unknown flags"));
         }
         let id_len = body.u16()?;
-        let generation = Generation(body.u32()?);
+        let generation = Some(Generation(body.u32()?)).filter(|_| flags & FLAG_NO_VECTOR == 0);
         let created_at = Timestamp::from_millis(body.i64()?);
         let updated_at = Timestamp::from_millis(body.i64()?);
         let mut optional = |flag| {
@@ -82,6 +139,12 @@ impl Record {
         };
         let event_time = optional(FLAG_EVENT)?;
         let expires_at = optional(FLAG_EXPIRES)?;
+        let text = match flags & (FLAG_TEXT | FLAG_TERMS) {
+            0 => TextMark::Nothing,
+            FLAG_TEXT => TextMark::Kept(body.u32()?),
+            FLAG_TERMS => TextMark::Terms,
+            _ => return Err(Malformed("it has its text and only its terms")),
+        };
         let id = std::str::from_utf8(body.bytes(id_len.into())?).map_err(|_| Malformed("its id is not UTF-8"))?;
         Ok(Self {
             generation,
@@ -89,6 +152,7 @@ impl Record {
             updated_at,
             event_time,
             expires_at,
+            text,
             id: id.to_string(),
             metadata: body.rest().to_vec(),
         })
@@ -97,6 +161,19 @@ impl Record {
     /// The metadata as an object.
     pub(crate) fn metadata(&self) -> Result<Metadata, Malformed> {
         serde_json::from_slice(&self.metadata).map_err(|_| Malformed("its metadata is no JSON object"))
+    }
+
+    /// Bytes that count in a quota: of its metadata and of its text, if that is kept.
+    pub(crate) fn counted_bytes(&self) -> usize {
+        self.metadata.len() + self.text.bytes()
+    }
+
+    /// How it counts in a quota.
+    pub(crate) fn size(&self) -> EntrySize {
+        EntrySize {
+            bytes: self.counted_bytes(),
+            has_vector: self.generation.is_some(),
+        }
     }
 
     /// The times that filters and ages look at.
@@ -120,11 +197,12 @@ mod tests {
 
     fn record() -> Record {
         Record {
-            generation: Generation(3),
+            generation: Some(Generation(3)),
             created_at: Timestamp::from_millis(1),
             updated_at: Timestamp::from_millis(2),
             event_time: None,
             expires_at: Some(Timestamp::from_millis(5)),
+            text: TextMark::Nothing,
             id: "a".to_string(),
             metadata: b"{}".to_vec(),
         }
@@ -146,6 +224,33 @@ mod tests {
         let mut keyed = vec![7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0];
         keyed.extend_from_slice(&body);
         assert_eq!(bytes[..4], crc32c::crc32c(&keyed).to_le_bytes());
+    }
+
+    #[test]
+    fn the_bytes_of_a_record_with_a_text_never_change() {
+        let of = |text| {
+            let bytes = Record { text, ..record() }.encode(ScopeId(7), PointId(9));
+            assert_eq!(Record::decode(ScopeId(7), PointId(9), &bytes).unwrap().text, text);
+            bytes
+        };
+        let plain = of(TextMark::Nothing);
+        let kept = of(TextMark::Kept(258));
+        assert_eq!(
+            (kept[5], &kept[36..40], &kept[40..]),
+            (6, &[2, 1, 0, 0][..], &plain[36..])
+        );
+        let terms = of(TextMark::Terms);
+        assert_eq!((terms[5], &terms[6..]), (10, &plain[6..]));
+        let bare = Record {
+            generation: None,
+            ..record()
+        };
+        let bytes = bare.encode(ScopeId(7), PointId(9));
+        assert_eq!((bytes[5], &bytes[8..12]), (18, &[0; 4][..]));
+        assert_eq!(Record::decode(ScopeId(7), PointId(9), &bytes), Ok(bare));
+        let mut both = plain[4..].to_vec();
+        both[1] |= FLAG_TEXT | FLAG_TERMS;
+        assert!(Record::decode(ScopeId(7), PointId(9), &seal(&place(ScopeId(7), PointId(9)), &both)).is_err());
     }
 
     #[test]

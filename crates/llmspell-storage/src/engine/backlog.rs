@@ -54,6 +54,8 @@ pub(super) struct Backlog {
     pub(super) unreadable: HashSet<ScopeId>,
     /// Number of consecutive steps that found a full step's worth of expired entries.
     pub(super) full_steps: u32,
+    /// Whether a backup copies slots: none is freed meanwhile.
+    pub(super) is_held: bool,
     /// After a failure: one scope at a time, to find out which causes it.
     pub(super) is_careful: bool,
     has_failed: bool,
@@ -138,6 +140,7 @@ impl Backlog {
             expiring_keys: ExpiringKeys::new(first_key_expiry),
             unreadable: HashSet::new(),
             full_steps: 0,
+            is_held: false,
             is_careful: false,
             shrinking: BTreeSet::new(),
             shrinking_later: BTreeSet::new(),
@@ -148,17 +151,18 @@ impl Backlog {
 
     /// How long the purge may wait at `now`, in milliseconds since 1970; none if there is nothing to do.
     pub(super) fn due_in(&self, now: i64) -> Option<Duration> {
-        let is_ready = |purge: &Purge| purge.remains.is_some() || purge.is_quiet();
-        let dropped = if !self.spaces.is_empty() || self.purges.iter().any(is_ready) {
+        let is_ready = |purge: &Purge| purge.remains.is_some() || (!self.is_held && purge.is_quiet());
+        let has_space = !self.spaces.is_empty();
+        let dropped = if (has_space && !self.is_held) || self.purges.iter().any(is_ready) {
             Some(Duration::ZERO)
         } else {
-            (!self.purges.is_empty()).then_some(RETRY)
+            (has_space || !self.purges.is_empty()).then_some(RETRY)
         };
         let failed = (!self.set_aside.is_empty() || !self.unreadable.is_empty()).then_some(AFTER_FAILURE);
-        let living = if !self.shrinking.is_empty() {
+        let living = if !self.shrinking.is_empty() && !self.is_held {
             Some(Duration::ZERO)
         } else {
-            (!self.shrinking_later.is_empty()).then_some(LOOK_AGAIN)
+            (!self.shrinking.is_empty() || !self.shrinking_later.is_empty()).then_some(LOOK_AGAIN)
         };
         let keys = self.expiring_keys.due_after(now);
         let first = [dropped, self.expiry_in(now), keys, living, self.survey.due_in(), failed]
@@ -188,11 +192,11 @@ impl Backlog {
             Turn::Survey,
         ];
         let is_ready = |turn: &Turn| match turn {
-            Turn::Dropped => self.purges.iter().any(Purge::is_quiet),
+            Turn::Dropped => !self.is_held && self.purges.iter().any(Purge::is_quiet),
             Turn::Expired => self.expiry_in(now) == Some(Duration::ZERO),
             Turn::Keys => self.expiring_keys.are_due(now),
-            Turn::Space => !self.spaces.is_empty(),
-            Turn::Living => !self.shrinking.is_empty(),
+            Turn::Space => !self.is_held && !self.spaces.is_empty(),
+            Turn::Living => !self.is_held && !self.shrinking.is_empty(),
             Turn::Survey => !self.survey.is_over(),
             Turn::Again => false,
         };
@@ -275,6 +279,21 @@ mod tests {
         backlog.first_expiry = Some(10_000);
         let turns: Vec<Turn> = (0..3).map(|_| backlog.next_turn(0)).collect();
         assert_eq!(turns, [Turn::Space, Turn::Living, Turn::Space]);
+    }
+
+    #[test]
+    fn while_a_backup_copies_slots_none_is_freed_and_nothing_is_asked_for_without_a_pause() {
+        let mut backlog = scopes(3, 8);
+        backlog.spaces.push_back(SpaceId(2));
+        backlog.shrinking.insert((SpaceId(1), StateScope::Global));
+        backlog.is_held = true;
+        assert_eq!(backlog.due_in(0), Some(RETRY));
+        assert_eq!(backlog.next_turn(0), Turn::Again);
+        backlog.try_again();
+        backlog.first_expiry = Some(i64::MIN);
+        assert_eq!(backlog.next_turn(0), Turn::Expired, "rows are still removed");
+        backlog.is_held = false;
+        assert_eq!(backlog.due_in(0), Some(Duration::ZERO));
     }
 
     #[test]

@@ -430,6 +430,23 @@ impl WriteCall for Flush {
     }
 }
 
+// ---- the database itself ----
+
+/// A number that tells the database from others, if it has none. The answer: its number.
+pub(crate) struct Identify {
+    pub(crate) id: [u8; 16],
+}
+
+impl WriteCall for Identify {
+    type Answer = [u8; 16];
+
+    fn execute(&self, batch: &mut Batch<'_>) -> Result<[u8; 16], Fail> {
+        batch.identify(self.id)
+    }
+
+    fn visit_subjects(&self, _: Visit<'_>) {}
+}
+
 // ---- several writes at once ----
 
 /// Writes that are done in this order, all of them or none.

@@ -289,7 +289,7 @@ fn check_vertices(
         // Damaged records are reported elsewhere.
         let Ok(record) = records.get(point) else { continue };
         match ids.get(vertex, point) {
-            Ok((generation, id)) if generation == record.generation && id == record.id => {}
+            Ok((generation, id)) if Some(generation) == record.generation && id == record.id => {}
             Ok((_, id)) => section.problems.push(problem(format!(
                 "vertex {vertex} is `{id}`, but entry {} is another one",
                 point.0

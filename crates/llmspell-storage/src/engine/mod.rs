@@ -29,6 +29,7 @@
 //! | `check.rs`   | are all rows and slots right?                       |
 
 mod backlog;
+pub(crate) mod backup;
 mod batch;
 pub(crate) mod calls;
 mod check;
@@ -53,6 +54,7 @@ mod survey;
 mod tests;
 pub(crate) mod value_cache;
 mod verifier;
+mod workers;
 mod writer;
 
 use std::ops::ControlFlow;
@@ -67,6 +69,7 @@ use llmspell_core::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+pub use backup::{BackupOptions, BackupProgress, BackupReceipt};
 pub(crate) use batch::KV_SCOPE;
 pub(crate) use clock::{Boot, Clock};
 #[cfg(feature = "sled")]
@@ -89,6 +92,7 @@ use crate::engine::indexer::Indexer;
 use crate::engine::indexing::Indexing;
 use crate::engine::pool::Pool;
 use crate::engine::verifier::Verifier;
+use crate::engine::workers::Workers;
 use crate::indexes::files;
 use crate::slots::ForkMark;
 use crate::spaces::registry::Space;
@@ -129,6 +133,8 @@ pub struct Database {
 /// The parts that the handles of one database own together.
 #[derive(Debug)]
 pub(crate) struct Inner {
+    /// Only read the database.
+    workers: Owned<Workers>,
     /// Only reads.
     _verifier: Option<Owned<Verifier>>,
     /// Dropped before the committer, which it uses to name files.
@@ -347,6 +353,7 @@ impl Database {
         };
         Ok(Self {
             inner: Arc::new(Inner {
+                workers: Owned::new(Workers::default(), &mark),
                 _verifier: verifier,
                 _indexer: Owned::new(indexer, &mark),
                 committer: Owned::new(committer, &mark),
@@ -485,6 +492,7 @@ impl Database {
         }
         let flushed = self.inner.request(calls::Flush).await;
         self.inner.is_closed.store(true, Ordering::SeqCst);
+        self.inner.workers.stop();
         self.inner.shared.queue.save_when_stopped();
         let (sender, receiver) = oneshot::channel();
         let inner = self.inner;

@@ -19,7 +19,7 @@ use llmspell_core::{Result, StorageError};
 use super::clock;
 use super::shared::{Lock, Shared};
 use crate::base::error::{corrupted, holder_of, io_error};
-use crate::base::options::DatabaseOptions;
+use crate::base::options::{DEFAULT_FILE_MODE, DatabaseOptions};
 use crate::disk::{Directory, Disk, Locked, RESERVE_FILE, create_folders, sync_folder};
 use crate::truth::{self, Truth};
 
@@ -44,6 +44,94 @@ pub(super) fn open(dir: &Path, options: &DatabaseOptions) -> Result<Shared> {
     let directory = Directory::open(dir.clone(), options.file_mode).map_err(|source| io_error("open", dir, source))?;
     let lock = take_lock(&directory, dir)?;
     open_on(Arc::new(directory), Some(lock), options)
+}
+
+/// Makes a database in a directory that is empty or does not exist. `fill` makes its files, but for the one that says that
+/// it is complete; the directory gets its name when all are durable.
+pub(super) fn create_from<T>(dir: &Path, fill: impl FnOnce(&Arc<dyn Disk>) -> Result<T>) -> Result<T> {
+    let dir = std::path::absolute(dir).map_err(|source| io_error("find", dir, source))?;
+    let names = dir.parent().zip(dir.file_name().and_then(|name| name.to_str()));
+    let Some((parent, name)) = names else {
+        return Err(StorageError::InvalidName {
+            what: "directory",
+            name: dir.display().to_string(),
+            reason: "it has no name in UTF-8, or is the root of the file system",
+        });
+    };
+    refuse_filled(&dir)?;
+    create_folders(parent, DEFAULT_FILE_MODE).map_err(|source| io_error("create", parent, source))?;
+    let parent = &parent.canonicalize().map_err(|source| io_error("find", parent, source))?;
+    let above = Directory::open(parent.clone(), DEFAULT_FILE_MODE).map_err(|source| io_error("open", parent, source))?;
+    let provisional = format!(".{name}.restoring");
+    let path = parent.join(&provisional);
+    above
+        .create_dir(&provisional)
+        .map_err(|source| io_error("create", &path, source))?;
+    let directory =
+        Directory::open(path.clone(), DEFAULT_FILE_MODE).map_err(|source| io_error("open", &path, source))?;
+    let lock = take_lock(&directory, &path)?;
+    let target: Arc<dyn Disk> = Arc::new(directory);
+    remove_remains(&target)?;
+    let filled = fill(&target).and_then(|filled| write_format(&target).map(|()| filled));
+    if filled.is_err() {
+        // Only tidiness: the next call removes what is left.
+        let _ = remove_remains(&target)
+            .and_then(|()| Ok(target.remove(LOCK_FILE).and_then(|()| above.remove_dir(&provisional))));
+    }
+    let filled = filled?;
+    // Another process may have filled it meanwhile.
+    refuse_filled(&dir)?;
+    let named = above
+        .remove_dir(name)
+        .and_then(|()| above.rename(&provisional, name))
+        .and_then(|()| above.sync_dir(""));
+    named.map_err(|source| io_error("rename to", &dir, source))?;
+    drop(lock);
+    Ok(filled)
+}
+
+/// Refuses a directory with anything in it.
+fn refuse_filled(dir: &Path) -> Result<()> {
+    let found = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(StorageError::DirectoryNotEmpty {
+                path: dir.to_path_buf(),
+                found: "a file".to_string(),
+            });
+        }
+        Err(source) => return Err(io_error("read", dir, source)),
+        Ok(mut entries) => entries.next(),
+    };
+    match found.transpose().map_err(|source| io_error("read", dir, source))? {
+        None => Ok(()),
+        Some(entry) => Err(StorageError::DirectoryNotEmpty {
+            path: dir.to_path_buf(),
+            found: entry.file_name().to_string_lossy().into_owned(),
+        }),
+    }
+}
+
+/// Removes what an interrupted call of [`create_from`] has left; the lock stays.
+fn remove_remains(target: &Arc<dyn Disk>) -> Result<()> {
+    let remove = || {
+        for name in [FORMAT_FILE, NEW_FORMAT_FILE, truth::FILE, truth::NEW_FILE] {
+            target.remove(name)?;
+        }
+        for space in target.list("spaces")? {
+            let folder = format!("spaces/{space}");
+            for below in [&format!("{folder}/index"), &folder] {
+                for name in target.list(below)? {
+                    if name != "index" {
+                        target.remove(&format!("{below}/{name}"))?;
+                    }
+                }
+                target.remove_dir(below)?;
+            }
+        }
+        target.remove_dir("spaces")
+    };
+    remove().map_err(|source| io_error("remove the remains in", &target.full_path(""), source))
 }
 
 /// Opens the database on a disk that is locked.
@@ -184,7 +272,7 @@ fn states_format(disk: &Arc<dyn Disk>) -> Result<bool> {
     }
 }
 
-fn write_format(disk: &Arc<dyn Disk>) -> Result<()> {
+pub(super) fn write_format(disk: &Arc<dyn Disk>) -> Result<()> {
     let path = disk.full_path(FORMAT_FILE);
     let write = || {
         let file = disk.create(NEW_FORMAT_FILE)?;

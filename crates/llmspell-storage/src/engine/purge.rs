@@ -53,12 +53,14 @@ impl Writer {
     /// How long housekeeping may wait; none if there is nothing to do.
     pub(super) fn purge_after(&mut self) -> Option<Duration> {
         self.shared.check_writable().ok()?;
+        self.backlog.is_held = self.shared.floor.is_held();
         self.backlog.due_in(self.shared.clock.confirmed())
     }
 
     /// One step.
     pub(super) fn purge_step(&mut self) {
         self.drop_indexes();
+        self.backlog.is_held = self.shared.floor.is_held();
         let turn = self.backlog.next_turn(self.shared.clock.confirmed());
         let done = match turn {
             Turn::Dropped => self.purge_dropped(),

@@ -102,14 +102,15 @@ pub(crate) fn status(shared: &Shared, scope: &StateScope, now: i64) -> Result<Op
             continue;
         };
         let state = read.state(scope_id)?;
-        counted += state.metadata_bytes;
+        counted += state.metadata_bytes + state.text_bytes;
         let expired = state.expiries.expired(now);
         let used = &mut status.used;
         used.vectors = used.vectors.saturating_sub(expired.len());
-        used.vector_bytes = used.vector_bytes.saturating_sub(expired.len() * 4 * record.dim as u64);
+        let vectors = expired.len() - expired.intersection_len(&state.without_vector);
+        used.vector_bytes = used.vector_bytes.saturating_sub(vectors * 4 * record.dim as u64);
         let records = read.records(scope_id)?;
         for point in expired {
-            gone += records.get(PointId(point))?.metadata.len() as u64;
+            gone += records.get(PointId(point))?.counted_bytes() as u64;
         }
     }
     if !stored.counts_metadata {
@@ -168,8 +169,8 @@ fn count(shared: &Shared, read: &Read, scope: &StateScope) -> Result<QuotaUsage>
             let state = read.state(scope_id)?;
             let live = state.live_count();
             held.vectors += live;
-            held.vector_bytes += live * 4 * record.dim as u64;
-            held.metadata_bytes += state.metadata_bytes;
+            held.vector_bytes += state.vector_count() * 4 * record.dim as u64;
+            held.metadata_bytes += state.metadata_bytes + state.text_bytes;
         }
     }
     let prefix = ScopedBackend::prefix(scope);

@@ -15,7 +15,9 @@ use super::batch::{Batch, Fail};
 use super::calls::PutEntries;
 use crate::base::error::corrupted;
 use crate::base::ids::SpaceId;
-use crate::base::record::Record;
+use crate::base::record::{EntrySize, Record, TextMark};
+use crate::base::stored_text::StoredText;
+use crate::indexes::texts::Words;
 use crate::spaces::handover::HandOver;
 use crate::spaces::registry::Space;
 
@@ -417,9 +419,13 @@ pub(crate) enum Opening {
 pub(crate) struct PreparedEntry {
     pub(crate) scope: StateScope,
     pub(crate) id: String,
+    /// Empty without one.
     pub(crate) vector: Vec<f32>,
     /// JSON object.
     pub(crate) metadata: Vec<u8>,
+    /// What is stored of its text, if it has one.
+    pub(crate) text: Option<StoredText>,
+    pub(crate) words: Words,
     /// The fields of that object, where the index of metadata may take them in with the commit; so the committer need not
     /// read the JSON. None: the index reads it later.
     pub(crate) fields: Option<Metadata>,
@@ -431,6 +437,15 @@ pub(crate) struct PreparedEntry {
 
 impl PreparedEntry {
     pub(super) fn bytes(&self) -> usize {
-        4 * self.vector.len() + self.metadata.len() + self.id.len()
+        let text = self.text.as_ref().map_or(0, StoredText::len);
+        4 * self.vector.len() + self.metadata.len() + self.id.len() + text
+    }
+
+    /// How it counts in a quota.
+    pub(super) fn size(&self) -> EntrySize {
+        EntrySize {
+            bytes: self.metadata.len() + TextMark::of(self.text.as_ref()).bytes(),
+            has_vector: !self.vector.is_empty(),
+        }
     }
 }

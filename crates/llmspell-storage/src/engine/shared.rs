@@ -14,6 +14,7 @@ use super::clock::{Boot, Clock};
 use super::routing::Routing;
 use crate::base::error::{io_error, with_causes};
 use crate::base::failures::{BackgroundFailure, Failures, Place, Task};
+use crate::base::floor::Floor;
 use crate::base::ids::SpaceId;
 use crate::base::memory_budget::{MemoryBudget, last_turn_to_unload};
 use crate::base::observe;
@@ -72,6 +73,8 @@ pub(crate) struct Shared {
     pub(super) is_verified: AtomicBool,
     /// The damage that the verification of the truth found.
     damaged: OnceLock<StorageError>,
+    /// Held while a backup copies slots.
+    pub(crate) floor: Floor,
     /// Held until the last handle is dropped.
     _lock: Option<Lock>,
 }
@@ -130,6 +133,7 @@ impl Shared {
             poisoned: OnceLock::new(),
             failures: Failures::default(),
             shows_ids: options.trace_scope_ids,
+            floor: Floor::default(),
             _lock: lock,
         })
     }

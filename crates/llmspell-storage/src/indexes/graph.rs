@@ -313,7 +313,7 @@ pub(crate) fn graph_config(dim: usize, config: &HNSWConfig) -> Option<GraphConfi
         Memory::Speed => GraphLayout::Blocks,
         _ => GraphLayout::Compact,
     };
-    (config.metric() != DistanceMetric::Manhattan).then(|| GraphConfig {
+    (config.metric() != DistanceMetric::Manhattan && dim > 0).then(|| GraphConfig {
         metric: kernel_metric(config.metric()),
         dim: config.index_dim().map_or(dim, |index_dim| index_dim.min(dim)),
         m: config.m(),

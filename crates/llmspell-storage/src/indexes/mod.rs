@@ -33,6 +33,7 @@
 //! | `queue.rs`     | which namespaces wait for the indexer, and which callers wait for it? |
 //! | `graph.rs`     | what is the graph of a namespace, and when does it change?            |
 //! | `changes.rs`   | which points changed during the build of a metadata index?           |
+//! | `texts.rs`     | how are the words of a namespace found?                               |
 //! | `builds.rs`    | which builds are under way, and what has changed since each began?    |
 //! | `named.rs`     | which file does the truth name for an index, and what is known of it? |
 //!
@@ -58,3 +59,4 @@ pub(crate) mod files;
 pub(crate) mod graph;
 pub(crate) mod named;
 pub(crate) mod queue;
+pub(crate) mod texts;

@@ -201,6 +201,7 @@ mod tests {
         for (kind, body) in [
             (Kind::Graph, head(0)),
             (Kind::Metadata, [head(2), empty_bitmap.to_vec()].concat()),
+            (Kind::Texts, [head(2), empty_bitmap.to_vec()].concat()),
         ] {
             let file = NamedFile {
                 row: Some(row()),

@@ -10,9 +10,12 @@
 //! The checksum covers the key of the row (scope id) too. Bitmaps are in the portable roaring format. The content is
 //! checked for consistency before it is used. v1 (0.1.0): as above, without a file of metadata. v2 (0.1.0): with one,
 //! before the table `index_files` named it. v3 (0.1.0): as v1, v4: as v2; dead points between extents have no slot.
-//! Before v3 all points below the end of the extents had one.
+//! Before v3 all points below the end of the extents had one. v5, v7 (0.1.0): as v1 and v3, and at the end the bytes of texts
+//! that are kept, u64, and the living points without a vector, as dead ones are written; these have no slot either.
 
 use std::sync::Arc;
+
+use roaring::RoaringBitmap;
 
 use super::expiries::Expiries;
 use super::passing::PassingCache;
@@ -29,12 +32,15 @@ const VERSION: u8 = 1;
 const VERSION_WITH_FILE: u8 = 2;
 /// Added to the version if the state has given slots back.
 const GAPS: u8 = 2;
+/// Added to the version if there are texts that are kept, or points without a vector.
+const TEXTS: u8 = 4;
 
 /// The bytes of the checkpoint of `scope`.
 pub(crate) fn encode(scope: ScopeId, state: &State) -> Vec<u8> {
     let mut body = Writer::default();
     let has_gaps = state.gaps().next().is_some();
-    body.u8(VERSION + if has_gaps { GAPS } else { 0 })
+    let has_texts = state.text_bytes > 0 || !state.without_vector.is_empty();
+    body.u8(VERSION + if has_gaps { GAPS } else { 0 } + if has_texts { TEXTS } else { 0 })
         .u64(state.lsn.0)
         .u32(state.next_point)
         .u64(state.metadata_bytes);
@@ -44,13 +50,25 @@ pub(crate) fn encode(scope: ScopeId, state: &State) -> Vec<u8> {
     for (moment, point) in state.expiries.iter() {
         body.u32(point.0).i64(moment);
     }
+    if has_texts {
+        body.u64(state.text_bytes);
+        write_bitmap(&mut body, &state.without_vector);
+    }
     seal(&scope.0.to_le_bytes(), &body.finish())
 }
 
 /// Decodes the bytes of [`encode`] for the same scope.
 pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
     let mut body = Reader::new(unseal(&scope.0.to_le_bytes(), bytes)?);
-    let (version, may_have_gaps) = match body.u8()? {
+    let (stored, is_later) = match body.u8()? {
+        version if version > TEXTS => (version - TEXTS, true),
+        version => (version, false),
+    };
+    let has_texts = is_later && [VERSION, VERSION + GAPS].contains(&stored);
+    if is_later && !has_texts {
+        return Err(Malformed("its version is unknown"));
+    }
+    let (version, may_have_gaps) = match stored {
         version @ (VERSION | VERSION_WITH_FILE) => (version, false),
         version if [VERSION + GAPS, VERSION_WITH_FILE + GAPS].contains(&version) => (version - GAPS, true),
         _ => return Err(Malformed("its version is unknown")),
@@ -69,6 +87,10 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
     if version == VERSION_WITH_FILE {
         files.set(Kind::Metadata, Some(read_metadata_file(&mut body)?));
     }
+    let (text_bytes, without_vector) = match has_texts {
+        true => (body.u64()?, read_bitmap(&mut body)?),
+        false => (0, RoaringBitmap::new()),
+    };
     body.end()?;
     let ends = extents
         .iter()
@@ -89,6 +111,9 @@ pub(crate) fn decode(scope: ScopeId, bytes: &[u8]) -> Result<State, Malformed> {
         metadata: None,
         files,
         metadata_bytes,
+        text_bytes,
+        without_vector: Arc::new(without_vector),
+        texts: None,
         ops_since_checkpoint: 0,
         end: End::default(),
         is_dropped: false,
@@ -142,10 +167,14 @@ mod tests {
                     len: 8,
                 }],
                 metadata_bytes_added: 77,
+                text_bytes_added: 5,
                 ..Op::default()
             },
         );
         state.ops_since_checkpoint = 0;
+        assert_reads_back(&state);
+        assert_eq!(encode(ScopeId(5), &state)[4], 5);
+        state.text_bytes = 0;
         assert_reads_back(&state);
         assert_eq!(encode(ScopeId(5), &state)[4], 1);
     }

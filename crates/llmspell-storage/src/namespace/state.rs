@@ -14,7 +14,9 @@ use crate::indexes::changes::Changes;
 use crate::indexes::files::Kind;
 use crate::indexes::graph::{Counts, Index};
 use crate::indexes::named::Files;
+use crate::indexes::texts::{TextIndex, Words};
 use llmspell_metadata::MetadataIndex;
+use llmspell_text::Row;
 
 /// A namespace as of one `Lsn`. Cheap to clone: the large parts are shared until they change.
 #[derive(Debug, Clone, Default)]
@@ -23,26 +25,33 @@ pub(crate) struct State {
     pub(crate) lsn: Lsn,
     /// Points below this have been used.
     pub(crate) next_point: u32,
-    /// Points from here on never had a slot. Those below have one, except dead ones whose slot was given back.
+    /// Points from here on never had a slot and were never used. Those below have one, except dead ones whose slot was given
+    /// back, and those without a vector.
     pub(crate) capacity: u32,
-    /// The slots of points, ascending by point. Points in a gap are dead.
+    /// The slots of points, ascending by point. Points in a gap are dead or have no vector.
     pub(crate) extents: Arc<Vec<Extent>>,
     /// Points below `next_point` that do not live.
     pub(crate) dead: Arc<RoaringBitmap>,
+    /// The living points without a vector: they have no slot, and no search by vector sees them.
+    pub(crate) without_vector: Arc<RoaringBitmap>,
     /// The expiry times of points.
     pub(crate) expiries: Arc<Expiries>,
     /// The graph over some of the points.
     pub(crate) index: Option<Arc<Index>>,
-    /// The living points that are not in the graph; empty without a graph.
+    /// The living points with a vector that are not in the graph; empty without a graph.
     pub(crate) tail: Arc<RoaringBitmap>,
     /// The metadata index, once a filter needed it.
     pub(crate) metadata: Option<Arc<MetadataIndex>>,
+    /// The index of words, once a search needed it.
+    pub(crate) texts: Option<Arc<TextIndex>>,
     /// The index files that the truth names.
     pub(crate) files: Files,
     /// Cached matches of filters.
     pub(crate) known_filters: PassingCache,
     /// Bytes of metadata of all living points.
     pub(crate) metadata_bytes: u64,
+    /// Bytes of the texts of all living points that are kept.
+    pub(crate) text_bytes: u64,
     /// Number of mutations since the last checkpoint.
     pub(crate) ops_since_checkpoint: u32,
     /// Tells when this state is dropped.
@@ -65,6 +74,22 @@ impl State {
         u64::from(self.next_point) - self.dead.len()
     }
 
+    /// Number of living points that have a vector.
+    pub(crate) fn vector_count(&self) -> u64 {
+        self.live_count() - self.without_vector.len()
+    }
+
+    /// The living points that have a vector.
+    pub(crate) fn living_vectors(&self) -> RoaringBitmap {
+        self.living() - &*self.without_vector
+    }
+
+    /// Number of points with a vector that are visible at `now`, in milliseconds since 1970.
+    pub(crate) fn visible_vectors(&self, now: i64) -> u64 {
+        let expired = self.expiries.expired(now);
+        self.vector_count() - (expired.len() - expired.intersection_len(&self.without_vector))
+    }
+
     /// The living points.
     pub(crate) fn living(&self) -> RoaringBitmap {
         let mut living = RoaringBitmap::new();
@@ -76,7 +101,7 @@ impl State {
     pub(crate) fn with_index(&self, index: Option<Arc<Index>>) -> Self {
         let tail = index
             .as_ref()
-            .map_or_else(RoaringBitmap::new, |index| self.living() - &index.points);
+            .map_or_else(RoaringBitmap::new, |index| self.living_vectors() - &index.points);
         Self {
             index,
             tail: Arc::new(tail),
@@ -101,7 +126,7 @@ impl State {
 
     /// The numbers that decide what the index needs.
     pub(crate) fn counts(&self) -> Counts {
-        let live = self.live_count();
+        let live = self.vector_count();
         match &self.index {
             None => Counts {
                 live,
@@ -144,6 +169,7 @@ impl State {
             let returned: RoaringBitmap = op.returned.iter().map(|point| point.0).collect();
             self.extents = Arc::new(without(&self.extents, &returned));
         }
+        let op_without_vector: RoaringBitmap = op.without_vector.iter().map(|point| point.0).collect();
         for change in &op.put {
             let PointId(point) = change.point;
             if point < self.next_point {
@@ -153,8 +179,11 @@ impl State {
                     Arc::make_mut(&mut self.dead).insert_range(self.next_point..point);
                 }
                 self.next_point = point + 1;
+                self.capacity = self.capacity.max(self.next_point);
             }
-            if self.index.is_some() {
+            if op_without_vector.contains(point) {
+                Arc::make_mut(&mut self.without_vector).insert(point);
+            } else if self.index.is_some() {
                 Arc::make_mut(&mut self.tail).insert(point);
             }
             if let Some(moment) = change.expires_at {
@@ -163,6 +192,9 @@ impl State {
         }
         for change in &op.removed {
             Arc::make_mut(&mut self.dead).insert(change.point.0);
+            if self.without_vector.contains(change.point.0) {
+                Arc::make_mut(&mut self.without_vector).remove(change.point.0);
+            }
             if self.tail.contains(change.point.0) {
                 Arc::make_mut(&mut self.tail).remove(change.point.0);
             }
@@ -186,12 +218,41 @@ impl State {
         }
         self.metadata_bytes += u64::from(op.metadata_bytes_added);
         self.metadata_bytes = self.metadata_bytes.saturating_sub(u64::from(op.metadata_bytes_removed));
+        self.text_bytes += u64::from(op.text_bytes_added);
+        self.text_bytes = self.text_bytes.saturating_sub(u64::from(op.text_bytes_removed));
     }
 
     /// The metadata index of an earlier state. Filters read the metadata of points that have changed since.
     pub(crate) fn with_metadata(mut self, mut index: MetadataIndex, changes: &Changes) -> Self {
         self.bring_up(&mut index, changes);
         self.metadata = Some(Arc::new(index));
+        self
+    }
+
+    /// With words that were read of an earlier state. They go into the index that there is, as far as it still lacks them;
+    /// else the index is adopted, and words of points that have changed since are read when they are searched for.
+    pub(crate) fn with_texts(
+        mut self,
+        mut index: TextIndex,
+        read: impl IntoIterator<Item = (PointId, Arc<Row>)>,
+        changed: &RoaringBitmap,
+    ) -> Self {
+        if let Some(known) = self.texts.as_mut().filter(|known| known.agrees_with(&index)) {
+            let known = Arc::make_mut(known);
+            for (point, row) in read {
+                if known.unread.contains(point.0) && !changed.contains(point.0) {
+                    known.read(point, row);
+                }
+            }
+            return self;
+        }
+        for point in changed.iter().map(PointId) {
+            match self.lives(point) {
+                true => index.put(point, &Words::Later),
+                false => index.remove(point),
+            }
+        }
+        self.texts = Some(Arc::new(index));
         self
     }
 
@@ -221,7 +282,18 @@ impl State {
         self.extents.iter().map(|extent| u64::from(extent.len)).sum()
     }
 
-    /// The runs of points that have no slot any more: all are dead, and no reader can see them.
+    /// The runs of dead points that have no slot: no reader needs one of them.
+    pub(crate) fn vacant(&self) -> impl Iterator<Item = Range<u32>> + '_ {
+        self.gaps().flat_map(|gap| {
+            let mut left = RoaringBitmap::new();
+            left.insert_range(gap);
+            left -= &*self.without_vector;
+            left.remove_range(self.next_point..);
+            runs_of_points(&left)
+        })
+    }
+
+    /// The runs of points that have no slot, or none any more: each is dead or has no vector.
     pub(crate) fn gaps(&self) -> impl Iterator<Item = Range<u32>> + '_ {
         let begins = self.extents.iter().map(|extent| extent.first_point.0);
         let ends = self.extents.iter().map(|extent| extent.first_point.0 + extent.len);
@@ -320,15 +392,23 @@ impl State {
         }
         let is_all_dead = |gap: &Range<u32>| {
             let dead = self.dead.range_cardinality(gap.clone());
-            gap.end <= self.next_point && dead == u64::from(gap.end - gap.start)
+            let without_vector = self.without_vector.range_cardinality(gap.clone());
+            gap.end <= self.next_point && dead + without_vector == u64::from(gap.end - gap.start)
         };
         if let Some(gap) = self.gaps().find(|gap| !is_all_dead(gap)) {
             return Err(format!("points {} to {} have no slot", gap.start, gap.end - 1));
         }
         if let Some(index) = &self.index
-            && *self.tail != self.living() - &index.points
+            && *self.tail != self.living_vectors() - &index.points
         {
             return Err("the tail is not what the graph leaves".to_string());
+        }
+        let has_slot = |point: &u32| self.slot(PointId(*point)).is_some();
+        if let Some(point) = self.without_vector.iter().find(has_slot) {
+            return Err(format!("point {point} has a slot and no vector"));
+        }
+        if !self.without_vector.is_disjoint(&self.dead) {
+            return Err("a dead point has no vector".to_string());
         }
         match self.dead.max() {
             Some(last) if last >= self.next_point => Err(format!("point {last} is dead and was never given out")),
@@ -348,6 +428,18 @@ fn add_extent(extents: &mut Vec<Extent>, extent: Extent) {
         Some(before) if goes_on(before) => before.len += extent.len,
         _ => extents.insert(place, extent),
     }
+}
+
+/// Points as runs.
+fn runs_of_points(points: &RoaringBitmap) -> Vec<Range<u32>> {
+    let mut runs: Vec<Range<u32>> = Vec::new();
+    for point in points {
+        match runs.last_mut() {
+            Some(run) if run.end == point => run.end += 1,
+            _ => runs.push(point..point + 1),
+        }
+    }
+    runs
 }
 
 /// The extents without some points.

@@ -63,10 +63,18 @@ impl State {
     /// Bytes of RAM of its parts.
     fn resident_bytes(&self) -> u64 {
         let extents = ARC_BYTES + size_of::<Vec<Extent>>() + self.extents.capacity() * size_of::<Extent>();
-        let bitmaps = 2 * ARC_BYTES as u64 + bitmap_bytes(&self.dead) + bitmap_bytes(&self.tail);
+        let bitmaps = [&self.dead, &self.tail, &self.without_vector];
+        let bitmaps: u64 = bitmaps
+            .map(|bitmap| ARC_BYTES as u64 + bitmap_bytes(bitmap))
+            .iter()
+            .sum();
         let index = self.index.as_ref().map_or(0, |index| index.resident_bytes());
         let metadata = self.metadata.as_ref().map_or(0, |index| index.memory_bytes());
-        (extents + ARC_BYTES + self.expiries.bytes() + metadata) as u64 + bitmaps + index + self.known_filters.bytes()
+        let texts = self.texts.as_ref().map_or(0, |index| index.memory_bytes());
+        (extents + ARC_BYTES + self.expiries.bytes() + metadata + texts) as u64
+            + bitmaps
+            + index
+            + self.known_filters.bytes()
     }
 }
 

@@ -4,6 +4,7 @@ use llmspell_core::{ModelRef, Result, StateScope, Timestamp, VectorEntry};
 
 use crate::base::ids::ScopeId;
 use crate::base::record::Record;
+use crate::base::stored_text::StoredText;
 use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
 
@@ -11,6 +12,7 @@ use crate::spaces::snapshot::Snapshot;
 pub(crate) struct Uncopied {
     pub(crate) entries: Vec<VectorEntry>,
     pub(crate) records: Vec<Record>,
+    pub(crate) texts: Vec<Option<StoredText>>,
     /// The last id that was read; none once all were.
     pub(crate) last: Option<String>,
 }
@@ -30,6 +32,7 @@ impl Snapshot<'_> {
         let mut found = Uncopied {
             entries: Vec::new(),
             records: Vec::new(),
+            texts: Vec::new(),
             last: None,
         };
         self.read.visit_ids(self.namespace.scope_id, after, |id, point| {
@@ -45,6 +48,7 @@ impl Snapshot<'_> {
                 let mut entry = self.entry(scope, point, record.clone())?;
                 entry.model = model.as_ref().map(|model| ModelRef::from(model.name.as_str()));
                 found.entries.push(entry);
+                found.texts.push(self.stored_text(point, &record)?);
                 found.records.push(record);
             }
             if found.entries.len() < limit {

@@ -25,6 +25,7 @@ use crate::slots::Waiting;
 use crate::spaces::registry::Scratch;
 use crate::spaces::snapshot::Snapshot;
 use llmspell_metadata::MetadataIndex;
+use roaring::RoaringBitmap;
 
 /// Most points among which a walk looks for its start.
 const SAMPLE_POINTS: u32 = 128;
@@ -110,8 +111,8 @@ impl Search<'_> {
     }
 
     /// Notes the number of entries in the scope, and of matches.
-    fn count(&self, state: &State, passing: &Passing, trace: &mut Trace<'_>) {
-        trace.plan.live = state.visible_count(self.question.now());
+    pub(super) fn count(&self, state: &State, passing: &Passing, trace: &mut Trace<'_>) {
+        trace.plan.live = state.visible_vectors(self.question.now());
         trace.plan.matching = passing.len();
         trace.stage("filter");
     }
@@ -144,15 +145,7 @@ impl Search<'_> {
         let Snapshot { state, view, read, .. } = snapshot;
         let now = self.question.now();
         let hidden = state.hidden(now);
-        let passing = match state.known_passing(condition, now) {
-            Some(passing) => passing,
-            None => {
-                let points = snapshot.candidates(condition, &hidden)?;
-                let passing = Arc::new(Passing::new(&points, &state.tail));
-                state.keep_passing(condition, &passing, now);
-                passing
-            }
-        };
+        let passing = snapshot.passing(condition, &hidden, now)?;
         self.count(state, &passing, trace);
         if let Some(index) = index_for(self.query(), state) {
             let search = Indexed::new(self, state, index, view);
@@ -171,7 +164,7 @@ impl Search<'_> {
     }
 
     /// The nearest of the matches.
-    fn hits_among(
+    pub(super) fn hits_among(
         &self,
         search: &Indexed<'_>,
         (state, index): (&State, &Index),
@@ -205,6 +198,20 @@ impl Search<'_> {
     }
 }
 
+impl Snapshot<'_> {
+    /// The matches of a filter at `now` that are not hidden and have a vector.
+    pub(super) fn passing(&self, condition: &Condition, hidden: &RoaringBitmap, now: i64) -> Result<Arc<Passing>> {
+        let state = &self.state;
+        if let Some(passing) = state.known_passing(condition, now) {
+            return Ok(passing);
+        }
+        let points = self.candidates(condition, hidden)? - &*state.without_vector;
+        let passing = Arc::new(Passing::new(&points, &state.tail));
+        state.keep_passing(condition, &passing, now);
+        Ok(passing)
+    }
+}
+
 impl State {
     /// The matches of a filter at `now`, if they are cached.
     fn known_passing(&self, condition: &Condition, now: i64) -> Option<Arc<Passing>> {
@@ -225,7 +232,8 @@ impl State {
         else {
             return Ok(None);
         };
-        let passing = Arc::new(Passing::new(&(found.points - &self.hidden(now)), &self.tail));
+        let points = found.points - &self.hidden(now) - &*self.without_vector;
+        let passing = Arc::new(Passing::new(&points, &self.tail));
         self.keep_passing(condition, &passing, now);
         Ok(Some(passing))
     }

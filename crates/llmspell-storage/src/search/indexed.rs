@@ -26,7 +26,7 @@ use super::trace::Trace;
 use super::width::ef_choice;
 use crate::base::error::{corrupted, io_error};
 use crate::base::ids::{Generation, Slot};
-use crate::base::record::Record;
+use crate::base::record::{Record, TextMark};
 use crate::indexes::graph::{Index, kernel_metric};
 use crate::indexes::queue::Due;
 use crate::namespace::{Namespace, State, damaged_slot};
@@ -94,6 +94,16 @@ pub(super) struct Hit {
     generation: Generation,
 }
 
+impl Hit {
+    /// The point, and its exact distance.
+    pub(super) fn neighbor(&self) -> Neighbor {
+        Neighbor {
+            distance: self.distance,
+            point: self.point,
+        }
+    }
+}
+
 impl<'a> Indexed<'a> {
     /// The view must be taken after the state: it must reach every slot that the state names.
     pub(super) fn new(search: &'a Search<'a>, state: &'a State, index: &'a Index, view: &'a Arc<SlotView>) -> Self {
@@ -130,7 +140,7 @@ impl<'a> Indexed<'a> {
         let state = self.state;
         let k = self.query().k;
         let expired = state.expiries.expired(self.search.question.now());
-        let live = state.live_count() - expired.len();
+        let live = state.visible_vectors(self.search.question.now());
         let wanted = live.min(k as u64);
         (trace.plan.live, trace.plan.matching) = (live, live);
         let mut ef = self.search.ef();
@@ -440,7 +450,7 @@ impl<'a> Indexed<'a> {
         let mut found = Vec::with_capacity(hits.len());
         for hit in hits {
             let record = records.get(hit.point)?;
-            if record.generation != hit.generation {
+            if record.generation != Some(hit.generation) {
                 let slot = self.state.slot(hit.point).ok_or(Miss::Unusable)?;
                 let problem = "its generation is not that of the entry";
                 return Err(damaged_slot(&self.space().slots, hit.point, slot, problem).into());
@@ -462,6 +472,9 @@ impl<'a> Indexed<'a> {
                 let place = format!("entry {} of scope {}", hit.point.0, scope.0);
                 corrupted(read.path(), format!("{place}: {}", malformed.0))
             })?;
+            if let (true, TextMark::Kept(_)) = (self.query().include_texts, record.text) {
+                result.text = read.text(scope, hit.point)?.into_text();
+            }
             Ok((result, hit))
         };
         let found = found.into_iter().map(with_metadata).collect::<Result<Vec<_>>>()?;

@@ -183,11 +183,17 @@ impl Snapshot<'_> {
         Ok(FacetValue::most_frequent(counts, limit))
     }
 
-    /// Bytes of the metadata of entries that have expired at `now`, in milliseconds since 1970, and are not purged yet.
-    pub(crate) fn expired_metadata_bytes(&self, now: i64) -> Result<u64> {
+    /// Bytes of the metadata, and of the texts that are kept, of entries that have expired at `now`, in milliseconds since
+    /// 1970, and are not purged yet.
+    pub(crate) fn expired_bytes(&self, now: i64) -> Result<(u64, u64)> {
         let records = self.read.records(self.namespace.scope_id)?;
         let expired = self.state.expiries.expired(now);
-        let bytes = |point| Ok(records.get(PointId(point))?.metadata.len() as u64);
-        expired.iter().map(bytes).sum()
+        let mut sums = (0, 0);
+        for point in expired {
+            let record = records.get(PointId(point))?;
+            sums.0 += record.metadata.len() as u64;
+            sums.1 += record.text.bytes() as u64;
+        }
+        Ok(sums)
     }
 }

@@ -17,6 +17,7 @@
 //! | `small.rs` | how is a small scope searched whose ids are in memory?     |
 //! | `copies.rs` | which entries have no copy in another space yet?          |
 //! | `tail.rs` | which vectors are compared by a scan?                       |
+//! | `words.rs` | how are words searched for, alone or beside a vector?      |
 //! | `width.rs` | how wide is the beam of a search, and why?                 |
 
 mod copies;
@@ -32,6 +33,7 @@ mod small;
 mod tail;
 mod trace;
 mod width;
+mod words;
 
 use std::sync::Arc;
 
@@ -41,7 +43,8 @@ use roaring::RoaringBitmap;
 
 use crate::base::error::corrupted;
 use crate::base::ids::{Generation, PointId, Slot};
-use crate::base::record::Record;
+use crate::base::record::{Record, TextMark};
+use crate::base::stored_text::StoredText;
 use crate::indexes::graph::{Index, kernel_metric};
 use crate::indexes::queue::Due;
 use crate::namespace::{Namespace, State, damaged_slot};
@@ -59,6 +62,7 @@ use tail::Tail;
 pub(crate) use trace::Trace;
 pub(crate) use width::ef_choice;
 use width::width;
+pub(crate) use words::WordSearch;
 
 /// The outcome of a search.
 #[derive(Debug)]
@@ -208,7 +212,7 @@ impl<'a> Search<'a> {
             return Ok(Vec::new());
         };
         let now = self.question.now();
-        trace.plan.live = snapshot.state.visible_count(now);
+        trace.plan.live = snapshot.state.visible_vectors(now);
         trace.plan.matching = trace.plan.live;
         let found = snapshot.scan(self, &snapshot.state.hidden(now), None, trace)?;
         if !self.query().include_metadata {
@@ -296,12 +300,16 @@ impl Snapshot<'_> {
             .into_iter()
             .map(|(mut result, (point, record))| {
                 let vector = self.vector(point, &record)?;
+                result.text = match query.include_texts {
+                    true => self.stored_text(point, &record)?.and_then(StoredText::into_text),
+                    false => None,
+                };
                 let metadata = query
                     .include_metadata
                     .then(|| self.metadata(point, &record))
                     .transpose()?;
                 result.metadata = metadata;
-                result.vector = query.include_vectors.then(|| vector.to_vec());
+                result.vector = vector.filter(|_| query.include_vectors).map(<[f32]>::to_vec);
                 Ok(result)
             })
             .collect()
@@ -359,10 +367,15 @@ impl Snapshot<'_> {
     }
 
     fn entry(&self, scope: &StateScope, point: PointId, record: Record) -> Result<VectorEntry> {
-        let vector = self.vector(point, &record)?.to_vec();
+        let vector = self.vector(point, &record)?.map_or_else(Vec::new, <[f32]>::to_vec);
         let metadata = self.metadata(point, &record)?;
+        let text = match record.text {
+            TextMark::Kept(_) => self.stored_text(point, &record)?.and_then(StoredText::into_text),
+            TextMark::Nothing | TextMark::Terms => None,
+        };
         let mut entry = VectorEntry::new(record.id, vector).with_scope(scope.clone());
         entry.metadata = serde_json::Value::Object(metadata);
+        entry.text = text;
         entry.created_at = Some(record.created_at);
         entry.updated_at = Some(record.updated_at);
         entry.event_time = record.event_time;
@@ -370,10 +383,11 @@ impl Snapshot<'_> {
         Ok(entry)
     }
 
-    /// The vector of a point, verified now: only vectors as they were stored are returned.
-    fn vector(&self, point: PointId, record: &Record) -> Result<&[f32]> {
+    /// The vector of a point, verified now: only vectors as they were stored are returned. None if it has none.
+    fn vector(&self, point: PointId, record: &Record) -> Result<Option<&[f32]>> {
         let place = (&*self.state, self.slots, &*self.view);
-        verified_vector(self.namespace, place, point, record.generation)
+        let vector = |generation| verified_vector(self.namespace, place, point, generation);
+        record.generation.map(vector).transpose()
     }
 }
 

@@ -85,8 +85,8 @@ impl<'q> Question<'q> {
         self.now
     }
 
-    /// Whether every result needs its record: for metadata, or for the age by which it is ranked.
+    /// Whether every result needs its record: for metadata, for its text, or for the age by which it is ranked.
     pub(super) fn needs_records(&self) -> bool {
-        self.query.include_metadata || self.ranking.needs_times()
+        self.query.include_metadata || self.query.include_texts || self.ranking.needs_times()
     }
 }

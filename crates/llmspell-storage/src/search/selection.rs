@@ -25,6 +25,8 @@ const QUICK_COMPONENTS: usize = 1 << 20;
 pub(crate) struct Selection {
     asked: VectorQuery,
     metric: DistanceMetric,
+    /// By which scores are divided: of words, where they have no range of their own.
+    best_score: Option<f64>,
     /// Whether the filter can exclude a group as groups are defined here.
     filters_groups: bool,
     next: VectorQuery,
@@ -49,6 +51,7 @@ impl Selection {
         let dates = space.dates();
         let mut selection = Self {
             metric: space.metric,
+            best_score: None,
             // In date fields the filter compares moments, and different texts may be one moment.
             filters_groups: asked.group_by.as_ref().is_some_and(|by| !dates.contains(&by.field)),
             plan: SelectionPlan::of(&asked),
@@ -61,6 +64,38 @@ impl Selection {
         };
         selection.look_for((SHORTLIST_PER_K * selection.asked.k).max(SHORTLIST_MIN));
         Some(selection)
+    }
+
+    /// Chooses among all candidates of a query with words, which are in their order, with what decides. Also says what was
+    /// done.
+    pub(crate) fn of_words(
+        query: &VectorQuery,
+        space: &Space,
+        found: Vec<VectorResult>,
+    ) -> (Vec<VectorResult>, SelectionPlan) {
+        let asked = query.with_passed_over();
+        let mut selection = Self {
+            metric: space.metric,
+            filters_groups: false,
+            plan: SelectionPlan::of(&asked),
+            next: asked.clone(),
+            best_score: found.first().map(relevance),
+            found,
+            asked,
+            seen: HashSet::new(),
+            full: HashSet::new(),
+            taken: Vec::new(),
+        };
+        selection.plan.searches = 1;
+        selection.plan.candidates = selection.found.len() as u64;
+        selection.plan.shortlist = query.candidates() as u64;
+        let mut groups = Groups::of(&selection);
+        selection.taken = match selection.asked.mmr {
+            Some(lambda) => selection.diverse(f64::from(lambda), &mut groups),
+            None => selection.nearest(&mut groups),
+        };
+        let plan = selection.plan();
+        (selection.into_results(0), plan)
     }
 
     /// The next search to do.
@@ -154,7 +189,7 @@ impl Selection {
         let mut best: Option<(usize, f64)> = None;
         for (index, (place, likeness)) in left.iter().enumerate() {
             let result = &self.found[*place];
-            let relevance = f64::from(result.recency_score.unwrap_or(result.score));
+            let relevance = relevance(result) / self.best_score.unwrap_or(1.0);
             // There is no penalty for the first one; the nearest is taken whatever the weight.
             let penalty = if likeness.is_finite() {
                 (1.0 - lambda) * likeness
@@ -172,7 +207,10 @@ impl Selection {
     /// Updates the likeness of each remaining candidate to those taken, by as many components as the query has.
     fn compare(&self, taken: usize, left: &mut [(usize, f64)]) {
         let dim = self.asked.vector.len();
-        let vector = |place: usize| self.found[place].vector.as_ref().and_then(|vector| vector.get(..dim));
+        let vector = |place: usize| {
+            let vector = self.found[place].vector.as_ref().filter(|vector| !vector.is_empty())?;
+            if dim == 0 { Some(&vector[..]) } else { vector.get(..dim) }
+        };
         let Some(own) = vector(taken) else { return };
         let own = ExactDistance::new(kernel_metric(self.metric), own);
         for (place, likeness) in left {
@@ -214,6 +252,11 @@ impl Selection {
         self.next.k = length.min(K_MAX);
         self.next.ef_search = self.asked.ef_search.map(|ef_search| ef_search.max(self.next.k));
     }
+}
+
+/// What a result is ranked by.
+fn relevance(result: &VectorResult) -> f64 {
+    f64::from(result.recency_score.unwrap_or(result.score))
 }
 
 /// Number of results taken from each group.

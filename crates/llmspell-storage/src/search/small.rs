@@ -7,7 +7,7 @@ use llmspell_core::{Result, SearchPath, VectorResult};
 use llmspell_vector::ExactDistance;
 
 use super::{Search, Tail, Trace, verified_vector};
-use crate::base::ids::PointId;
+use crate::base::ids::{Generation, PointId};
 use crate::indexes::graph::kernel_metric;
 use crate::namespace::{NAMED_POINTS_MAX, Names, State};
 use crate::spaces::registry::Space;
@@ -31,7 +31,7 @@ fn search_named(search: &Search<'_>, state: &State, names: &Names, trace: &mut T
     // After the state: it must reach every slot that the state names.
     let view = space.slots.view();
     let hidden = state.hidden(now);
-    trace.plan.live = state.visible_count(now);
+    trace.plan.live = state.visible_vectors(now);
     trace.plan.matching = trace.plan.live;
     trace.plan.distances += trace.plan.live;
     trace.plan.tail = trace.plan.live;
@@ -89,7 +89,8 @@ pub(super) fn learn(space: &Space, snapshot: &Snapshot<'_>) -> Result<()> {
         .records(namespace.scope_id)?
         .visit(|point: PointId, record| {
             if state.lives(point) {
-                names.push((point, record.generation, record.id.into_boxed_str()));
+                let generation = record.generation.unwrap_or(Generation(0));
+                names.push((point, generation, record.id.into_boxed_str()));
             }
             Ok(())
         })?;

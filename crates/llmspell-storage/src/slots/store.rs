@@ -125,12 +125,22 @@ impl SlotStore {
         Ok(store)
     }
 
+    /// Slots of a whole file of vectors of this dimension.
+    pub(crate) fn slots_per_file_of(dim: usize) -> u64 {
+        FILE_BYTES_MAX / layout::stride(dim) as u64
+    }
+
+    /// The path of a file of a space.
+    pub(crate) fn file(space: SpaceId, number: u64) -> String {
+        format!("{}/slots-{number}", Self::dir(space))
+    }
+
     fn new(dim: usize, home: Option<Home>) -> Self {
         let stride = layout::stride(dim) as u64;
         Self {
             dim,
             stride,
-            slots_per_file: FILE_BYTES_MAX / stride,
+            slots_per_file: Self::slots_per_file_of(dim),
             fresh_from: AtomicU64::new(0),
             home,
             view: RwLock::new(Arc::new(SlotView::new(dim, Vec::new()))),

@@ -14,7 +14,9 @@ use llmspell_core::{Result, StorageError};
 use crate::indexes::builds::Noted;
 use crate::indexes::files::Kind;
 use crate::indexes::graph::Index;
+use crate::indexes::texts::TextIndex;
 use crate::namespace::{Namespace, Publisher, State};
+use crate::spaces::texts::ReadRows;
 use llmspell_metadata::MetadataIndex;
 
 /// Changed points that the committer catches up with: about a tenth of a microsecond for each that is only marked in
@@ -32,6 +34,12 @@ pub(crate) enum Built {
         noted: Arc<Noted>,
         /// Whether the file of the previous index was found to be useless.
         is_file_bad: bool,
+    },
+    /// An index of words of a state after which all changes were noted, and what was read for it.
+    Texts {
+        index: Box<TextIndex>,
+        read: ReadRows,
+        noted: Arc<Noted>,
     },
     /// The index of this kind is useless and is removed.
     Nothing(Kind),
@@ -88,9 +96,17 @@ fn adopt(namespace: &Namespace, built: Built, publisher: &mut Publisher) -> Answ
             }
             state
         }
+        Built::Texts { index, read, noted } => {
+            let changed = noted.so_far().points;
+            (*before).clone().with_texts(*index, read, &changed)
+        }
         Built::Nothing(Kind::Graph) => before.with_index(None),
         Built::Nothing(Kind::Metadata) => State {
             metadata: None,
+            ..(*before).clone()
+        },
+        Built::Nothing(Kind::Texts) => State {
+            texts: None,
             ..(*before).clone()
         },
     };

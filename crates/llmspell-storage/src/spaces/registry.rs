@@ -24,6 +24,7 @@ use crate::indexes::files::{self, Kind, Unusable, millionths};
 use crate::indexes::graph::{Index, Need, graph_config};
 use crate::indexes::named::NamedFile;
 use crate::indexes::queue::{Due, IndexQueue};
+use crate::indexes::texts::TextRules;
 use crate::namespace::{Namespace, Publisher, State};
 use crate::slots::SlotStore;
 use crate::spaces::handover::Door;
@@ -95,6 +96,14 @@ impl Drop for LentScratch<'_> {
     }
 }
 
+/// The rules for the texts of a space. A database from a build with more choices has texts that this one cannot search.
+fn rules_of(config: &HNSWConfig) -> Option<Arc<TextRules>> {
+    config
+        .texts()
+        .and_then(|texts| TextRules::new(texts).ok())
+        .map(Arc::new)
+}
+
 /// An open space.
 #[derive(Debug)]
 pub(crate) struct Space {
@@ -103,6 +112,8 @@ pub(crate) struct Space {
     pub(crate) dim: usize,
     pub(crate) metric: DistanceMetric,
     pub(crate) config: RwLock<HNSWConfig>,
+    /// How its texts become terms, if it indexes words.
+    texts: RwLock<Option<Arc<TextRules>>>,
     /// The model of the vectors, as far as known.
     model: RwLock<Option<Arc<EmbeddingModel>>>,
     /// Whether another space has replaced it, or it was dropped.
@@ -146,6 +157,7 @@ impl Space {
             name: record.name,
             dim: record.dim,
             metric: record.config.metric(),
+            texts: RwLock::new(rules_of(&record.config)),
             config: RwLock::new(record.config),
             model: RwLock::new(record.model.map(Arc::new)),
             gate: Gate::default(),
@@ -166,6 +178,9 @@ impl Space {
 
     /// Sets the record of the space.
     pub(crate) fn set_record(&self, record: &SpaceRecord) {
+        if self.texts.read().as_ref().map(|rules| &rules.config) != record.config.texts() {
+            *self.texts.write() = rules_of(&record.config);
+        }
         *self.config.write() = record.config.clone();
         *self.model.write() = record.model.clone().map(Arc::new);
         let is_retired = matches!(record.role, Role::Retired | Role::Dropped);
@@ -283,6 +298,11 @@ impl Space {
     /// The fields of the metadata whose strings are dates.
     pub(crate) fn dates(&self) -> DateFields {
         self.config.read().date_fields().clone()
+    }
+
+    /// How its texts become terms; none if it does not index words.
+    pub(crate) fn texts(&self) -> Option<Arc<TextRules>> {
+        self.texts.read().clone()
     }
 
     /// From this many living points on a namespace gets a graph.

@@ -1,11 +1,14 @@
 //! The check of the truth: whether all rows agree.
 
+use std::collections::BTreeMap;
+
 use llmspell_core::{Result, StateScope};
 use roaring::RoaringBitmap;
 
 use super::{Read, Truth, tables};
 use crate::base::error::{corrupted, io_error};
 use crate::base::ids::{Extent, Generation, PointId, ScopeId, Slot, SpaceId};
+use crate::base::record::TextMark;
 use crate::base::report::CheckSection;
 use crate::base::stored_value::StoredValue;
 use crate::namespace::State;
@@ -62,7 +65,8 @@ pub(crate) fn namespace(
     section: &mut CheckSection,
 ) -> Result<()> {
     let problem = |detail: String| corrupted(read.path(), format!("scope {}: {detail}", scope.0));
-    let (mut entries, mut metadata_bytes) = (0, 0);
+    let (mut entries, mut metadata_bytes, mut text_bytes) = (0, 0, 0);
+    let mut marks: BTreeMap<PointId, TextMark> = BTreeMap::new();
     let expiring = read.table(tables::EXPIRING)?;
     // Entries of a large batch that is not complete: no reader sees them.
     let of_scope = read.staged()?.into_iter().filter(|staged| staged.scope == scope);
@@ -77,6 +81,10 @@ pub(crate) fn namespace(
             return Ok(());
         };
         metadata_bytes += record.metadata.len() as u64;
+        text_bytes += record.text.bytes() as u64;
+        if record.text != TextMark::Nothing {
+            marks.insert(point, record.text);
+        }
         if record.metadata().is_err() {
             section
                 .problems
@@ -103,12 +111,16 @@ pub(crate) fn namespace(
                 .push(problem(format!("entry {} would never be purged", point.0)).to_string());
         }
         let damage = match state.slot(point) {
+            None if record.generation.is_none() && state.without_vector.contains(point.0) => None,
+            Some(_) if record.generation.is_none() => {
+                Some(problem(format!("entry {} has a slot and no vector", point.0)))
+            }
             None => Some(problem(format!("entry {} has no slot", point.0))),
             Some(slot) => {
                 view.read(slot, &mut bytes, Waiting::Allowed)
                     .map_err(|source| io_error("read", &slots.path(slot), source))?;
                 match layout::verify(slot, scope, &bytes) {
-                    Ok(generation) if generation == record.generation => None,
+                    Ok(generation) if Some(generation) == record.generation => None,
                     // Written again since the snapshot was taken: the entry does not exist any more.
                     _ if !is_current(truth, scope, point, record.generation)? => None,
                     Ok(_) => Some(corrupted(
@@ -132,6 +144,29 @@ pub(crate) fn namespace(
         let detail = format!("{live} points are alive, but there are {entries} entries and {ids} ids");
         section.problems.push(problem(detail).to_string());
     }
+    if let Some(texts) = read.texts(scope)? {
+        texts.visit_each(|point, text| {
+            if staged.contains(point.0) {
+                return Ok(());
+            }
+            let expected = marks.remove(&point);
+            if let Some(text) = section.note(text)?
+                && expected != Some(TextMark::of(Some(&text)))
+            {
+                let detail = format!("the text of entry {} is not the one that the entry has", point.0);
+                section.problems.push(problem(detail).to_string());
+            }
+            Ok(())
+        })?;
+    }
+    if let Some(point) = marks.keys().next() {
+        let detail = format!("{} entries lack their text, entry {} for one", marks.len(), point.0);
+        section.problems.push(problem(detail).to_string());
+    }
+    if text_bytes != state.text_bytes {
+        let detail = format!("{text_bytes} bytes of texts, counted were {}", state.text_bytes);
+        section.problems.push(problem(detail).to_string());
+    }
     if metadata_bytes != state.metadata_bytes {
         let detail = format!(
             "{metadata_bytes} bytes of metadata, counted were {}",
@@ -142,7 +177,7 @@ pub(crate) fn namespace(
     Ok(())
 }
 
-fn is_current(truth: &Truth, scope: ScopeId, point: PointId, generation: Generation) -> Result<bool> {
+fn is_current(truth: &Truth, scope: ScopeId, point: PointId, generation: Option<Generation>) -> Result<bool> {
     let now = truth.read()?;
     // A dropped scope gives back its slots before its rows go.
     let is_dropped = match now.scope_name(scope)? {

@@ -5,12 +5,15 @@
 //! | `tables.rs` | which tables are there?                      |
 //! | `read.rs`   | which data exist, as of one moment?          |
 //! | `write.rs`  | which rows does a mutation change?           |
+//! | `texts.rs`  | which entries have a text?                   |
 //! | `values.rs` | which rows do keys have, and which have expired? |
 //! | `quota.rs`  | how are quotas and their usage stored?       |
 //! | `staged.rs` | which rows are written before their batch is complete? |
 //! | `purge.rs`  | how are rows of dropped scopes removed?      |
 //! | `check.rs`  | do all rows agree?                           |
 //! | `verify.rs` | is every row found by its key?               |
+//! | `raw.rs`    | how are rows copied, whatever their table?   |
+//! | `row_check.rs` | is a row what was written for its key?    |
 //!
 //! redb checks its pages only after a crash, so every value of ours carries its own checksum over its key and itself.
 //! Only redb's plain parts are used: `get`, `range`, `insert`, `remove`, and a durable `commit`.
@@ -18,9 +21,12 @@
 pub(crate) mod check;
 mod purge;
 mod quota;
+pub(crate) mod raw;
 mod read;
+mod row_check;
 mod staged;
 mod tables;
+mod texts;
 mod values;
 mod verify;
 mod write;
@@ -37,6 +43,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use purge::ExpiredRow;
 pub(crate) use quota::StoredQuota;
 pub(crate) use read::Read;
+pub(crate) use row_check::row_damage;
 pub(crate) use staged::Staged;
 pub(crate) use tables::{ClockJump, ClockRow, Head, SurveyRow};
 pub(crate) use values::ExpiredKey;
@@ -274,23 +281,9 @@ impl Truth {
             txn.open_table(tables::META)?
                 .insert(tables::HEAD, Head::NEW.encode().as_slice())?;
             // All tables are there from the beginning, so that reading never meets one that is not.
-            txn.open_table(tables::SPACES)?;
-            txn.open_table(tables::SLOT_ENDS)?;
-            txn.open_table(tables::FREE_SLOTS)?;
-            txn.open_table(tables::SCOPES)?;
-            txn.open_table(tables::SCOPE_NAMES)?;
-            txn.open_table(tables::DROPPED)?;
-            txn.open_table(tables::IDS)?;
-            txn.open_table(tables::ENTRIES)?;
-            txn.open_table(tables::EXPIRING)?;
-            txn.open_table(tables::LOG)?;
-            txn.open_table(tables::CHECKPOINTS)?;
-            txn.open_table(tables::INDEX_FILES)?;
-            txn.open_table(tables::INDEXES)?;
-            txn.open_table(tables::KV)?;
-            txn.open_table(tables::EXPIRING_KEYS)?;
-            txn.open_table(tables::QUOTAS)?;
-            txn.open_table(tables::STAGED)?;
+            for table in tables::ALL {
+                table.create(&txn)?;
+            }
             txn.commit()?;
             Ok(())
         })();

@@ -83,7 +83,8 @@ impl Rows<'_> {
                 self.remove_expiring(moment.as_millis(), scope, *point)?;
             }
         }
-        Ok(ids.len().max(points.len()))
+        let texts = self.purge_texts(scope, limit)?;
+        Ok(ids.len().max(points.len()).max(texts))
     }
 
     /// Removes the state of a dropped scope, whose slots are given back.

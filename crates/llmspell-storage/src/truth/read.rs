@@ -23,7 +23,7 @@ use llmspell_codec::{Malformed, try_copy, unseal};
 
 /// A snapshot. While it is held, redb cannot use again the pages it sees, so hold it briefly.
 pub(crate) struct Read {
-    txn: ReadTransaction,
+    pub(super) txn: ReadTransaction,
     path: PathBuf,
     _is_being_read: Arc<()>,
 }
@@ -87,6 +87,14 @@ impl Read {
         let meta = self.table(tables::META)?;
         let row = meta.get(tables::SURVEY).map_err(self.failed())?;
         row.map(|row| SurveyRow::decode(row.value()).map_err(self.malformed(|| "row `survey` of table `meta`")))
+            .transpose()
+    }
+
+    /// What tells this database from others; none if it has not got that yet.
+    pub(crate) fn database_id(&self) -> Result<Option<[u8; 16]>> {
+        let meta = self.table(tables::META)?;
+        let row = meta.get(tables::ID).map_err(self.failed())?;
+        row.map(|row| tables::decode_id(row.value()).map_err(self.malformed(|| "row `id` of table `meta`")))
             .transpose()
     }
 

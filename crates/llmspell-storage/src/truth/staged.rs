@@ -48,7 +48,7 @@ impl Staged {
         seal(&place(self.key()), &body.finish())
     }
 
-    fn decode(key: (u64, u32), bytes: &[u8]) -> std::result::Result<Self, Malformed> {
+    pub(super) fn decode(key: (u64, u32), bytes: &[u8]) -> std::result::Result<Self, Malformed> {
         let mut body = Reader::new(unseal(&place(key), bytes)?);
         if body.u8()? != VERSION {
             return Err(Malformed("its version is unknown"));
@@ -100,7 +100,10 @@ impl Rows<'_> {
             let record = record.map(|row| Record::decode(staged.scope, *point, row.value()).ok());
             match record {
                 Some(Some(record)) => self.remove_entry(staged.scope, *point, &record)?,
-                Some(None) => drop(table!(self.entries, ENTRIES).remove(key).map_err(&failed)?),
+                Some(None) => {
+                    table!(self.entries, ENTRIES).remove(key).map_err(&failed)?;
+                    self.remove_text(staged.scope, *point)?;
+                }
                 None => {}
             }
         }

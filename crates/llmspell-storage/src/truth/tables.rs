@@ -2,7 +2,7 @@
 //!
 //! | table         | key                          | value                                             |
 //! |---------------|------------------------------|---------------------------------------------------|
-//! | `meta`        | name                         | `head`: see [`Head`]; `clock`: see [`ClockRow`]; `survey`: see [`SurveyRow`] |
+//! | `meta`        | name                         | `head`: see [`Head`]; `clock`: see [`ClockRow`]; `survey`: see [`SurveyRow`]; `id`: sealed, 16 bytes that tell this database from others |
 //! | `spaces`      | space id                     | sealed JSON: see [`SpaceRecord`](super::SpaceRecord) |
 //! | `slot_ends`   | space id                     | one past the last slot ever used                  |
 //! | `free_slots`  | space id, first slot         | length of a free run of slots                     |
@@ -11,6 +11,7 @@
 //! | `dropped`     | scope id                     | space id: the rows of the scope are to be purged  |
 //! | `ids`         | scope id, id                 | point                                             |
 //! | `entries`     | scope id, point              | record: see `base/record.rs`                           |
+//! | `texts`       | scope id, point              | text of the entry, or its terms: see `base/stored_text.rs` |
 //! | `expiring`    | `expires_at`, scope id, point | space id                                          |
 //! | `log`         | scope id, Lsn                | op: see `base/op.rs`                                   |
 //! | `checkpoints` | scope id                     | state: see `namespace/checkpoint.rs`              |
@@ -27,6 +28,7 @@
 use llmspell_core::StateScope;
 use redb::TableDefinition;
 
+use super::raw::AnyTable;
 use crate::base::ids::{Lsn, ScopeId, SpaceId};
 use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
@@ -39,6 +41,7 @@ pub(super) const SCOPE_NAMES: TableDefinition<'_, u64, &[u8]> = TableDefinition:
 pub(super) const DROPPED: TableDefinition<'_, u64, u32> = TableDefinition::new("dropped");
 pub(super) const IDS: TableDefinition<'_, (u64, &[u8]), u32> = TableDefinition::new("ids");
 pub(super) const ENTRIES: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("entries");
+pub(super) const TEXTS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("texts");
 pub(super) const EXPIRING: TableDefinition<'_, (i64, u64, u32), u32> = TableDefinition::new("expiring");
 pub(super) const LOG: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("log");
 pub(super) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
@@ -49,7 +52,31 @@ pub(super) const EXPIRING_KEYS: TableDefinition<'_, (i64, u64, &[u8]), ()> = Tab
 pub(super) const QUOTAS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("quotas");
 pub(super) const STAGED: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("staged");
 
+/// All tables. Each is created with the file, verified, copied by a backup and looked at by a check.
+pub(super) const ALL: [&dyn AnyTable; 19] = [
+    &META,
+    &SPACES,
+    &SLOT_ENDS,
+    &FREE_SLOTS,
+    &SCOPES,
+    &SCOPE_NAMES,
+    &DROPPED,
+    &IDS,
+    &ENTRIES,
+    &TEXTS,
+    &EXPIRING,
+    &LOG,
+    &CHECKPOINTS,
+    &INDEX_FILES,
+    &INDEXES,
+    &KV,
+    &EXPIRING_KEYS,
+    &QUOTAS,
+    &STAGED,
+];
+
 pub(super) const HEAD: &str = "head";
+pub(super) const ID: &str = "id";
 pub(super) const CLOCK: &str = "clock";
 pub(super) const SURVEY: &str = "survey";
 
@@ -189,6 +216,17 @@ impl SurveyRow {
             scopes: scopes.collect(),
         })
     }
+}
+
+/// The row that tells a database from others.
+pub(super) fn encode_id(id: &[u8; 16]) -> Vec<u8> {
+    seal(ID.as_bytes(), id)
+}
+
+/// Reads what [`encode_id`] wrote.
+pub(super) fn decode_id(bytes: &[u8]) -> Result<[u8; 16], Malformed> {
+    let id = unseal(ID.as_bytes(), bytes)?;
+    id.try_into().map_err(|_| Malformed("it has another length"))
 }
 
 /// What `scope_names` says of a scope.

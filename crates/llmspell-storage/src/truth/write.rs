@@ -11,7 +11,7 @@ use super::{SpaceRecord, StoredQuota, quota, table_error};
 use crate::base::error::{corrupted, redb_error};
 use crate::base::ids::{Lsn, PointId, ScopeId, SpaceId};
 use crate::base::op::Op;
-use crate::base::record::Record;
+use crate::base::record::{Record, TextMark};
 use crate::indexes::files::Kind;
 use crate::indexes::named::{self, NamedFile};
 use crate::namespace::{State, encode_checkpoint};
@@ -44,6 +44,7 @@ impl Write {
             dropped: None,
             ids: None,
             entries: None,
+            texts: None,
             expiring: None,
             log: None,
             checkpoints: None,
@@ -91,6 +92,7 @@ pub(crate) struct Rows<'t> {
     pub(super) dropped: Option<Table<'t, u64, u32>>,
     pub(super) ids: Option<Table<'t, (u64, Bytes), u32>>,
     pub(super) entries: Option<Table<'t, (u64, u32), Bytes>>,
+    pub(super) texts: Option<Table<'t, (u64, u32), Bytes>>,
     pub(super) expiring: Option<Table<'t, (i64, u64, u32), u32>>,
     pub(super) log: Option<Table<'t, (u64, u64), Bytes>>,
     pub(super) checkpoints: Option<Table<'t, u64, Bytes>>,
@@ -165,6 +167,25 @@ impl<'t> Rows<'t> {
         let failed = self.failed();
         table!(self.meta, META)
             .insert(tables::SURVEY, row.encode().as_slice())
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    /// What tells this database from others, if it has got that.
+    pub(crate) fn database_id(&mut self) -> Result<Option<[u8; 16]>> {
+        let (failed, path) = (self.failed(), self.write.path.clone());
+        let meta = table!(self.meta, META);
+        let row = meta.get(tables::ID).map_err(failed)?;
+        let decode = |row: redb::AccessGuard<'_, &[u8]>| tables::decode_id(row.value());
+        let id = row.map(decode).transpose();
+        id.map_err(|malformed| corrupted(path, format!("row `id` of table `meta`: {}", malformed.0)))
+    }
+
+    /// Stores what tells this database from others.
+    pub(crate) fn set_database_id(&mut self, id: &[u8; 16]) -> Result<()> {
+        let failed = self.failed();
+        table!(self.meta, META)
+            .insert(tables::ID, tables::encode_id(id).as_slice())
             .map_err(failed)?;
         Ok(())
     }
@@ -320,7 +341,7 @@ impl<'t> Rows<'t> {
         self.put_entry(space, scope, point, record)
     }
 
-    /// Removes an entry; its id stays if another point has it now.
+    /// Removes an entry and its text; its id stays if another point has it now.
     pub(crate) fn remove_entry(&mut self, scope: ScopeId, point: PointId, record: &Record) -> Result<()> {
         let failed = self.failed();
         let key = (scope.0, record.id.as_bytes());
@@ -335,6 +356,9 @@ impl<'t> Rows<'t> {
         table!(self.entries, ENTRIES)
             .remove((scope.0, point.0))
             .map_err(&failed)?;
+        if record.text != TextMark::Nothing {
+            self.remove_text(scope, point)?;
+        }
         if let Some(moment) = record.expires_at {
             table!(self.expiring, EXPIRING)
                 .remove((moment.as_millis(), scope.0, point.0))

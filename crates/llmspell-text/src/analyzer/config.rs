@@ -10,12 +10,15 @@
 //! * `stemmer`, `stop words`: 0 for none, else the place of the language in [`Language::ALL`], from 1.
 //!
 //! v1 (0.1.0): as above.
+//!
+//! As JSON it is an object with the same version.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use llmspell_codec::{Malformed, Reader, Writer};
+use serde::{Deserialize, Serialize};
 
 use super::language::{Language, UnknownLanguage};
 
@@ -38,13 +41,83 @@ const FOLDS: u8 = 2;
 /// assert_eq!(AnalyzerConfig::from_bytes(&config.to_bytes())?, config);
 /// # Ok::<(), ConfigError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+///
+/// # JSON
+///
+/// All fields may be left out. Those of a later version are refused.
+///
+/// ```
+/// # use llmspell_text::{AnalyzerConfig, Language};
+/// # let json =
+/// r#"{"version": 1, "stemmer": "german", "stop_words": "german", "split_identifiers": true, "fold_diacritics": false,
+///     "term_bytes_max": 64}"#
+/// # ;
+/// # let config = AnalyzerConfig::default().with_stemmer(Language::German).with_stop_words(Language::German);
+/// # assert_eq!(serde_json::to_value(&config)?, serde_json::from_str::<serde_json::Value>(json)?);
+/// # assert_eq!(serde_json::from_str::<AnalyzerConfig>(json)?, config);
+/// # assert_eq!(serde_json::from_str::<AnalyzerConfig>("{}")?, AnalyzerConfig::default());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "Written", try_from = "Written")]
 pub struct AnalyzerConfig {
     pub(super) stemmer: Option<Language>,
     pub(super) stop_words: Option<Language>,
     pub(super) splits_identifiers: bool,
     pub(super) folds_diacritics: bool,
     pub(super) term_bytes_max: u8,
+}
+
+/// The form of JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Written {
+    version: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stemmer: Option<Language>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_words: Option<Language>,
+    split_identifiers: bool,
+    fold_diacritics: bool,
+    term_bytes_max: u8,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        AnalyzerConfig::default().into()
+    }
+}
+
+impl From<AnalyzerConfig> for Written {
+    fn from(config: AnalyzerConfig) -> Self {
+        Self {
+            version: VERSION,
+            stemmer: config.stemmer,
+            stop_words: config.stop_words,
+            split_identifiers: config.splits_identifiers,
+            fold_diacritics: config.folds_diacritics,
+            term_bytes_max: config.term_bytes_max,
+        }
+    }
+}
+
+impl TryFrom<Written> for AnalyzerConfig {
+    type Error = ConfigError;
+
+    fn try_from(written: Written) -> Result<Self, ConfigError> {
+        if written.version != VERSION {
+            return Err(ConfigError::Version { got: written.version });
+        }
+        let config = Self {
+            stemmer: written.stemmer,
+            stop_words: written.stop_words,
+            splits_identifiers: written.split_identifiers,
+            folds_diacritics: written.fold_diacritics,
+            term_bytes_max: written.term_bytes_max,
+        };
+        config.validate()?;
+        Ok(config)
+    }
 }
 
 impl Default for AnalyzerConfig {
@@ -96,10 +169,12 @@ impl AnalyzerConfig {
         self
     }
 
+    /// Checks each choice; [`Analyzer::new`](super::Analyzer::new) does so too.
+    ///
     /// # Errors
     ///
     /// [`ConfigError`] for the first choice that this build cannot follow.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub fn validate(&self) -> Result<(), ConfigError> {
         if !TERM_BYTES_RANGE.contains(&self.term_bytes_max) {
             return Err(ConfigError::TermBytes {
                 got: self.term_bytes_max,
@@ -158,7 +233,7 @@ impl AnalyzerConfig {
             term_bytes_max: reader.u8()?,
         };
         reader.end()?;
-        config.check()?;
+        config.validate()?;
         Ok(config)
     }
 }
@@ -276,6 +351,21 @@ mod tests {
             assert!(refused(bytes).contains("damaged"), "{bytes:?}");
         }
         assert!(refused(&[1, 1, 0, Language::Tamil.number(), 64]).starts_with("there are no stop words for tamil; "));
+    }
+
+    #[test]
+    fn json_that_is_no_configuration_is_refused() {
+        let refused = |json: &str| serde_json::from_str::<AnalyzerConfig>(json).unwrap_err().to_string();
+        assert!(refused(r#"{"version": 2}"#).contains("has version 2; this build reads version 1"));
+        assert!(refused(r#"{"stemmer": "klingon"}"#).contains("unknown variant `klingon`"));
+        assert!(refused(r#"{"stop_words": "tamil"}"#).starts_with("there are no stop words for tamil; "));
+        assert!(refused(r#"{"term_bytes_max": 15}"#).contains("choose 16 to 255"));
+        assert!(refused(r#"{"stemer": "german"}"#).contains("unknown field `stemer`"));
+        for language in Language::ALL {
+            let json = serde_json::to_string(&language).unwrap();
+            assert_eq!(json, format!("\"{language}\""));
+            assert_eq!(serde_json::from_str::<Language>(&json).unwrap(), language);
+        }
     }
 
     #[test]

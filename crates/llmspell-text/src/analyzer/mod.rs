@@ -107,7 +107,7 @@ impl Analyzer {
     ///
     /// [`ConfigError`] for a choice out of range, or one that this build cannot follow.
     pub fn new(config: AnalyzerConfig) -> Result<Self, ConfigError> {
-        config.check()?;
+        config.validate()?;
         let stemmer = config.stemmer.map(Stemmer::new);
         Ok(Self { config, stemmer })
     }

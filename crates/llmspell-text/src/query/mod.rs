@@ -88,6 +88,12 @@ impl Query {
         self.wanted.is_empty() && self.required.is_empty()
     }
 
+    /// How many different terms it asks for, each counted once in each field; those that begin in some way not.
+    #[must_use]
+    pub fn term_count(&self) -> usize {
+        self.terms.len()
+    }
+
     /// The place of a key, which is added unless it is there.
     pub(crate) fn term(&mut self, key: Vec<u8>) -> usize {
         let hash = hash_of(&key);

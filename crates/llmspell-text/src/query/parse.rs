@@ -241,7 +241,7 @@ fn pieces<'a>(text: &'a str, fields: &QueryFields) -> Vec<Piece<'a>> {
 /// The first piece of a text that does not start with white space, and its length.
 fn piece<'a>(text: &'a str, fields: &QueryFields) -> (Piece<'a>, usize) {
     let mut at = 0;
-    let is_word = |text: &str| text.starts_with(|c: char| c.is_alphanumeric() || c == '"' || c == '_');
+    let is_word = |text: &str| text.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '"' | '_' | '@'));
     let is_negated = text.starts_with('-') && is_word(&text[1..]);
     at += usize::from(is_negated);
     let mut field = None;

@@ -39,7 +39,7 @@ impl Target {
     }
 }
 
-/// The vectors of a space, an array of as many rows as there are entries.
+/// The vectors of a space, an array of as many rows as there are entries with one.
 pub(super) struct ArrayFile {
     file: NewFile,
     columns: usize,

@@ -2,7 +2,7 @@
 //!
 //! The first line says what the file is, the last one how much is in it. Between them stand spaces, entries, keys and
 //! quotas, each line with its `type`. The vectors of a space stand in its entries, or in an array beside the lines: row
-//! `n` is that of the `n`-th entry of the space.
+//! `n` is that of the `n`-th entry of the space that has one; the others have an empty vector in their lines.
 
 mod files;
 
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use llmspell_storage::{
     Database, HNSWVectorStorage, KeyValueEntry, Pages, Quota, ScopedBackend, SpaceInfo, SpaceRole, StateScope,
+    validate_vectors,
 };
 use serde::Serialize;
 
@@ -142,14 +143,15 @@ pub(crate) async fn run(args: ExportArgs, session: &Session<'_>, output: &mut Ou
         only_scope: session.named_scope().cloned(),
         entries: 0,
         keys: 0,
+        left_out: 0,
     };
     export.raw(&format!("{HEADER_BEGIN},\"version\":{VERSION}}}\n"), output)?;
     let mut spaces = database.spaces().await?;
     spaces.retain(|space| matches!(space.role, SpaceRole::Plain | SpaceRole::Routed));
     spaces.retain(|space| only_space.as_ref().is_none_or(|only| *only == space.name));
-    let mut names = Vec::new();
+    let (mut names, mut array_of) = (Vec::new(), Vec::new());
     for space in &spaces {
-        let array = has_arrays.then(|| array_name(&file, &space.name, &names));
+        let array = (has_arrays && space.dim > 0).then(|| array_name(&file, &space.name, &names));
         export.line(
             &Line::Space {
                 space,
@@ -157,12 +159,13 @@ pub(crate) async fn run(args: ExportArgs, session: &Session<'_>, output: &mut Ou
             },
             output,
         )?;
+        array_of.push(array.clone());
         names.extend(array);
     }
     for (number, space) in spaces.iter().enumerate() {
         if let Some(store) = database.existing_vectors(&space.name).await? {
-            let array = names
-                .get(number)
+            let array = array_of[number]
+                .as_ref()
                 .map(|name| ArrayFile::create(&file.with_file_name(name), store.dim()));
             export.entries(&store, array.transpose()?, output).await?;
         }
@@ -171,6 +174,7 @@ pub(crate) async fn run(args: ExportArgs, session: &Session<'_>, output: &mut Ou
         export.keys(&database, output).await?;
         export.quotas(&database, output).await?;
     }
+    export.note_texts(&spaces);
     let (entries, keys) = (export.entries, export.keys);
     export.line(&Line::End { entries, keys }, output)?;
     if !export.finish(&file)? {
@@ -220,6 +224,8 @@ struct Export {
     only_scope: Option<StateScope>,
     entries: u64,
     keys: u64,
+    /// Entries that could not be imported again.
+    left_out: u64,
 }
 
 impl Export {
@@ -237,11 +243,19 @@ impl Export {
             let mut pages = Pages::new(store, scope).with_limit(PAGE);
             while let Some(page) = pages.next().await? {
                 for entry in page {
-                    if let Some(array) = &mut array {
+                    let has_vector = !entry.embedding.is_empty();
+                    let texts = store.config().texts();
+                    // Without a vector and without the text that the space does not keep, nothing is left to import.
+                    if !has_vector && validate_vectors::entry(&entry, 0, store.metric(), texts).is_err() {
+                        self.left_out += 1;
+                        continue;
+                    }
+                    if let Some(array) = array.as_mut().filter(|_| has_vector) {
                         array.push(&entry.embedding)?;
                     }
                     let space = store.space_name();
-                    let entry = EntryView::new(entry, array.is_none());
+                    // Beside an array, an empty vector says that the entry has no row there.
+                    let entry = EntryView::new(entry, array.is_none() || !has_vector);
                     self.line(&Line::Entry { space, entry }, output)?;
                     self.entries += 1;
                 }
@@ -250,6 +264,19 @@ impl Export {
         }
         self.arrays.extend(array);
         Ok(())
+    }
+
+    /// Says on stderr which texts the export does not have.
+    fn note_texts(&self, spaces: &[SpaceInfo]) {
+        let is_without = |space: &&SpaceInfo| space.config.texts().is_some_and(|texts| !texts.keep());
+        for space in spaces.iter().filter(is_without) {
+            let name = &space.name;
+            eprintln!("note: space `{name}` indexes texts without keeping them; the export does not have them");
+        }
+        if self.left_out > 0 {
+            let entries = counted(self.left_out, "entry has", "entries have");
+            eprintln!("note: {entries} nothing but such a text: left out");
+        }
     }
 
     /// The keys as they stand in the database: those of scopes too, which are named then.

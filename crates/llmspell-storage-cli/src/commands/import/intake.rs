@@ -136,7 +136,8 @@ impl<'a> Import<'a> {
         let Some(stored) = self.stored_entry(&row.entry).await? else {
             return Ok(Some(Ok(row)));
         };
-        if args.resume && fields(&stored.metadata) == fields(&row.entry.metadata) {
+        if args.resume && fields(&stored.metadata) == fields(&row.entry.metadata) && self.has_text(&stored, &row.entry)
+        {
             self.summary.already_there += 1;
             return Ok(None);
         }
@@ -191,9 +192,17 @@ impl<'a> Import<'a> {
     /// Takes the rows that wait. The dimension is the one that is declared, or that of most of them.
     async fn settle(&mut self) -> Result<(), CliError> {
         let waiting = std::mem::take(&mut self.waiting);
-        let dims = Dims::of(waiting.iter().flatten().map(|row| row.entry.embedding.len()));
-        if let (None, Some(dim)) = (&self.target, self.opening.args.dim.or(dims.most)) {
-            let target = self.opening.target(dim).await?;
+        let rows = || waiting.iter().flatten();
+        let dims = Dims::of(rows().map(|row| row.entry.embedding.len()));
+        let has_texts = rows().any(|row| row.entry.text.is_some());
+        // Rows without vectors make a space of texts alone.
+        let of_texts = || {
+            let is_of_texts = has_texts || self.opening.args.texts.names_fields();
+            (is_of_texts && rows().all(|row| row.entry.embedding.is_empty()) && !waiting.is_empty()).then_some(0)
+        };
+        let dim = self.opening.args.dim.or(dims.most).or_else(of_texts);
+        if let (None, Some(dim)) = (&self.target, dim) {
+            let target = self.opening.target(dim, has_texts).await?;
             if self.opening.args.dim.is_none() && target.fits.model.is_none() && target.fits.stored == dim {
                 dims.note_others();
             }
@@ -259,9 +268,16 @@ impl<'a> Import<'a> {
         let Some(stored) = self.stored_entry(entry).await? else {
             return Ok(Stored::Missing);
         };
-        let is_same =
-            stored.embedding == target.fits.kept(entry)? && fields(&stored.metadata) == fields(&entry.metadata);
+        let is_same = stored.embedding == target.fits.kept(entry)?
+            && fields(&stored.metadata) == fields(&entry.metadata)
+            && self.has_text(&stored, entry);
         Ok(if is_same { Stored::Same } else { Stored::Different })
+    }
+
+    /// Whether a stored entry has the text of a row, as far as texts are kept.
+    fn has_text(&self, stored: &VectorEntry, entry: &VectorEntry) -> bool {
+        let texts = self.target.as_ref().and_then(|target| target.fits.texts.as_ref());
+        stored.text == entry.text || texts.is_some_and(|texts| !texts.keep())
     }
 
     /// What is stored under the id of an entry.

@@ -41,6 +41,7 @@ use llmspell_cli_base::memory_arg::MemoryArg;
 use llmspell_cli_base::output::{Output, counted};
 use llmspell_cli_base::preset_arg::Preset;
 use llmspell_cli_base::progress::Progress;
+use llmspell_cli_base::text_args::TextArgs;
 
 /// Rows per batch, unless the call says otherwise. Where a command makes the vectors it is that of its questions: what was
 /// embedded is stored soon.
@@ -49,7 +50,8 @@ const BATCH_ROWS: usize = 1000;
 const MORE_HELP: &str = r#"A JSONL row:
   {"id": "note-1", "vector": [0.1, 0.2], "metadata": {"lang": "en"}, "scope": "user:ada",
    "created_at": "2026-11-22T10:00:00Z", "expires_at": "2027-01-01T00:00:00Z"}
-Only the vector must be there. A row without id gets its number, counted from 0.
+Only the vector must be there. A row without id gets its number, counted from 0. Rows may have a `text` whose words are
+found by `search --text`, and one without a vector goes where words are indexed.
 
 Examples:
   llmspell-storage --db memory.db import notes.jsonl
@@ -58,6 +60,7 @@ Examples:
   llmspell-storage --db memory.db import vectors.npy --metadata rows.jsonl --metric euclidean
   llmspell-storage --db memory.db import notes.jsonl --model text-embedding-3-small
   llmspell-storage --db memory.db import texts.csv --embed-field body --with 'python embed.py'
+  llmspell-storage --db memory.db import pages.csv --text-field body --words-of title --stemmer english
   llmspell-storage --db memory.db import big.jsonl --skip-invalid rejected.jsonl
   llmspell-storage --db memory.db import mails.jsonl --date-field sent --date-field meta.read
   llmspell-storage --db memory.db import big.jsonl --resume"#;
@@ -84,7 +87,7 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_name = "FILE")]
     metadata: Option<PathBuf>,
 
-    /// Which field of the file means what: NAME is id, vector, metadata, scope, or one of the times `created_at`,
+    /// Which field of the file means what: NAME is id, vector, text, metadata, scope, or one of the times `created_at`,
     /// `updated_at`, `event_time`, `expires_at`
     #[arg(long = "field", value_name = "NAME=FIELD")]
     fields: Vec<FieldArg>,
@@ -93,11 +96,19 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_name = "FIELD")]
     vector_field: Option<String>,
 
+    /// The field or column that holds the text of the entry, whose words are found by `search --text`: short for --field
+    /// text=FIELD; the space indexes words from then on
+    #[arg(long, value_name = "FIELD")]
+    text_field: Option<String>,
+
+    #[command(flatten)]
+    texts: TextArgs,
+
     /// Command that makes the vector of each row of its text, with its arguments; it is asked as below
     #[arg(long, value_name = "COMMAND", conflicts_with = "vector_field")]
     with: Option<String>,
 
-    /// The field or column that holds the text for --with; it becomes metadata
+    /// The field or column that holds the text for --with, which becomes metadata; without one, it is that of --text-field
     #[arg(long, value_name = "FIELD", requires = "with", default_value = TEXT_FIELD, value_parser = parse_text_field)]
     embed_field: FieldPath,
 
@@ -154,6 +165,11 @@ pub(crate) struct ImportArgs {
 }
 
 impl ImportArgs {
+    /// Whether a field is named that holds the texts of entries.
+    fn names_text(&self) -> bool {
+        self.text_field.is_some() || self.fields.iter().any(FieldArg::is_text)
+    }
+
     fn batch(&self) -> usize {
         match (self.batch, &self.with) {
             (Some(rows), _) => rows as usize,
@@ -240,6 +256,7 @@ enum Rows {
 fn open_rows(args: &ImportArgs, session: &Session<'_>) -> Result<Rows, CliError> {
     let format = args.format.unwrap_or_else(|| Format::of(&args.file));
     let named_vector = args.vector_field.as_deref().map(FieldArg::vector);
+    let named_text = args.text_field.as_deref().map(FieldArg::text);
     let others = match format {
         _ if args.with.is_some() => OtherFields::Metadata,
         Format::Csv | Format::Tsv => OtherFields::Metadata,
@@ -249,8 +266,16 @@ fn open_rows(args: &ImportArgs, session: &Session<'_>) -> Result<Rows, CliError>
         may_recognize: args.with.is_none()
             && args.fields.is_empty()
             && named_vector.is_none()
+            && named_text.is_none()
             && args.other_fields.is_none(),
-        fields: args.fields.iter().cloned().chain(named_vector).collect(),
+        fields: args
+            .fields
+            .iter()
+            .cloned()
+            .chain(named_vector)
+            .chain(named_text)
+            .collect(),
+        may_lack_vector: args.names_text() || args.texts.names_fields(),
         other_fields: args.other_fields.unwrap_or(others),
         text_field: args.with.as_ref().and(args.embed_field.keys().first().cloned()),
         id_prefix: args.id_prefix.clone(),

@@ -57,20 +57,20 @@ impl Opening<'_> {
         }
         let space = self.session.space_name(&self.database).await?;
         match self.database.existing_vectors(&space).await? {
-            Some(store) => self.target(self.args.dim.unwrap_or(store.dim())).await.map(Some),
+            Some(store) => self.target(self.args.dim.unwrap_or(store.dim()), false).await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// The space, made for vectors of `dim` components if it is not there.
-    pub(super) async fn target(&self, dim: usize) -> Result<Target, CliError> {
+    /// The space, made for vectors of `dim` components if it is not there, and with an index of words if rows have texts.
+    pub(super) async fn target(&self, dim: usize, has_texts: bool) -> Result<Target, CliError> {
         if let Some(model) = &self.model
             && find_space_of(&self.database, &model.name).await?.is_none()
         {
             router(&self.database).await?.register_model(model.clone()).await?;
         }
         let space = self.session.space_name(&self.database).await?;
-        let store = self.store(&space, dim).await?;
+        let store = self.store(&space, dim, has_texts).await?;
         Ok(Target {
             fits: Fits::of(&self.database, &store).await?,
             storage: self.session.storage(&self.database, &store).await?,
@@ -80,7 +80,12 @@ impl Opening<'_> {
     /// What the vectors of a command must be for a space that is still to be made.
     pub(super) fn expected(&self) -> Expected {
         let metric = self.args.metric.unwrap_or_default();
-        let fits = |model: Option<EmbeddingModel>, stored| Fits { model, stored, metric };
+        let fits = |model: Option<EmbeddingModel>, stored| Fits {
+            model,
+            stored,
+            metric,
+            texts: None,
+        };
         match (&self.model, self.args.dim) {
             (Some(model), _) => Expected::Of(Fits {
                 metric: model.metric,
@@ -91,7 +96,7 @@ impl Opening<'_> {
         }
     }
 
-    async fn store(&self, space: &str, dim: usize) -> Result<HNSWVectorStorage, CliError> {
+    async fn store(&self, space: &str, dim: usize, has_texts: bool) -> Result<HNSWVectorStorage, CliError> {
         let existing = self.database.existing_vectors(space).await?;
         let config = match (&existing, self.args.preset) {
             (_, Some(preset)) => {
@@ -120,6 +125,10 @@ impl Opening<'_> {
             Some(target) => config.with_recall_target(target).without_ef_search(),
             None => config,
         };
+        let known = existing.as_ref().and_then(|store| store.config().texts());
+        // Where words are not indexed, rows with texts alone do not ask for it.
+        let has_texts = self.args.names_text() || (has_texts && existing.is_none());
+        let config = self.args.texts.config(config, known, has_texts);
         // Rows of another dimension than the space has are bad rows, not a reason to give up.
         let dim = match (self.args.dim, existing) {
             (None, Some(store)) => store.dim(),

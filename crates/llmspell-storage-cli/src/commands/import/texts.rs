@@ -6,7 +6,7 @@ use llmspell_storage::FieldPath;
 
 use super::bad_row;
 use super::intake::Row;
-use crate::commands::embedder::{Embedder, Expected, GROUP, Job, Question, text_in};
+use crate::commands::embedder::{Embedder, Expected, GROUP, Job, Question, text_of};
 
 const JOB: Job = Job {
     hint: "mend the command and run the same import again with --resume: what was stored is not embedded again; \
@@ -36,9 +36,9 @@ impl Texts {
 
     /// A row that may be embedded; one without text is a bad one.
     pub(super) fn checked(&self, row: Row) -> Row {
-        row.and_then(|row| match row.entry.metadata.as_object() {
-            Some(metadata) if text_in(metadata, &self.text_field).is_some() => Ok(row),
-            _ => {
+        row.and_then(|row| match text_of(&row.entry, &self.text_field) {
+            Some(_) => Ok(row),
+            None => {
                 let reason = format!("field `{}` holds no text to embed", self.text_field);
                 Err(bad_row(row, reason))
             }

@@ -255,6 +255,7 @@ fn fits(to: &To) -> Fits {
         model: Some(to.model.clone()),
         stored: to.space.store_dim(),
         metric: to.model.metric,
+        texts: None,
     }
 }
 

@@ -26,6 +26,9 @@ pub(super) fn add_stats(sum: &mut ScopedStats, of_space: ScopedStats) {
     sum.vectors += of_space.vectors;
     sum.vector_bytes += of_space.vector_bytes;
     sum.metadata_bytes += of_space.metadata_bytes;
+    sum.texts += of_space.texts;
+    sum.text_bytes += of_space.text_bytes;
+    sum.text_index_bytes += of_space.text_index_bytes;
     sum.tail_vectors += of_space.tail_vectors;
     sum.reusable_bytes += of_space.reusable_bytes;
     sum.metadata_index_bytes += of_space.metadata_index_bytes;

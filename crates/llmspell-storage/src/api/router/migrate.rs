@@ -24,6 +24,7 @@ use crate::base::error::corrupted;
 use crate::base::ids::SpaceId;
 use crate::engine::calls::{CopyEntries, EmptySpace, SwitchSpaces};
 use crate::engine::{Copied, Opening, PreparedEntry};
+use crate::indexes::texts::Words;
 use crate::search::Uncopied;
 use crate::truth::{Role, SpaceRecord};
 
@@ -263,7 +264,13 @@ impl DimensionRouter {
                     snapshot.uncopied((space, &owner), copied, begin.as_deref(), PAGE, now)
                 })
                 .await?;
-            let Some(Uncopied { entries, records, last }) = page else {
+            let Some(Uncopied {
+                entries,
+                records,
+                texts,
+                last,
+            }) = page
+            else {
                 return Ok(());
             };
             if !entries.is_empty() {
@@ -277,7 +284,7 @@ impl DimensionRouter {
                     ));
                 }
                 let mut copies = Vec::with_capacity(count);
-                for ((id, vector), original) in ids.iter().zip(vectors).zip(records) {
+                for (((id, vector), original), text) in ids.iter().zip(vectors).zip(records).zip(texts) {
                     let mut checked = VectorEntry::new(id.as_str(), vector);
                     shape.check(&checked)?;
                     let vector = shape.kept(id, std::mem::take(&mut checked.embedding))?;
@@ -287,6 +294,8 @@ impl DimensionRouter {
                             id: original.id.clone(),
                             vector,
                             metadata: original.metadata.clone(),
+                            text,
+                            words: Words::Later,
                             fields: None,
                             created_at: Some(original.created_at),
                             updated_at: original.updated_at,

@@ -31,8 +31,14 @@ impl Route {
         self.record.model.as_ref()
     }
 
-    pub(super) fn shape(&self) -> Shape {
-        Shape::of_record(&self.record)
+    /// # Errors
+    ///
+    /// `Analyzer` for a choice that this build cannot follow.
+    pub(super) fn shape(&self) -> Result<Shape> {
+        match self.opened() {
+            Some(handle) => Ok(Shape::of(&handle.space)),
+            None => Shape::of_record(&self.record),
+        }
     }
 
     /// If it was used before.

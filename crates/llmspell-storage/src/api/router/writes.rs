@@ -49,7 +49,9 @@ impl DimensionRouter {
         let batch = self.sorted(routes, &entries, unknown)?;
         let Sorted { routes, new, space_of } = batch;
         let known = routes.iter().map(|route| route.shape());
-        let shapes: Vec<Shape> = known.chain(new.iter().map(Shape::of_record)).collect();
+        let shapes = known
+            .chain(new.iter().map(Shape::of_record))
+            .collect::<Result<Vec<_>>>()?;
         let components: usize = entries.iter().map(|entry| entry.embedding.len()).sum();
         let prepare = move || {
             let prepared = prepare_routed(entries, |place| &shapes[space_of[place]], now)?;

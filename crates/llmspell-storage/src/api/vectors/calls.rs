@@ -15,7 +15,7 @@ use super::handle::{Handle, cheap_namespace, search_in_place, search_loaded};
 use super::prepare::{by_size, prepare};
 use super::shape::{Shape, checked_query};
 use super::traced::traced;
-use super::{HNSWVectorStorage, listing, scopes, selected, stats};
+use super::{HNSWVectorStorage, listing, scopes, selected, stats, words};
 use crate::base::observe::SearchSpan;
 #[cfg(feature = "tracing")]
 use crate::base::observe::Seen;
@@ -363,6 +363,9 @@ impl Handle {
     }
 
     async fn find(&self, query: &VectorQuery, span: &SearchSpan) -> Result<Vec<VectorResult>> {
+        if query.text.is_some() {
+            return words::search(self, query, span).await;
+        }
         if let Some(selection) = Selection::of(query, &self.space) {
             return selected::search(self, query, selection).await;
         }
@@ -392,6 +395,10 @@ impl Handle {
     /// How a valid query of this space is answered.
     pub(crate) async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
         let offset = query.offset;
+        if query.text.is_some() {
+            let scope = validate::explained_scope(query)?.clone();
+            return words::explain(self, query.clone().with_scope(scope)).await;
+        }
         let query = query
             .with_passed_over()
             .with_scope(validate::explained_scope(query)?.clone());

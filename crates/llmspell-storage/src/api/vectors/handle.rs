@@ -226,12 +226,12 @@ fn large_scopes(shared: &Shared, space: &Space) -> Result<Vec<StateScope>> {
         let is_large = match space.loaded(&scope) {
             Some(namespace) => {
                 let state = namespace.state();
-                let is_large = state.index.is_some() || state.live_count() >= space.graph_points_min();
+                let is_large = state.index.is_some() || state.vector_count() >= space.graph_points_min();
                 is_large || namespace.is_metadata_behind()
             }
             None => {
                 let state = read.state(scope_id)?;
-                state.live_count() >= space.graph_points_min() || state.files.get(Kind::Graph).is_some()
+                state.vector_count() >= space.graph_points_min() || state.files.get(Kind::Graph).is_some()
             }
         };
         if is_large {

@@ -9,6 +9,7 @@
 //! | `spaces.rs`  | how is a space of a database opened, or created? |
 //! | `shape.rs`   | which vectors does a space take, and which components does it store? |
 //! | `scopes.rs`  | how are several scopes searched at once?         |
+//! | `words.rs`   | how are words searched for?                      |
 //! | `selected.rs` | … for diverse or grouped results?               |
 //! | `several.rs` | how is one scope read in several spaces at once? |
 //! | `stats.rs`   | what is stored, and how large is it?             |
@@ -25,6 +26,7 @@ mod shape;
 mod spaces;
 mod stats;
 mod traced;
+mod words;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -83,7 +85,7 @@ impl HNSWVectorStorage {
     /// When the system has no memory or threads left.
     #[must_use]
     pub fn new(dim: usize, config: HNSWConfig) -> Self {
-        let is_valid = validate::dim(dim).and_then(|()| config.validate()).is_ok();
+        let is_valid = check_shape(dim, &config).is_ok();
         let handle = is_valid.then(|| {
             let record = SpaceRecord::plain(DEFAULT_SPACE, dim, config.clone());
             let (database, space) = Database::in_memory_with(&record);
@@ -99,8 +101,7 @@ impl HNSWVectorStorage {
     ///
     /// As [`Database::open`] and [`Database::vectors`].
     pub async fn open(dir: impl AsRef<Path>, dim: usize, config: HNSWConfig) -> Result<Self> {
-        validate::dim(dim)?;
-        config.validate()?;
+        check_shape(dim, &config)?;
         Database::open(dir).await?.vectors(DEFAULT_SPACE, dim, config).await
     }
 
@@ -179,10 +180,19 @@ impl HNSWVectorStorage {
             }
             Some(handle) => Ok(handle),
             None => {
-                validate::dim(self.dim)?;
-                self.config.validate()?;
+                check_shape(self.dim, &self.config)?;
                 unreachable!("a storage without a handle has a bad dimension or configuration")
             }
         }
     }
+}
+
+/// Checks the dimension and the configuration of a space.
+///
+/// # Errors
+///
+/// As [`Database::vectors`].
+pub(super) fn check_shape(dim: usize, config: &HNSWConfig) -> Result<()> {
+    validate::space_dim(dim, config)?;
+    config.validate()
 }

@@ -1,5 +1,7 @@
 //! Preparation of a batch: checks, ids, times, and the bytes that are stored.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -7,7 +9,9 @@ use llmspell_core::{Metadata, Result, StorageError, Timestamp, VectorEntry, vali
 
 use super::shape::Shape;
 use crate::base::options::DEFAULT_METADATA_AT_ONCE_MAX;
+use crate::base::stored_text::StoredText;
 use crate::engine::{Inner, PreparedEntry};
+use crate::indexes::texts::Words;
 
 /// A batch of at most this many components is checked and encoded where it is called: about 100 µs, less than a change of
 /// threads is worth. Longer ones on the threads of the database.
@@ -70,7 +74,22 @@ fn prepared<'s>(
             validate::metadata_bytes(&entry.id, metadata.len())?;
             bytes = bytes.saturating_add(metadata.len()).saturating_add(4 * shape.dim);
             validate::batch_bytes(bytes)?;
-            let vector = shape.kept(&entry.id, entry.embedding)?;
+            let text = match (&shape.texts, entry.text) {
+                (Some(rules), Some(text)) => Some(rules.stored(text)),
+                // Checked: without rules there is no text.
+                _ => None,
+            };
+            let words = match &shape.texts {
+                None => Words::None,
+                Some(rules) if has_few => Words::Known(Arc::new(rules.row(text.as_ref(), &fields))),
+                Some(_) => Words::Later,
+            };
+            bytes = bytes.saturating_add(text.as_ref().map_or(0, StoredText::len));
+            validate::batch_bytes(bytes)?;
+            let vector = match entry.embedding.is_empty() {
+                true => Vec::new(),
+                false => shape.kept(&entry.id, entry.embedding)?,
+            };
             let expires_at = match entry.ttl {
                 Some(ttl) => Some(now.checked_add(ttl).ok_or(StorageError::OutOfRange {
                     what: "ttl in milliseconds",
@@ -89,6 +108,8 @@ fn prepared<'s>(
                 },
                 vector,
                 metadata,
+                text,
+                words,
                 fields: has_few.then_some(fields),
                 created_at: entry.created_at,
                 updated_at: entry.updated_at.unwrap_or(now),
@@ -109,7 +130,7 @@ mod tests {
     use crate::truth::SpaceRecord;
 
     fn prepared_of(metadata: &[Value]) -> Vec<PreparedEntry> {
-        let shape = Shape::of_record(&SpaceRecord::plain("s", 1, HNSWConfig::fast()));
+        let shape = Shape::of_record(&SpaceRecord::plain("s", 1, HNSWConfig::fast())).unwrap();
         let entry = |metadata: &Value| VectorEntry::new("", vec![1.0]).with_metadata(metadata);
         prepare(metadata.iter().map(entry).collect(), &shape, 0).unwrap()
     }

@@ -8,6 +8,7 @@ use llmspell_core::{
     validate_vectors as validate,
 };
 
+use crate::indexes::texts::TextRules;
 use crate::spaces::registry::Space;
 use crate::truth::SpaceRecord;
 
@@ -18,6 +19,8 @@ pub(crate) struct Shape {
     pub(crate) dim: usize,
     pub(crate) metric: DistanceMetric,
     model: Option<Arc<EmbeddingModel>>,
+    /// How texts become terms, if words are indexed.
+    pub(crate) texts: Option<Arc<TextRules>>,
     space: String,
 }
 
@@ -27,18 +30,25 @@ impl Shape {
             dim: space.dim,
             metric: space.metric,
             model: space.model(),
+            texts: space.texts(),
             space: space.name.clone(),
         }
     }
 
     /// The shape of a space that does not exist yet.
-    pub(crate) fn of_record(record: &SpaceRecord) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// `Analyzer` for a choice that this build cannot follow.
+    pub(crate) fn of_record(record: &SpaceRecord) -> Result<Self> {
+        let texts = record.config.texts().map(TextRules::new).transpose()?;
+        Ok(Self {
             dim: record.dim,
             metric: record.config.metric(),
             model: record.model.clone().map(Arc::new),
+            texts: texts.map(Arc::new),
             space: record.name.clone(),
-        }
+        })
     }
 
     /// That the space takes an entry, whose model is that of the space if it names one.
@@ -55,13 +65,18 @@ impl Shape {
     pub(crate) fn check(&self, entry: &VectorEntry) -> Result<()> {
         let given = entry.embedding.len();
         let taken = match &self.model {
-            Some(model) if given != self.dim => {
+            Some(model) if given != self.dim && given > 0 => {
                 model.check_dim(&entry.id, given)?;
                 given.max(self.dim)
             }
             _ => self.dim,
         };
-        validate::entry(entry, taken, self.metric)
+        validate::entry(
+            entry,
+            taken,
+            self.metric,
+            self.texts.as_ref().map(|rules| &rules.config),
+        )
     }
 
     /// The stored components of a vector.
@@ -85,15 +100,17 @@ pub(crate) fn checked_query<'q>(
     let given = query.vector.len();
     let mut taken = space.dim;
     let named = query.model.as_deref().filter(|_| !is_routed);
+    let has_vector = given > 0 || query.text.is_none();
     if named.is_some() || given != space.dim {
         let model = space.model();
         check_model(model.as_deref(), named, &space.name)?;
-        if let Some(model) = model.filter(|_| given != space.dim) {
+        if let Some(model) = model.filter(|_| given != space.dim && has_vector) {
             model.check_dim("query", given)?;
             taken = given;
         }
     }
-    validate::query(query, taken, space.metric)?;
+    let texts = space.texts();
+    validate::query(query, taken, space.metric, texts.as_ref().map(|rules| &rules.config))?;
     if let Some(filter) = &query.filter {
         filter.validate_with(&space.dates())?;
     }

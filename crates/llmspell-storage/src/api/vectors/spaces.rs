@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use llmspell_core::{HNSWConfig, Result, StorageError, limits, validate_vectors as validate};
+use llmspell_core::{HNSWConfig, Result, StorageError, limits};
 
 use super::HNSWVectorStorage;
 use crate::base::ids::SpaceId;
@@ -23,8 +23,7 @@ impl Database {
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "database.vectors", level = "info", skip_all, fields(space = name, dim)))]
     pub async fn vectors(&self, name: &str, dim: usize, config: HNSWConfig) -> Result<HNSWVectorStorage> {
         check_space_name(name)?;
-        validate::dim(dim)?;
-        config.validate()?;
+        super::check_shape(dim, &config)?;
         self.open_space_as(SpaceRecord::plain(name, dim, config), Opening::Plain)
             .await
     }

@@ -33,20 +33,32 @@ pub(crate) fn of_scope(
     snapshot: &Snapshot<'_>,
     now: i64,
 ) -> Result<ScopedStats> {
-    let expired_bytes = snapshot.expired_metadata_bytes(now)?;
+    let (expired_bytes, expired_text_bytes) = snapshot.expired_bytes(now)?;
     let state = snapshot.state();
     let mut stats = of_unknown(scope);
     stats.vectors = state.visible_count(now);
-    stats.vector_bytes = stats.vectors * 4 * space.dim as u64;
+    stats.vector_bytes = state.visible_vectors(now) * 4 * space.dim as u64;
     stats.metadata_bytes = state.metadata_bytes.saturating_sub(expired_bytes);
+    stats.text_bytes = state.text_bytes.saturating_sub(expired_text_bytes);
+    if let Some(rules) = space.texts() {
+        let index = snapshot.texts(&rules)?;
+        let expired = state.expiries.expired(now);
+        let hidden = expired.iter().filter(|point| index.texts.has(*point)).count() as u64;
+        stats.texts = index.texts.text_count().saturating_sub(hidden);
+    }
+    stats.text_index_bytes = text_index_bytes(state);
     stats.tail_vectors = state.counts().tail.min(stats.vectors);
-    stats.reusable_bytes = (state.slot_count() - state.live_count()) * space.slots.stride();
+    stats.reusable_bytes = (state.slot_count() - state.vector_count()) * space.slots.stride();
     stats.index = of_index(state);
     if let Some(index) = &mut stats.index {
         index.ef = Some(search::ef_choice(None, space, namespace));
     }
     stats.metadata_index_bytes = metadata_index_bytes(state);
     Ok(stats)
+}
+
+fn text_index_bytes(state: &State) -> u64 {
+    state.texts.as_ref().map_or(0, |index| index.memory_bytes() as u64)
 }
 
 fn metadata_index_bytes(state: &State) -> u64 {
@@ -147,6 +159,7 @@ pub(crate) fn of_spaces(shared: &Shared, spaces: &[Arc<Space>], now: i64) -> Res
     stats.scopes_to_purge = dropped.into_iter().filter(|(_, of)| is_theirs(*of)).count() as u64;
     stats.disk_bytes += shared.occupied_bytes(truth::FILE)?;
     stats.memory_bytes += shared.truth.cached_bytes() + shared.values.bytes() + stats.metadata_index_bytes;
+    stats.memory_bytes += stats.text_index_bytes;
     stats.durable = shared.is_durable();
     Ok(stats)
 }
@@ -178,16 +191,20 @@ fn add_space(
             }
         };
         stats.vectors += visible;
-        stats.vector_bytes += visible * 4 * space.dim as u64;
-        live_slots += state.live_count();
+        // Of an entry that is being moved from one space to another, it may be counted twice.
+        stats.vector_bytes += visible.min(state.visible_vectors(now)) * 4 * space.dim as u64;
+        live_slots += state.vector_count();
         stats.metadata_bytes += state.metadata_bytes;
+        stats.text_bytes += state.text_bytes;
+        stats.text_index_bytes += text_index_bytes(&state);
         stats.metadata_index_bytes += metadata_index_bytes(&state);
         if !state.expiries.expired(now).is_empty()
             && let Some(namespace) = space.load(&shared.truth, &scope)?
             && let Some(snapshot) = Snapshot::take(&shared.truth, &space.slots, &namespace)?
         {
-            let expired_bytes = snapshot.expired_metadata_bytes(now)?;
+            let (expired_bytes, expired_text_bytes) = snapshot.expired_bytes(now)?;
             stats.metadata_bytes = stats.metadata_bytes.saturating_sub(expired_bytes);
+            stats.text_bytes = stats.text_bytes.saturating_sub(expired_text_bytes);
         }
         if let Some(index) = &state.index {
             let counts = state.counts();

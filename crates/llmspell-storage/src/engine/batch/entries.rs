@@ -12,8 +12,10 @@ use super::{Batch, Fail, changing, looking};
 use crate::base::error::corrupted;
 use crate::base::ids::{Extent, PointId, ScopeId, SpaceId};
 use crate::base::op::{Op, PointChange};
-use crate::base::record::Record;
+use crate::base::record::{Record, TextMark};
 use crate::engine::request::{Part, PreparedEntry};
+use crate::indexes::texts::Words;
+use crate::namespace::State;
 use crate::spaces::registry::Space;
 
 /// A namespace gets slots for this share of its points at once, within bounds.
@@ -174,7 +176,16 @@ impl Batch<'_> {
                 self.create_scope(group.space, group.scope, id)?
             }
         };
-        let (points, extents) = self.allocate(at, group.entries.len())?;
+        let has_vector: Vec<bool> = group
+            .entries
+            .iter()
+            .map(|(entry, _)| !entry.vector.is_empty())
+            .collect();
+        let Allocated {
+            points,
+            without_vector,
+            extents,
+        } = self.allocate(at, &has_vector)?;
         let expires = |moment: Option<Timestamp>| moment.map(Timestamp::as_millis);
         let op = Op {
             put: points
@@ -199,6 +210,14 @@ impl Batch<'_> {
             returned: Vec::new(),
             metadata_bytes_added: sum_bytes(group.entries.iter().map(|(entry, _)| entry.metadata.len())),
             metadata_bytes_removed: sum_bytes(group.replaced.iter().map(|(_, record)| record.metadata.len())),
+            text_bytes_added: sum_bytes(
+                group
+                    .entries
+                    .iter()
+                    .map(|(entry, _)| TextMark::of(entry.text.as_ref()).bytes()),
+            ),
+            text_bytes_removed: sum_bytes(group.replaced.iter().map(|(_, record)| record.text.bytes())),
+            without_vector,
         };
         let scope_id = self.apply(at, &op, now)?;
         for (point, record) in &group.replaced {
@@ -214,40 +233,65 @@ impl Batch<'_> {
             (*point, entry.fields.as_ref(), times)
         });
         self.index_metadata(at, removed, put);
+        let removed = group.replaced.iter().map(|(point, _)| *point);
+        let put = points
+            .iter()
+            .zip(&group.entries)
+            .map(|(point, (entry, _))| (*point, &entry.words));
+        self.index_texts(at, removed, put);
         let pending = &self.scopes[at];
         let vectors = group.entries.iter().map(|(entry, _)| entry.vector.as_slice());
-        let vectors = points.iter().copied().zip(vectors);
-        let generations = self.slots.write(&pending.space, (scope_id, &pending.state), vectors)?;
-        for ((point, generation), (entry, created_at)) in points.iter().zip(generations).zip(&group.entries) {
+        let vectors = points
+            .iter()
+            .copied()
+            .zip(vectors)
+            .filter(|(_, vector)| !vector.is_empty());
+        let mut generations = self
+            .slots
+            .write(&pending.space, (scope_id, &pending.state), vectors)?
+            .into_iter();
+        for (point, (entry, created_at)) in points.iter().zip(&group.entries) {
+            let generation = match entry.vector.is_empty() {
+                true => None,
+                false => generations.next(),
+            };
             let record = Record {
                 generation,
                 created_at: *created_at,
                 updated_at: entry.updated_at,
                 event_time: entry.event_time,
                 expires_at: entry.expires_at,
+                text: TextMark::of(entry.text.as_ref()),
                 id: entry.id.clone(),
                 metadata: entry.metadata.clone(),
             };
             self.rows
                 .put_entry(group.space.id, scope_id, *point, &record)
                 .map_err(changing)?;
+            if let Some(text) = &entry.text {
+                self.rows.put_text(scope_id, *point, text).map_err(changing)?;
+            }
             self.note_expiry(expires(entry.expires_at));
         }
         Ok(at)
     }
 
-    /// Points for `count` entries: first dead ones that no reader sees and that have a slot, then those that gave
-    /// their slot back, then new ones. The latter two get new slots.
-    fn allocate(&mut self, at: ScopeRef, count: usize) -> Result<(Vec<PointId>, Vec<Extent>), Fail> {
+    /// Points for entries, which have a vector or not. With one: first dead ones that no reader sees and that have a slot,
+    /// then those that gave their slot back, then new ones. The latter two get new slots. Without: dead ones without a slot,
+    /// then new ones behind all slots.
+    fn allocate(&mut self, at: ScopeRef, has_vector: &[bool]) -> Result<Allocated, Fail> {
+        let count = has_vector.iter().filter(|has_vector| **has_vector).count();
         // From here on there is something to give back, or to make durable.
         self.is_changed = true;
+        // While a snapshot of the slots is copied, none is written over.
+        let reusable = if self.shared.floor.is_held() { 0 } else { count };
         let pending = &mut self.scopes[at];
-        let mut points = pending.taken.take(count);
+        let mut points = pending.taken.take(reusable);
         let spare = (pending.state.capacity / EXTENT_SHARE).clamp(EXTENT_SLOTS.0, EXTENT_SLOTS.1);
         // Runs of points that need slots.
         let (mut bare, mut surplus): (Vec<Range<u32>>, Vec<PointId>) = (Vec::new(), Vec::new());
         let left = |points: &[PointId]| u32::try_from(count - points.len()).expect("validate bounds the batch");
-        for gap in pending.state.gaps() {
+        for gap in pending.state.vacant() {
             let missing = left(&points);
             if missing == 0 {
                 break;
@@ -265,14 +309,30 @@ impl Batch<'_> {
             .checked_add(fresh)
             .ok_or_else(|| Fail::Batch(full(&pending.scope, first, fresh)))?;
         points.extend((first..end).map(PointId));
-        let capacity = pending.state.capacity;
+        let mut capacity = pending.state.capacity;
         if end > capacity {
             let wanted = (end - capacity).max(spare).min(u32::MAX - capacity);
             bare.push(capacity..capacity + wanted);
+            capacity += wanted;
+        }
+        let slotless = slotless_points(&pending.state, &bare, capacity, has_vector.len() - count);
+        let slotless = slotless.ok_or_else(|| Fail::Batch(full(&pending.scope, first, fresh)))?;
+        if slotless.last().is_some_and(|last| last.0 >= capacity) {
+            // Behind them no point has a slot: those before them that have one are for later vectors.
+            surplus.extend((end..capacity).map(PointId));
         }
         pending.spare.append(&mut surplus);
         let extents = self.slots.take(&mut self.rows, &pending.space, bare)?;
-        Ok((points, extents))
+        let (mut with_slot, mut without_slot) = (points.into_iter(), slotless.iter().copied());
+        let chosen = has_vector.iter().map(|has_vector| match has_vector {
+            true => with_slot.next(),
+            false => without_slot.next(),
+        });
+        Ok(Allocated {
+            points: chosen.map(|point| point.expect("there is one for each")).collect(),
+            without_vector: slotless,
+            extents,
+        })
     }
 
     /// Logs a mutation and applies it to the pending state.
@@ -282,8 +342,15 @@ impl Batch<'_> {
         let pending = &mut self.scopes[at];
         let scope_id = pending.namespace.scope_id;
         self.rows.log(scope_id, lsn, op).map_err(changing)?;
+        let had_vector = |point: &u32| !pending.state.without_vector.contains(*point);
+        let freed: Vec<u32> = op
+            .removed
+            .iter()
+            .map(|change| change.point.0)
+            .filter(had_vector)
+            .collect();
         pending.state.apply(lsn, op);
-        pending.freed.extend(op.removed.iter().map(|change| change.point.0));
+        pending.freed.extend(freed);
         let replaced = op.put.iter().chain(&op.removed).map(|change| change.point);
         let changed = replaced.chain(op.updated.iter().copied());
         pending.changes.points.extend(changed.map(|point| point.0));
@@ -324,6 +391,21 @@ impl Batch<'_> {
         }
     }
 
+    /// Brings the index of words up to a mutation that was just applied. Words that are not at hand are read when they are
+    /// searched for.
+    pub(super) fn index_texts<'w>(
+        &mut self,
+        at: ScopeRef,
+        removed: impl IntoIterator<Item = PointId>,
+        put: impl IntoIterator<Item = (PointId, &'w Words)>,
+    ) {
+        if let Some(index) = &mut self.scopes[at].state.texts {
+            let index = Arc::make_mut(index);
+            removed.into_iter().for_each(|point| index.remove(point));
+            put.into_iter().for_each(|(point, words)| index.put(point, words));
+        }
+    }
+
     /// [`index_metadata`](Self::index_metadata) of points whose metadata is read later.
     pub(super) fn index_unread(
         &mut self,
@@ -337,6 +419,34 @@ impl Batch<'_> {
             put.into_iter().for_each(|point| index.insert_unread(point.0));
         }
     }
+}
+
+/// Points for entries that come.
+struct Allocated {
+    /// In the order of the entries.
+    points: Vec<PointId>,
+    /// Those of them that have no vector.
+    without_vector: Vec<PointId>,
+    extents: Vec<Extent>,
+}
+
+/// Points without a slot for `count` entries: dead ones that do not get a slot now, then those behind all slots. None if
+/// there are no more numbers.
+pub(super) fn slotless_points(
+    state: &State,
+    get_slots: &[Range<u32>],
+    capacity: u32,
+    count: usize,
+) -> Option<Vec<PointId>> {
+    let is_free = |point: &u32| get_slots.iter().all(|run| !run.contains(point));
+    let mut points: Vec<PointId> = Vec::with_capacity(count);
+    if count > 0 {
+        points.extend(state.vacant().flatten().filter(is_free).take(count).map(PointId));
+    }
+    let fresh = u32::try_from(count - points.len()).ok()?;
+    let end = capacity.checked_add(fresh).filter(|end| *end < u32::MAX)?;
+    points.extend((capacity..end).map(PointId));
+    Some(points)
 }
 
 /// The error of a scope that has no numbers left for `fresh` new points after the first `first`.

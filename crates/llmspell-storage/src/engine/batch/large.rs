@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use llmspell_core::{OnExisting, StateScope, Timestamp};
 
-use super::entries::{OtherScope, Stored, full, sum_bytes};
+use super::entries::{OtherScope, Stored, full, slotless_points, sum_bytes};
 use super::pending::ScopeRef;
 use super::quotas::{Counted, Entries};
 use super::{Batch, Fail, changing, looking};
 use crate::base::error::corrupted;
 use crate::base::ids::{Lsn, PointId, ScopeId};
 use crate::base::op::{Op, PointChange};
-use crate::base::record::Record;
+use crate::base::record::{EntrySize, Record, TextMark};
 use crate::engine::request::{LargeGroup, PreparedEntry};
+use crate::indexes::texts::Words;
 use crate::namespace::State;
 use crate::spaces::registry::Space;
 use crate::truth::Staged;
@@ -36,12 +37,24 @@ pub(in crate::engine) struct Growing {
     /// Other spaces of the router that have this scope.
     others: Vec<(Arc<Space>, ScopeId)>,
     left: std::vec::IntoIter<(usize, PreparedEntry)>,
-    /// When each of those that are written ends, and how long its metadata is.
-    came: Vec<(Option<Timestamp>, usize)>,
+    came: Vec<Came>,
+    /// Those of the staged points that get no vector.
+    without_vector: Vec<PointId>,
+    /// Dead points with a slot that nothing is written to.
+    spare: Vec<PointId>,
     /// Ids that lead to what is replaced, and where they will lead.
     renamed: Vec<(String, PointId)>,
     replaced: Stored,
     moved: Vec<(Arc<Space>, Stored)>,
+}
+
+/// An entry that is written: when it ends, and how long its metadata and its text are.
+#[derive(Debug, Clone, Copy)]
+struct Came {
+    end: Option<Timestamp>,
+    metadata_len: usize,
+    text_len: usize,
+    has_vector: bool,
 }
 
 /// The first entry of a batch that must not be there yet, and is: its place in the batch, and its id.
@@ -76,7 +89,28 @@ impl Batch<'_> {
             Some(at) => (self.scopes[at].namespace.scope_id, self.scopes[at].state.clone()),
             None => (self.head.new_scope_id(), State::default()),
         };
-        let (points, bare) = dead_points(&state, &scope, entries.len())?;
+        let has_vector: Vec<bool> = entries.iter().map(|(_, entry)| !entry.vector.is_empty()).collect();
+        let count = has_vector.iter().filter(|has_vector| **has_vector).count();
+        let (with_slot, bare) = dead_points(&state, &scope, count)?;
+        let first_unused = with_slot
+            .iter()
+            .map(|point| point.0 + 1)
+            .max()
+            .unwrap_or(0)
+            .max(state.next_point);
+        let capacity = state.capacity.max(first_unused);
+        let slotless = slotless_points(&state, &bare, capacity, entries.len() - count);
+        let without_vector = slotless.ok_or_else(|| Fail::Request(full(&scope, state.next_point, u32::MAX)))?;
+        let spare = match without_vector.last() {
+            Some(last) if last.0 >= capacity => (first_unused..capacity).map(PointId).collect(),
+            _ => Vec::new(),
+        };
+        let (mut with_slot, mut without_slot) = (with_slot.into_iter(), without_vector.iter().copied());
+        let chosen = has_vector.iter().map(|has_vector| match has_vector {
+            true => with_slot.next(),
+            false => without_slot.next(),
+        });
+        let points = chosen.map(|point| point.expect("there is one for each")).collect();
         let extents = self.slots.take(&mut self.rows, &space, bare)?;
         let staged = Staged {
             space: space.id,
@@ -100,6 +134,8 @@ impl Batch<'_> {
             state,
             others,
             came: Vec::with_capacity(entries.len()),
+            without_vector,
+            spare,
             left: entries.into_iter(),
             renamed: Vec::new(),
             replaced: Vec::new(),
@@ -174,22 +210,43 @@ impl Batch<'_> {
         let first = growing.came.len();
         let points = growing.staged.points[first..first + entries.len()].to_vec();
         let vectors = entries.iter().map(|(entry, ..)| entry.vector.as_slice());
-        let vectors = points.iter().copied().zip(vectors);
-        let generations = self.slots.write(&growing.space, (scope_id, &growing.state), vectors)?;
-        for ((point, generation), (entry, created_at, found)) in points.into_iter().zip(generations).zip(entries) {
-            growing.came.push((entry.expires_at, entry.metadata.len()));
+        let vectors = points
+            .iter()
+            .copied()
+            .zip(vectors)
+            .filter(|(_, vector)| !vector.is_empty());
+        let mut generations = self
+            .slots
+            .write(&growing.space, (scope_id, &growing.state), vectors)?
+            .into_iter();
+        for (point, (entry, created_at, found)) in points.into_iter().zip(entries) {
+            let generation = match entry.vector.is_empty() {
+                true => None,
+                false => generations.next(),
+            };
+            let text = TextMark::of(entry.text.as_ref());
+            growing.came.push(Came {
+                end: entry.expires_at,
+                metadata_len: entry.metadata.len(),
+                text_len: text.bytes(),
+                has_vector: generation.is_some(),
+            });
             let record = Record {
                 generation,
                 created_at,
                 updated_at: entry.updated_at,
                 event_time: entry.event_time,
                 expires_at: entry.expires_at,
+                text,
                 id: entry.id,
                 metadata: entry.metadata,
             };
             let rows = &mut self.rows;
             rows.put_record(growing.space.id, scope_id, point, &record)
                 .map_err(changing)?;
+            if let Some(text) = &entry.text {
+                rows.put_text(scope_id, point, text).map_err(changing)?;
+            }
             if found.iter().all(|(other, ..)| other.is_some()) {
                 rows.put_id(scope_id, &record.id, point).map_err(changing)?;
             } else {
@@ -219,7 +276,7 @@ impl Batch<'_> {
         }
         for group in groups {
             let at = self.adopt_group(group, now)?;
-            let came = Entries::of(group.came.iter().map(|(_, metadata_len)| *metadata_len));
+            let came = Entries::of(group.coming().map(|(_, size)| size));
             self.count_entries(at, came, Entries::stored(&group.replaced));
             let replaced = group.replaced.iter().map(|(_, record)| record.id.as_str());
             self.remove_copies(at, replaced, now)?;
@@ -240,6 +297,7 @@ impl Batch<'_> {
         group.replaced.sort_by_key(|(point, _)| *point);
         let op = group.op();
         self.apply(at, &op, now)?;
+        self.scopes[at].spare.append(&mut group.spare);
         self.rows.forget_staged(&group.staged).map_err(changing)?;
         for (id, point) in &group.renamed {
             self.rows.put_id(scope_id, id, *point).map_err(changing)?;
@@ -249,7 +307,13 @@ impl Batch<'_> {
         }
         let removed = group.replaced.iter().map(|(point, _)| *point);
         self.index_unread(at, removed, group.staged.points.iter().copied());
-        let ends = group.came.iter().filter_map(|(end, _)| *end);
+        let removed = group.replaced.iter().map(|(point, _)| *point);
+        self.index_texts(
+            at,
+            removed,
+            group.staged.points.iter().map(|point| (*point, &Words::Later)),
+        );
+        let ends = group.came.iter().filter_map(|came| came.end);
         self.note_expiry(ends.map(Timestamp::as_millis).min());
         Ok(at)
     }
@@ -292,12 +356,15 @@ impl Growing {
         };
         let removed = self.replaced.iter();
         Op {
-            put: put.map(|(point, (end, _))| change(*point, *end)).collect(),
+            put: put.map(|(point, came)| change(*point, came.end)).collect(),
             removed: removed
                 .map(|(point, record)| change(*point, record.expires_at))
                 .collect(),
             extents: self.staged.extents.clone(),
-            metadata_bytes_added: sum_bytes(self.came.iter().map(|(_, len)| *len)),
+            metadata_bytes_added: sum_bytes(self.came.iter().map(|came| came.metadata_len)),
+            without_vector: self.without_vector.clone(),
+            text_bytes_added: sum_bytes(self.came.iter().map(|came| came.text_len)),
+            text_bytes_removed: sum_bytes(self.replaced.iter().map(|(_, record)| record.text.bytes())),
             metadata_bytes_removed: sum_bytes(self.replaced.iter().map(|(_, record)| record.metadata.len())),
             ..Op::default()
         }
@@ -313,8 +380,14 @@ impl Counted for Growing {
         &self.scope
     }
 
-    fn coming(&self) -> impl Iterator<Item = (Option<Timestamp>, usize)> {
-        self.came.iter().copied()
+    fn coming(&self) -> impl Iterator<Item = (Option<Timestamp>, EntrySize)> {
+        self.came.iter().map(|came| {
+            let size = EntrySize {
+                bytes: came.metadata_len + came.text_len,
+                has_vector: came.has_vector,
+            };
+            (came.end, size)
+        })
     }
 
     fn replaced(&self) -> &Stored {
@@ -336,7 +409,7 @@ fn dead_points(
     let mut points = Vec::with_capacity(count);
     let mut bare = Vec::new();
     let left = |points: &[PointId]| u32::try_from(count - points.len()).expect("validate bounds the batch");
-    for gap in state.gaps() {
+    for gap in state.vacant() {
         if left(&points) == 0 {
             break;
         }

@@ -191,6 +191,16 @@ impl<'a> Batch<'a> {
         self.is_changed = true;
     }
 
+    /// Gives the database a number, if it has none. Returns its number.
+    pub(super) fn identify(&mut self, id: [u8; 16]) -> Result<[u8; 16], Fail> {
+        if let Some(known) = self.rows.database_id().map_err(looking)? {
+            return Ok(known);
+        }
+        self.rows.set_database_id(&id).map_err(changing)?;
+        self.is_changed = true;
+        Ok(id)
+    }
+
     /// Records that the transaction has something to make durable.
     pub(super) fn set_changed(&mut self) {
         self.is_changed = true;

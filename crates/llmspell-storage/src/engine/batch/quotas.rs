@@ -14,8 +14,9 @@ use super::pending::{Pending, ScopeRef};
 use super::values::is_over;
 use super::{Batch, Fail, KV_SCOPE, looking};
 use crate::base::ids::{PointId, ScopeId};
-use crate::base::record::Record;
+use crate::base::record::{EntrySize, Record};
 use crate::engine::request::{Part, PreparedEntry};
+use crate::namespace::State;
 use crate::spaces::registry::Space;
 use crate::truth::{ExpiredRow, Rows};
 
@@ -159,8 +160,8 @@ impl Batch<'_> {
                 let state = &self.scopes[at].state;
                 let live = state.live_count();
                 used.vectors += live;
-                used.vector_bytes += live * 4 * space.dim as u64;
-                used.metadata_bytes += state.metadata_bytes;
+                used.vector_bytes += state.vector_count() * 4 * space.dim as u64;
+                used.metadata_bytes += state.metadata_bytes + state.text_bytes;
             }
         }
         Ok(used)
@@ -172,8 +173,10 @@ impl Batch<'_> {
         for space in self.counted_spaces()? {
             for (_, _, record) in self.expired_of(&space, scope, now)? {
                 gone.vectors += 1;
-                gone.vector_bytes += 4 * space.dim as u64;
-                gone.metadata_bytes += record.metadata.len() as u64;
+                if record.generation.is_some() {
+                    gone.vector_bytes += 4 * space.dim as u64;
+                }
+                gone.metadata_bytes += record.counted_bytes() as u64;
             }
         }
         Ok(gone)
@@ -256,8 +259,11 @@ impl Batch<'_> {
         for (space, entry) in entries {
             let more = coming.entry(&entry.scope).or_default();
             more.vectors += 1;
-            more.vector_bytes += 4 * space.dim as u64;
-            more.metadata_bytes += entry.metadata.len() as u64;
+            let size = entry.size();
+            if size.has_vector {
+                more.vector_bytes += 4 * space.dim as u64;
+            }
+            more.metadata_bytes += size.bytes as u64;
         }
         for (scope, more) in coming {
             let Some(QuotaStatus { quota, mut used, .. }) = self.quota(scope)? else {
@@ -449,6 +455,8 @@ struct KeyBytes {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Entries {
     pub(super) count: u64,
+    /// Those of them that have a vector.
+    pub(super) with_vector: u64,
     pub(super) metadata_bytes: u64,
 }
 
@@ -456,30 +464,40 @@ impl Entries {
     /// None, but so much of their metadata.
     fn metadata(bytes: usize) -> Self {
         Self {
-            count: 0,
             metadata_bytes: bytes as u64,
+            ..Self::default()
         }
     }
 
-    /// Those whose metadata have these lengths.
-    pub(super) fn of(metadata_lens: impl IntoIterator<Item = usize>) -> Self {
-        let add = |sum: Self, len: usize| Self {
+    /// Those of these sizes.
+    pub(super) fn of(sizes: impl IntoIterator<Item = EntrySize>) -> Self {
+        let add = |sum: Self, size: EntrySize| Self {
             count: sum.count + 1,
-            metadata_bytes: sum.metadata_bytes + len as u64,
+            with_vector: sum.with_vector + u64::from(size.has_vector),
+            metadata_bytes: sum.metadata_bytes + size.bytes as u64,
         };
-        metadata_lens.into_iter().fold(Self::default(), add)
+        sizes.into_iter().fold(Self::default(), add)
+    }
+
+    /// All of a scope.
+    pub(super) fn all(state: &State) -> Self {
+        Self {
+            count: state.live_count(),
+            with_vector: state.vector_count(),
+            metadata_bytes: state.metadata_bytes + state.text_bytes,
+        }
     }
 
     /// Those that were found.
     pub(super) fn stored(found: &[(PointId, Record)]) -> Self {
-        Self::of(found.iter().map(|(_, record)| record.metadata.len()))
+        Self::of(found.iter().map(|(_, record)| record.size()))
     }
 }
 
 impl Group<'_> {
     /// What comes with it.
     pub(super) fn come(&self) -> Entries {
-        Entries::of(self.entries.iter().map(|(entry, _)| entry.metadata.len()))
+        Entries::of(self.entries.iter().map(|(entry, _)| entry.size()))
     }
 }
 
@@ -487,8 +505,8 @@ impl Group<'_> {
 pub(super) trait Counted {
     fn space(&self) -> &Arc<Space>;
     fn scope(&self) -> &StateScope;
-    /// When each of them ends, and how long its metadata is.
-    fn coming(&self) -> impl Iterator<Item = (Option<Timestamp>, usize)>;
+    /// When each of them ends, and its size.
+    fn coming(&self) -> impl Iterator<Item = (Option<Timestamp>, EntrySize)>;
     /// What it takes the place of, in its space.
     fn replaced(&self) -> &Stored;
     /// And in others.
@@ -499,10 +517,10 @@ pub(super) trait Counted {
         let now = Timestamp::from_millis(now);
         let gone = |gone: &[(PointId, Record)]| {
             let visible = gone.iter().filter(|(_, record)| !record.is_expired(now));
-            Entries::of(visible.map(|(_, record)| record.metadata.len()))
+            Entries::of(visible.map(|(_, record)| record.size()))
         };
         let visible = self.coming().filter(|(end, _)| end.is_none_or(|moment| moment > now));
-        let came = Entries::of(visible.map(|(_, metadata_len)| metadata_len));
+        let came = Entries::of(visible.map(|(_, size)| size));
         let used = changed(used, self.space(), came, gone(self.replaced()));
         self.moved().fold(used, |used, (other, moved)| {
             changed(used, other, Entries::default(), gone(moved))
@@ -519,9 +537,9 @@ impl Counted for Group<'_> {
         self.scope
     }
 
-    fn coming(&self) -> impl Iterator<Item = (Option<Timestamp>, usize)> {
+    fn coming(&self) -> impl Iterator<Item = (Option<Timestamp>, EntrySize)> {
         let entries = self.entries.iter();
-        entries.map(|(entry, _)| (entry.expires_at, entry.metadata.len()))
+        entries.map(|(entry, _)| (entry.expires_at, entry.size()))
     }
 
     fn replaced(&self) -> &Stored {
@@ -538,7 +556,7 @@ fn changed(used: QuotaUsage, space: &Space, came: Entries, gone: Entries) -> Quo
     let bytes = 4 * space.dim as u64;
     let mut after = used;
     after.vectors = change(used.vectors, came.count, gone.count);
-    after.vector_bytes = change(used.vector_bytes, came.count * bytes, gone.count * bytes);
+    after.vector_bytes = change(used.vector_bytes, came.with_vector * bytes, gone.with_vector * bytes);
     after.metadata_bytes = change(used.metadata_bytes, came.metadata_bytes, gone.metadata_bytes);
     after
 }

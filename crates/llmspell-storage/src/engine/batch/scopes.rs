@@ -201,10 +201,7 @@ impl Batch<'_> {
         self.prepare_to_count(at)?;
         let pending = &self.scopes[at];
         let count = pending.state.visible_count(now);
-        let gone = Entries {
-            count: pending.state.live_count(),
-            metadata_bytes: pending.state.metadata_bytes,
-        };
+        let gone = Entries::all(&pending.state);
         self.rows
             .drop_scope(pending.space.id, &pending.scope, pending.namespace.scope_id)
             .map_err(changing)?;

@@ -257,11 +257,7 @@ impl Batch<'_> {
             }
         }
         for at in gone {
-            let state = &self.scopes[at].state;
-            let entries = Entries {
-                count: state.live_count(),
-                metadata_bytes: state.metadata_bytes,
-            };
+            let entries = Entries::all(&self.scopes[at].state);
             self.count_entries(at, Entries::default(), entries);
         }
         self.set_clock(now);

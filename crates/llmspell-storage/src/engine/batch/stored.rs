@@ -13,6 +13,7 @@ use crate::base::ids::{PointId, Slot};
 use crate::base::op::{Op, PointChange, Touched};
 use crate::base::record::Record;
 use crate::engine::request::{NewMetadata, Spaces};
+use crate::indexes::texts::Words;
 use crate::spaces::registry::Space;
 
 impl Batch<'_> {
@@ -57,6 +58,8 @@ impl Batch<'_> {
             [(point, &*before, times)],
             [(point, Some(&*fields), record.times())],
         );
+        // Texts may be in the metadata: they are read again when words are searched for.
+        self.index_texts(at, [], [(point, &Words::Later)]);
         let space = self.scopes[at].space.id;
         self.rows.put_entry(space, scope_id, point, &record).map_err(changing)?;
         self.remove_copies(at, [id], now)
@@ -197,11 +200,13 @@ impl Batch<'_> {
                 })
                 .collect(),
             metadata_bytes_removed: sum_bytes(found.iter().map(|(_, record)| record.metadata.len())),
+            text_bytes_removed: sum_bytes(found.iter().map(|(_, record)| record.text.bytes())),
             ..Op::default()
         };
         let scope_id = self.apply(at, &op, now)?;
         let removed = found.iter().map(|(point, record)| of_record(*point, record));
         self.index_metadata(at, removed, []);
+        self.index_texts(at, found.iter().map(|(point, _)| *point), []);
         for (point, record) in found {
             self.rows.remove_entry(scope_id, *point, record).map_err(changing)?;
         }

@@ -279,7 +279,7 @@ impl Work<'_> {
 
     fn step(&self, config: &GraphConfig) -> Step {
         let state = self.namespace.state();
-        let is_large = state.live_count() >= self.space.graph_points_min();
+        let is_large = state.vector_count() >= self.space.graph_points_min();
         let matches = state.index.as_ref().is_none_or(|index| index.matches(config));
         match self.goal {
             _ if state.is_dropped => Step::Nothing,
@@ -294,7 +294,7 @@ impl Work<'_> {
     }
 
     fn build(&self, config: &GraphConfig) -> Result<()> {
-        let Some(mut source) = Source::take(self, State::living)? else {
+        let Some(mut source) = Source::take(self, State::living_vectors)? else {
             return Ok(());
         };
         source.dim = config.dim;

@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 
 use super::Work;
 use crate::base::ids::{Generation, ScopeId};
+use crate::base::record::Record;
 use crate::indexes::files::IdList;
 use crate::namespace::{State, damaged_slot};
 use crate::slots::SlotView;
@@ -90,7 +91,7 @@ fn read_ids(read: &Read, scope: ScopeId, points: &RoaringBitmap) -> Result<IdLis
         let mut wanted = points.iter().peekable();
         records.visit(|point, record| {
             if wanted.next_if_eq(&point.0).is_some() {
-                push(&mut list, record.generation, record.id.as_bytes())?;
+                push(&mut list, of_vector(&record), record.id.as_bytes())?;
             }
             Ok(())
         })?;
@@ -100,10 +101,15 @@ fn read_ids(read: &Read, scope: ScopeId, points: &RoaringBitmap) -> Result<IdLis
     } else {
         for point in points {
             let record = records.get(PointId(point))?;
-            push(&mut list, record.generation, record.id.as_bytes())?;
+            push(&mut list, of_vector(&record), record.id.as_bytes())?;
         }
     }
     Ok(list)
+}
+
+/// The generation of the slot of an entry that has a vector. An entry without one is no other's vector.
+fn of_vector(record: &Record) -> Generation {
+    record.generation.unwrap_or(Generation(0))
 }
 
 fn push(list: &mut IdList, generation: Generation, id: &[u8]) -> Result<()> {

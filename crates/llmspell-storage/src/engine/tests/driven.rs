@@ -14,6 +14,7 @@ use crate::engine::open;
 use crate::engine::request::{Entries, Opening, Part, PreparedEntry, Request, Spaces};
 use crate::engine::shared::Shared;
 use crate::engine::writer::Writer;
+use crate::indexes::texts::Words;
 use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
 use crate::truth::{FIRST_SPACE, SpaceRecord, Truth};
@@ -38,6 +39,8 @@ pub(super) fn entry(scope: &StateScope, id: &str, x: f32) -> PreparedEntry {
         scope: scope.clone(),
         id: id.to_string(),
         vector: vec![x, 1.0],
+        text: None,
+        words: Words::None,
         metadata: b"{}".to_vec(),
         fields: None,
         created_at: None,

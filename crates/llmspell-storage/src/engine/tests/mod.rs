@@ -1,5 +1,6 @@
 //! Tests of the engine: failing disks, loss of power, clocks that go back, and derived files that must always be right.
 
+mod backup;
 mod disk_failure;
 mod driven;
 mod expiring_keys;

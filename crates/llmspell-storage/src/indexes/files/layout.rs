@@ -44,17 +44,20 @@ pub(crate) enum Kind {
     Graph,
     /// An index of metadata.
     Metadata,
+    /// An index of words.
+    Texts,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub(crate) const ALL: [Self; 2] = [Self::Graph, Self::Metadata];
+    pub(crate) const ALL: [Self; 3] = [Self::Graph, Self::Metadata, Self::Texts];
 
     /// Its number in the truth.
     pub(crate) fn number(self) -> u8 {
         match self {
             Self::Graph => 1,
             Self::Metadata => 2,
+            Self::Texts => 3,
         }
     }
 
@@ -63,7 +66,7 @@ impl Kind {
     pub(crate) fn notes_changes(self) -> bool {
         match self {
             Self::Graph => false,
-            Self::Metadata => true,
+            Self::Metadata | Self::Texts => true,
         }
     }
 
@@ -71,6 +74,7 @@ impl Kind {
         match self {
             Self::Graph => ".idx",
             Self::Metadata => ".meta",
+            Self::Texts => ".texts",
         }
     }
 }

@@ -1,0 +1,162 @@
+//! The index of words of a namespace: which terms each living entry has, and which are not read yet.
+//!
+//! The terms of an entry follow from what is stored of it: its text or the terms of it (`base/stored_text.rs`), and the
+//! fields of its metadata that the space declares. So an index can be made from the rows at any time, also after other
+//! fields were declared.
+
+use std::sync::Arc;
+
+use llmspell_core::{Metadata, Result, Snippet, TextConfig};
+use llmspell_text::{Analyzer, Kind, Positions, Query, QueryFields, Row, Texts};
+use roaring::RoaringBitmap;
+
+use crate::base::ids::PointId;
+use crate::base::stored_text::StoredText;
+
+/// Places of words are kept, for phrases.
+const POSITIONS: Positions = Positions::Kept;
+
+/// How the texts of a space become terms.
+#[derive(Debug)]
+pub(crate) struct TextRules {
+    pub(crate) config: TextConfig,
+    analyzer: Analyzer,
+    fields: QueryFields,
+}
+
+impl TextRules {
+    /// # Errors
+    ///
+    /// `Analyzer` for a choice that this build cannot follow.
+    pub(crate) fn new(config: &TextConfig) -> Result<Self> {
+        Ok(Self {
+            analyzer: Analyzer::new(config.analyzer().clone())?,
+            fields: config.query_fields(),
+            config: config.clone(),
+        })
+    }
+
+    /// Whether entries have the same terms by the other rules.
+    fn agrees_with(&self, other: &Self) -> bool {
+        let terms = |rules: &Self| (rules.config.analyzer().clone(), rules.config.fields().to_vec());
+        terms(self) == terms(other)
+    }
+
+    /// What somebody typed, as a query.
+    pub(crate) fn query(&self, typed: &str) -> Query {
+        Query::parse(typed, &self.analyzer, &self.fields)
+    }
+
+    /// What is stored of an entry's own text.
+    pub(crate) fn stored(&self, text: String) -> StoredText {
+        if self.config.keep() {
+            return StoredText::Text(text);
+        }
+        let row = Row::of_texts(
+            &self.analyzer,
+            POSITIONS,
+            self.config.texts_of(Some(&text), &Metadata::new()),
+        );
+        StoredText::Terms(row)
+    }
+
+    /// The terms of an entry. Takes some microseconds per kilobyte of text.
+    pub(crate) fn row(&self, own: Option<&StoredText>, metadata: &Metadata) -> Row {
+        let of = |text| Row::of_texts(&self.analyzer, POSITIONS, self.config.texts_of(text, metadata));
+        match own {
+            None => of(None),
+            Some(StoredText::Text(text)) => of(Some(text)),
+            Some(StoredText::Terms(row)) if self.config.fields().is_empty() => row.clone(),
+            Some(StoredText::Terms(row)) => row.joined(&of(None)),
+        }
+    }
+
+    /// Whether metadata may have texts.
+    pub(crate) fn reads_metadata(&self) -> bool {
+        !self.config.fields().is_empty()
+    }
+
+    /// The part of an entry's texts that answers a query best.
+    pub(crate) fn snippet(
+        &self,
+        own: Option<&StoredText>,
+        metadata: &Metadata,
+        query: &Query,
+        bytes_max: usize,
+    ) -> Option<Snippet> {
+        let own = match own {
+            Some(StoredText::Text(text)) => Some(text.as_str()),
+            Some(StoredText::Terms(_)) | None => None,
+        };
+        self.config.snippet(own, metadata, query, &self.analyzer, bytes_max)
+    }
+}
+
+/// The terms of an entry that is written.
+#[derive(Debug, Clone)]
+pub(crate) enum Words {
+    /// The space does not index words.
+    None,
+    Known(Arc<Row>),
+    /// They are read when they are needed: those of many entries at once.
+    Later,
+}
+
+/// The words of a namespace as of one state. A copy costs about a microsecond.
+#[derive(Debug, Clone)]
+pub(crate) struct TextIndex {
+    pub(crate) texts: Texts,
+    /// Living points whose terms are not in it yet.
+    pub(crate) unread: RoaringBitmap,
+    rules: Arc<TextRules>,
+}
+
+impl TextIndex {
+    /// An index of living points, none of which is read yet.
+    pub(crate) fn new(rules: &Arc<TextRules>, unread: RoaringBitmap) -> Self {
+        Self {
+            texts: Texts::new(Kind::Texts(POSITIONS)),
+            unread,
+            rules: Arc::clone(rules),
+        }
+    }
+
+    /// Whether its terms are those by these rules.
+    pub(crate) fn is_by(&self, rules: &Arc<TextRules>) -> bool {
+        Arc::ptr_eq(&self.rules, rules) || self.rules.agrees_with(rules)
+    }
+
+    /// Whether both have the same terms of the same entry.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        self.is_by(&other.rules)
+    }
+
+    /// A point has an entry, or another one than before.
+    pub(crate) fn put(&mut self, point: PointId, words: &Words) {
+        match words {
+            Words::Known(row) => self.read(point, Arc::clone(row)),
+            Words::None | Words::Later => {
+                self.texts.remove(point.0);
+                self.unread.insert(point.0);
+            }
+        }
+    }
+
+    /// The terms of a point were read.
+    pub(crate) fn read(&mut self, point: PointId, row: Arc<Row>) {
+        self.texts.insert(point.0, row);
+        self.unread.remove(point.0);
+    }
+
+    /// A point has no entry any more.
+    pub(crate) fn remove(&mut self, point: PointId) {
+        self.texts.remove(point.0);
+        self.unread.remove(point.0);
+    }
+
+    /// RAM of its parts.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let indexes: usize = self.texts.indexes().map(|index| index.byte_count()).sum();
+        size_of::<Self>() + self.texts.memory_bytes() + indexes + self.unread.serialized_size()
+    }
+}
