@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use llmspell_core::{Metadata, Result, Snippet, TextConfig};
-use llmspell_text::{Analyzer, Kind, Positions, Query, QueryFields, Row, Texts};
+use llmspell_text::{Analyzer, Index, Kind, Merge, Positions, Query, QueryFields, Row, Texts};
 use roaring::RoaringBitmap;
 
 use crate::base::ids::PointId;
 use crate::base::stored_text::StoredText;
+use crate::indexes::files::IndexRow;
 
 /// Places of words are kept, for phrases.
 const POSITIONS: Positions = Positions::Kept;
@@ -40,6 +41,12 @@ impl TextRules {
     fn agrees_with(&self, other: &Self) -> bool {
         let terms = |rules: &Self| (rules.config.analyzer().clone(), rules.config.fields().to_vec());
         terms(self) == terms(other)
+    }
+
+    /// What terms depend on, as it is stored beside them.
+    pub(crate) fn encoded(&self) -> Vec<u8> {
+        let fields: Vec<String> = self.config.fields().iter().map(ToString::to_string).collect();
+        serde_json::to_vec(&(self.config.analyzer(), fields)).expect("plain fields become JSON")
     }
 
     /// What somebody typed, as a query.
@@ -105,6 +112,8 @@ pub(crate) struct TextIndex {
     /// Living points whose terms are not in it yet.
     pub(crate) unread: RoaringBitmap,
     rules: Arc<TextRules>,
+    /// The files of indexes that have one.
+    files: Vec<(Index, IndexRow)>,
 }
 
 impl TextIndex {
@@ -114,6 +123,7 @@ impl TextIndex {
             texts: Texts::new(Kind::Texts(POSITIONS)),
             unread,
             rules: Arc::clone(rules),
+            files: Vec::new(),
         }
     }
 
@@ -150,7 +160,35 @@ impl TextIndex {
         self.unread.remove(point.0);
     }
 
-    /// RAM of its parts.
+    /// Adds an index from its file, without points that have changed since.
+    pub(crate) fn add(&mut self, index: Index, row: IndexRow, changed: &RoaringBitmap) {
+        self.files.push((index.clone(), row));
+        self.texts.add_index(index, changed);
+    }
+
+    /// Takes an index, and its file if it has one, in place of what it was merged of. False if that is not there any more.
+    pub(crate) fn adopt(&mut self, merge: &Merge, index: Index, row: Option<IndexRow>) -> bool {
+        if !self.texts.adopt(merge, index.clone()) {
+            return false;
+        }
+        self.files.extend(row.map(|row| (index, row)));
+        let texts = &self.texts;
+        self.files.retain(|(index, _)| texts.indexes().any(|used| used.is_same(index)));
+        true
+    }
+
+    /// The files that it uses.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = IndexRow> + '_ {
+        self.files.iter().map(|(_, row)| *row)
+    }
+
+    /// The points for which its files are out of date.
+    pub(crate) fn out_of_files(&self) -> RoaringBitmap {
+        let tail: RoaringBitmap = self.texts.tail_points().collect();
+        tail | self.texts.removed_points() | &self.unread
+    }
+
+    /// RAM of its parts, and the bytes of indexes, which may lie in files.
     pub(crate) fn memory_bytes(&self) -> usize {
         let indexes: usize = self.texts.indexes().map(|index| index.byte_count()).sum();
         size_of::<Self>() + self.texts.memory_bytes() + indexes + self.unread.serialized_size()

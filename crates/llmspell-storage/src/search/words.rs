@@ -31,12 +31,12 @@ use super::{Search, index_for};
 use crate::base::ids::PointId;
 use crate::base::record::Record;
 use crate::indexes::graph::kernel_metric;
-use crate::indexes::texts::{TextIndex, TextRules};
+use crate::indexes::texts::TextRules;
 use crate::namespace::{Namespace, Passing};
 use crate::slots::Waiting;
 use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
-use crate::spaces::texts::index_for_search;
+use crate::spaces::texts::{SnapshotTexts, index_for_search};
 use crate::truth::Truth;
 
 /// So many more points than asked for are looked at first, because equal scores are ordered by ids.
@@ -57,7 +57,7 @@ struct Part<'a> {
     scope: StateScope,
     namespace: &'a Arc<Namespace>,
     snapshot: Snapshot<'a>,
-    texts: Arc<TextIndex>,
+    texts: SnapshotTexts,
     hidden: RoaringBitmap,
     /// What the filter lets through, if there is one.
     matching: Option<RoaringBitmap>,
@@ -103,11 +103,11 @@ impl WordSearch<'_> {
         let asked = self.rules.query(words);
         let mut parts = Vec::with_capacity(namespaces.len());
         for (scope, namespace) in namespaces {
-            parts.extend(self.part(scope, namespace, condition.as_ref())?);
+            parts.extend(self.part(scope, namespace, condition.as_ref(), &asked)?);
         }
         let mut statistics = Statistics::default();
         for part in &parts {
-            statistics.add(&part.texts.texts.statistics(&asked));
+            statistics.add(&part.texts.statistics(&asked));
         }
         self.begin_plan(&parts, &asked, trace);
         trace.stage("words");
@@ -145,6 +145,7 @@ impl WordSearch<'_> {
         scope: &StateScope,
         namespace: &'p Arc<Namespace>,
         condition: Option<&Condition>,
+        asked: &Query,
     ) -> Result<Option<Part<'p>>> {
         if let Some(condition) = condition {
             index_metadata(self.truth, self.space, scope, namespace, condition)?;
@@ -162,7 +163,7 @@ impl WordSearch<'_> {
         Ok(Some(Part {
             scope: scope.clone(),
             namespace,
-            texts: snapshot.texts(&self.rules)?,
+            texts: snapshot.texts_for(self.space, &self.rules, asked)?,
             hidden,
             matching,
             passing,
@@ -175,10 +176,10 @@ impl WordSearch<'_> {
         let mut plan = TextPlan::default();
         plan.words = asked.term_count() as u64;
         for part in parts {
-            let texts = &part.texts.texts;
+            let texts = &part.texts.index.texts;
             plan.texts += texts.text_count();
             plan.indexes += texts.indexes().count() as u64;
-            plan.rows += texts.tail_len() as u64;
+            plan.rows += texts.tail_len() as u64 + part.texts.scanned;
         }
         plan.fusion = self.query.is_hybrid().then(|| self.query.fusion());
         if !self.query.is_hybrid() {
@@ -391,8 +392,10 @@ impl WordSearch<'_> {
             if points.is_empty() {
                 continue;
             }
-            for hit in part.texts.texts.scores(asked, statistics, Bm25::default(), points) {
-                text_scores.insert((place, hit.point), hit.score);
+            for texts in part.texts.each() {
+                for hit in texts.scores(asked, statistics, Bm25::default(), points) {
+                    text_scores.insert((place, hit.point), hit.score);
+                }
             }
         }
         let is_of_one = query.scopes.is_none();
@@ -450,7 +453,13 @@ impl Part<'_> {
             if let Some(matching) = &self.matching {
                 search = search.among(matching);
             }
-            let mut hits = self.texts.texts.search(asked, statistics, &search);
+            let mut hits: Vec<_> = self
+                .texts
+                .each()
+                .flat_map(|texts| texts.search(asked, statistics, &search))
+                .collect();
+            hits.sort_by(|one, other| other.score.total_cmp(&one.score));
+            hits.truncate(wanted);
             let Some(last) = hits.get(count.saturating_sub(1)).map(|hit| hit.score) else {
                 return hits;
             };
