@@ -314,7 +314,14 @@ fn check_loaded(shared: &Shared, space: &Space, namespace: &Namespace, section: 
     if let (Some(rules), Some(index)) = (space.texts(), &state.texts)
         && index.is_by(&rules)
     {
-        check_words(&read, scope, &state, (index, &rules), "index of words in memory", section)?;
+        check_words(
+            &read,
+            scope,
+            &state,
+            (index, &rules),
+            "index of words in memory",
+            section,
+        )?;
     }
     match &state.index {
         Some(index) if !index.is_damaged() => {

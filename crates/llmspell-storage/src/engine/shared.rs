@@ -31,9 +31,9 @@ use crate::truth::{Role, SpaceRecord, Truth};
 
 /// A disk with less free space than this is nearly full, whatever the setting.
 const NEARLY_FULL_BYTES: u64 = 4 << 20;
-/// Removing or touching an entry changes rows of three tables (`ids`, `entries`, `expiring`), each at worst in a page
+/// Removing or touching an entry changes rows of four tables (`ids`, `entries`, `texts`, `expiring`), each at worst in a page
 /// of 4 KiB of its own and in one above it.
-const BYTES_PER_ENTRY: u64 = 24 << 10;
+const BYTES_PER_ENTRY: u64 = 32 << 10;
 /// Pages that a transaction frees can be used by the one after the next.
 const TRANSACTIONS_PER_PAGE: u64 = 3;
 /// Most entries of a transaction on a full disk.

@@ -87,7 +87,9 @@ impl Files {
 
     /// The rows of all files.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (Kind, IndexRow)> + '_ {
-        Kind::ALL.into_iter().flat_map(|kind| self.rows_of(kind).map(move |row| (kind, row)))
+        Kind::ALL
+            .into_iter()
+            .flat_map(|kind| self.rows_of(kind).map(move |row| (kind, row)))
     }
 
     /// The rows of the files of a kind.

@@ -59,7 +59,11 @@ impl TextRules {
         if self.config.keep() {
             return StoredText::Text(text);
         }
-        let row = Row::of_texts(&self.analyzer, POSITIONS, self.config.texts_of(Some(&text), &Metadata::new()));
+        let row = Row::of_texts(
+            &self.analyzer,
+            POSITIONS,
+            self.config.texts_of(Some(&text), &Metadata::new()),
+        );
         StoredText::Terms(row)
     }
 
@@ -95,12 +99,12 @@ impl TextRules {
     }
 }
 
-/// The terms of an entry that is written.
+/// The terms of an entry that is written, with the rules that they are by.
 #[derive(Debug, Clone)]
 pub(crate) enum Words {
     /// The space does not index words.
     None,
-    Known(Arc<Row>),
+    Known(Arc<Row>, Arc<TextRules>),
     /// They are read when they are needed: those of many entries at once.
     Later,
 }
@@ -140,8 +144,8 @@ impl TextIndex {
     /// A point has an entry, or another one than before.
     pub(crate) fn put(&mut self, point: PointId, words: &Words) {
         match words {
-            Words::Known(row) => self.read(point, Arc::clone(row)),
-            Words::None | Words::Later => {
+            Words::Known(row, rules) if self.is_by(rules) => self.read(point, Arc::clone(row)),
+            Words::Known(..) | Words::None | Words::Later => {
                 self.texts.remove(point.0);
                 self.unread.insert(point.0);
             }
@@ -173,7 +177,8 @@ impl TextIndex {
         }
         self.files.extend(row.map(|row| (index, row)));
         let texts = &self.texts;
-        self.files.retain(|(index, _)| texts.indexes().any(|used| used.is_same(index)));
+        self.files
+            .retain(|(index, _)| texts.indexes().any(|used| used.is_same(index)));
         true
     }
 
@@ -188,9 +193,17 @@ impl TextIndex {
         tail | self.texts.removed_points() | &self.unread
     }
 
-    /// RAM of its parts, and the bytes of indexes, which may lie in files.
+    /// RAM of its parts, and the bytes of indexes that lie in files.
+    pub(crate) fn bytes(&self) -> usize {
+        let in_files: usize = self.files.iter().map(|(index, _)| index.byte_count()).sum();
+        self.memory_bytes() + in_files
+    }
+
+    /// RAM of its parts.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let indexes: usize = self.texts.indexes().map(|index| index.byte_count()).sum();
-        size_of::<Self>() + self.texts.memory_bytes() + indexes + self.unread.serialized_size()
+        let has_file = |index: &Index| self.files.iter().any(|(with_file, _)| with_file.is_same(index));
+        let in_ram = self.texts.indexes().filter(|index| !has_file(index));
+        let in_ram: usize = in_ram.map(|index| index.byte_count()).sum();
+        size_of::<Self>() + self.texts.memory_bytes() + in_ram + self.unread.serialized_size()
     }
 }

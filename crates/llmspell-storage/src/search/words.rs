@@ -37,7 +37,7 @@ use crate::slots::Waiting;
 use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
 use crate::spaces::texts::{SnapshotTexts, index_for_search};
-use crate::truth::Truth;
+use crate::truth::{Records, Truth};
 
 /// So many more points than asked for are looked at first, because equal scores are ordered by ids.
 const TIES: usize = 16;
@@ -114,7 +114,11 @@ impl WordSearch<'_> {
         let wanted = self.query.k.saturating_add(self.query.offset);
         let is_chosen = self.query.mmr.is_some() || self.query.group_by.is_some();
         let is_ranked_anew = self.query.is_hybrid() || self.query.recency.is_some() || is_chosen;
-        let mut candidates = if is_ranked_anew { self.query.candidates() } else { wanted };
+        let mut candidates = if is_ranked_anew {
+            self.query.candidates()
+        } else {
+            wanted
+        };
         loop {
             let ranked = self.ranked(&parts, (&asked, &statistics), candidates, trace)?;
             let is_last = ranked.is_all || candidates >= K_MAX || self.query.group_by.is_none();
@@ -155,7 +159,9 @@ impl WordSearch<'_> {
             return Ok(None);
         };
         let hidden = snapshot.state.hidden(self.now);
-        let matching = condition.map(|condition| snapshot.candidates(condition, &hidden)).transpose()?;
+        let matching = condition
+            .map(|condition| snapshot.candidates(condition, &hidden))
+            .transpose()?;
         let passing = matching.as_ref().filter(|_| self.query.is_hybrid()).map(|matching| {
             let state = &snapshot.state;
             Arc::new(Passing::new(&(matching - &*state.without_vector), &state.tail))
@@ -254,9 +260,10 @@ impl WordSearch<'_> {
         if let Some((_, _, last)) = hits.get(count.saturating_sub(1)).copied() {
             hits.retain(|(_, _, score)| *score >= last);
         }
+        let records = records(parts)?;
         let mut found = Vec::with_capacity(hits.len());
         for (place, point, score) in hits {
-            let record = parts[place].record(point)?;
+            let record = records[place].get(point)?;
             found.push(((place, record.id.clone()), score, point, record));
         }
         found.sort_by(|one, other| other.1.total_cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
@@ -305,9 +312,10 @@ impl WordSearch<'_> {
         if let Some((_, _, last)) = found.get(count.saturating_sub(1)).copied() {
             found.retain(|(_, _, distance)| distance.total_cmp(&last) != Ordering::Greater);
         }
+        let records = records(parts)?;
         let mut order = Vec::with_capacity(found.len());
         for (place, point, distance) in found {
-            let record = parts[place].record(point)?;
+            let record = records[place].get(point)?;
             order.push(((place, record.id.clone()), distance, point, record));
         }
         order.sort_by(|one, other| one.1.total_cmp(&other.1).then_with(|| one.0.cmp(&other.0)));
@@ -346,7 +354,10 @@ impl WordSearch<'_> {
     /// The key of a result, and its candidate.
     fn candidate<'r>(&self, parts: &[Part<'_>], ranked: &'r Ranked, result: &VectorResult) -> (usize, &'r Candidate) {
         let of_scope = |part: &Part<'_>| Some(&part.scope) == result.scope.as_ref();
-        let place = parts.iter().position(of_scope).expect("results are of scopes that were searched");
+        let place = parts
+            .iter()
+            .position(of_scope)
+            .expect("results are of scopes that were searched");
         let candidate = ranked.candidates.get(&(place, result.id.clone()));
         (place, candidate.expect("results are candidates"))
     }
@@ -438,11 +449,13 @@ impl WordSearch<'_> {
     }
 }
 
-impl Part<'_> {
-    fn record(&self, point: PointId) -> Result<Record> {
-        self.snapshot.read.records(self.namespace.scope_id)?.get(point)
-    }
+/// The records of each part.
+fn records<'p>(parts: &'p [Part<'_>]) -> Result<Vec<Records<'p>>> {
+    let of_part = |part: &'p Part<'_>| part.snapshot.read.records(part.namespace.scope_id);
+    parts.iter().map(of_part).collect()
+}
 
+impl Part<'_> {
     /// The best points by words, and all that score as the last of them: among these, the ids decide.
     fn best_by_words(&self, asked: &Query, statistics: &Statistics, count: usize) -> Vec<llmspell_text::Hit> {
         let state = &self.snapshot.state;

@@ -98,7 +98,10 @@ impl Drop for LentScratch<'_> {
 
 /// The rules for the texts of a space. A database from a build with more choices has texts that this one cannot search.
 fn rules_of(config: &HNSWConfig) -> Option<Arc<TextRules>> {
-    config.texts().and_then(|texts| TextRules::new(texts).ok()).map(Arc::new)
+    config
+        .texts()
+        .and_then(|texts| TextRules::new(texts).ok())
+        .map(Arc::new)
 }
 
 /// An open space.
@@ -213,7 +216,11 @@ impl Space {
             return Need::Now;
         }
         let Some(config) = graph_config(self.dim, &self.config.read()) else {
-            return if self.is_text_work_due(&state) { Need::Soon } else { Need::Nothing };
+            return if self.is_text_work_due(&state) {
+                Need::Soon
+            } else {
+                Need::Nothing
+            };
         };
         let memory = self.config.read().memory();
         let need = match &state.index {
@@ -253,7 +260,12 @@ impl Space {
 
     /// Opens the indexes of words of a scope from their files, without the points that changed since; none of it if one of them
     /// is of no use.
-    pub(crate) fn open_texts(&self, scope: ScopeId, state: &State, rules: &Arc<TextRules>) -> Result<Option<TextIndex>, Unusable> {
+    pub(crate) fn open_texts(
+        &self,
+        scope: ScopeId,
+        state: &State,
+        rules: &Arc<TextRules>,
+    ) -> Result<Option<TextIndex>, Unusable> {
         let Some((disk, file)) = self.disk.as_ref().zip(state.files.get(Kind::Texts)) else {
             return Ok(None);
         };

@@ -21,6 +21,9 @@ use crate::truth::Truth;
 
 /// How long a search waits for the commit under way, after which what it read can be adopted. It has its answer either way.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// The same where it has read at most [`FEW`] entries, which takes less than a commit.
+const PATIENCE_FOR_FEW: Duration = Duration::from_millis(1);
+const FEW: usize = 256;
 /// Rows that a search reads at a time where it does not keep them.
 const SCANNED_AT_ONCE: usize = 4_096;
 
@@ -51,7 +54,14 @@ pub(crate) fn index_for_search(
         }
     }
     drop(state);
-    match read_up(truth, space, namespace, rules, (space.text_rows_max(), Some(PATIENCE)), &|| false) {
+    match read_up(
+        truth,
+        space,
+        namespace,
+        rules,
+        (space.text_rows_max(), Some(PATIENCE)),
+        &|| false,
+    ) {
         // There is no committer any more, and committed data are still found.
         Err(StorageError::Closed) => return Ok(()),
         done => done?,
@@ -103,6 +113,7 @@ fn read_up(
     for (point, row) in &read {
         index.read(*point, Arc::clone(row));
     }
+    let is_few = read.len() <= FEW;
     // A held snapshot keeps pages from being reused, which the committer may wait for.
     drop(snapshot);
     let built = Built::Texts {
@@ -111,6 +122,7 @@ fn read_up(
         noted,
         are_files_bad,
     };
+    let patience = patience.map(|patience| if is_few { PATIENCE_FOR_FEW } else { patience });
     space.door.hand_over(namespace, built, patience)?;
     space.weigh(namespace);
     Ok(true)

@@ -233,7 +233,9 @@ fn large_scopes(shared: &Shared, space: &Space) -> Result<Vec<StateScope>> {
             }
             None => {
                 let state = read.state(scope_id)?;
-                state.vector_count() >= space.graph_points_min() || state.files.get(Kind::Graph).is_some() || has_texts(&state)
+                state.vector_count() >= space.graph_points_min()
+                    || state.files.get(Kind::Graph).is_some()
+                    || has_texts(&state)
             }
         };
         if is_large {

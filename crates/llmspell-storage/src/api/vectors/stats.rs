@@ -55,7 +55,7 @@ pub(crate) fn of_scope(
 }
 
 fn text_index_bytes(state: &State) -> u64 {
-    state.texts.as_ref().map_or(0, |index| index.memory_bytes() as u64)
+    state.texts.as_ref().map_or(0, |index| index.bytes() as u64)
 }
 
 fn metadata_index_bytes(state: &State) -> u64 {

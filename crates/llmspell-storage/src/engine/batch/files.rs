@@ -32,7 +32,14 @@ impl Batch<'_> {
             others: Arc::new(others.to_vec()),
             is_bad: false,
             held: Arc::default(),
-            changed: Arc::new(pending.state.texts.as_ref().map(|index| index.out_of_files()).unwrap_or_default()),
+            changed: Arc::new(
+                pending
+                    .state
+                    .texts
+                    .as_ref()
+                    .map(|index| index.out_of_files())
+                    .unwrap_or_default(),
+            ),
         });
         let is_any = named.is_some();
         pending.state.files.set(Kind::Texts, named);

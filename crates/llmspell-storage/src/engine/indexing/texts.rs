@@ -40,34 +40,33 @@ impl Work<'_> {
                 return Ok(());
             }
             // Before anything is in RAM that no index has: so little is read at once that it always fits.
-            let merge = state.texts.as_ref().filter(|index| index.is_by(&rules)).and_then(|index| {
-                let is_read = index.unread.is_empty();
-                match is_read {
-                    true if !is_whole => {
-                        is_whole = true;
-                        Some(index.texts.plan_full_merge())
+            let merge = state
+                .texts
+                .as_ref()
+                .filter(|index| index.is_by(&rules))
+                .and_then(|index| {
+                    let is_read = index.unread.is_empty();
+                    match is_read {
+                        true if !is_whole => {
+                            is_whole = true;
+                            Some(index.texts.plan_full_merge())
+                        }
+                        true if wanted && index.texts.tail_len() > 0 && self.is_worth_a_file(index) => {
+                            index.texts.plan_merge(0)
+                        }
+                        _ if index.texts.is_merge_due(rows_max - 1) => index.texts.plan_merge(rows_max - 1),
+                        _ => None,
                     }
-                    true if wanted && index.texts.tail_len() > 0 && self.is_worth_a_file(index) => {
-                        index.texts.plan_merge(0)
-                    }
-                    _ if index.texts.is_merge_due(rows_max - 1) => index.texts.plan_merge(rows_max - 1),
-                    _ => None,
-                }
-            });
+                });
             if let Some(merge) = merge {
                 if !self.merge_texts(&merge, &rules.encoded(), &state)? {
                     return Ok(());
                 }
                 continue;
             }
-            let is_read = texts::read_some(
-                &shared.truth,
-                self.space,
-                self.namespace,
-                &rules,
-                rows_max,
-                &|| self.is_cancelled(),
-            )?;
+            let is_read = texts::read_some(&shared.truth, self.space, self.namespace, &rules, rows_max, &|| {
+                self.is_cancelled()
+            })?;
             if !is_read {
                 return self.name_texts();
             }
@@ -81,12 +80,7 @@ impl Work<'_> {
 
     /// Writes one index of several, or of rows, which searches use from then on. False if it is of no use any more, or was
     /// cancelled.
-    fn merge_texts(
-        &self,
-        merge: &llmspell_text::Merge,
-        rules: &[u8],
-        state: &crate::namespace::State,
-    ) -> Result<bool> {
+    fn merge_texts(&self, merge: &llmspell_text::Merge, rules: &[u8], state: &crate::namespace::State) -> Result<bool> {
         let shared = &self.indexing.shared;
         let scope = self.namespace.scope_id;
         let (index, row) = match &shared.disk {
@@ -131,7 +125,12 @@ impl Work<'_> {
             return Ok(false);
         }
         if let Some(row) = row {
-            observe::file_written(&self.space.name, row.bytes);
+            let state = self.namespace.state();
+            // An index of nothing is not used.
+            match state.texts.iter().any(|texts| texts.rows().any(|used| used == row)) {
+                true => observe::file_written(&self.space.name, row.bytes),
+                false => self.remove_text_file(&row),
+            }
         }
         self.space.weigh(self.namespace);
         self.name_texts()?;

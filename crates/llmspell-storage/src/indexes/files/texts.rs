@@ -167,7 +167,9 @@ pub(crate) fn open(
 
 #[cfg(test)]
 mod tests {
-    use llmspell_text::{Analyzer, AnalyzerConfig, Kind as TextKind, Positions, Query, QueryFields, Row, Search, Texts};
+    use llmspell_text::{
+        Analyzer, AnalyzerConfig, Kind as TextKind, Positions, Query, QueryFields, Row, Search, Texts,
+    };
 
     use super::*;
     use crate::disk::sim::SimDisk;
@@ -179,14 +181,19 @@ mod tests {
         let mut texts = Texts::new(TextKind::Texts(Positions::Kept));
         for point in 0..200 {
             let text = format!("common word{}", point % 17);
-            texts.insert(point, Arc::new(Row::of_texts(&analyzer, Positions::Kept, [(0, text.as_str())])));
+            texts.insert(
+                point,
+                Arc::new(Row::of_texts(&analyzer, Positions::Kept, [(0, text.as_str())])),
+            );
         }
         let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
         disk.create_dir("spaces").unwrap();
         disk.create_dir("spaces/00000001").unwrap();
         let merge = texts.plan_full_merge();
         let content = (ScopeId(7), Lsn(9));
-        let row = write(&disk, SpaceId(1), content, (&merge, RULES), &|| false).unwrap().unwrap();
+        let row = write(&disk, SpaceId(1), content, (&merge, RULES), &|| false)
+            .unwrap()
+            .unwrap();
         (disk, row, texts, merge)
     }
 
@@ -238,9 +245,16 @@ mod tests {
         let opened = |scope, row: &IndexRow, rules: &[u8]| open(&disk, SpaceId(1), scope, row, rules, Trust::Nothing);
         assert!(opened(ScopeId(7), &row, b"other").is_err());
         assert!(opened(ScopeId(8), &row, RULES).is_err());
-        let shorter = IndexRow { bytes: row.bytes - 1, ..row };
+        let shorter = IndexRow {
+            bytes: row.bytes - 1,
+            ..row
+        };
         assert!(opened(ScopeId(7), &shorter, RULES).is_err());
-        let path = format!("{}/{}", super::super::dir(SpaceId(1)), row.name(ScopeId(7), Kind::Texts));
+        let path = format!(
+            "{}/{}",
+            super::super::dir(SpaceId(1)),
+            row.name(ScopeId(7), Kind::Texts)
+        );
         let file = disk.open(&path).unwrap();
         for place in (0..HEADER_BYTES as u64).chain((START..row.bytes).step_by(97)) {
             let mut byte = [0];
