@@ -183,9 +183,9 @@ impl WordSearch<'_> {
         plan.words = asked.term_count() as u64;
         for part in parts {
             let texts = &part.texts.index.texts;
-            plan.texts += texts.text_count();
+            plan.texts += texts.text_count() + part.texts.scanned.1;
             plan.indexes += texts.indexes().count() as u64;
-            plan.rows += texts.tail_len() as u64 + part.texts.scanned;
+            plan.rows += texts.tail_len() as u64 + part.texts.scanned.0;
         }
         plan.fusion = self.query.is_hybrid().then(|| self.query.fusion());
         if !self.query.is_hybrid() {

@@ -154,8 +154,8 @@ pub(crate) struct SnapshotTexts {
     pub(crate) index: Arc<TextIndex>,
     /// Of entries that no index has: the rows that have what the query asks for, and the statistics of all.
     rest: Option<(Texts, Statistics)>,
-    /// How many entries were looked at for these.
-    pub(crate) scanned: u64,
+    /// How many entries were looked at for these, and how many of them have words.
+    pub(crate) scanned: (u64, u64),
 }
 
 impl SnapshotTexts {
@@ -181,7 +181,7 @@ impl Snapshot<'_> {
         let mut found = SnapshotTexts {
             index: self.texts(space, rules)?,
             rest: None,
-            scanned: 0,
+            scanned: (0, 0),
         };
         let unread = &found.index.unread;
         if unread.is_empty() {
@@ -191,12 +191,14 @@ impl Snapshot<'_> {
         let (mut rest, mut statistics) = (none(), Statistics::default());
         let points: Vec<u32> = unread.iter().collect();
         for points in points.chunks(SCANNED_AT_ONCE) {
-            let points = points.iter().copied().collect();
+            let points: RoaringBitmap = points.iter().copied().collect();
             let rows = self.read_texts(&points, rules, &|| false)?.unwrap_or_default();
             let mut texts = none();
             for (point, row) in &rows {
                 texts.insert(point.0, Arc::clone(row));
             }
+            found.scanned.0 += points.len();
+            found.scanned.1 += texts.text_count();
             let own = texts.statistics(query);
             let hits = texts.scores(query, &own, Bm25::default(), &points);
             let is_hit: RoaringBitmap = hits.iter().map(|hit| hit.point).collect();
@@ -205,7 +207,6 @@ impl Snapshot<'_> {
             }
             statistics.add(&own);
         }
-        found.scanned = points.len() as u64;
         found.rest = Some((rest, statistics));
         Ok(found)
     }
