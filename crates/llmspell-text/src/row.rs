@@ -187,7 +187,8 @@ impl Row {
         let has = |field: u8| self.lengths.iter().any(|(number, _)| *number == field);
         let mut row = Self::empty(self.kind);
         row.lengths.clone_from(&self.lengths);
-        row.lengths.extend(other.lengths.iter().filter(|(field, _)| !has(*field)));
+        row.lengths
+            .extend(other.lengths.iter().filter(|(field, _)| !has(*field)));
         row.lengths.sort_unstable_by_key(|(field, _)| *field);
         let mut entries: Vec<(&Self, RowEntry)> = self.entries.iter().map(|entry| (self, *entry)).collect();
         let others = other.entries.iter().filter(|entry| !has(other.key(entry)[0]));

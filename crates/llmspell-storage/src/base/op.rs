@@ -80,8 +80,7 @@ impl Op {
     /// The bytes of the row for `lsn` of `scope`.
     pub(crate) fn encode(&self, scope: ScopeId, lsn: Lsn) -> Vec<u8> {
         let mut body = Writer::with_capacity(64);
-        let has_texts =
-            self.text_bytes_added > 0 || self.text_bytes_removed > 0 || !self.without_vector.is_empty();
+        let has_texts = self.text_bytes_added > 0 || self.text_bytes_removed > 0 || !self.without_vector.is_empty();
         let version = match (self.touched.is_empty(), self.returned.is_empty()) {
             _ if has_texts => VERSION_WITH_TEXTS,
             (true, true) => VERSION,
@@ -398,7 +397,16 @@ mod tests {
             ..Op::default()
         };
         let bytes = op.encode(ScopeId(1), Lsn(2));
-        assert_eq!(bytes[4..], [&[4][..], &[0; 44], &[2, 1, 0, 0, 3, 0, 0, 0], &[1, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0, 0]].concat());
+        assert_eq!(
+            bytes[4..],
+            [
+                &[4][..],
+                &[0; 48],
+                &[2, 1, 0, 0, 3, 0, 0, 0],
+                &[1, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0, 0]
+            ]
+            .concat()
+        );
     }
 
     #[test]

@@ -235,10 +235,16 @@ mod tests {
         };
         let plain = of(TextMark::Nothing);
         let kept = of(TextMark::Kept(258));
-        assert_eq!((kept[5], &kept[36..40], &kept[40..]), (6, &[2, 1, 0, 0][..], &plain[36..]));
+        assert_eq!(
+            (kept[5], &kept[36..40], &kept[40..]),
+            (6, &[2, 1, 0, 0][..], &plain[36..])
+        );
         let terms = of(TextMark::Terms);
         assert_eq!((terms[5], &terms[6..]), (10, &plain[6..]));
-        let bare = Record { generation: None, ..record() };
+        let bare = Record {
+            generation: None,
+            ..record()
+        };
         let bytes = bare.encode(ScopeId(7), PointId(9));
         assert_eq!((bytes[5], &bytes[8..12]), (18, &[0; 4][..]));
         assert_eq!(Record::decode(ScopeId(7), PointId(9), &bytes), Ok(bare));

@@ -83,7 +83,11 @@ mod tests {
         let key = [7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0];
         let text = StoredText::Text("é".to_string());
         assert_eq!(text.encode(PLACE.0, PLACE.1), seal(&key, &[1, 0, 0xc3, 0xa9]));
-        let row = Row::of_texts(&Analyzer::new(AnalyzerConfig::default()).unwrap(), Positions::Kept, [(0, "ab")]);
+        let row = Row::of_texts(
+            &Analyzer::new(AnalyzerConfig::default()).unwrap(),
+            Positions::Kept,
+            [(0, "ab")],
+        );
         let body = [&[1, 1][..], &row.to_bytes()].concat();
         assert_eq!(StoredText::Terms(row).encode(PLACE.0, PLACE.1), seal(&key, &body));
     }

@@ -64,11 +64,17 @@ impl State {
     fn resident_bytes(&self) -> u64 {
         let extents = ARC_BYTES + size_of::<Vec<Extent>>() + self.extents.capacity() * size_of::<Extent>();
         let bitmaps = [&self.dead, &self.tail, &self.without_vector];
-        let bitmaps: u64 = bitmaps.map(|bitmap| ARC_BYTES as u64 + bitmap_bytes(bitmap)).iter().sum();
+        let bitmaps: u64 = bitmaps
+            .map(|bitmap| ARC_BYTES as u64 + bitmap_bytes(bitmap))
+            .iter()
+            .sum();
         let index = self.index.as_ref().map_or(0, |index| index.resident_bytes());
         let metadata = self.metadata.as_ref().map_or(0, |index| index.memory_bytes());
         let texts = self.texts.as_ref().map_or(0, |index| index.memory_bytes());
-        (extents + ARC_BYTES + self.expiries.bytes() + metadata + texts) as u64 + bitmaps + index + self.known_filters.bytes()
+        (extents + ARC_BYTES + self.expiries.bytes() + metadata + texts) as u64
+            + bitmaps
+            + index
+            + self.known_filters.bytes()
     }
 }
 

@@ -66,9 +66,7 @@ impl Read {
         let Some(table) = self.optional_table(tables::TEXTS)? else {
             return Ok(None);
         };
-        let mut rows = table
-            .range((scope.0, 0)..=(scope.0, u32::MAX))
-            .map_err(self.failed())?;
+        let mut rows = table.range((scope.0, 0)..=(scope.0, u32::MAX)).map_err(self.failed())?;
         let is_any = rows.next().transpose().map_err(self.failed())?.is_some();
         drop(rows);
         let read = self;

@@ -71,7 +71,20 @@ impl Shape {
             }
             _ => self.dim,
         };
-        validate::entry(entry, taken, self.metric, self.texts.as_ref().map(|rules| &rules.config))
+        validate::entry(
+            entry,
+            taken,
+            self.metric,
+            self.texts.as_ref().map(|rules| &rules.config),
+        )
+    }
+
+    /// Checks that the space takes the vector of an entry, which must have one.
+    pub(crate) fn check_vector(&self, entry: &VectorEntry) -> Result<()> {
+        if entry.embedding.is_empty() {
+            validate::entry(entry, self.dim, self.metric, None)?;
+        }
+        self.check(entry)
     }
 
     /// The stored components of a vector.

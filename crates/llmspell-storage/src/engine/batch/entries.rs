@@ -176,7 +176,11 @@ impl Batch<'_> {
                 self.create_scope(group.space, group.scope, id)?
             }
         };
-        let has_vector: Vec<bool> = group.entries.iter().map(|(entry, _)| !entry.vector.is_empty()).collect();
+        let has_vector: Vec<bool> = group
+            .entries
+            .iter()
+            .map(|(entry, _)| !entry.vector.is_empty())
+            .collect();
         let Allocated {
             points,
             without_vector,
@@ -206,7 +210,12 @@ impl Batch<'_> {
             returned: Vec::new(),
             metadata_bytes_added: sum_bytes(group.entries.iter().map(|(entry, _)| entry.metadata.len())),
             metadata_bytes_removed: sum_bytes(group.replaced.iter().map(|(_, record)| record.metadata.len())),
-            text_bytes_added: sum_bytes(group.entries.iter().map(|(entry, _)| TextMark::of(entry.text.as_ref()).bytes())),
+            text_bytes_added: sum_bytes(
+                group
+                    .entries
+                    .iter()
+                    .map(|(entry, _)| TextMark::of(entry.text.as_ref()).bytes()),
+            ),
             text_bytes_removed: sum_bytes(group.replaced.iter().map(|(_, record)| record.text.bytes())),
             without_vector,
         };
@@ -225,11 +234,18 @@ impl Batch<'_> {
         });
         self.index_metadata(at, removed, put);
         let removed = group.replaced.iter().map(|(point, _)| *point);
-        let put = points.iter().zip(&group.entries).map(|(point, (entry, _))| (*point, &entry.words));
+        let put = points
+            .iter()
+            .zip(&group.entries)
+            .map(|(point, (entry, _))| (*point, &entry.words));
         self.index_texts(at, removed, put);
         let pending = &self.scopes[at];
         let vectors = group.entries.iter().map(|(entry, _)| entry.vector.as_slice());
-        let vectors = points.iter().copied().zip(vectors).filter(|(_, vector)| !vector.is_empty());
+        let vectors = points
+            .iter()
+            .copied()
+            .zip(vectors)
+            .filter(|(_, vector)| !vector.is_empty());
         let mut generations = self
             .slots
             .write(&pending.space, (scope_id, &pending.state), vectors)?
@@ -325,7 +341,12 @@ impl Batch<'_> {
         let scope_id = pending.namespace.scope_id;
         self.rows.log(scope_id, lsn, op).map_err(changing)?;
         let had_vector = |point: &u32| !pending.state.without_vector.contains(*point);
-        let freed: Vec<u32> = op.removed.iter().map(|change| change.point.0).filter(had_vector).collect();
+        let freed: Vec<u32> = op
+            .removed
+            .iter()
+            .map(|change| change.point.0)
+            .filter(had_vector)
+            .collect();
         pending.state.apply(lsn, op);
         pending.freed.extend(freed);
         let replaced = op.put.iter().chain(&op.removed).map(|change| change.point);

@@ -92,11 +92,15 @@ impl Batch<'_> {
         let has_vector: Vec<bool> = entries.iter().map(|(_, entry)| !entry.vector.is_empty()).collect();
         let count = has_vector.iter().filter(|has_vector| **has_vector).count();
         let (with_slot, bare) = dead_points(&state, &scope, count)?;
-        let first_unused = with_slot.iter().map(|point| point.0 + 1).max().unwrap_or(0).max(state.next_point);
+        let first_unused = with_slot
+            .iter()
+            .map(|point| point.0 + 1)
+            .max()
+            .unwrap_or(0)
+            .max(state.next_point);
         let capacity = state.capacity.max(first_unused);
         let slotless = slotless_points(&state, &bare, capacity, entries.len() - count);
-        let without_vector =
-            slotless.ok_or_else(|| Fail::Request(full(&scope, state.next_point, u32::MAX)))?;
+        let without_vector = slotless.ok_or_else(|| Fail::Request(full(&scope, state.next_point, u32::MAX)))?;
         let spare = match without_vector.last() {
             Some(last) if last.0 >= capacity => (first_unused..capacity).map(PointId).collect(),
             _ => Vec::new(),
@@ -206,7 +210,11 @@ impl Batch<'_> {
         let first = growing.came.len();
         let points = growing.staged.points[first..first + entries.len()].to_vec();
         let vectors = entries.iter().map(|(entry, ..)| entry.vector.as_slice());
-        let vectors = points.iter().copied().zip(vectors).filter(|(_, vector)| !vector.is_empty());
+        let vectors = points
+            .iter()
+            .copied()
+            .zip(vectors)
+            .filter(|(_, vector)| !vector.is_empty());
         let mut generations = self
             .slots
             .write(&growing.space, (scope_id, &growing.state), vectors)?
@@ -300,7 +308,11 @@ impl Batch<'_> {
         let removed = group.replaced.iter().map(|(point, _)| *point);
         self.index_unread(at, removed, group.staged.points.iter().copied());
         let removed = group.replaced.iter().map(|(point, _)| *point);
-        self.index_texts(at, removed, group.staged.points.iter().map(|point| (*point, &Words::Later)));
+        self.index_texts(
+            at,
+            removed,
+            group.staged.points.iter().map(|point| (*point, &Words::Later)),
+        );
         let ends = group.came.iter().filter_map(|came| came.end);
         self.note_expiry(ends.map(Timestamp::as_millis).min());
         Ok(at)

@@ -7,14 +7,15 @@ use tokio::sync::oneshot::{self, Receiver};
 
 use crate::base::ids::SpaceId;
 use crate::base::options::DatabaseOptions;
+use crate::base::stored_text::StoredText;
 use crate::disk::Disk;
 use crate::engine::calls::{DeleteEntries, OpenSpace};
 use crate::engine::committer::CommitEngine;
 use crate::engine::open;
-use crate::indexes::texts::Words;
 use crate::engine::request::{Entries, Opening, Part, PreparedEntry, Request, Spaces};
 use crate::engine::shared::Shared;
 use crate::engine::writer::Writer;
+use crate::indexes::texts::Words;
 use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
 use crate::truth::{FIRST_SPACE, SpaceRecord, Truth};
@@ -39,7 +40,7 @@ pub(super) fn entry(scope: &StateScope, id: &str, x: f32) -> PreparedEntry {
         scope: scope.clone(),
         id: id.to_string(),
         vector: vec![x, 1.0],
-        text: None,
+        text: Some(StoredText::Text(format!("text of {id}"))),
         words: Words::None,
         metadata: b"{}".to_vec(),
         fields: None,
