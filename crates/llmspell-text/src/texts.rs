@@ -95,6 +95,11 @@ impl Segment {
         true
     }
 
+    /// Whether a quarter of it was removed.
+    fn is_worn(&self) -> bool {
+        self.removed.len() > self.text_count() / 3
+    }
+
     /// Texts that are left, counted once for each field.
     fn text_count(&self) -> u64 {
         self.fields.iter().map(|(_, statistics)| statistics.texts).sum()
@@ -213,7 +218,28 @@ impl Texts {
         self.tail.get(point).is_some() || self.segments.iter().any(|segment| segment.has(point))
     }
 
-    /// Points that have a row with terms.
+    /// The points of rows that are in no index.
+    pub fn tail_points(&self) -> impl Iterator<Item = u32> + '_ {
+        self.tail.iter().map(|slot| slot.point)
+    }
+
+    /// Points that an index has and that are no more what they were.
+    #[must_use]
+    pub fn removed_points(&self) -> RoaringBitmap {
+        let removed = self.segments.iter().map(|segment| &*segment.removed);
+        removed.fold(RoaringBitmap::new(), |all, removed| all | removed)
+    }
+
+    /// Points that have a row with terms. Takes time in proportion to them.
+    #[must_use]
+    pub fn points(&self) -> RoaringBitmap {
+        let of_segment = |segment: &Segment| segment.index.points() - &*segment.removed;
+        let mut points: RoaringBitmap = self.tail_points().collect();
+        self.segments.iter().for_each(|segment| points |= of_segment(segment));
+        points
+    }
+
+    /// How many points have a row with terms.
     #[must_use]
     pub fn text_count(&self) -> u64 {
         let left = |segment: &Segment| segment.points.saturating_sub(segment.removed.len());
@@ -321,6 +347,12 @@ impl Texts {
         hits
     }
 
+    /// Whether [`plan_merge`](Self::plan_merge) has a plan.
+    #[must_use]
+    pub fn is_merge_due(&self, tail_rows_max: usize) -> bool {
+        self.tail.len() > tail_rows_max || self.segments.iter().any(Segment::is_worn)
+    }
+
     /// What should be merged, if anything: the rows once there are more than `tail_rows_max`, with indexes of their size
     /// once there are three, then with three of the next size, or an index of which a quarter was removed.
     ///
@@ -331,10 +363,9 @@ impl Texts {
         /// Indexes of one size, and how much larger the next size is.
         const FAN_IN: u64 = 4;
         let takes_tail = self.tail.len() > tail_rows_max;
-        let is_worn = |segment: &Segment| segment.removed.len() > segment.text_count() / 3;
         let size = |texts: u64| (texts / (tail_rows_max as u64 + 1)).max(1).ilog(FAN_IN);
         let mut places: Vec<usize> = (0..self.segments.len())
-            .filter(|place| is_worn(&self.segments[*place]))
+            .filter(|place| self.segments[*place].is_worn())
             .collect();
         let mut sum = if takes_tail { self.tail.len() as u64 } else { 0 };
         sum += places

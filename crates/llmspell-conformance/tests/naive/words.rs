@@ -16,6 +16,14 @@ use super::word_faults::WordFault;
 /// The place of a scope in the query, and an id.
 type Key = (usize, String);
 
+/// What words find.
+struct ByWords {
+    /// Those that match the filter, best first.
+    best: Vec<(Key, f32)>,
+    /// The scores of all, whatever the filter.
+    scores: BTreeMap<Key, f32>,
+}
+
 impl NaiveStore {
     /// A store that indexes these texts.
     pub(crate) fn of_texts(mut self, texts: Option<TextConfig>, fault: Option<WordFault>) -> Self {
@@ -194,7 +202,10 @@ impl NaiveStore {
             })
             .collect();
         let state = self.state.lock().unwrap();
-        let (mut by_words, all_scores) = self.by_words(&state, query, &scopes)?;
+        let ByWords {
+            best: mut by_words,
+            scores: all_scores,
+        } = self.by_words(&state, query, &scopes)?;
         let is_all = by_vector.len() < candidates && by_words.len() <= candidates;
         by_words.truncate(candidates);
         let (of_vectors, of_words): (BTreeMap<Key, f32>, BTreeMap<Key, f32>) =
@@ -238,13 +249,7 @@ impl NaiveStore {
     }
 
     /// What the words find, best first, and the scores of all that they find, whatever the filter.
-    #[expect(clippy::type_complexity, reason = "a list and a map of the same")]
-    fn by_words(
-        &self,
-        state: &State,
-        query: &VectorQuery,
-        scopes: &[&StateScope],
-    ) -> Result<(Vec<(Key, f32)>, BTreeMap<Key, f32>)> {
+    fn by_words(&self, state: &State, query: &VectorQuery, scopes: &[&StateScope]) -> Result<ByWords> {
         let config = self.texts.as_ref().unwrap();
         let analyzer = self.analyzer(config);
         let words = self.parsed(config, &analyzer, query.text.as_deref().unwrap());
@@ -327,7 +332,10 @@ impl NaiveStore {
             };
             found.retain(|(key, _)| is_there(key));
         }
-        Ok((found, all))
+        Ok(ByWords {
+            best: found,
+            scores: all,
+        })
     }
 
     fn snippet(&self, query: &VectorQuery, stored: &Stored) -> Option<llmspell_core::Snippet> {

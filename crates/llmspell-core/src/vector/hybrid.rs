@@ -46,6 +46,8 @@ use crate::limits::{HYBRID_CANDIDATES_MIN, K_MAX};
 /// scope that is named first, then to the smaller id. Scores of both sides in the [results](super::VectorResult) are exact,
 /// also where an entry was a candidate of one side only.
 ///
+/// Equal BM25 scores are ordered likewise.
+///
 /// **Threshold**: of a query of words the lowest BM25 score; of a hybrid search the lowest vector score of a candidate of the
 /// vector side, so that words may still find an entry below it. **Recency** ages the BM25 or fused score of the
 /// candidates. **Diversity** weighs that score, divided by the best candidate's, against the vector scores between

@@ -403,7 +403,7 @@ impl FacetValue {
 
 /// One entry found. Results are ordered best first; equal distances by scope, if there are several, then by id. If more
 /// entries tie than fit, those with the smallest ids are returned if everything is compared
-/// ([`exact`](VectorQuery::with_exact)); a graph may return any of them. With [recency](VectorQuery::with_recency)
+/// ([`exact`](VectorQuery::with_exact)), and of those that words find; a graph may return any of them. With [recency](VectorQuery::with_recency)
 /// results are ordered by its score, and equal ones by distance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]

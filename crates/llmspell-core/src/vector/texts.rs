@@ -270,14 +270,14 @@ mod tests {
 
     use super::*;
 
-    fn metadata(value: serde_json::Value) -> Metadata {
+    fn metadata(value: &serde_json::Value) -> Metadata {
         value.as_object().unwrap().clone()
     }
 
     #[test]
     fn strings_of_declared_fields_are_texts_and_nothing_else_is() {
         let config = TextConfig::default().with_fields(["title", "meta.tags", "year", "gone"]);
-        let metadata = metadata(json!({
+        let metadata = metadata(&json!({
             "title": "a", "meta": {"tags": ["b", 1, null, ["c"], "d"]}, "year": 2026, "other": "e",
         }));
         let texts: Vec<_> = config.texts_of(Some("own"), &metadata).collect();
@@ -306,7 +306,7 @@ mod tests {
         let config = TextConfig::default().with_fields(["title", "tags"]);
         let analyzer = Analyzer::new(config.analyzer().clone()).unwrap();
         let query = Query::parse("graph index", &analyzer, &config.query_fields());
-        let metadata = metadata(json!({"title": "the graph", "tags": ["x", "an index of a graph"]}));
+        let metadata = metadata(&json!({"title": "the graph", "tags": ["x", "an index of a graph"]}));
         let snippet = |own, bytes_max| config.snippet(own, &metadata, &query, &analyzer, bytes_max).unwrap();
         let of_tags = snippet(Some("a graph"), 100);
         assert_eq!((of_tags.field.as_str(), of_tags.start), ("tags", 0));

@@ -20,6 +20,9 @@ pub const DEFAULT_GRAPH_POINTS_MIN: u64 = 4_096;
 /// Default of [`DatabaseOptions::metadata_points_min`].
 pub const DEFAULT_METADATA_POINTS_MIN: u64 = 256;
 
+/// Default of [`DatabaseOptions::text_rows_max`].
+const DEFAULT_TEXT_ROWS_MAX: usize = 16_384;
+
 /// Default of [`DatabaseOptions::metadata_at_once_max`].
 pub(crate) const DEFAULT_METADATA_AT_ONCE_MAX: u64 = 64;
 
@@ -50,6 +53,7 @@ pub struct DatabaseOptions {
     pub(crate) graph_points_min: u64,
     pub(crate) metadata_points_min: u64,
     pub(crate) metadata_at_once_max: u64,
+    pub(crate) text_rows_max: usize,
     pub(crate) scope_cache_bytes: u64,
     pub(crate) large_batch_entries: usize,
     pub(crate) must_exist: bool,
@@ -71,6 +75,7 @@ impl Default for DatabaseOptions {
             graph_points_min: DEFAULT_GRAPH_POINTS_MIN,
             metadata_points_min: DEFAULT_METADATA_POINTS_MIN,
             metadata_at_once_max: DEFAULT_METADATA_AT_ONCE_MAX,
+            text_rows_max: DEFAULT_TEXT_ROWS_MAX,
             scope_cache_bytes: DEFAULT_SCOPE_CACHE_BYTES,
             large_batch_entries: DEFAULT_LARGE_BATCH_ENTRIES,
             must_exist: false,
@@ -157,6 +162,15 @@ impl DatabaseOptions {
     #[must_use]
     pub fn metadata_at_once_max(mut self, entries: u64) -> Self {
         self.metadata_at_once_max = entries;
+        self
+    }
+
+    /// Most entries of a scope whose words a search looks at one by one; more of them go into an index of words in the
+    /// background; default 16,384. For tests: answers are the same either way.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn text_rows_max(mut self, entries: usize) -> Self {
+        self.text_rows_max = entries.max(1);
         self
     }
 

@@ -11,7 +11,7 @@ use llmspell_core::{
 use super::batch::{Batch, Fail};
 use super::request::{Copied, NewMetadata, Opening, Part, PreparedEntry, Removed, Scopes, Spaces, Subject, WriteCall};
 use crate::base::ids::SpaceId;
-use crate::indexes::files::Kind;
+use crate::indexes::files::{IndexRow, Kind};
 use crate::indexes::named::NewFile;
 use crate::namespace::Namespace;
 use crate::spaces::registry::Space;
@@ -409,6 +409,25 @@ impl WriteCall for NameFile {
     fn execute(&self, batch: &mut Batch<'_>) -> Result<bool, Fail> {
         let file = (self.kind, self.file.as_ref());
         batch.name_file(&self.space, &self.scope, &self.namespace, file)
+    }
+
+    /// Files are named by the number of a scope, which no other scope gets.
+    fn visit_subjects(&self, _: Visit<'_>) {}
+}
+
+/// The files of the indexes of words that searches use are to be named in the truth. The answer: which they are; none if the
+/// scope was dropped.
+pub(crate) struct NameTexts {
+    pub(crate) space: Arc<Space>,
+    pub(crate) scope: StateScope,
+    pub(crate) namespace: Arc<Namespace>,
+}
+
+impl WriteCall for NameTexts {
+    type Answer = Option<Vec<IndexRow>>;
+
+    fn execute(&self, batch: &mut Batch<'_>) -> Result<Option<Vec<IndexRow>>, Fail> {
+        batch.name_texts(&self.space, &self.scope, &self.namespace)
     }
 
     /// Files are named by the number of a scope, which no other scope gets.

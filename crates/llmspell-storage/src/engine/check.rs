@@ -7,8 +7,10 @@ use roaring::RoaringBitmap;
 use super::quotas;
 use super::shared::Shared;
 use crate::base::ids::ScopeId;
+use crate::base::record::TextMark;
 use crate::base::report::{CheckReport, CheckSection};
 use crate::indexes::files::{self, Ids, Kind, Unusable};
+use crate::indexes::texts::{TextIndex, TextRules};
 use crate::namespace::{Namespace, State};
 use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
@@ -74,6 +76,7 @@ fn check_space(shared: &Shared, space: &Space, section: &mut CheckSection) -> Re
             note_unreadable(&read, scope_id, section)?;
             check_file(shared, space, &read, scope_id, &state, section)?;
             check_metadata_file(space, &read, scope_id, &state, section)?;
+            check_text_files(space, &read, scope_id, &state, section)?;
         }
         if let Some(namespace) = space.loaded(&scope) {
             check_loaded(shared, space, &namespace, section)?;
@@ -195,6 +198,63 @@ fn check_metadata_file(
     )
 }
 
+/// The files of the indexes of words of a scope. Damaged ones are derived and will be built again; their content for points
+/// that have not changed since must be right.
+fn check_text_files(
+    space: &Space,
+    read: &Read,
+    scope: ScopeId,
+    state: &State,
+    section: &mut CheckSection,
+) -> Result<()> {
+    let (Some(rules), true) = (space.texts(), state.files.get(Kind::Texts).is_some()) else {
+        return Ok(());
+    };
+    section.checked += 1;
+    match space.open_texts(scope, state, &rules) {
+        Ok(None) => Ok(()),
+        Ok(Some(index)) => check_words(read, scope, state, (&index, &rules), "index files of words", section),
+        Err(unusable) => {
+            let name = format!("of words of scope {}", scope.0);
+            section.notes.push(made_anew(&name, &unusable));
+            Ok(())
+        }
+    }
+}
+
+/// Checks that an index of words has the living entries that have words, except those that are not read yet.
+fn check_words(
+    read: &Read,
+    scope: ScopeId,
+    state: &State,
+    (index, rules): (&TextIndex, &TextRules),
+    name: &str,
+    section: &mut CheckSection,
+) -> Result<()> {
+    let mut expected = RoaringBitmap::new();
+    read.records(scope)?.visit_each(|point, record| {
+        if !state.lives(point) || index.unread.contains(point.0) {
+            return Ok(());
+        }
+        // Damaged rows are reported elsewhere.
+        let Ok(record) = record else { return Ok(()) };
+        let Ok(metadata) = record.metadata() else { return Ok(()) };
+        let own = match record.text {
+            TextMark::Nothing => Ok(None),
+            TextMark::Kept(_) | TextMark::Terms => read.text(scope, point).map(Some),
+        };
+        if own.is_ok_and(|own| !rules.row(own.as_ref(), &metadata).is_empty()) {
+            expected.insert(point.0);
+        }
+        Ok(())
+    })?;
+    if index.texts.points() != expected {
+        let problem = format!("{name} of scope {}: its entries are not those that have words", scope.0);
+        section.problems.push(problem);
+    }
+    Ok(())
+}
+
 /// Checks that a metadata index agrees with the record of each living point, except points that it does not count.
 fn check_metadata(
     read: &Read,
@@ -250,6 +310,18 @@ fn check_loaded(shared: &Shared, space: &Space, namespace: &Namespace, section: 
     if let Some(index) = &state.metadata {
         let name = format!("metadata index of scope {} in memory", scope.0);
         check_metadata(&read, scope, &state, index, &index.distrusted(), &name, section)?;
+    }
+    if let (Some(rules), Some(index)) = (space.texts(), &state.texts)
+        && index.is_by(&rules)
+    {
+        check_words(
+            &read,
+            scope,
+            &state,
+            (index, &rules),
+            "index of words in memory",
+            section,
+        )?;
     }
     match &state.index {
         Some(index) if !index.is_damaged() => {

@@ -32,9 +32,9 @@ use crate::truth::{Role, SpaceRecord, Truth};
 
 /// A disk with less free space than this is nearly full, whatever the setting.
 const NEARLY_FULL_BYTES: u64 = 4 << 20;
-/// Removing or touching an entry changes rows of three tables (`ids`, `entries`, `expiring`), each at worst in a page
+/// Removing or touching an entry changes rows of four tables (`ids`, `entries`, `texts`, `expiring`), each at worst in a page
 /// of 4 KiB of its own and in one above it.
-const BYTES_PER_ENTRY: u64 = 24 << 10;
+const BYTES_PER_ENTRY: u64 = 32 << 10;
 /// Pages that a transaction frees can be used by the one after the next.
 const TRANSACTIONS_PER_PAGE: u64 = 3;
 /// Most entries of a transaction on a full disk.
@@ -57,6 +57,7 @@ pub(crate) struct Shared {
     /// Whether any scope has a quota. Only the committer changes it.
     pub(crate) has_quotas: AtomicBool,
     metadata_points_min: u64,
+    text_rows_max: usize,
     /// A commit that changes more entries of a scope leaves their metadata to be indexed later, all at once.
     pub(super) metadata_at_once_max: u64,
     /// Batches from this many entries on are written in steps.
@@ -126,6 +127,7 @@ impl Shared {
             graph_points_min: options.graph_points_min,
             has_quotas,
             metadata_points_min: options.metadata_points_min,
+            text_rows_max: options.text_rows_max,
             metadata_at_once_max: options.metadata_at_once_max,
             large_batch_entries: options.large_batch_entries,
             spaces: RwLock::new(spaces.into_iter().map(known).collect()),
@@ -225,7 +227,10 @@ impl Shared {
             files::remove_unnamed(disk, id, |kind, scope, lsn, number| {
                 let named = read.index_file(scope, kind);
                 // A file whose row cannot be read is kept: it may be the named one.
-                let is_it = |named: NamedFile| named.row.is_none_or(|row| (row.lsn, row.number) == (lsn, number));
+                let is_it = |named: NamedFile| {
+                    let mut rows = named.rows();
+                    named.row.is_none() || rows.any(|row| (row.lsn, row.number) == (lsn, number))
+                };
                 named.is_ok_and(|named| !named.is_some_and(is_it))
             });
         }
@@ -235,7 +240,7 @@ impl Shared {
                 Arc::clone(&self.budget),
                 Arc::clone(&self.door),
             ),
-            (self.graph_points_min, self.metadata_points_min),
+            (self.graph_points_min, self.metadata_points_min, self.text_rows_max),
         );
         let space = Arc::new(Space::new(id, record, slots, self.disk.clone(), watchers, min));
         known.open = Some(Arc::clone(&space));

@@ -1,6 +1,6 @@
 //! The derived indexes of a namespace, and their life: building, changing, filing, dropping.
 //!
-//! A namespace has a graph and an index of its metadata, each a [`Kind`](files::Kind). Both live the same life:
+//! A namespace has a graph, an index of its metadata and indexes of its words, each a [`Kind`](files::Kind). All live the same life:
 //!
 //! ```text
 //!             begin: a snapshot, and a note of        hand over, by a request
@@ -42,9 +42,7 @@
 //!
 //! # What another kind adds
 //!
-//! An index of text, for example:
-//!
-//! * a variant of [`Kind`](files::Kind), which says how its files end, its number in the truth and whether it notes changes, and their format in `files/`;
+//! * A variant of [`Kind`](files::Kind), which says how its files end, its number in the truth and whether it notes changes, and their format in `files/`;
 //! * a field of `State`, which commits change where they change the metadata index (`engine/batch/entries.rs`);
 //! * a variant of `Built`, and its arm in `spaces/handover.rs`: how the committer catches up with noted changes, or
 //!   reports that there are too many;

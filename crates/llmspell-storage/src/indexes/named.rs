@@ -5,10 +5,12 @@
 //! byte 0        4       5   13     17    25              29    30
 //!      │checksum│version│lsn│number│bytes│header_checksum│parts│ measured │ changed: length u32, roaring bytes
 //!      │ u32    │ u8 = 1│u64│ u32  │ u64 │ u32           │ u8  │
+//!      then, with others: count u32, for each lsn u64, number u32, bytes u64, header_checksum u32
 //! ```
 //!
 //! The checksum covers the key (scope id u64, kind u8) too. `parts`: 1, measured recall follows (see
-//! `files/measured.rs`); 2, the points changed since, as of the checkpoint of the scope. v1 (0.1.0): as above.
+//! `files/measured.rs`); 2, the points changed since, as of the checkpoint of the scope; 4, other files, which are used
+//! together with the first. v1 (0.1.0): as above.
 
 use std::sync::Arc;
 
@@ -22,12 +24,15 @@ use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 const VERSION: u8 = 1;
 const IS_MEASURED: u8 = 1;
 const HAS_CHANGED: u8 = 2;
+const HAS_OTHERS: u8 = 4;
 
 /// A file that the truth names.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct NamedFile {
     /// None if the row cannot be read.
     pub(crate) row: Option<IndexRow>,
+    /// Files that are used together with it: those of texts are several.
+    pub(crate) others: Arc<Vec<IndexRow>>,
     /// Whether the file was found to be useless. Not stored.
     pub(crate) is_bad: bool,
     /// Points that are not reused while the file may be opened: for a graph all of its points. Not stored.
@@ -35,6 +40,13 @@ pub(crate) struct NamedFile {
     /// Points that were added, removed or got other metadata since: the file's content for them is out of date. Empty
     /// for kinds that do not [note changes](Kind::notes_changes).
     pub(crate) changed: Arc<RoaringBitmap>,
+}
+
+impl NamedFile {
+    /// The rows of all its files.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = IndexRow> + use<'_> {
+        self.row.into_iter().chain(self.others.iter().copied())
+    }
 }
 
 /// A new file, for the truth to name.
@@ -46,7 +58,7 @@ pub(crate) struct NewFile {
     pub(crate) noted: Option<Arc<Noted>>,
 }
 
-/// The files of one namespace, at most one of each kind.
+/// The files of one namespace, by their kinds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Files([Option<NamedFile>; Kind::ALL.len()]);
 
@@ -75,7 +87,19 @@ impl Files {
 
     /// The rows of all files.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (Kind, IndexRow)> + '_ {
-        Kind::ALL.into_iter().filter_map(|kind| Some((kind, self.row(kind)?)))
+        Kind::ALL
+            .into_iter()
+            .flat_map(|kind| self.rows_of(kind).map(move |row| (kind, row)))
+    }
+
+    /// The rows of the files of a kind.
+    pub(crate) fn rows_of(&self, kind: Kind) -> impl Iterator<Item = IndexRow> + '_ {
+        self.get(kind).into_iter().flat_map(NamedFile::rows)
+    }
+
+    /// Whether the file of a kind was found to be useless.
+    pub(crate) fn is_bad(&self, kind: Kind) -> bool {
+        self.get(kind).is_some_and(|file| file.is_bad)
     }
 
     /// The files of the kinds that note changes.
@@ -111,18 +135,28 @@ pub(crate) fn encode(scope: ScopeId, kind: Kind, file: &NamedFile) -> Option<Vec
     let row = file.row?;
     let measured = if row.measured.is_some() { IS_MEASURED } else { 0 };
     let changed = if kind.notes_changes() { HAS_CHANGED } else { 0 };
+    let others = if file.others.is_empty() { 0 } else { HAS_OTHERS };
     let mut body = Writer::default();
     body.u8(VERSION)
         .u64(row.lsn.0)
         .u32(row.number)
         .u64(row.bytes)
         .u32(row.header_checksum)
-        .u8(measured | changed);
+        .u8(measured | changed | others);
     if let Some(measured) = &row.measured {
         measured.encode(&mut body);
     }
     if kind.notes_changes() {
         write_bitmap(&mut body, &file.changed);
+    }
+    if others != 0 {
+        body.u32(u32::try_from(file.others.len()).expect("a scope has few files"));
+        for row in &*file.others {
+            body.u64(row.lsn.0)
+                .u32(row.number)
+                .u64(row.bytes)
+                .u32(row.header_checksum);
+        }
     }
     Some(seal(&place(scope, kind), &body.finish()))
 }
@@ -141,7 +175,7 @@ pub(crate) fn decode(scope: ScopeId, kind: Kind, bytes: &[u8]) -> Result<NamedFi
         measured: None,
     };
     let parts = body.u8()?;
-    if parts & !(IS_MEASURED | HAS_CHANGED) != 0 || (parts & HAS_CHANGED != 0) != kind.notes_changes() {
+    if parts & !(IS_MEASURED | HAS_CHANGED | HAS_OTHERS) != 0 || (parts & HAS_CHANGED != 0) != kind.notes_changes() {
         return Err(Malformed("it has other parts than its kind has"));
     }
     let measured = (parts & IS_MEASURED != 0).then(|| Measured::decode(&mut body));
@@ -150,8 +184,21 @@ pub(crate) fn decode(scope: ScopeId, kind: Kind, bytes: &[u8]) -> Result<NamedFi
         true => read_bitmap(&mut body)?,
         false => RoaringBitmap::new(),
     };
+    let mut others = Vec::new();
+    if parts & HAS_OTHERS != 0 {
+        for _ in 0..body.u32()? {
+            others.push(IndexRow {
+                lsn: Lsn(body.u64()?),
+                number: body.u32()?,
+                bytes: body.u64()?,
+                header_checksum: body.u32()?,
+                measured: None,
+            });
+        }
+    }
     body.end()?;
     Ok(NamedFile {
+        others: Arc::new(others),
         row: Some(IndexRow { measured, ..row }),
         changed: Arc::new(changed),
         ..NamedFile::default()
@@ -242,7 +289,11 @@ mod tests {
             changed: Arc::new([3, 9, 70_000].into_iter().collect()),
             ..NamedFile::default()
         };
-        for (kind, file) in [(Kind::Graph, graph), (Kind::Metadata, metadata)] {
+        let texts = NamedFile {
+            others: Arc::new(vec![IndexRow { number: 7, ..row() }, IndexRow { lsn: Lsn(9), ..row() }]),
+            ..metadata.clone()
+        };
+        for (kind, file) in [(Kind::Graph, graph), (Kind::Metadata, metadata), (Kind::Texts, texts)] {
             let bytes = encode(ScopeId(1), kind, &file).unwrap();
             assert_eq!(decode(ScopeId(1), kind, &bytes), Ok(file));
         }

@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use llmspell_core::{Metadata, Result, Snippet, TextConfig};
-use llmspell_text::{Analyzer, Kind, Positions, Query, QueryFields, Row, Texts};
+use llmspell_text::{Analyzer, Index, Kind, Merge, Positions, Query, QueryFields, Row, Texts};
 use roaring::RoaringBitmap;
 
 use crate::base::ids::PointId;
 use crate::base::stored_text::StoredText;
+use crate::indexes::files::IndexRow;
 
 /// Places of words are kept, for phrases.
 const POSITIONS: Positions = Positions::Kept;
@@ -40,6 +41,12 @@ impl TextRules {
     fn agrees_with(&self, other: &Self) -> bool {
         let terms = |rules: &Self| (rules.config.analyzer().clone(), rules.config.fields().to_vec());
         terms(self) == terms(other)
+    }
+
+    /// What terms depend on, as it is stored beside them.
+    pub(crate) fn encoded(&self) -> Vec<u8> {
+        let fields: Vec<String> = self.config.fields().iter().map(ToString::to_string).collect();
+        serde_json::to_vec(&(self.config.analyzer(), fields)).expect("plain fields become JSON")
     }
 
     /// What somebody typed, as a query.
@@ -92,12 +99,12 @@ impl TextRules {
     }
 }
 
-/// The terms of an entry that is written.
+/// The terms of an entry that is written, with the rules that they are by.
 #[derive(Debug, Clone)]
 pub(crate) enum Words {
     /// The space does not index words.
     None,
-    Known(Arc<Row>),
+    Known(Arc<Row>, Arc<TextRules>),
     /// They are read when they are needed: those of many entries at once.
     Later,
 }
@@ -109,6 +116,8 @@ pub(crate) struct TextIndex {
     /// Living points whose terms are not in it yet.
     pub(crate) unread: RoaringBitmap,
     rules: Arc<TextRules>,
+    /// The files of indexes that have one.
+    files: Vec<(Index, IndexRow)>,
 }
 
 impl TextIndex {
@@ -118,6 +127,7 @@ impl TextIndex {
             texts: Texts::new(Kind::Texts(POSITIONS)),
             unread,
             rules: Arc::clone(rules),
+            files: Vec::new(),
         }
     }
 
@@ -134,8 +144,8 @@ impl TextIndex {
     /// A point has an entry, or another one than before.
     pub(crate) fn put(&mut self, point: PointId, words: &Words) {
         match words {
-            Words::Known(row) => self.read(point, Arc::clone(row)),
-            Words::None | Words::Later => {
+            Words::Known(row, rules) if self.is_by(rules) => self.read(point, Arc::clone(row)),
+            Words::Known(..) | Words::None | Words::Later => {
                 self.texts.remove(point.0);
                 self.unread.insert(point.0);
             }
@@ -154,9 +164,46 @@ impl TextIndex {
         self.unread.remove(point.0);
     }
 
+    /// Adds an index from its file, without points that have changed since.
+    pub(crate) fn add(&mut self, index: Index, row: IndexRow, changed: &RoaringBitmap) {
+        self.files.push((index.clone(), row));
+        self.texts.add_index(index, changed);
+    }
+
+    /// Takes an index, and its file if it has one, in place of what it was merged of. False if that is not there any more.
+    pub(crate) fn adopt(&mut self, merge: &Merge, index: Index, row: Option<IndexRow>) -> bool {
+        if !self.texts.adopt(merge, index.clone()) {
+            return false;
+        }
+        self.files.extend(row.map(|row| (index, row)));
+        let texts = &self.texts;
+        self.files
+            .retain(|(index, _)| texts.indexes().any(|used| used.is_same(index)));
+        true
+    }
+
+    /// The files that it uses.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = IndexRow> + '_ {
+        self.files.iter().map(|(_, row)| *row)
+    }
+
+    /// The points for which its files are out of date.
+    pub(crate) fn out_of_files(&self) -> RoaringBitmap {
+        let tail: RoaringBitmap = self.texts.tail_points().collect();
+        tail | self.texts.removed_points() | &self.unread
+    }
+
+    /// RAM of its parts, and the bytes of indexes that lie in files.
+    pub(crate) fn bytes(&self) -> usize {
+        let in_files: usize = self.files.iter().map(|(index, _)| index.byte_count()).sum();
+        self.memory_bytes() + in_files
+    }
+
     /// RAM of its parts.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let indexes: usize = self.texts.indexes().map(|index| index.byte_count()).sum();
-        size_of::<Self>() + self.texts.memory_bytes() + indexes + self.unread.serialized_size()
+        let has_file = |index: &Index| self.files.iter().any(|(with_file, _)| with_file.is_same(index));
+        let in_ram = self.texts.indexes().filter(|index| !has_file(index));
+        let in_ram: usize = in_ram.map(|index| index.byte_count()).sum();
+        size_of::<Self>() + self.texts.memory_bytes() + in_ram + self.unread.serialized_size()
     }
 }

@@ -31,13 +31,13 @@ use super::{Search, index_for};
 use crate::base::ids::PointId;
 use crate::base::record::Record;
 use crate::indexes::graph::kernel_metric;
-use crate::indexes::texts::{TextIndex, TextRules};
+use crate::indexes::texts::TextRules;
 use crate::namespace::{Namespace, Passing};
 use crate::slots::Waiting;
 use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
-use crate::spaces::texts::index_for_search;
-use crate::truth::Truth;
+use crate::spaces::texts::{SnapshotTexts, index_for_search};
+use crate::truth::{Records, Truth};
 
 /// So many more points than asked for are looked at first, because equal scores are ordered by ids.
 const TIES: usize = 16;
@@ -57,7 +57,7 @@ struct Part<'a> {
     scope: StateScope,
     namespace: &'a Arc<Namespace>,
     snapshot: Snapshot<'a>,
-    texts: Arc<TextIndex>,
+    texts: SnapshotTexts,
     hidden: RoaringBitmap,
     /// What the filter lets through, if there is one.
     matching: Option<RoaringBitmap>,
@@ -103,11 +103,11 @@ impl WordSearch<'_> {
         let asked = self.rules.query(words);
         let mut parts = Vec::with_capacity(namespaces.len());
         for (scope, namespace) in namespaces {
-            parts.extend(self.part(scope, namespace, condition.as_ref())?);
+            parts.extend(self.part(scope, namespace, condition.as_ref(), &asked)?);
         }
         let mut statistics = Statistics::default();
         for part in &parts {
-            statistics.add(&part.texts.texts.statistics(&asked));
+            statistics.add(&part.texts.statistics(&asked));
         }
         self.begin_plan(&parts, &asked, trace);
         trace.stage("words");
@@ -149,6 +149,7 @@ impl WordSearch<'_> {
         scope: &StateScope,
         namespace: &'p Arc<Namespace>,
         condition: Option<&Condition>,
+        asked: &Query,
     ) -> Result<Option<Part<'p>>> {
         if let Some(condition) = condition {
             index_metadata(self.truth, self.space, scope, namespace, condition)?;
@@ -168,7 +169,7 @@ impl WordSearch<'_> {
         Ok(Some(Part {
             scope: scope.clone(),
             namespace,
-            texts: snapshot.texts(&self.rules)?,
+            texts: snapshot.texts_for(self.space, &self.rules, asked)?,
             hidden,
             matching,
             passing,
@@ -181,10 +182,10 @@ impl WordSearch<'_> {
         let mut plan = TextPlan::default();
         plan.words = asked.term_count() as u64;
         for part in parts {
-            let texts = &part.texts.texts;
-            plan.texts += texts.text_count();
+            let texts = &part.texts.index.texts;
+            plan.texts += texts.text_count() + part.texts.scanned.1;
             plan.indexes += texts.indexes().count() as u64;
-            plan.rows += texts.tail_len() as u64;
+            plan.rows += texts.tail_len() as u64 + part.texts.scanned.0;
         }
         plan.fusion = self.query.is_hybrid().then(|| self.query.fusion());
         if !self.query.is_hybrid() {
@@ -259,9 +260,10 @@ impl WordSearch<'_> {
         if let Some((_, _, last)) = hits.get(count.saturating_sub(1)).copied() {
             hits.retain(|(_, _, score)| *score >= last);
         }
+        let records = records(parts)?;
         let mut found = Vec::with_capacity(hits.len());
         for (place, point, score) in hits {
-            let record = parts[place].record(point)?;
+            let record = records[place].get(point)?;
             found.push(((place, record.id.clone()), score, point, record));
         }
         found.sort_by(|one, other| other.1.total_cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
@@ -310,9 +312,10 @@ impl WordSearch<'_> {
         if let Some((_, _, last)) = found.get(count.saturating_sub(1)).copied() {
             found.retain(|(_, _, distance)| distance.total_cmp(&last) != Ordering::Greater);
         }
+        let records = records(parts)?;
         let mut order = Vec::with_capacity(found.len());
         for (place, point, distance) in found {
-            let record = parts[place].record(point)?;
+            let record = records[place].get(point)?;
             order.push(((place, record.id.clone()), distance, point, record));
         }
         order.sort_by(|one, other| one.1.total_cmp(&other.1).then_with(|| one.0.cmp(&other.0)));
@@ -400,8 +403,10 @@ impl WordSearch<'_> {
             if points.is_empty() {
                 continue;
             }
-            for hit in part.texts.texts.scores(asked, statistics, Bm25::default(), points) {
-                text_scores.insert((place, hit.point), hit.score);
+            for texts in part.texts.each() {
+                for hit in texts.scores(asked, statistics, Bm25::default(), points) {
+                    text_scores.insert((place, hit.point), hit.score);
+                }
             }
         }
         let is_of_one = query.scopes.is_none();
@@ -444,11 +449,13 @@ impl WordSearch<'_> {
     }
 }
 
-impl Part<'_> {
-    fn record(&self, point: PointId) -> Result<Record> {
-        self.snapshot.read.records(self.namespace.scope_id)?.get(point)
-    }
+/// The records of each part.
+fn records<'p>(parts: &'p [Part<'_>]) -> Result<Vec<Records<'p>>> {
+    let of_part = |part: &'p Part<'_>| part.snapshot.read.records(part.namespace.scope_id);
+    parts.iter().map(of_part).collect()
+}
 
+impl Part<'_> {
     /// The best points by words, and all that score as the last of them: among these, the ids decide.
     fn best_by_words(&self, asked: &Query, statistics: &Statistics, count: usize) -> Vec<llmspell_text::Hit> {
         let state = &self.snapshot.state;
@@ -459,7 +466,13 @@ impl Part<'_> {
             if let Some(matching) = &self.matching {
                 search = search.among(matching);
             }
-            let mut hits = self.texts.texts.search(asked, statistics, &search);
+            let mut hits: Vec<_> = self
+                .texts
+                .each()
+                .flat_map(|texts| texts.search(asked, statistics, &search))
+                .collect();
+            hits.sort_by(|one, other| other.score.total_cmp(&one.score));
+            hits.truncate(wanted);
             let Some(last) = hits.get(count.saturating_sub(1)).map(|hit| hit.score) else {
                 return hits;
             };

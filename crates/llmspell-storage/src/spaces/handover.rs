@@ -12,12 +12,13 @@ use std::time::Duration;
 use llmspell_core::{Result, StorageError};
 
 use crate::indexes::builds::Noted;
-use crate::indexes::files::Kind;
+use crate::indexes::files::{IndexRow, Kind};
 use crate::indexes::graph::Index;
 use crate::indexes::texts::TextIndex;
 use crate::namespace::{Namespace, Publisher, State};
 use crate::spaces::texts::ReadRows;
 use llmspell_metadata::MetadataIndex;
+use llmspell_text::{Index as TextPart, Merge};
 
 /// Changed points that the committer catches up with: about a tenth of a microsecond for each that is only marked in
 /// the index, and a few for each that is taken out of it.
@@ -40,6 +41,14 @@ pub(crate) enum Built {
         index: Box<TextIndex>,
         read: ReadRows,
         noted: Arc<Noted>,
+        /// Whether files of earlier indexes were found to be useless.
+        are_files_bad: bool,
+    },
+    /// An index of words that was merged of others or of rows of an earlier state, and its file, if it has one.
+    MergedTexts {
+        merge: Box<Merge>,
+        index: TextPart,
+        row: Option<IndexRow>,
     },
     /// The index of this kind is useless and is removed.
     Nothing(Kind),
@@ -96,9 +105,30 @@ fn adopt(namespace: &Namespace, built: Built, publisher: &mut Publisher) -> Answ
             }
             state
         }
-        Built::Texts { index, read, noted } => {
+        Built::Texts {
+            index,
+            read,
+            noted,
+            are_files_bad,
+        } => {
             let changed = noted.so_far().points;
-            (*before).clone().with_texts(*index, read, &changed)
+            let mut state = (*before).clone().with_texts(*index, read, &changed);
+            if are_files_bad {
+                state.files.set_bad(Kind::Texts);
+            }
+            state
+        }
+        Built::MergedTexts { merge, index, row } => {
+            let mut state = (*before).clone();
+            // What was removed or replaced since is removed from the new one, too.
+            let is_adopted = state
+                .texts
+                .as_mut()
+                .is_some_and(|texts| Arc::make_mut(texts).adopt(&merge, index, row));
+            if !is_adopted {
+                return Answer::Refused;
+            }
+            state
         }
         Built::Nothing(Kind::Graph) => before.with_index(None),
         Built::Nothing(Kind::Metadata) => State {

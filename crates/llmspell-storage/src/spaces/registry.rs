@@ -20,11 +20,11 @@ use crate::base::ids::{ScopeId, SpaceId};
 use crate::base::memory_budget::MemoryBudget;
 use crate::disk::Disk;
 use crate::indexes::changes::Changes;
-use crate::indexes::files::{self, Kind, Unusable, millionths};
+use crate::indexes::files::{self, Kind, Trust, Unusable, millionths};
 use crate::indexes::graph::{Index, Need, graph_config};
 use crate::indexes::named::NamedFile;
 use crate::indexes::queue::{Due, IndexQueue};
-use crate::indexes::texts::TextRules;
+use crate::indexes::texts::{TextIndex, TextRules};
 use crate::namespace::{Namespace, Publisher, State};
 use crate::slots::SlotStore;
 use crate::spaces::handover::Door;
@@ -130,6 +130,8 @@ pub(crate) struct Space {
     graph_points_min: u64,
     /// From this many living points on filters get an index.
     metadata_points_min: u64,
+    /// Most rows of texts that are in no index.
+    text_rows_max: usize,
     /// The queue of the indexer.
     pub(crate) queue: Arc<IndexQueue>,
     /// The budget for loaded namespaces of all spaces.
@@ -150,7 +152,7 @@ impl Space {
         slots: SlotStore,
         disk: Option<Arc<dyn Disk>>,
         (queue, budget, door): (Arc<IndexQueue>, Arc<MemoryBudget>, Arc<Door>),
-        (graph_points_min, metadata_points_min): (u64, u64),
+        (graph_points_min, metadata_points_min, text_rows_max): (u64, u64, usize),
     ) -> Self {
         Self {
             id,
@@ -168,6 +170,7 @@ impl Space {
             removals: AtomicU64::new(0),
             graph_points_min,
             metadata_points_min,
+            text_rows_max,
             queue,
             budget,
             door,
@@ -213,7 +216,11 @@ impl Space {
             return Need::Now;
         }
         let Some(config) = graph_config(self.dim, &self.config.read()) else {
-            return Need::Nothing;
+            return if self.is_text_work_due(&state) {
+                Need::Soon
+            } else {
+                Need::Nothing
+            };
         };
         let memory = self.config.read().memory();
         let need = match &state.index {
@@ -226,8 +233,51 @@ impl Space {
         };
         match need {
             Need::Nothing if namespace.is_metadata_behind() || self.is_metadata_file_due(namespace) => Need::Soon,
+            Need::Nothing if self.is_text_work_due(&state) => Need::Soon,
             need => need,
         }
+    }
+
+    /// Whether the words of too many entries are in no index, or an index has lost too much.
+    pub(crate) fn is_text_work_due(&self, state: &State) -> bool {
+        let rows_max = self.text_rows_max as u64;
+        let Some(rules) = self.texts() else {
+            return state.texts.is_some() || state.files.get(Kind::Texts).is_some();
+        };
+        match (&state.texts, state.files.get(Kind::Texts)) {
+            (Some(index), _) => {
+                let rows = index.unread.len() + index.texts.tail_len() as u64;
+                let is_named = self.disk.is_none()
+                    || state.files.rows_of(Kind::Texts).eq(index.rows()) && !state.files.is_bad(Kind::Texts);
+                rows > rows_max || !index.is_by(&rules) || index.texts.is_merge_due(self.text_rows_max) || !is_named
+            }
+            // In RAM it is made when words are searched for.
+            (None, _) if self.disk.is_none() => false,
+            (None, Some(file)) => file.is_bad || file.changed.len() > rows_max,
+            (None, None) => state.live_count() > rows_max,
+        }
+    }
+
+    /// Opens the indexes of words of a scope from their files, without the points that changed since; none of it if one of them
+    /// is of no use.
+    pub(crate) fn open_texts(
+        &self,
+        scope: ScopeId,
+        state: &State,
+        rules: &Arc<TextRules>,
+    ) -> Result<Option<TextIndex>, Unusable> {
+        let Some((disk, file)) = self.disk.as_ref().zip(state.files.get(Kind::Texts)) else {
+            return Ok(None);
+        };
+        if file.is_bad {
+            return Err(Unusable("it was found to be so before".to_string()));
+        }
+        let mut index = TextIndex::new(rules, &*file.changed & state.living());
+        for row in file.rows() {
+            let opened = files::open_texts(disk, self.id, scope, &row, &rules.encoded(), Trust::Nothing)?;
+            index.add(opened, row, &file.changed);
+        }
+        Ok(Some(index))
     }
 
     /// Whether too much of the metadata of a namespace has changed since its index was written to a file.
@@ -313,6 +363,11 @@ impl Space {
     /// From this many living points on filters get an index of the metadata.
     pub(crate) fn metadata_points_min(&self) -> u64 {
         self.metadata_points_min
+    }
+
+    /// Most entries whose words are in no index.
+    pub(crate) fn text_rows_max(&self) -> usize {
+        self.text_rows_max
     }
 
     /// Memory for a search, which is returned when it is dropped.

@@ -1,16 +1,18 @@
-//! Reading of the words of a namespace into its index.
+//! Reading of the words of a namespace into its index: by a search, or by the indexer.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use llmspell_core::{Metadata, Result, StateScope, StorageError};
-use llmspell_text::Row;
+use llmspell_text::{Bm25, Kind as TextKind, Positions, Query, Row, Statistics, Texts};
+use roaring::RoaringBitmap;
 
 use super::handover::Built;
 use crate::base::ids::PointId;
 use crate::base::record::{Record, TextMark};
 use crate::base::stored_text::StoredText;
 use crate::indexes::files::Kind;
+use crate::indexes::queue::Due;
 use crate::indexes::texts::{TextIndex, TextRules};
 use crate::namespace::{Namespace, State};
 use crate::spaces::registry::Space;
@@ -19,11 +21,17 @@ use crate::truth::Truth;
 
 /// How long a search waits for the commit under way, after which what it read can be adopted. It has its answer either way.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// The same where it has read at most [`FEW`] entries, which takes less than a commit.
+const PATIENCE_FOR_FEW: Duration = Duration::from_millis(1);
+const FEW: usize = 256;
+/// Rows that a search reads at a time where it does not keep them.
+const SCANNED_AT_ONCE: usize = 4_096;
 
 /// Terms that were read, by their points.
 pub(crate) type ReadRows = Vec<(PointId, Arc<Row>)>;
 
-/// Reads the words that the index of a namespace lacks, so that the next search finds them there.
+/// Reads the words that the index of a namespace lacks, so that the next search finds them there. If these are many, the
+/// indexer does it, and searches read them one by one until then.
 ///
 /// # Errors
 ///
@@ -35,33 +43,89 @@ pub(crate) fn index_for_search(
     namespace: &Arc<Namespace>,
     rules: &Arc<TextRules>,
 ) -> Result<()> {
-    if is_complete(&namespace.state(), rules) {
+    let state = namespace.state();
+    if is_complete(&state, rules) {
         return Ok(());
     }
+    if unread_count(&state, rules) > space.text_rows_max() as u64 {
+        space.queue.note(space.id, scope, Due::Now);
+        if state.texts.is_some() {
+            return Ok(());
+        }
+    }
+    drop(state);
+    match read_up(
+        truth,
+        space,
+        namespace,
+        rules,
+        (space.text_rows_max(), Some(PATIENCE)),
+        &|| false,
+    ) {
+        // There is no committer any more, and committed data are still found.
+        Err(StorageError::Closed) => return Ok(()),
+        done => done?,
+    };
+    space.note(scope, namespace);
+    Ok(())
+}
+
+/// Reads the words of at most `rows_max` entries that the index of a namespace lacks. False if there are none.
+///
+/// # Errors
+///
+/// `Data` or `Io` if rows cannot be read.
+pub(crate) fn read_some(
+    truth: &Truth,
+    space: &Space,
+    namespace: &Arc<Namespace>,
+    rules: &Arc<TextRules>,
+    rows_max: usize,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<bool> {
+    read_up(truth, space, namespace, rules, (rows_max, None), is_cancelled)
+}
+
+fn read_up(
+    truth: &Truth,
+    space: &Space,
+    namespace: &Arc<Namespace>,
+    rules: &Arc<TextRules>,
+    (rows_max, patience): (usize, Option<Duration>),
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<bool> {
     // A second search waits: reading the same would take as long.
     let _turn = namespace.builds.begin_after_others(Kind::Texts);
     if is_complete(&namespace.state(), rules) {
-        return Ok(());
+        return Ok(false);
     }
     let Some((snapshot, noted)) = Snapshot::take_noted(truth, &space.slots, namespace)? else {
-        return Ok(());
+        return Ok(false);
     };
-    let (index, read) = snapshot.read_texts(rules)?;
+    let Known {
+        mut index,
+        are_files_bad,
+    } = snapshot.known_texts(space, rules);
+    let points = index.unread.iter().take(rows_max).collect();
+    let Some(read) = snapshot.read_texts(&points, rules, is_cancelled)? else {
+        return Ok(false);
+    };
+    for (point, row) in &read {
+        index.read(*point, Arc::clone(row));
+    }
+    let is_few = read.len() <= FEW;
     // A held snapshot keeps pages from being reused, which the committer may wait for.
     drop(snapshot);
     let built = Built::Texts {
         index: Box::new(index),
         read,
         noted,
+        are_files_bad,
     };
-    match space.door.hand_over(namespace, built, Some(PATIENCE)) {
-        // There is no committer any more, and committed data are still found.
-        Err(StorageError::Closed) => return Ok(()),
-        done => done?,
-    };
+    let patience = patience.map(|patience| if is_few { PATIENCE_FOR_FEW } else { patience });
+    space.door.hand_over(namespace, built, patience)?;
     space.weigh(namespace);
-    space.note(scope, namespace);
-    Ok(())
+    Ok(true)
 }
 
 /// Whether the index has all words.
@@ -70,35 +134,148 @@ fn is_complete(state: &State, rules: &Arc<TextRules>) -> bool {
     state.is_dropped || index.is_some_and(|index| index.unread.is_empty())
 }
 
+/// About how many rows a search would have to read.
+fn unread_count(state: &State, rules: &Arc<TextRules>) -> u64 {
+    match (&state.texts, state.files.get(Kind::Texts)) {
+        (Some(index), _) if index.is_by(rules) => index.unread.len(),
+        (None, Some(file)) if !file.is_bad => file.changed.len(),
+        _ => state.live_count(),
+    }
+}
+
+/// An index of a state, as far as it is there.
+struct Known {
+    index: TextIndex,
+    are_files_bad: bool,
+}
+
+/// All words of a snapshot, as far as they are asked for.
+pub(crate) struct SnapshotTexts {
+    pub(crate) index: Arc<TextIndex>,
+    /// Of entries that no index has: the rows that have what the query asks for, and the statistics of all.
+    rest: Option<(Texts, Statistics)>,
+    /// How many entries were looked at for these, and how many of them have words.
+    pub(crate) scanned: (u64, u64),
+}
+
+impl SnapshotTexts {
+    /// What scores depend on.
+    pub(crate) fn statistics(&self, query: &Query) -> Statistics {
+        let mut statistics = self.index.texts.statistics(query);
+        if let Some((_, of_rest)) = &self.rest {
+            statistics.add(of_rest);
+        }
+        statistics
+    }
+
+    /// Everything that may be found.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &Texts> {
+        std::iter::once(&self.index.texts).chain(self.rest.as_ref().map(|(texts, _)| texts))
+    }
+}
+
 impl Snapshot<'_> {
-    /// The index of all words of the snapshot: that of the state, with what it lacks.
-    pub(crate) fn texts(&self, rules: &Arc<TextRules>) -> Result<Arc<TextIndex>> {
-        match &self.state.texts {
-            Some(index) if is_complete(&self.state, rules) => Ok(Arc::clone(index)),
-            _ => self.read_texts(rules).map(|(index, _)| Arc::new(index)),
+    /// All words of the snapshot that a query asks for. What is in no index yet is read now: few entries into a copy of the
+    /// index; many are looked at one by one.
+    pub(crate) fn texts_for(&self, space: &Space, rules: &Arc<TextRules>, query: &Query) -> Result<SnapshotTexts> {
+        let mut found = SnapshotTexts {
+            index: self.texts(space, rules)?,
+            rest: None,
+            scanned: (0, 0),
+        };
+        let unread = &found.index.unread;
+        if unread.is_empty() {
+            return Ok(found);
+        }
+        let none = || Texts::new(TextKind::Texts(Positions::Kept));
+        let (mut rest, mut statistics) = (none(), Statistics::default());
+        let points: Vec<u32> = unread.iter().collect();
+        for points in points.chunks(SCANNED_AT_ONCE) {
+            let points: RoaringBitmap = points.iter().copied().collect();
+            let rows = self.read_texts(&points, rules, &|| false)?.unwrap_or_default();
+            let mut texts = none();
+            for (point, row) in &rows {
+                texts.insert(point.0, Arc::clone(row));
+            }
+            found.scanned.0 += points.len();
+            found.scanned.1 += texts.text_count();
+            let own = texts.statistics(query);
+            let hits = texts.scores(query, &own, Bm25::default(), &points);
+            let is_hit: RoaringBitmap = hits.iter().map(|hit| hit.point).collect();
+            for (point, row) in rows.into_iter().filter(|(point, _)| is_hit.contains(point.0)) {
+                rest.insert(point.0, row);
+            }
+            statistics.add(&own);
+        }
+        found.rest = Some((rest, statistics));
+        Ok(found)
+    }
+
+    /// The index of the words of the snapshot: of all, unless it lacks more than a search keeps in memory.
+    pub(crate) fn texts(&self, space: &Space, rules: &Arc<TextRules>) -> Result<Arc<TextIndex>> {
+        if let Some(index) = &self.state.texts
+            && is_complete(&self.state, rules)
+        {
+            return Ok(Arc::clone(index));
+        }
+        let Known { mut index, .. } = self.known_texts(space, rules);
+        if index.unread.len() <= space.text_rows_max() as u64 {
+            let points = index.unread.clone();
+            let read = self.read_texts(&points, rules, &|| false)?;
+            for (point, row) in read.unwrap_or_default() {
+                index.read(point, row);
+            }
+        }
+        Ok(Arc::new(index))
+    }
+
+    /// How many entries are visible at `now`, in milliseconds since 1970, that have words.
+    pub(crate) fn text_count(&self, space: &Space, rules: &Arc<TextRules>, now: i64) -> Result<u64> {
+        let index = self.texts(space, rules)?;
+        let mut count = index.texts.text_count();
+        let expired = self.state.expiries.expired(now);
+        count -= expired.iter().filter(|point| index.texts.has(*point)).count() as u64;
+        self.visit(&(&index.unread - expired), &|| false, &mut |point, record| {
+            count += u64::from(!self.row(point, record, rules)?.is_empty());
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    /// The index of the state, of the files, or an empty one.
+    fn known_texts(&self, space: &Space, rules: &Arc<TextRules>) -> Known {
+        if let Some(known) = self.state.texts.as_ref().filter(|index| index.is_by(rules)) {
+            return Known {
+                index: (**known).clone(),
+                are_files_bad: false,
+            };
+        }
+        let opened = space.open_texts(self.namespace.scope_id, &self.state, rules);
+        let are_files_bad = opened.is_err();
+        let index = opened.ok().flatten();
+        Known {
+            index: index.unwrap_or_else(|| TextIndex::new(rules, self.state.living())),
+            are_files_bad,
         }
     }
 
-    /// The same, and what was read for it.
-    fn read_texts(&self, rules: &Arc<TextRules>) -> Result<(TextIndex, ReadRows)> {
-        let known = self.state.texts.as_ref().filter(|index| index.is_by(rules));
-        let mut index = match known {
-            Some(known) => (**known).clone(),
-            None => TextIndex::new(rules, self.state.living()),
-        };
-        let unread = std::mem::take(&mut index.unread);
-        let mut read = Vec::with_capacity(unread.len() as usize);
-        self.visit(&unread, &|| false, &mut |point, record| {
-            let row = Arc::new(self.row(point, record, rules)?);
-            index.read(point, Arc::clone(&row));
-            read.push((point, row));
+    /// The terms of living points; none if that was cancelled.
+    fn read_texts(
+        &self,
+        points: &RoaringBitmap,
+        rules: &Arc<TextRules>,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<ReadRows>> {
+        let mut read = Vec::with_capacity(usize::try_from(points.len()).expect("points are u32"));
+        let is_done = self.visit(points, is_cancelled, &mut |point, record| {
+            read.push((point, Arc::new(self.row(point, record, rules)?)));
             Ok(())
         })?;
-        Ok((index, read))
+        Ok(is_done.then_some(read))
     }
 
     /// The terms of an entry.
-    fn row(&self, point: PointId, record: &Record, rules: &TextRules) -> Result<Row> {
+    pub(crate) fn row(&self, point: PointId, record: &Record, rules: &TextRules) -> Result<Row> {
         let metadata = match rules.reads_metadata() {
             true => self.metadata(point, record)?,
             false => Metadata::new(),

@@ -42,7 +42,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use purge::ExpiredRow;
 pub(crate) use quota::StoredQuota;
-pub(crate) use read::Read;
+pub(crate) use read::{Read, Records};
 pub(crate) use row_check::row_damage;
 pub(crate) use staged::Staged;
 pub(crate) use tables::{ClockJump, ClockRow, Head, SurveyRow};

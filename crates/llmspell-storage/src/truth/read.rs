@@ -252,7 +252,7 @@ impl Read {
             state.apply(lsn, &op);
         }
         for kind in Kind::ALL {
-            if state.files.row(kind).is_some_and(|row| row.lsn > state.lsn) {
+            if state.files.rows_of(kind).any(|row| row.lsn > state.lsn) {
                 state.files.set_bad(kind);
             }
         }

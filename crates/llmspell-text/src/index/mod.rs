@@ -154,7 +154,8 @@ impl Index {
     }
 
     /// Whether both are copies of one.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.layout, &other.layout)
     }
 

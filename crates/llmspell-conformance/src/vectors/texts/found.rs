@@ -11,7 +11,7 @@ use llmspell_core::{Expiry, Filter, StateScope, VectorEntry, VectorQuery, Vector
 
 const GLOBAL: StateScope = StateScope::Global;
 
-fn fields(value: serde_json::Value) -> llmspell_core::Metadata {
+fn fields(value: &serde_json::Value) -> llmspell_core::Metadata {
     value.as_object().cloned().unwrap()
 }
 
@@ -51,7 +51,7 @@ pub async fn words_are_found_at_once_and_no_more_once_they_are_gone(store: &Arc<
         );
         let gone = Filter::eq("gone", true);
         store
-            .update_metadata(&GLOBAL, "c", fields(json!({"gone": true})))
+            .update_metadata(&GLOBAL, "c", fields(&json!({"gone": true})))
             .await
             .unwrap();
         assert_eq!(store.delete_matching(&GLOBAL, &gone).await.unwrap(), 1);
@@ -92,12 +92,12 @@ pub async fn words_follow_the_metadata(store: &Arc<dyn VectorStorage>) {
     .await;
     for is_indexed in [false, true] {
         let patch = json!({"title": "second heading", "meta": {"tags": null}});
-        store.patch_metadata(&GLOBAL, "a", fields(patch)).await.unwrap();
+        store.patch_metadata(&GLOBAL, "a", fields(&patch)).await.unwrap();
         check(&["own", "second", "heading"], &["first", "red", "green"]).await;
         let title = json!({"title": ["first", "third"], "meta": {"tags": "red"}});
-        store.update_metadata(&GLOBAL, "a", fields(title)).await.unwrap();
+        store.update_metadata(&GLOBAL, "a", fields(&title)).await.unwrap();
         check(&["own", "first", "third", "red"], &["second", "heading"]).await;
-        store.update_metadata(&GLOBAL, "a", fields(json!({}))).await.unwrap();
+        store.update_metadata(&GLOBAL, "a", fields(&json!({}))).await.unwrap();
         check(&["own", "words"], &["first", "third", "red"]).await;
         let read = store.get(&GLOBAL, "a").await.unwrap().unwrap();
         assert_eq!(read.text.as_deref(), Some("own words"));
@@ -183,7 +183,7 @@ pub async fn a_space_may_be_for_texts_alone(store: &Arc<dyn VectorStorage>) {
     super::super::assert_invalid(with_vector, "a vector in a space of texts");
     super::super::assert_invalid(store.search(&VectorQuery::new([1.0], 1)).await, "a vector in its query");
     store
-        .patch_metadata(&GLOBAL, "a", fields(json!({"title": "blue"})))
+        .patch_metadata(&GLOBAL, "a", fields(&json!({"title": "blue"})))
         .await
         .unwrap();
     store.build_index().await.unwrap();
@@ -215,7 +215,7 @@ pub async fn texts_are_there_after_reopening(open: impl AsyncFn() -> Arc<dyn Vec
         .await
         .unwrap();
     store.delete(&scope, &["t007".into(), "t008".into()]).await.unwrap();
-    let title = fields(json!({"title": "renewed"}));
+    let title = fields(&json!({"title": "renewed"}));
     store.patch_metadata(&scope, "t009", title).await.unwrap();
     let query = VectorQuery::text("wb wf renewed -wj", 100)
         .with_texts(true)

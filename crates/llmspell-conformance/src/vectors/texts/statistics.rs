@@ -96,7 +96,7 @@ pub async fn texts_are_scored_by_the_formula(store: &Arc<dyn VectorStorage>) {
     }
 }
 
-/// Equal scores are ordered by the order of the scopes, then by id.
+/// Equal scores are ordered by the order of the scopes, then by id, and the first of them are returned if not all fit.
 pub async fn equal_texts_are_ordered_by_scope_and_id(store: &Arc<dyn VectorStorage>) {
     let scopes = [user("ada"), StateScope::Global, user("bob")];
     for id in ["b", "c", "a"] {
@@ -107,17 +107,19 @@ pub async fn equal_texts_are_ordered_by_scope_and_id(store: &Arc<dyn VectorStora
     }
     for order in [[2, 0, 1], [1, 2, 0]] {
         let named = order.map(|place: usize| scopes[place].clone());
-        let query = VectorQuery::text("same", 20).with_scopes(named.clone());
-        let found = search(&**store, &query).await;
-        let found: Vec<_> = found
-            .iter()
-            .map(|result| (result.scope.as_ref(), result.id.as_str()))
-            .collect();
         let expected: Vec<_> = named
             .iter()
             .flat_map(|scope| ["a", "b", "c"].map(|id| (Some(scope), id)))
             .collect();
-        assert_eq!(found, expected);
+        for k in 1..=9 {
+            let query = VectorQuery::text("same", k).with_scopes(named.clone());
+            let found = search(&**store, &query).await;
+            let found: Vec<_> = found
+                .iter()
+                .map(|result| (result.scope.as_ref(), result.id.as_str()))
+                .collect();
+            assert_eq!(found, expected[..k], "the first {k} of equals");
+        }
     }
 }
 

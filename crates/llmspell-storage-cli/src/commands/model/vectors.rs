@@ -80,11 +80,12 @@ impl Vectors<'_> {
                 for scope in scopes {
                     let mut pages = Pages::new(store, scope.clone()).with_limit(PAGE);
                     while let Some(page) = pages.next().await? {
-                        let count = page.len();
+                        let vectors = page.into_iter().map(|entry| entry.embedding);
+                        let vectors: Vec<_> = vectors.filter(|vector| !vector.is_empty()).collect();
                         block.clear();
-                        block.extend(page.into_iter().flat_map(|entry| entry.embedding));
+                        block.extend(vectors.iter().flatten());
                         look(first, &block)?;
-                        first += count as u64;
+                        first += vectors.len() as u64;
                     }
                 }
                 Ok(())

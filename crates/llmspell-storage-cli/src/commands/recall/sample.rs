@@ -20,7 +20,7 @@ pub(super) struct Sampled {
     pub(super) vector: Vec<f32>,
 }
 
-/// At most `count` entries of a scope, each with the same chance, and how many there are in all.
+/// At most `count` entries of a scope that have a vector, each with the same chance, and how many there are in all.
 ///
 /// One pass over the entries; of them only the sample is kept (Vitter 1985, algorithm R).
 pub(super) async fn draw(
@@ -35,7 +35,7 @@ pub(super) async fn draw(
     let mut seen = 0_u64;
     let mut pages = Pages::new(store, scope.clone()).with_limit(PAGE);
     while let Some(page) = pages.next().await? {
-        for entry in page {
+        for entry in page.into_iter().filter(|entry| !entry.embedding.is_empty()) {
             seen += 1;
             let entry = Sampled {
                 id: entry.id,

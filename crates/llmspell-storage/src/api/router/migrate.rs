@@ -274,20 +274,35 @@ impl DimensionRouter {
                 return Ok(());
             };
             if !entries.is_empty() {
-                let count = entries.len();
                 let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
+                // What has no vector gets none.
+                let entries: Vec<VectorEntry> = entries
+                    .into_iter()
+                    .filter(|entry| !entry.embedding.is_empty())
+                    .collect();
+                let count = entries.len();
                 let failed = |cause: Box<dyn Error + Send + Sync>| StorageError::Embedding { source: cause.into() };
-                let vectors = embed(entries).await.map_err(|error| failed(error.into()))?;
+                let vectors = match entries.is_empty() {
+                    true => Vec::new(),
+                    false => embed(entries).await.map_err(|error| failed(error.into()))?,
+                };
                 if vectors.len() != count {
                     return Err(failed(
                         format!("{} vectors were made of {count} entries", vectors.len()).into(),
                     ));
                 }
-                let mut copies = Vec::with_capacity(count);
-                for (((id, vector), original), text) in ids.iter().zip(vectors).zip(records).zip(texts) {
-                    let mut checked = VectorEntry::new(id.as_str(), vector);
-                    shape.check(&checked)?;
-                    let vector = shape.kept(id, std::mem::take(&mut checked.embedding))?;
+                let mut copies = Vec::with_capacity(ids.len());
+                let mut vectors = vectors.into_iter();
+                for ((id, original), text) in ids.iter().zip(records).zip(texts) {
+                    let vector = match original.generation {
+                        None => Vec::new(),
+                        Some(_) => {
+                            let vector = vectors.next().expect("there is one for each");
+                            let mut checked = VectorEntry::new(id.as_str(), vector);
+                            shape.check_vector(&checked)?;
+                            shape.kept(id, std::mem::take(&mut checked.embedding))?
+                        }
+                    };
                     copies.push(Copied {
                         entry: PreparedEntry {
                             scope: scope.clone(),

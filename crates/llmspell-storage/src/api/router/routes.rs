@@ -132,6 +132,9 @@ impl Routes {
     ///
     /// [`AmbiguousDimension`](StorageError::AmbiguousDimension).
     pub(super) fn of_dim(&self, dim: usize) -> Result<Option<&Arc<Route>>> {
+        if dim == 0 {
+            return self.of_words();
+        }
         match self.by_dim.get(&dim) {
             None => Ok(None),
             Some((Some(place), _)) => Ok(Some(&self.all[*place])),
@@ -142,6 +145,18 @@ impl Routes {
                     models: models.iter().map(|place| self.all[*place].name().to_string()).collect(),
                 }),
             },
+        }
+    }
+
+    /// The space of entries and queries without a vector or a model: the only one that there is.
+    fn of_words(&self) -> Result<Option<&Arc<Route>>> {
+        match self.all.as_slice() {
+            [] => Ok(None),
+            [route] => Ok(Some(route)),
+            routes => Err(StorageError::AmbiguousDimension {
+                dim: 0,
+                models: routes.iter().map(|route| route.name().to_string()).collect(),
+            }),
         }
     }
 

@@ -8,7 +8,7 @@ use llmspell_core::{ModelRef, OnExisting, Result, StorageError, VectorEntry};
 use super::DimensionRouter;
 use super::calls::SENT_MAX;
 use super::routes::{Route, Routes};
-use crate::api::vectors::{Shape, by_size, prepare_routed};
+use crate::api::vectors::{Shape, by_size, effort, prepare_routed};
 use crate::engine::{Opening, Part, PreparedEntry};
 use crate::truth::SpaceRecord;
 
@@ -53,6 +53,7 @@ impl DimensionRouter {
             .chain(new.iter().map(Shape::of_record))
             .collect::<Result<Vec<_>>>()?;
         let components: usize = entries.iter().map(|entry| entry.embedding.len()).sum();
+        let components = effort(&entries, components);
         let prepare = move || {
             let prepared = prepare_routed(entries, |place| &shapes[space_of[place]], now)?;
             Ok((prepared, space_of))

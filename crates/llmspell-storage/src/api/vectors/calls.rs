@@ -12,7 +12,7 @@ use llmspell_core::{
 };
 
 use super::handle::{Handle, cheap_namespace, search_in_place, search_loaded};
-use super::prepare::{by_size, prepare};
+use super::prepare::{by_size, effort, prepare};
 use super::shape::{Shape, checked_query};
 use super::traced::traced;
 use super::{HNSWVectorStorage, listing, scopes, selected, stats, words};
@@ -42,7 +42,7 @@ impl VectorStorage for HNSWVectorStorage {
         }
         let now = self.handle()?.now();
         let shape = Shape::of(space);
-        let components = entries.len().saturating_mul(shape.dim);
+        let components = effort(&entries, entries.len().saturating_mul(shape.dim));
         let prepared = by_size(&database.inner, components, move || prepare(entries, &shape, now)).await?;
         let ids = prepared.iter().map(|entry| entry.id.clone()).collect();
         let part = Part {

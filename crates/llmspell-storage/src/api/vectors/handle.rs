@@ -13,7 +13,7 @@ use crate::engine::{Database, Shared, Spaces};
 use crate::indexes::files::Kind;
 use crate::indexes::graph::graph_config;
 use crate::indexes::queue::{Goal, IndexJob};
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, State};
 use crate::search::{self, Answer, Condition, Question, Search, Trace};
 use crate::slots::Waiting;
 use crate::spaces::registry::Space;
@@ -215,9 +215,11 @@ fn in_place<'a>(
     }
 }
 
-/// The scopes whose entries are worth a graph, or were, or wait for the index of their metadata.
+/// The scopes whose entries are worth a graph, or were, or an index of words, or wait for the index of their metadata.
 fn large_scopes(shared: &Shared, space: &Space) -> Result<Vec<StateScope>> {
-    if graph_config(space.dim, &space.config.read()).is_none() {
+    let texts_min = space.text_rows_max() as u64;
+    let has_texts = |state: &State| space.texts().is_some() && state.live_count() >= texts_min;
+    if graph_config(space.dim, &space.config.read()).is_none() && space.texts().is_none() {
         return Ok(Vec::new());
     }
     let read = shared.truth.read()?;
@@ -227,11 +229,13 @@ fn large_scopes(shared: &Shared, space: &Space) -> Result<Vec<StateScope>> {
             Some(namespace) => {
                 let state = namespace.state();
                 let is_large = state.index.is_some() || state.vector_count() >= space.graph_points_min();
-                is_large || namespace.is_metadata_behind()
+                is_large || namespace.is_metadata_behind() || has_texts(&state)
             }
             None => {
                 let state = read.state(scope_id)?;
-                state.vector_count() >= space.graph_points_min() || state.files.get(Kind::Graph).is_some()
+                state.vector_count() >= space.graph_points_min()
+                    || state.files.get(Kind::Graph).is_some()
+                    || has_texts(&state)
             }
         };
         if is_large {

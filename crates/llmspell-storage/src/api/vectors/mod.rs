@@ -35,7 +35,7 @@ use llmspell_core::{DistanceMetric, HNSWConfig, Result, validate_vectors as vali
 
 pub(crate) use self::calls::{DELETE_IDS_MAX, checked_fields};
 pub(crate) use self::handle::Handle;
-pub(crate) use self::prepare::{by_size, prepare, prepare_routed};
+pub(crate) use self::prepare::{by_size, effort, prepare, prepare_routed};
 pub(crate) use self::several::{Asked, Member, read_together};
 pub(crate) use self::shape::{Shape, checked_query};
 pub(crate) use self::stats::{living_scopes, of_scope, of_spaces, of_unknown, visible_counts};

@@ -9,13 +9,22 @@ use llmspell_core::{Metadata, Result, StorageError, Timestamp, VectorEntry, vali
 
 use super::shape::Shape;
 use crate::base::options::DEFAULT_METADATA_AT_ONCE_MAX;
-use crate::base::stored_text::StoredText;
 use crate::engine::{Inner, PreparedEntry};
 use crate::indexes::texts::Words;
 
 /// A batch of at most this many components is checked and encoded where it is called: about 100 µs, less than a change of
 /// threads is worth. Longer ones on the threads of the database.
 const PREPARE_IN_PLACE_COMPONENTS: usize = 64 << 10;
+
+/// Analyzing a byte of a text takes about as long as checking and encoding so many components.
+const COMPONENTS_PER_TEXT_BYTE: usize = 4;
+
+/// How much there is to prepare in entries whose vectors have `components` in all, counted in components.
+pub(crate) fn effort(entries: &[VectorEntry], components: usize) -> usize {
+    let texts = entries.iter().filter_map(|entry| entry.text.as_ref());
+    let text_bytes: usize = texts.map(String::len).sum();
+    components.saturating_add(text_bytes.saturating_mul(COMPONENTS_PER_TEXT_BYTE))
+}
 
 /// Prepares a batch of this many components in place if it is small, else on a thread of the database.
 pub(crate) async fn by_size<T, F>(database: &Inner, components: usize, prepare: F) -> Result<T>
@@ -74,6 +83,8 @@ fn prepared<'s>(
             validate::metadata_bytes(&entry.id, metadata.len())?;
             bytes = bytes.saturating_add(metadata.len()).saturating_add(4 * shape.dim);
             validate::batch_bytes(bytes)?;
+            bytes = bytes.saturating_add(entry.text.as_ref().map_or(0, String::len));
+            validate::batch_bytes(bytes)?;
             let text = match (&shape.texts, entry.text) {
                 (Some(rules), Some(text)) => Some(rules.stored(text)),
                 // Checked: without rules there is no text.
@@ -81,11 +92,9 @@ fn prepared<'s>(
             };
             let words = match &shape.texts {
                 None => Words::None,
-                Some(rules) if has_few => Words::Known(Arc::new(rules.row(text.as_ref(), &fields))),
+                Some(rules) if has_few => Words::Known(Arc::new(rules.row(text.as_ref(), &fields)), Arc::clone(rules)),
                 Some(_) => Words::Later,
             };
-            bytes = bytes.saturating_add(text.as_ref().map_or(0, StoredText::len));
-            validate::batch_bytes(bytes)?;
             let vector = match entry.embedding.is_empty() {
                 true => Vec::new(),
                 false => shape.kept(&entry.id, entry.embedding)?,

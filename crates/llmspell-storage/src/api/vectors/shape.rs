@@ -79,6 +79,14 @@ impl Shape {
         )
     }
 
+    /// Checks that the space takes the vector of an entry, which must have one.
+    pub(crate) fn check_vector(&self, entry: &VectorEntry) -> Result<()> {
+        if entry.embedding.is_empty() {
+            validate::entry(entry, self.dim, self.metric, None)?;
+        }
+        self.check(entry)
+    }
+
     /// The stored components of a vector.
     pub(crate) fn kept(&self, id: &str, mut vector: Vec<f32>) -> Result<Vec<f32>> {
         cut(id, &mut vector, self.dim, self.metric)?;

@@ -41,10 +41,7 @@ pub(crate) fn of_scope(
     stats.metadata_bytes = state.metadata_bytes.saturating_sub(expired_bytes);
     stats.text_bytes = state.text_bytes.saturating_sub(expired_text_bytes);
     if let Some(rules) = space.texts() {
-        let index = snapshot.texts(&rules)?;
-        let expired = state.expiries.expired(now);
-        let hidden = expired.iter().filter(|point| index.texts.has(*point)).count() as u64;
-        stats.texts = index.texts.text_count().saturating_sub(hidden);
+        stats.texts = snapshot.text_count(space, &rules, now)?;
     }
     stats.text_index_bytes = text_index_bytes(state);
     stats.tail_vectors = state.counts().tail.min(stats.vectors);
@@ -58,7 +55,7 @@ pub(crate) fn of_scope(
 }
 
 fn text_index_bytes(state: &State) -> u64 {
-    state.texts.as_ref().map_or(0, |index| index.memory_bytes() as u64)
+    state.texts.as_ref().map_or(0, |index| index.bytes() as u64)
 }
 
 fn metadata_index_bytes(state: &State) -> u64 {

@@ -15,6 +15,7 @@
 //! | `source.rs` | which points and ids are to be linked?                 |
 //! | `repair.rs` | how are links around tombstones repaired?              |
 //! | `files.rs`  | how is an index file written, named and removed?       |
+//! | `texts.rs`  | how does the indexer index words?                      |
 //! | `metadata.rs` | how does the indexer build metadata indexes?         |
 //! | `tuning.rs` | how wide a beam do searches need to reach the recall target? |
 //! | `ladder.rs` | … and which width is measured next?                    |
@@ -27,6 +28,7 @@ mod ladder;
 mod metadata;
 mod repair;
 mod source;
+mod texts;
 mod tuning;
 
 use std::collections::HashMap;
@@ -246,6 +248,9 @@ impl Work<'_> {
         }
         if !self.verify_file()? {
             return Ok(());
+        }
+        if self.goal.is_some() || self.space.is_text_work_due(&self.namespace.state()) {
+            self.index_texts()?;
         }
         let Some(config) = graph_config(self.space.dim, &self.space.config.read()) else {
             return Ok(());

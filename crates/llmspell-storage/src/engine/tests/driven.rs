@@ -7,6 +7,7 @@ use tokio::sync::oneshot::{self, Receiver};
 
 use crate::base::ids::SpaceId;
 use crate::base::options::DatabaseOptions;
+use crate::base::stored_text::StoredText;
 use crate::disk::Disk;
 use crate::engine::calls::{DeleteEntries, OpenSpace};
 use crate::engine::committer::CommitEngine;
@@ -39,7 +40,7 @@ pub(super) fn entry(scope: &StateScope, id: &str, x: f32) -> PreparedEntry {
         scope: scope.clone(),
         id: id.to_string(),
         vector: vec![x, 1.0],
-        text: None,
+        text: Some(StoredText::Text(format!("text of {id}"))),
         words: Words::None,
         metadata: b"{}".to_vec(),
         fields: None,

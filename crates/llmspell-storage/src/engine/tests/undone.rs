@@ -7,6 +7,8 @@ use llmspell_core::{KeyValueWrite, OnExisting, Quota, QuotaStatus, StorageError}
 use roaring::RoaringBitmap;
 
 use super::driven::{Driven, ada, bob, entry};
+use crate::base::ids::PointId;
+use crate::base::stored_text::StoredText;
 use crate::disk::sim::{Lasts, SimDisk};
 use crate::engine::batch::{Batch, Fail, allocator_of};
 use crate::engine::calls::{PutEntries, SetQuota};
@@ -24,6 +26,7 @@ struct Footprint {
     staged: Vec<Staged>,
     head: Head,
     ids: Vec<String>,
+    texts: Vec<(PointId, StoredText)>,
 }
 
 fn free_points(database: &Driven) -> RoaringBitmap {
@@ -35,6 +38,16 @@ fn free_points(database: &Driven) -> RoaringBitmap {
 fn footprint(database: &mut Driven) -> Footprint {
     let (shared, space) = (Arc::clone(&database.shared), database.space.id);
     let read = shared.truth.read().unwrap();
+    let mut texts = Vec::new();
+    for scope in read.scopes(space).unwrap().into_iter().map(|(_, scope)| scope) {
+        if let Some(stored) = read.texts(scope).unwrap() {
+            let each = |point, text: llmspell_core::Result<_>| {
+                texts.push((point, text.unwrap()));
+                Ok(())
+            };
+            stored.visit_each(each).unwrap();
+        }
+    }
     let allocators = &mut database.writer.allocators;
     Footprint {
         allocator: allocator_of(&shared.truth, allocators, space).unwrap().clone(),
@@ -43,6 +56,7 @@ fn footprint(database: &mut Driven) -> Footprint {
         staged: read.staged().unwrap(),
         head: database.writer.head,
         ids: database.ids(&ada()),
+        texts,
     }
 }
 

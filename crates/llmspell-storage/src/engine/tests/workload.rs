@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use llmspell_core::{
     DateFields, DistanceMetric, Expiry, Filter, HNSWConfig, KeyValueWrite, Metadata, Quota, Result, ScopeKind,
-    StateScope, Timestamp, VectorEntry, VectorQuery, VectorStorage, limits::PAGE_MAX,
+    StateScope, TextConfig, Timestamp, VectorEntry, VectorQuery, VectorStorage, limits::PAGE_MAX,
 };
+use llmspell_text::{Hit, Kind as TextKind, Positions, Search, Texts};
 use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::base::options::DatabaseOptions;
+use crate::base::stored_text::StoredText;
 use crate::disk::Disk;
 use crate::engine::Database;
+use crate::indexes::texts::TextRules;
 
 pub(super) const DIM: usize = 3;
 
@@ -32,6 +35,8 @@ pub(super) struct Content {
     pub(super) values: BTreeMap<String, (Vec<u8>, Option<Timestamp>)>,
     /// Scope, id → vector, metadata.
     pub(super) entries: BTreeMap<(StateScope, String), (Vec<f32>, Metadata)>,
+    /// Scope, id → text.
+    pub(super) texts: BTreeMap<(StateScope, String), String>,
     /// Those that end.
     pub(super) mortal: BTreeSet<(StateScope, String)>,
     /// Most entries that a scope may hold.
@@ -189,6 +194,7 @@ impl Content {
                     content
                         .entries
                         .insert((scope.clone(), (*id).to_string()), (vector(*x), metadata));
+                    content.texts.insert((scope.clone(), (*id).to_string()), text(*x));
                     content.mortal.remove(&(scope.clone(), (*id).to_string()));
                     if matches!(step, Step::Mortal(_)) {
                         content.mortal.insert((scope.clone(), (*id).to_string()));
@@ -239,6 +245,7 @@ impl Content {
         }
         let left: Vec<_> = content.entries.keys().cloned().collect();
         content.mortal.retain(|id| left.contains(id));
+        content.texts.retain(|id, _| left.contains(id));
         content
     }
 }
@@ -246,16 +253,28 @@ impl Content {
 /// The space, as it is or new.
 fn space(database: &Database) -> Result<Arc<dyn VectorStorage>> {
     let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
+    let config = config.with_texts(TextConfig::default());
     Ok(Arc::new(block_on(database.vectors("s", DIM, config))?))
 }
 
+/// Some entries have none.
 fn vector(x: f32) -> Vec<f32> {
+    if x == 13.0 || x == 10.5 || x == 2.0 {
+        return Vec::new();
+    }
     vec![x, 1.0, -x]
+}
+
+/// Every entry has a word of its own, and one that all have.
+fn text(x: f32) -> String {
+    let times = x as usize % 4;
+    format!("common{} x{}", " more".repeat(times), (x * 10.0) as u32)
 }
 
 fn made(entries: &[(StateScope, &'static str, f32)]) -> impl Iterator<Item = VectorEntry> {
     entries.iter().map(|(scope, id, x)| {
         let entry = VectorEntry::new(*id, vector(*x)).with_scope(scope.clone());
+        let entry = entry.with_text(text(*x));
         entry.with_metadata(json!({ "x": x }))
     })
 }
@@ -282,6 +301,8 @@ impl Store {
             .metadata_points_min(1)
             // So that a few entries are read into the index later, and fewer at once.
             .metadata_at_once_max(4)
+            // So that words are in indexes, in rows and unread.
+            .text_rows_max(2)
             // So that two entries are written in steps, and one is not.
             .large_batch_entries(2)
             .clock(move || Timestamp::from_millis(source.load(Ordering::SeqCst)))
@@ -379,13 +400,23 @@ impl Store {
                 assert!(!entries.is_empty(), "a scope without entries is none: {scope}");
                 assert_eq!(entries.len() as u64, self.vectors().count(&scope).await.unwrap());
                 self.assert_filtered(&scope, &entries).await;
+                self.assert_words(&scope, &entries).await;
                 for entry in entries {
-                    let query = VectorQuery::new(entry.embedding.clone(), 10).with_scope(scope.clone());
+                    let own = match entry.embedding.is_empty() {
+                        true => vec![0.5; DIM],
+                        false => entry.embedding.clone(),
+                    };
+                    let query = VectorQuery::new(own, 10).with_scope(scope.clone());
                     let hits = self.vectors().search(&query).await.unwrap();
                     assert!(
-                        hits.iter().any(|hit| hit.id == entry.id && hit.distance == 0.0),
+                        entry.embedding.is_empty() || hits.iter().any(|hit| hit.id == entry.id && hit.distance == 0.0),
                         "{entry:?} in {hits:?}"
                     );
+                    let is_hit = hits.iter().any(|hit| hit.id == entry.id);
+                    assert!(!entry.embedding.is_empty() || !is_hit, "{entry:?} has no vector");
+                    content
+                        .texts
+                        .insert((scope.clone(), entry.id.clone()), entry.text.clone().unwrap());
                     let (key, value) = entry.metadata.as_object().unwrap().iter().next().unwrap();
                     let filter = Filter::eq(key.as_str(), value.as_f64().unwrap());
                     let page = self.vectors().list_matching(&scope, &filter, None, PAGE_MAX).await;
@@ -408,6 +439,36 @@ impl Store {
             }
             content
         })
+    }
+
+    /// Words find what the texts say, with the scores of an index that is made of them now, unless expired ones count.
+    async fn assert_words(&self, scope: &StateScope, entries: &[VectorEntry]) {
+        let rules = TextRules::new(&TextConfig::default()).unwrap();
+        let mut texts = Texts::new(TextKind::Texts(Positions::Kept));
+        for (point, entry) in (0..).zip(entries) {
+            let own = StoredText::Text(entry.text.clone().unwrap());
+            texts.insert(point, Arc::new(rules.row(Some(&own), &Metadata::new())));
+        }
+        let own = entries.iter().filter_map(|entry| entry.text.clone());
+        for words in own.chain(["common".to_string(), "more -x20".to_string(), "absent".to_string()]) {
+            let asked = rules.query(&words);
+            let hits = texts.search(&asked, &texts.statistics(&asked), &Search::best(100));
+            let id = |hit: &Hit| (entries[hit.point as usize].id.clone(), hit.score);
+            let mut expected: Vec<(String, f32)> = hits.iter().map(id).collect();
+            expected.sort_by(|one, other| other.1.total_cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+            let query = VectorQuery::text(words.as_str(), 100).with_scope(scope.clone());
+            let counted = self.vectors().explain(&query).await.unwrap().text.unwrap().texts;
+            let found = self.vectors().search(&query).await.unwrap();
+            let mut found: Vec<(String, f32)> = found.into_iter().map(|result| (result.id, result.score)).collect();
+            if counted > entries.len() as u64 {
+                // What has expired and is not purged counts in scores, and is not found.
+                for list in [&mut found, &mut expected] {
+                    list.iter_mut().for_each(|(_, score)| *score = 0.0);
+                    list.sort_by(|one, other| one.0.cmp(&other.0));
+                }
+            }
+            assert_eq!(found, expected, "`{words}` in {scope}");
+        }
     }
 
     /// Filters find what the metadata says.

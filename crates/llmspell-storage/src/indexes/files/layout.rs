@@ -18,7 +18,7 @@
 //! checksum of the header, so another file under the same name is not taken for this one.
 //!
 //! The file is `<scope_id>-<lsn>-<number>.idx` in `spaces/<space>/index`, all three decimal; `number` tells files of one
-//! Lsn apart. Those of metadata end with `.meta`: see `metadata.rs`. v1 (0.1.0): as above.
+//! Lsn apart. Those of metadata end with `.meta`: see `metadata.rs`; those of words with `.texts`: see `texts.rs`. v1 (0.1.0): as above.
 
 use super::measured::Measured;
 use crate::base::ids::{Lsn, ScopeId, SpaceId};

@@ -1,4 +1,4 @@
-//! The graphs and the indexes of metadata of large namespaces on the disk: derived, checksummed, dropped at any doubt.
+//! The graphs and the indexes of metadata and of words of large namespaces on the disk: derived, checksummed, dropped at any doubt.
 //!
 //! | file          | question                                              |
 //! |---------------|-------------------------------------------------------|
@@ -8,6 +8,7 @@
 //! | `ids.rs`      | which user's id does a vertex have?                   |
 //! | `measured.rs` | how is the measured recall of searches stored?        |
 //! | `metadata.rs` | how is a metadata index kept in a file?               |
+//! | `texts.rs`    | how is an index of words kept in a file?              |
 //!
 //! # Promises
 //!
@@ -22,6 +23,7 @@ mod layout;
 mod measured;
 mod metadata;
 mod open;
+mod texts;
 mod write;
 
 pub(crate) use ids::{IdList, Ids};
@@ -29,4 +31,5 @@ pub(crate) use layout::{IndexRow, Kind, dir};
 pub(crate) use measured::{Measured, millionths};
 pub(crate) use metadata::{read as read_metadata, write as write_metadata};
 pub(crate) use open::{IndexFile, Opened, Unusable, open, remove_unnamed};
+pub(crate) use texts::{Trust, open as open_texts, write as write_texts};
 pub(crate) use write::{Content, remove, write};
