@@ -1,5 +1,6 @@
 //! The verbs, one file each, named after the verb; `dispatch.rs` chooses.
 
+pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod clock;
 pub(crate) mod completions;

@@ -189,6 +189,16 @@ fn refuse_foreign(dir: &Path, must_exist: bool) -> Result<bool> {
             .collect::<io::Result<Vec<_>>>()
             .map_err(|source| io_error("read", dir, source))?,
     };
+    let is_database = names.iter().any(|name| name == FORMAT_FILE);
+    match names.iter().find(|name| !is_own_name(name)) {
+        Some(other) if !is_database => foreign(format!("it holds `{other}` and no {FORMAT_FILE} file")),
+        None if must_exist && !is_database => foreign("it is empty".into()),
+        _ => Ok(!is_database),
+    }
+}
+
+/// Whether a database has a file or folder of this name in its directory.
+pub(super) fn is_own_name(name: &str) -> bool {
     let ours = [
         LOCK_FILE,
         FORMAT_FILE,
@@ -198,12 +208,7 @@ fn refuse_foreign(dir: &Path, must_exist: bool) -> Result<bool> {
         RESERVE_FILE,
         "spaces",
     ];
-    let is_database = names.iter().any(|name| name == FORMAT_FILE);
-    match names.iter().find(|name| !ours.contains(&name.as_str())) {
-        Some(other) if !is_database => foreign(format!("it holds `{other}` and no {FORMAT_FILE} file")),
-        None if must_exist && !is_database => foreign("it is empty".into()),
-        _ => Ok(!is_database),
-    }
+    ours.contains(&name)
 }
 
 fn take_lock(directory: &Directory, dir: &Path) -> Result<Lock> {
