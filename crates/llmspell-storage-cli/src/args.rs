@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     backup, check, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model, recall,
-    sample, scope, search, space, touch,
+    repair, sample, scope, search, space, touch,
 };
 use crate::global_args::GlobalArgs;
 
@@ -103,6 +103,8 @@ pub(crate) enum Command {
     Restore(backup::RestoreArgs),
     /// Verify everything that is stored, and repair nothing; exit code 2 if something is wrong
     Check(check::CheckArgs),
+    /// Save what can be read of a damaged database; exit code 2 if something cannot
+    Repair(repair::RepairArgs),
     /// Show the moment that is stored beside that of the system, or set it to that
     Clock(clock::ClockArgs),
     /// Measure speed, recall, memory and disk on this machine

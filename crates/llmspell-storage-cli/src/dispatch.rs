@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use crate::args::{Cli, Command};
 use crate::commands::{
     backup, check, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model,
-    recall, sample, scope, search, space, stats, touch,
+    recall, repair, sample, scope, search, space, stats, touch,
 };
 use crate::session::Session;
 use llmspell_cli_base::errors::CliError;
@@ -41,6 +41,7 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
         Command::Kv(command) => kv::run(command, &session, output).await,
         Command::Index(command) => index::run(command, &session, output).await,
         Command::Recall(args) => recall::run(args, &session, output).await,
+        Command::Repair(args) => repair::run(args, &session, output).await,
         Command::Clock(args) => clock::run(args, &session, output).await,
         Command::Backup(args) => backup::back_up(args, &session, output).await,
         Command::Verify(args) => backup::verify(args, output).await,
@@ -78,6 +79,7 @@ fn takes_a_model(command: &Command) -> bool {
         | Command::Verify(_)
         | Command::Restore(_)
         | Command::Check(_)
+        | Command::Repair(_)
         | Command::Clock(_)
         | Command::Bench(_)
         | Command::Completions(_) => false,

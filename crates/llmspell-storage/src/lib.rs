@@ -71,6 +71,7 @@ pub use api::backends::{MemoryBackend, RedbBackend};
 pub use api::backends::{SledBackend, SledOptions, SledReport};
 pub use api::export::{export, export_with};
 pub use api::router::{DimensionRouter, MigrationProgress, MigrationReport, ModelSpace, RouterConfig, SpaceUsage};
+pub use api::salvage::{SalvageProgress, SalvageReport};
 pub use api::vectors::{DEFAULT_SPACE, HNSWVectorStorage};
 pub use base::failures::BackgroundFailure;
 pub use base::options::{

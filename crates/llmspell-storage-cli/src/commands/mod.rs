@@ -20,6 +20,7 @@ pub(crate) mod migrate;
 pub(crate) mod model;
 pub(crate) mod recall;
 mod rejected;
+pub(crate) mod repair;
 mod restore;
 pub(crate) mod sample;
 pub(crate) mod scope;

@@ -1,4 +1,4 @@
-//! `backup`, `verify`, `restore`, and `check --deep`.
+//! `backup`, `verify`, `restore`, `check --deep`, and `repair`.
 
 use std::fs;
 
@@ -45,7 +45,7 @@ fn what_cannot_be_backed_up_or_restored_is_refused_with_the_exit_code_of_its_kin
     place.run(["verify", "nowhere"]).fails(2, "no such directory");
     place.run(["restore", "nowhere", "--to", "x"]).fails(2, "no such directory");
     place.run(["backup", "db/inside"]).fails(64, "inside the database");
-    place.run(["backup", "b", "--max-rate", "0"]);
+    assert_eq!(place.run(["backup", "b", "--max-rate", "0"]).0.status.code(), Some(64));
     fs::create_dir(place.path("full")).unwrap();
     place.file("full/thesis.txt", "precious");
     place.run(["backup", "full"]).fails(2, "thesis.txt");
@@ -87,4 +87,23 @@ fn a_deep_check_finds_what_no_reader_meets_and_names_foreign_files() {
     let ran = place.run(["backup", "b", "--keep-going"]);
     assert_eq!(ran.0.status.code(), Some(2));
     assert!(ran.stdout().contains("damaged: ") && ran.stdout().contains("slot 0"), "{}", ran.stdout());
+}
+
+#[test]
+fn what_can_be_read_of_a_damaged_database_is_saved_and_the_rest_is_named() {
+    let place = Workplace::with_notes();
+    place.run(["kv", "set", "theme", "dark"]).succeeds();
+    let text = place.run(["repair", "--salvage", "whole"]).succeeds().stdout();
+    assert!(text.contains("saved 1 space, 4 entries, 1 key"), "{text}");
+    let slots = place.path("db/spaces/00000001/slots-0");
+    let mut bytes = fs::read(&slots).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&slots, bytes).unwrap();
+    let ran = place.run(["--json", "repair", "--salvage", "part"]);
+    assert_eq!(ran.0.status.code(), Some(2), "{}", ran.stderr());
+    let report = &ran.json()[0];
+    assert_eq!((&report["entries"], &report["lost_count"]), (&3.into(), &1.into()));
+    assert!(report["lost"][0].as_str().unwrap().contains("slot 0"), "{report}");
+    place.run(["repair", "--salvage", "part"]).fails(5, "not empty");
+    assert_eq!(place.run(["repair"]).0.status.code(), Some(64));
 }

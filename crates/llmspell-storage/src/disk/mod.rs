@@ -7,6 +7,7 @@
 //! | `open_files.rs` | how many of its files are open at once?                |
 //! | `tree.rs`       | how does a name lead nowhere else, and for whom is a new file? |
 //! | `redb_file.rs`  | how does redb use them?                                |
+//! | `overlay.rs`    | how is a damaged file read without being changed?      |
 //! | `reserve.rs`    | how can a full disk be freed?                          |
 //! | `sim.rs`        | what would be on the disk if the power failed now? (tests) |
 //!
@@ -15,6 +16,7 @@
 mod boot;
 mod directory;
 mod open_files;
+mod overlay;
 mod redb_file;
 mod reserve;
 #[cfg(test)]
@@ -29,6 +31,7 @@ use std::sync::Arc;
 
 pub(crate) use boot::boot_id;
 pub(crate) use directory::{Directory, Locked};
+pub(crate) use overlay::Overlay;
 pub(crate) use redb_file::RedbFile;
 pub(crate) use reserve::{RESERVE_FILE, Reserve};
 #[cfg(feature = "sled")]

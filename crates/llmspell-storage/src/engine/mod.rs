@@ -40,7 +40,7 @@ mod held;
 pub(crate) mod indexer;
 pub(crate) mod indexing;
 mod large;
-mod open;
+pub(crate) mod open;
 mod owned;
 pub(crate) mod pool;
 mod purge;
@@ -54,7 +54,7 @@ mod survey;
 mod tests;
 pub(crate) mod value_cache;
 mod verifier;
-mod workers;
+pub(crate) mod workers;
 mod writer;
 
 use std::ops::ControlFlow;

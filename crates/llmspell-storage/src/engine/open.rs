@@ -46,6 +46,31 @@ pub(super) fn open(dir: &Path, options: &DatabaseOptions) -> Result<Shared> {
     open_on(Arc::new(directory), Some(lock), options)
 }
 
+/// Locks a directory with a database that may be damaged.
+pub(crate) fn lock_damaged(dir: &Path) -> Result<(Arc<dyn Disk>, Lock)> {
+    let foreign = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StorageError::ForeignDirectory {
+            path: dir.to_path_buf(),
+            reason: "there is no such directory".to_string(),
+        },
+        _ => io_error("find", dir, source),
+    };
+    let dir = &dir.canonicalize().map_err(foreign)?;
+    let names = fs::read_dir(dir).map_err(foreign)?;
+    let is_ours = |name: io::Result<fs::DirEntry>| {
+        name.is_ok_and(|name| [truth::FILE, FORMAT_FILE, "spaces"].iter().any(|ours| name.file_name() == **ours))
+    };
+    if !names.into_iter().any(is_ours) {
+        return Err(StorageError::ForeignDirectory {
+            path: dir.clone(),
+            reason: "it holds nothing of a database".to_string(),
+        });
+    }
+    let directory = Directory::open(dir.clone(), DEFAULT_FILE_MODE).map_err(|source| io_error("open", dir, source))?;
+    let lock = take_lock(&directory, dir)?;
+    Ok((Arc::new(directory), lock))
+}
+
 /// Makes a database in a directory that is empty or does not exist. `fill` makes its files, but for the one that says that
 /// it is complete; the directory gets its name when all are durable.
 pub(super) fn create_from<T>(dir: &Path, fill: impl FnOnce(&Arc<dyn Disk>) -> Result<T>) -> Result<T> {
@@ -91,7 +116,7 @@ pub(super) fn create_from<T>(dir: &Path, fill: impl FnOnce(&Arc<dyn Disk>) -> Re
 }
 
 /// Refuses a directory with anything in it.
-fn refuse_filled(dir: &Path) -> Result<()> {
+pub(crate) fn refuse_filled(dir: &Path) -> Result<()> {
     let found = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {

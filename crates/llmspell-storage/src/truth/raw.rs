@@ -6,12 +6,13 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
-use llmspell_core::{Result, StorageError};
+use llmspell_core::{Quota, Result, StateScope, StorageError};
 use redb::{Key, ReadableTable, Table, TableDefinition, TableError, TableHandle, Value, WriteTransaction};
 
 use super::tables;
-use super::{FILE, NEW_FILE, Read, Truth, guard, table_error};
+use super::{FILE, NEW_FILE, Read, Truth, guard, quota, table_error};
 use crate::base::error::{corrupted, io_error, redb_error};
+use crate::base::stored_value::StoredValue;
 use crate::disk::{Disk, DiskFile, RedbFile};
 
 /// Rows of a step of the verification: about a millisecond.
@@ -161,6 +162,36 @@ impl Read {
             Some(table) => table.visit(self, is_backward, visit),
             None => Err(unknown(self.path(), table)),
         })
+    }
+}
+
+/// A key-value pair, from a row of the table `kv`.
+///
+/// # Errors
+///
+/// The key, and what is wrong with its value.
+pub(crate) fn value_of_row(key: &[u8], value: &[u8]) -> std::result::Result<(String, StoredValue<Vec<u8>>), String> {
+    let (scope, key) = <(u64, &[u8])>::from_bytes(key);
+    let text = String::from_utf8_lossy(key);
+    if scope != 0 || std::str::from_utf8(key).is_err() {
+        return Err(format!("key `{text}`: it is no key"));
+    }
+    match StoredValue::decode(&tables::kv_place(scope, key), value) {
+        Ok(stored) => Ok((text.into_owned(), stored.map(<[u8]>::to_vec))),
+        Err(malformed) => Err(format!("key `{text}`: {}", malformed.0)),
+    }
+}
+
+/// A quota, from a row of the table `quotas`.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn quota_of_row(key: &[u8], value: &[u8]) -> std::result::Result<(StateScope, Quota), String> {
+    let scope = StateScope::from_bytes(key).map_err(|error| format!("a quota: {error}"))?;
+    match quota::decode(&scope, value) {
+        Ok(stored) => Ok((scope, stored.status.quota)),
+        Err(malformed) => Err(format!("quota of `{scope}`: {}", malformed.0)),
     }
 }
 
