@@ -69,6 +69,7 @@ pub use api::backends::{MemoryBackend, RedbBackend};
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use api::backends::{SledBackend, SledOptions, SledReport};
+pub use api::compact::CompactReport;
 pub use api::export::{export, export_with};
 pub use api::router::{DimensionRouter, MigrationProgress, MigrationReport, ModelSpace, RouterConfig, SpaceUsage};
 pub use api::salvage::{SalvageProgress, SalvageReport};

@@ -93,27 +93,37 @@ impl Database {
         let salvage = move |stop: &Stop| {
             refuse_filled(&to)?;
             let (disk, _lock) = lock_damaged(&damaged)?;
-            let truth = Truth::open_damaged(&disk)?;
-            let read = truth.guard(|| truth.read())?;
-            let target = block_on(DatabaseOptions::new().open(&to))?;
-            let mut salvage = Salvage {
-                source: Source {
-                    disk: &disk,
-                    truth: &truth,
-                    read: &read,
-                },
-                target: &target,
-                report: SalvageReport::default(),
-                on_progress: &on_progress,
-                stop,
-            };
-            salvage.run()?;
-            let report = salvage.report;
-            block_on(target.close())?;
-            Ok(report)
+            save(&disk, &to, &on_progress, stop)
         };
         Workers::default().run("llmspell-salvage", salvage).await
     }
+}
+
+/// Writes what can be read of the database on a locked disk to a new one.
+pub(super) fn save(
+    disk: &Arc<dyn Disk>,
+    to: &Path,
+    on_progress: &dyn Fn(SalvageProgress),
+    stop: &Stop,
+) -> Result<SalvageReport> {
+    let truth = Truth::open_damaged(disk)?;
+    let read = truth.guard(|| truth.read())?;
+    let target = block_on(DatabaseOptions::new().open(to))?;
+    let mut salvage = Salvage {
+        source: Source {
+            disk,
+            truth: &truth,
+            read: &read,
+        },
+        target: &target,
+        report: SalvageReport::default(),
+        on_progress,
+        stop,
+    };
+    salvage.run()?;
+    let report = salvage.report;
+    block_on(target.close())?;
+    Ok(report)
 }
 
 /// The damaged database.
@@ -417,7 +427,7 @@ impl Salvage<'_> {
 }
 
 /// Runs a future on this thread, which is not one of an executor.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

@@ -433,7 +433,7 @@ mod tests {
         }
     }
 
-    const GOLDEN: u32 = 0;
+    const GOLDEN: u32 = 1_089_825_932;
 
     #[test]
     fn only_paths_that_a_database_has_are_accepted() {

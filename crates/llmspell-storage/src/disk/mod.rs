@@ -90,6 +90,11 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
     /// Gives a file another name, replacing what had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Gives each of two files or directories the name of the other, both at once.
+    fn exchange(&self, one: &str, other: &str) -> io::Result<()> {
+        let _ = (one, other);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Removes a file; it need not exist.
     fn remove(&self, path: &str) -> io::Result<()>;
     /// Removes a directory without anything in it; it need not exist.

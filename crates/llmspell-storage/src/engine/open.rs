@@ -23,7 +23,7 @@ use crate::base::options::{DEFAULT_FILE_MODE, DatabaseOptions};
 use crate::disk::{Directory, Disk, Locked, RESERVE_FILE, create_folders, sync_folder};
 use crate::truth::{self, Truth};
 
-const LOCK_FILE: &str = "LOCK";
+pub(crate) const LOCK_FILE: &str = "LOCK";
 const FORMAT_FILE: &str = "FORMAT";
 const NEW_FORMAT_FILE: &str = "FORMAT.new";
 const FORMAT_TEXT: &str = "llmspell-storage format ";
@@ -137,10 +137,10 @@ pub(crate) fn refuse_filled(dir: &Path) -> Result<()> {
     }
 }
 
-/// Removes what an interrupted call of [`create_from`] has left; the lock stays.
-fn remove_remains(target: &Arc<dyn Disk>) -> Result<()> {
+/// Removes the files of a database, or what an interrupted call of [`create_from`] has left; the lock stays.
+pub(crate) fn remove_remains(target: &Arc<dyn Disk>) -> Result<()> {
     let remove = || {
-        for name in [FORMAT_FILE, NEW_FORMAT_FILE, truth::FILE, truth::NEW_FILE] {
+        for name in [FORMAT_FILE, NEW_FORMAT_FILE, truth::FILE, truth::NEW_FILE, RESERVE_FILE] {
             target.remove(name)?;
         }
         for space in target.list("spaces")? {

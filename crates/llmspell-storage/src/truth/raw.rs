@@ -36,8 +36,8 @@ pub(super) trait AnyTable {
     /// last key; none at the end of the table.
     fn verify(&self, read: &Read, after: Option<&[u8]>) -> Result<Option<Vec<u8>>>;
 
-    /// Visits all rows in the order of their keys, or in the opposite order.
-    fn visit(&self, read: &Read, is_backward: bool, visit: VisitRow<'_>) -> Result<()>;
+    /// Visits the rows after a key in their order, or all rows in the opposite order.
+    fn visit(&self, read: &Read, after: Option<&[u8]>, is_backward: bool, visit: VisitRow<'_>) -> Result<()>;
 
     /// How the keys of two rows follow each other.
     fn compare(&self, a: &[u8], b: &[u8]) -> Ordering;
@@ -90,11 +90,15 @@ impl<K: Key + 'static, V: Value + 'static> AnyTable for TableDefinition<'static,
         Ok(None)
     }
 
-    fn visit(&self, read: &Read, is_backward: bool, visit: VisitRow<'_>) -> Result<()> {
+    fn visit(&self, read: &Read, after: Option<&[u8]>, is_backward: bool, visit: VisitRow<'_>) -> Result<()> {
         let Some(table) = read.optional_table(*self)? else {
             return Ok(());
         };
-        let mut rows = table.iter().map_err(read.failed())?;
+        let rows = match after {
+            None => table.iter(),
+            Some(after) => table.range::<K::SelfType<'_>>((Bound::Excluded(K::from_bytes(after)), Bound::Unbounded)),
+        };
+        let mut rows = rows.map_err(read.failed())?;
         while let Some(row) = if is_backward { rows.next_back() } else { rows.next() } {
             let (key, value) = row.map_err(read.failed())?;
             let (key, value) = (key.value(), value.value());
@@ -159,7 +163,7 @@ impl Read {
     /// `Io`, `Corrupted` where the file is damaged, and what `visit` returns.
     pub(crate) fn visit_rows(&self, table: &str, is_backward: bool, visit: VisitRow<'_>) -> Result<()> {
         guard(self.path(), || match find(table) {
-            Some(table) => table.visit(self, is_backward, visit),
+            Some(table) => table.visit(self, None, is_backward, visit),
             None => Err(unknown(self.path(), table)),
         })
     }
@@ -262,6 +266,31 @@ impl Builder {
             }
             drop(filling);
             write.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Adds all rows of a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add), and what cannot be read of the snapshot.
+    pub(crate) fn copy(&self, read: &Read) -> Result<()> {
+        read.check_tables_known()?;
+        for table in table_names() {
+            let mut last: Option<Vec<u8>> = None;
+            self.add(table, |insert| {
+                let (mut bytes, mut has_more) = (0, false);
+                let table = find(table).ok_or_else(|| unknown(read.path(), table))?;
+                table.visit(read, last.clone().as_deref(), false, &mut |key, value| {
+                    insert(key, value)?;
+                    bytes += key.len() + value.len();
+                    last = Some(key.to_vec());
+                    has_more = bytes >= FILL_BYTES;
+                    Ok(!has_more)
+                })?;
+                Ok(has_more)
+            })?;
         }
         Ok(())
     }
