@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    backup, check, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model, recall,
+    backup, check, clock, compact, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model, recall,
     repair, sample, scope, search, space, touch,
 };
 use crate::global_args::GlobalArgs;
@@ -103,6 +103,8 @@ pub(crate) enum Command {
     Restore(backup::RestoreArgs),
     /// Verify everything that is stored, and repair nothing; exit code 2 if something is wrong
     Check(check::CheckArgs),
+    /// Write the database anew without the gaps that deleted data left; no other process may have it open
+    Compact,
     /// Save what can be read of a damaged database; exit code 2 if something cannot
     Repair(repair::RepairArgs),
     /// Show the moment that is stored beside that of the system, or set it to that

@@ -4,7 +4,7 @@ use clap::CommandFactory;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    backup, check, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model,
+    backup, check, clock, compact, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model,
     recall, repair, sample, scope, search, space, stats, touch,
 };
 use crate::session::Session;
@@ -41,6 +41,7 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
         Command::Kv(command) => kv::run(command, &session, output).await,
         Command::Index(command) => index::run(command, &session, output).await,
         Command::Recall(args) => recall::run(args, &session, output).await,
+        Command::Compact => compact::run(&session, output).await,
         Command::Repair(args) => repair::run(args, &session, output).await,
         Command::Clock(args) => clock::run(args, &session, output).await,
         Command::Backup(args) => backup::back_up(args, &session, output).await,
@@ -79,6 +80,7 @@ fn takes_a_model(command: &Command) -> bool {
         | Command::Verify(_)
         | Command::Restore(_)
         | Command::Check(_)
+        | Command::Compact
         | Command::Repair(_)
         | Command::Clock(_)
         | Command::Bench(_)

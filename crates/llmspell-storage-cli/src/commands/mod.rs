@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod clock;
+pub(crate) mod compact;
 pub(crate) mod completions;
 pub(crate) mod count;
 pub(crate) mod delete;

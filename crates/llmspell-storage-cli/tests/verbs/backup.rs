@@ -1,4 +1,4 @@
-//! `backup`, `verify`, `restore`, `check --deep`, and `repair`.
+//! `backup`, `verify`, `restore`, `check --deep`, `repair`, and `compact`.
 
 use std::fs;
 
@@ -106,4 +106,17 @@ fn what_can_be_read_of_a_damaged_database_is_saved_and_the_rest_is_named() {
     assert!(report["lost"][0].as_str().unwrap().contains("slot 0"), "{report}");
     place.run(["repair", "--salvage", "part"]).fails(5, "not empty");
     assert_eq!(place.run(["repair"]).0.status.code(), Some(64));
+}
+
+#[test]
+fn a_compacted_database_answers_as_before() {
+    let place = Workplace::with_notes();
+    place.run(["--scope", "user:ada", "delete", "north"]).succeeds();
+    let before = place.run(["--json", "--scope", "user:ada", "list"]).succeeds().stdout();
+    let report = place.run(["--json", "compact"]).succeeds().json();
+    assert_eq!((&report[0]["entries"], &report[0]["keys"]), (&3.into(), &0.into()));
+    assert_eq!(place.run(["--json", "--scope", "user:ada", "list"]).succeeds().stdout(), before);
+    place.run(["check", "--deep"]).succeeds();
+    let text = place.run(["compact"]).succeeds().stdout();
+    assert!(text.contains("compacted 3 entries"), "{text}");
 }
