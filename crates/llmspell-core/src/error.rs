@@ -511,9 +511,11 @@ impl StorageError {
             | Self::Json(_)
             | Self::Unsupported { .. } => ErrorKind::Invalid,
             Self::NotFound { .. } | Self::UnknownModel { .. } | Self::UnknownSpace { .. } => ErrorKind::NotFound,
-            Self::IdExists { .. } | Self::QuotaExceeded { .. } | Self::SpaceMismatch { .. } | Self::NotEmpty { .. } | Self::DirectoryNotEmpty { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::IdExists { .. }
+            | Self::QuotaExceeded { .. }
+            | Self::SpaceMismatch { .. }
+            | Self::NotEmpty { .. }
+            | Self::DirectoryNotEmpty { .. } => ErrorKind::Conflict,
             Self::AlreadyOpen { .. } | Self::Timeout { .. } => ErrorKind::Busy,
             Self::Corrupted { .. }
             | Self::UnsupportedVersion { .. }

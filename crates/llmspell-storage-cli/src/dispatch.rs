@@ -4,8 +4,8 @@ use clap::CommandFactory;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    backup, check, clock, compact, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model,
-    recall, repair, sample, scope, search, space, stats, touch,
+    backup, check, clock, compact, completions, count, delete, demo, export, facet, get, import, index, kv, list,
+    migrate, model, recall, repair, sample, scope, search, space, stats, touch,
 };
 use crate::session::Session;
 use llmspell_cli_base::errors::CliError;

@@ -81,7 +81,9 @@ pub use base::options::{
     DatabaseOptions,
 };
 pub use base::report::{CheckReport, CheckSection};
-pub use engine::{BackupOptions, BackupProgress, BackupReceipt, Database, DatabaseStats, Removed, SpaceInfo, SpaceRole};
+pub use engine::{
+    BackupOptions, BackupProgress, BackupReceipt, Database, DatabaseStats, Removed, SpaceInfo, SpaceRole,
+};
 pub use llmspell_core::*;
 pub use llmspell_metadata::{
     Candidates, DEFAULT_INDEX_BYTES, DEFAULT_INDEX_BYTES_PER_POINT, IndexType, LEARNED_FIELDS_MAX, MetadataIndex,

@@ -20,7 +20,9 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn entry(id: u32) -> VectorEntry {
-    let vector: Vec<f32> = (0..DIM as u32).map(|at| ((id * 13 + at * at) % 101) as f32 + 1.0).collect();
+    let vector: Vec<f32> = (0..DIM as u32)
+        .map(|at| ((id * 13 + at * at) % 101) as f32 + 1.0)
+        .collect();
     VectorEntry::new(format!("id-{id}"), vector)
         .with_scope(StateScope::User(format!("u-{}", id % 7)))
         .with_metadata(serde_json::json!({ "n": id }))
@@ -59,7 +61,10 @@ fn given_many_deletions_when_it_is_compacted_then_all_that_lives_is_there_and_ta
         let database = Database::open(&db).await.unwrap();
         let vectors = database.vectors("s", DIM, HNSWConfig::fast()).await.unwrap();
         for first in (0..24_000).step_by(2_000) {
-            vectors.insert((first..first + 2_000).map(entry).collect()).await.unwrap();
+            vectors
+                .insert((first..first + 2_000).map(entry).collect())
+                .await
+                .unwrap();
         }
         for number in 0..500_u32 {
             database.kv().set(&format!("k-{number}"), vec![7; 4_000]).await.unwrap();
@@ -76,7 +81,10 @@ fn given_many_deletions_when_it_is_compacted_then_all_that_lives_is_there_and_ta
         for number in 50..500 {
             database.kv().delete(&format!("k-{number}")).await.unwrap();
         }
-        database.set_quota(&StateScope::user("u-1"), Quota::new().with_vectors(10_000)).await.unwrap();
+        database
+            .set_quota(&StateScope::user("u-1"), Quota::new().with_vectors(10_000))
+            .await
+            .unwrap();
         database.backup(dir.path().join("backup")).await.unwrap();
         drop(vectors);
         database.close().await.unwrap();
@@ -94,7 +102,10 @@ fn given_many_deletions_when_it_is_compacted_then_all_that_lives_is_there_and_ta
         let live = slots + rows + 50 * 4_020;
         assert!(bytes * 100 < live * 115 + (100 << 16), "{bytes} bytes for {live}");
         assert_eq!(entries(&db).await, expected);
-        let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|name| name.unwrap().file_name()).collect();
+        let names: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|name| name.unwrap().file_name())
+            .collect();
         assert_eq!(names.len(), 2, "the old one is removed: {names:?}");
 
         // It is the same database: quotas hold, and backups of it go on.
@@ -103,7 +114,9 @@ fn given_many_deletions_when_it_is_compacted_then_all_that_lives_is_there_and_ta
         assert_eq!(status.quota.vectors, Some(10_000));
         let receipt = database.backup(dir.path().join("backup")).await.unwrap();
         assert!(receipt.is_incremental);
-        Database::verify_backup(dir.path().join("backup"), BackupOptions::new()).await.unwrap();
+        Database::verify_backup(dir.path().join("backup"), BackupOptions::new())
+            .await
+            .unwrap();
     });
 }
 

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use llmspell_storage::{
-    Database, DatabaseOptions, ErrorKind, HNSWConfig, HNSWVectorStorage, Quota, SalvageReport, ScopedBackend, StateScope,
-    StorageError, Timestamp, VectorEntry,
+    Database, DatabaseOptions, ErrorKind, HNSWConfig, HNSWVectorStorage, Quota, SalvageReport, ScopedBackend,
+    StateScope, StorageError, Timestamp, VectorEntry,
 };
 use llmspell_testkit::Random;
 
@@ -46,7 +46,9 @@ async fn fill(dir: &Path) {
         let vectors = space(&database, name).await;
         for round in 0..3_u32 {
             let entries = (0..160_u32).filter(|id| id % 3 >= round).map(|id| {
-                let vector: Vec<f32> = (0..DIM as u32).map(|at| ((id * 7 + at * at + round) % 89) as f32 + 1.0).collect();
+                let vector: Vec<f32> = (0..DIM as u32)
+                    .map(|at| ((id * 7 + at * at + round) % 89) as f32 + 1.0)
+                    .collect();
                 let mut entry = VectorEntry::new(format!("id-{id}"), vector)
                     .with_scope(scope(id % 4))
                     .with_metadata(serde_json::json!({ "n": id, "text": "x".repeat(id as usize), "space": number }));
@@ -56,7 +58,10 @@ async fn fill(dir: &Path) {
             });
             vectors.upsert(entries.collect()).await.unwrap();
         }
-        vectors.delete(&scope(1), &["id-1".to_string(), "id-5".to_string()]).await.unwrap();
+        vectors
+            .delete(&scope(1), &["id-1".to_string(), "id-5".to_string()])
+            .await
+            .unwrap();
         let dropped = StateScope::Session("gone".to_string());
         let entry = VectorEntry::new("x", vec![1.0; DIM]).with_scope(dropped.clone());
         vectors.insert(vec![entry]).await.unwrap();
@@ -67,15 +72,27 @@ async fn fill(dir: &Path) {
         let value = vec![number; 20 * usize::from(number)];
         database.kv().set(&format!("key-{number}"), value).await.unwrap();
     }
-    ScopedBackend::new(database.kv(), scope(1)).unwrap().set("own", b"1".to_vec()).await.unwrap();
-    database.set_quota(&scope(2), Quota::new().with_vectors(1_000)).await.unwrap();
+    ScopedBackend::new(database.kv(), scope(1))
+        .unwrap()
+        .set("own", b"1".to_vec())
+        .await
+        .unwrap();
+    database
+        .set_quota(&scope(2), Quota::new().with_vectors(1_000))
+        .await
+        .unwrap();
     database.close().await.unwrap();
 }
 
 /// What can be read, entry by entry and key by key; none if the database cannot be opened.
 async fn readable(dir: &Path, known: &Content) -> Content {
     let mut content = Content::default();
-    let Ok(database) = DatabaseOptions::new().must_exist(true).graph_points_min(1 << 40).open(dir).await else {
+    let Ok(database) = DatabaseOptions::new()
+        .must_exist(true)
+        .graph_points_min(1 << 40)
+        .open(dir)
+        .await
+    else {
         return content;
     };
     for name in SPACES {
@@ -149,7 +166,9 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 
 /// All files but the lock.
 fn bytes(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let files = files(dir).into_iter().filter(|path| path.file_name().unwrap() != "LOCK");
+    let files = files(dir)
+        .into_iter()
+        .filter(|path| path.file_name().unwrap() != "LOCK");
     files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
@@ -200,7 +219,10 @@ fn given_any_damage_then_everything_that_can_be_read_is_saved_and_nothing_else()
         let known = everything(&good).await;
         assert!(known.entries.len() > 250 && known.values.len() == 61);
         let names = files(&good);
-        let kinds: BTreeSet<_> = names.iter().map(|name| name.extension().map(std::ffi::OsStr::to_owned)).collect();
+        let kinds: BTreeSet<_> = names
+            .iter()
+            .map(|name| name.extension().map(std::ffi::OsStr::to_owned))
+            .collect();
         assert!(kinds.len() >= 4, "{names:?}");
         let (mut whole, mut partly, mut nothing) = (0, 0, 0);
         for number in 0..count {
@@ -237,10 +259,18 @@ fn given_any_damage_then_everything_that_can_be_read_is_saved_and_nothing_else()
             }
             let readable = readable(&bad, &known).await;
             for (place, entry) in &readable.entries {
-                assert_eq!(found.entries.get(place), Some(entry), "{what}: {place:?} is not saved; {done:?}");
+                assert_eq!(
+                    found.entries.get(place),
+                    Some(entry),
+                    "{what}: {place:?} is not saved; {done:?}"
+                );
             }
             for (key, value) in &readable.values {
-                assert_eq!(found.values.get(key), Some(value), "{what}: {key} is not saved; {done:?}");
+                assert_eq!(
+                    found.values.get(key),
+                    Some(value),
+                    "{what}: {key} is not saved; {done:?}"
+                );
             }
             match found == known {
                 true => whole += 1,
@@ -251,7 +281,10 @@ fn given_any_damage_then_everything_that_can_be_read_is_saved_and_nothing_else()
                 }
             }
         }
-        assert!(whole > 0 && partly > count / 10, "{whole} whole, {partly} in part, {nothing} not at all");
+        assert!(
+            whole > 0 && partly > count / 10,
+            "{whole} whole, {partly} in part, {nothing} not at all"
+        );
     });
 }
 
@@ -262,7 +295,12 @@ fn given_a_database_that_is_whole_then_all_of_it_is_saved_with_its_settings() {
         let (good, to) = (dir.path().join("good"), dir.path().join("to"));
         fill(&good).await;
         let report = salvaged(&good, &to).await.unwrap();
-        assert_eq!((report.spaces, report.quotas, report.lost_count), (2, 1, 0), "{:?}", report.lost);
+        assert_eq!(
+            (report.spaces, report.quotas, report.lost_count),
+            (2, 1, 0),
+            "{:?}",
+            report.lost
+        );
         assert_eq!(everything(&to).await, everything(&good).await);
         let (old, new) = (Database::open(&good).await.unwrap(), Database::open(&to).await.unwrap());
         assert_eq!(old.spaces().await.unwrap(), new.spaces().await.unwrap());
@@ -278,7 +316,9 @@ fn a_salvage_refuses_what_is_no_database_a_filled_target_and_a_database_that_is_
         let dir = tempfile::tempdir().unwrap();
         let good = dir.path().join("good");
         fill(&good).await;
-        let error = salvaged(&dir.path().join("nowhere"), &dir.path().join("to")).await.unwrap_err();
+        let error = salvaged(&dir.path().join("nowhere"), &dir.path().join("to"))
+            .await
+            .unwrap_err();
         assert!(matches!(&error, StorageError::ForeignDirectory { .. }), "{error}");
         let error = salvaged(dir.path(), &dir.path().join("to")).await.unwrap_err();
         assert!(matches!(&error, StorageError::ForeignDirectory { .. }), "{error}");

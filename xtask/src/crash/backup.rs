@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use llmspell_storage::{BackupOptions, Database, HNSWConfig, HNSWVectorStorage, KeyValueWrite, StateScope, VectorEntry};
+use llmspell_storage::{
+    BackupOptions, Database, HNSWConfig, HNSWVectorStorage, KeyValueWrite, StateScope, VectorEntry,
+};
 use llmspell_testkit::Random;
 
 const DIM: usize = 48;
@@ -170,7 +172,9 @@ pub(crate) fn child(arguments: &ChildArguments) -> Result<()> {
 
 fn say(line: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).context("write to the pipe")
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .context("write to the pipe")
 }
 
 /// Runs the cycles, and prints a line about them.
@@ -216,7 +220,9 @@ fn one_cycle(home: &Path, seed: u64, tally: &mut Tally) -> Result<()> {
     let had_backup = home.join("backup/MANIFEST").exists();
     let lines = killed(home, seed)?;
     let numbers = |word: &str| {
-        let of = lines.iter().filter_map(|line| line.strip_prefix(word)?.trim().parse::<u64>().ok());
+        let of = lines
+            .iter()
+            .filter_map(|line| line.strip_prefix(word)?.trim().parse::<u64>().ok());
         of.collect::<Vec<_>>()
     };
     let count = |word: &str| lines.iter().filter(|line| line.as_str() == word).count() as u64;
@@ -270,7 +276,9 @@ fn one_cycle(home: &Path, seed: u64, tally: &mut Tally) -> Result<()> {
             std::fs::remove_dir_all(&cut)?;
         } else if cut.exists() && count("restored") < count("restore") {
             let whole = Database::open(&cut).await.context("open a restore that was cut")?;
-            check(&whole, count_of(&whole).await?).await.context("a restore that was cut")?;
+            check(&whole, count_of(&whole).await?)
+                .await
+                .context("a restore that was cut")?;
             whole.close().await?;
             std::fs::remove_dir_all(&cut)?;
         } else if cut.exists() {
@@ -288,11 +296,18 @@ async fn check(database: &Database, count: u64) -> Result<()> {
     for of in 0..SCOPES {
         let found = vectors.list(&scope(of), None, 1000).await?;
         let wanted = expected.keys().filter(|(scope, _)| *scope == of).count();
-        ensure!(found.len() == wanted, "{} entries of scope {of}, not {wanted}", found.len());
+        ensure!(
+            found.len() == wanted,
+            "{} entries of scope {of}, not {wanted}",
+            found.len()
+        );
         for entry in found {
             let id: u64 = entry.id.trim_start_matches("id-").parse()?;
             let number = expected.get(&(of, id)).context("an entry that was deleted")?;
-            ensure!(entry.embedding == vector(number * IDS + id), "another vector of {id} in {of}");
+            ensure!(
+                entry.embedding == vector(number * IDS + id),
+                "another vector of {id} in {of}"
+            );
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::session::Session;
 use llmspell_cli_base::errors::CliError;
-use llmspell_cli_base::output::{Output, counted, bytes_text, one_line};
+use llmspell_cli_base::output::{Output, bytes_text, counted, one_line};
 use llmspell_cli_base::progress::Progress;
 
 /// How `backup` is called.

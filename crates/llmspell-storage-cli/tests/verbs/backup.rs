@@ -9,14 +9,26 @@ fn a_backup_is_taken_verified_restored_and_says_what_it_did() {
     let place = Workplace::with_notes();
     place.run(["kv", "set", "theme", "dark"]).succeeds();
     let first = place.run(["--json", "backup", "b"]).succeeds().json();
-    assert_eq!((&first[0]["phase"], &first[0]["is_incremental"]), (&"backup".into(), &false.into()));
+    assert_eq!(
+        (&first[0]["phase"], &first[0]["is_incremental"]),
+        (&"backup".into(), &false.into())
+    );
     assert_eq!(first[0]["written_bytes"], first[0]["content_bytes"]);
     assert!(first[0]["rows"].as_u64().unwrap() > 10 && first[0]["damage"].as_array().unwrap().is_empty());
-    let again = place.run(["--json", "backup", "b", "--max-rate", "500"]).succeeds().json();
-    assert_eq!((&again[0]["sequence"], &again[0]["is_incremental"]), (&2.into(), &true.into()));
+    let again = place
+        .run(["--json", "backup", "b", "--max-rate", "500"])
+        .succeeds()
+        .json();
+    assert_eq!(
+        (&again[0]["sequence"], &again[0]["is_incremental"]),
+        (&2.into(), &true.into())
+    );
     assert!(again[0]["reused_bytes"].as_u64().unwrap() > 0);
     let text = place.run(["backup", "b"]).succeeds().stdout();
-    assert!(text.contains("backed up") && text.contains("of an earlier backup"), "{text}");
+    assert!(
+        text.contains("backed up") && text.contains("of an earlier backup"),
+        "{text}"
+    );
 
     let verified = place.run(["--json", "verify", "b"]).succeeds().json();
     assert_eq!(verified[0]["rows"], again[0]["rows"]);
@@ -36,14 +48,19 @@ fn a_backup_is_taken_verified_restored_and_says_what_it_did() {
     let here = place.run(["--json", "--scope", "user:ada", "list"]).succeeds().stdout();
     assert_eq!(list(of_copy(&["--scope", "user:ada", "list"])), list(here));
     let checked = of_copy(&["check", "--deep"]);
-    assert!(checked.contains("rows of all tables") && checked.contains("names of files"), "{checked}");
+    assert!(
+        checked.contains("rows of all tables") && checked.contains("names of files"),
+        "{checked}"
+    );
 }
 
 #[test]
 fn what_cannot_be_backed_up_or_restored_is_refused_with_the_exit_code_of_its_kind() {
     let place = Workplace::with_notes();
     place.run(["verify", "nowhere"]).fails(2, "no such directory");
-    place.run(["restore", "nowhere", "--to", "x"]).fails(2, "no such directory");
+    place
+        .run(["restore", "nowhere", "--to", "x"])
+        .fails(2, "no such directory");
     place.run(["backup", "db/inside"]).fails(64, "inside the database");
     assert_eq!(place.run(["backup", "b", "--max-rate", "0"]).0.status.code(), Some(64));
     fs::create_dir(place.path("full")).unwrap();
@@ -82,11 +99,19 @@ fn a_deep_check_finds_what_no_reader_meets_and_names_foreign_files() {
     fs::write(&slots, bytes).unwrap();
     let ran = place.run(["check", "--deep"]);
     assert_eq!(ran.0.status.code(), Some(2));
-    assert!(ran.stdout().contains("slot 0: its checksum is wrong"), "{}", ran.stdout());
+    assert!(
+        ran.stdout().contains("slot 0: its checksum is wrong"),
+        "{}",
+        ran.stdout()
+    );
     place.run(["backup", "b"]).fails(2, "slot 0");
     let ran = place.run(["backup", "b", "--keep-going"]);
     assert_eq!(ran.0.status.code(), Some(2));
-    assert!(ran.stdout().contains("damaged: ") && ran.stdout().contains("slot 0"), "{}", ran.stdout());
+    assert!(
+        ran.stdout().contains("damaged: ") && ran.stdout().contains("slot 0"),
+        "{}",
+        ran.stdout()
+    );
 }
 
 #[test]
@@ -115,7 +140,10 @@ fn a_compacted_database_answers_as_before() {
     let before = place.run(["--json", "--scope", "user:ada", "list"]).succeeds().stdout();
     let report = place.run(["--json", "compact"]).succeeds().json();
     assert_eq!((&report[0]["entries"], &report[0]["keys"]), (&3.into(), &0.into()));
-    assert_eq!(place.run(["--json", "--scope", "user:ada", "list"]).succeeds().stdout(), before);
+    assert_eq!(
+        place.run(["--json", "--scope", "user:ada", "list"]).succeeds().stdout(),
+        before
+    );
     place.run(["check", "--deep"]).succeeds();
     let text = place.run(["compact"]).succeeds().stdout();
     assert!(text.contains("compacted 3 entries"), "{text}");

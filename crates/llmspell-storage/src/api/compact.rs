@@ -89,13 +89,15 @@ fn compact(dir: &Path, on_progress: &dyn Fn(SalvageProgress), stop: &Stop) -> Re
         let _ = remove_database(&above, &provisional, &path);
     }
     let report = written?;
-    above.exchange(&provisional, name).map_err(|source| match source.kind() {
-        std::io::ErrorKind::Unsupported | std::io::ErrorKind::InvalidInput => StorageError::Unsupported {
-            backend: "this file system",
-            feature: "exchanging the names of two directories",
-        },
-        _ => io_error("exchange the name of", dir, source),
-    })?;
+    above
+        .exchange(&provisional, name)
+        .map_err(|source| match source.kind() {
+            std::io::ErrorKind::Unsupported | std::io::ErrorKind::InvalidInput => StorageError::Unsupported {
+                backend: "this file system",
+                feature: "exchanging the names of two directories",
+            },
+            _ => io_error("exchange the name of", dir, source),
+        })?;
     above.sync_dir("").map_err(|source| io_error("sync", parent, source))?;
     // From here on the new one is the database.
     drop(lock);

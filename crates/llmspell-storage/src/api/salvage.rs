@@ -12,9 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use llmspell_core::{
-    KeyValueWrite, Metadata, OnExisting, Quota, Result, StateScope, StorageError, VectorEntry,
-};
+use llmspell_core::{KeyValueWrite, Metadata, OnExisting, Quota, Result, StateScope, StorageError, VectorEntry};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -160,7 +158,14 @@ impl Source<'_> {
     }
 
     /// The entry of a point, read as `get` reads it: by its id.
-    fn entry(&self, scope: &StateScope, id: ScopeId, state: &State, point: PointId, files: &SlotFiles) -> Result<VectorEntry> {
+    fn entry(
+        &self,
+        scope: &StateScope,
+        id: ScopeId,
+        state: &State,
+        point: PointId,
+        files: &SlotFiles,
+    ) -> Result<VectorEntry> {
         let record = self.look(|read| {
             let records = read.records(id)?;
             let record = records.get(point)?;
@@ -183,9 +188,12 @@ impl Source<'_> {
         }
         let mut vector = Vec::with_capacity(files.dim);
         layout::components(&bytes, &mut vector);
-        let metadata: Metadata = record
-            .metadata()
-            .map_err(|_| corrupted(self.read.path(), format!("metadata of `{}` is no JSON object", record.id)))?;
+        let metadata: Metadata = record.metadata().map_err(|_| {
+            corrupted(
+                self.read.path(),
+                format!("metadata of `{}` is no JSON object", record.id),
+            )
+        })?;
         let mut entry = VectorEntry::new(record.id.clone(), vector).with_scope(scope.clone());
         entry.metadata = Value::Object(metadata);
         entry.created_at = Some(record.created_at);
@@ -226,11 +234,14 @@ impl SlotFiles {
         let per_file = SlotStore::slots_per_file_of(self.dim);
         let number = usize::try_from(slot.0 / per_file).unwrap_or(usize::MAX);
         let file = self.files.get(number).and_then(Option::as_ref);
-        let file = file.ok_or_else(|| corrupted(self.path(slot), format!("slot {}: its file cannot be read", slot.0)))?;
+        let file =
+            file.ok_or_else(|| corrupted(self.path(slot), format!("slot {}: its file cannot be read", slot.0)))?;
         let mut bytes = vec![0; layout::stride(self.dim)];
         let offset = slot.0 % per_file * bytes.len() as u64;
         file.read_at(offset, &mut bytes).map_err(|source| match source.kind() {
-            std::io::ErrorKind::UnexpectedEof => corrupted(self.path(slot), format!("slot {}: the file ends before it", slot.0)),
+            std::io::ErrorKind::UnexpectedEof => {
+                corrupted(self.path(slot), format!("slot {}: the file ends before it", slot.0))
+            }
             _ => io_error("read", &self.path(slot), source),
         })?;
         Ok(bytes)

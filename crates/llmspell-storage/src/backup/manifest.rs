@@ -130,7 +130,9 @@ impl Manifest {
     /// `Corrupted`, `UnsupportedVersion` or `Io`.
     pub(crate) fn find(disk: &Arc<dyn Disk>) -> Result<Option<Self>> {
         let path = disk.full_path(FILE);
-        let exists = disk.exists(FILE).map_err(|source| io_error("look for", &path, source))?;
+        let exists = disk
+            .exists(FILE)
+            .map_err(|source| io_error("look for", &path, source))?;
         if !exists {
             return Ok(None);
         }

@@ -131,9 +131,8 @@ pub(crate) fn take(
         pace,
     };
     let spaces = taking.live_slots(spaces)?;
-    let slot_bytes = |(_, record, live): &(SpaceId, SpaceRecord, LiveSlots)| {
-        live.count() * layout::stride(record.dim) as u64
-    };
+    let slot_bytes =
+        |(_, record, live): &(SpaceId, SpaceRecord, LiveSlots)| live.count() * layout::stride(record.dim) as u64;
     total(wanted.truth_bytes + spaces.iter().map(slot_bytes).sum::<u64>());
 
     let mut parts = Vec::new();
@@ -146,9 +145,7 @@ pub(crate) fn take(
             taking.index_files(*space, &mut parts)?;
         }
     }
-    let Taking {
-        mut packs, damage, ..
-    } = taking;
+    let Taking { mut packs, damage, .. } = taking;
     let manifest = Manifest {
         sequence,
         database: wanted.database,

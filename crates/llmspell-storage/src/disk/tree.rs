@@ -256,7 +256,13 @@ mod unix {
             let (one_parent, one) = self.parent(one)?;
             let (other_parent, other) = self.parent(other)?;
             let flags = rustix::fs::RenameFlags::EXCHANGE;
-            Ok(rustix::fs::renameat_with(one_parent.fd(), one, other_parent.fd(), other, flags)?)
+            Ok(rustix::fs::renameat_with(
+                one_parent.fd(),
+                one,
+                other_parent.fd(),
+                other,
+                flags,
+            )?)
         }
 
         #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]

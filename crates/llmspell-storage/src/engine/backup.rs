@@ -189,8 +189,8 @@ impl Database {
                 create_folders(&dir, DEFAULT_FILE_MODE).map_err(|source| io_error("create", &dir, source))?;
                 let dir = dir.canonicalize().map_err(|source| io_error("find", &dir, source))?;
                 refuse_inside(&dir, own.as_deref())?;
-                let target = Directory::open(dir.clone(), DEFAULT_FILE_MODE)
-                    .map_err(|source| io_error("open", &dir, source))?;
+                let target =
+                    Directory::open(dir.clone(), DEFAULT_FILE_MODE).map_err(|source| io_error("open", &dir, source))?;
                 let lock = lock(&target, &dir)?;
                 Ok((Arc::new(target) as Arc<dyn Disk>, Some(lock)))
             })
@@ -325,10 +325,17 @@ fn back_up(shared: &Shared, target: &Arc<dyn Disk>, id: [u8; 16], mut pace: Pace
         truth_bytes: shared.truth.file_bytes(),
     };
     let total = std::cell::Cell::new(0);
-    let taken = backup::take(&source, target, old, &wanted, &mut |bytes| total.set(bytes), &mut |bytes| {
-        pace.total = total.get();
-        pace.after(bytes)
-    })?;
+    let taken = backup::take(
+        &source,
+        target,
+        old,
+        &wanted,
+        &mut |bytes| total.set(bytes),
+        &mut |bytes| {
+            pace.total = total.get();
+            pace.after(bytes)
+        },
+    )?;
     pace.finish();
     Ok(BackupReceipt {
         written_bytes: taken.written_bytes,

@@ -91,7 +91,10 @@ fn check_rows(shared: &Shared, read: &Read) -> Result<CheckSection> {
             let damage = row_damage(table, key, value).map(|damage| corrupted(read.path(), damage));
             section.problems.extend(damage.map(|damage| damage.to_string()));
             if before.as_ref().is_some_and(|before| !raw::follows(table, key, before)) {
-                return Err(corrupted(read.path(), format!("table `{table}`: its keys are out of order")));
+                return Err(corrupted(
+                    read.path(),
+                    format!("table `{table}`: its keys are out of order"),
+                ));
             }
             before = Some(key.to_vec());
             Ok(true)
@@ -148,9 +151,11 @@ fn check_names(disk: &Arc<dyn Disk>, read: &Read) -> Result<CheckSection> {
             }
         }
     }
-    section
-        .notes
-        .extend(foreign.into_iter().map(|path| format!("{path}: no database has such a file; it is not read")));
+    section.notes.extend(
+        foreign
+            .into_iter()
+            .map(|path| format!("{path}: no database has such a file; it is not read")),
+    );
     Ok(section)
 }
 

@@ -58,7 +58,11 @@ pub(crate) fn lock_damaged(dir: &Path) -> Result<(Arc<dyn Disk>, Lock)> {
     let dir = &dir.canonicalize().map_err(foreign)?;
     let names = fs::read_dir(dir).map_err(foreign)?;
     let is_ours = |name: io::Result<fs::DirEntry>| {
-        name.is_ok_and(|name| [truth::FILE, FORMAT_FILE, "spaces"].iter().any(|ours| name.file_name() == **ours))
+        name.is_ok_and(|name| {
+            [truth::FILE, FORMAT_FILE, "spaces"]
+                .iter()
+                .any(|ours| name.file_name() == **ours)
+        })
     };
     if !names.into_iter().any(is_ours) {
         return Err(StorageError::ForeignDirectory {
@@ -85,8 +89,11 @@ pub(super) fn create_from<T>(dir: &Path, fill: impl FnOnce(&Arc<dyn Disk>) -> Re
     };
     refuse_filled(&dir)?;
     create_folders(parent, DEFAULT_FILE_MODE).map_err(|source| io_error("create", parent, source))?;
-    let parent = &parent.canonicalize().map_err(|source| io_error("find", parent, source))?;
-    let above = Directory::open(parent.clone(), DEFAULT_FILE_MODE).map_err(|source| io_error("open", parent, source))?;
+    let parent = &parent
+        .canonicalize()
+        .map_err(|source| io_error("find", parent, source))?;
+    let above =
+        Directory::open(parent.clone(), DEFAULT_FILE_MODE).map_err(|source| io_error("open", parent, source))?;
     let provisional = format!(".{name}.restoring");
     let path = parent.join(&provisional);
     above

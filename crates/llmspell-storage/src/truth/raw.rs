@@ -308,13 +308,15 @@ impl Builder {
     pub(crate) fn finish(self) -> Result<()> {
         let Self { disk, file, mut truth } = self;
         let path = truth.path.clone();
-        let compacted = guard(&path, || loop {
-            match truth.redb.compact() {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                Err(redb::CompactionError::Storage(error)) => return Err(redb_error(&path, error)),
-                // A file that is larger than it need be is whole.
-                Err(_) => return Ok(()),
+        let compacted = guard(&path, || {
+            loop {
+                match truth.redb.compact() {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(()),
+                    Err(redb::CompactionError::Storage(error)) => return Err(redb_error(&path, error)),
+                    // A file that is larger than it need be is whole.
+                    Err(_) => return Ok(()),
+                }
             }
         });
         compacted?;
