@@ -127,7 +127,7 @@ fn a_damaged_database_is_not_compacted_and_an_open_one_neither() {
         let db = dir.path().join("db");
         let database = Database::open(&db).await.unwrap();
         let router = database.router(HNSWConfig::fast()).await.unwrap();
-        let model = EmbeddingModel::new("m", DIM, llmspell_storage::DistanceMetric::Cosine);
+        let model = EmbeddingModel::new("m", DIM);
         router.register_model(ModelSpace::new(model)).await.unwrap();
         let vectors = database.vectors("s", DIM, HNSWConfig::fast()).await.unwrap();
         vectors.insert((0..100).map(entry).collect()).await.unwrap();

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use llmspell_storage::{
     Database, DatabaseOptions, ErrorKind, HNSWConfig, HNSWVectorStorage, Quota, SalvageReport, ScopedBackend,
@@ -72,7 +73,7 @@ async fn fill(dir: &Path) {
         let value = vec![number; 20 * usize::from(number)];
         database.kv().set(&format!("key-{number}"), value).await.unwrap();
     }
-    ScopedBackend::new(database.kv(), scope(1))
+    ScopedBackend::new(Arc::new(database.kv()), scope(1))
         .unwrap()
         .set("own", b"1".to_vec())
         .await
@@ -100,7 +101,7 @@ async fn readable(dir: &Path, known: &Content) -> Content {
             continue;
         };
         for (of, scope, id) in known.entries.keys().filter(|(of, ..)| of == name) {
-            let found = vectors.get(&StateScope::parse(scope).unwrap(), id).await;
+            let found = vectors.get(&scope.parse().unwrap(), id).await;
             if let Ok(Some(entry)) = found {
                 content.entries.insert((of.clone(), scope.clone(), id.clone()), entry);
             }

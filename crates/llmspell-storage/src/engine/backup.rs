@@ -281,7 +281,7 @@ impl Inner {
         let shared = Arc::clone(&self.shared);
         let work = move |stop: &Stop| {
             let (target, _lock) = open_target()?;
-            back_up(&shared, &target, id, Pace::new(stop.clone(), options))
+            back_up(&shared, &target, id, Pace::new(stop.clone(), options).beside_others())
         };
         self.workers.run("llmspell-backup", work).await
     }
@@ -345,24 +345,40 @@ fn back_up(shared: &Shared, target: &Arc<dyn Disk>, id: [u8; 16], mut pace: Pace
     })
 }
 
+/// A backup rests after each block for one in this many parts of the time that the block took, so that calls beside it find
+/// a processor and the disk free.
+const REST: u32 = 2;
+
 /// How fast a backup is, and what is told of it.
 struct Pace {
     stop: Stop,
     options: BackupOptions,
+    /// Whether others use the database meanwhile.
+    rests: bool,
     begun: Instant,
+    /// When the current block was begun.
+    block_begun: Instant,
     done: u64,
     total: u64,
 }
 
 impl Pace {
     fn new(stop: Stop, options: BackupOptions) -> Self {
+        let begun = Instant::now();
         Self {
             stop,
             options,
-            begun: Instant::now(),
+            rests: false,
+            begun,
+            block_begun: begun,
             done: 0,
             total: 0,
         }
+    }
+
+    /// For work beside searches and writes.
+    fn beside_others(self) -> Self {
+        Self { rests: true, ..self }
     }
 
     /// After a block of this many bytes.
@@ -372,7 +388,14 @@ impl Pace {
         let due = self.options.bytes_per_second_max.map_or(Duration::ZERO, |max| {
             Duration::from_secs_f64(self.done as f64 / max as f64)
         });
-        self.stop.check_after(due.saturating_sub(self.begun.elapsed()))
+        let rest = match self.rests {
+            true => self.block_begun.elapsed() / REST,
+            false => Duration::ZERO,
+        };
+        self.stop
+            .check_after(due.saturating_sub(self.begun.elapsed()).max(rest))?;
+        self.block_begun = Instant::now();
+        Ok(())
     }
 
     fn finish(&self) {
