@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    backup, check, clock, compact, completions, count, delete, demo, export, facet, get, import, index, kv, list,
+    backup, check, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list,
     migrate, model, recall, repair, sample, scope, search, space, touch,
 };
 use crate::global_args::GlobalArgs;

@@ -39,10 +39,14 @@ async fn space(database: &Database, name: &str) -> HNSWVectorStorage {
     database.vectors(name, DIM, HNSWConfig::fast()).await.unwrap()
 }
 
+/// So that every scope has an index.
+fn options() -> DatabaseOptions {
+    DatabaseOptions::new().graph_points_min(20).metadata_points_min(10)
+}
+
 /// A database with everything: replaced and deleted entries, dropped scopes, times, quotas, an index, keys that expire.
 async fn fill(dir: &Path) {
-    let options = DatabaseOptions::new().graph_points_min(60).metadata_points_min(10);
-    let database = options.open(dir).await.unwrap();
+    let database = options().open(dir).await.unwrap();
     for (number, name) in SPACES.into_iter().enumerate() {
         let vectors = space(&database, name).await;
         for round in 0..3_u32 {
@@ -88,12 +92,7 @@ async fn fill(dir: &Path) {
 /// What can be read, entry by entry and key by key; none if the database cannot be opened.
 async fn readable(dir: &Path, known: &Content) -> Content {
     let mut content = Content::default();
-    let Ok(database) = DatabaseOptions::new()
-        .must_exist(true)
-        .graph_points_min(1 << 40)
-        .open(dir)
-        .await
-    else {
+    let Ok(database) = options().must_exist(true).open(dir).await else {
         return content;
     };
     for name in SPACES {
@@ -117,7 +116,7 @@ async fn readable(dir: &Path, known: &Content) -> Content {
 
 /// Everything in a database that is whole.
 async fn everything(dir: &Path) -> Content {
-    let database = Database::open(dir).await.unwrap();
+    let database = options().open(dir).await.unwrap();
     let report = database.check_deep().await.unwrap();
     assert!(report.is_ok(), "{report:#?}");
     let mut content = Content::default();
