@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use llmspell_core::{Quota, Result, StateScope, StorageError};
-use redb::{Key, ReadableTable, Table, TableDefinition, TableError, TableHandle, Value, WriteTransaction};
+use redb::{Key, ReadOnlyTable, ReadableTable, Table, TableDefinition, TableError, TableHandle, Value, WriteTransaction};
 
 use super::tables;
 use super::{FILE, NEW_FILE, Read, Truth, guard, quota, table_error};
@@ -51,6 +51,17 @@ pub(super) trait Filling {
     fn insert(&mut self, key: &[u8], value: &[u8]) -> std::result::Result<(), redb::StorageError>;
 }
 
+/// The table; none if it is one that the database has not needed yet.
+fn opened<K: Key + 'static, V: Value + 'static>(
+    read: &Read,
+    definition: TableDefinition<'static, K, V>,
+) -> Result<Option<ReadOnlyTable<K, V>>> {
+    match tables::LATER.contains(&TableHandle::name(&definition)) {
+        true => read.optional_table(definition),
+        false => read.table(definition).map(Some),
+    }
+}
+
 impl<K: Key + 'static, V: Value + 'static> AnyTable for TableDefinition<'static, K, V> {
     fn name(&self) -> &str {
         TableHandle::name(self)
@@ -61,8 +72,7 @@ impl<K: Key + 'static, V: Value + 'static> AnyTable for TableDefinition<'static,
     }
 
     fn verify(&self, read: &Read, after: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
-        // Databases of earlier builds get some tables when they first need them.
-        let Some(table) = read.optional_table(*self)? else {
+        let Some(table) = opened(read, *self)? else {
             return Ok(None);
         };
         let rows = match after {
@@ -91,7 +101,7 @@ impl<K: Key + 'static, V: Value + 'static> AnyTable for TableDefinition<'static,
     }
 
     fn visit(&self, read: &Read, after: Option<&[u8]>, is_backward: bool, visit: VisitRow<'_>) -> Result<()> {
-        let Some(table) = read.optional_table(*self)? else {
+        let Some(table) = opened(read, *self)? else {
             return Ok(());
         };
         let rows = match after {
