@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    backup, check, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list,
-    migrate, model, recall, repair, sample, scope, search, space, touch,
+    backup, check, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate,
+    model, recall, repair, sample, scope, search, space, touch,
 };
 use crate::global_args::GlobalArgs;
 

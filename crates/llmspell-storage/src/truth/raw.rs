@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use llmspell_core::{Quota, Result, StateScope, StorageError};
-use redb::{Key, ReadOnlyTable, ReadableTable, Table, TableDefinition, TableError, TableHandle, Value, WriteTransaction};
+use redb::{
+    Key, ReadOnlyTable, ReadableTable, Table, TableDefinition, TableError, TableHandle, Value, WriteTransaction,
+};
 
 use super::tables;
 use super::{FILE, NEW_FILE, Read, Truth, guard, quota, table_error};
