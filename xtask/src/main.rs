@@ -39,6 +39,9 @@ enum Command {
     /// The process that `crash` starts and kills.
     #[command(hide = true)]
     CrashWriter(crash::ChildArguments),
+    /// The process that `crash` kills while it writes, backs up and restores.
+    #[command(hide = true)]
+    CrashBackup(crash::BackupChildArguments),
     /// The process in which `crash` checks the store.
     #[command(hide = true)]
     CrashChecker(crash::ChildArguments),
@@ -69,6 +72,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Loom => memcheck::loom(),
         Command::Valgrind(arguments) => memcheck::valgrind(&arguments),
         Command::CrashWriter(arguments) => crash::write(&arguments),
+        Command::CrashBackup(arguments) => crash::back_up(&arguments),
         Command::CrashChecker(arguments) => crash::check(&arguments),
     }
 }

@@ -267,6 +267,10 @@ fn storage_hint(error: &StorageError) -> String {
         StorageError::Filter(_) => FILTER_HINT,
         StorageError::UnsupportedVersion { .. } => "use the version of llmspell-storage that wrote it, or a newer one",
         StorageError::ForeignDirectory { .. } => "check --db; a new database is made by `import` or `kv set`",
+        StorageError::NotABackup { .. } => {
+            "name the directory of a complete backup, or for a new one a directory that is empty or does not exist"
+        }
+        StorageError::DirectoryNotEmpty { .. } => "name a directory that is empty or does not exist",
         StorageError::NoSpace { .. } => "free some space on this file system",
         StorageError::ReadOnly { .. } => "check owner and permissions of the directory",
         other => match other.kind() {

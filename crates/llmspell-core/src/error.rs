@@ -552,9 +552,11 @@ impl StorageError {
             | Self::Analyzer(_)
             | Self::Unsupported { .. } => ErrorKind::Invalid,
             Self::NotFound { .. } | Self::UnknownModel { .. } | Self::UnknownSpace { .. } => ErrorKind::NotFound,
-            Self::IdExists { .. } | Self::QuotaExceeded { .. } | Self::SpaceMismatch { .. } | Self::NotEmpty { .. } | Self::DirectoryNotEmpty { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::IdExists { .. }
+            | Self::QuotaExceeded { .. }
+            | Self::SpaceMismatch { .. }
+            | Self::NotEmpty { .. }
+            | Self::DirectoryNotEmpty { .. } => ErrorKind::Conflict,
             Self::AlreadyOpen { .. } | Self::Timeout { .. } => ErrorKind::Busy,
             Self::Corrupted { .. }
             | Self::UnsupportedVersion { .. }

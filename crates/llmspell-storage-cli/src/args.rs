@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model, recall,
-    sample, scope, search, space, touch,
+    backup, check, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate,
+    model, recall, repair, sample, scope, search, space, touch,
 };
 use crate::global_args::GlobalArgs;
 
@@ -21,6 +21,8 @@ Examples:
   llmspell-storage --db memory.db export backup.jsonl
   llmspell-storage --db memory.db kv set theme dark
   llmspell-storage --db memory.db check
+  llmspell-storage --db memory.db backup /backups/memory
+  llmspell-storage restore /backups/memory --to memory2.db
 
 Scopes:
   global, or KIND:ID with KIND one of user, session, agent, tool, workflow, hook, custom.
@@ -93,8 +95,18 @@ pub(crate) enum Command {
     Index(index::IndexCommand),
     /// Measure how much an index misses, on the vectors that are stored, and recommend an `ef_search`
     Recall(recall::RecallArgs),
-    /// Verify everything that is stored; exit code 2 if something is wrong
-    Check,
+    /// Write a backup of the whole database to a directory, as of one moment
+    Backup(backup::BackupArgs),
+    /// Check that every byte of a backup is as it was written
+    Verify(backup::VerifyArgs),
+    /// Make a new database of a backup
+    Restore(backup::RestoreArgs),
+    /// Verify everything that is stored, and repair nothing; exit code 2 if something is wrong
+    Check(check::CheckArgs),
+    /// Write the database anew without the gaps that deleted data left; no other process may have it open
+    Compact,
+    /// Save what can be read of a damaged database; exit code 2 if something cannot
+    Repair(repair::RepairArgs),
     /// Show the moment that is stored beside that of the system, or set it to that
     Clock(clock::ClockArgs),
     /// Measure speed, recall, memory and disk on this machine

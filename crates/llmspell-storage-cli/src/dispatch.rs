@@ -4,8 +4,8 @@ use clap::CommandFactory;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    check, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate, model,
-    recall, sample, scope, search, space, stats, touch,
+    backup, check, clock, compact, completions, count, delete, demo, export, facet, get, import, index, kv, list,
+    migrate, model, recall, repair, sample, scope, search, space, stats, touch,
 };
 use crate::session::Session;
 use llmspell_cli_base::errors::CliError;
@@ -41,8 +41,13 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
         Command::Kv(command) => kv::run(command, &session, output).await,
         Command::Index(command) => index::run(command, &session, output).await,
         Command::Recall(args) => recall::run(args, &session, output).await,
+        Command::Compact => compact::run(&session, output).await,
+        Command::Repair(args) => repair::run(args, &session, output).await,
         Command::Clock(args) => clock::run(args, &session, output).await,
-        Command::Check => check::run(&session, output).await,
+        Command::Backup(args) => backup::back_up(args, &session, output).await,
+        Command::Verify(args) => backup::verify(args, output).await,
+        Command::Restore(args) => backup::restore(args, output).await,
+        Command::Check(args) => check::run(args, &session, output).await,
         Command::Bench(args) => llmspell_bench::run(args, output).await,
         Command::Completions(args) => completions::run(&args, &mut Cli::command(), output),
     }
@@ -71,7 +76,12 @@ fn takes_a_model(command: &Command) -> bool {
         | Command::Model(_)
         | Command::Migrate(_)
         | Command::Kv(_)
-        | Command::Check
+        | Command::Backup(_)
+        | Command::Verify(_)
+        | Command::Restore(_)
+        | Command::Check(_)
+        | Command::Compact
+        | Command::Repair(_)
         | Command::Clock(_)
         | Command::Bench(_)
         | Command::Completions(_) => false,

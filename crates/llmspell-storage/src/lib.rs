@@ -71,8 +71,10 @@ pub use api::backends::{MemoryBackend, RedbBackend};
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use api::backends::{SledBackend, SledOptions, SledReport};
+pub use api::compact::CompactReport;
 pub use api::export::{export, export_with};
 pub use api::router::{DimensionRouter, MigrationProgress, MigrationReport, ModelSpace, RouterConfig, SpaceUsage};
+pub use api::salvage::{SalvageProgress, SalvageReport};
 pub use api::vectors::{DEFAULT_SPACE, HNSWVectorStorage};
 pub use base::failures::BackgroundFailure;
 pub use base::options::{
@@ -81,7 +83,9 @@ pub use base::options::{
     DatabaseOptions,
 };
 pub use base::report::{CheckReport, CheckSection};
-pub use engine::{BackupOptions, BackupProgress, BackupReceipt, Database, DatabaseStats, Removed, SpaceInfo, SpaceRole};
+pub use engine::{
+    BackupOptions, BackupProgress, BackupReceipt, Database, DatabaseStats, Removed, SpaceInfo, SpaceRole,
+};
 pub use llmspell_core::*;
 pub use llmspell_metadata::{
     Candidates, DEFAULT_INDEX_BYTES, DEFAULT_INDEX_BYTES_PER_POINT, IndexType, LEARNED_FIELDS_MAX, MetadataIndex,

@@ -1,7 +1,7 @@
 //! `cargo xtask crash`: acknowledged writes must survive a kill of the process.
 //!
 //! ```text
-//! cargo xtask crash --backend redb|sled|vectors|router|all --cycles 1000
+//! cargo xtask crash --backend redb|sled|vectors|router|backup|all --cycles 1000
 //! ```
 //!
 //! A writing process says on a pipe what it is about to do and, when the call has returned, that it is done. At a
@@ -18,11 +18,13 @@
 //! | `router.rs`    | how are entries moved, and spaces replaced?                |
 //! | `workload.rs`  | which operations does a writer do?                         |
 //! | `operation.rs` | what do the processes tell each other?                     |
+//! | `backup.rs`    | do backups and restores survive a kill?                    |
 //! | `content.rs`   | how are values, vectors and metadata made from numbers?    |
 //!
 //! A kill does not lose bytes that the process wrote to the system. Loss of power is tested with the simulated disk in
 //! the tests of `llmspell-storage`.
 
+mod backup;
 mod children;
 mod content;
 mod cycle;
@@ -39,6 +41,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
+pub(crate) use backup::{ChildArguments as BackupChildArguments, child as back_up};
 pub(crate) use children::{ChildArguments, check, write};
 
 use cycle::{Generation, Tally};
@@ -77,6 +80,8 @@ enum Backend {
     Sled,
     Vectors,
     Router,
+    /// Backups and restores beside a writer.
+    Backup,
     All,
 }
 
@@ -91,9 +96,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Backend::Sled => vec![Subject::Sled],
         Backend::Vectors => vec![Subject::Vectors],
         Backend::Router => vec![Subject::Router],
+        Backend::Backup => Vec::new(),
         Backend::All => vec![Subject::Redb, Subject::Sled, Subject::Vectors, Subject::Router],
     };
     println!("seed {seed}, {} cycles for each backend", arguments.cycles);
+    if matches!(arguments.backend, Backend::Backup | Backend::All) {
+        backup::run(arguments.dir.as_deref(), seed, (arguments.from, arguments.cycles))?;
+    }
+    if subjects.is_empty() {
+        return Ok(());
+    }
     println!(
         "| backend | cycles | kills | while opening | acknowledged | in flight | of which happened | purges cut | compared | \
          max reopen ms | ms per cycle | violations |"

@@ -36,6 +36,7 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 7] = [
             "slots/map.rs",
             "engine/open.rs",
             "engine/shared.rs",
+            "engine/backup.rs",
             "api/backends/sled/",
         ],
     ),
@@ -47,6 +48,7 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 7] = [
             "engine/indexer.rs",
             "engine/verifier.rs",
             "engine/pool.rs",
+            "engine/workers.rs",
             "engine/mod.rs",
             "api/backends/sled/watch.rs",
         ],
@@ -56,6 +58,7 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 7] = [
         &["SystemTime::now", "Instant::now", "Uuid::now", "Uuid::new"],
         &[
             "engine/clock.rs",
+            "engine/backup.rs",
             "api/vectors/",
             "api/router/",
             "engine/committer.rs",

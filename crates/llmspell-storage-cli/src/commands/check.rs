@@ -1,14 +1,29 @@
 //! `check`: verifies everything that is stored.
 
+use clap::Args;
+use llmspell_storage::DatabaseOptions;
 use serde_json::json;
 
 use crate::session::Session;
 use llmspell_cli_base::errors::CliError;
 use llmspell_cli_base::output::{Output, grouped, number_cell, one_line, row, table, text_cell};
 
-pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
-    let database = session.open_existing().await?;
-    let report = database.check().await?;
+/// How `check` is called.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Also verify every row of every table, the pages of the file that holds them, and the names of all files
+    #[arg(long)]
+    deep: bool,
+}
+
+pub(crate) async fn run(args: CheckArgs, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
+    let report = if args.deep {
+        // However large it is, all of the truth is verified while it is opened.
+        let options = DatabaseOptions::new().verify_bytes_max(u64::MAX);
+        session.open_existing_with(options).await?.check_deep().await?
+    } else {
+        session.open_existing().await?.check().await?
+    };
 
     let mut lines = table(["", "section", "checked", "problems"]);
     for section in &report.sections {

@@ -1,7 +1,9 @@
 //! The verbs, one file each, named after the verb; `dispatch.rs` chooses.
 
+pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod clock;
+pub(crate) mod compact;
 pub(crate) mod completions;
 pub(crate) mod count;
 pub(crate) mod delete;
@@ -19,6 +21,7 @@ pub(crate) mod migrate;
 pub(crate) mod model;
 pub(crate) mod recall;
 mod rejected;
+pub(crate) mod repair;
 mod restore;
 pub(crate) mod sample;
 pub(crate) mod scope;

@@ -130,7 +130,9 @@ impl Manifest {
     /// `Corrupted`, `UnsupportedVersion` or `Io`.
     pub(crate) fn find(disk: &Arc<dyn Disk>) -> Result<Option<Self>> {
         let path = disk.full_path(FILE);
-        let exists = disk.exists(FILE).map_err(|source| io_error("look for", &path, source))?;
+        let exists = disk
+            .exists(FILE)
+            .map_err(|source| io_error("look for", &path, source))?;
         if !exists {
             return Ok(None);
         }
@@ -433,7 +435,7 @@ mod tests {
         }
     }
 
-    const GOLDEN: u32 = 0;
+    const GOLDEN: u32 = 1_089_825_932;
 
     #[test]
     fn only_paths_that_a_database_has_are_accepted() {

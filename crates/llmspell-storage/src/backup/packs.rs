@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use llmspell_core::Result;
 
-use super::manifest::{Block, Manifest, Pack, Part};
+use super::manifest::{Block, Manifest, Pack};
 use crate::base::error::{corrupted, io_error, out_of_memory};
 use crate::disk::{Disk, DiskFile};
 use llmspell_codec::{checksum, try_zeros};
@@ -254,10 +254,5 @@ impl PackReader {
             return Err(corrupted(path, detail));
         }
         Ok(bytes)
-    }
-
-    /// For error texts about a part.
-    pub(super) fn damaged(&self, part: &Part, detail: &str) -> llmspell_core::StorageError {
-        corrupted(self.disk.full_path(&part.name), detail)
     }
 }

@@ -92,10 +92,7 @@ mod tests {
         block.add(b"", b"");
         block.add(b"bc", b"23");
         let found: Vec<_> = rows(block.bytes()).map(Result::unwrap).collect();
-        assert_eq!(
-            found,
-            [(&b"a"[..], &b"1"[..]), (b"", b""), (b"bc", b"23")]
-        );
+        assert_eq!(found, [(&b"a"[..], &b"1"[..]), (b"", b""), (b"bc", b"23")]);
         let cut = &block.bytes()[..block.bytes().len() - 1];
         assert!(rows(cut).any(|row| row.is_err()));
         assert_eq!(rows(cut).count(), 3);

@@ -20,11 +20,7 @@ pub(super) struct LiveSlots {
 impl LiveSlots {
     /// Of all scopes of a space, loaded or not. `damaged` is told about scopes that cannot be read, and says whether to go
     /// on without them.
-    pub(super) fn of(
-        read: &Read,
-        space: SpaceId,
-        damaged: &mut dyn FnMut(StorageError) -> Result<()>,
-    ) -> Result<Self> {
+    pub(super) fn of(read: &Read, space: SpaceId, damaged: &mut dyn FnMut(StorageError) -> Result<()>) -> Result<Self> {
         let mut live = Self::default();
         let scopes = match read.scopes(space) {
             Ok(scopes) => scopes,
@@ -59,9 +55,7 @@ impl LiveSlots {
 
     /// One past the last slot that is named.
     pub(super) fn end(&self) -> u64 {
-        self.runs
-            .last()
-            .map_or(0, |(first, len, _)| first + u64::from(*len))
+        self.runs.last().map_or(0, |(first, len, _)| first + u64::from(*len))
     }
 
     /// Number of slots of living points.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use llmspell_core::{ErrorKind, Result, StorageError};
 
 use super::Pace;
-use super::manifest::{Block, LOCK_FILE, Manifest, PARTIAL_FILE, Part, PartKind, is_pack_name};
+use super::manifest::{self, Block, LOCK_FILE, Manifest, PARTIAL_FILE, Pack, Part, PartKind, is_pack_name};
 use super::packs::PackWriter;
 use super::rows::RowBlock;
 use super::slots::LiveSlots;
@@ -67,7 +67,7 @@ pub(crate) fn prepare(disk: &Arc<dyn Disk>, database: &[u8; 16]) -> Result<Optio
     let names = disk.list("").map_err(|source| io_error("list", &path, source))?;
     let is_ours = |name: &&String| {
         let name = name.as_str();
-        [super::manifest::FILE, PARTIAL_FILE, LOCK_FILE].contains(&name) || is_pack_name(name)
+        [manifest::FILE, PARTIAL_FILE, LOCK_FILE].contains(&name) || is_pack_name(name)
     };
     if let Some(other) = names.iter().find(|name| !is_ours(name)) {
         return Err(foreign(format!(
@@ -91,15 +91,18 @@ pub(crate) fn prepare(disk: &Arc<dyn Disk>, database: &[u8; 16]) -> Result<Optio
 }
 
 /// Removes the packs that a manifest does not name, and what has not got its name.
-fn remove_others(disk: &Arc<dyn Disk>, packs: &[super::manifest::Pack]) -> Result<()> {
+fn remove_others(disk: &Arc<dyn Disk>, packs: &[Pack]) -> Result<()> {
     let path = disk.full_path("");
-    let kept: BTreeSet<String> = packs.iter().map(super::manifest::Pack::name).collect();
-    let names = disk.list("").map_err(|source| io_error("list", &path, source))?;
+    let kept: BTreeSet<String> = packs.iter().map(Pack::name).collect();
+    let mut names = disk.list("").map_err(|source| io_error("list", &path, source))?;
+    names.retain(|name| name == PARTIAL_FILE || (is_pack_name(name) && !kept.contains(name)));
+    if !names.is_empty() {
+        // The name of the manifest may not be durable yet: until it is, the one before may come back, with its packs.
+        disk.sync_dir("").map_err(|source| io_error("sync", &path, source))?;
+    }
     for name in names {
-        if name == PARTIAL_FILE || (is_pack_name(&name) && !kept.contains(&name)) {
-            disk.remove(&name)
-                .map_err(|source| io_error("remove", &disk.full_path(&name), source))?;
-        }
+        disk.remove(&name)
+            .map_err(|source| io_error("remove", &disk.full_path(&name), source))?;
     }
     Ok(())
 }
@@ -131,9 +134,8 @@ pub(crate) fn take(
         pace,
     };
     let spaces = taking.live_slots(spaces)?;
-    let slot_bytes = |(_, record, live): &(SpaceId, SpaceRecord, LiveSlots)| {
-        live.count() * layout::stride(record.dim) as u64
-    };
+    let slot_bytes =
+        |(_, record, live): &(SpaceId, SpaceRecord, LiveSlots)| live.count() * layout::stride(record.dim) as u64;
     total(wanted.truth_bytes + spaces.iter().map(slot_bytes).sum::<u64>());
 
     let mut parts = Vec::new();
@@ -146,10 +148,8 @@ pub(crate) fn take(
             taking.index_files(*space, &mut parts)?;
         }
     }
-    let Taking {
-        mut packs, damage, ..
-    } = taking;
-    let manifest = Manifest {
+    let Taking { mut packs, damage, .. } = taking;
+    let made = Manifest {
         sequence,
         database: wanted.database,
         lsn: head.map_or(0, |head| head.lsn.0),
@@ -161,11 +161,11 @@ pub(crate) fn take(
         damage: damage.finish(),
         parts,
     };
-    manifest.write(target)?;
+    made.write(target)?;
     // The backup is complete. What only the one before needed is removed now, or by the next one.
-    let _ = remove_others(target, &manifest.packs);
+    let _ = remove_others(target, &made.packs);
     Ok(Taken {
-        manifest,
+        manifest: made,
         written_bytes: packs.written_bytes,
         reused_bytes: packs.reused_bytes,
         is_incremental,

@@ -109,6 +109,10 @@ impl Disk for Directory {
         self.open_files.with_room(|| self.tree.rename(from, to))
     }
 
+    fn exchange(&self, one: &str, other: &str) -> io::Result<()> {
+        self.open_files.with_room(|| self.tree.exchange(one, other))
+    }
+
     fn remove(&self, path: &str) -> io::Result<()> {
         self.open_files.with_room(|| self.tree.remove(path))
     }

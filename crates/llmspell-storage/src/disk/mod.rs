@@ -7,6 +7,7 @@
 //! | `open_files.rs` | how many of its files are open at once?                |
 //! | `tree.rs`       | how does a name lead nowhere else, and for whom is a new file? |
 //! | `redb_file.rs`  | how does redb use them?                                |
+//! | `overlay.rs`    | how is a damaged file read without being changed?      |
 //! | `reserve.rs`    | how can a full disk be freed?                          |
 //! | `sim.rs`        | what would be on the disk if the power failed now? (tests) |
 //!
@@ -15,6 +16,7 @@
 mod boot;
 mod directory;
 mod open_files;
+mod overlay;
 mod redb_file;
 mod reserve;
 #[cfg(test)]
@@ -29,6 +31,7 @@ use std::sync::Arc;
 
 pub(crate) use boot::boot_id;
 pub(crate) use directory::{Directory, Locked};
+pub(crate) use overlay::Overlay;
 pub(crate) use redb_file::RedbFile;
 pub(crate) use reserve::{RESERVE_FILE, Reserve};
 #[cfg(feature = "sled")]
@@ -87,6 +90,11 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
     /// Gives a file another name, replacing what had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Gives each of two files or directories the name of the other, both at once.
+    fn exchange(&self, one: &str, other: &str) -> io::Result<()> {
+        let _ = (one, other);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Removes a file; it need not exist.
     fn remove(&self, path: &str) -> io::Result<()>;
     /// Removes a directory without anything in it; it need not exist.

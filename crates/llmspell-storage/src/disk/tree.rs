@@ -250,6 +250,26 @@ mod unix {
             Ok(rustix::fs::renameat(from_parent.fd(), from, to_parent.fd(), to)?)
         }
 
+        /// Gives each of two names what the other had, both at once.
+        #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+        pub(in crate::disk) fn exchange(&self, one: &str, other: &str) -> io::Result<()> {
+            let (one_parent, one) = self.parent(one)?;
+            let (other_parent, other) = self.parent(other)?;
+            let flags = rustix::fs::RenameFlags::EXCHANGE;
+            Ok(rustix::fs::renameat_with(
+                one_parent.fd(),
+                one,
+                other_parent.fd(),
+                other,
+                flags,
+            )?)
+        }
+
+        #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+        pub(in crate::disk) fn exchange(&self, _one: &str, _other: &str) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
         /// Removes a name that is not a folder's; it need not be there.
         pub(in crate::disk) fn remove(&self, path: &str) -> io::Result<()> {
             let removed = self
@@ -408,6 +428,10 @@ mod plain {
 
         pub(in crate::disk) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
             fs::rename(self.root.join(from), self.root.join(to))
+        }
+
+        pub(in crate::disk) fn exchange(&self, _one: &str, _other: &str) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
         }
 
         pub(in crate::disk) fn remove(&self, path: &str) -> io::Result<()> {

@@ -189,8 +189,8 @@ impl Database {
                 create_folders(&dir, DEFAULT_FILE_MODE).map_err(|source| io_error("create", &dir, source))?;
                 let dir = dir.canonicalize().map_err(|source| io_error("find", &dir, source))?;
                 refuse_inside(&dir, own.as_deref())?;
-                let target = Directory::open(dir.clone(), DEFAULT_FILE_MODE)
-                    .map_err(|source| io_error("open", &dir, source))?;
+                let target =
+                    Directory::open(dir.clone(), DEFAULT_FILE_MODE).map_err(|source| io_error("open", &dir, source))?;
                 let lock = lock(&target, &dir)?;
                 Ok((Arc::new(target) as Arc<dyn Disk>, Some(lock)))
             })
@@ -281,7 +281,7 @@ impl Inner {
         let shared = Arc::clone(&self.shared);
         let work = move |stop: &Stop| {
             let (target, _lock) = open_target()?;
-            back_up(&shared, &target, id, Pace::new(stop.clone(), options))
+            back_up(&shared, &target, id, Pace::new(stop.clone(), options).beside_others())
         };
         self.workers.run("llmspell-backup", work).await
     }
@@ -325,10 +325,17 @@ fn back_up(shared: &Shared, target: &Arc<dyn Disk>, id: [u8; 16], mut pace: Pace
         truth_bytes: shared.truth.file_bytes(),
     };
     let total = std::cell::Cell::new(0);
-    let taken = backup::take(&source, target, old, &wanted, &mut |bytes| total.set(bytes), &mut |bytes| {
-        pace.total = total.get();
-        pace.after(bytes)
-    })?;
+    let taken = backup::take(
+        &source,
+        target,
+        old,
+        &wanted,
+        &mut |bytes| total.set(bytes),
+        &mut |bytes| {
+            pace.total = total.get();
+            pace.after(bytes)
+        },
+    )?;
     pace.finish();
     Ok(BackupReceipt {
         written_bytes: taken.written_bytes,
@@ -338,24 +345,40 @@ fn back_up(shared: &Shared, target: &Arc<dyn Disk>, id: [u8; 16], mut pace: Pace
     })
 }
 
+/// A backup rests after each block for one in this many parts of the time that the block took, so that calls beside it find
+/// a processor and the disk free.
+const REST: u32 = 2;
+
 /// How fast a backup is, and what is told of it.
 struct Pace {
     stop: Stop,
     options: BackupOptions,
+    /// Whether others use the database meanwhile.
+    rests: bool,
     begun: Instant,
+    /// When the current block was begun.
+    block_begun: Instant,
     done: u64,
     total: u64,
 }
 
 impl Pace {
     fn new(stop: Stop, options: BackupOptions) -> Self {
+        let begun = Instant::now();
         Self {
             stop,
             options,
-            begun: Instant::now(),
+            rests: false,
+            begun,
+            block_begun: begun,
             done: 0,
             total: 0,
         }
+    }
+
+    /// For work beside searches and writes.
+    fn beside_others(self) -> Self {
+        Self { rests: true, ..self }
     }
 
     /// After a block of this many bytes.
@@ -365,7 +388,14 @@ impl Pace {
         let due = self.options.bytes_per_second_max.map_or(Duration::ZERO, |max| {
             Duration::from_secs_f64(self.done as f64 / max as f64)
         });
-        self.stop.check_after(due.saturating_sub(self.begun.elapsed()))
+        let rest = match self.rests {
+            true => self.block_begun.elapsed() / REST,
+            false => Duration::ZERO,
+        };
+        self.stop
+            .check_after(due.saturating_sub(self.begun.elapsed()).max(rest))?;
+        self.block_begun = Instant::now();
+        Ok(())
     }
 
     fn finish(&self) {

@@ -1,38 +1,164 @@
 //! The check: reads every row and every slot, and repairs nothing.
 
-use llmspell_core::{ErrorKind, Result, StateScope, Timestamp};
+use std::sync::Arc;
+
+use llmspell_core::{ErrorKind, Result, StateScope, StorageError, Timestamp};
 use llmspell_vector::Graph;
 use roaring::RoaringBitmap;
 
+use super::open::is_own_name;
 use super::quotas;
 use super::shared::Shared;
+use crate::base::error::{corrupted, io_error};
 use crate::base::ids::ScopeId;
 use crate::base::record::TextMark;
 use crate::base::report::{CheckReport, CheckSection};
+use crate::disk::Disk;
 use crate::indexes::files::{self, Ids, Kind, Unusable};
 use crate::indexes::texts::{TextIndex, TextRules};
 use crate::namespace::{Namespace, State};
+use crate::slots::SlotStore;
 use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
-use crate::truth::{Read, check as truth_check};
+use crate::truth::{Read, Verification, check as truth_check, raw, row_damage};
 use llmspell_metadata::MetadataIndex;
 
 /// A clock that is this far behind the stored time is reported, in milliseconds.
 const CLOCK_BEHIND_MS: i64 = 60_000;
 
-/// Checks all parts.
+/// Checks all parts. One that cannot be read does not keep the others from being checked.
 pub(super) fn check(shared: &Shared) -> Result<CheckReport> {
     let read = shared.truth.read()?;
-    let mut sections = vec![check_clock(shared, &read)?, truth_check::values(&read)?];
+    let mut sections = vec![check_clock(shared, &read)?];
+    sections.push(whole("key-value data", || truth_check::values(&read), shared)?);
     for (id, record) in shared.space_records() {
         let mut section = CheckSection::new(format!("space `{}`", record.name));
-        if let Some(space) = section.note(shared.space(id))? {
-            check_space(shared, &space, &mut section)?;
-        }
+        let done = shared.truth.guard(|| {
+            if let Some(space) = section.note(shared.space(id))? {
+                check_space(shared, &space, &mut section)?;
+            }
+            Ok(())
+        });
+        note_end(&mut section, done)?;
         sections.push(section);
     }
-    sections.extend(quotas::check(shared, &read)?);
+    match shared.truth.guard(|| quotas::check(shared, &read)) {
+        Ok(section) => sections.extend(section),
+        Err(error) => sections.push(unread("quotas", error)?),
+    }
     Ok(CheckReport { sections })
+}
+
+/// [`check`], then each row by itself, and the names of all files.
+pub(super) fn check_deep(shared: &Shared) -> Result<CheckReport> {
+    let mut report = check(shared)?;
+    let read = shared.truth.read()?;
+    report.sections.push(check_rows(shared, &read)?);
+    if let Some(disk) = &shared.disk {
+        report.sections.push(check_names(disk, &read)?);
+    }
+    Ok(report)
+}
+
+/// The section that `check` makes; one with a problem if the data cannot be read.
+fn whole(name: &str, check: impl FnOnce() -> Result<CheckSection>, shared: &Shared) -> Result<CheckSection> {
+    shared.truth.guard(check).or_else(|error| unread(name, error))
+}
+
+fn unread(name: &str, error: StorageError) -> Result<CheckSection> {
+    let mut section = CheckSection::new(name);
+    note_end(&mut section, Err(error))?;
+    Ok(section)
+}
+
+/// Damage that ended the check of a section is a problem of the section.
+fn note_end(section: &mut CheckSection, done: Result<()>) -> Result<()> {
+    match done {
+        Err(error) if error.kind() == ErrorKind::Data => {
+            section.problems.push(error.to_string());
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// Every row of every table: whether it is found by its key, and whether its value is what was written.
+fn check_rows(shared: &Shared, read: &Read) -> Result<CheckSection> {
+    let mut section = CheckSection::new("rows of all tables");
+    note_end(&mut section, read.check_tables_known())?;
+    for table in raw::table_names() {
+        let mut before: Option<Vec<u8>> = None;
+        let done = read.visit_rows(table, false, &mut |key, value| {
+            section.checked += 1;
+            let damage = row_damage(table, key, value).map(|damage| corrupted(read.path(), damage));
+            section.problems.extend(damage.map(|damage| damage.to_string()));
+            if before.as_ref().is_some_and(|before| !raw::follows(table, key, before)) {
+                return Err(corrupted(
+                    read.path(),
+                    format!("table `{table}`: its keys are out of order"),
+                ));
+            }
+            before = Some(key.to_vec());
+            Ok(true)
+        });
+        note_end(&mut section, done)?;
+    }
+    // That each row is found by its key: of the tables as they are now.
+    let mut verification = Verification::default();
+    loop {
+        match verification.step(&shared.truth) {
+            Ok(false) => {}
+            Ok(true) => return Ok(section),
+            Err(error) => {
+                note_end(&mut section, Err(error))?;
+                return Ok(section);
+            }
+        }
+    }
+}
+
+/// Every name in the directory: files that are missing are found by the checks of spaces, here are those that no database
+/// has. They do no harm.
+fn check_names(disk: &Arc<dyn Disk>, read: &Read) -> Result<CheckSection> {
+    let mut section = CheckSection::new("names of files");
+    let list = |folder: &str| {
+        disk.list(folder)
+            .map_err(|source| io_error("list", &disk.full_path(folder), source))
+    };
+    let Some(spaces) = section.note(read.spaces())? else {
+        return Ok(section);
+    };
+    let mut foreign = Vec::new();
+    for name in list("")? {
+        section.checked += 1;
+        if !is_own_name(&name) {
+            foreign.push(name);
+        }
+    }
+    for name in list("spaces")? {
+        section.checked += 1;
+        let folder = format!("spaces/{name}");
+        let Some((space, record)) = spaces.iter().find(|(space, _)| SlotStore::dir(*space) == folder) else {
+            foreign.push(folder);
+            continue;
+        };
+        let end = read.slot_end(*space)?;
+        let files = end.div_ceil(SlotStore::slots_per_file_of(record.dim));
+        for name in list(&folder)? {
+            section.checked += 1;
+            let path = format!("{folder}/{name}");
+            // A file may have been made for slots that no row names yet.
+            if path != files::dir(*space) && !(0..=files).any(|number| SlotStore::file(*space, number) == path) {
+                foreign.push(path);
+            }
+        }
+    }
+    section.notes.extend(
+        foreign
+            .into_iter()
+            .map(|path| format!("{path}: no database has such a file; it is not read")),
+    );
+    Ok(section)
 }
 
 /// Compares the stored time with the system's. A wrong clock is no damage.

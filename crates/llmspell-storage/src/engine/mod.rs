@@ -40,7 +40,7 @@ mod held;
 pub(crate) mod indexer;
 pub(crate) mod indexing;
 mod large;
-mod open;
+pub(crate) mod open;
 mod owned;
 pub(crate) mod pool;
 mod purge;
@@ -54,7 +54,7 @@ mod survey;
 mod tests;
 pub(crate) mod value_cache;
 mod verifier;
-mod workers;
+pub(crate) mod workers;
 mod writer;
 
 use std::ops::ControlFlow;
@@ -465,6 +465,25 @@ impl Database {
         self.inner.check_not_closed()?;
         let shared = Arc::clone(&self.inner.shared);
         self.inner.run_on_pool(move || check::check(&shared)).await
+    }
+
+    /// [`check`](Self::check), and more: every row of every table is verified by itself and found by its key, those of
+    /// deleted entries too, and every file in the directory must be one that the database has.
+    ///
+    /// To verify the pages of the file with the rows as well, open the database with
+    /// [`verify_bytes_max`](crate::DatabaseOptions::verify_bytes_max) of `u64::MAX`.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "database.check_deep", level = "info", skip_all)
+    )]
+    pub async fn check_deep(&self) -> Result<CheckReport> {
+        self.inner.check_not_closed()?;
+        let shared = Arc::clone(&self.inner.shared);
+        self.inner.run_on_pool(move || check::check_deep(&shared)).await
     }
 
     /// The directory of the database; none in memory.

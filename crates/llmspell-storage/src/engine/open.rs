@@ -23,7 +23,7 @@ use crate::base::options::{DEFAULT_FILE_MODE, DatabaseOptions};
 use crate::disk::{Directory, Disk, Locked, RESERVE_FILE, create_folders, sync_folder};
 use crate::truth::{self, Truth};
 
-const LOCK_FILE: &str = "LOCK";
+pub(crate) const LOCK_FILE: &str = "LOCK";
 const FORMAT_FILE: &str = "FORMAT";
 const NEW_FORMAT_FILE: &str = "FORMAT.new";
 const FORMAT_TEXT: &str = "llmspell-storage format ";
@@ -46,6 +46,35 @@ pub(super) fn open(dir: &Path, options: &DatabaseOptions) -> Result<Shared> {
     open_on(Arc::new(directory), Some(lock), options)
 }
 
+/// Locks a directory with a database that may be damaged.
+pub(crate) fn lock_damaged(dir: &Path) -> Result<(Arc<dyn Disk>, Lock)> {
+    let foreign = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StorageError::ForeignDirectory {
+            path: dir.to_path_buf(),
+            reason: "there is no such directory".to_string(),
+        },
+        _ => io_error("find", dir, source),
+    };
+    let dir = &dir.canonicalize().map_err(foreign)?;
+    let names = fs::read_dir(dir).map_err(foreign)?;
+    let is_ours = |name: io::Result<fs::DirEntry>| {
+        name.is_ok_and(|name| {
+            [truth::FILE, FORMAT_FILE, "spaces"]
+                .iter()
+                .any(|ours| name.file_name() == **ours)
+        })
+    };
+    if !names.into_iter().any(is_ours) {
+        return Err(StorageError::ForeignDirectory {
+            path: dir.clone(),
+            reason: "it holds nothing of a database".to_string(),
+        });
+    }
+    let directory = Directory::open(dir.clone(), DEFAULT_FILE_MODE).map_err(|source| io_error("open", dir, source))?;
+    let lock = take_lock(&directory, dir)?;
+    Ok((Arc::new(directory), lock))
+}
+
 /// Makes a database in a directory that is empty or does not exist. `fill` makes its files, but for the one that says that
 /// it is complete; the directory gets its name when all are durable.
 pub(super) fn create_from<T>(dir: &Path, fill: impl FnOnce(&Arc<dyn Disk>) -> Result<T>) -> Result<T> {
@@ -60,8 +89,11 @@ pub(super) fn create_from<T>(dir: &Path, fill: impl FnOnce(&Arc<dyn Disk>) -> Re
     };
     refuse_filled(&dir)?;
     create_folders(parent, DEFAULT_FILE_MODE).map_err(|source| io_error("create", parent, source))?;
-    let parent = &parent.canonicalize().map_err(|source| io_error("find", parent, source))?;
-    let above = Directory::open(parent.clone(), DEFAULT_FILE_MODE).map_err(|source| io_error("open", parent, source))?;
+    let parent = &parent
+        .canonicalize()
+        .map_err(|source| io_error("find", parent, source))?;
+    let above =
+        Directory::open(parent.clone(), DEFAULT_FILE_MODE).map_err(|source| io_error("open", parent, source))?;
     let provisional = format!(".{name}.restoring");
     let path = parent.join(&provisional);
     above
@@ -91,7 +123,7 @@ pub(super) fn create_from<T>(dir: &Path, fill: impl FnOnce(&Arc<dyn Disk>) -> Re
 }
 
 /// Refuses a directory with anything in it.
-fn refuse_filled(dir: &Path) -> Result<()> {
+pub(crate) fn refuse_filled(dir: &Path) -> Result<()> {
     let found = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
@@ -112,10 +144,10 @@ fn refuse_filled(dir: &Path) -> Result<()> {
     }
 }
 
-/// Removes what an interrupted call of [`create_from`] has left; the lock stays.
-fn remove_remains(target: &Arc<dyn Disk>) -> Result<()> {
+/// Removes the files of a database, or what an interrupted call of [`create_from`] has left; the lock stays.
+pub(crate) fn remove_remains(target: &Arc<dyn Disk>) -> Result<()> {
     let remove = || {
-        for name in [FORMAT_FILE, NEW_FORMAT_FILE, truth::FILE, truth::NEW_FILE] {
+        for name in [FORMAT_FILE, NEW_FORMAT_FILE, truth::FILE, truth::NEW_FILE, RESERVE_FILE] {
             target.remove(name)?;
         }
         for space in target.list("spaces")? {
@@ -189,6 +221,16 @@ fn refuse_foreign(dir: &Path, must_exist: bool) -> Result<bool> {
             .collect::<io::Result<Vec<_>>>()
             .map_err(|source| io_error("read", dir, source))?,
     };
+    let is_database = names.iter().any(|name| name == FORMAT_FILE);
+    match names.iter().find(|name| !is_own_name(name)) {
+        Some(other) if !is_database => foreign(format!("it holds `{other}` and no {FORMAT_FILE} file")),
+        None if must_exist && !is_database => foreign("it is empty".into()),
+        _ => Ok(!is_database),
+    }
+}
+
+/// Whether a database has a file or folder of this name in its directory.
+pub(super) fn is_own_name(name: &str) -> bool {
     let ours = [
         LOCK_FILE,
         FORMAT_FILE,
@@ -198,12 +240,7 @@ fn refuse_foreign(dir: &Path, must_exist: bool) -> Result<bool> {
         RESERVE_FILE,
         "spaces",
     ];
-    let is_database = names.iter().any(|name| name == FORMAT_FILE);
-    match names.iter().find(|name| !ours.contains(&name.as_str())) {
-        Some(other) if !is_database => foreign(format!("it holds `{other}` and no {FORMAT_FILE} file")),
-        None if must_exist && !is_database => foreign("it is empty".into()),
-        _ => Ok(!is_database),
-    }
+    ours.contains(&name)
 }
 
 fn take_lock(directory: &Directory, dir: &Path) -> Result<Lock> {

@@ -82,7 +82,7 @@ pub(crate) struct Shared {
 
 /// The locked file of a directory.
 #[derive(Debug)]
-pub(super) struct Lock(pub(super) File);
+pub(crate) struct Lock(pub(super) File);
 
 impl Drop for Lock {
     fn drop(&mut self) {

@@ -52,7 +52,7 @@ pub(crate) use write::{Rows, Write};
 
 use crate::base::error::{corrupted, io_error, redb_error};
 use crate::base::ids::SpaceId;
-use crate::disk::{Disk, DiskFile, RedbFile, Reserve};
+use crate::disk::{Disk, DiskFile, Overlay, RedbFile, Reserve};
 
 /// Name of the file.
 pub(crate) const FILE: &str = "truth.redb";
@@ -247,6 +247,36 @@ impl Truth {
             is_verified,
             on_disk: Some((file, reserve)),
             reads: Arc::default(),
+        })
+    }
+
+    /// Opens the file to read what can be read of it. It is not verified, and not changed.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupted` if it is no file of redb any more, or its last state cannot be found.
+    pub(crate) fn open_damaged(disk: &Arc<dyn Disk>) -> Result<Self> {
+        let path = disk.full_path(FILE);
+        let file = disk.open(FILE).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => corrupted(&path, "the file is missing"),
+            _ => io_error("open", &path, source),
+        })?;
+        let overlay = Overlay::new(file).map_err(|source| io_error("measure", &path, source))?;
+        if redb::StorageBackend::len(&overlay).is_ok_and(|len| len == 0) {
+            // redb would take it for a new one.
+            return Err(corrupted(path, "the file is empty"));
+        }
+        let redb = guard(&path, || {
+            redb::Builder::new()
+                .create_with_backend(overlay)
+                .map_err(|error| redb_error(&path, error))
+        })?;
+        Ok(Self {
+            redb,
+            path,
+            on_disk: None,
+            reads: Arc::default(),
+            is_verified: false,
         })
     }
 

@@ -6,12 +6,15 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
-use llmspell_core::{Result, StorageError};
-use redb::{Key, ReadableTable, Table, TableDefinition, TableError, TableHandle, Value, WriteTransaction};
+use llmspell_core::{Quota, Result, StateScope, StorageError};
+use redb::{
+    Key, ReadOnlyTable, ReadableTable, Table, TableDefinition, TableError, TableHandle, Value, WriteTransaction,
+};
 
 use super::tables;
-use super::{FILE, NEW_FILE, Read, Truth, guard, table_error};
+use super::{FILE, NEW_FILE, Read, Truth, guard, quota, table_error};
 use crate::base::error::{corrupted, io_error, redb_error};
+use crate::base::stored_value::StoredValue;
 use crate::disk::{Disk, DiskFile, RedbFile};
 
 /// Rows of a step of the verification: about a millisecond.
@@ -35,8 +38,8 @@ pub(super) trait AnyTable {
     /// last key; none at the end of the table.
     fn verify(&self, read: &Read, after: Option<&[u8]>) -> Result<Option<Vec<u8>>>;
 
-    /// Visits all rows in the order of their keys, or in the opposite order.
-    fn visit(&self, read: &Read, is_backward: bool, visit: VisitRow<'_>) -> Result<()>;
+    /// Visits the rows after a key in their order, or all rows in the opposite order.
+    fn visit(&self, read: &Read, after: Option<&[u8]>, is_backward: bool, visit: VisitRow<'_>) -> Result<()>;
 
     /// How the keys of two rows follow each other.
     fn compare(&self, a: &[u8], b: &[u8]) -> Ordering;
@@ -50,6 +53,17 @@ pub(super) trait Filling {
     fn insert(&mut self, key: &[u8], value: &[u8]) -> std::result::Result<(), redb::StorageError>;
 }
 
+/// The table; none if it is one that the database has not needed yet.
+fn opened<K: Key + 'static, V: Value + 'static>(
+    read: &Read,
+    definition: TableDefinition<'static, K, V>,
+) -> Result<Option<ReadOnlyTable<K, V>>> {
+    match tables::LATER.contains(&TableHandle::name(&definition)) {
+        true => read.optional_table(definition),
+        false => read.table(definition).map(Some),
+    }
+}
+
 impl<K: Key + 'static, V: Value + 'static> AnyTable for TableDefinition<'static, K, V> {
     fn name(&self) -> &str {
         TableHandle::name(self)
@@ -60,8 +74,7 @@ impl<K: Key + 'static, V: Value + 'static> AnyTable for TableDefinition<'static,
     }
 
     fn verify(&self, read: &Read, after: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
-        // Databases of earlier builds get some tables when they first need them.
-        let Some(table) = read.optional_table(*self)? else {
+        let Some(table) = opened(read, *self)? else {
             return Ok(None);
         };
         let rows = match after {
@@ -89,11 +102,15 @@ impl<K: Key + 'static, V: Value + 'static> AnyTable for TableDefinition<'static,
         Ok(None)
     }
 
-    fn visit(&self, read: &Read, is_backward: bool, visit: VisitRow<'_>) -> Result<()> {
-        let Some(table) = read.optional_table(*self)? else {
+    fn visit(&self, read: &Read, after: Option<&[u8]>, is_backward: bool, visit: VisitRow<'_>) -> Result<()> {
+        let Some(table) = opened(read, *self)? else {
             return Ok(());
         };
-        let mut rows = table.iter().map_err(read.failed())?;
+        let rows = match after {
+            None => table.iter(),
+            Some(after) => table.range::<K::SelfType<'_>>((Bound::Excluded(K::from_bytes(after)), Bound::Unbounded)),
+        };
+        let mut rows = rows.map_err(read.failed())?;
         while let Some(row) = if is_backward { rows.next_back() } else { rows.next() } {
             let (key, value) = row.map_err(read.failed())?;
             let (key, value) = (key.value(), value.value());
@@ -158,9 +175,39 @@ impl Read {
     /// `Io`, `Corrupted` where the file is damaged, and what `visit` returns.
     pub(crate) fn visit_rows(&self, table: &str, is_backward: bool, visit: VisitRow<'_>) -> Result<()> {
         guard(self.path(), || match find(table) {
-            Some(table) => table.visit(self, is_backward, visit),
+            Some(table) => table.visit(self, None, is_backward, visit),
             None => Err(unknown(self.path(), table)),
         })
+    }
+}
+
+/// A key-value pair, from a row of the table `kv`.
+///
+/// # Errors
+///
+/// The key, and what is wrong with its value.
+pub(crate) fn value_of_row(key: &[u8], value: &[u8]) -> std::result::Result<(String, StoredValue<Vec<u8>>), String> {
+    let (scope, key) = <(u64, &[u8])>::from_bytes(key);
+    let text = String::from_utf8_lossy(key);
+    if scope != 0 || std::str::from_utf8(key).is_err() {
+        return Err(format!("key `{text}`: it is no key"));
+    }
+    match StoredValue::decode(&tables::kv_place(scope, key), value) {
+        Ok(stored) => Ok((text.into_owned(), stored.map(<[u8]>::to_vec))),
+        Err(malformed) => Err(format!("key `{text}`: {}", malformed.0)),
+    }
+}
+
+/// A quota, from a row of the table `quotas`.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn quota_of_row(key: &[u8], value: &[u8]) -> std::result::Result<(StateScope, Quota), String> {
+    let scope = StateScope::from_bytes(key).map_err(|error| format!("a quota: {error}"))?;
+    match quota::decode(&scope, value) {
+        Ok(stored) => Ok((scope, stored.status.quota)),
+        Err(malformed) => Err(format!("quota of `{scope}`: {}", malformed.0)),
     }
 }
 
@@ -235,6 +282,31 @@ impl Builder {
         Ok(())
     }
 
+    /// Adds all rows of a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add), and what cannot be read of the snapshot.
+    pub(crate) fn copy(&self, read: &Read) -> Result<()> {
+        read.check_tables_known()?;
+        for table in table_names() {
+            let mut last: Option<Vec<u8>> = None;
+            self.add(table, |insert| {
+                let (mut bytes, mut has_more) = (0, false);
+                let table = find(table).ok_or_else(|| unknown(read.path(), table))?;
+                table.visit(read, last.clone().as_deref(), false, &mut |key, value| {
+                    insert(key, value)?;
+                    bytes += key.len() + value.len();
+                    last = Some(key.to_vec());
+                    has_more = bytes >= FILL_BYTES;
+                    Ok(!has_more)
+                })?;
+                Ok(has_more)
+            })?;
+        }
+        Ok(())
+    }
+
     /// The truth so far, to read from.
     pub(crate) fn truth(&self) -> &Truth {
         &self.truth
@@ -248,13 +320,15 @@ impl Builder {
     pub(crate) fn finish(self) -> Result<()> {
         let Self { disk, file, mut truth } = self;
         let path = truth.path.clone();
-        let compacted = guard(&path, || loop {
-            match truth.redb.compact() {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                Err(redb::CompactionError::Storage(error)) => return Err(redb_error(&path, error)),
-                // A file that is larger than it need be is whole.
-                Err(_) => return Ok(()),
+        let compacted = guard(&path, || {
+            loop {
+                match truth.redb.compact() {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(()),
+                    Err(redb::CompactionError::Storage(error)) => return Err(redb_error(&path, error)),
+                    // A file that is larger than it need be is whole.
+                    Err(_) => return Ok(()),
+                }
             }
         });
         compacted?;

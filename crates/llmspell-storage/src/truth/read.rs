@@ -113,6 +113,18 @@ impl Read {
         Ok(spaces)
     }
 
+    /// One space.
+    pub(crate) fn space(&self, id: SpaceId) -> Result<Option<SpaceRecord>> {
+        let row = self.table(tables::SPACES)?.get(id.0).map_err(self.failed())?;
+        let Some(row) = row else { return Ok(None) };
+        let place = || format!("space {}", id.0);
+        let json = unseal(&id.0.to_le_bytes(), row.value()).map_err(self.malformed(place))?;
+        let record = serde_json::from_slice(json);
+        record
+            .map(Some)
+            .map_err(|error| corrupted(&self.path, format!("{}: {error}", place())))
+    }
+
     /// One past the last slot of a space that was ever used.
     pub(crate) fn slot_end(&self, space: SpaceId) -> Result<u64> {
         let row = self.table(tables::SLOT_ENDS)?.get(space.0).map_err(self.failed())?;

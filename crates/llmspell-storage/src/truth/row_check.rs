@@ -67,7 +67,9 @@ pub(crate) fn row_damage(table: &str, key: &[u8], value: &[u8]) -> Option<String
     }
     if is(&tables::STAGED) {
         let key = <(u64, u32)>::from_bytes(key);
-        return failed(Staged::decode(key, value), || format!("staged entries of scope {}", key.0));
+        return failed(Staged::decode(key, value), || {
+            format!("staged entries of scope {}", key.0)
+        });
     }
     None
 }

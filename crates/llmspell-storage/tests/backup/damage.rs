@@ -12,7 +12,10 @@ use super::{block_on, content, entry, restored, scope, space};
 async fn filled(dir: &Path) -> Database {
     let database = Database::open(dir).await.unwrap();
     let vectors = space(&database).await;
-    vectors.insert((0..400).map(|id| entry(id % 5, id, id)).collect()).await.unwrap();
+    vectors
+        .insert((0..400).map(|id| entry(id % 5, id, id)).collect())
+        .await
+        .unwrap();
     for number in 0..50 {
         let value = vec![number; 300];
         database.kv().set(&format!("key-{number}"), value).await.unwrap();
@@ -115,10 +118,14 @@ fn given_a_damaged_database_then_a_backup_says_what_is_damaged_and_goes_on_only_
         let receipt = database.backup_with(dir.path().join("rest"), options).await.unwrap();
         assert_eq!(receipt.damage.len(), 1, "{:?}", receipt.damage);
         assert!(receipt.damage[0].contains("slot 7"), "{:?}", receipt.damage);
-        let verified = Database::verify_backup(dir.path().join("rest"), BackupOptions::new()).await.unwrap();
+        let verified = Database::verify_backup(dir.path().join("rest"), BackupOptions::new())
+            .await
+            .unwrap();
         assert_eq!(verified.damage, receipt.damage);
         let copy = dir.path().join("copy");
-        Database::restore(dir.path().join("rest"), &copy, BackupOptions::new()).await.unwrap();
+        Database::restore(dir.path().join("rest"), &copy, BackupOptions::new())
+            .await
+            .unwrap();
         let copy = Database::open(&copy).await.unwrap();
         let vectors = space(&copy).await;
         let (mut good, mut bad) = (0, 0);

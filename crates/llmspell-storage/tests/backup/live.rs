@@ -11,15 +11,26 @@ use parking_lot::Mutex;
 use super::{Content, block_on, content, entry, restored, scope, space};
 
 /// One write of a random program: in the database, and in what the database should be.
-async fn write(random: &mut Random, number: u32, database: &Database, vectors: &HNSWVectorStorage, content: &mut Content) {
+async fn write(
+    random: &mut Random,
+    number: u32,
+    database: &Database,
+    vectors: &HNSWVectorStorage,
+    content: &mut Content,
+) {
     let of = u32::try_from(random.below(6)).unwrap();
     match random.below(10) {
         // Replaced vectors leave dead points, whose slots would be used again at once.
         0..=5 => {
-            let ids: Vec<u32> = (0..random.between(1, 40)).map(|_| u32::try_from(random.below(60)).unwrap()).collect();
+            let ids: Vec<u32> = (0..random.between(1, 40))
+                .map(|_| u32::try_from(random.below(60)).unwrap())
+                .collect();
             let mut entries: Vec<_> = Vec::new();
             for id in ids {
-                if !entries.iter().any(|known: &llmspell_storage::VectorEntry| known.id == format!("id-{id}")) {
+                if !entries
+                    .iter()
+                    .any(|known: &llmspell_storage::VectorEntry| known.id == format!("id-{id}"))
+                {
                     entries.push(entry(of, id, number * 100 + id));
                 }
             }
@@ -34,7 +45,9 @@ async fn write(random: &mut Random, number: u32, database: &Database, vectors: &
             let ids: Vec<String> = (0..30).map(|_| format!("id-{}", random.below(60))).collect();
             vectors.delete(&scope(of), &ids).await.unwrap();
             let of = scope(of).to_string();
-            content.entries.retain(|(scope, id), _| *scope != of || !ids.contains(id));
+            content
+                .entries
+                .retain(|(scope, id), _| *scope != of || !ids.contains(id));
         }
         // Dropped scopes give all of their slots back.
         7 => {
@@ -112,7 +125,10 @@ fn given_random_writes_under_way_when_a_backup_is_taken_then_it_is_the_state_aft
         block_on(async {
             let begun = std::time::Instant::now();
             while vectors.stats().await.unwrap().scopes_to_purge > 0 {
-                assert!(begun.elapsed() < Duration::from_secs(20), "seed {seed}: the purge does not go on");
+                assert!(
+                    begun.elapsed() < Duration::from_secs(20),
+                    "seed {seed}: the purge does not go on"
+                );
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         });
@@ -137,13 +153,21 @@ fn given_a_backup_when_little_has_changed_then_little_is_written_and_nothing_if_
         assert_eq!((same.written_bytes, same.is_incremental), (0, true), "{same:?}");
         vectors.upsert(vec![entry(7, 7, 999)]).await.unwrap();
         let next = database.backup(&target).await.unwrap();
-        assert!(next.written_bytes > 0 && next.written_bytes < first.content_bytes / 3, "{next:?}");
+        assert!(
+            next.written_bytes > 0 && next.written_bytes < first.content_bytes / 3,
+            "{next:?}"
+        );
         assert_eq!(restored(&target).await, content(&database).await);
 
         // Blocks that are not needed any more do not pile up.
         for round in 0..12 {
             vectors
-                .upsert((0..20_000).step_by(3).map(|id| entry(id % 50, id, id + round)).collect())
+                .upsert(
+                    (0..20_000)
+                        .step_by(3)
+                        .map(|id| entry(id % 50, id, id + round))
+                        .collect(),
+                )
                 .await
                 .unwrap();
             let receipt = database.backup(&target).await.unwrap();
@@ -151,7 +175,10 @@ fn given_a_backup_when_little_has_changed_then_little_is_written_and_nothing_if_
                 .unwrap()
                 .map(|file| file.unwrap().metadata().unwrap().len())
                 .sum();
-            assert!(size < 3 * receipt.content_bytes, "round {round}: {size} bytes for {receipt:?}");
+            assert!(
+                size < 3 * receipt.content_bytes,
+                "round {round}: {size} bytes for {receipt:?}"
+            );
         }
         assert_eq!(restored(&target).await, content(&database).await);
     });
@@ -192,7 +219,10 @@ fn given_indexes_when_they_are_backed_up_then_a_restored_database_uses_them_at_o
         let options = llmspell_storage::DatabaseOptions::new().graph_points_min(100);
         let database = options.clone().open(dir.path().join("db")).await.unwrap();
         let vectors = space(&database).await;
-        vectors.insert((0..600).map(|id| entry(1, id, id)).collect()).await.unwrap();
+        vectors
+            .insert((0..600).map(|id| entry(1, id, id)).collect())
+            .await
+            .unwrap();
         vectors.build_index().await.unwrap();
         for with_indexes in [true, false] {
             let backup = dir.path().join(format!("backup-{with_indexes}"));
@@ -200,7 +230,9 @@ fn given_indexes_when_they_are_backed_up_then_a_restored_database_uses_them_at_o
             let asked = BackupOptions::new().with_indexes(with_indexes);
             let receipt = database.backup_with(&backup, asked).await.unwrap();
             assert_eq!(receipt.has_indexes, with_indexes);
-            Database::restore(&backup, &restored, BackupOptions::new()).await.unwrap();
+            Database::restore(&backup, &restored, BackupOptions::new())
+                .await
+                .unwrap();
             let again = options.clone().open(&restored).await.unwrap();
             assert_eq!(again.stats().await.unwrap().index_bytes > 0, with_indexes);
             let vectors = space(&again).await;
@@ -218,7 +250,11 @@ fn given_a_database_in_memory_then_it_can_be_backed_up_too() {
     block_on(async {
         let dir = tempfile::tempdir().unwrap();
         let database = Database::in_memory();
-        space(&database).await.insert((0..500).map(|id| entry(id % 3, id, id)).collect()).await.unwrap();
+        space(&database)
+            .await
+            .insert((0..500).map(|id| entry(id % 3, id, id)).collect())
+            .await
+            .unwrap();
         database.kv().set("a", b"1".to_vec()).await.unwrap();
         database.backup(dir.path().join("b")).await.unwrap();
         assert_eq!(restored(&dir.path().join("b")).await, content(&database).await);
@@ -231,7 +267,10 @@ fn given_a_backup_whose_caller_is_gone_then_it_ends_and_the_database_can_be_clos
         let dir = tempfile::tempdir().unwrap();
         let database = Database::open(dir.path().join("db")).await.unwrap();
         let vectors = space(&database).await;
-        vectors.insert((0..5_000).map(|id| entry(id % 3, id, id)).collect()).await.unwrap();
+        vectors
+            .insert((0..5_000).map(|id| entry(id % 3, id, id)).collect())
+            .await
+            .unwrap();
         let slow = BackupOptions::new().bytes_per_second_max(1_000);
         let backup = database.backup_with(dir.path().join("b"), slow.clone());
         let timeout = tokio::time::timeout(Duration::from_millis(100), backup).await;
@@ -254,6 +293,9 @@ fn given_a_backup_whose_caller_is_gone_then_it_ends_and_the_database_can_be_clos
         let progress = progress.lock();
         assert!(progress.is_sorted_by_key(|progress| progress.done_bytes) && progress.len() > 3);
         let last = progress.last().unwrap();
-        assert!(last.done_bytes == last.total_bytes && last.done_bytes > 1_000_000, "{last:?}");
+        assert!(
+            last.done_bytes == last.total_bytes && last.done_bytes > 1_000_000,
+            "{last:?}"
+        );
     });
 }

@@ -77,7 +77,9 @@ fn a_restore_goes_into_an_empty_or_absent_directory_only() {
         fs::create_dir(&filled).unwrap();
         fs::write(filled.join("a"), b"1").unwrap();
         for target in [&filled, &filled.join("a"), &dir.path().join("db")] {
-            let error = Database::restore(&backup, target, BackupOptions::new()).await.unwrap_err();
+            let error = Database::restore(&backup, target, BackupOptions::new())
+                .await
+                .unwrap_err();
             assert!(matches!(&error, StorageError::DirectoryNotEmpty { .. }), "{error}");
         }
         assert_eq!(fs::read(filled.join("a")).unwrap(), b"1");
@@ -85,7 +87,9 @@ fn a_restore_goes_into_an_empty_or_absent_directory_only() {
         let empty = dir.path().join("empty");
         fs::create_dir(&empty).unwrap();
         Database::restore(&backup, &empty, BackupOptions::new()).await.unwrap();
-        Database::restore(&backup, dir.path().join("x/y/z"), BackupOptions::new()).await.unwrap();
+        Database::restore(&backup, dir.path().join("x/y/z"), BackupOptions::new())
+            .await
+            .unwrap();
         for place in ["empty", "x/y/z"] {
             let again = Database::open(dir.path().join(place)).await.unwrap();
             assert_eq!(content(&again).await, content(&database).await);
@@ -121,7 +125,9 @@ fn what_is_no_backup_or_was_cut_short_is_refused_as_one() {
         let backup = dir.path().join("backup");
         database.backup(&backup).await.unwrap();
         fs::remove_file(backup.join("MANIFEST")).unwrap();
-        let error = Database::verify_backup(&backup, BackupOptions::new()).await.unwrap_err();
+        let error = Database::verify_backup(&backup, BackupOptions::new())
+            .await
+            .unwrap_err();
         assert!(matches!(&error, StorageError::NotABackup { .. }), "{error}");
         assert!(error.to_string().contains("cut short"), "{error}");
         for (place, text) in [("db", "no backup"), ("nowhere", "no such directory")] {

@@ -7,8 +7,10 @@
 //! | `scopes.rs` | `scope`, `space`, and quotas |
 //! | `first_hour.rs` | what a newcomer meets: errors that help, tables, a forgotten scope |
 //! | `store.rs` | `kv`, `stats`, `check`, `clock`, completions |
+//! | `backup.rs` | `backup`, `verify`, `restore`, `check --deep` |
 //! | `terminal.rs` | what is shown on a terminal, of any width |
 
+mod backup;
 mod entries;
 mod first_hour;
 mod scopes;

@@ -47,7 +47,11 @@ fn given_any_step_of_a_workload_when_it_is_backed_up_then_the_whole_and_what_has
         sequence += 1;
         assert_eq!((receipt.sequence, receipt.is_incremental), (sequence, sequence > 1));
         reused += receipt.reused_bytes;
-        assert_eq!(restored(&always, store.now()), content, "after {step:?}, what has changed");
+        assert_eq!(
+            restored(&always, store.now()),
+            content,
+            "after {step:?}, what has changed"
+        );
         let once = SimDisk::default();
         back_up(&store, &once, with_indexes).unwrap();
         assert_eq!(restored(&once, store.now()), content, "after {step:?}, all of it");
