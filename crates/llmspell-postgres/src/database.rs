@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use llmspell_core::{HNSWConfig, Result, StateScope, StorageError};
+use llmspell_core::{DistanceMetric, HNSWConfig, Result, StateScope, StorageError};
 use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 
 use crate::config::{PostgresConfig, check_name};
 use crate::error::{SERVER, of_server};
 use crate::key_value::PostgresBackend;
-use crate::schema::{LATEST, MIGRATIONS, Names};
-use crate::session::{Access, Reach};
-use crate::vectors::PostgresVectors;
+use crate::schema::{LATEST, MIGRATIONS, Names, create_space};
+use crate::session::{Access, Reach, hex};
+use crate::vectors::{PostgresVectors, check_space};
 
 /// The oldest server, as `server_version_num` counts.
 const SERVER_MIN: i32 = 150_000;
@@ -74,14 +74,15 @@ impl PostgresDatabase {
 
     /// The statements that create all tables in an empty schema, for an administrator to run.
     ///
-    /// Tables of vector spaces are added when a space is first opened; `spaces` are created with the others, each a name and a
-    /// number of components, and the metric.
+    /// With them vector spaces, each by its name, its dimension and its metric. A space that is not named here is created when it
+    /// is first opened, if the role may do so.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a bad configuration.
-    pub fn schema_sql(config: &PostgresConfig) -> Result<String> {
+    /// `Invalid` for a bad configuration, name or dimension.
+    pub fn schema_sql(config: &PostgresConfig, spaces: &[(&str, usize, DistanceMetric)]) -> Result<String> {
         config.validate()?;
+        spaces.iter().try_for_each(|(name, dim, _)| check_space(name, *dim))?;
         let names = Names::of(config);
         let mut sql = String::from("BEGIN;\nCREATE EXTENSION IF NOT EXISTS vector;\n");
         let _ = writeln!(sql, "{}", bootstrap(&names));
@@ -89,6 +90,16 @@ impl PostgresDatabase {
             let (number, title) = (migration.number, migration.title);
             let _ = writeln!(sql, "-- Version {number}: {title}.{}", (migration.sql)(&names));
             let _ = writeln!(sql, "INSERT INTO {} (number) VALUES ({number});", names.migrations);
+        }
+        // The tables are new, so spaces are numbered from 1.
+        for (number, (name, dim, metric)) in (1..).zip(spaces) {
+            let name = hex(name.as_bytes());
+            let _ = writeln!(
+                sql,
+                "INSERT INTO {} (name, dim, metric) VALUES ('\\x{name}', {dim}, '{metric}');\n{}",
+                names.spaces,
+                create_space(&names, number, *dim)
+            );
         }
         sql.push_str("COMMIT;\n");
         Ok(sql)
@@ -319,12 +330,6 @@ impl Inner {
             }
             other => other,
         }
-    }
-
-    /// One statement that returns nothing, outside of a transaction: some statements must be.
-    pub(crate) async fn execute(&self, sql: &str) -> Result<()> {
-        let client = self.client().await?;
-        client.batch_execute(sql).await.map_err(of_server)
     }
 
     /// The moment of the server's clock, in milliseconds since 1970.

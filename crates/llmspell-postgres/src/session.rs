@@ -138,11 +138,12 @@ impl Inner {
         self.once(&client, reach, access, &statement, params).await
     }
 
-    /// Reads by a statement whose text differs from call to call, and is not kept. `settings` are statements `SET LOCAL`, each
+    /// One statement whose text differs from call to call, and is not kept. `settings` are statements `SET LOCAL`, each
     /// with its semicolon.
-    pub(crate) async fn read_once(
+    pub(crate) async fn once_typed(
         &self,
         reach: &Reach,
+        access: Access,
         settings: &str,
         sql: &str,
         params: &[(&(dyn ToSql + Sync), Type)],
@@ -150,7 +151,7 @@ impl Inner {
         let mut attempts = self.attempts();
         loop {
             let client = self.client().await?;
-            let begin = self.begin_sql(reach, Access::Read, settings);
+            let begin = self.begin_sql(reach, access, settings);
             let (begun, rows, ended) = join3(
                 client.batch_execute(&begin),
                 client.query_typed(sql, params),

@@ -18,7 +18,7 @@ pub(crate) struct Migration {
 /// All steps, in order.
 pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
     number: 1,
-    title: "keys, spaces, indexes, requests, quotas and scopes of roles",
+    title: "keys, spaces, indexes, requests and scopes of roles",
     sql: first,
 }];
 
@@ -78,15 +78,11 @@ CREATE TABLE {schema}."{prefix}requests" (
     PRIMARY KEY (id, scope)
 );
 CREATE INDEX "{prefix}requests_done" ON {schema}."{prefix}requests" (done_at);
-CREATE TABLE {schema}."{prefix}quotas" (
-    scope bytea PRIMARY KEY,
-    quota text NOT NULL
-);
 "#;
 
 fn first(names: &Names) -> String {
     let mut sql = names.fill(TABLES);
-    for table in [&names.keys, &names.indexes, &names.requests, &names.quotas] {
+    for table in [&names.keys, &names.indexes, &names.requests] {
         sql.push_str(&names.security(table));
     }
     if let Some(role) = &names.service_role {
@@ -95,7 +91,6 @@ fn first(names: &Names) -> String {
     for table in [&names.keys, &names.requests] {
         sql.push_str(&names.grant("SELECT, INSERT, UPDATE, DELETE", table));
     }
-    sql.push_str(&names.grant("SELECT, UPDATE", &names.quotas));
     for table in [&names.spaces, &names.indexes, &names.migrations] {
         sql.push_str(&names.grant("SELECT", table));
     }

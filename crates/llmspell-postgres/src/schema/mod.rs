@@ -10,6 +10,6 @@ mod migrations;
 mod names;
 mod spaces;
 
-pub(crate) use migrations::{LATEST, MIGRATIONS, Migration};
+pub(crate) use migrations::{LATEST, MIGRATIONS};
 pub(crate) use names::Names;
 pub(crate) use spaces::{IndexKind, create_index, create_space, index_name, ordering};

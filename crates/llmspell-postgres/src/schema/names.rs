@@ -13,7 +13,6 @@ pub(crate) struct Names {
     pub(crate) spaces: String,
     pub(crate) indexes: String,
     pub(crate) requests: String,
-    pub(crate) quotas: String,
     pub(crate) role_scopes: String,
 }
 
@@ -30,7 +29,6 @@ impl Names {
             spaces: table("spaces"),
             indexes: table("indexes"),
             requests: table("requests"),
-            quotas: table("quotas"),
             role_scopes: table("role_scopes"),
         }
     }

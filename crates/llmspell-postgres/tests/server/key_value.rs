@@ -1,10 +1,8 @@
 //! The store of keys keeps the contract.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{drop_schema, new_schema, open, with_server};
+use super::common::{drop_schema, new_schema, open, with_server};
 use llmspell_conformance::key_value;
 use llmspell_postgres::{PostgresConfig, PostgresDatabase};
 
