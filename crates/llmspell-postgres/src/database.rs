@@ -14,7 +14,8 @@ use crate::config::{PostgresConfig, check_name};
 use crate::error::{SERVER, of_server};
 use crate::key_value::PostgresBackend;
 use crate::schema::{LATEST, MIGRATIONS, Names, create_space};
-use crate::session::{Access, Reach, hex};
+use crate::session::{Inner, Reach};
+use crate::sql::{NOW, hex, one_count, purge};
 use crate::vectors::{PostgresVectors, check_space};
 
 /// The oldest server, as `server_version_num` counts.
@@ -30,21 +31,9 @@ pub struct PostgresDatabase {
     pub(crate) inner: Arc<Inner>,
 }
 
-pub(crate) struct Inner {
-    pub(crate) pool: Pool,
-    pub(crate) config: PostgresConfig,
-    pub(crate) names: Names,
-}
-
 impl std::fmt::Debug for PostgresDatabase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PostgresDatabase").field("config", &self.inner.config).finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for Inner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inner").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -162,34 +151,21 @@ impl PostgresDatabase {
     ///
     /// As [`open`](Self::open).
     pub async fn purge(&self, limit: u32) -> Result<u64> {
-        let (keys, requests) = (&self.inner.names.keys, &self.inner.names.requests);
+        let names = &self.inner.names;
         let limit = i64::from(limit);
-        let sql = format!(
-            "WITH old AS (SELECT ctid FROM {keys} WHERE expires_at <= {NOW} ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED), \
-             gone AS (DELETE FROM {keys} WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1) \
-             SELECT count(*) FROM gone"
-        );
-        let removed = one_count(&self.inner.change(&Reach::All, &sql, &[&limit]).await?);
-        let sql = format!(
-            "WITH old AS (SELECT ctid FROM {requests} WHERE done_at <= {NOW} - 86400000 LIMIT $1 FOR UPDATE SKIP LOCKED), \
-             gone AS (DELETE FROM {requests} WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1) \
-             SELECT count(*) FROM gone"
-        );
-        Ok(removed + one_count(&self.inner.change(&Reach::All, &sql, &[&limit]).await?))
+        let expired = purge(&names.keys, &format!("expires_at <= {NOW}"));
+        let answered = purge(&names.requests, &format!("done_at <= {NOW} - 86400000"));
+        let mut removed = 0;
+        for sql in [expired, answered] {
+            removed += one_count(&self.inner.change(&Reach::All, &sql, &[&limit]).await?);
+        }
+        Ok(removed)
     }
 
     /// Closes all connections; later calls fail with [`Closed`](StorageError::Closed).
     pub fn close(&self) {
         self.inner.pool.close();
     }
-}
-
-/// The moment at which the transaction began, in milliseconds since 1970, by the clock of the server.
-pub(crate) const NOW: &str = "floor(extract(epoch FROM now()) * 1000)::bigint";
-
-/// The count of a statement that returns one.
-pub(crate) fn one_count(rows: &[tokio_postgres::Row]) -> u64 {
-    rows.first().map_or(0, |row| u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
 }
 
 fn pool(config: &PostgresConfig) -> Result<Pool> {
@@ -307,37 +283,6 @@ impl Inner {
             transaction.execute(&sql, &[&migration.number]).await.map_err(of_server)?;
         }
         transaction.commit().await.map_err(of_server)
-    }
-
-    /// Waits for a lock that lasts until the end of the transaction.
-    pub(crate) async fn lock(&self, transaction: &deadpool_postgres::Transaction<'_>, what: &str) -> Result<()> {
-        let name = format!("llmspell {}.{} {what}", self.names.schema, self.names.prefix);
-        let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
-        transaction.execute(sql, &[&name]).await.map(drop).map_err(of_server)
-    }
-
-    /// What to do about a missing right.
-    pub(crate) fn for_administrator(&self, error: StorageError) -> StorageError {
-        match error {
-            StorageError::Server { server, code, reason } if code == SqlState::INSUFFICIENT_PRIVILEGE.code() => {
-                let hint = "an administrator has to create it: `llmspell-storage postgres schema` and \
-                            `PostgresDatabase::schema_sql` give the statements";
-                StorageError::Server {
-                    server,
-                    code,
-                    reason: format!("{reason}; {hint}"),
-                }
-            }
-            other => other,
-        }
-    }
-
-    /// The moment of the server's clock, in milliseconds since 1970.
-    pub(crate) async fn now(&self) -> Result<i64> {
-        let sql = format!("SELECT {NOW}");
-        let rows = self.try_once(&Reach::All, Access::Read, &sql, &[]).await;
-        let rows = rows.map_err(crate::error::Failure::into_error)?;
-        Ok(rows.first().map_or(0, |row| row.get(0)))
     }
 }
 

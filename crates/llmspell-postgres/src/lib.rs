@@ -30,6 +30,7 @@
 //! | `config.rs`    | which server, which schema, how many connections? [`PostgresConfig`] |
 //! | `error.rs`     | which error of the server is which [`StorageError`](llmspell_core::StorageError)? |
 //! | `schema/`      | which tables are there, who may use them, how do they change with versions? |
+//! | `sql.rs`       | which pieces of SQL do modules share?                                |
 //! | `session.rs`   | how is a transaction confined to a scope, and when is it repeated?    |
 //! | `database.rs`  | how is the server opened and prepared? [`PostgresDatabase`]            |
 //! | `request.rs`   | how is a write done once though it is sent twice?                     |
@@ -45,6 +46,7 @@ mod key_value;
 mod request;
 mod schema;
 mod session;
+mod sql;
 mod vectors;
 
 pub use config::PostgresConfig;

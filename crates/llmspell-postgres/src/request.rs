@@ -6,9 +6,9 @@
 use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
-use crate::database::{Inner, NOW};
 use crate::error::Failure;
-use crate::session::Reach;
+use crate::session::{Inner, Reach};
+use crate::sql::NOW;
 
 /// The scope of the row: that of the write, or none if it has several.
 fn scope_of(reach: &Reach) -> &[u8] {

@@ -1,17 +1,18 @@
 //! Sessions: how a transaction is confined to a scope, and when it is repeated.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use deadpool_postgres::{Client, Transaction};
+use deadpool_postgres::{Client, Pool, Transaction};
 use futures_util::future::join3;
 use llmspell_core::{Result, StateScope, StorageError};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Statement};
 
-use crate::database::Inner;
-use crate::error::{Failure, of_pool};
+use crate::config::PostgresConfig;
+use crate::error::{Failure, of_pool, of_server};
+use crate::schema::Names;
+use crate::sql::{NOW, hex};
 
 /// Which rows a transaction may touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,20 +46,24 @@ impl Reach {
     }
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
 /// Whether a transaction may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Read,
     Write,
+}
+
+/// A pool of connections, and what its sessions need to know.
+pub(crate) struct Inner {
+    pub(crate) pool: Pool,
+    pub(crate) config: PostgresConfig,
+    pub(crate) names: Names,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -187,6 +192,37 @@ impl Inner {
             });
         }
         Failure::from(error)
+    }
+
+    /// Waits for a lock that lasts until the end of the transaction.
+    pub(crate) async fn lock(&self, transaction: &Transaction<'_>, what: &str) -> Result<()> {
+        let name = format!("llmspell {}.{} {what}", self.names.schema, self.names.prefix);
+        let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+        transaction.execute(sql, &[&name]).await.map(drop).map_err(of_server)
+    }
+
+    /// What to do about a missing right.
+    pub(crate) fn for_administrator(&self, error: StorageError) -> StorageError {
+        match error {
+            StorageError::Server { server, code, reason } if code == SqlState::INSUFFICIENT_PRIVILEGE.code() => {
+                let hint = "an administrator has to create it: `llmspell-storage postgres schema` and \
+                            `PostgresDatabase::schema_sql` give the statements";
+                StorageError::Server {
+                    server,
+                    code,
+                    reason: format!("{reason}; {hint}"),
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// The moment of the server's clock, in milliseconds since 1970.
+    pub(crate) async fn now(&self) -> Result<i64> {
+        let sql = format!("SELECT {NOW}");
+        let rows = self.try_once(&Reach::All, Access::Read, &sql, &[]).await;
+        let rows = rows.map_err(Failure::into_error)?;
+        Ok(rows.first().map_or(0, |row| row.get(0)))
     }
 
     pub(crate) fn attempts(&self) -> Attempts {

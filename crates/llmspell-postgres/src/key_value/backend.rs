@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::batch::{self, Run, columns};
 use super::place::{Place, Range, key_of, split};
-use crate::database::{Inner, NOW, one_count};
 use crate::error::Failure;
-use crate::session::Reach;
+use crate::session::{Inner, Reach};
+use crate::sql::{LIVE, NOW, one_count};
 
 /// Keys and values in a table of PostgreSQL.
 ///
@@ -26,8 +26,6 @@ pub struct PostgresBackend {
 }
 
 llmspell_core::inherent_key_value!(PostgresBackend);
-
-const LIVE: &str = "(expires_at IS NULL OR expires_at > floor(extract(epoch FROM now()) * 1000)::bigint)";
 
 impl PostgresBackend {
     pub(crate) fn new(inner: Arc<Inner>) -> Self {

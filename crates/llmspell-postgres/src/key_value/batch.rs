@@ -6,8 +6,8 @@ use llmspell_core::{Expiry, KeyValueWrite};
 use tokio_postgres::types::ToSql;
 
 use super::place::{Place, Range};
-use crate::database::NOW;
 use crate::session::Reach;
+use crate::sql::{LIVE, NOW};
 
 /// Longer runs become several statements.
 const RUN_BYTES_MAX: usize = 8 << 20;
@@ -141,7 +141,7 @@ impl Run {
                      AS old (head, digest, scope) \
                      WHERE k.head = old.head AND k.tail_digest = old.digest AND k.scope = old.scope \
                      RETURNING k.expires_at) \
-                     SELECT count(*) FROM gone WHERE expires_at IS NULL OR expires_at > {NOW}"
+                     SELECT count(*) FROM gone WHERE {LIVE}"
                 ),
                 params: place_params(places.keys()),
             },
@@ -150,7 +150,7 @@ impl Run {
                 Prepared {
                     sql: format!(
                         "WITH gone AS (DELETE FROM {table} WHERE {condition} RETURNING expires_at) \
-                         SELECT count(*) FROM gone WHERE expires_at IS NULL OR expires_at > {NOW}"
+                         SELECT count(*) FROM gone WHERE {LIVE}"
                     ),
                     params,
                 }

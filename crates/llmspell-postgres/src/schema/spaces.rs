@@ -3,7 +3,7 @@
 use llmspell_core::DistanceMetric;
 
 use super::names::Names;
-use crate::session::hex;
+use crate::sql::hex;
 
 /// pgvector indexes `vector` up to this many dimensions,
 const VECTOR_INDEX_DIM_MAX: usize = 2_000;

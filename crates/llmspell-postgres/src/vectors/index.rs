@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use llmspell_core::Result;
 
-use super::rows::LIVE;
 use super::space::PostgresVectors;
-use crate::database::{NOW, one_count};
 use crate::error::of_server;
 use crate::schema::{IndexKind, create_index, index_name};
 use crate::session::Reach;
+use crate::sql::{LIVE, NOW, one_count, purge};
 
 /// How long a server may not know of an index that another one built.
 const KNOWN_FOR: Duration = Duration::from_secs(10);
@@ -116,12 +115,7 @@ impl PostgresVectors {
     ///
     /// As [`PostgresDatabase::open`](crate::PostgresDatabase::open).
     pub async fn purge(&self, limit: u32) -> Result<u64> {
-        let table = &self.space.table;
-        let sql = format!(
-            "WITH old AS (SELECT ctid FROM {table} WHERE expires_at <= {NOW} ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED), \
-             gone AS (DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING 1) \
-             SELECT count(*) FROM gone"
-        );
+        let sql = purge(&self.space.table, &format!("expires_at <= {NOW}"));
         Ok(one_count(&self.inner.change(&Reach::All, &sql, &[&i64::from(limit)]).await?))
     }
 }

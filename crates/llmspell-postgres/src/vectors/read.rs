@@ -6,11 +6,11 @@ use llmspell_core::{
 };
 
 use super::filter::{Param, SqlFilter, typed};
-use super::rows::{self, ENTRY, LIVE};
+use super::rows::{self, ENTRY};
 use super::space::PostgresVectors;
-use crate::database::one_count;
 use crate::schema::index_name;
 use crate::session::{Access, Reach};
+use crate::sql::{LIVE, one_count};
 
 /// Most entries that are read at a time: with long vectors, some 64 MiB.
 const ROWS_BYTES_MAX: usize = 64 << 20;

@@ -6,9 +6,6 @@ use tokio_postgres::Row;
 use super::fields;
 use crate::error::corrupted;
 
-/// Visible rows.
-pub(super) const LIVE: &str = "(expires_at IS NULL OR expires_at > floor(extract(epoch FROM now()) * 1000)::bigint)";
-
 /// The columns of a whole entry, in the order of [`entry`].
 pub(super) const ENTRY: &str = "id, v, CASE WHEN raw IS NULL THEN fields::text END AS json, raw, created_at, updated_at, \
                                 event_time, expires_at";

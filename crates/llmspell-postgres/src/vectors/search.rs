@@ -12,13 +12,13 @@ use llmspell_core::{
 use llmspell_vector::ExactDistance;
 
 use super::filter::{Param, SqlFilter, typed};
-use super::rows::{self, ENTRY, LIVE};
+use super::rows::{self, ENTRY};
 use super::shortlist::reach;
 use super::space::PostgresVectors;
 use super::write::kernel_metric;
-use crate::database::NOW;
 use crate::schema::{IndexKind, ordering};
-use crate::session::{Access, Reach, hex};
+use crate::session::{Access, Reach};
+use crate::sql::{LIVE, NOW, hex};
 
 /// pgvector's widest beam.
 const EF_MAX: usize = 1_000;

@@ -6,10 +6,9 @@ use llmspell_core::limits::SPACE_NAME_BYTES_MAX;
 use llmspell_core::{DistanceMetric, HNSWConfig, Result, StorageError, validate_vectors as validate};
 
 use super::index::KnownIndexes;
-use crate::database::Inner;
 use crate::error::of_server;
 use crate::schema::create_space;
-use crate::session::Reach;
+use crate::session::{Inner, Reach};
 
 /// pgvector stores vectors of up to this many components.
 const DIM_MAX: usize = 16_000;

@@ -11,11 +11,10 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::fields::StoredFields;
-use super::rows::LIVE;
 use super::space::{PostgresVectors, Space};
-use crate::database::{NOW, one_count};
 use crate::error::Failure;
-use crate::session::{Params, Reach};
+use crate::session::{Access, Params, Reach};
+use crate::sql::{LIVE, NOW, one_count};
 
 /// Longer batches become several statements of one transaction.
 const CHUNK_BYTES_MAX: usize = 16 << 20;
@@ -199,7 +198,7 @@ impl PostgresVectors {
             let sql = self.space.store_sql(chunk, on_existing);
             let mut attempts = self.inner.attempts();
             loop {
-                let stored = self.inner.try_once(&batch.reach, crate::session::Access::Write, &sql, &chunk.params()).await;
+                let stored = self.inner.try_once(&batch.reach, Access::Write, &sql, &chunk.params()).await;
                 match stored {
                     Ok(_) => return Ok(batch.ids),
                     // Perhaps it has expired.
