@@ -176,6 +176,13 @@ fn pool(config: &PostgresConfig) -> Result<Pool> {
         reason: "write postgres://user@host:port/database",
     })?;
     server.application_name("llmspell");
+    // For every statement of the session: preparing one waits for locks too.
+    let timeout = format!("-c statement_timeout={}", config.statement_timeout.as_millis());
+    let options = match server.get_options() {
+        Some(given) => format!("{timeout} {given}"),
+        None => timeout,
+    };
+    server.options(options);
     server.connect_timeout(config.wait);
     server.tcp_user_timeout(Duration::from_secs(60));
     let recycling = ManagerConfig {

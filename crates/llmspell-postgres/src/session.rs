@@ -80,9 +80,8 @@ impl Inner {
             Access::Write => "",
         };
         format!(
-            "BEGIN{mode}; SET LOCAL llmspell.scope = '{}'; SET LOCAL statement_timeout = {};{settings}",
+            "BEGIN{mode}; SET LOCAL llmspell.scope = '{}';{settings}",
             reach.setting(),
-            self.config.statement_timeout.as_millis(),
         )
     }
 
@@ -139,7 +138,7 @@ impl Inner {
         params: Params<'_>,
     ) -> Result<Vec<Row>, Failure> {
         let client = self.client().await?;
-        let statement = client.prepare_cached(sql).await?;
+        let statement = client.prepare_cached(sql).await.map_err(|error| self.failure(error))?;
         self.once(&client, reach, access, &statement, params).await
     }
 
@@ -172,14 +171,24 @@ impl Inner {
     }
 
     /// A transaction of several statements. It is rolled back when it is dropped.
-    pub(crate) async fn begin<'c>(&self, client: &'c mut Client, reach: &Reach) -> Result<Transaction<'c>, Failure> {
+    ///
+    /// Two such transactions may lock the same rows in opposite order, and the server then ends one of them. Its repetition runs
+    /// while no other transaction of several statements does, so that it cannot be ended again for this reason.
+    pub(crate) async fn begin<'c>(
+        &self,
+        client: &'c mut Client,
+        reach: &Reach,
+        attempts: &Attempts,
+    ) -> Result<Transaction<'c>, Failure> {
         let transaction = client.transaction().await?;
+        let shared = if attempts.is_first { "_shared" } else { "" };
         let settings = format!(
-            "SET LOCAL llmspell.scope = '{}'; SET LOCAL statement_timeout = {}",
+            "SET LOCAL llmspell.scope = '{}'; SELECT pg_advisory_xact_lock{shared}(hashtextextended('llmspell {}.{} batches', 0))",
             reach.setting(),
-            self.config.statement_timeout.as_millis(),
+            self.names.schema,
+            self.names.prefix
         );
-        transaction.batch_execute(&settings).await?;
+        transaction.batch_execute(&settings).await.map_err(|error| self.failure(error))?;
         Ok(transaction)
     }
 
@@ -227,6 +236,7 @@ impl Inner {
 
     pub(crate) fn attempts(&self) -> Attempts {
         Attempts {
+            is_first: true,
             left: self.config.attempts - 1,
             pause: Duration::from_millis(2),
         }
@@ -235,6 +245,7 @@ impl Inner {
 
 /// How often a transaction is tried again.
 pub(crate) struct Attempts {
+    is_first: bool,
     left: usize,
     pause: Duration,
 }
@@ -246,6 +257,7 @@ impl Attempts {
             return Err(failure.into_error());
         }
         self.left -= 1;
+        self.is_first = false;
         // Two that collided must not do so again: their pauses differ by the bits of a random id.
         let share = f64::from(uuid::Uuid::now_v7().as_bytes()[15]) / 255.0;
         tokio::time::sleep(self.pause.mul_f64(0.5 + share)).await;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::batch::{self, Run, columns};
 use super::place::{Place, Range, key_of, split};
 use crate::error::Failure;
-use crate::session::{Inner, Reach};
+use crate::session::{Attempts, Inner, Reach};
 use crate::sql::{LIVE, NOW, one_count};
 
 /// Keys and values in a table of PostgreSQL.
@@ -56,16 +56,22 @@ impl PostgresBackend {
         }
         let mut attempts = self.inner.attempts();
         loop {
-            match self.try_apply(runs, &reach, request).await {
+            match self.try_apply(runs, &reach, request, &attempts).await {
                 Ok(deleted) => return Ok(summary(deleted)),
                 Err(failure) => attempts.again(failure).await?,
             }
         }
     }
 
-    async fn try_apply(&self, runs: &[Run], reach: &Reach, request: Option<Uuid>) -> Result<u64, Failure> {
+    async fn try_apply(
+        &self,
+        runs: &[Run],
+        reach: &Reach,
+        request: Option<Uuid>,
+        attempts: &Attempts,
+    ) -> Result<u64, Failure> {
         let mut client = self.inner.client().await?;
-        let transaction = self.inner.begin(&mut client, reach).await?;
+        let transaction = self.inner.begin(&mut client, reach, attempts).await?;
         if let Some(id) = request
             && let Some(answer) = self.inner.begin_request(&transaction, id, reach).await?
         {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::fields::StoredFields;
 use super::space::{PostgresVectors, Space};
 use crate::error::Failure;
-use crate::session::{Access, Params, Reach};
+use crate::session::{Access, Attempts, Params, Reach};
 use crate::sql::{LIVE, NOW, one_count};
 
 /// Longer batches become several statements of one transaction.
@@ -209,7 +209,7 @@ impl PostgresVectors {
         }
         let mut attempts = self.inner.attempts();
         loop {
-            match self.try_store(&batch, on_existing, request).await {
+            match self.try_store(&batch, on_existing, request, &attempts).await {
                 Ok(None) => return Ok(batch.ids),
                 Ok(Some(ids)) => return Ok(ids),
                 Err(Failure::Exists) => {
@@ -227,10 +227,11 @@ impl PostgresVectors {
         batch: &Batch,
         on_existing: OnExisting,
         request: Option<Uuid>,
+        attempts: &Attempts,
     ) -> Result<Option<Vec<String>>, Failure> {
         let table = &self.space.table;
         let mut client = self.inner.client().await?;
-        let transaction = self.inner.begin(&mut client, &batch.reach).await?;
+        let transaction = self.inner.begin(&mut client, &batch.reach, attempts).await?;
         if let Some(id) = request
             && let Some(answer) = self.inner.begin_request(&transaction, id, &batch.reach).await?
         {
@@ -296,16 +297,22 @@ impl PostgresVectors {
         validate::metadata_fields(id, patch)?;
         let mut attempts = self.inner.attempts();
         loop {
-            match self.try_merge(scope, id, patch).await {
+            match self.try_merge(scope, id, patch, &attempts).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => attempts.again(failure).await?,
             }
         }
     }
 
-    async fn try_merge(&self, scope: &StateScope, id: &str, patch: &Metadata) -> Result<(), Failure> {
+    async fn try_merge(
+        &self,
+        scope: &StateScope,
+        id: &str,
+        patch: &Metadata,
+        attempts: &Attempts,
+    ) -> Result<(), Failure> {
         let mut client = self.inner.client().await?;
-        let transaction = self.inner.begin(&mut client, &Reach::of(scope)).await?;
+        let transaction = self.inner.begin(&mut client, &Reach::of(scope), attempts).await?;
         let sql = format!(
             "SELECT CASE WHEN raw IS NULL THEN fields::text END, raw FROM {} WHERE scope = $1 AND id = $2 AND {LIVE} FOR UPDATE",
             self.space.table
