@@ -17,12 +17,20 @@ pub(crate) fn server(test: &str) -> Option<String> {
 }
 
 /// Runs a test with the server, if there is one, in a runtime of several threads.
-pub(crate) fn with_server<F: Future<Output = ()>>(test: &str, body: impl FnOnce(String) -> F) {
+pub(crate) fn with_server<F: Future<Output = ()>>(test: &str, body: impl FnOnce(String) -> F + Send) {
     let Some(url) = server(test) else { return };
-    let runtime = runtime();
-    runtime.block_on(body(url));
-    // Connections end in the background.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    std::thread::scope(|threads| {
+        // The future of a whole suite is larger than the stack of a thread of tests, if the compiler does not make it small.
+        let builder = std::thread::Builder::new().stack_size(64 << 20);
+        let run = || {
+            let runtime = runtime();
+            runtime.block_on(body(url));
+            // Connections end in the background.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+        };
+        let done = builder.spawn_scoped(threads, run).unwrap().join();
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {

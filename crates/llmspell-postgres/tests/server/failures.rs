@@ -140,7 +140,7 @@ fn batches_that_collide_are_tried_again() {
         let writers = [false, true].map(|is_backward| {
             let keys = keys.clone();
             tokio::spawn(async move {
-                for round in 0..60_u8 {
+                for round in 0..12_u8 {
                     let mut names: Vec<String> = (0..8).map(|number| format!("k{number}")).collect();
                     if is_backward {
                         names.reverse();
