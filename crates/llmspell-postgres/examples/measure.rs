@@ -19,12 +19,19 @@ const ROUNDS: usize = 300;
 #[tokio::main]
 async fn main() {
     let url = std::env::var("DATABASE_URL").expect("set DATABASE_URL to a server that may be written to");
-    let mut numbers = std::env::args().skip(1).map(|number| number.parse::<usize>().expect("a number"));
+    let mut numbers = std::env::args()
+        .skip(1)
+        .map(|number| number.parse::<usize>().expect("a number"));
     let (entries, scopes) = (numbers.next().unwrap_or(20_000), numbers.next().unwrap_or(2_000));
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
-    client.batch_execute(&format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")).await.unwrap();
-    let config = PostgresConfig::new(&url).with_schema(SCHEMA).with_exact_scan_max(entries as u64 / 2);
+    client
+        .batch_execute(&format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"))
+        .await
+        .unwrap();
+    let config = PostgresConfig::new(&url)
+        .with_schema(SCHEMA)
+        .with_exact_scan_max(entries as u64 / 2);
     let database = PostgresDatabase::open(config).await.unwrap();
     let store = database.vectors("notes", DIM, HNSWConfig::balanced()).await.unwrap();
     let table = format!("{SCHEMA}.by_hand");
@@ -44,7 +51,10 @@ async fn main() {
         store.insert(batch.collect()).await.unwrap();
     }
     let elapsed = started.elapsed().as_secs_f64();
-    println!("load: {:.0} vectors of {DIM} a second, in batches of 5,000, without an index", entries as f64 / elapsed);
+    println!(
+        "load: {:.0} vectors of {DIM} a second, in batches of 5,000, without an index",
+        entries as f64 / elapsed
+    );
     let copied = format!(
         "INSERT INTO {table} SELECT scope, id, v, fields FROM {SCHEMA}.space_1; \
          CREATE INDEX ON {table} USING hnsw (v vector_cosine_ops) WITH (m = 16, ef_construction = 100); ANALYZE {table}"
@@ -58,12 +68,21 @@ async fn main() {
     println!("index of the store: {:.0} s", started.elapsed().as_secs_f64());
 
     let scope = large.to_bytes();
-    let get = client.prepare(&format!("SELECT id, v, fields::text FROM {table} WHERE scope = $1 AND id = $2")).await.unwrap();
+    let get = client
+        .prepare(&format!(
+            "SELECT id, v, fields::text FROM {table} WHERE scope = $1 AND id = $2"
+        ))
+        .await
+        .unwrap();
     let mut times = Pair::default();
     for round in 0..ROUNDS {
         let id = id(round * 7 % entries);
-        times.one(async || drop(client.query(&get, &[&scope, &id.as_bytes()]).await.unwrap())).await;
-        times.other(async || drop(store.get(&large, &id).await.unwrap().unwrap())).await;
+        times
+            .one(async || drop(client.query(&get, &[&scope, &id.as_bytes()]).await.unwrap()))
+            .await;
+        times
+            .other(async || drop(store.get(&large, &id).await.unwrap().unwrap()))
+            .await;
     }
     times.print("get");
 
@@ -72,15 +91,38 @@ async fn main() {
     let mut times = Pair::default();
     for round in 0..ROUNDS {
         let new = entry(entries + round, &large);
-        let (id, vector, json) = (new.id.clone(), Vector::from(new.embedding.clone()), new.metadata.to_string());
-        times.one(async || drop(client.execute(&insert, &[&scope, &id.as_bytes(), &vector, &json]).await.unwrap())).await;
-        times.other(async || drop(store.insert(vec![new.clone()]).await.unwrap())).await;
+        let (id, vector, json) = (
+            new.id.clone(),
+            Vector::from(new.embedding.clone()),
+            new.metadata.to_string(),
+        );
+        times
+            .one(async || {
+                drop(
+                    client
+                        .execute(&insert, &[&scope, &id.as_bytes(), &vector, &json])
+                        .await
+                        .unwrap(),
+                )
+            })
+            .await;
+        times
+            .other(async || drop(store.insert(vec![new.clone()]).await.unwrap()))
+            .await;
     }
     times.print("insert of one, with an index");
 
     client.batch_execute("SET hnsw.ef_search = 100").await.unwrap();
     let by_index = format!("SELECT id, v <=> $2 FROM {table} WHERE scope = $1 ORDER BY v <=> $2 LIMIT 10");
-    search(&client, &by_index, &store, &large, "search by an index, k 10, ef 100", false).await;
+    search(
+        &client,
+        &by_index,
+        &store,
+        &large,
+        "search by an index, k 10, ef 100",
+        false,
+    )
+    .await;
 
     // Many scopes.
     for begin in (0..scopes).step_by(100) {
@@ -90,12 +132,28 @@ async fn main() {
         });
         store.insert(batch.collect()).await.unwrap();
     }
-    client.batch_execute(&format!("TRUNCATE {table}; DROP INDEX {SCHEMA}.by_hand_v_idx; INSERT INTO {table} \
-        SELECT scope, id, v, fields FROM {SCHEMA}.space_1; ANALYZE {table}; ANALYZE {SCHEMA}.space_1")).await.unwrap();
+    client
+        .batch_execute(&format!(
+            "TRUNCATE {table}; DROP INDEX {SCHEMA}.by_hand_v_idx; INSERT INTO {table} \
+        SELECT scope, id, v, fields FROM {SCHEMA}.space_1; ANALYZE {table}; ANALYZE {SCHEMA}.space_1"
+        ))
+        .await
+        .unwrap();
     let exact = format!("SELECT id, v <=> $2 AS d FROM {table} WHERE scope = $1 ORDER BY d, id LIMIT 10");
     let one = StateScope::User(format!("{}", scopes / 2));
-    search(&client, &exact, &store, &one, &format!("search in one of {scopes} scopes of 50"), true).await;
-    client.batch_execute(&format!("DROP SCHEMA {SCHEMA} CASCADE")).await.unwrap();
+    search(
+        &client,
+        &exact,
+        &store,
+        &one,
+        &format!("search in one of {scopes} scopes of 50"),
+        true,
+    )
+    .await;
+    client
+        .batch_execute(&format!("DROP SCHEMA {SCHEMA} CASCADE"))
+        .await
+        .unwrap();
 }
 
 async fn search(
@@ -111,10 +169,17 @@ async fn search(
     let bytes = scope.to_bytes();
     for round in 0..ROUNDS {
         let vector = entry(round * 31 + 1_000_000, scope).embedding;
-        let query = VectorQuery::new(vector.clone(), 10).with_scope(scope.clone()).with_ef_search(100).with_exact(is_exact);
+        let query = VectorQuery::new(vector.clone(), 10)
+            .with_scope(scope.clone())
+            .with_ef_search(100)
+            .with_exact(is_exact);
         let vector = Vector::from(vector);
-        times.one(async || assert_eq!(client.query(&statement, &[&bytes, &vector]).await.unwrap().len(), 10)).await;
-        times.other(async || assert_eq!(store.search(&query).await.unwrap().len(), 10)).await;
+        times
+            .one(async || assert_eq!(client.query(&statement, &[&bytes, &vector]).await.unwrap().len(), 10))
+            .await;
+        times
+            .other(async || assert_eq!(store.search(&query).await.unwrap().len(), 10))
+            .await;
     }
     times.print(what);
 }
@@ -127,12 +192,18 @@ fn id(number: usize) -> String {
 fn entry(number: usize, scope: &StateScope) -> VectorEntry {
     let mut state = number as u64 + 1;
     let mut next = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1_u64 << 24) as f32 - 0.5
     };
-    let vector: Vec<f32> = (0..DIM).map(|axis| next() + ((number % 100 * 7 + axis) % 13) as f32 / 13.0 - 0.5).collect();
+    let vector: Vec<f32> = (0..DIM)
+        .map(|axis| next() + ((number % 100 * 7 + axis) % 13) as f32 / 13.0 - 0.5)
+        .collect();
     let metadata = serde_json::json!({"lang": "en", "n": number});
-    VectorEntry::new(id(number), vector).with_scope(scope.clone()).with_metadata(metadata)
+    VectorEntry::new(id(number), vector)
+        .with_scope(scope.clone())
+        .with_metadata(metadata)
 }
 
 /// Times by hand and of the store.
@@ -160,6 +231,9 @@ impl Pair {
         self.store.sort();
         let micros = |times: &[Duration]| times[times.len() / 2].as_secs_f64() * 1e6;
         let (by_hand, store) = (micros(&self.by_hand), micros(&self.store));
-        println!("{what}: p50 {store:.0} µs, by hand {by_hand:.0} µs, ratio {:.2}", store / by_hand);
+        println!(
+            "{what}: p50 {store:.0} µs, by hand {by_hand:.0} µs, ratio {:.2}",
+            store / by_hand
+        );
     }
 }

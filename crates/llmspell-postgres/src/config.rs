@@ -140,14 +140,23 @@ impl PostgresConfig {
         in_range("number of attempts", self.attempts as f64, 100.0)?;
         let day_ms = 86_400_000.0;
         in_range("wait for a connection in ms", self.wait.as_millis() as f64, day_ms)?;
-        in_range("statement timeout in ms", self.statement_timeout.as_millis() as f64, day_ms)
+        in_range(
+            "statement timeout in ms",
+            self.statement_timeout.as_millis() as f64,
+            day_ms,
+        )
     }
 }
 
 fn in_range(what: &'static str, got: f64, max: f64) -> Result<()> {
     match (1.0..=max).contains(&got) {
         true => Ok(()),
-        false => Err(StorageError::OutOfRange { what, got, min: 1.0, max }),
+        false => Err(StorageError::OutOfRange {
+            what,
+            got,
+            min: 1.0,
+            max,
+        }),
     }
 }
 
@@ -163,7 +172,10 @@ pub(crate) fn check_name(what: &'static str, name: &str, bytes_max: usize) -> Re
     if name.is_empty() || name.starts_with(|first: char| first.is_ascii_digit()) {
         return refused("it must begin with a letter or `_`");
     }
-    if !name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')) {
+    if !name
+        .bytes()
+        .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+    {
         return refused("it may hold a-z, 0-9 and `_` only");
     }
     if name.len() > bytes_max {

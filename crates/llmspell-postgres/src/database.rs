@@ -33,7 +33,9 @@ pub struct PostgresDatabase {
 
 impl std::fmt::Debug for PostgresDatabase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PostgresDatabase").field("config", &self.inner.config).finish_non_exhaustive()
+        f.debug_struct("PostgresDatabase")
+            .field("config", &self.inner.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -128,7 +130,10 @@ impl PostgresDatabase {
             "INSERT INTO {} (role, scope) VALUES ($1::text::name, $2) ON CONFLICT (role) DO UPDATE SET scope = excluded.scope",
             self.inner.names.role_scopes
         );
-        self.inner.change(&Reach::All, &sql, &[&role, &scope.to_bytes()]).await.map(drop)
+        self.inner
+            .change(&Reach::All, &sql, &[&role, &scope.to_bytes()])
+            .await
+            .map(drop)
     }
 
     /// Ends the binding of a role. Returns whether it was bound.
@@ -138,7 +143,10 @@ impl PostgresDatabase {
     /// As [`bind_role`](Self::bind_role).
     pub async fn unbind_role(&self, role: &str) -> Result<bool> {
         check_name("role", role, 63)?;
-        let sql = format!("DELETE FROM {} WHERE role = $1::text::name RETURNING 1", self.inner.names.role_scopes);
+        let sql = format!(
+            "DELETE FROM {} WHERE role = $1::text::name RETURNING 1",
+            self.inner.names.role_scopes
+        );
         Ok(!self.inner.change(&Reach::All, &sql, &[&role]).await?.is_empty())
     }
 
@@ -221,7 +229,10 @@ impl Inner {
         if row.get::<_, i32>(0) >= SERVER_MIN {
             return Ok(());
         }
-        Err(too_old(format!("the server is version {}; at least 15 is needed", row.get::<_, &str>(1))))
+        Err(too_old(format!(
+            "the server is version {}; at least 15 is needed",
+            row.get::<_, &str>(1)
+        )))
     }
 
     async fn check_vector(&self) -> Result<()> {
@@ -229,21 +240,29 @@ impl Inner {
         let sql = "SELECT extversion FROM pg_extension WHERE extname = 'vector'";
         let row = client.query_opt(sql, &[]).await.map_err(of_server)?;
         let Some(row) = row else {
-            return Err(too_old("the extension pgvector is missing: CREATE EXTENSION vector".to_string()));
+            return Err(too_old(
+                "the extension pgvector is missing: CREATE EXTENSION vector".to_string(),
+            ));
         };
         let version: &str = row.get(0);
         let parts: Vec<u32> = version.split('.').map_while(|part| part.parse().ok()).collect();
         if parts >= VECTOR_MIN.to_vec() {
             return Ok(());
         }
-        Err(too_old(format!("pgvector is version {version}; at least 0.8.4 is needed, because older ones can damage an index")))
+        Err(too_old(format!(
+            "pgvector is version {version}; at least 0.8.4 is needed, because older ones can damage an index"
+        )))
     }
 
     /// The version of the tables; 0 if there are none.
     async fn version(&self) -> Result<i32> {
         let client = self.client().await?;
         let sql = "SELECT to_regclass($1) IS NOT NULL";
-        let is_there: bool = client.query_one(sql, &[&self.names.migrations]).await.map_err(of_server)?.get(0);
+        let is_there: bool = client
+            .query_one(sql, &[&self.names.migrations])
+            .await
+            .map_err(of_server)?
+            .get(0);
         if !is_there {
             return Ok(0);
         }
@@ -260,7 +279,10 @@ impl Inner {
                 min: 1,
                 max: LATEST as u32,
             }),
-            _ => self.apply_migrations().await.map_err(|error| self.for_administrator(error)),
+            _ => self
+                .apply_migrations()
+                .await
+                .map_err(|error| self.for_administrator(error)),
         }
     }
 
@@ -270,12 +292,25 @@ impl Inner {
         let transaction = client.transaction().await.map_err(of_server)?;
         self.lock(&transaction, "migrations").await?;
         let has_vector = "SELECT FROM pg_extension WHERE extname = 'vector'";
-        if transaction.query_opt(has_vector, &[]).await.map_err(of_server)?.is_none() {
-            transaction.batch_execute("CREATE EXTENSION IF NOT EXISTS vector").await.map_err(of_server)?;
+        if transaction
+            .query_opt(has_vector, &[])
+            .await
+            .map_err(of_server)?
+            .is_none()
+        {
+            transaction
+                .batch_execute("CREATE EXTENSION IF NOT EXISTS vector")
+                .await
+                .map_err(of_server)?;
         }
         // `IF NOT EXISTS` needs the right to create even where there is nothing to do.
         let sql = "SELECT FROM pg_namespace WHERE nspname = $1";
-        if transaction.query_opt(sql, &[&self.names.schema]).await.map_err(of_server)?.is_none() {
+        if transaction
+            .query_opt(sql, &[&self.names.schema])
+            .await
+            .map_err(of_server)?
+            .is_none()
+        {
             let sql = self.names.fill("CREATE SCHEMA {schema}");
             transaction.batch_execute(&sql).await.map_err(of_server)?;
         }
@@ -285,9 +320,15 @@ impl Inner {
         let sql = format!("SELECT coalesce(max(number), 0) FROM {}", self.names.migrations);
         let version: i32 = transaction.query_one(&sql, &[]).await.map_err(of_server)?.get(0);
         for migration in MIGRATIONS.iter().filter(|migration| migration.number > version) {
-            transaction.batch_execute(&(migration.sql)(&self.names)).await.map_err(of_server)?;
+            transaction
+                .batch_execute(&(migration.sql)(&self.names))
+                .await
+                .map_err(of_server)?;
             let sql = format!("INSERT INTO {} (number) VALUES ($1)", self.names.migrations);
-            transaction.execute(&sql, &[&migration.number]).await.map_err(of_server)?;
+            transaction
+                .execute(&sql, &[&migration.number])
+                .await
+                .map_err(of_server)?;
         }
         transaction.commit().await.map_err(of_server)
     }

@@ -89,7 +89,11 @@ fn of_code(code: &SqlState, error: &tokio_postgres::Error) -> StorageError {
     if busy.contains(code) {
         return StorageError::ServerBusy { server: SERVER, reason };
     }
-    let gone = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT];
+    let gone = [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+    ];
     if gone.contains(code) {
         return StorageError::ConnectionLost { server: SERVER, reason };
     }
@@ -117,7 +121,10 @@ fn lost(error: &tokio_postgres::Error) -> StorageError {
 /// The message of the server, or the chain of causes.
 pub(crate) fn text(error: &tokio_postgres::Error) -> String {
     if let Some(of_server) = error.as_db_error() {
-        let detail = of_server.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        let detail = of_server
+            .detail()
+            .map(|detail| format!(" ({detail})"))
+            .unwrap_or_default();
         return format!("{}{detail}", of_server.message());
     }
     let mut text = error.to_string();

@@ -54,7 +54,9 @@ impl Inner {
         let sql = format!("UPDATE {table} SET answer = $3 WHERE id = $1::text::uuid AND scope = $2");
         let statement = transaction.prepare_cached(&sql).await?;
         let scope = scope_of(reach);
-        transaction.execute(&statement, &[&id.to_string(), &scope, &answer]).await?;
+        transaction
+            .execute(&statement, &[&id.to_string(), &scope, &answer])
+            .await?;
         Ok(())
     }
 }

@@ -62,7 +62,9 @@ pub(crate) struct Inner {
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inner").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Inner")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -155,6 +157,10 @@ impl Inner {
         let mut attempts = self.attempts();
         loop {
             let client = self.client().await?;
+            // The driver must know this type before it reads rows with it: it would ask the server while the rows wait to be
+            // read, and a long answer would leave no room for that of the server.
+            let known = client.prepare_cached("SELECT NULL::vector").await;
+            known.map_err(|error| self.failure(error).into_error())?;
             let begin = self.begin_sql(reach, access, settings);
             let (begun, rows, ended) = join3(
                 client.batch_execute(&begin),
@@ -188,7 +194,10 @@ impl Inner {
             self.names.schema,
             self.names.prefix
         );
-        transaction.batch_execute(&settings).await.map_err(|error| self.failure(error))?;
+        transaction
+            .batch_execute(&settings)
+            .await
+            .map_err(|error| self.failure(error))?;
         Ok(transaction)
     }
 
@@ -214,8 +223,7 @@ impl Inner {
     pub(crate) fn for_administrator(&self, error: StorageError) -> StorageError {
         match error {
             StorageError::Server { server, code, reason } if code == SqlState::INSUFFICIENT_PRIVILEGE.code() => {
-                let hint = "an administrator has to create it: `llmspell-storage postgres schema` and \
-                            `PostgresDatabase::schema_sql` give the statements";
+                let hint = "an administrator has to create it: `PostgresDatabase::schema_sql` gives the statements";
                 StorageError::Server {
                     server,
                     code,

@@ -12,7 +12,8 @@ pub(crate) const LIVE: &str = "(expires_at IS NULL OR expires_at > floor(extract
 
 /// The count of a statement that returns one.
 pub(crate) fn one_count(rows: &[Row]) -> u64 {
-    rows.first().map_or(0, |row| u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
+    rows.first()
+        .map_or(0, |row| u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -185,12 +185,7 @@ impl Selection {
     }
 
     /// Updates the likeness of each remaining candidate to those taken, by as many components as the query has.
-    fn compare(
-        &self,
-        taken: usize,
-        left: &mut [(usize, f64)],
-        distances: &dyn Fn(&[f32]) -> DistancesFrom<'static>,
-    ) {
+    fn compare(&self, taken: usize, left: &mut [(usize, f64)], distances: &dyn Fn(&[f32]) -> DistancesFrom<'static>) {
         let dim = self.asked.vector.len();
         let vector = |place: usize| self.found[place].vector.as_ref().and_then(|vector| vector.get(..dim));
         let Some(own) = vector(taken) else { return };

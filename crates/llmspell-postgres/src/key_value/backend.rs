@@ -85,14 +85,22 @@ impl PostgresBackend {
             deleted += one_count(&rows.map_err(|error| self.inner.failure(error))?);
         }
         if let Some(id) = request {
-            self.inner.end_request(&transaction, id, reach, &deleted.to_string()).await?;
+            self.inner
+                .end_request(&transaction, id, reach, &deleted.to_string())
+                .await?;
         }
         transaction.commit().await?;
         Ok(deleted)
     }
 
     /// A page of rows, each with the columns `columns`, head and tail first.
-    async fn page(&self, columns: &str, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<tokio_postgres::Row>> {
+    async fn page(
+        &self,
+        columns: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<tokio_postgres::Row>> {
         let range = Range::of(prefix);
         let (mut condition, mut params) = range.condition();
         if let Some(after) = after {
@@ -108,7 +116,10 @@ impl PostgresBackend {
             "SELECT head, tail{columns} FROM {} WHERE {condition} AND {LIVE} ORDER BY head, tail LIMIT ${limit_place}",
             self.inner.names.keys
         );
-        let params: Vec<_> = params.iter().map(|param| &**param as &(dyn tokio_postgres::types::ToSql + Sync)).collect();
+        let params: Vec<_> = params
+            .iter()
+            .map(|param| &**param as &(dyn tokio_postgres::types::ToSql + Sync))
+            .collect();
         self.inner.read(&range.reach, &sql, &params).await
     }
 
@@ -129,9 +140,7 @@ impl PostgresBackend {
 }
 
 fn summary(deleted: u64) -> WriteSummary {
-    let mut summary = WriteSummary::default();
-    summary.deleted = deleted;
-    summary
+    WriteSummary { deleted }
 }
 
 #[async_trait]
@@ -186,7 +195,9 @@ impl StorageBackend for PostgresBackend {
 
     async fn expires_at(&self, key: &str) -> Result<Option<Timestamp>> {
         let row = self.one("expires_at", key).await?;
-        Ok(row.and_then(|row| row.get::<_, Option<i64>>(0)).map(Timestamp::from_millis))
+        Ok(row
+            .and_then(|row| row.get::<_, Option<i64>>(0))
+            .map(Timestamp::from_millis))
     }
 
     async fn swap(&self, key: &str, expected: Option<&[u8]>, new: Option<Vec<u8>>, expiry: Expiry) -> Result<bool> {
@@ -199,7 +210,10 @@ impl StorageBackend for PostgresBackend {
         let rows = match (expected, &new) {
             (None, None) => {
                 let sql = format!("SELECT 1 FROM {table} AS k WHERE {at_place} AND {LIVE}");
-                let rows = self.inner.read(&reach, &sql, &[&place.head, &place.digest, &place.scope]).await?;
+                let rows = self
+                    .inner
+                    .read(&reach, &sql, &[&place.head, &place.digest, &place.scope])
+                    .await?;
                 return Ok(rows.is_empty());
             }
             (None, Some(new)) => {
@@ -209,8 +223,15 @@ impl StorageBackend for PostgresBackend {
                      ON CONFLICT (head, tail_digest, scope) DO UPDATE \
                      SET value = excluded.value, expires_at = excluded.expires_at WHERE k.expires_at <= {NOW} RETURNING 1"
                 );
-                let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
-                    [&place.head, &place.digest, &place.scope, &place.tail, new, &ttl, &moment];
+                let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] = [
+                    &place.head,
+                    &place.digest,
+                    &place.scope,
+                    &place.tail,
+                    new,
+                    &ttl,
+                    &moment,
+                ];
                 self.inner.change(&reach, &sql, &params).await?
             }
             (Some(expected), Some(new)) => {
@@ -249,7 +270,9 @@ impl StorageBackend for PostgresBackend {
         const KEYS_AT_ONCE: usize = 10_000;
         let mut keys: Vec<String> = Vec::new();
         loop {
-            let rows = self.page("", prefix, keys.last().map(String::as_str), KEYS_AT_ONCE).await?;
+            let rows = self
+                .page("", prefix, keys.last().map(String::as_str), KEYS_AT_ONCE)
+                .await?;
             for row in &rows {
                 keys.push(self.key(row)?);
             }
@@ -262,8 +285,14 @@ impl StorageBackend for PostgresBackend {
     async fn count(&self, prefix: &str) -> Result<u64> {
         let range = Range::of(prefix);
         let (condition, params) = range.condition();
-        let sql = format!("SELECT count(*) FROM {} WHERE {condition} AND {LIVE}", self.inner.names.keys);
-        let params: Vec<_> = params.iter().map(|param| &**param as &(dyn tokio_postgres::types::ToSql + Sync)).collect();
+        let sql = format!(
+            "SELECT count(*) FROM {} WHERE {condition} AND {LIVE}",
+            self.inner.names.keys
+        );
+        let params: Vec<_> = params
+            .iter()
+            .map(|param| &**param as &(dyn tokio_postgres::types::ToSql + Sync))
+            .collect();
         Ok(one_count(&self.inner.read(&range.reach, &sql, &params).await?))
     }
 }

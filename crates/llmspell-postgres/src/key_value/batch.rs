@@ -35,7 +35,11 @@ pub(super) struct Stored {
 impl Stored {
     pub(super) fn new(value: Vec<u8>, expiry: Expiry) -> Self {
         let (ttl_ms, expires_at) = columns(expiry);
-        Self { value, ttl_ms, expires_at }
+        Self {
+            value,
+            ttl_ms,
+            expires_at,
+        }
     }
 }
 
@@ -56,7 +60,9 @@ pub(super) fn runs(batch: Vec<KeyValueWrite>) -> Vec<Run> {
         let len = write.len_bytes();
         bytes += len;
         match write {
-            KeyValueWrite::Set { key, value } => set(&mut runs, &mut bytes, len, &key, Stored::new(value, Expiry::Never)),
+            KeyValueWrite::Set { key, value } => {
+                set(&mut runs, &mut bytes, len, &key, Stored::new(value, Expiry::Never));
+            }
             KeyValueWrite::SetExpiring { key, value, expiry } => {
                 set(&mut runs, &mut bytes, len, &key, Stored::new(value, expiry));
             }
@@ -109,7 +115,10 @@ pub(super) struct Prepared<'a> {
 
 impl Prepared<'_> {
     pub(super) fn refs(&self) -> Vec<&(dyn ToSql + Sync)> {
-        self.params.iter().map(|param| &**param as &(dyn ToSql + Sync)).collect()
+        self.params
+            .iter()
+            .map(|param| &**param as &(dyn ToSql + Sync))
+            .collect()
     }
 }
 
@@ -128,10 +137,21 @@ impl Run {
                 ),
                 params: {
                     let mut params = place_params(values.keys());
-                    params.push(Box::new(values.keys().map(|place| place.tail.as_slice()).collect::<Vec<_>>()));
-                    params.push(Box::new(values.values().map(|stored| stored.value.as_slice()).collect::<Vec<_>>()));
-                    params.push(Box::new(values.values().map(|stored| stored.ttl_ms).collect::<Vec<_>>()));
-                    params.push(Box::new(values.values().map(|stored| stored.expires_at).collect::<Vec<_>>()));
+                    params.push(Box::new(
+                        values.keys().map(|place| place.tail.as_slice()).collect::<Vec<_>>(),
+                    ));
+                    params.push(Box::new(
+                        values
+                            .values()
+                            .map(|stored| stored.value.as_slice())
+                            .collect::<Vec<_>>(),
+                    ));
+                    params.push(Box::new(
+                        values.values().map(|stored| stored.ttl_ms).collect::<Vec<_>>(),
+                    ));
+                    params.push(Box::new(
+                        values.values().map(|stored| stored.expires_at).collect::<Vec<_>>(),
+                    ));
                     params
                 },
             },

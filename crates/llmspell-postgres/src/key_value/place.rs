@@ -31,7 +31,11 @@ impl Place {
         let (head, tail) = split(key.as_bytes());
         Self {
             head: head.to_vec(),
-            digest: if tail.is_empty() { Vec::new() } else { sha2::Sha256::digest(tail).to_vec() },
+            digest: if tail.is_empty() {
+                Vec::new()
+            } else {
+                sha2::Sha256::digest(tail).to_vec()
+            },
             scope: scope_of(key).unwrap_or_default(),
             tail: tail.to_vec(),
         }

@@ -40,7 +40,8 @@ impl Names {
 
     /// A text with `{schema}` and `{prefix}` filled in.
     pub(crate) fn fill(&self, sql: &str) -> String {
-        sql.replace("{schema}", &format!("\"{}\"", self.schema)).replace("{prefix}", &self.prefix)
+        sql.replace("{schema}", &format!("\"{}\"", self.schema))
+            .replace("{prefix}", &self.prefix)
     }
 
     /// Row-level security of a table with a column `scope`.

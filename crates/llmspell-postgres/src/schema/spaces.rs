@@ -93,8 +93,16 @@ pub(crate) fn ordering(index: Option<IndexKind>, query: &str, dim: usize, metric
     match index {
         None => format!("(v {} {query}) + 0", operator(metric)),
         Some(kind) => {
-            let operator = if kind == IndexKind::Signs { "<~>" } else { operator(metric) };
-            format!("{} {operator} {}", kind.expression("v", dim), kind.expression(query, dim))
+            let operator = if kind == IndexKind::Signs {
+                "<~>"
+            } else {
+                operator(metric)
+            };
+            format!(
+                "{} {operator} {}",
+                kind.expression("v", dim),
+                kind.expression(query, dim)
+            )
         }
     }
 }

@@ -55,7 +55,9 @@ pub(super) fn read(json: Option<&str>, raw: Option<&[u8]>) -> serde_json::Result
     if !json.contains("\\u0001") {
         return Ok(fields);
     }
-    let decoded = fields.into_iter().map(|(key, value)| (decoded(&key), decoded_value(value)));
+    let decoded = fields
+        .into_iter()
+        .map(|(key, value)| (decoded(&key), decoded_value(value)));
     Ok(decoded.collect())
 }
 
@@ -76,7 +78,9 @@ fn decoded_value(value: Value) -> Value {
         Value::String(text) => Value::String(decoded(&text)),
         Value::Array(values) => values.into_iter().map(decoded_value).collect(),
         Value::Object(fields) => {
-            let fields = fields.into_iter().map(|(key, value)| (decoded(&key), decoded_value(value)));
+            let fields = fields
+                .into_iter()
+                .map(|(key, value)| (decoded(&key), decoded_value(value)));
             Value::Object(fields.collect())
         }
         other => other,
@@ -97,8 +101,8 @@ pub(super) fn number(number: &Number) -> (String, bool) {
     if float.abs() >= WHOLE_MIN {
         return (format!("{float:.0}"), false);
     }
-    let is_exact = !text.contains(['e', 'E']) && !(float == 0.0 && float.is_sign_negative());
-    (text, is_exact)
+    let is_lost = text.contains(['e', 'E']) || float == 0.0 && float.is_sign_negative();
+    (text, !is_lost)
 }
 
 fn write_object(fields: &Metadata, json: &mut String, is_exact: &mut bool) {
@@ -147,14 +151,27 @@ mod tests {
 
     use super::*;
 
-    fn object(value: Value) -> Metadata {
+    fn object(value: &Value) -> Metadata {
         value.as_object().cloned().unwrap()
     }
 
     #[test]
     fn only_what_the_column_cannot_give_back_is_kept_twice() {
-        let is_raw = |value: Value| StoredFields::of(&object(json!({ "a": [value] }))).unwrap().raw.is_some();
-        for plain in [json!(1), json!(1.0), json!(0.1), json!(u64::MAX), json!(i64::MIN), json!("\0\u{1}"), json!(0.00001)] {
+        let is_raw = |value: Value| {
+            StoredFields::of(&object(&json!({ "a": [value] })))
+                .unwrap()
+                .raw
+                .is_some()
+        };
+        for plain in [
+            json!(1),
+            json!(1.0),
+            json!(0.1),
+            json!(u64::MAX),
+            json!(i64::MIN),
+            json!("\0\u{1}"),
+            json!(0.00001),
+        ] {
             assert!(!is_raw(plain.clone()), "{plain}");
         }
         for odd in [json!(-0.0), json!(1e300), json!(1e-300), json!(1e16)] {
@@ -181,7 +198,7 @@ mod tests {
 
         #[test]
         fn metadata_comes_back(key in "[\\x00-\\x02a\"]{0,3}", text in ".*", float in any::<f64>(), int in any::<i64>()) {
-            let metadata = object(json!({key: {"t": text, "f": float, "i": [int, {"n": null}]}}));
+            let metadata = object(&json!({key: {"t": text, "f": float, "i": [int, {"n": null}]}}));
             let stored = StoredFields::of(&metadata).unwrap();
             prop_assert_eq!(read(Some(&stored.json), stored.raw.as_deref()).unwrap(), metadata);
         }

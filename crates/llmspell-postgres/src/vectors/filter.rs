@@ -93,7 +93,10 @@ struct Bounds {
 
 impl Bounds {
     fn exact(sql: String) -> Self {
-        Self { upper: sql, lower: None }
+        Self {
+            upper: sql,
+            lower: None,
+        }
     }
 
     fn lower(&self) -> &str {
@@ -157,7 +160,11 @@ impl Writer<'_> {
             Filter::StartsWith { field, prefix } => {
                 let value = self.value(field);
                 let prefix = self.param(Param::Text(encoded(prefix)));
-                Bounds::exact(of_type("string", &value, &format!("starts_with({value} #>> '{{}}', {prefix})")))
+                Bounds::exact(of_type(
+                    "string",
+                    &value,
+                    &format!("starts_with({value} #>> '{{}}', {prefix})"),
+                ))
             }
             Filter::MatchesText { field, .. } => self.any_string(field, "false".to_string()),
             Filter::All => Bounds::exact("true".to_string()),
@@ -191,12 +198,15 @@ impl Writer<'_> {
         if field.own_time().is_some() {
             let column = self.value(field);
             let numbers = self.param(Param::Texts(values.iter().filter_map(number_text).collect()));
-            return Bounds::exact(format!("coalesce({column}::numeric = ANY ({numbers}::text[]::numeric[]), false)"));
+            return Bounds::exact(format!(
+                "coalesce({column}::numeric = ANY ({numbers}::text[]::numeric[]), false)"
+            ));
         }
         // Dates are compared as moments, which SQL cannot do: only the other values count.
         let is_date_field = self.dates.contains(field);
-        let (dates, others): (Vec<&Scalar>, Vec<&Scalar>) =
-            values.iter().partition(|value| is_date_field && matches!(value, Scalar::Text(_)));
+        let (dates, others): (Vec<&Scalar>, Vec<&Scalar>) = values
+            .iter()
+            .partition(|value| is_date_field && matches!(value, Scalar::Text(_)));
         let value = self.value(field);
         let others = match others.as_slice() {
             [] => "false".to_string(),
@@ -297,10 +307,19 @@ mod tests {
     #[test]
     fn a_comparison_is_true_or_false_and_counts_its_parameters_on() {
         let none = DateFields::none();
-        assert_eq!(sql("a.b = 1", &none), ("coalesce((fields -> $4::text -> $5::text) = $6::text::jsonb, false)".to_string(), false));
+        assert_eq!(
+            sql("a.b = 1", &none),
+            (
+                "coalesce((fields -> $4::text -> $5::text) = $6::text::jsonb, false)".to_string(),
+                false
+            )
+        );
         let text = "coalesce(CASE WHEN jsonb_typeof((fields -> $4::text)) = 'string' THEN ((fields -> $4::text) #>> '{}') COLLATE \"C\" < $5 END, false)";
         assert_eq!(sql("a < 'x'", &none), (text.to_string(), false));
-        assert_eq!(sql("@created_at >= 5", &none).0, "coalesce(created_at::numeric >= $4::text::numeric, false)");
+        assert_eq!(
+            sql("@created_at >= 5", &none).0,
+            "coalesce(created_at::numeric >= $4::text::numeric, false)"
+        );
         assert_eq!(sql("a in []", &none), ("false".to_string(), false));
     }
 

@@ -39,13 +39,21 @@ impl PostgresVectors {
 
     fn known(&self) -> std::sync::MutexGuard<'_, KnownIndexes> {
         // Nothing panics while it is held.
-        self.space.indexes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.space
+            .indexes
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     async fn read_indexes(&self) -> Result<()> {
-        let sql = format!("SELECT scope, kind FROM {} WHERE space = $1 AND is_ready", self.inner.names.indexes);
+        let sql = format!(
+            "SELECT scope, kind FROM {} WHERE space = $1 AND is_ready",
+            self.inner.names.indexes
+        );
         let rows = self.inner.read(&Reach::All, &sql, &[&self.space.number]).await?;
-        let kinds = rows.iter().filter_map(|row| Some((row.get(0), IndexKind::named(row.get(1))?)));
+        let kinds = rows
+            .iter()
+            .filter_map(|row| Some((row.get(0), IndexKind::named(row.get(1))?)));
         let kinds = kinds.collect();
         *self.known() = KnownIndexes {
             read_at: Some(Instant::now()),
@@ -62,7 +70,10 @@ impl PostgresVectors {
              AND ($3 OR NOT EXISTS (SELECT FROM {indexes} AS i WHERE i.space = $2 AND i.scope = {table}.scope AND i.is_ready))"
         );
         let most = i64::try_from(self.inner.config.exact_scan_max).unwrap_or(i64::MAX);
-        let rows = self.inner.read(&Reach::All, &sql, &[&most, &self.space.number, &anew]).await?;
+        let rows = self
+            .inner
+            .read(&Reach::All, &sql, &[&most, &self.space.number, &anew])
+            .await?;
         for row in rows {
             let built = self.build_index_of(row.get(0), anew).await;
             built.map_err(|error| self.inner.for_administrator(error))?;
@@ -84,7 +95,9 @@ impl PostgresVectors {
         let is_ready = self.inner.read(&Reach::All, &sql, &[&space.number, &scope]).await?;
         let is_ready = is_ready.first().is_some_and(|row| row.get(0));
         if is_ready && anew {
-            let reindexed = client.batch_execute(&format!("REINDEX INDEX CONCURRENTLY {quoted}")).await;
+            let reindexed = client
+                .batch_execute(&format!("REINDEX INDEX CONCURRENTLY {quoted}"))
+                .await;
             return reindexed.map_err(of_server);
         }
         if is_ready {
@@ -92,18 +105,27 @@ impl PostgresVectors {
         }
         let kind = IndexKind::of(space.dim, space.config.index_dim());
         // An index that was begun and not finished is in the way.
-        client.batch_execute(&format!("DROP INDEX IF EXISTS {quoted}")).await.map_err(of_server)?;
+        client
+            .batch_execute(&format!("DROP INDEX IF EXISTS {quoted}"))
+            .await
+            .map_err(of_server)?;
         // pgvector has limits of its own.
         let (m, ef) = (space.config.m().clamp(2, 100), space.config.ef_construction());
         let ef = ef.clamp(2 * m, 1_000);
         let sql = create_index(names, space.number, &scope, kind, (space.dim, space.metric), (m, ef));
-        client.batch_execute("SET statement_timeout = 0").await.map_err(of_server)?;
+        client
+            .batch_execute("SET statement_timeout = 0")
+            .await
+            .map_err(of_server)?;
         client.batch_execute(&sql).await.map_err(of_server)?;
         let sql = format!(
             "INSERT INTO {indexes} (space, scope, kind, is_ready) VALUES ($1, $2, $3, true) \
              ON CONFLICT (space, scope) DO UPDATE SET kind = excluded.kind, is_ready = true"
         );
-        self.inner.change(&Reach::All, &sql, &[&space.number, &scope, &kind.name()]).await.map(drop)
+        self.inner
+            .change(&Reach::All, &sql, &[&space.number, &scope, &kind.name()])
+            .await
+            .map(drop)
     }
 
     /// Removes rows of entries that have expired, `limit` at most. Returns how many went.
@@ -116,6 +138,8 @@ impl PostgresVectors {
     /// As [`PostgresDatabase::open`](crate::PostgresDatabase::open).
     pub async fn purge(&self, limit: u32) -> Result<u64> {
         let sql = purge(&self.space.table, &format!("expires_at <= {NOW}"));
-        Ok(one_count(&self.inner.change(&Reach::All, &sql, &[&i64::from(limit)]).await?))
+        Ok(one_count(
+            &self.inner.change(&Reach::All, &sql, &[&i64::from(limit)]).await?,
+        ))
     }
 }

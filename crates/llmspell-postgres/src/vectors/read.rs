@@ -2,7 +2,7 @@
 
 use llmspell_core::{
     DateFields, Filter, IndexStats, ListBegin, ListPage, ListQuery, Result, ScopeKind, ScopedStats, StateScope,
-    StorageStats, VectorEntry,
+    StorageStats, Timestamp, VectorEntry,
 };
 
 use super::filter::{Param, SqlFilter, typed};
@@ -58,7 +58,10 @@ impl PostgresVectors {
     pub(super) async fn one(&self, scope: &StateScope, id: &str) -> Result<Option<VectorEntry>> {
         let table = &self.space.table;
         let sql = format!("SELECT {ENTRY} FROM {table} WHERE scope = $1 AND id = $2 AND {LIVE}");
-        let rows = self.inner.read(&Reach::of(scope), &sql, &[&scope.to_bytes(), &id.as_bytes()]).await?;
+        let rows = self
+            .inner
+            .read(&Reach::of(scope), &sql, &[&scope.to_bytes(), &id.as_bytes()])
+            .await?;
         rows.first().map(|row| rows::entry(row, scope, table)).transpose()
     }
 
@@ -70,7 +73,10 @@ impl PostgresVectors {
              JOIN {table} ON id = asked.asked_id WHERE scope = $1 AND {LIVE}"
         );
         let bytes: Vec<&[u8]> = ids.iter().map(String::as_bytes).collect();
-        let rows = self.inner.read(&Reach::of(scope), &sql, &[&scope.to_bytes(), &bytes]).await?;
+        let rows = self
+            .inner
+            .read(&Reach::of(scope), &sql, &[&scope.to_bytes(), &bytes])
+            .await?;
         let mut entries = vec![None; ids.len()];
         for row in &rows {
             // Ordinality counts from 1.
@@ -81,7 +87,12 @@ impl PostgresVectors {
     }
 
     /// The first `limit` entries of a listing.
-    pub(super) async fn listed(&self, scope: &StateScope, listing: &Listing<'_>, limit: usize) -> Result<Vec<VectorEntry>> {
+    pub(super) async fn listed(
+        &self,
+        scope: &StateScope,
+        listing: &Listing<'_>,
+        limit: usize,
+    ) -> Result<Vec<VectorEntry>> {
         let mut found = Vec::new();
         let mut begin = listing.begin.clone();
         let rows_max = (ROWS_BYTES_MAX / (4 * self.space.dim + 512)).max(1);
@@ -98,8 +109,10 @@ impl PostgresVectors {
                 let millis = listing.time.map_or(0, |column| {
                     let times = last.times();
                     let of = llmspell_core::filter::OwnTime::ALL;
-                    let time = of.into_iter().find(|time| time.name().trim_start_matches('@') == column);
-                    time.and_then(|time| times.get(time)).map_or(0, |moment| moment.as_millis())
+                    let time = of
+                        .into_iter()
+                        .find(|time| time.name().trim_start_matches('@') == column);
+                    time.and_then(|time| times.get(time)).map_or(0, Timestamp::as_millis)
                 });
                 begin = Some(Begin {
                     millis,
@@ -107,7 +120,13 @@ impl PostgresVectors {
                     is_included: false,
                 });
             }
-            let matches = |entry: &VectorEntry| listing.filter.rest.as_ref().is_none_or(|filter| filter.matches_entry(entry));
+            let matches = |entry: &VectorEntry| {
+                listing
+                    .filter
+                    .rest
+                    .as_ref()
+                    .is_none_or(|filter| filter.matches_entry(entry))
+            };
             found.extend(page.into_iter().filter(matches).take(limit - found.len()));
             if is_last || found.len() == limit {
                 return Ok(found);
@@ -126,7 +145,11 @@ impl PostgresVectors {
         let mut params = vec![Param::Bytes(scope.to_bytes())];
         params.extend(listing.filter.params.iter().cloned());
         let mut condition = format!("scope = $1 AND {LIVE} AND {}", listing.filter.sql);
-        let (beyond, direction) = if listing.is_descending { ("<", " DESC") } else { (">", "") };
+        let (beyond, direction) = if listing.is_descending {
+            ("<", " DESC")
+        } else {
+            (">", "")
+        };
         if let Some(begin) = begin {
             params.push(Param::Bytes(begin.id.as_bytes().to_vec()));
             let id = params.len();
@@ -150,7 +173,10 @@ impl PostgresVectors {
         params.push(Param::Int(i64::try_from(count).unwrap_or(i64::MAX)));
         let limit = params.len();
         let sql = format!("SELECT {ENTRY} FROM {table} WHERE {condition} ORDER BY {order} LIMIT ${limit}");
-        let rows = self.inner.once_typed(&Reach::of(scope), Access::Read, "", &sql, &typed(&params)).await?;
+        let rows = self
+            .inner
+            .once_typed(&Reach::of(scope), Access::Read, "", &sql, &typed(&params))
+            .await?;
         rows.iter().map(|row| rows::entry(row, scope, table)).collect()
     }
 
@@ -187,7 +213,12 @@ impl PostgresVectors {
             "SELECT count(*) FROM {} WHERE scope = $1 AND {LIVE} AND {}",
             self.space.table, filter.sql
         );
-        Ok(one_count(&self.inner.once_typed(&Reach::of(scope), Access::Read, "", &sql, &typed(&params)).await?))
+        Ok(one_count(
+            &self
+                .inner
+                .once_typed(&Reach::of(scope), Access::Read, "", &sql, &typed(&params))
+                .await?,
+        ))
     }
 
     pub(super) async fn remove_matching(&self, scope: &StateScope, filter: &SqlFilter) -> Result<u64> {
@@ -195,7 +226,12 @@ impl PostgresVectors {
         let mut params = vec![Param::Bytes(scope.to_bytes())];
         params.extend(filter.params.iter().cloned());
         let (reach, sql) = (Reach::of(scope), self.remove_sql(&condition));
-        Ok(one_count(&self.inner.once_typed(&reach, Access::Write, "", &sql, &typed(&params)).await?))
+        Ok(one_count(
+            &self
+                .inner
+                .once_typed(&reach, Access::Write, "", &sql, &typed(&params))
+                .await?,
+        ))
     }
 
     pub(super) async fn remove_scopes(&self, scopes: &[StateScope]) -> Result<u64> {
@@ -257,7 +293,9 @@ impl PostgresVectors {
     pub(super) async fn scope_stats(&self, scope: &StateScope) -> Result<ScopedStats> {
         let (table, names) = (&self.space.table, &self.inner.names);
         let bytes = scope.to_bytes();
-        let sql = format!("SELECT count(*), coalesce(sum(metadata_bytes), 0)::bigint FROM {table} WHERE scope = $1 AND {LIVE}");
+        let sql = format!(
+            "SELECT count(*), coalesce(sum(metadata_bytes), 0)::bigint FROM {table} WHERE scope = $1 AND {LIVE}"
+        );
         let rows = self.inner.read(&Reach::of(scope), &sql, &[&bytes]).await?;
         let mut stats = ScopedStats::default();
         stats.scope = scope.clone();
@@ -270,7 +308,11 @@ impl PostgresVectors {
             None => stats.tail_vectors = stats.vectors,
             Some(kind) => {
                 let sql = "SELECT coalesce(pg_relation_size(to_regclass($1)), 0)";
-                let name = format!("\"{}\".\"{}\"", names.schema, index_name(names, self.space.number, &bytes));
+                let name = format!(
+                    "\"{}\".\"{}\"",
+                    names.schema,
+                    index_name(names, self.space.number, &bytes)
+                );
                 let rows = self.inner.read(&Reach::of(scope), sql, &[&name]).await?;
                 let mut index = IndexStats::default();
                 index.points = stats.vectors;

@@ -4,10 +4,9 @@
 //! the shortlist. A shortlist of all rows grows until no row outside of it can be better ([`super::shortlist`]). If an index gives
 //! fewer than `k` matches, all rows are compared.
 
-
 use llmspell_core::{
-    DistancesFrom, EntryTimes, RecencyPlan, Result, SearchPath, Selection, StateScope, Timestamp, VectorQuery, VectorResult,
-    recency_score,
+    DistancesFrom, EntryTimes, RecencyPlan, Result, SearchPath, Selection, StateScope, Timestamp, VectorQuery,
+    VectorResult, recency_score,
 };
 use llmspell_vector::ExactDistance;
 
@@ -92,13 +91,20 @@ impl PostgresVectors {
             }));
         }
         found.sort_by(|(a, a_place), (b, b_place)| {
-            a.rank(b).then_with(|| a_place.cmp(b_place)).then_with(|| a.id.cmp(&b.id))
+            a.rank(b)
+                .then_with(|| a_place.cmp(b_place))
+                .then_with(|| a.id.cmp(&b.id))
         });
         found.truncate(query.k);
         Ok(found.into_iter().map(|(result, _)| result).collect())
     }
 
-    async fn nearest_in(&self, query: &VectorQuery, scope: &StateScope, trace: &mut Trace) -> Result<Vec<VectorResult>> {
+    async fn nearest_in(
+        &self,
+        query: &VectorQuery,
+        scope: &StateScope,
+        trace: &mut Trace,
+    ) -> Result<Vec<VectorResult>> {
         let whole = query.whole_filter();
         let asked = Asked {
             query,
@@ -117,7 +123,12 @@ impl PostgresVectors {
     }
 
     /// The answer of an index; none if it gave fewer than `k` matches.
-    async fn by_index(&self, asked: &Asked<'_>, kind: IndexKind, trace: &mut Trace) -> Result<Option<Vec<VectorResult>>> {
+    async fn by_index(
+        &self,
+        asked: &Asked<'_>,
+        kind: IndexKind,
+        trace: &mut Trace,
+    ) -> Result<Option<Vec<VectorResult>>> {
         let k = asked.query.k;
         let coded = match kind {
             IndexKind::Whole => k + k / 4 + 8,
@@ -207,11 +218,18 @@ impl PostgresVectors {
         };
         let mut params = vec![Param::Floats(asked.query.vector.clone()), Param::Bytes(scope)];
         params.extend(asked.filter.params.iter().cloned());
-        self.inner.once_typed(&Reach::of(asked.scope), Access::Read, settings, &sql, &typed(&params)).await
+        self.inner
+            .once_typed(&Reach::of(asked.scope), Access::Read, settings, &sql, &typed(&params))
+            .await
     }
 
     /// The matching rows with their exact distances, best first.
-    fn compared(&self, asked: &Asked<'_>, rows: &[tokio_postgres::Row], trace: &mut Trace) -> Result<Vec<VectorResult>> {
+    fn compared(
+        &self,
+        asked: &Asked<'_>,
+        rows: &[tokio_postgres::Row],
+        trace: &mut Trace,
+    ) -> Result<Vec<VectorResult>> {
         let table = &self.space.table;
         let query = asked.query;
         let mut found = Vec::with_capacity(rows.len());
@@ -233,7 +251,9 @@ impl PostgresVectors {
             let mut result = VectorResult::new(rows::id(row, table)?, self.space.metric.score(distance), distance);
             result.metadata = metadata.filter(|_| query.include_metadata);
             result.vector = query.include_vectors.then_some(vector);
-            result.recency_score = query.recency.map(|half_life| aged(result.score, &times, row.get("now"), half_life));
+            result.recency_score = query
+                .recency
+                .map(|half_life| aged(result.score, &times, row.get("now"), half_life));
             found.push(result);
         }
         found.sort_by(|a, b| a.rank(b).then_with(|| a.id.cmp(&b.id)));
@@ -246,14 +266,21 @@ fn aged(score: f32, times: &EntryTimes, now: i64, half_life: std::time::Duration
 }
 
 fn norm(vector: &[f32]) -> f64 {
-    vector.iter().map(|component| f64::from(*component).powi(2)).sum::<f64>().sqrt()
+    vector
+        .iter()
+        .map(|component| f64::from(*component).powi(2))
+        .sum::<f64>()
+        .sqrt()
 }
 
 /// Whether no row beyond the shortlist, each at least this far, can be among the best `k`.
 fn is_settled(query: &VectorQuery, found: &[VectorResult], beyond: f64, metric: llmspell_core::DistanceMetric) -> bool {
     // No recency score exceeds the plain score.
     let beyond_score = f64::from(metric.score(beyond as f32)) + 1e-6;
-    if query.threshold.is_some_and(|threshold| beyond_score < f64::from(threshold)) {
+    if query
+        .threshold
+        .is_some_and(|threshold| beyond_score < f64::from(threshold))
+    {
         return true;
     }
     let counted = found.iter().filter(|result| passes(query, result));
@@ -272,7 +299,11 @@ fn passes(query: &VectorQuery, result: &VectorResult) -> bool {
 
 /// The best `k` of those that pass the threshold.
 fn best(query: &VectorQuery, found: Vec<VectorResult>) -> Vec<VectorResult> {
-    found.into_iter().filter(|result| passes(query, result)).take(query.k).collect()
+    found
+        .into_iter()
+        .filter(|result| passes(query, result))
+        .take(query.k)
+        .collect()
 }
 
 impl Trace {

@@ -125,7 +125,12 @@ impl Inner {
         let (stored_dim, stored_metric): (i32, &str) = (row.get(1), row.get(2));
         let mismatch = |what, stored: String, requested: String| {
             let space = name.to_string();
-            Err(StorageError::SpaceMismatch { space, what, stored, requested })
+            Err(StorageError::SpaceMismatch {
+                space,
+                what,
+                stored,
+                requested,
+            })
         };
         if stored_dim as usize != dim {
             return mismatch("dimension", stored_dim.to_string(), dim.to_string());
@@ -146,15 +151,24 @@ impl Inner {
             self.names.spaces
         );
         let dim_column = i32::try_from(dim).unwrap_or(i32::MAX);
-        let made = transaction.query_opt(&sql, &[&name.as_bytes(), &dim_column, &metric.name()]).await.map_err(of_server)?;
+        let made = transaction
+            .query_opt(&sql, &[&name.as_bytes(), &dim_column, &metric.name()])
+            .await
+            .map_err(of_server)?;
         let Some(made) = made else {
             drop(transaction);
             drop(client);
             let found = self.find_space(name, dim, metric).await?;
-            return found.ok_or(StorageError::UnknownSpace { name: name.to_string(), known: Vec::new() });
+            return found.ok_or(StorageError::UnknownSpace {
+                name: name.to_string(),
+                known: Vec::new(),
+            });
         };
         let number: i32 = made.get(0);
-        transaction.batch_execute(&create_space(&self.names, number, dim)).await.map_err(of_server)?;
+        transaction
+            .batch_execute(&create_space(&self.names, number, dim))
+            .await
+            .map_err(of_server)?;
         transaction.commit().await.map_err(of_server)?;
         Ok(number)
     }

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use llmspell_core::{
-    DistanceMetric, Expiry, Metadata, OnExisting, Result, StateScope, StorageError, VectorEntry, merge_patch,
-    validate_vectors as validate,
+    DistanceMetric, Expiry, Metadata, OnExisting, Result, StateScope, StorageError, Timestamp, VectorEntry,
+    merge_patch, validate_vectors as validate,
 };
 use serde_json::Value;
 use tokio_postgres::types::ToSql;
@@ -75,9 +75,14 @@ impl Space {
             entry.id = Uuid::now_v7().to_string();
         }
         let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
-        let keys: Vec<_> = entries.iter().map(|entry| (entry.scope.to_bytes(), entry.id.clone().into_bytes())).collect();
+        let keys: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.scope.to_bytes(), entry.id.clone().into_bytes()))
+            .collect();
         let mut order: Vec<usize> = (0..entries.len()).collect();
-        order.sort_by(|a, b| (entries[*a].created_at.is_some(), &keys[*a]).cmp(&(entries[*b].created_at.is_some(), &keys[*b])));
+        order.sort_by(|a, b| {
+            (entries[*a].created_at.is_some(), &keys[*a]).cmp(&(entries[*b].created_at.is_some(), &keys[*b]))
+        });
         let mut entries: Vec<Option<VectorEntry>> = entries.into_iter().map(Some).collect();
         let (mut chunks, mut total) = (Vec::<Chunk>::new(), 0_usize);
         for place in order {
@@ -96,7 +101,10 @@ impl Space {
                 chunk.are_dated != are_dated || chunk.bytes > CHUNK_BYTES_MAX || chunk.ids.len() >= CHUNK_ENTRIES_MAX
             });
             if is_full {
-                chunks.push(Chunk { are_dated, ..Chunk::default() });
+                chunks.push(Chunk {
+                    are_dated,
+                    ..Chunk::default()
+                });
             }
             let Some(chunk) = chunks.last_mut() else { continue };
             chunk.bytes += bytes;
@@ -104,18 +112,29 @@ impl Space {
             chunk.scopes.push(scope);
             chunk.ids.push(id);
             chunk.vectors.push(entry.embedding.into());
-            chunk.metadata_bytes.push(i32::try_from(stored.bytes).unwrap_or(i32::MAX));
+            chunk
+                .metadata_bytes
+                .push(i32::try_from(stored.bytes).unwrap_or(i32::MAX));
             chunk.fields.push(stored.json);
             chunk.raw.push(stored.raw);
-            chunk.created.push(entry.created_at.map(|moment| moment.as_millis()));
-            chunk.updated.push(entry.updated_at.map(|moment| moment.as_millis()));
-            chunk.event.push(entry.event_time.map(|moment| moment.as_millis()));
+            chunk.created.push(entry.created_at.map(Timestamp::as_millis));
+            chunk.updated.push(entry.updated_at.map(Timestamp::as_millis));
+            chunk.event.push(entry.event_time.map(Timestamp::as_millis));
             // A checked lifetime fits, added to any moment of the server's clock.
-            chunk.ttl.push(entry.ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX / 2)));
-            chunk.expires.push(entry.expires_at.map(|moment| moment.as_millis()));
+            chunk.ttl.push(
+                entry
+                    .ttl
+                    .map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX / 2)),
+            );
+            chunk.expires.push(entry.expires_at.map(Timestamp::as_millis));
         }
         let reach = Reach::of_all(keys.iter().map(|(scope, _)| scope.as_slice()));
-        Ok(Batch { ids, chunks, reach, keys })
+        Ok(Batch {
+            ids,
+            chunks,
+            reach,
+            keys,
+        })
     }
 
     fn check_entry(&self, entry: &VectorEntry) -> Result<()> {
@@ -198,7 +217,10 @@ impl PostgresVectors {
             let sql = self.space.store_sql(chunk, on_existing);
             let mut attempts = self.inner.attempts();
             loop {
-                let stored = self.inner.try_once(&batch.reach, Access::Write, &sql, &chunk.params()).await;
+                let stored = self
+                    .inner
+                    .try_once(&batch.reach, Access::Write, &sql, &chunk.params())
+                    .await;
                 match stored {
                     Ok(_) => return Ok(batch.ids),
                     // Perhaps it has expired.
@@ -214,7 +236,9 @@ impl PostgresVectors {
                 Ok(Some(ids)) => return Ok(ids),
                 Err(Failure::Exists) => {
                     // Another transaction stored it meanwhile.
-                    attempts.again(Failure::Collided("an id was stored by several at a time".to_string())).await?;
+                    attempts
+                        .again(Failure::Collided("an id was stored by several at a time".to_string()))
+                        .await?;
                 }
                 Err(failure) => attempts.again(failure).await?,
             }
@@ -319,7 +343,9 @@ impl PostgresVectors {
         );
         let scope_bytes = scope.to_bytes();
         let statement = transaction.prepare_cached(&sql).await?;
-        let row = transaction.query_opt(&statement, &[&scope_bytes, &id.as_bytes()]).await?;
+        let row = transaction
+            .query_opt(&statement, &[&scope_bytes, &id.as_bytes()])
+            .await?;
         let Some(row) = row else {
             return Err(StorageError::NotFound { id: id.to_string() }.into());
         };
@@ -350,7 +376,10 @@ impl PostgresVectors {
         );
         let bytes: Vec<&[u8]> = ids.iter().map(String::as_bytes).collect();
         let scope_bytes = scope.to_bytes();
-        let rows = self.inner.change(&Reach::of(scope), &sql, &[&scope_bytes, &bytes, &ttl, &moment]).await?;
+        let rows = self
+            .inner
+            .change(&Reach::of(scope), &sql, &[&scope_bytes, &bytes, &ttl, &moment])
+            .await?;
         let mut there: HashSet<Vec<u8>> = rows.iter().map(|row| row.get(0)).collect();
         let missing = ids.iter().filter(|id| there.insert(id.as_bytes().to_vec()));
         Ok(missing.cloned().collect())
@@ -360,7 +389,12 @@ impl PostgresVectors {
         let bytes: Vec<&[u8]> = ids.iter().map(String::as_bytes).collect();
         let scope_bytes = scope.to_bytes();
         let sql = self.remove_sql("scope = $1 AND id = ANY ($2::bytea[])");
-        Ok(one_count(&self.inner.change(&Reach::of(scope), &sql, &[&scope_bytes, &bytes]).await?))
+        Ok(one_count(
+            &self
+                .inner
+                .change(&Reach::of(scope), &sql, &[&scope_bytes, &bytes])
+                .await?,
+        ))
     }
 
     /// Removes the rows that meet a condition, and counts those that lived.

@@ -1,7 +1,5 @@
 //! What the tests share: the server, and schemas that go away.
 
-
-
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -34,7 +32,11 @@ pub(crate) fn with_server<F: Future<Output = ()>>(test: &str, body: impl FnOnce(
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 /// A schema that no other test uses.
@@ -60,7 +62,10 @@ pub(crate) async fn connect(url: &str) -> tokio_postgres::Client {
 
 pub(crate) async fn drop_schema(url: &str, schema: &str) {
     let client = connect(url).await;
-    client.batch_execute(&format!("DROP SCHEMA \"{schema}\" CASCADE")).await.unwrap();
+    client
+        .batch_execute(&format!("DROP SCHEMA \"{schema}\" CASCADE"))
+        .await
+        .unwrap();
 }
 
 /// The URL of the server for another role.
@@ -74,11 +79,17 @@ pub(crate) fn as_role(url: &str, role: &str) -> String {
 pub(crate) async fn new_role(url: &str, name: &str) -> String {
     let role = format!("{name}_{}", new_schema());
     let client = connect(url).await;
-    client.batch_execute(&format!("CREATE ROLE \"{role}\" LOGIN NOSUPERUSER NOBYPASSRLS")).await.unwrap();
+    client
+        .batch_execute(&format!("CREATE ROLE \"{role}\" LOGIN NOSUPERUSER NOBYPASSRLS"))
+        .await
+        .unwrap();
     role
 }
 
 pub(crate) async fn drop_role(url: &str, role: &str) {
     let client = connect(url).await;
-    client.batch_execute(&format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"")).await.unwrap();
+    client
+        .batch_execute(&format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\""))
+        .await
+        .unwrap();
 }

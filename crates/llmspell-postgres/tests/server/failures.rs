@@ -18,7 +18,12 @@ fn batch(round: i64) -> Vec<KeyValueWrite> {
         value: vec![1; 100],
     };
     // Several statements: they must not be half done.
-    vec![set("a"), set("b"), KeyValueWrite::Delete { key: "old".to_string() }, set("c")]
+    vec![
+        set("a"),
+        set("b"),
+        KeyValueWrite::Delete { key: "old".to_string() },
+        set("c"),
+    ]
 }
 
 #[test]
@@ -26,7 +31,9 @@ fn a_connection_cut_at_any_message_leaves_a_batch_done_or_not_and_a_repetition_d
     with_server("lost connections", async |url| {
         let (direct, schema) = open(&url).await;
         let proxy = Proxy::start(&url).await;
-        let config = PostgresConfig::new(proxy.url(&url)).with_schema(&schema).with_pool_size(1);
+        let config = PostgresConfig::new(proxy.url(&url))
+            .with_schema(&schema)
+            .with_pool_size(1);
         let database = PostgresDatabase::open(config).await.unwrap();
         let (keys, direct_keys) = (database.key_value(), direct.key_value());
         let (mut cuts, mut done) = (0, 0);
@@ -49,16 +56,25 @@ fn a_connection_cut_at_any_message_leaves_a_batch_done_or_not_and_a_repetition_d
                     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
                 }
                 let stored = settled(&direct_keys, round).await;
-                assert!(stored == 0 || stored == 3, "{cut:?} after {message} messages: {stored} of 3 keys are there");
+                assert!(
+                    stored == 0 || stored == 3,
+                    "{cut:?} after {message} messages: {stored} of 3 keys are there"
+                );
                 done += u32::from(stored == 3 && first.is_err());
                 let again = keys.write_once(request, batch(round)).await.unwrap();
-                assert_eq!(again.deleted, 1, "{cut:?} after {message} messages: the answer is that of the write that was done");
+                assert_eq!(
+                    again.deleted, 1,
+                    "{cut:?} after {message} messages: the answer is that of the write that was done"
+                );
                 assert_eq!(settled(&direct_keys, round).await, 3);
                 assert!(!direct_keys.exists("old").await.unwrap());
             }
         }
         assert!(cuts > 10, "{cuts} messages were cut, of {}", proxy.passed());
-        assert!(done > 0, "no cut hid a commit: the test does not reach the case that it is for");
+        assert!(
+            done > 0,
+            "no cut hid a commit: the test does not reach the case that it is for"
+        );
         drop_schema(&url, &schema).await;
     });
 }
@@ -80,7 +96,10 @@ fn a_repeated_insert_of_vectors_returns_the_ids_of_the_first() {
         let again = store.write_once(request, entries(), OnExisting::Refuse).await.unwrap();
         assert_eq!(first, again);
         assert_eq!(store.count(&StateScope::Global).await.unwrap(), 2);
-        let other = store.write_once(Uuid::now_v7(), entries(), OnExisting::Refuse).await.unwrap_err();
+        let other = store
+            .write_once(Uuid::now_v7(), entries(), OnExisting::Refuse)
+            .await
+            .unwrap_err();
         assert!(matches!(&other, StorageError::IdExists { id } if id == "b"), "{other}");
         drop_schema(&url, &schema).await;
     });
@@ -91,7 +110,10 @@ fn an_exhausted_pool_is_busy_and_names_the_wait() {
     with_server("an exhausted pool", async |url| {
         let schema = new_schema();
         let wait = Duration::from_millis(200);
-        let config = PostgresConfig::new(&url).with_schema(&schema).with_pool_size(1).with_wait(wait);
+        let config = PostgresConfig::new(&url)
+            .with_schema(&schema)
+            .with_pool_size(1)
+            .with_wait(wait);
         let database = PostgresDatabase::open(config).await.unwrap();
         let keys = database.key_value();
         keys.set("a", b"1".to_vec()).await.unwrap();
@@ -105,7 +127,10 @@ fn an_exhausted_pool_is_busy_and_names_the_wait() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let error = keys.get("a").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
-        assert!(error.to_string().contains("no connection was free within 200 ms"), "{error}");
+        assert!(
+            error.to_string().contains("no connection was free within 200 ms"),
+            "{error}"
+        );
         other.batch_execute("COMMIT").await.unwrap();
         assert_eq!(waiting.await.unwrap().unwrap().as_deref(), Some(&b"1"[..]));
         drop_schema(&url, &schema).await;
@@ -116,14 +141,19 @@ fn an_exhausted_pool_is_busy_and_names_the_wait() {
 fn a_statement_that_takes_too_long_is_ended_and_named() {
     with_server("statement timeouts", async |url| {
         let schema = new_schema();
-        let config = PostgresConfig::new(&url).with_schema(&schema).with_statement_timeout(Duration::from_millis(150));
+        let config = PostgresConfig::new(&url)
+            .with_schema(&schema)
+            .with_statement_timeout(Duration::from_millis(150));
         let database = PostgresDatabase::open(config).await.unwrap();
         let keys = database.key_value();
         let other = connect(&url).await;
         let lock = format!("BEGIN; LOCK TABLE \"{schema}\".keys IN ACCESS EXCLUSIVE MODE");
         other.batch_execute(&lock).await.unwrap();
         let error = keys.set("a", vec![1]).await.unwrap_err();
-        assert!(matches!(error, StorageError::Timeout { timeout_ms: 150, .. }), "{error}");
+        assert!(
+            matches!(error, StorageError::Timeout { timeout_ms: 150, .. }),
+            "{error}"
+        );
         assert_eq!(error.kind(), ErrorKind::Busy);
         other.batch_execute("COMMIT").await.unwrap();
         assert_eq!(keys.get("a").await.unwrap(), None, "nothing of the call was done");
@@ -147,8 +177,16 @@ fn batches_that_collide_are_tried_again() {
                     }
                     // A delete between two sets makes statements of their own, in this order.
                     let batch = names.into_iter().flat_map(|key| {
-                        let delete = KeyValueWrite::Delete { key: format!("{key}-gone") };
-                        [KeyValueWrite::Set { key, value: vec![round] }, delete]
+                        let delete = KeyValueWrite::Delete {
+                            key: format!("{key}-gone"),
+                        };
+                        [
+                            KeyValueWrite::Set {
+                                key,
+                                value: vec![round],
+                            },
+                            delete,
+                        ]
                     });
                     keys.write(batch.collect()).await.unwrap();
                 }
@@ -157,7 +195,13 @@ fn batches_that_collide_are_tried_again() {
         for writer in writers {
             writer.await.unwrap();
         }
-        let values: Vec<Vec<u8>> = keys.scan("k", None, 100).await.unwrap().into_iter().map(|(_, value)| value).collect();
+        let values: Vec<Vec<u8>> = keys
+            .scan("k", None, 100)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|(_, value)| value)
+            .collect();
         assert_eq!(values.len(), 8);
         let deadlocks = connect(&url).await;
         let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
@@ -174,7 +218,9 @@ fn a_server_that_cannot_be_reached_is_an_io_error() {
         let error = PostgresDatabase::open(config).await.unwrap_err();
         assert!(matches!(error, StorageError::ConnectionLost { .. }), "{error:?}");
         assert_eq!(error.kind(), ErrorKind::Io);
-        let bad = PostgresDatabase::open(PostgresConfig::new("postgres://x:y@h:port/")).await.unwrap_err();
+        let bad = PostgresDatabase::open(PostgresConfig::new("postgres://x:y@h:port/"))
+            .await
+            .unwrap_err();
         assert_eq!(bad.kind(), ErrorKind::Invalid, "{bad}");
     });
 }
@@ -189,9 +235,19 @@ fn expired_rows_are_purged_once_by_any_number_of_servers() {
         let past = llmspell_core::Timestamp::from_millis(1_000);
         let entry = |number: u32| VectorEntry::new(format!("{number}"), [number as f32]);
         let expired = (0..300).map(|number| entry(number).with_expires_at(past));
-        store.insert(expired.chain((300..320).map(entry)).collect()).await.unwrap();
-        assert_eq!(store.count(&StateScope::Global).await.unwrap(), 20, "expired entries are invisible at once");
-        assert_eq!(store.count_matching(&StateScope::Global, &Filter::all()).await.unwrap(), 20);
+        store
+            .insert(expired.chain((300..320).map(entry)).collect())
+            .await
+            .unwrap();
+        assert_eq!(
+            store.count(&StateScope::Global).await.unwrap(),
+            20,
+            "expired entries are invisible at once"
+        );
+        assert_eq!(
+            store.count_matching(&StateScope::Global, &Filter::all()).await.unwrap(),
+            20
+        );
         let purgers = [0; 4].map(|_| {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
@@ -210,10 +266,16 @@ fn expired_rows_are_purged_once_by_any_number_of_servers() {
         }
         assert_eq!(removed, 300);
         let client = connect(&url).await;
-        let rows: i64 = client.query_one(&format!("SELECT count(*) FROM \"{schema}\".space_1"), &[]).await.unwrap().get(0);
+        let rows: i64 = client
+            .query_one(&format!("SELECT count(*) FROM \"{schema}\".space_1"), &[])
+            .await
+            .unwrap()
+            .get(0);
         assert_eq!(rows, 20);
         let keys = database.key_value();
-        keys.write(vec![KeyValueWrite::set_expiring("a", vec![1], past)]).await.unwrap();
+        keys.write(vec![KeyValueWrite::set_expiring("a", vec![1], past)])
+            .await
+            .unwrap();
         assert_eq!(database.purge(10).await.unwrap(), 1);
         assert_eq!(database.purge(10).await.unwrap(), 0);
         drop_schema(&url, &schema).await;

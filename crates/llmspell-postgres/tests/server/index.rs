@@ -1,8 +1,6 @@
 //! Indexes are used, and answers are right with them.
 
-use llmspell_core::{
-    DistanceMetric, Filter, HNSWConfig, SearchPath, StateScope, VectorEntry, VectorQuery,
-};
+use llmspell_core::{DistanceMetric, Filter, HNSWConfig, SearchPath, StateScope, VectorEntry, VectorQuery};
 use llmspell_postgres::{PostgresConfig, PostgresDatabase, PostgresVectors};
 use llmspell_testkit::Random;
 use serde_json::json;
@@ -12,7 +10,9 @@ use super::common::{connect, drop_schema, new_schema, with_server};
 fn vectors(count: usize, dim: usize, seed: u64) -> Vec<Vec<f32>> {
     let mut random = Random::new(&[seed]);
     let component = |random: &mut Random| random.below(2_001) as f32 / 1_000.0 - 1.0;
-    (0..count).map(|_| (0..dim).map(|_| component(&mut random)).collect()).collect()
+    (0..count)
+        .map(|_| (0..dim).map(|_| component(&mut random)).collect())
+        .collect()
 }
 
 fn scope() -> StateScope {
@@ -28,7 +28,10 @@ async fn filled(database: &PostgresDatabase, count: usize, dim: usize, config: H
             .with_metadata(json!({"n": number, "rare": number % 500 == 0, "text": "some words"}))
     });
     store.insert(entries.collect()).await.unwrap();
-    store.insert(vec![VectorEntry::new("elsewhere", vectors(1, dim, 9).remove(0))]).await.unwrap();
+    store
+        .insert(vec![VectorEntry::new("elsewhere", vectors(1, dim, 9).remove(0))])
+        .await
+        .unwrap();
     store
 }
 
@@ -55,12 +58,18 @@ async fn recall(store: &PostgresVectors, dim: usize) -> f64 {
 fn a_large_scope_is_searched_by_its_index_and_k_is_k() {
     with_server("indexes", async |url| {
         let schema = new_schema();
-        let config = PostgresConfig::new(&url).with_schema(&schema).with_exact_scan_max(1_000);
+        let config = PostgresConfig::new(&url)
+            .with_schema(&schema)
+            .with_exact_scan_max(1_000);
         let database = PostgresDatabase::open(config).await.unwrap();
         for metric in DistanceMetric::ALL {
             let store = filled(&database, 2_000, 16, HNSWConfig::balanced().with_metric(metric)).await;
             let query = || VectorQuery::new(vectors(1, 16, 3).remove(0), 10).with_scope(scope());
-            assert_eq!(store.explain(&query()).await.unwrap().paths, [SearchPath::Exact], "before it is built");
+            assert_eq!(
+                store.explain(&query()).await.unwrap().paths,
+                [SearchPath::Exact],
+                "before it is built"
+            );
             store.build_index().await.unwrap();
             let plan = store.explain(&query()).await.unwrap();
             assert_eq!(plan.paths, [SearchPath::Graph]);
@@ -75,8 +84,16 @@ fn a_large_scope_is_searched_by_its_index_and_k_is_k() {
             let none = query().with_filter("text matches 'absent'".parse().unwrap());
             let plan = store.explain(&none).await.unwrap();
             assert_eq!((plan.results, plan.matching), (0, 0));
-            assert_eq!(plan.paths, [SearchPath::GraphAfter, SearchPath::Exact], "too few, so all are compared");
-            assert!(plan.stages[0].name.contains("SQL cannot decide"), "{}", plan.stages[0].name);
+            assert_eq!(
+                plan.paths,
+                [SearchPath::GraphAfter, SearchPath::Exact],
+                "too few, so all are compared"
+            );
+            assert!(
+                plan.stages[0].name.contains("SQL cannot decide"),
+                "{}",
+                plan.stages[0].name
+            );
             assert_eq!(store.search(&query().with_k(1_500)).await.unwrap().len(), 1_500);
 
             // What is written later is in the index at once.
@@ -98,20 +115,28 @@ fn the_index_serves_under_row_level_security() {
     with_server("indexes under row-level security", async |url| {
         let schema = new_schema();
         let service = super::common::new_role(&url, "service").await;
-        let config = PostgresConfig::new(&url).with_schema(&schema).with_exact_scan_max(100).with_service_role(&service);
+        let config = PostgresConfig::new(&url)
+            .with_schema(&schema)
+            .with_exact_scan_max(100)
+            .with_service_role(&service);
         let database = PostgresDatabase::open(config).await.unwrap();
         let store = filled(&database, 500, 8, HNSWConfig::balanced()).await;
         store.build_index().await.unwrap();
         let client = connect(&super::common::as_role(&url, &service)).await;
         let hex: String = scope().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        let settings = format!("BEGIN; SET LOCAL llmspell.scope = 'x{hex}'; SET LOCAL enable_sort = off; SET LOCAL enable_seqscan = off");
+        let settings = format!(
+            "BEGIN; SET LOCAL llmspell.scope = 'x{hex}'; SET LOCAL enable_sort = off; SET LOCAL enable_seqscan = off"
+        );
         client.batch_execute(&settings).await.unwrap();
         let explain = |order: &str| {
             format!("EXPLAIN SELECT id FROM \"{schema}\".space_1 WHERE scope = '\\x{hex}' ORDER BY {order} LIMIT 10")
         };
         let plan = async |sql: String| {
             let rows = client.query(&sql, &[]).await.unwrap();
-            rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>().join("\n")
+            rows.iter()
+                .map(|row| row.get::<_, String>(0))
+                .collect::<Vec<_>>()
+                .join("\n")
         };
         let by_index = plan(explain("v <=> '[1,0,0,0,0,0,0,0]'::vector")).await;
         assert!(by_index.contains("Index Scan using s1_"), "{by_index}");
@@ -119,7 +144,10 @@ fn the_index_serves_under_row_level_security() {
         assert!(!exact.contains("s1_"), "{exact}");
         // The primary key leads to the rows of a scope: its condition is one that row-level security lets come first.
         client.batch_execute("SET LOCAL enable_bitmapscan = off").await.unwrap();
-        let of_scope = plan(format!("EXPLAIN SELECT id FROM \"{schema}\".space_1 WHERE scope = '\\x00'")).await;
+        let of_scope = plan(format!(
+            "EXPLAIN SELECT id FROM \"{schema}\".space_1 WHERE scope = '\\x00'"
+        ))
+        .await;
         assert!(of_scope.contains("Index Cond: (scope = "), "{of_scope}");
         drop(client);
         drop((store, database));
@@ -135,8 +163,16 @@ fn long_vectors_have_indexes_of_less_and_scores_of_all_components() {
         let schema = new_schema();
         let config = PostgresConfig::new(&url).with_schema(&schema).with_exact_scan_max(50);
         let database = PostgresDatabase::open(config).await.unwrap();
-        for (dim, leading, code) in [(2_500, None, "half"), (4_096, None, "signs"), (4_096, Some(1_024), "leading 1024")] {
-            let metric = if leading.is_some() { DistanceMetric::Euclidean } else { DistanceMetric::Cosine };
+        for (dim, leading, code) in [
+            (2_500, None, "half"),
+            (4_096, None, "signs"),
+            (4_096, Some(1_024), "leading 1024"),
+        ] {
+            let metric = if leading.is_some() {
+                DistanceMetric::Euclidean
+            } else {
+                DistanceMetric::Cosine
+            };
             let config = HNSWConfig::balanced().with_metric(metric).with_index_dim(leading);
             let store = filled(&database, 120, dim, config).await;
             store.build_index().await.unwrap();
@@ -167,19 +203,33 @@ fn extreme_vectors_are_stored_and_found() {
         assert_eq!(nearest[0].distance, 0.0);
 
         for metric in DistanceMetric::ALL {
-            let store = database.vectors(metric.name(), 2, config().with_metric(metric)).await.unwrap();
+            let store = database
+                .vectors(metric.name(), 2, config().with_metric(metric))
+                .await
+                .unwrap();
             let components: [[f32; 2]; 8] = [
-                [1.8e19, 0.0], [-1.8e19, 1.0], [1e-14, 1e-14], [1e-30, 2e-15], [3.0, -4.0], [1.7e19, 1.0], [5e-15, 0.0], [1.0, 1.0],
+                [1.8e19, 0.0],
+                [-1.8e19, 1.0],
+                [1e-14, 1e-14],
+                [1e-30, 2e-15],
+                [3.0, -4.0],
+                [1.7e19, 1.0],
+                [5e-15, 0.0],
+                [1.0, 1.0],
             ];
             let entry = |number: usize| VectorEntry::new(format!("{number}"), components[number % 8]);
             // Many of each, so that ties reach beyond every shortlist.
             store.insert((0..160).map(entry).collect()).await.unwrap();
             for query in [[1.8e19_f32, 0.0], [1e-14, 2e-14], [-3.0, 4.0]] {
                 let distance = llmspell_vector::ExactDistance::new(kernel(metric), &query);
-                let mut expected: Vec<(f32, String)> =
-                    (0..160).map(|number| (distance.distance(&components[number % 8]), format!("{number}"))).collect();
+                let mut expected: Vec<(f32, String)> = (0..160)
+                    .map(|number| (distance.distance(&components[number % 8]), format!("{number}")))
+                    .collect();
                 expected.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
-                let found = store.search(&VectorQuery::new(query, 12).with_exact(true)).await.unwrap();
+                let found = store
+                    .search(&VectorQuery::new(query, 12).with_exact(true))
+                    .await
+                    .unwrap();
                 let found: Vec<(f32, String)> = found.into_iter().map(|result| (result.distance, result.id)).collect();
                 assert_eq!(found, expected[..12], "{metric} {query:?}");
             }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use llmspell_core::{
-    ErrorKind, HNSWConfig, KeyValueWrite, ScopedBackend, StateScope, VectorEntry, VectorQuery,
-};
+use llmspell_core::{ErrorKind, HNSWConfig, KeyValueWrite, ScopedBackend, StateScope, VectorEntry, VectorQuery};
 use llmspell_postgres::{PostgresConfig, PostgresDatabase};
 
 use super::common::{as_role, connect, drop_role, drop_schema, new_role, new_schema, with_server};
@@ -25,18 +23,31 @@ async fn world(url: &str) -> World {
     let schema = new_schema();
     let service = new_role(url, "service").await;
     let tenant = new_role(url, "tenant").await;
-    let config = PostgresConfig::new(url).with_schema(&schema).with_service_role(&service);
+    let config = PostgresConfig::new(url)
+        .with_schema(&schema)
+        .with_service_role(&service);
     let owner = PostgresDatabase::open(config).await.unwrap();
     let vectors = owner.vectors("notes", 2, HNSWConfig::balanced()).await.unwrap();
     for id in ["ada", "bob"] {
-        vectors.insert(vec![VectorEntry::new(id, [1.0, 0.5]).with_scope(user(id))]).await.unwrap();
+        vectors
+            .insert(vec![VectorEntry::new(id, [1.0, 0.5]).with_scope(user(id))])
+            .await
+            .unwrap();
         let keys = ScopedBackend::new(Arc::new(owner.key_value()), user(id)).unwrap();
         keys.set("secret", id.as_bytes().to_vec()).await.unwrap();
     }
     let client = connect(url).await;
-    client.batch_execute(&format!("GRANT \"{service}\" TO \"{tenant}\"")).await.unwrap();
+    client
+        .batch_execute(&format!("GRANT \"{service}\" TO \"{tenant}\""))
+        .await
+        .unwrap();
     owner.bind_role(&tenant, &user("ada")).await.unwrap();
-    World { schema, owner, service, tenant }
+    World {
+        schema,
+        owner,
+        service,
+        tenant,
+    }
 }
 
 impl World {
@@ -79,7 +90,10 @@ fn a_role_bound_to_a_scope_reaches_no_other_whatever_sql_it_sends() {
                 // It must not move its own rows to another scope either.
                 let sql = format!("UPDATE \"{schema}\".{table} SET scope = '\\x{bob}'");
                 let refused = client.execute(&sql, &[]).await.unwrap_err();
-                assert_eq!(refused.code(), Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE));
+                assert_eq!(
+                    refused.code(),
+                    Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE)
+                );
             }
         }
         for refused in [
@@ -106,11 +120,20 @@ fn a_forgotten_scope_finds_nothing_even_for_the_service_role() {
     with_server("forgotten scopes", async |url| {
         let world = world(&url).await;
         let client = connect(&as_role(&url, &world.service)).await;
-        for setting in ["", "SET llmspell.scope = ''", "SET llmspell.scope = 'nonsense'", "SET llmspell.scope = 'x0'"] {
+        for setting in [
+            "",
+            "SET llmspell.scope = ''",
+            "SET llmspell.scope = 'nonsense'",
+            "SET llmspell.scope = 'x0'",
+        ] {
             client.batch_execute(setting).await.unwrap();
             for table in ["keys", "space_1"] {
                 let sql = format!("SELECT FROM \"{}\".{table}", world.schema);
-                assert_eq!(client.query(&sql, &[]).await.unwrap().len(), 0, "{table} after `{setting}`");
+                assert_eq!(
+                    client.query(&sql, &[]).await.unwrap().len(),
+                    0,
+                    "{table} after `{setting}`"
+                );
             }
         }
         world.end(&url).await;
@@ -139,32 +162,60 @@ fn tables_are_forced_and_the_service_role_owns_nothing() {
 fn stores_work_for_a_service_role_and_for_a_role_of_one_scope() {
     with_server("stores of roles", async |url| {
         let world = world(&url).await;
-        let service = PostgresDatabase::open(world.config(&url, &world.service)).await.unwrap();
+        let service = PostgresDatabase::open(world.config(&url, &world.service))
+            .await
+            .unwrap();
         let vectors = service.vectors("notes", 2, HNSWConfig::balanced()).await.unwrap();
         let query = VectorQuery::new([1.0, 0.5], 10);
-        let all = vectors.search(&query.clone().with_scopes([user("ada"), user("bob")])).await.unwrap();
+        let all = vectors
+            .search(&query.clone().with_scopes([user("ada"), user("bob")]))
+            .await
+            .unwrap();
         assert_eq!(all.len(), 2, "the application reaches the scopes that it names");
         assert_eq!(vectors.scopes().await.unwrap().len(), 2);
-        vectors.insert(vec![VectorEntry::new("more", [0.0, 1.0]).with_scope(user("bob"))]).await.unwrap();
+        vectors
+            .insert(vec![VectorEntry::new("more", [0.0, 1.0]).with_scope(user("bob"))])
+            .await
+            .unwrap();
 
         let tenant = PostgresDatabase::open(world.config(&url, &world.tenant)).await.unwrap();
         let own = tenant.vectors("notes", 2, HNSWConfig::balanced()).await.unwrap();
-        let found = own.search(&query.with_scopes([user("ada"), user("bob")])).await.unwrap();
-        assert_eq!(found.iter().map(|result| result.id.as_str()).collect::<Vec<_>>(), ["ada"]);
+        let found = own
+            .search(&query.with_scopes([user("ada"), user("bob")]))
+            .await
+            .unwrap();
+        assert_eq!(
+            found.iter().map(|result| result.id.as_str()).collect::<Vec<_>>(),
+            ["ada"]
+        );
         assert_eq!(own.scopes().await.unwrap(), [user("ada")]);
         assert_eq!(own.stats().await.unwrap().vectors, 1);
         assert_eq!(own.delete_scopes(&[user("bob")]).await.unwrap(), 0);
-        let refused = own.insert(vec![VectorEntry::new("x", [0.0, 1.0]).with_scope(user("bob"))]).await.unwrap_err();
+        let refused = own
+            .insert(vec![VectorEntry::new("x", [0.0, 1.0]).with_scope(user("bob"))])
+            .await
+            .unwrap_err();
         assert!(refused.to_string().contains("row-level security"), "{refused}");
         let keys = tenant.key_value();
         assert_eq!(keys.count("").await.unwrap(), 1);
-        let plain = KeyValueWrite::Set { key: "plain".to_string(), value: vec![1] };
-        assert!(keys.write(vec![plain]).await.is_err(), "a key of no scope is none of its own");
+        let plain = KeyValueWrite::Set {
+            key: "plain".to_string(),
+            value: vec![1],
+        };
+        assert!(
+            keys.write(vec![plain]).await.is_err(),
+            "a key of no scope is none of its own"
+        );
 
         // What it may not create is named, with what to do.
         let refused = tenant.vectors("another", 2, HNSWConfig::balanced()).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Io);
-        assert!(refused.to_string().contains("llmspell-storage postgres schema"), "{refused}");
+        assert!(
+            refused
+                .to_string()
+                .contains("`PostgresDatabase::schema_sql` gives the statements"),
+            "{refused}"
+        );
         drop((service, tenant));
         world.end(&url).await;
     });

@@ -10,9 +10,16 @@ fn an_administrator_can_create_what_a_role_may_not() {
     with_server("schemas of administrators", async |url| {
         let schema = new_schema();
         let service = new_role(&url, "service").await;
-        let config = PostgresConfig::new(as_role(&url, &service)).with_schema(&schema).with_service_role(&service);
+        let config = PostgresConfig::new(as_role(&url, &service))
+            .with_schema(&schema)
+            .with_service_role(&service);
         let refused = PostgresDatabase::open(config.clone()).await.unwrap_err();
-        assert!(refused.to_string().contains("llmspell-storage postgres schema"), "{refused}");
+        assert!(
+            refused
+                .to_string()
+                .contains("`PostgresDatabase::schema_sql` gives the statements"),
+            "{refused}"
+        );
 
         let spaces = [("notes", 3, DistanceMetric::Cosine)];
         let sql = PostgresDatabase::schema_sql(&config, &spaces).unwrap();
@@ -31,7 +38,10 @@ fn an_administrator_can_create_what_a_role_may_not() {
 fn servers_that_open_at_once_make_one_schema_and_one_space() {
     with_server("openings at once", async |url| {
         let schema = new_schema();
-        let config = PostgresConfig::new(&url).with_schema(&schema).with_prefix("p_").with_pool_size(2);
+        let config = PostgresConfig::new(&url)
+            .with_schema(&schema)
+            .with_prefix("p_")
+            .with_pool_size(2);
         let openings: Vec<_> = (0..6)
             .map(|_| {
                 let config = config.clone();
@@ -45,7 +55,9 @@ fn servers_that_open_at_once_make_one_schema_and_one_space() {
             opening.await.unwrap();
         }
         let client = connect(&url).await;
-        let sql = format!("SELECT (SELECT count(*) FROM \"{schema}\".p_spaces), (SELECT count(*) FROM \"{schema}\".p_migrations)");
+        let sql = format!(
+            "SELECT (SELECT count(*) FROM \"{schema}\".p_spaces), (SELECT count(*) FROM \"{schema}\".p_migrations)"
+        );
         let row = client.query_one(&sql, &[]).await.unwrap();
         assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (1, 1));
         drop_schema(&url, &schema).await;
@@ -58,9 +70,17 @@ fn a_later_schema_is_refused_and_not_touched() {
         let (database, schema) = open(&url).await;
         drop(database);
         let client = connect(&url).await;
-        client.batch_execute(&format!("INSERT INTO \"{schema}\".migrations (number) VALUES (99)")).await.unwrap();
-        let error = PostgresDatabase::open(PostgresConfig::new(&url).with_schema(&schema)).await.unwrap_err();
-        assert!(matches!(error, StorageError::UnsupportedVersion { found: 99, .. }), "{error}");
+        client
+            .batch_execute(&format!("INSERT INTO \"{schema}\".migrations (number) VALUES (99)"))
+            .await
+            .unwrap();
+        let error = PostgresDatabase::open(PostgresConfig::new(&url).with_schema(&schema))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, StorageError::UnsupportedVersion { found: 99, .. }),
+            "{error}"
+        );
         drop_schema(&url, &schema).await;
     });
 }
@@ -72,14 +92,26 @@ fn a_space_keeps_its_dimension_and_metric_and_has_a_largest_one() {
         let config = HNSWConfig::balanced;
         database.vectors("s", 3, config()).await.unwrap();
         let error = database.vectors("s", 4, config()).await.unwrap_err();
-        assert!(matches!(error, StorageError::SpaceMismatch { what: "dimension", .. }), "{error}");
+        assert!(
+            matches!(error, StorageError::SpaceMismatch { what: "dimension", .. }),
+            "{error}"
+        );
         let other = config().with_metric(DistanceMetric::Manhattan);
         let error = database.vectors("s", 3, other).await.unwrap_err();
-        assert!(matches!(error, StorageError::SpaceMismatch { what: "metric", .. }), "{error}");
+        assert!(
+            matches!(error, StorageError::SpaceMismatch { what: "metric", .. }),
+            "{error}"
+        );
         let error = database.vectors("large", 16_001, config()).await.unwrap_err();
-        assert_eq!(error.to_string(), "dimension of a space on PostgreSQL is 16001; it must be within 1..=16000");
+        assert_eq!(
+            error.to_string(),
+            "dimension of a space on PostgreSQL is 16001; it must be within 1..=16000"
+        );
         for bad in ["", &"x".repeat(257)] {
-            assert_eq!(database.vectors(bad, 3, config()).await.unwrap_err().kind(), ErrorKind::Invalid);
+            assert_eq!(
+                database.vectors(bad, 3, config()).await.unwrap_err().kind(),
+                ErrorKind::Invalid
+            );
         }
         drop_schema(&url, &schema).await;
     });

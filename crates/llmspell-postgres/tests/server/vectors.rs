@@ -23,7 +23,10 @@ async fn check_contract(database: &PostgresDatabase, is_indexed: bool) {
     let fresh = async |dim, metric| {
         opened.set(opened.get() + 1);
         let config = HNSWConfig::balanced().with_metric(metric);
-        let store = database.vectors(&format!("space {}", opened.get()), dim, config).await.unwrap();
+        let store = database
+            .vectors(&format!("space {}", opened.get()), dim, config)
+            .await
+            .unwrap();
         if is_indexed {
             store.build_index().await.unwrap();
         }
