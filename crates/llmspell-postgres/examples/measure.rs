@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use llmspell_core::{HNSWConfig, StateScope, VectorEntry, VectorQuery, VectorStorage as _};
+use llmspell_core::{HNSWConfig, StateScope, VectorEntry, VectorQuery};
 use llmspell_postgres::{PostgresConfig, PostgresDatabase};
 use pgvector::Vector;
 
@@ -98,11 +98,12 @@ async fn main() {
         );
         times
             .one(async || {
-                drop(
+                assert_eq!(
                     client
                         .execute(&insert, &[&scope, &id.as_bytes(), &vector, &json])
                         .await
                         .unwrap(),
+                    1
                 )
             })
             .await;

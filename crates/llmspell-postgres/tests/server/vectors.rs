@@ -5,34 +5,24 @@ use std::sync::Arc;
 
 use super::common::{drop_schema, new_schema, open, with_server};
 use llmspell_conformance::vectors;
-use llmspell_core::{HNSWConfig, VectorStorage};
+use llmspell_core::HNSWConfig;
 use llmspell_postgres::{PostgresConfig, PostgresDatabase};
 
 #[test]
 fn the_store_of_vectors_keeps_the_contract() {
     with_server("the contract of vectors", async |url| {
         let (database, schema) = open(&url).await;
-        check_contract(&database, false).await;
+        let runtime = tokio::runtime::Handle::current();
+        let opened = Cell::new(0);
+        let fresh = async |dim, metric| {
+            opened.set(opened.get() + 1);
+            let config = HNSWConfig::balanced().with_metric(metric);
+            let space = format!("space {}", opened.get());
+            Arc::new(database.vectors(&space, dim, config).await.unwrap()) as _
+        };
+        vectors::check_all_with(&fresh, &|future| runtime.block_on(future)).await;
         drop_schema(&url, &schema).await;
     });
-}
-
-async fn check_contract(database: &PostgresDatabase, is_indexed: bool) {
-    let runtime = tokio::runtime::Handle::current();
-    let opened = Cell::new(0);
-    let fresh = async |dim, metric| {
-        opened.set(opened.get() + 1);
-        let config = HNSWConfig::balanced().with_metric(metric);
-        let store = database
-            .vectors(&format!("space {}", opened.get()), dim, config)
-            .await
-            .unwrap();
-        if is_indexed {
-            store.build_index().await.unwrap();
-        }
-        Arc::new(store) as Arc<dyn VectorStorage>
-    };
-    vectors::check_all_with(&fresh, &|future| runtime.block_on(future)).await;
 }
 
 #[test]
