@@ -4,6 +4,7 @@ mod churn;
 mod crash;
 mod memcheck;
 mod million;
+mod postgres;
 mod soak;
 
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Command {
     Valgrind(memcheck::Arguments),
     /// Runs the lists that threads share in every interleaving of their steps.
     Loom,
+    /// Starts a PostgreSQL server, runs the tests of `llmspell-postgres` with it, and stops it.
+    Postgres(postgres::Arguments),
     /// The process that `crash` starts and kills.
     #[command(hide = true)]
     CrashWriter(crash::ChildArguments),
@@ -71,6 +74,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Tsan(arguments) => memcheck::tsan(&arguments),
         Command::Loom => memcheck::loom(),
         Command::Valgrind(arguments) => memcheck::valgrind(&arguments),
+        Command::Postgres(arguments) => postgres::run(&arguments),
         Command::CrashWriter(arguments) => crash::write(&arguments),
         Command::CrashBackup(arguments) => crash::back_up(&arguments),
         Command::CrashChecker(arguments) => crash::check(&arguments),

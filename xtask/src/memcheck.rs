@@ -45,7 +45,7 @@ pub(crate) struct RaceArguments {
 
 /// A tool that a command needs and this machine lacks.
 #[derive(Debug)]
-pub(crate) struct ToolMissing(String);
+pub(crate) struct ToolMissing(pub(crate) String);
 
 impl std::fmt::Display for ToolMissing {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -374,6 +374,15 @@ pub enum StorageError {
         timeout_ms: u64,
     },
 
+    /// All connections to the server are in use, or it cannot accept work now. No part of the call was done.
+    #[error("{server} is busy: {reason}; try again later")]
+    ServerBusy {
+        /// The server, for example `PostgreSQL`.
+        server: &'static str,
+        /// What is in the way.
+        reason: String,
+    },
+
     // ---- Data: the content of the disk is not as it should be ----
     /// Bytes on disk differ from those written; `detail` names the place. Restore from a backup.
     #[error("{} is damaged: {detail}", path.display())]
@@ -463,6 +472,27 @@ pub enum StorageError {
         path: PathBuf,
         /// The system's error.
         source: Arc<io::Error>,
+    },
+
+    /// The server cannot be reached, or the connection was lost. If a write was under way, whether it happened is unknown: all
+    /// of it, or nothing.
+    #[error("no connection to {server}: {reason}")]
+    ConnectionLost {
+        /// The server, for example `PostgreSQL`.
+        server: &'static str,
+        /// What the system or the server said.
+        reason: String,
+    },
+
+    /// The server refused the call: a missing permission, for example.
+    #[error("{server} refused the call ({code}): {reason}")]
+    Server {
+        /// The server, for example `PostgreSQL`.
+        server: &'static str,
+        /// The error code of the server.
+        code: String,
+        /// What it said, and what to do.
+        reason: String,
     },
 
     // ---- Closed: this handle can no longer be used ----
@@ -557,14 +587,18 @@ impl StorageError {
             | Self::SpaceMismatch { .. }
             | Self::NotEmpty { .. }
             | Self::DirectoryNotEmpty { .. } => ErrorKind::Conflict,
-            Self::AlreadyOpen { .. } | Self::Timeout { .. } => ErrorKind::Busy,
+            Self::AlreadyOpen { .. } | Self::Timeout { .. } | Self::ServerBusy { .. } => ErrorKind::Busy,
             Self::Corrupted { .. }
             | Self::UnsupportedVersion { .. }
             | Self::ForeignDirectory { .. }
             | Self::NotABackup { .. }
             | Self::Undecodable { .. }
             | Self::Embedding { .. } => ErrorKind::Data,
-            Self::NoSpace { .. } | Self::ReadOnly { .. } | Self::Io { .. } => ErrorKind::Io,
+            Self::NoSpace { .. }
+            | Self::ReadOnly { .. }
+            | Self::Io { .. }
+            | Self::ConnectionLost { .. }
+            | Self::Server { .. } => ErrorKind::Io,
             Self::Poisoned { .. } | Self::Closed => ErrorKind::Closed,
         }
     }

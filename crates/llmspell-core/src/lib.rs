@@ -55,9 +55,10 @@ pub use quota::{Quota, QuotaStatus, QuotaUsage};
 pub use timestamp::{Timestamp, TimestampError};
 pub use vector::validate as validate_vectors;
 pub use vector::{
-    Component, DistanceMetric, Draw, EfChoice, EfSource, Entries, Example, FacetValue, GroupBy, HNSWConfig, IndexStats,
-    IntoVector, ListBegin, ListCursor, ListOrder, ListPage, ListQuery, MeasuredRecall, MeasuredWith, Memory, Metadata,
-    OWN_TEXT, OnExisting, Pages, PathCost, RecencyPlan, RecommendQuery, SampleQuery, Sampling, ScopedStats,
-    ScopedVectors, SearchPath, SearchPlan, SearchStage, SelectionPlan, Snippet, StorageStats, TextConfig, TextPlan,
-    TimeRange, VectorEntry, VectorQuery, VectorResult, VectorStorage, VectorStorageExt, merge_patch, recency_score,
+    Component, DistanceMetric, DistancesFrom, Draw, EfChoice, EfSource, Entries, Example, FacetValue, GroupBy,
+    HNSWConfig, IndexStats, IntoVector, ListBegin, ListCursor, ListOrder, ListPage, ListQuery, MeasuredRecall,
+    MeasuredWith, Memory, Metadata, OWN_TEXT, OnExisting, Pages, PathCost, RecencyPlan, RecommendQuery, SampleQuery,
+    Sampling, ScopedStats, ScopedVectors, SearchPath, SearchPlan, SearchStage, Selection, SelectionPlan, Snippet,
+    StorageStats, TextConfig, TextPlan, TimeRange, VectorEntry, VectorQuery, VectorResult, VectorStorage,
+    VectorStorageExt, merge_patch, recency_score,
 };

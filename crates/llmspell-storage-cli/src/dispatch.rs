@@ -18,6 +18,9 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
         session.check_one_scope()?;
     }
     session.check_one_space()?;
+    if !matches!(cli.command, Command::Kv(_)) {
+        session.check_directory()?;
+    }
     if !takes_a_model(&cli.command) {
         session.check_no_model()?;
     }

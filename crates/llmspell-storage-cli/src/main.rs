@@ -44,6 +44,8 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        // A connection to a server needs the drivers; without the feature `postgres` there are none.
+        .enable_all()
         .build()
         .map_err(|source| CliError::system("cannot start threads", source))?;
     let mut output = Output::new(cli.global.json);

@@ -98,6 +98,24 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// `--db`, if it is the URL of a PostgreSQL server.
+    pub(crate) fn server(&self) -> Option<&'a str> {
+        let url = self.global.db.as_deref()?.to_str()?;
+        let is_server = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        is_server.then_some(url)
+    }
+
+    /// That `--db` is no server, for verbs that work with directories only.
+    pub(crate) fn check_directory(&self) -> Result<(), CliError> {
+        match self.server() {
+            None => Ok(()),
+            Some(_) => Err(CliError::usage(
+                "only `kv` works with a PostgreSQL server",
+                "name a directory by --db, or use the crate llmspell-postgres",
+            )),
+        }
+    }
+
     /// `--db`.
     pub(crate) fn directory(&self) -> Result<&'a Path, CliError> {
         self.global.db.as_deref().ok_or_else(|| {
@@ -228,8 +246,7 @@ impl<'a> Session<'a> {
     }
 
     /// The key-value data: that of `--scope` if one is named, else what belongs to no scope.
-    pub(crate) fn key_value(&self, database: &Database) -> Result<Arc<dyn StorageBackend>, CliError> {
-        let shared: Arc<dyn StorageBackend> = Arc::new(database.kv());
+    pub(crate) fn key_value(&self, shared: Arc<dyn StorageBackend>) -> Result<Arc<dyn StorageBackend>, CliError> {
         match self.named_scope() {
             Some(scope) => Ok(Arc::new(ScopedBackend::new(shared, scope.clone())?)),
             None => Ok(shared),

@@ -14,10 +14,11 @@ use order::Order;
 use source::Source;
 
 /// Packages whose modules have an order, and their `src` folders.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 8] = [
     ("llmspell-core", "crates/llmspell-core/src"),
     ("llmspell-vector", "crates/llmspell-vector/src"),
     ("llmspell-text", "crates/llmspell-text/src"),
+    ("llmspell-postgres", "crates/llmspell-postgres/src"),
     ("llmspell-storage", "crates/llmspell-storage/src"),
     ("llmspell-cli-base", "crates/llmspell-cli-base/src"),
     ("llmspell-bench", "crates/llmspell-bench/src"),

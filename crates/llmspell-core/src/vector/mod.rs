@@ -22,6 +22,7 @@
 //! | `time_range.rs` | which times does a query allow? [`TimeRange`]             |
 //! | `recency.rs`  | how does age lower a score? [`recency_score`]               |
 //! | `selection.rs` | which of the nearest are returned: diverse ones, some of each group? [`GroupBy`] |
+//! | `selecting.rs` | … and by which further searches? [`Selection`]              |
 //! | `plan.rs`     | how was a query answered, and why? [`SearchPlan`]           |
 //! | `ef.rs`       | how wide is the beam of searches, and why? [`EfChoice`]     |
 //! | `config.rs`   | how is an index built? [`HNSWConfig`]                       |
@@ -50,6 +51,7 @@ mod sample;
 mod scoped;
 mod scoped_storage;
 mod scopes;
+mod selecting;
 mod selection;
 mod stats;
 mod steps;
@@ -74,6 +76,7 @@ pub use recency::{RecencyPlan, recency_score};
 pub use recommend::{Example, RecommendQuery};
 pub use sample::{Draw, SampleQuery, Sampling};
 pub use scoped::{ScopedVectors, VectorStorageExt};
+pub use selecting::{DistancesFrom, Selection};
 pub use selection::{GroupBy, SelectionPlan};
 pub use stats::{IndexStats, ScopedStats, StorageStats};
 pub use storage::{OnExisting, VectorStorage};

@@ -4,11 +4,12 @@
 //! hexadecimal.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use llmspell_storage::limits::{PAGE_MAX, VALUE_BYTES_MAX};
-use llmspell_storage::{Expiry, KeyValueEntry};
+use llmspell_storage::{Expiry, KeyValueEntry, StorageBackend};
 use serde_json::{Value, json};
 
 use crate::session::Session;
@@ -109,12 +110,12 @@ pub(crate) async fn run(command: KvCommand, session: &Session<'_>, output: &mut 
         KvCommand::Set { .. } => true,
         KvCommand::Cas(args) => args.absent && args.new.is_some(),
     };
-    let database = if makes_database {
-        session.open_or_create().await?
-    } else {
-        session.open_existing().await?
+    let shared: Arc<dyn StorageBackend> = match session.server() {
+        Some(url) => server_keys(url).await?,
+        None if makes_database => Arc::new(session.open_or_create().await?.kv()),
+        None => Arc::new(session.open_existing().await?.kv()),
     };
-    let backend = session.key_value(&database)?;
+    let backend = session.key_value(shared)?;
 
     match command {
         KvCommand::Get { key } => {
@@ -156,6 +157,22 @@ pub(crate) async fn run(command: KvCommand, session: &Session<'_>, output: &mut 
         }
     }
     Ok(())
+}
+
+/// The keys of a PostgreSQL server.
+#[cfg(feature = "postgres")]
+async fn server_keys(url: &str) -> Result<Arc<dyn StorageBackend>, CliError> {
+    use llmspell_postgres::{PostgresConfig, PostgresDatabase};
+    let database = PostgresDatabase::open(PostgresConfig::new(url)).await?;
+    Ok(Arc::new(database.key_value()))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn server_keys(_: &str) -> Result<Arc<dyn StorageBackend>, CliError> {
+    Err(CliError::usage(
+        "this program was built without PostgreSQL",
+        "build it with `--features postgres`, or name a directory by --db",
+    ))
 }
 
 fn no_key(key: &str, session: &Session<'_>) -> CliError {

@@ -12,6 +12,7 @@
 //! | `embed.rs`, `migrate.rs` | how is a program asked for vectors? |
 //! | `index.rs`, `model.rs`, `generate.rs` | indexes, models, made-up vectors |
 //! | `demo_and_bench.rs`, `bench_models.rs` | the demo and the benchmarks, with little data |
+//! | `texts.rs` | are texts imported, found by words, shown and exported? |
 //! | `docs.rs` | do the examples of `docs/cli.md` run? |
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
@@ -31,4 +32,5 @@ mod index;
 #[cfg(unix)]
 mod migrate;
 mod model;
+mod texts;
 mod verbs;

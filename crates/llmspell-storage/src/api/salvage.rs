@@ -12,18 +12,19 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use llmspell_core::{KeyValueWrite, Metadata, OnExisting, Quota, Result, StateScope, StorageError, VectorEntry};
+use llmspell_core::{KeyValueWrite, Quota, Result, StateScope, StorageError};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::api::vectors::HNSWVectorStorage;
 use crate::base::error::{corrupted, io_error};
-use crate::base::ids::{PointId, ScopeId, Slot, SpaceId};
+use crate::base::ids::{Generation, PointId, ScopeId, Slot, SpaceId};
 use crate::base::options::DatabaseOptions;
+use crate::base::record::TextMark;
 use crate::disk::{Disk, DiskFile};
 use crate::engine::open::{lock_damaged, refuse_filled};
 use crate::engine::workers::{Stop, Workers};
-use crate::engine::{Database, Opening};
+use crate::engine::{Database, Opening, PreparedEntry};
+use crate::indexes::texts::Words;
 use crate::namespace::State;
 use crate::slots::{SlotStore, layout};
 use crate::truth::{Read, Role, SpaceRecord, Truth, raw};
@@ -165,7 +166,7 @@ impl Source<'_> {
         state: &State,
         point: PointId,
         files: &SlotFiles,
-    ) -> Result<VectorEntry> {
+    ) -> Result<PreparedEntry> {
         let record = self.look(|read| {
             let records = read.records(id)?;
             let record = records.get(point)?;
@@ -177,30 +178,56 @@ impl Source<'_> {
                 )),
             }
         })?;
+        let vector = match record.generation {
+            Some(generation) => self.vector((id, point), &record.id, generation, state, files)?,
+            None => Vec::new(),
+        };
+        let text = match record.text {
+            TextMark::Nothing => None,
+            TextMark::Kept(_) | TextMark::Terms => Some(self.look(|read| read.text(id, point))?),
+        };
+        if record.metadata().is_err() {
+            return Err(corrupted(
+                self.read.path(),
+                format!("metadata of `{}` is no JSON object", record.id),
+            ));
+        }
+        Ok(PreparedEntry {
+            scope: scope.clone(),
+            id: record.id,
+            vector,
+            metadata: record.metadata,
+            text,
+            // They are indexed later.
+            words: Words::Later,
+            fields: None,
+            created_at: Some(record.created_at),
+            updated_at: record.updated_at,
+            event_time: record.event_time,
+            expires_at: record.expires_at,
+        })
+    }
+
+    /// The vector of an entry.
+    fn vector(
+        &self,
+        (scope, point): (ScopeId, PointId),
+        id: &str,
+        generation: Generation,
+        state: &State,
+        files: &SlotFiles,
+    ) -> Result<Vec<f32>> {
         let slot = state
             .slot(point)
-            .ok_or_else(|| corrupted(self.read.path(), format!("entry `{}` has no slot", record.id)))?;
+            .ok_or_else(|| corrupted(self.read.path(), format!("entry `{id}` has no slot")))?;
         let bytes = files.slot(slot)?;
-        let place = |wrong: &str| corrupted(files.path(slot), format!("slot {} of `{}`: {wrong}", slot.0, record.id));
-        let generation = layout::verify(slot, id, &bytes).map_err(place)?;
-        if generation != record.generation {
+        let place = |wrong: &str| corrupted(files.path(slot), format!("slot {} of `{id}`: {wrong}", slot.0));
+        if layout::verify(slot, scope, &bytes).map_err(place)? != generation {
             return Err(place("wrong generation"));
         }
         let mut vector = Vec::with_capacity(files.dim);
         layout::components(&bytes, &mut vector);
-        let metadata: Metadata = record.metadata().map_err(|_| {
-            corrupted(
-                self.read.path(),
-                format!("metadata of `{}` is no JSON object", record.id),
-            )
-        })?;
-        let mut entry = VectorEntry::new(record.id.clone(), vector).with_scope(scope.clone());
-        entry.metadata = Value::Object(metadata);
-        entry.created_at = Some(record.created_at);
-        entry.updated_at = Some(record.updated_at);
-        entry.event_time = record.event_time;
-        entry.expires_at = record.expires_at;
-        Ok(entry)
+        Ok(vector)
     }
 }
 
@@ -333,12 +360,12 @@ impl Salvage<'_> {
         self.write_entries(vectors, batch)
     }
 
-    fn write_entries(&mut self, vectors: &HNSWVectorStorage, entries: Vec<VectorEntry>) -> Result<()> {
+    fn write_entries(&mut self, vectors: &HNSWVectorStorage, entries: Vec<PreparedEntry>) -> Result<()> {
         if entries.is_empty() {
             return self.tell();
         }
         self.report.entries += entries.len() as u64;
-        block_on(vectors.write(entries, OnExisting::Replace))?;
+        block_on(vectors.write_stored(entries))?;
         self.tell()
     }
 

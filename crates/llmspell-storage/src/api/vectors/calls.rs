@@ -20,8 +20,9 @@ use crate::base::observe::SearchSpan;
 #[cfg(feature = "tracing")]
 use crate::base::observe::Seen;
 use crate::engine::calls::{ChangeMetadata, DropScopes, Flush, TouchEntries};
-use crate::engine::{NewMetadata, Part, Scopes, quota_status};
+use crate::engine::{NewMetadata, Part, PreparedEntry, Scopes, quota_status};
 use crate::indexes::queue::Goal;
+use crate::indexes::texts::Words;
 use crate::search::{Condition, Question, Selection, Trace};
 use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
@@ -30,6 +31,24 @@ use crate::spaces::snapshot::Snapshot;
 pub(crate) const DELETE_IDS_MAX: usize = 10_000;
 
 llmspell_core::inherent_vectors!(HNSWVectorStorage);
+
+impl HNSWVectorStorage {
+    /// Stores entries as another database of ours had them, texts that are not kept too: nothing is checked again.
+    pub(crate) async fn write_stored(&self, mut entries: Vec<PreparedEntry>) -> Result<()> {
+        let Handle { database, space } = self.handle()?;
+        if space.texts().is_none() {
+            entries.iter_mut().for_each(|entry| entry.words = Words::None);
+        }
+        let part = Part {
+            space: Arc::clone(space),
+            entries,
+        };
+        let entries = database.inner.in_order(vec![part]).await?;
+        let now = self.handle()?.now();
+        let existing = (OnExisting::Replace, now);
+        database.inner.write_entries([space], entries, existing).await.map(drop)
+    }
+}
 
 #[async_trait]
 impl VectorStorage for HNSWVectorStorage {

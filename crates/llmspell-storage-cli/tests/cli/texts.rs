@@ -1,8 +1,6 @@
 //! Texts on the command line: they are imported, searched by words, alone and with vectors, shown and exported.
 
-mod common;
-
-use common::{Workplace, path};
+use crate::common::{Workplace, path};
 use serde_json::{Value, json};
 
 const NOTES: [&str; 4] = [
