@@ -1,5 +1,7 @@
 //! Texts on the command line: they are imported, searched by words, alone and with vectors, shown and exported.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 mod common;
 
 use common::{Workplace, path};
