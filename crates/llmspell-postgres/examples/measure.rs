@@ -104,7 +104,7 @@ async fn main() {
                         .await
                         .unwrap(),
                     1
-                )
+                );
             })
             .await;
         times

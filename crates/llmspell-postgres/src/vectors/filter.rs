@@ -60,6 +60,11 @@ impl SqlFilter {
         }
     }
 
+    /// Whether it selects everything.
+    pub(super) fn is_all(&self) -> bool {
+        self.rest.is_none() && self.sql == "true"
+    }
+
     /// Checks the filter and writes it as SQL whose parameters begin after `$before`.
     ///
     /// # Errors

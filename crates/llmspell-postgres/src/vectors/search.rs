@@ -5,8 +5,8 @@
 //! fewer than `k` matches, all rows are compared.
 
 use llmspell_core::{
-    DistancesFrom, EntryTimes, RecencyPlan, Result, SearchPath, Selection, StateScope, Timestamp, VectorQuery,
-    VectorResult, recency_score,
+    DistanceMetric, DistancesFrom, EntryTimes, RecencyPlan, Result, SearchPath, Selection, StateScope, Timestamp,
+    VectorQuery, VectorResult, recency_score,
 };
 use llmspell_vector::ExactDistance;
 
@@ -194,33 +194,46 @@ impl PostgresVectors {
         length: usize,
     ) -> Result<Vec<tokio_postgres::Row>> {
         let (table, metric, dim) = (&self.space.table, self.space.metric, self.space.dim);
-        let query = format!("$1::float4[]::vector({dim})");
-        let order = ordering(index, &query, dim, metric);
         let scope = asked.scope.to_bytes();
-        let condition = format!("{LIVE} AND {}", asked.filter.sql);
+        let reach = Reach::of(asked.scope);
+        if index.is_none() && asked.filter.is_all() {
+            // One text for all such searches: the server parses and plans it once for each connection.
+            let sql = self.exact_sql("$1::vector", "true", "$3");
+            let vector = pgvector::Vector::from(asked.query.vector.clone());
+            let limit = i64::try_from(length).unwrap_or(i64::MAX);
+            return self.inner.read(&reach, &sql, &[&vector, &scope, &limit]).await;
+        }
+        let query = format!("$1::float4[]::vector({dim})");
+        let filter = &asked.filter.sql;
         let sql = match index {
             // The planner must see the scope to know that the index serves.
-            Some(_) => format!(
-                "SELECT {ENTRY}, {NOW} AS now FROM {table} WHERE scope = '\\x{}' AND $2::bytea IS NOT NULL AND {condition} \
-                 ORDER BY {order} LIMIT {length}",
-                hex(&scope)
+            Some(kind) => format!(
+                "SELECT {ENTRY}, {NOW} AS now FROM {table} WHERE scope = '\\x{}' AND $2::bytea IS NOT NULL AND {LIVE} AND {filter} \
+                 ORDER BY {} LIMIT {length}",
+                hex(&scope),
+                ordering(Some(kind), &query, dim, metric)
             ),
-            None => {
-                let longest = match metric {
-                    llmspell_core::DistanceMetric::InnerProduct => "max(vector_norm(v)) OVER ()",
-                    _ => "0::float8",
-                };
-                format!(
-                    "SELECT {ENTRY}, {NOW} AS now, {order} AS d, {longest} AS longest FROM {table} \
-                     WHERE scope = $2 AND {condition} ORDER BY d, id LIMIT {length}"
-                )
-            }
+            None => self.exact_sql(&query, filter, &length.to_string()),
         };
         let mut params = vec![Param::Floats(asked.query.vector.clone()), Param::Bytes(scope)];
         params.extend(asked.filter.params.iter().cloned());
         self.inner
-            .once_typed(&Reach::of(asked.scope), Access::Read, settings, &sql, &typed(&params))
+            .once_typed(&reach, Access::Read, settings, &sql, &typed(&params))
             .await
+    }
+
+    /// The rows of the scope `$2` by their distances, which no index gives.
+    fn exact_sql(&self, query: &str, filter: &str, limit: &str) -> String {
+        let (table, metric) = (&self.space.table, self.space.metric);
+        let order = ordering(None, query, self.space.dim, metric);
+        let longest = match metric {
+            DistanceMetric::InnerProduct => "max(vector_norm(v)) OVER ()",
+            DistanceMetric::Cosine | DistanceMetric::Euclidean | DistanceMetric::Manhattan => "0::float8",
+        };
+        format!(
+            "SELECT {ENTRY}, {NOW} AS now, {order} AS d, {longest} AS longest FROM {table} \
+             WHERE scope = $2 AND {LIVE} AND {filter} ORDER BY d, id LIMIT {limit}"
+        )
     }
 
     /// The matching rows with their exact distances, best first.
@@ -274,7 +287,7 @@ fn norm(vector: &[f32]) -> f64 {
 }
 
 /// Whether no row beyond the shortlist, each at least this far, can be among the best `k`.
-fn is_settled(query: &VectorQuery, found: &[VectorResult], beyond: f64, metric: llmspell_core::DistanceMetric) -> bool {
+fn is_settled(query: &VectorQuery, found: &[VectorResult], beyond: f64, metric: DistanceMetric) -> bool {
     // No recency score exceeds the plain score.
     let beyond_score = f64::from(metric.score(beyond as f32)) + 1e-6;
     if query

@@ -238,6 +238,46 @@ fn extreme_vectors_are_stored_and_found() {
     });
 }
 
+/// Near-duplicates are nearer to each other than the server's rounding: its order says little, and the answer is right all the same.
+#[test]
+fn near_duplicates_are_ranked_by_their_true_distances() {
+    with_server("near-duplicates", async |url| {
+        const DIM: usize = 64;
+        let (database, schema) = super::common::open(&url).await;
+        let base = vectors(1, DIM, 5).remove(0);
+        let offsets = vectors(300, DIM, 6);
+        let near = |number: usize| -> Vec<f32> {
+            let size = 1e-6 * (1.0 + (number * 37 % 300) as f32 / 100.0);
+            base.iter()
+                .zip(&offsets[number])
+                .map(|(own, offset)| own + size * offset)
+                .collect()
+        };
+        for metric in [
+            DistanceMetric::Cosine,
+            DistanceMetric::InnerProduct,
+            DistanceMetric::Euclidean,
+        ] {
+            let config = HNSWConfig::balanced().with_metric(metric);
+            let store = database.vectors(metric.name(), DIM, config).await.unwrap();
+            let entry = |number: usize| VectorEntry::new(format!("{number:03}"), near(number));
+            store.insert((0..300).map(entry).collect()).await.unwrap();
+            let distance = llmspell_vector::ExactDistance::new(kernel(metric), &base);
+            let mut expected: Vec<(f32, String)> = (0..300)
+                .map(|number| (distance.distance(&near(number)), format!("{number:03}")))
+                .collect();
+            expected.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+            let found = store
+                .search(&VectorQuery::new(&base[..], 10).with_exact(true))
+                .await
+                .unwrap();
+            let found: Vec<(f32, String)> = found.into_iter().map(|result| (result.distance, result.id)).collect();
+            assert_eq!(found, expected[..10], "{metric}");
+        }
+        drop_schema(&url, &schema).await;
+    });
+}
+
 fn kernel(metric: DistanceMetric) -> llmspell_vector::Metric {
     match metric {
         DistanceMetric::Cosine => llmspell_vector::Metric::Cosine,

@@ -12,6 +12,8 @@
 //! | `schema.rs`    | who may create tables, and what if they are there?           |
 //! | `failures.rs`  | what if connections are lost, or transactions collide?       |
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for code")]
+
 mod common;
 mod failures;
 mod filters;
