@@ -95,7 +95,7 @@ fn block_on<F: Future>(future: F) -> PyResult<F::Output> {
 }
 
 /// Polls a call once and converts its value.
-type Step = Box<dyn FnMut(Python<'_>, &mut Context<'_>) -> Poll<PyResult<Py<PyAny>>> + Send>;
+type Step = Box<dyn FnMut(Python<'_>, &Waker) -> Poll<PyResult<Py<PyAny>>> + Send>;
 
 /// A call that is under way: await it once.
 ///
@@ -116,8 +116,8 @@ impl Call {
     {
         let mut future: Pin<Box<F>> = Box::pin(future);
         let mut convert = Some(convert);
-        let step: Step = Box::new(move |py, context| {
-            let polled = py.detach(|| future.as_mut().poll(context));
+        let step: Step = Box::new(move |py, waker| {
+            let polled = py.detach(|| future.as_mut().poll(&mut Context::from_waker(waker)));
             polled.map(|value| {
                 let convert = convert.take().expect("a call is not polled after its end");
                 convert(py, value.map_err(raised)?)
@@ -136,9 +136,8 @@ impl Call {
             return Err(PyRuntimeError::new_err("the call was awaited already, or is being awaited elsewhere"));
         };
         let waker = Waker::from(Arc::clone(&self.waiting));
-        let mut context = Context::from_waker(&waker);
         loop {
-            if let Poll::Ready(value) = step(py, &mut context) {
+            if let Poll::Ready(value) = step(py, &waker) {
                 return Err(PyStopIteration::new_err((value?,)));
             }
             if let Some(future) = self.waiting.wait_for_wake(py)? {
@@ -177,10 +176,10 @@ impl Call {
         typ: Bound<'_, PyAny>,
         val: Option<Bound<'_, PyAny>>,
         tb: Option<Bound<'_, PyAny>>,
-    ) -> PyErr {
-        let _ = tb;
+    ) -> PyResult<()> {
+        let _ = tb; // The exception has it already.
         self.cancel(py);
-        PyErr::from_value(val.unwrap_or(typ))
+        Err(PyErr::from_value(val.unwrap_or(typ)))
     }
 
     /// Cancels the call.

@@ -45,15 +45,15 @@ impl DatabaseBase {
         })
     }
 
-    fn closing(&self) -> PyResult<impl Future<Output = Result<(), StorageError>> + Send + 'static> {
+    fn closing(&self) -> impl Future<Output = Result<(), StorageError>> + Send + use<> {
         let database = self.database.get().ok();
         self.slots.empty();
-        Ok(async move {
+        async move {
             match database {
                 Some(database) => database.close().await,
                 None => Ok(()),
             }
-        })
+        }
     }
 }
 
@@ -200,7 +200,7 @@ impl DatabaseBase {
 
     /// Closes the database and everything that was made from it. Closing it again does nothing.
     fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        run(py, self.mode, self.closing()?, none)
+        run(py, self.mode, self.closing(), none)
     }
 }
 

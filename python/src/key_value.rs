@@ -16,9 +16,6 @@ use crate::rows::{Row, rows};
 use crate::times::{expiry_of, optional_datetime};
 use crate::vectors::{none, number};
 
-/// Keys of a page, unless the caller says otherwise.
-const PAGE: usize = 1_000;
-
 /// Key-value state: strings to bytes, in byte order of the keys.
 #[pyclass(frozen, subclass, name = "_KeyValueBase", module = "llmspell_storage._native")]
 pub(crate) struct KeyValueBase {
@@ -120,7 +117,7 @@ impl KeyValueBase {
             return Err(PyTypeError::new_err(format!("values must be a dict, not {}", type_of(values))));
         };
         let expiry = expiry_of(ttl, expires_at)?;
-        let write = |(key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>)| {
+        let write = |(key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>)| -> PyResult<KeyValueWrite> {
             Ok(KeyValueWrite::set_expiring(key.extract::<String>()?, bytes(&value)?, expiry))
         };
         let writes: PyResult<Vec<KeyValueWrite>> = values.iter().map(write).collect();
@@ -212,7 +209,7 @@ impl KeyValueBase {
     }
 
     /// An iterator of the keys with the prefix and their values, in byte order. It reads them in pages.
-    #[pyo3(signature = (prefix="", *, after=None, page=PAGE))]
+    #[pyo3(signature = (prefix="", *, after=None, page=1000))]
     fn scan<'py>(&self, py: Python<'py>, prefix: &str, after: Option<String>, page: usize) -> PyResult<Bound<'py, PyAny>> {
         let (backend, prefix) = (self.backend.get()?, prefix.to_string());
         rows(py, self.mode, move |read_to| {

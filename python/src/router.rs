@@ -62,7 +62,7 @@ fn model_space(value: &Bound<'_, PyAny>, store_dim: Option<usize>, forced: bool)
 
 /// The calls, once for each class.
 macro_rules! calls {
-    ($class:ty, $mode:expr) => {
+    ($class:ident, $mode:expr) => {
         #[pymethods]
         impl $class {
             /// Makes a model known: its entries get a space of its name.

@@ -22,9 +22,6 @@ use crate::query::Settings;
 use crate::rows::{Row, rows};
 use crate::times::expiry;
 
-/// Entries of a page, unless the caller says otherwise.
-const PAGE: usize = 1_000;
-
 /// The store behind a handle.
 #[derive(Clone)]
 pub(crate) struct Store {
@@ -423,7 +420,7 @@ impl VectorsBase {
     }
 
     /// An iterator of entries, in the order of their ids or of a time. It reads them in pages.
-    #[pyo3(signature = (*, scope=None, scopes=None, filter=None, order="id", time="created_at", page=PAGE))]
+    #[pyo3(signature = (*, scope=None, scopes=None, filter=None, order="id", time="created_at", page=1000))]
     fn list<'py>(
         &self,
         py: Python<'py>,
@@ -450,7 +447,7 @@ impl VectorsBase {
     }
 
     /// One page of a listing, and the cursor of the next page; None at the end.
-    #[pyo3(signature = (*, scope=None, scopes=None, filter=None, order="id", time="created_at", after=None, limit=PAGE))]
+    #[pyo3(signature = (*, scope=None, scopes=None, filter=None, order="id", time="created_at", after=None, limit=1000))]
     fn list_page<'py>(
         &self,
         py: Python<'py>,
