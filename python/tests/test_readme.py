@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+FOLDER = Path(__file__).parent.parent
+READMES = (FOLDER / "README.md").read_text() + (FOLDER.parent / "README.md").read_text()
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", READMES, re.DOTALL | re.MULTILINE)
 
 
 def test_there_are_examples() -> None:
