@@ -36,7 +36,10 @@ pub(crate) fn scope_kind(name: &str) -> PyResult<ScopeKind> {
         "custom" => ScopeKind::Custom,
         _ => {
             let known = "global, user, session, agent, tool, workflow, hook or custom";
-            return Err(invalid("ScopeKind", &format!("`{name}` is not a kind of scope; write {known}")));
+            return Err(invalid(
+                "ScopeKind",
+                &format!("`{name}` is not a kind of scope; write {known}"),
+            ));
         }
     })
 }
@@ -69,7 +72,10 @@ pub(crate) fn filter(value: &Bound<'_, PyAny>) -> PyResult<Filter> {
         Ok(dict) => to_json(dict)?,
         Err(_) if value.hasattr("to_dict")? => to_json(&value.call_method0("to_dict")?)?,
         Err(_) => {
-            let message = format!("a filter must be a str, a dict or made with F(…), not {}", type_of(value));
+            let message = format!(
+                "a filter must be a str, a dict or made with F(…), not {}",
+                type_of(value)
+            );
             return Err(PyTypeError::new_err(message));
         }
     };
@@ -95,7 +101,9 @@ pub(crate) fn order(name: &str) -> PyResult<ListOrder> {
 
 /// A time of an entry, with or without the `@` that it has in filters.
 pub(crate) fn own_time(name: &str) -> PyResult<OwnTime> {
-    let found = OwnTime::ALL.into_iter().find(|time| time.name().trim_start_matches('@') == name.trim_start_matches('@'));
+    let found = OwnTime::ALL
+        .into_iter()
+        .find(|time| time.name().trim_start_matches('@') == name.trim_start_matches('@'));
     found.ok_or_else(|| {
         let known = "created_at, updated_at or event_time";
         invalid("OwnTime", &format!("`{name}` is not a time of an entry; write {known}"))
@@ -106,7 +114,9 @@ pub(crate) fn own_time(name: &str) -> PyResult<OwnTime> {
 pub(crate) fn time_range(value: &Bound<'_, PyAny>) -> PyResult<llmspell_storage::TimeRange> {
     let pair = value.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
     let Some(pair) = pair else {
-        return Err(PyTypeError::new_err("a range of times must be a tuple (from, to); either may be None"));
+        return Err(PyTypeError::new_err(
+            "a range of times must be a tuple (from, to); either may be None",
+        ));
     };
     let end = |index: usize| -> PyResult<_> {
         let value = pair.get_item(index)?;
@@ -136,6 +146,9 @@ pub(crate) fn bytes(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     if let Ok(bytes) = value.cast::<PyByteArray>() {
         return Ok(bytes.to_vec());
     }
-    let message = format!("a value must be bytes, not {}; set_json takes values that JSON has", type_of(value));
+    let message = format!(
+        "a value must be bytes, not {}; set_json takes values that JSON has",
+        type_of(value)
+    );
     Err(PyTypeError::new_err(message))
 }

@@ -25,7 +25,10 @@ pub(crate) fn vector(value: &Bound<'_, PyAny>) -> PyResult<Vec<f32>> {
     };
     let array = floats(array, 1, "a vector")?;
     let array: PyReadonlyArray1<'_, f32> = array.extract()?;
-    Ok(array.as_slice().map_err(|_| PyTypeError::new_err("numpy gave an array that is not contiguous"))?.to_vec())
+    Ok(array
+        .as_slice()
+        .map_err(|_| PyTypeError::new_err("numpy gave an array that is not contiguous"))?
+        .to_vec())
 }
 
 /// Many vectors of one length.
@@ -42,7 +45,9 @@ pub(crate) fn matrix(value: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<f32>>> {
     let array = floats(array, 2, "an array of vectors")?;
     let array: PyReadonlyArray2<'_, f32> = array.extract()?;
     let (rows, dim) = (array.shape()[0], array.shape()[1]);
-    let all = array.as_slice().map_err(|_| PyTypeError::new_err("numpy gave an array that is not contiguous"))?;
+    let all = array
+        .as_slice()
+        .map_err(|_| PyTypeError::new_err("numpy gave an array that is not contiguous"))?;
     Ok((0..rows).map(|row| all[row * dim..(row + 1) * dim].to_vec()).collect())
 }
 
@@ -60,11 +65,17 @@ fn components<'py>(items: impl Iterator<Item = Bound<'py, PyAny>>, count: usize)
 }
 
 fn not_a_component(item: &Bound<'_, PyAny>) -> PyErr {
-    PyTypeError::new_err(format!("a component of a vector must be a float, not {}", type_of(item)))
+    PyTypeError::new_err(format!(
+        "a component of a vector must be a float, not {}",
+        type_of(item)
+    ))
 }
 
 fn not_a_vector(value: &Bound<'_, PyAny>) -> PyErr {
-    PyTypeError::new_err(format!("a vector must be a list of floats or an array of float32, not {}", type_of(value)))
+    PyTypeError::new_err(format!(
+        "a vector must be a list of floats or an array of float32, not {}",
+        type_of(value)
+    ))
 }
 
 /// The value as an array of numpy, if it is one or can be seen as one (a tensor, for example).
@@ -107,7 +118,9 @@ fn floats<'py>(array: Bound<'py, PyAny>, dimensions: usize, what: &str) -> PyRes
     }
     let dtype = array.getattr("dtype")?;
     if dtype.getattr("kind")?.extract::<char>()? != 'f' {
-        let message = format!("{what} must be float32 (float16 and float64 are converted), not {dtype}; use astype(numpy.float32)");
+        let message = format!(
+            "{what} must be float32 (float16 and float64 are converted), not {dtype}; use astype(numpy.float32)"
+        );
         return Err(PyTypeError::new_err(message));
     }
     let py = array.py();

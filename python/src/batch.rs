@@ -101,7 +101,10 @@ impl BatchBase {
 }
 
 fn committed() -> PyErr {
-    invalid("Committed", "the batch was committed or given up already; make a new one")
+    invalid(
+        "Committed",
+        "the batch was committed or given up already; make a new one",
+    )
 }
 
 /// A space by its handle or its name.
@@ -109,12 +112,15 @@ fn space(value: &Bound<'_, PyAny>) -> PyResult<BatchSpace> {
     if let Ok(name) = value.cast::<PyString>() {
         return Ok(BatchSpace::from(&*name.to_cow()?));
     }
-    let handle = value.cast::<VectorsBase>().map_err(|_| {
-        PyTypeError::new_err(format!("a space must be a Vectors or its name, not {}", type_of(value)))
-    })?;
+    let handle = value
+        .cast::<VectorsBase>()
+        .map_err(|_| PyTypeError::new_err(format!("a space must be a Vectors or its name, not {}", type_of(value))))?;
     match handle.get().store.get()?.space {
         Some(space) => Ok(BatchSpace::from(&space)),
-        None => Err(invalid("Space", "a batch writes to a space of Database.vectors, not to a router or a handle for one scope")),
+        None => Err(invalid(
+            "Space",
+            "a batch writes to a space of Database.vectors, not to a router or a handle for one scope",
+        )),
     }
 }
 
@@ -122,23 +128,42 @@ fn space(value: &Bound<'_, PyAny>) -> PyResult<BatchSpace> {
 impl BatchBase {
     /// Adds entries that must not exist yet.
     #[pyo3(signature = (space, entries, /))]
-    fn insert<'py>(slf: PyRef<'py, Self>, space: &Bound<'py, PyAny>, entries: &Bound<'py, PyAny>) -> PyResult<PyRef<'py, Self>> {
-        let (space, entries) = (self::space(space)?, self::entries(entries, &llmspell_storage::StateScope::Global)?);
+    fn insert<'py>(
+        slf: PyRef<'py, Self>,
+        space: &Bound<'py, PyAny>,
+        entries: &Bound<'py, PyAny>,
+    ) -> PyResult<PyRef<'py, Self>> {
+        let (space, entries) = (
+            self::space(space)?,
+            self::entries(entries, &llmspell_storage::StateScope::Global)?,
+        );
         slf.add(|batch| batch.insert(space, entries))?;
         Ok(slf)
     }
 
     /// Adds entries, and replaces those with the same ids.
     #[pyo3(signature = (space, entries, /))]
-    fn upsert<'py>(slf: PyRef<'py, Self>, space: &Bound<'py, PyAny>, entries: &Bound<'py, PyAny>) -> PyResult<PyRef<'py, Self>> {
-        let (space, entries) = (self::space(space)?, self::entries(entries, &llmspell_storage::StateScope::Global)?);
+    fn upsert<'py>(
+        slf: PyRef<'py, Self>,
+        space: &Bound<'py, PyAny>,
+        entries: &Bound<'py, PyAny>,
+    ) -> PyResult<PyRef<'py, Self>> {
+        let (space, entries) = (
+            self::space(space)?,
+            self::entries(entries, &llmspell_storage::StateScope::Global)?,
+        );
         slf.add(|batch| batch.upsert(space, entries))?;
         Ok(slf)
     }
 
     /// Removes entries of a scope. Missing ids are ignored.
     #[pyo3(signature = (space, ids, /, *, scope))]
-    fn delete<'py>(slf: PyRef<'py, Self>, space: &Bound<'py, PyAny>, ids: &Bound<'py, PyAny>, scope: &str) -> PyResult<PyRef<'py, Self>> {
+    fn delete<'py>(
+        slf: PyRef<'py, Self>,
+        space: &Bound<'py, PyAny>,
+        ids: &Bound<'py, PyAny>,
+        scope: &str,
+    ) -> PyResult<PyRef<'py, Self>> {
         let (space, ids, scope) = (self::space(space)?, self::ids(ids)?, self::scope(scope)?);
         slf.add(|batch| batch.delete(space, &scope, ids))?;
         Ok(slf)
@@ -218,7 +243,9 @@ impl AsyncBatch {
                 _ => Ok(()),
             }
         };
-        run(py, Mode::Async, end, |py, ()| Ok(false.into_pyobject(py)?.to_owned().into_any().unbind()))
+        run(py, Mode::Async, end, |py, ()| {
+            Ok(false.into_pyobject(py)?.to_owned().into_any().unbind())
+        })
     }
 }
 

@@ -133,7 +133,9 @@ impl Call {
     fn resume<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         // Taken out, because other threads may run while it is polled.
         let Some(mut step) = lock(&self.step).take() else {
-            return Err(PyRuntimeError::new_err("the call was awaited already, or is being awaited elsewhere"));
+            return Err(PyRuntimeError::new_err(
+                "the call was awaited already, or is being awaited elsewhere",
+            ));
         };
         let waker = Waker::from(Arc::clone(&self.waiting));
         loop {
@@ -261,7 +263,9 @@ fn tell(woken: Woken) {
                 }
             }
         };
-        let started = thread::Builder::new().name("llmspell-asyncio".to_string()).spawn(tell_all);
+        let started = thread::Builder::new()
+            .name("llmspell-asyncio".to_string())
+            .spawn(tell_all);
         started.expect("the system can start a thread");
         *teller = Some((process, sender));
     }

@@ -125,7 +125,10 @@ fn by_preset(name: &str) -> PyResult<HNSWConfig> {
         "fast" => Ok(HNSWConfig::fast()),
         "balanced" => Ok(HNSWConfig::balanced()),
         "accurate" => Ok(HNSWConfig::accurate()),
-        _ => Err(invalid("Preset", &format!("`{name}` is not a preset; write fast, balanced or accurate"))),
+        _ => Err(invalid(
+            "Preset",
+            &format!("`{name}` is not a preset; write fast, balanced or accurate"),
+        )),
     }
 }
 
@@ -134,7 +137,10 @@ fn tier(name: &str) -> PyResult<Memory> {
         "speed" => Ok(Memory::Speed),
         "balanced" => Ok(Memory::Balanced),
         "lean" => Ok(Memory::Lean), // Refused by the engine, which says why.
-        _ => Err(invalid("Memory", &format!("`{name}` is not a memory tier; write speed or balanced"))),
+        _ => Err(invalid(
+            "Memory",
+            &format!("`{name}` is not a memory tier; write speed or balanced"),
+        )),
     }
 }
 
@@ -156,7 +162,14 @@ pub(crate) fn config(value: Option<&Bound<'_, PyAny>>) -> PyResult<HNSWConfig> {
 }
 
 /// An embedding model: which model made a vector, and how the vector may be cut.
-#[pyclass(frozen, eq, hash, name = "EmbeddingModel", module = "llmspell_storage", skip_from_py_object)]
+#[pyclass(
+    frozen,
+    eq,
+    hash,
+    name = "EmbeddingModel",
+    module = "llmspell_storage",
+    skip_from_py_object
+)]
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct EmbeddingModel {
     pub(crate) model: llmspell_storage::EmbeddingModel,

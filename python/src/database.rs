@@ -57,17 +57,19 @@ impl DatabaseBase {
     }
 }
 
-fn opened(
-    py: Python<'_>,
-    mode: Mode,
-    path: PathBuf,
-    options: DatabaseOptions,
-) -> PyResult<Bound<'_, PyAny>> {
+fn opened(py: Python<'_>, mode: Mode, path: PathBuf, options: DatabaseOptions) -> PyResult<Bound<'_, PyAny>> {
     let open = async move { options.open(path).await };
-    run(py, mode, open, move |py, database| DatabaseBase::object(py, database, mode))
+    run(py, mode, open, move |py, database| {
+        DatabaseBase::object(py, database, mode)
+    })
 }
 
-fn options(cache_bytes: Option<usize>, must_exist: bool, graph_points_min: Option<u64>, file_mode: Option<u32>) -> DatabaseOptions {
+fn options(
+    cache_bytes: Option<usize>,
+    must_exist: bool,
+    graph_points_min: Option<u64>,
+    file_mode: Option<u32>,
+) -> DatabaseOptions {
     let mut options = DatabaseOptions::new().must_exist(must_exist);
     if let Some(bytes) = cache_bytes {
         options = options.cache_bytes(bytes);
@@ -89,13 +91,32 @@ fn removed(py: Python<'_>, removed: Removed) -> PyResult<Py<PyAny>> {
 impl DatabaseBase {
     /// A vector space; it is created if it does not exist. `config` is an HNSWConfig or the name of a preset.
     #[pyo3(signature = (name, dim, config=None))]
-    fn vectors<'py>(&self, py: Python<'py>, name: String, dim: usize, config: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    fn vectors<'py>(
+        &self,
+        py: Python<'py>,
+        name: String,
+        dim: usize,
+        config: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let (database, config) = (self.database.get()?, self::config(config)?);
         let (slots, mode) = (self.slots.clone(), self.mode);
-        run(py, mode, async move { database.vectors(&name, dim, config).await }, move |py, space| {
-            let storage = Arc::new(space.clone());
-            VectorsBase::new(slots, Store { storage, space: Some(space) }, mode).into_object(py)
-        })
+        run(
+            py,
+            mode,
+            async move { database.vectors(&name, dim, config).await },
+            move |py, space| {
+                let storage = Arc::new(space.clone());
+                VectorsBase::new(
+                    slots,
+                    Store {
+                        storage,
+                        space: Some(space),
+                    },
+                    mode,
+                )
+                .into_object(py)
+            },
+        )
     }
 
     /// The key-value state.
@@ -106,12 +127,20 @@ impl DatabaseBase {
 
     /// A store for vectors of several models. With `new_spaces`, unknown models and dimensions get a space of their own.
     #[pyo3(signature = (config=None, *, new_spaces=false))]
-    fn router<'py>(&self, py: Python<'py>, config: Option<&Bound<'py, PyAny>>, new_spaces: bool) -> PyResult<Bound<'py, PyAny>> {
+    fn router<'py>(
+        &self,
+        py: Python<'py>,
+        config: Option<&Bound<'py, PyAny>>,
+        new_spaces: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let config = RouterConfig::new(self::config(config)?).with_new_spaces(new_spaces);
         let (database, slots, mode) = (self.database.get()?, self.slots.clone(), self.mode);
-        run(py, mode, async move { database.router(config).await }, move |py, router| {
-            router::object(py, &slots, router, mode)
-        })
+        run(
+            py,
+            mode,
+            async move { database.router(config).await },
+            move |py, router| router::object(py, &slots, router, mode),
+        )
     }
 
     /// A batch of entries and keys that are written together, or not at all.
@@ -123,7 +152,9 @@ impl DatabaseBase {
     /// All vector spaces, in the order of their creation.
     fn spaces<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let database = self.database.get()?;
-        run(py, self.mode, async move { database.spaces().await }, |py, spaces| of_report(py, &spaces))
+        run(py, self.mode, async move { database.spaces().await }, |py, spaces| {
+            of_report(py, &spaces)
+        })
     }
 
     /// Removes a vector space with all its entries.
@@ -137,14 +168,24 @@ impl DatabaseBase {
     #[pyo3(signature = (scopes, /))]
     fn delete_scopes<'py>(&self, py: Python<'py>, scopes: Vec<String>) -> PyResult<Bound<'py, PyAny>> {
         let (database, scopes) = (self.database.get()?, self::scopes(&scopes)?);
-        run(py, self.mode, async move { database.delete_scopes(&scopes).await }, removed)
+        run(
+            py,
+            self.mode,
+            async move { database.delete_scopes(&scopes).await },
+            removed,
+        )
     }
 
     /// delete_scopes for all scopes of a kind, such as "session".
     #[pyo3(signature = (kind, /))]
     fn delete_scopes_of_kind<'py>(&self, py: Python<'py>, kind: &str) -> PyResult<Bound<'py, PyAny>> {
         let (database, kind) = (self.database.get()?, scope_kind(kind)?);
-        run(py, self.mode, async move { database.delete_scopes_of_kind(kind).await }, removed)
+        run(
+            py,
+            self.mode,
+            async move { database.delete_scopes_of_kind(kind).await },
+            removed,
+        )
     }
 
     /// Limits how much a scope may hold. A limit that is None is none.
@@ -165,26 +206,40 @@ impl DatabaseBase {
         quota.vector_bytes = vector_bytes;
         quota.metadata_bytes = metadata_bytes;
         quota.kv_bytes = kv_bytes;
-        run(py, self.mode, async move { database.set_quota(&scope, quota).await }, none)
+        run(
+            py,
+            self.mode,
+            async move { database.set_quota(&scope, quota).await },
+            none,
+        )
     }
 
     /// The limits of a scope and what it holds; None without limits.
     #[pyo3(signature = (scope, /))]
     fn quota<'py>(&self, py: Python<'py>, scope: &str) -> PyResult<Bound<'py, PyAny>> {
         let (database, scope) = (self.database.get()?, self::scope(scope)?);
-        run(py, self.mode, async move { database.quota(&scope).await }, |py, quota| of_report(py, &quota))
+        run(
+            py,
+            self.mode,
+            async move { database.quota(&scope).await },
+            |py, quota| of_report(py, &quota),
+        )
     }
 
     /// Counts and bytes of the whole database.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let database = self.database.get()?;
-        run(py, self.mode, async move { database.stats().await }, |py, stats| of_report(py, &stats))
+        run(py, self.mode, async move { database.stats().await }, |py, stats| {
+            of_report(py, &stats)
+        })
     }
 
     /// Reads everything and reports problems; repairs nothing.
     fn check<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let database = self.database.get()?;
-        run(py, self.mode, async move { database.check().await }, |py, report| of_report(py, &report))
+        run(py, self.mode, async move { database.check().await }, |py, report| {
+            of_report(py, &report)
+        })
     }
 
     /// The time that the database goes by.
@@ -217,7 +272,12 @@ impl Database {
         graph_points_min: Option<u64>,
         file_mode: Option<u32>,
     ) -> PyResult<Bound<'_, PyAny>> {
-        opened(py, Mode::Sync, path, options(cache_bytes, must_exist, graph_points_min, file_mode))
+        opened(
+            py,
+            Mode::Sync,
+            path,
+            options(cache_bytes, must_exist, graph_points_min, file_mode),
+        )
     }
 
     /// A database in RAM, gone when it is closed.
@@ -250,7 +310,12 @@ impl AsyncDatabase {
         graph_points_min: Option<u64>,
         file_mode: Option<u32>,
     ) -> PyResult<Bound<'_, PyAny>> {
-        opened(py, Mode::Async, path, options(cache_bytes, must_exist, graph_points_min, file_mode))
+        opened(
+            py,
+            Mode::Async,
+            path,
+            options(cache_bytes, must_exist, graph_points_min, file_mode),
+        )
     }
 
     /// A database in RAM, gone when it is closed.

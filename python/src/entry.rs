@@ -92,7 +92,9 @@ impl Entry {
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<PyDict>> {
         let empty = Map::new();
-        let metadata = self.metadata.get_or_try_init(py, || of_object(py, self.entry.metadata.as_object().unwrap_or(&empty)));
+        let metadata = self
+            .metadata
+            .get_or_try_init(py, || of_object(py, self.entry.metadata.as_object().unwrap_or(&empty)));
         Ok(metadata?.clone_ref(py))
     }
 
@@ -166,7 +168,10 @@ pub(crate) fn model_ref(value: &Bound<'_, PyAny>) -> PyResult<ModelRef> {
 pub(crate) fn entries(value: &Bound<'_, PyAny>, default: &StateScope) -> PyResult<Vec<VectorEntry>> {
     let own = |item: &Bound<'_, PyAny>| -> PyResult<VectorEntry> {
         let Ok(entry) = item.cast::<Entry>() else {
-            return Err(PyTypeError::new_err(format!("an entry must be an Entry, not {}", type_of(item))));
+            return Err(PyTypeError::new_err(format!(
+                "an entry must be an Entry, not {}",
+                type_of(item)
+            )));
         };
         let mut own = entry.get().entry.clone();
         if !entry.get().has_scope {
@@ -223,7 +228,10 @@ fn same_count(what: &str, got: usize, vectors: usize) -> PyResult<()> {
     if got == vectors {
         return Ok(());
     }
-    Err(invalid("Shape", &format!("there are {got} {what} for {vectors} vectors; each vector has its own")))
+    Err(invalid(
+        "Shape",
+        &format!("there are {got} {what} for {vectors} vectors; each vector has its own"),
+    ))
 }
 
 /// One entry found. Results are ordered best first.
@@ -293,7 +301,11 @@ impl Hit {
     /// The vector as a list of floats, if the search asked for it.
     #[getter]
     fn vector<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
-        self.result.vector.as_ref().map(|vector| PyList::new(py, vector)).transpose()
+        self.result
+            .vector
+            .as_ref()
+            .map(|vector| PyList::new(py, vector))
+            .transpose()
     }
 
     /// The vector as a numpy array of float32: a copy.
@@ -311,13 +323,19 @@ impl Hit {
 
 /// Results as a list of [`Hit`]s.
 pub(crate) fn hits(py: Python<'_>, results: Vec<VectorResult>) -> PyResult<Bound<'_, PyList>> {
-    let hits: PyResult<Vec<Py<Hit>>> = results.into_iter().map(|result| Py::new(py, Hit::from(result))).collect();
+    let hits: PyResult<Vec<Py<Hit>>> = results
+        .into_iter()
+        .map(|result| Py::new(py, Hit::from(result)))
+        .collect();
     PyList::new(py, hits?)
 }
 
 /// Entries as a list of [`Entry`]s.
 pub(crate) fn entry_list(py: Python<'_>, entries: Vec<VectorEntry>) -> PyResult<Bound<'_, PyList>> {
-    let made: PyResult<Vec<Py<Entry>>> = entries.into_iter().map(|entry| Py::new(py, Entry::from(entry))).collect();
+    let made: PyResult<Vec<Py<Entry>>> = entries
+        .into_iter()
+        .map(|entry| Py::new(py, Entry::from(entry)))
+        .collect();
     PyList::new(py, made?)
 }
 

@@ -73,7 +73,13 @@ fn describe(error: &StorageError, details: &Bound<'_, PyDict>) -> PyResult<&'sta
             set!("what": what, "got": got, "min": min, "max": max);
             "OutOfRange"
         }
-        StorageError::LimitExceeded { what, name, got, limit, unit } => {
+        StorageError::LimitExceeded {
+            what,
+            name,
+            got,
+            limit,
+            unit,
+        } => {
             set!("what": what, "name": name, "got": got, "limit": limit, "unit": unit);
             "LimitExceeded"
         }
@@ -115,7 +121,13 @@ fn describe(error: &StorageError, details: &Bound<'_, PyDict>) -> PyResult<&'sta
             set!("model": model, "got": got, "min": min, "max": dim - 1);
             "CutPoint"
         }
-        StorageError::ModelDimension { id, model, dim, cut_points, got } => {
+        StorageError::ModelDimension {
+            id,
+            model,
+            dim,
+            cut_points,
+            got,
+        } => {
             set!("id": id, "model": model, "expected": dim, "cut_points": cut_points, "got": got);
             "ModelDimension"
         }
@@ -152,11 +164,22 @@ fn describe(error: &StorageError, details: &Bound<'_, PyDict>) -> PyResult<&'sta
             set!("id": id, "got": id);
             "IdExists"
         }
-        StorageError::QuotaExceeded { scope, what, limit, used, asked } => {
+        StorageError::QuotaExceeded {
+            scope,
+            what,
+            limit,
+            used,
+            asked,
+        } => {
             set!("scope": scope.to_string(), "what": what, "limit": limit, "used": used, "got": asked);
             "QuotaExceeded"
         }
-        StorageError::SpaceMismatch { space, what, stored, requested } => {
+        StorageError::SpaceMismatch {
+            space,
+            what,
+            stored,
+            requested,
+        } => {
             set!("space": space, "what": what, "expected": stored, "got": requested);
             "SpaceMismatch"
         }
@@ -189,7 +212,11 @@ fn describe(error: &StorageError, details: &Bound<'_, PyDict>) -> PyResult<&'sta
             "Undecodable"
         }
         StorageError::Embedding { .. } => "Embedding",
-        StorageError::NoSpace { path, available_bytes, needed_bytes } => {
+        StorageError::NoSpace {
+            path,
+            available_bytes,
+            needed_bytes,
+        } => {
             set!("path": path, "available_bytes": available_bytes, "needed_bytes": needed_bytes);
             "NoSpace"
         }

@@ -34,13 +34,19 @@ pub(crate) fn to_object(value: Option<&Bound<'_, PyAny>>) -> PyResult<Map<String
     };
     match value.cast::<PyDict>() {
         Ok(dict) => object(dict, 0),
-        Err(_) => Err(PyTypeError::new_err(format!("metadata must be a dict, not {}", type_of(value)))),
+        Err(_) => Err(PyTypeError::new_err(format!(
+            "metadata must be a dict, not {}",
+            type_of(value)
+        ))),
     }
 }
 
 fn json_at(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
     if depth > DEPTH_MAX {
-        return Err(invalid("Json", &format!("a value is nested more than {DEPTH_MAX} deep")));
+        return Err(invalid(
+            "Json",
+            &format!("a value is nested more than {DEPTH_MAX} deep"),
+        ));
     }
     // Subclasses too, such as enums of strings. A bool is an int as well, so it comes first.
     if let Ok(text) = value.cast::<PyString>() {
@@ -79,14 +85,18 @@ fn json_at(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
     if is_datetime(value)? {
         return Ok(Value::String(moment(value)?.to_string()));
     }
-    let is_numpy_scalar = value.hasattr("item")? && value.hasattr("dtype")? && value.getattr("ndim")?.extract::<usize>()? == 0;
+    let is_numpy_scalar =
+        value.hasattr("item")? && value.hasattr("dtype")? && value.getattr("ndim")?.extract::<usize>()? == 0;
     if is_numpy_scalar {
         let item = value.call_method0("item")?;
         if !item.get_type().is(value.get_type()) {
             return json_at(&item, depth + 1);
         }
     }
-    Err(PyTypeError::new_err(format!("{} is not a value that JSON has", type_of(value))))
+    Err(PyTypeError::new_err(format!(
+        "{} is not a value that JSON has",
+        type_of(value)
+    )))
 }
 
 fn object(dict: &Bound<'_, PyDict>, depth: usize) -> PyResult<Map<String, Value>> {

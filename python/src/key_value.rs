@@ -81,13 +81,18 @@ impl KeyValueBase {
     #[pyo3(signature = (keys, /))]
     fn get_many<'py>(&self, py: Python<'py>, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let (backend, keys) = (self.backend.get()?, ids(keys)?);
-        run(py, self.mode, async move { backend.get_batch(&keys).await }, |py, values| {
-            let dict = PyDict::new(py);
-            for (key, value) in values {
-                dict.set_item(key, PyBytes::new(py, &value))?;
-            }
-            Ok(dict.into_any().unbind())
-        })
+        run(
+            py,
+            self.mode,
+            async move { backend.get_batch(&keys).await },
+            |py, values| {
+                let dict = PyDict::new(py);
+                for (key, value) in values {
+                    dict.set_item(key, PyBytes::new(py, &value))?;
+                }
+                Ok(dict.into_any().unbind())
+            },
+        )
     }
 
     /// Stores a value; it expires after `ttl` or at `expires_at`, or never. Replaces the old value and its expiry.
@@ -114,11 +119,18 @@ impl KeyValueBase {
         expires_at: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let Ok(values) = values.cast::<PyDict>() else {
-            return Err(PyTypeError::new_err(format!("values must be a dict, not {}", type_of(values))));
+            return Err(PyTypeError::new_err(format!(
+                "values must be a dict, not {}",
+                type_of(values)
+            )));
         };
         let expiry = expiry_of(ttl, expires_at)?;
         let write = |(key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>)| -> PyResult<KeyValueWrite> {
-            Ok(KeyValueWrite::set_expiring(key.extract::<String>()?, bytes(&value)?, expiry))
+            Ok(KeyValueWrite::set_expiring(
+                key.extract::<String>()?,
+                bytes(&value)?,
+                expiry,
+            ))
         };
         let writes: PyResult<Vec<KeyValueWrite>> = values.iter().map(write).collect();
         self.write(py, writes?)
@@ -135,7 +147,10 @@ impl KeyValueBase {
         expires_at: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let value = to_json(value)?.to_string().into_bytes();
-        self.write(py, vec![KeyValueWrite::set_expiring(key, value, expiry_of(ttl, expires_at)?)])
+        self.write(
+            py,
+            vec![KeyValueWrite::set_expiring(key, value, expiry_of(ttl, expires_at)?)],
+        )
     }
 
     /// The value that set_json stored; None if the key does not exist.
@@ -146,7 +161,9 @@ impl KeyValueBase {
             use llmspell_storage::StorageBackendExt as _;
             backend.load::<serde_json::Value>(&key).await
         };
-        run(py, self.mode, load, |py, value| value.map_or_else(|| Ok(py.None()), |value| of_json(py, &value)))
+        run(py, self.mode, load, |py, value| {
+            value.map_or_else(|| Ok(py.None()), |value| of_json(py, &value))
+        })
     }
 
     /// Removes a key. Returns whether it existed.
@@ -185,9 +202,12 @@ impl KeyValueBase {
     #[pyo3(signature = (key, /))]
     fn expires_at<'py>(&self, py: Python<'py>, key: String) -> PyResult<Bound<'py, PyAny>> {
         let backend = self.backend.get()?;
-        run(py, self.mode, async move { backend.expires_at(&key).await }, |py, moment| {
-            Ok(optional_datetime(py, moment)?.unwrap_or_else(|| py.None()))
-        })
+        run(
+            py,
+            self.mode,
+            async move { backend.expires_at(&key).await },
+            |py, moment| Ok(optional_datetime(py, moment)?.unwrap_or_else(|| py.None())),
+        )
     }
 
     /// Stores `new` (None deletes the key) if the value is `expected` (None: if the key does not exist). Returns whether
@@ -210,7 +230,13 @@ impl KeyValueBase {
 
     /// An iterator of the keys with the prefix and their values, in byte order. It reads them in pages.
     #[pyo3(signature = (prefix="", *, after=None, page=1000))]
-    fn scan<'py>(&self, py: Python<'py>, prefix: &str, after: Option<String>, page: usize) -> PyResult<Bound<'py, PyAny>> {
+    fn scan<'py>(
+        &self,
+        py: Python<'py>,
+        prefix: &str,
+        after: Option<String>,
+        page: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let (backend, prefix) = (self.backend.get()?, prefix.to_string());
         rows(py, self.mode, move |read_to| {
             let (backend, prefix) = (Arc::clone(&backend), prefix.clone());
@@ -218,7 +244,10 @@ impl KeyValueBase {
             async move {
                 let pairs = backend.scan(&prefix, after.as_deref(), page).await?;
                 let next = pairs.last().filter(|_| pairs.len() == page).map(|(key, _)| key.clone());
-                Ok((pairs.into_iter().map(|(key, value)| Row::Pair(key, value)).collect(), next))
+                Ok((
+                    pairs.into_iter().map(|(key, value)| Row::Pair(key, value)).collect(),
+                    next,
+                ))
             }
         })
     }
@@ -227,9 +256,12 @@ impl KeyValueBase {
     #[pyo3(signature = (prefix="", /))]
     fn keys<'py>(&self, py: Python<'py>, prefix: &str) -> PyResult<Bound<'py, PyAny>> {
         let (backend, prefix) = (self.backend.get()?, prefix.to_string());
-        run(py, self.mode, async move { backend.list_keys(&prefix).await }, |py, keys| {
-            Ok(PyList::new(py, keys)?.into_any().unbind())
-        })
+        run(
+            py,
+            self.mode,
+            async move { backend.list_keys(&prefix).await },
+            |py, keys| Ok(PyList::new(py, keys)?.into_any().unbind()),
+        )
     }
 
     /// Number of keys with the prefix.

@@ -45,11 +45,18 @@ fn model(value: &Bound<'_, PyAny>) -> PyResult<llmspell_storage::EmbeddingModel>
         return Ok(model.get().model.clone());
     }
     let Ok(name) = value.cast::<PyString>() else {
-        return Err(PyTypeError::new_err(format!("a model must be an EmbeddingModel or the name of a preset, not {}", type_of(value))));
+        return Err(PyTypeError::new_err(format!(
+            "a model must be an EmbeddingModel or the name of a preset, not {}",
+            type_of(value)
+        )));
     };
     let name = name.to_cow()?;
-    llmspell_storage::EmbeddingModel::preset(&name)
-        .ok_or_else(|| invalid("Preset", &format!("`{name}` is not a preset; describe the model by an EmbeddingModel")))
+    llmspell_storage::EmbeddingModel::preset(&name).ok_or_else(|| {
+        invalid(
+            "Preset",
+            &format!("`{name}` is not a preset; describe the model by an EmbeddingModel"),
+        )
+    })
 }
 
 fn model_space(value: &Bound<'_, PyAny>, store_dim: Option<usize>, forced: bool) -> PyResult<ModelSpace> {
@@ -82,12 +89,23 @@ macro_rules! calls {
             #[pyo3(signature = (dim, /))]
             fn register_dimension<'py>(&self, py: Python<'py>, dim: usize) -> PyResult<Bound<'py, PyAny>> {
                 let router = self.0.get()?;
-                run(py, $mode, async move { router.register_dimension(dim).await }, none)
+                run(
+                    py,
+                    $mode,
+                    async move { router.register_dimension(dim).await },
+                    none,
+                )
             }
 
             /// The models that are known.
             fn models(&self) -> PyResult<Vec<EmbeddingModel>> {
-                Ok(self.0.get()?.models().into_iter().map(|model| EmbeddingModel { model }).collect())
+                Ok(self
+                    .0
+                    .get()?
+                    .models()
+                    .into_iter()
+                    .map(|model| EmbeddingModel { model })
+                    .collect())
             }
 
             /// Removes a space with all its entries.
@@ -100,7 +118,12 @@ macro_rules! calls {
             /// How much each space is used.
             fn distribution<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
                 let router = self.0.get()?;
-                run(py, $mode, async move { router.distribution().await }, |py, usage| of_report(py, &usage))
+                run(
+                    py,
+                    $mode,
+                    async move { router.distribution().await },
+                    |py, usage| of_report(py, &usage),
+                )
             }
 
             /// Replaces the entries of a space by those of another model. `embed` gets a list of entries and returns
@@ -117,7 +140,9 @@ macro_rules! calls {
             ) -> PyResult<Bound<'py, PyAny>> {
                 let (router, space) = (self.0.get()?, model_space(model, store_dim, forced)?);
                 let embed = move |entries: Vec<VectorEntry>| {
-                    ready(Python::attach(|py| matrix(embed.bind(py).call1((entry_list(py, entries)?,))?.as_any())))
+                    ready(Python::attach(|py| {
+                        matrix(embed.bind(py).call1((entry_list(py, entries)?,))?.as_any())
+                    }))
                 };
                 let migrate = async move { router.migrate_space(&source, space, embed).await.map(drop) };
                 run(py, $mode, migrate, none)

@@ -24,7 +24,9 @@ fn epoch(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static EPOCH: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let epoch = EPOCH.get_or_try_init(py, || {
         let utc = py.import("datetime")?.getattr("timezone")?.getattr("utc")?;
-        let zero = DATETIME.import(py, "datetime", "datetime")?.call1((1970, 1, 1, 0, 0, 0, 0, utc))?;
+        let zero = DATETIME
+            .import(py, "datetime", "datetime")?
+            .call1((1970, 1, 1, 0, 0, 0, 0, utc))?;
         PyResult::Ok(zero.unbind())
     })?;
     Ok(epoch.bind(py))
@@ -42,14 +44,21 @@ fn is_timedelta(value: &Bound<'_, PyAny>) -> PyResult<bool> {
 pub(crate) fn moment(value: &Bound<'_, PyAny>) -> PyResult<Timestamp> {
     let py = value.py();
     if let Ok(text) = value.cast::<PyString>() {
-        return text.to_cow()?.parse().map_err(|error: llmspell_storage::TimestampError| raised(error.into()));
+        return text
+            .to_cow()?
+            .parse()
+            .map_err(|error: llmspell_storage::TimestampError| raised(error.into()));
     }
     if !is_datetime(value)? {
-        let message = format!("a moment must be a datetime or a text in RFC 3339, not {}", type_of(value));
+        let message = format!(
+            "a moment must be a datetime or a text in RFC 3339, not {}",
+            type_of(value)
+        );
         return Err(PyTypeError::new_err(message));
     }
     if value.call_method0("utcoffset")?.is_none() {
-        let message = format!("{value} has no time zone, so it is not one moment; use datetime.now(timezone.utc), for example");
+        let message =
+            format!("{value} has no time zone, so it is not one moment; use datetime.now(timezone.utc), for example");
         return Err(invalid("NaiveDatetime", &message));
     }
     let since = value.sub(epoch(py)?)?;
@@ -75,12 +84,18 @@ pub(crate) fn optional_datetime(py: Python<'_>, moment: Option<Timestamp>) -> Py
 /// A length of time: a `timedelta` that is not negative.
 pub(crate) fn duration(value: &Bound<'_, PyAny>) -> PyResult<Duration> {
     if !is_timedelta(value)? {
-        return Err(PyTypeError::new_err(format!("a length of time must be a timedelta, not {}", type_of(value))));
+        return Err(PyTypeError::new_err(format!(
+            "a length of time must be a timedelta, not {}",
+            type_of(value)
+        )));
     }
     let part = |name: &str| value.getattr(name)?.extract::<i64>();
     // Python keeps the seconds and the microseconds of a negative one positive, and its days negative.
     let Ok(days) = u64::try_from(part("days")?) else {
-        return Err(invalid("NegativeDuration", &format!("{value} is negative; a length of time is at least 0")));
+        return Err(invalid(
+            "NegativeDuration",
+            &format!("{value} is negative; a length of time is at least 0"),
+        ));
     };
     let seconds = days * 86_400 + part("seconds")?.unsigned_abs();
     Ok(Duration::from_secs(seconds) + Duration::from_micros(part("microseconds")?.unsigned_abs()))
@@ -92,7 +107,8 @@ pub(crate) fn optional_duration(value: Option<&Bound<'_, PyAny>>) -> PyResult<Op
 
 /// A length of time as a `timedelta`.
 pub(crate) fn delta(py: Python<'_>, length: Duration) -> PyResult<Py<PyAny>> {
-    let micros = i64::try_from(length.as_micros()).map_err(|_| PyOverflowError::new_err(format!("{length:?} is too long")))?;
+    let micros =
+        i64::try_from(length.as_micros()).map_err(|_| PyOverflowError::new_err(format!("{length:?} is too long")))?;
     timedelta(py, "microseconds", micros).map(Bound::unbind)
 }
 

@@ -9,9 +9,7 @@ use llmspell_storage::{
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-use crate::arguments::{
-    filter_or_all, ids, optional_filter, order, own_time, scope, scope_kind, scope_or, scopes,
-};
+use crate::arguments::{filter_or_all, ids, optional_filter, order, own_time, scope, scope_kind, scope_or, scopes};
 use crate::arrays::{matrix, vector};
 use crate::call::{Mode, run};
 use crate::entry::{self, Entry, entries, entries_of_array, entry_list};
@@ -188,8 +186,17 @@ impl VectorsBase {
         ttl: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let scope = scope_or(scope, &self.scope)?;
-        let shared = entry::Shared { scope, model, event_time, ttl };
-        self.write(py, entries_of_array(ids, vectors, metadata, &shared)?, OnExisting::Refuse)
+        let shared = entry::Shared {
+            scope,
+            model,
+            event_time,
+            ttl,
+        };
+        self.write(
+            py,
+            entries_of_array(ids, vectors, metadata, &shared)?,
+            OnExisting::Refuse,
+        )
     }
 
     /// upsert of the rows of an array of n × dim float32, whose ids and metadata are given in their order.
@@ -206,8 +213,17 @@ impl VectorsBase {
         ttl: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let scope = scope_or(scope, &self.scope)?;
-        let shared = entry::Shared { scope, model, event_time, ttl };
-        self.write(py, entries_of_array(ids, vectors, metadata, &shared)?, OnExisting::Replace)
+        let shared = entry::Shared {
+            scope,
+            model,
+            event_time,
+            ttl,
+        };
+        self.write(
+            py,
+            entries_of_array(ids, vectors, metadata, &shared)?,
+            OnExisting::Replace,
+        )
     }
 
     /// The k entries that are nearest to a vector, best first.
@@ -234,14 +250,30 @@ impl VectorsBase {
         include_vectors: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let settings = Settings {
-            scope, scopes, filter, threshold, offset, ef_search, exact, recency, event_time, ingested, mmr, group_by,
-            model, include_metadata, include_vectors,
+            scope,
+            scopes,
+            filter,
+            threshold,
+            offset,
+            ef_search,
+            exact,
+            recency,
+            event_time,
+            ingested,
+            mmr,
+            group_by,
+            model,
+            include_metadata,
+            include_vectors,
         };
         let query = settings.query(self::vector(vector)?, k, &self.scope)?;
         let storage = self.storage()?;
-        run(py, self.mode, async move { storage.search(&query).await }, |py, results| {
-            Ok(entry::hits(py, results)?.into_any().unbind())
-        })
+        run(
+            py,
+            self.mode,
+            async move { storage.search(&query).await },
+            |py, results| Ok(entry::hits(py, results)?.into_any().unbind()),
+        )
     }
 
     /// One answer for each row of an array of n × dim float32, in their order.
@@ -262,7 +294,15 @@ impl VectorsBase {
         include_vectors: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let settings = Settings {
-            scope, scopes, filter, threshold, ef_search, exact, model, include_metadata, include_vectors,
+            scope,
+            scopes,
+            filter,
+            threshold,
+            ef_search,
+            exact,
+            model,
+            include_metadata,
+            include_vectors,
             ..Settings::default()
         };
         let template = settings.query(Vec::new(), k, &self.scope)?;
@@ -273,10 +313,15 @@ impl VectorsBase {
         };
         let queries: Vec<_> = matrix(vectors)?.into_iter().map(of_vector).collect();
         let storage = self.storage()?;
-        run(py, self.mode, async move { storage.search_batch(&queries).await }, |py, answers| {
-            let answers: PyResult<Vec<_>> = answers.into_iter().map(|results| entry::hits(py, results)).collect();
-            Ok(PyList::new(py, answers?)?.into_any().unbind())
-        })
+        run(
+            py,
+            self.mode,
+            async move { storage.search_batch(&queries).await },
+            |py, answers| {
+                let answers: PyResult<Vec<_>> = answers.into_iter().map(|results| entry::hits(py, results)).collect();
+                Ok(PyList::new(py, answers?)?.into_any().unbind())
+            },
+        )
     }
 
     /// The entries most like some examples (ids or vectors) and unlike others, without the examples given by id.
@@ -298,7 +343,15 @@ impl VectorsBase {
         include_vectors: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let settings = Settings {
-            scope, scopes, filter, threshold, ef_search, exact, model, include_metadata, include_vectors,
+            scope,
+            scopes,
+            filter,
+            threshold,
+            ef_search,
+            exact,
+            model,
+            include_metadata,
+            include_vectors,
             ..Settings::default()
         };
         let mut query = RecommendQuery::like("", k);
@@ -306,32 +359,52 @@ impl VectorsBase {
         query.negative = unlike.map(examples).transpose()?.unwrap_or_default();
         query.query = settings.query(Vec::new(), k, &self.scope)?;
         let storage = self.storage()?;
-        run(py, self.mode, async move { storage.recommend(&query).await }, |py, results| {
-            Ok(entry::hits(py, results)?.into_any().unbind())
-        })
+        run(
+            py,
+            self.mode,
+            async move { storage.recommend(&query).await },
+            |py, results| Ok(entry::hits(py, results)?.into_any().unbind()),
+        )
     }
 
     /// One entry; None if there is none with this id.
     #[pyo3(signature = (id, /, *, scope=None))]
     fn get<'py>(&self, py: Python<'py>, id: String, scope: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
         let (storage, scope) = (self.storage()?, scope_or(scope, &self.scope)?);
-        run(py, self.mode, async move { storage.get(&scope, &id).await }, |py, entry| {
-            Ok(match entry {
-                Some(entry) => Py::new(py, Entry::from(entry))?.into_any(),
-                None => py.None(),
-            })
-        })
+        run(
+            py,
+            self.mode,
+            async move { storage.get(&scope, &id).await },
+            |py, entry| {
+                Ok(match entry {
+                    Some(entry) => Py::new(py, Entry::from(entry))?.into_any(),
+                    None => py.None(),
+                })
+            },
+        )
     }
 
     /// Several entries as of one moment, in the order of the ids; None for an id that does not exist.
     #[pyo3(signature = (ids, /, *, scope=None))]
-    fn get_many<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>, scope: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
+    fn get_many<'py>(
+        &self,
+        py: Python<'py>,
+        ids: &Bound<'py, PyAny>,
+        scope: Option<&str>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let (storage, scope, ids) = (self.storage()?, scope_or(scope, &self.scope)?, self::ids(ids)?);
-        run(py, self.mode, async move { storage.get_many(&scope, &ids).await }, |py, entries| {
-            let made = entries.into_iter().map(|entry| entry.map(|entry| Py::new(py, Entry::from(entry))).transpose());
-            let made: PyResult<Vec<Option<Py<Entry>>>> = made.collect();
-            Ok(PyList::new(py, made?)?.into_any().unbind())
-        })
+        run(
+            py,
+            self.mode,
+            async move { storage.get_many(&scope, &ids).await },
+            |py, entries| {
+                let made = entries
+                    .into_iter()
+                    .map(|entry| entry.map(|entry| Py::new(py, Entry::from(entry))).transpose());
+                let made: PyResult<Vec<Option<Py<Entry>>>> = made.collect();
+                Ok(PyList::new(py, made?)?.into_any().unbind())
+            },
+        )
     }
 
     /// Replaces the metadata of an entry and nothing else.
@@ -343,8 +416,17 @@ impl VectorsBase {
         metadata: &Bound<'py, PyAny>,
         scope: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (storage, scope, metadata) = (self.storage()?, scope_or(scope, &self.scope)?, to_object(Some(metadata))?);
-        run(py, self.mode, async move { storage.update_metadata(&scope, &id, metadata).await }, none)
+        let (storage, scope, metadata) = (
+            self.storage()?,
+            scope_or(scope, &self.scope)?,
+            to_object(Some(metadata))?,
+        );
+        run(
+            py,
+            self.mode,
+            async move { storage.update_metadata(&scope, &id, metadata).await },
+            none,
+        )
     }
 
     /// Merges a patch into the metadata of an entry: None removes a field, a dict is merged into the existing one.
@@ -357,7 +439,12 @@ impl VectorsBase {
         scope: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (storage, scope, patch) = (self.storage()?, scope_or(scope, &self.scope)?, to_object(Some(patch))?);
-        run(py, self.mode, async move { storage.patch_metadata(&scope, &id, patch).await }, none)
+        run(
+            py,
+            self.mode,
+            async move { storage.patch_metadata(&scope, &id, patch).await },
+            none,
+        )
     }
 
     /// Changes when entries expire: after a timedelta, at a datetime, or never by None. Returns the ids that do not exist.
@@ -371,14 +458,22 @@ impl VectorsBase {
     ) -> PyResult<Bound<'py, PyAny>> {
         let (storage, scope, ids) = (self.storage()?, scope_or(scope, &self.scope)?, self::ids(ids)?);
         let expiry = self::expiry(expiry)?;
-        run(py, self.mode, async move { storage.touch(&scope, &ids, expiry).await }, |py, missing| {
-            Ok(PyList::new(py, missing)?.into_any().unbind())
-        })
+        run(
+            py,
+            self.mode,
+            async move { storage.touch(&scope, &ids, expiry).await },
+            |py, missing| Ok(PyList::new(py, missing)?.into_any().unbind()),
+        )
     }
 
     /// Removes entries by id, atomically. Returns how many existed.
     #[pyo3(signature = (ids, /, *, scope=None))]
-    fn delete<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>, scope: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
+    fn delete<'py>(
+        &self,
+        py: Python<'py>,
+        ids: &Bound<'py, PyAny>,
+        scope: Option<&str>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let (storage, scope, ids) = (self.storage()?, scope_or(scope, &self.scope)?, self::ids(ids)?);
         run(py, self.mode, async move { storage.delete(&scope, &ids).await }, number)
     }
@@ -391,15 +486,27 @@ impl VectorsBase {
         filter: &Bound<'py, PyAny>,
         scope: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (storage, scope, filter) = (self.storage()?, scope_or(scope, &self.scope)?, crate::arguments::filter(filter)?);
-        run(py, self.mode, async move { storage.delete_matching(&scope, &filter).await }, number)
+        let (storage, scope, filter) = (
+            self.storage()?,
+            scope_or(scope, &self.scope)?,
+            crate::arguments::filter(filter)?,
+        );
+        run(
+            py,
+            self.mode,
+            async move { storage.delete_matching(&scope, &filter).await },
+            number,
+        )
     }
 
     /// Removes all entries of a scope. Returns how many there were.
     #[pyo3(signature = (scope=None, /))]
     fn delete_scope<'py>(&self, py: Python<'py>, scope: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
         if scope.is_none() && !self.is_scoped {
-            return Err(invalid("Scope", "name the scope whose entries are to be removed; \"global\" is one too"));
+            return Err(invalid(
+                "Scope",
+                "name the scope whose entries are to be removed; \"global\" is one too",
+            ));
         }
         let (storage, scope) = (self.storage()?, scope_or(scope, &self.scope)?);
         run(py, self.mode, async move { storage.delete_scope(&scope).await }, number)
@@ -409,14 +516,24 @@ impl VectorsBase {
     #[pyo3(signature = (scopes, /))]
     fn delete_scopes<'py>(&self, py: Python<'py>, scopes: Vec<String>) -> PyResult<Bound<'py, PyAny>> {
         let (storage, scopes) = (self.storage()?, self::scopes(&scopes)?);
-        run(py, self.mode, async move { storage.delete_scopes(&scopes).await }, number)
+        run(
+            py,
+            self.mode,
+            async move { storage.delete_scopes(&scopes).await },
+            number,
+        )
     }
 
     /// Removes all entries of all scopes of a kind, such as "session", atomically. Returns how many there were.
     #[pyo3(signature = (kind, /))]
     fn delete_scopes_of_kind<'py>(&self, py: Python<'py>, kind: &str) -> PyResult<Bound<'py, PyAny>> {
         let (storage, kind) = (self.storage()?, scope_kind(kind)?);
-        run(py, self.mode, async move { storage.delete_scopes_of_kind(kind).await }, number)
+        run(
+            py,
+            self.mode,
+            async move { storage.delete_scopes_of_kind(kind).await },
+            number,
+        )
     }
 
     /// An iterator of entries, in the order of their ids or of a time. It reads them in pages.
@@ -431,7 +548,15 @@ impl VectorsBase {
         time: &str,
         page: usize,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let listing = Listing { scope, scopes, filter, order, time, after: None, limit: page };
+        let listing = Listing {
+            scope,
+            scopes,
+            filter,
+            order,
+            time,
+            after: None,
+            limit: page,
+        };
         let (storage, query) = (self.storage()?, self.list_query(listing)?);
         rows(py, self.mode, move |after| {
             let (storage, mut query) = (Arc::clone(&storage), query.clone());
@@ -440,7 +565,11 @@ impl VectorsBase {
                     query = query.after(cursor.parse()?);
                 }
                 let page = storage.list_page(&query).await?;
-                let rows = page.entries.into_iter().map(|entry| Row::Entry(Box::new(entry))).collect();
+                let rows = page
+                    .entries
+                    .into_iter()
+                    .map(|entry| Row::Entry(Box::new(entry)))
+                    .collect();
                 Ok((rows, page.next.map(|next| next.to_string())))
             }
         })
@@ -459,12 +588,28 @@ impl VectorsBase {
         after: Option<&str>,
         limit: usize,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let listing = Listing { scope, scopes, filter, order, time, after, limit };
+        let listing = Listing {
+            scope,
+            scopes,
+            filter,
+            order,
+            time,
+            after,
+            limit,
+        };
         let (storage, query) = (self.storage()?, self.list_query(listing)?);
-        run(py, self.mode, async move { storage.list_page(&query).await }, |py, page| {
-            let next = page.next.map(|next| next.to_string());
-            Ok((entry_list(py, page.entries)?, next).into_pyobject(py)?.into_any().unbind())
-        })
+        run(
+            py,
+            self.mode,
+            async move { storage.list_page(&query).await },
+            |py, page| {
+                let next = page.next.map(|next| next.to_string());
+                Ok((entry_list(py, page.entries)?, next)
+                    .into_pyobject(py)?
+                    .into_any()
+                    .unbind())
+            },
+        )
     }
 
     /// The entries that were created last, the latest first.
@@ -477,11 +622,22 @@ impl VectorsBase {
         filter: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (order, time) = ("newest_first", "created_at");
-        let listing = Listing { scope, scopes: None, filter, order, time, after: None, limit };
+        let listing = Listing {
+            scope,
+            scopes: None,
+            filter,
+            order,
+            time,
+            after: None,
+            limit,
+        };
         let (storage, query) = (self.storage()?, self.list_query(listing)?);
-        run(py, self.mode, async move { storage.list_page(&query).await }, |py, page| {
-            Ok(entry_list(py, page.entries)?.into_any().unbind())
-        })
+        run(
+            py,
+            self.mode,
+            async move { storage.list_page(&query).await },
+            |py, page| Ok(entry_list(py, page.entries)?.into_any().unbind()),
+        )
     }
 
     /// A random sample of the entries, without repetition; the seed decides which.
@@ -499,9 +655,12 @@ impl VectorsBase {
         query.scopes = scopes.map(|texts| self::scopes(&texts)).transpose()?;
         query.filter = optional_filter(filter)?;
         let storage = self.storage()?;
-        run(py, self.mode, async move { storage.sample(&query).await }, |py, entries| {
-            Ok(entry_list(py, entries)?.into_any().unbind())
-        })
+        run(
+            py,
+            self.mode,
+            async move { storage.sample(&query).await },
+            |py, entries| Ok(entry_list(py, entries)?.into_any().unbind()),
+        )
     }
 
     /// Number of entries of a scope, or of those that match a filter.
@@ -536,7 +695,9 @@ impl VectorsBase {
         let field = FieldPath::from(field);
         let facet = async move { storage.facet(&scope, &field, &filter, limit).await };
         run(py, self.mode, facet, |py, values| {
-            let pairs = values.into_iter().map(|facet| PyResult::Ok((of_scalar(py, &facet.value)?, facet.count)));
+            let pairs = values
+                .into_iter()
+                .map(|facet| PyResult::Ok((of_scalar(py, &facet.value)?, facet.count)));
             let pairs: PyResult<Vec<(Py<PyAny>, u64)>> = pairs.collect();
             Ok(PyList::new(py, pairs?)?.into_any().unbind())
         })
@@ -556,7 +717,9 @@ impl VectorsBase {
     fn stats<'py>(&self, py: Python<'py>, scope: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
         let storage = self.storage()?;
         match scope {
-            None => run(py, self.mode, async move { storage.stats().await }, |py, stats| of_report(py, &stats)),
+            None => run(py, self.mode, async move { storage.stats().await }, |py, stats| {
+                of_report(py, &stats)
+            }),
             Some(text) => {
                 let scope = self::scope(text)?;
                 let stats = async move { storage.stats_for_scope(&scope).await };
@@ -578,7 +741,15 @@ impl VectorsBase {
     }
 
     fn __repr__(&self) -> String {
-        format!("<{} in {}>", if self.mode == Mode::Sync { "Vectors" } else { "AsyncVectors" }, self.scope)
+        format!(
+            "<{} in {}>",
+            if self.mode == Mode::Sync {
+                "Vectors"
+            } else {
+                "AsyncVectors"
+            },
+            self.scope
+        )
     }
 }
 

@@ -32,10 +32,15 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [file, dim, searches] = &arguments[..] else { panic!("usage: FILE DIM SEARCHES") };
+    let [file, dim, searches] = &arguments[..] else {
+        panic!("usage: FILE DIM SEARCHES")
+    };
     let (dim, searches): (usize, usize) = (dim.parse().expect("a number"), searches.parse().expect("a number"));
     let bytes = std::fs::read(file).expect("the file of rows");
-    let numbers: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let numbers: Vec<f32> = bytes
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect();
     let ids: Vec<String> = (0..numbers.len() / dim).map(|n| n.to_string()).collect();
 
     let mut insert_s = f64::INFINITY;
@@ -45,7 +50,9 @@ fn main() {
         let space = block_on(database.vectors("rows", dim, HNSWConfig::balanced())).expect("a space");
         let start = Instant::now();
         let rows = ids.iter().zip(numbers.chunks_exact(dim));
-        let entries = rows.map(|(id, row)| VectorEntry::new(id.as_str(), row.to_vec())).collect();
+        let entries = rows
+            .map(|(id, row)| VectorEntry::new(id.as_str(), row.to_vec()))
+            .collect();
         block_on(space.insert(entries)).expect("an insert");
         insert_s = insert_s.min(start.elapsed().as_secs_f64());
         kept = Some((database, space));
@@ -55,7 +62,9 @@ fn main() {
     let database = Database::in_memory();
     let space = block_on(database.vectors("few", dim, HNSWConfig::balanced())).expect("a space");
     let few = ids.iter().zip(numbers.chunks_exact(dim)).take(100);
-    let entries = few.map(|(id, row)| VectorEntry::new(id.as_str(), row.to_vec())).collect();
+    let entries = few
+        .map(|(id, row)| VectorEntry::new(id.as_str(), row.to_vec()))
+        .collect();
     block_on(space.insert(entries)).expect("an insert");
     let mut micros: Vec<f64> = (0..searches)
         .map(|n| {
@@ -69,5 +78,8 @@ fn main() {
         })
         .collect();
     micros.sort_by(f64::total_cmp);
-    println!("{{\"search_us\": {}, \"insert_s\": {insert_s}}}", micros[micros.len() / 2]);
+    println!(
+        "{{\"search_us\": {}, \"insert_s\": {insert_s}}}",
+        micros[micros.len() / 2]
+    );
 }
