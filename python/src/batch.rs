@@ -90,10 +90,15 @@ impl BatchBase {
         Ok(())
     }
 
+    /// The batch, which is given up by that.
+    fn taken(&self) -> PyResult<Option<AtomicBatch>> {
+        let pending = self.batch.get()?;
+        let batch = lock(&pending).take();
+        Ok(batch)
+    }
+
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let Some(batch) = lock(&self.batch.get()?).take() else {
-            return Err(committed());
-        };
+        let batch = self.taken()?.ok_or_else(committed)?;
         run(py, self.mode, batch.commit(), |py, summary| {
             Ok(Py::new(py, BatchSummary::from(summary))?.into_any())
         })
@@ -217,7 +222,7 @@ impl Batch {
         let py = exception.py();
         let base = slf.as_super();
         if is_raised(exception)? {
-            lock(&base.batch.get()?).take();
+            base.taken()?;
         } else {
             base.finish(py)?;
         }
@@ -235,7 +240,7 @@ impl AsyncBatch {
     #[pyo3(signature = (*exception))]
     fn __aexit__<'py>(slf: PyRef<'py, Self>, exception: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
         let py = exception.py();
-        let batch = lock(&slf.as_super().batch.get()?).take();
+        let batch = slf.as_super().taken()?;
         let give_up = is_raised(exception)?;
         let end = async move {
             match batch {
