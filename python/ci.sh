@@ -34,14 +34,14 @@ rm -rf target/wheels
 "$venv/bin/pip" install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/*.whl
 echo "the wheel: $(stat -c %s target/wheels/*.whl) bytes, built in $((SECONDS - started)) s"
 
-# From another folder, so that the installed package is tested and not this one.
 started=$SECONDS
 "$venv/bin/python" make_stubs.py --check
 "$venv/bin/mypy"
 "$venv/bin/pyright" --pythonpath "$venv/bin/python" | tail -n 20
-"$venv/bin/python" -m mypy.stubtest llmspell_storage._native --allowlist stubtest-allowlist.txt
-"$venv/bin/python" -P -m pytest -q -p no:cacheprovider tests
+# From another folder, so that the installed package is loaded and not its sources.
+(cd tests && "../$venv/bin/python" -m mypy.stubtest llmspell_storage._native --allowlist ../stubtest-allowlist.txt)
+(cd tests && "../$venv/bin/python" -m pytest -q -p no:cacheprovider)
 if [ "$profile" = release ]; then
-    "$venv/bin/python" -P bench/overhead.py --check
+    "$venv/bin/python" -I bench/overhead.py --check
 fi
 echo "types and tests: $((SECONDS - started)) s"

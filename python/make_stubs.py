@@ -222,6 +222,7 @@ COMMON = """
     """
 
 BODY = f'''
+@final
 class XBatch:
     """Writes of entries and keys that are done together, or not at all."""
 

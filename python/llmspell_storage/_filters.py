@@ -40,7 +40,7 @@ class Filter:
 
     def _joined(self, operator: str, other: object) -> Filter:
         if not isinstance(other, Filter):
-            return NotImplemented
+            raise TypeError(f"a filter is joined with another one, not with {type(other).__name__}")
         parts: list[Any] = []
         for filter in (self, other):
             parts += filter._json.get(operator, [filter._json])

@@ -185,6 +185,7 @@ class BatchSummary:
     @property
     def keys_deleted(self) -> int: ...
 
+@final
 class Batch:
     """Writes of entries and keys that are done together, or not at all."""
 
@@ -449,6 +450,7 @@ class Database:
     def __enter__(self) -> Self: ...
     def __exit__(self, *exception: object) -> Literal[False]: ...
 
+@final
 class AsyncBatch:
     """Writes of entries and keys that are done together, or not at all."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
@@ -16,6 +16,9 @@ from langchain_core.vectorstores import VectorStore
 from . import Database, Entry, Filter, Hit, HNSWConfig, InvalidError
 
 __all__ = ["LlmspellVectorStore"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 #: The field of the metadata that holds the text.
 _TEXT = "page_content"
@@ -266,7 +269,7 @@ class LlmspellVectorStore(VectorStore):
         return store
 
 
-async def _in_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+async def _in_thread(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """Runs a call of the database in a thread: it works without the GIL, and the event loop goes on."""
     import asyncio
 

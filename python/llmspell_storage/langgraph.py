@@ -82,8 +82,11 @@ class LlmspellStore(BaseStore):
         self._vectors = None
         self._fields: list[tuple[str, Any]] = []
         if index is not None:
-            self._embeddings = ensure_embeddings(index["embed"])
-            self._vectors = database.vectors(space, index["dims"])
+            embed, dims = index.get("embed"), index.get("dims")
+            if embed is None or dims is None:
+                raise InvalidError("an index needs `embed`, a function or model, and `dims`, its dimension", "Index")
+            self._embeddings = ensure_embeddings(embed)
+            self._vectors = database.vectors(space, dims)
             self._fields = _paths(index.get("fields") or ["$"])
 
     # Operations: what is read, what must be embedded, what is written.
@@ -143,7 +146,7 @@ class LlmspellStore(BaseStore):
                 results.append(self._search(op, queries.get(op.query or "")))
             elif isinstance(op, ListNamespacesOp):
                 results.append(self._namespaces(op))
-            elif isinstance(op, PutOp):
+            elif isinstance(cast("object", op), PutOp):
                 results.append(None)
             else:
                 raise ValueError(f"{type(op).__name__} is not an operation that this store knows")
@@ -166,7 +169,7 @@ class LlmspellStore(BaseStore):
         stored = json.loads(record)
         if stored["ttl"] is None:
             return
-        lifetime = timedelta(minutes=stored["ttl"])
+        lifetime = _lifetime(stored["ttl"])
         with self._writing:
             if self._kv.compare_and_swap(key, record, record, ttl=lifetime) and stored["vectors"] and self._vectors:
                 self._vectors.touch(_entry_ids(key, 0, stored["vectors"]), lifetime, scope=self._scope)
@@ -255,7 +258,7 @@ class LlmspellStore(BaseStore):
                     "ttl": op.ttl,
                     "vectors": len(texts),
                 }
-                lifetime = None if op.ttl is None else timedelta(minutes=op.ttl)
+                lifetime = None if op.ttl is None else _lifetime(op.ttl)
                 batch.set(key, json.dumps(record).encode(), scope=self._scope, ttl=lifetime)
                 if self._vectors is not None and texts:
                     metadata = {"namespace": _namespace(op.namespace), "key": key}
@@ -268,6 +271,13 @@ class LlmspellStore(BaseStore):
                         ],
                     )
             batch.commit()
+
+
+def _lifetime(minutes: float) -> timedelta:
+    try:
+        return timedelta(minutes=minutes)
+    except OverflowError:
+        raise InvalidError(f"a ttl of {minutes} minutes is longer than Python can say", "Ttl", {"got": minutes}) from None
 
 
 def _paths(fields: Sequence[str]) -> list[tuple[str, Any]]:
@@ -343,12 +353,9 @@ def _equals(value: Any, wanted: Any) -> bool:
             return all(_compares(value, operator, operand) for operator, operand in fields.items())
         return isinstance(value, dict) and _matches(value, fields)
     if isinstance(wanted, (list, tuple)):
-        items = cast("Sequence[Any]", wanted)
-        return (
-            isinstance(value, list)
-            and len(cast("list[Any]", value)) == len(items)
-            and all(map(_equals, cast("list[Any]", value), items))
-        )
+        items = list(cast("Sequence[Any]", wanted))
+        own = cast("Sequence[Any]", value) if isinstance(value, list) else None
+        return own is not None and len(own) == len(items) and all(map(_equals, own, items))
     return bool(value == wanted)
 
 

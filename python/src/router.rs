@@ -15,14 +15,14 @@ use crate::entry::entry_list;
 use crate::errors::invalid;
 use crate::handle::{Slot, Slots};
 use crate::json::{of_report, type_of};
-use crate::vectors::{Store, VectorsBase, none};
+use crate::vectors::{AsyncVectors, Store, Vectors, VectorsBase, none};
 
 /// A store for vectors of several models, each in a space of its own.
-#[pyclass(frozen, extends = VectorsBase, module = "llmspell_storage")]
+#[pyclass(frozen, extends = Vectors, module = "llmspell_storage")]
 pub(crate) struct Router(Arc<Slot<DimensionRouter>>);
 
 /// A store for vectors of several models, for asyncio: each call returns an awaitable.
-#[pyclass(frozen, extends = VectorsBase, module = "llmspell_storage")]
+#[pyclass(frozen, extends = AsyncVectors, module = "llmspell_storage")]
 pub(crate) struct AsyncRouter(Arc<Slot<DimensionRouter>>);
 
 /// A router as an object of Python, of the class of its mode.
@@ -34,8 +34,8 @@ pub(crate) fn object(py: Python<'_>, slots: &Slots, router: DimensionRouter, mod
     let slot = slots.hold(router);
     let base = PyClassInitializer::from(VectorsBase::new(slots.clone(), store, mode));
     Ok(match mode {
-        Mode::Sync => Py::new(py, base.add_subclass(Router(slot)))?.into_any(),
-        Mode::Async => Py::new(py, base.add_subclass(AsyncRouter(slot)))?.into_any(),
+        Mode::Sync => Py::new(py, base.add_subclass(Vectors).add_subclass(Router(slot)))?.into_any(),
+        Mode::Async => Py::new(py, base.add_subclass(AsyncVectors).add_subclass(AsyncRouter(slot)))?.into_any(),
     })
 }
 

@@ -40,11 +40,11 @@ pub(crate) struct VectorsBase {
 }
 
 /// A vector space. Calls wait for their answers; other threads run meanwhile.
-#[pyclass(frozen, extends = VectorsBase, module = "llmspell_storage")]
+#[pyclass(frozen, subclass, extends = VectorsBase, module = "llmspell_storage")]
 pub(crate) struct Vectors;
 
 /// A vector space for asyncio: each call returns an awaitable.
-#[pyclass(frozen, extends = VectorsBase, module = "llmspell_storage")]
+#[pyclass(frozen, subclass, extends = VectorsBase, module = "llmspell_storage")]
 pub(crate) struct AsyncVectors;
 
 impl VectorsBase {

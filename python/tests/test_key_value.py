@@ -87,7 +87,7 @@ def test_values_as_json(database: Database) -> None:
     kv.set("bad", b"{")
     with pytest.raises(DataError, match="`bad` cannot be decoded"):
         kv.get_json("bad")
-    with pytest.raises(InvalidError, match="nan"):
+    with pytest.raises(InvalidError, match="NaN"):
         kv.set_json("nan", float("nan"))
     with pytest.raises(TypeError, match="set_json"):
         kv.set("text", "text")  # type: ignore[arg-type]

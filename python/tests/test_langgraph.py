@@ -41,15 +41,19 @@ CONDITIONS = st.lists(
     ),
     max_size=2,
 )
+# What is not under test, because hypothesis would choose it.
+PLAIN: Any = {"index": st.none(), "ttl": st.none()}
+FIRST_NAMESPACE: Any = {"offset": st.just(0)}
+FIRST: Any = {"offset": st.just(0), "refresh_ttl": st.booleans()}
 OPS = st.one_of(
-    st.builds(PutOp, namespace=NAMESPACES, key=KEYS, value=ITEMS),
-    st.builds(PutOp, namespace=NAMESPACES, key=KEYS, value=ITEMS),
-    st.builds(PutOp, namespace=NAMESPACES, key=KEYS, value=ITEMS, index=st.sampled_from([False, ["text"]])),
-    st.builds(PutOp, namespace=NAMESPACES, key=KEYS, value=st.none()),
+    st.builds(PutOp, namespace=NAMESPACES, key=KEYS, value=ITEMS, **PLAIN),
+    st.builds(PutOp, namespace=NAMESPACES, key=KEYS, value=ITEMS, **PLAIN),
+    st.builds(PutOp, namespace=NAMESPACES, key=KEYS, value=ITEMS, index=st.sampled_from([False, ["text"]]), ttl=st.none()),
+    st.builds(PutOp, namespace=NAMESPACES, key=KEYS, value=st.none(), **PLAIN),
     st.builds(GetOp, namespace=NAMESPACES, key=KEYS),
-    st.builds(SearchOp, namespace_prefix=PREFIXES, filter=FILTERS, limit=st.just(100)),
-    st.builds(SearchOp, namespace_prefix=PREFIXES, filter=FILTERS, limit=st.just(100), query=st.sampled_from(["ab", "c"])),
-    st.builds(ListNamespacesOp, match_conditions=CONDITIONS.map(tuple), max_depth=st.none() | st.integers(1, 2)),
+    st.builds(SearchOp, namespace_prefix=PREFIXES, filter=FILTERS, limit=st.just(100), query=st.none(), **FIRST),
+    st.builds(SearchOp, namespace_prefix=PREFIXES, filter=FILTERS, limit=st.just(100), query=st.sampled_from(["ab", "c"]), **FIRST),
+    st.builds(ListNamespacesOp, match_conditions=CONDITIONS.map(tuple), max_depth=st.none() | st.integers(1, 2), limit=st.just(100), **FIRST_NAMESPACE),
 )
 
 

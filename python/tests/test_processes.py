@@ -15,6 +15,9 @@ import pytest
 
 from llmspell_storage import BusyError, Database
 
+# Not the folder with the sources of the package, which would be loaded in place of the installed one.
+HERE = Path(__file__).parent
+
 WRITER = """
 import sys
 from llmspell_storage import Database, Entry
@@ -31,7 +34,7 @@ while True:
 
 def run(code: str, *arguments: object) -> str:
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, cwd=HERE).stdout
 
 
 def test_another_process_finds_what_this_one_stored(directory: Path) -> None:
@@ -51,7 +54,7 @@ def test_another_process_finds_what_this_one_stored(directory: Path) -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.parametrize("seconds", [0.05, 0.3])
 def test_a_killed_writer_loses_no_acknowledged_write(directory: Path, seconds: float) -> None:
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(directory)], stdout=subprocess.PIPE, text=True)
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(directory)], stdout=subprocess.PIPE, text=True, cwd=HERE)
     assert writer.stdout is not None
     acknowledged = int(writer.stdout.readline())
     time.sleep(seconds)
