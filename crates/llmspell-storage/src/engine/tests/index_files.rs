@@ -74,11 +74,7 @@ fn given_power_lost_between_a_file_and_its_name_when_reopened_then_the_file_goes
         }
         later.assert_sound();
     }
-    assert_eq!(
-        was_unnamed,
-        [true; KINDS.len()],
-        "some were written and not named yet"
-    );
+    assert_eq!(was_unnamed, [true; KINDS.len()], "some were written and not named yet");
 }
 
 #[test]
