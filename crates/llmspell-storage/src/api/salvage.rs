@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use llmspell_core::{KeyValueWrite, Quota, Result, StateScope, StorageError};
+use llmspell_core::{ErrorKind, KeyValueWrite, Quota, Result, StateScope, StorageError};
 use serde::{Deserialize, Serialize};
 
 use crate::api::vectors::HNSWVectorStorage;
@@ -285,6 +285,12 @@ struct Salvage<'a> {
 
 impl Salvage<'_> {
     fn run(&mut self) -> Result<()> {
+        match Truth::verify_pages(self.source.disk) {
+            Err(error) if error.kind() == ErrorKind::Data => {
+                self.lose(format!("rows may be missing that are not named here: {error}"));
+            }
+            verified => verified?,
+        }
         let head = self.source.look(Read::head);
         let (space_numbers, scope_numbers) = match head {
             Ok(head) => (u64::from(head.next_space_id), head.next_scope_id),

@@ -105,10 +105,9 @@ pub(super) fn create_from<T>(dir: &Path, fill: impl FnOnce(&Arc<dyn Disk>) -> Re
     let target: Arc<dyn Disk> = Arc::new(directory);
     remove_remains(&target)?;
     let filled = fill(&target).and_then(|filled| write_format(&target).map(|()| filled));
-    if filled.is_err() {
-        // Only tidiness: the next call removes what is left.
-        let _ = remove_remains(&target)
-            .and_then(|()| Ok(target.remove(LOCK_FILE).and_then(|()| above.remove_dir(&provisional))));
+    // Only tidiness: the next call removes what is left.
+    if filled.is_err() && remove_remains(&target).is_ok() {
+        let _ = target.remove(LOCK_FILE).and_then(|()| above.remove_dir(&provisional));
     }
     let filled = filled?;
     // Another process may have filled it meanwhile.

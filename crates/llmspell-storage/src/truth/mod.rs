@@ -256,28 +256,23 @@ impl Truth {
     ///
     /// `Corrupted` if it is no file of redb any more, or its last state cannot be found.
     pub(crate) fn open_damaged(disk: &Arc<dyn Disk>) -> Result<Self> {
-        let path = disk.full_path(FILE);
-        let file = disk.open(FILE).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => corrupted(&path, "the file is missing"),
-            _ => io_error("open", &path, source),
-        })?;
-        let overlay = Overlay::new(file).map_err(|source| io_error("measure", &path, source))?;
-        if redb::StorageBackend::len(&overlay).is_ok_and(|len| len == 0) {
-            // redb would take it for a new one.
-            return Err(corrupted(path, "the file is empty"));
-        }
-        let redb = guard(&path, || {
-            redb::Builder::new()
-                .create_with_backend(overlay)
-                .map_err(|error| redb_error(&path, error))
-        })?;
         Ok(Self {
-            redb,
-            path,
+            redb: open_unchanged(disk, false)?,
+            path: disk.full_path(FILE),
             on_disk: None,
             reads: Arc::default(),
             is_verified: false,
         })
+    }
+
+    /// Verifies every page of the file, which is not changed: a page that is older than the others, or another one, may hold
+    /// rows that seem undamaged, and lack some.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupted`, or `Io`.
+    pub(crate) fn verify_pages(disk: &Arc<dyn Disk>) -> Result<()> {
+        open_unchanged(disk, true).map(drop)
     }
 
     /// Sets room aside, so that what frees room can be written on a full disk. Asked for while there is room.
@@ -392,6 +387,27 @@ impl Truth {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Opens the file with what would be written kept in RAM.
+fn open_unchanged(disk: &Arc<dyn Disk>, is_verified: bool) -> Result<redb::Database> {
+    let path = disk.full_path(FILE);
+    let file = disk.open(FILE).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => corrupted(&path, "the file is missing"),
+        _ => io_error("open", &path, source),
+    })?;
+    let overlay = Overlay::new(file).map_err(|source| io_error("measure", &path, source))?;
+    if redb::StorageBackend::len(&overlay).is_ok_and(|len| len == 0) {
+        // redb would take it for a new one.
+        return Err(corrupted(path, "the file is empty"));
+    }
+    guard(&path, || {
+        redb::Builder::new()
+            .set_cache_size(IN_MEMORY_CACHE_BYTES)
+            .set_check_integrity_on_open(is_verified)
+            .create_with_backend(overlay)
+            .map_err(|error| redb_error(&path, error))
+    })
 }
 
 fn guard<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {

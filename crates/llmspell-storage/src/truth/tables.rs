@@ -76,7 +76,7 @@ pub(super) const ALL: [&dyn AnyTable; 19] = [
 ];
 
 /// Of these, the ones that databases of earlier builds get when they first need them.
-pub(super) const LATER: [&str; 4] = ["index_files", "expiring_keys", "quotas", "staged"];
+pub(super) const LATER: [&str; 5] = ["texts", "index_files", "expiring_keys", "quotas", "staged"];
 
 pub(super) const HEAD: &str = "head";
 pub(super) const ID: &str = "id";
