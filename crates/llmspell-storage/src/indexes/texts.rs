@@ -203,7 +203,7 @@ impl TextIndex {
     pub(crate) fn memory_bytes(&self) -> usize {
         let has_file = |index: &Index| self.files.iter().any(|(with_file, _)| with_file.is_same(index));
         let in_ram = self.texts.indexes().filter(|index| !has_file(index));
-        let in_ram: usize = in_ram.map(|index| index.byte_count()).sum();
+        let in_ram: usize = in_ram.map(Index::byte_count).sum();
         size_of::<Self>() + self.texts.memory_bytes() + in_ram + self.unread.serialized_size()
     }
 }

@@ -20,7 +20,7 @@ use llmspell_text::{Bm25, Query, Search as TextSearch, Statistics};
 use llmspell_vector::{ExactDistance, Neighbor};
 use roaring::RoaringBitmap;
 
-use super::indexed::Indexed;
+use super::indexed::{Hit, Indexed};
 use super::metadata::{Condition, index_metadata};
 use super::question::Question;
 use super::ranking::Ranking;
@@ -30,6 +30,7 @@ use super::trace::Trace;
 use super::{Search, index_for};
 use crate::base::ids::PointId;
 use crate::base::record::Record;
+use crate::base::stored_text::StoredText;
 use crate::indexes::graph::kernel_metric;
 use crate::indexes::texts::TextRules;
 use crate::namespace::{Namespace, Passing};
@@ -439,7 +440,7 @@ impl WordSearch<'_> {
                 self.rules.snippet(own.as_ref(), metadata, asked, bytes_max)
             });
             result.metadata = metadata.filter(|_| query.include_metadata);
-            result.text = own.filter(|_| query.include_texts).and_then(|own| own.into_text());
+            result.text = own.filter(|_| query.include_texts).and_then(StoredText::into_text);
             if is_of_one {
                 result.scope = None;
             }
@@ -509,7 +510,7 @@ impl Search<'_> {
             match hits {
                 Ok(hits) => {
                     trace.stage("search");
-                    return Ok(hits.iter().map(|hit| hit.neighbor()).collect());
+                    return Ok(hits.iter().map(Hit::neighbor).collect());
                 }
                 Err(miss) => self.fall_back(miss, index)?,
             }
