@@ -90,7 +90,7 @@ fn entry(number: u32) -> VectorEntry {
     let entry = VectorEntry::new(format!("e{number:05}"), [number as f32, 1.0]).with_text(text(number));
     let entry = entry.with_metadata(serde_json::json!({"third": number % 3}));
     let mut entry = entry;
-    if number % 5 == 0 {
+    if number.is_multiple_of(5) {
         entry.embedding.clear();
     }
     entry
