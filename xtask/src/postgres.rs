@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// Stop the server that `--keep` left running.
     #[arg(long)]
     stop: bool,
-    /// The command to run with DATABASE_URL; by default the tests of llmspell-postgres.
+    /// The command to run with `DATABASE_URL`; by default the tests of llmspell-postgres.
     #[arg(last = true)]
     command: Vec<String>,
 }

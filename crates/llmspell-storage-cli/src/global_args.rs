@@ -10,7 +10,7 @@ use llmspell_cli_base::scope_arg::ScopeArg;
 /// Options of every verb.
 #[derive(Debug, Args)]
 pub(crate) struct GlobalArgs {
-    /// Directory of the database; `kv` also takes postgres://USER@HOST/NAME, in a build with the feature `postgres`
+    /// Directory of the database; `kv` also takes `postgres://USER@HOST/NAME` in a build with the feature `postgres`
     #[arg(
         long,
         global = true,

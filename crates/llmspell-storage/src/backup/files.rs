@@ -14,6 +14,7 @@ use crate::base::error::{corrupted, io_error};
 use crate::base::ids::{ScopeId, Slot, SpaceId};
 use crate::disk::{Disk, DiskFile};
 use crate::indexes::files::{self, Kind};
+use crate::indexes::named::NamedFile;
 use crate::slots::{SlotStore, SlotView, Waiting, layout};
 
 /// About as many bytes of a file make a block: small enough that a search never waits long for the disk.
@@ -157,15 +158,16 @@ impl Taking<'_, '_> {
         let scopes = self.damage.or_go_on(self.source.read.scopes(space))?;
         for (_, scope) in scopes.unwrap_or_default() {
             for kind in Kind::ALL {
-                let row = match self.source.read.index_file(scope, kind) {
-                    Ok(named) => named.and_then(|named| named.row),
+                let named = match self.source.read.index_file(scope, kind) {
+                    Ok(named) => named,
                     // What it names is derived.
                     Err(error) if error.kind() == ErrorKind::Data => None,
                     Err(error) => return Err(error),
                 };
-                let Some(row) = row else { continue };
-                let name = format!("{}/{}", files::dir(space), row.name(scope, kind));
-                parts.extend(self.whole_file(disk, name)?);
+                for row in named.iter().flat_map(NamedFile::rows) {
+                    let name = format!("{}/{}", files::dir(space), row.name(scope, kind));
+                    parts.extend(self.whole_file(disk, name)?);
+                }
             }
         }
         Ok(())
