@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the wheel, installs it in a virtual environment, checks the types and runs the tests.
 #
-# ./ci.sh              in the profile `ci`, which is built in half the time of `release`
+# ./ci.sh              in the profile `ci`, which is cheaper to build
 # ./ci.sh --release    as a wheel is shipped; also checks its size and what loading it costs
 set -euo pipefail
 cd "$(dirname "$0")"
