@@ -6,8 +6,13 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-profile=ci
-[ "${1:-}" = --release ] && profile=release
+profile=dev
+if [ "${1:-}" = --release ]; then
+    profile=release
+    export CARGO_TARGET_DIR=$PWD/target
+else
+    export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/../target}
+fi
 
 python=${PYTHON:-}
 for name in python3.13 python3.12 python3.11 python3.10 python3; do
@@ -29,10 +34,10 @@ if ! "$venv/bin/pip" install --quiet --disable-pip-version-check -r requirements
 fi
 
 started=$SECONDS
-rm -rf target/wheels
-"$venv/bin/maturin" build --quiet --locked --profile "$profile" --interpreter "$venv/bin/python" --out target/wheels
-"$venv/bin/pip" install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/*.whl
-echo "the wheel: $(stat -c %s target/wheels/*.whl) bytes, built in $((SECONDS - started)) s"
+rm -rf "$CARGO_TARGET_DIR/wheels"
+"$venv/bin/maturin" build --quiet --locked --profile "$profile" --interpreter "$venv/bin/python" --out "$CARGO_TARGET_DIR/wheels"
+"$venv/bin/pip" install --quiet --disable-pip-version-check --force-reinstall --no-deps "$CARGO_TARGET_DIR"/wheels/*.whl
+echo "the wheel: $(stat -c %s "$CARGO_TARGET_DIR"/wheels/*.whl) bytes, built in $((SECONDS - started)) s"
 
 started=$SECONDS
 "$venv/bin/python" make_stubs.py --check
