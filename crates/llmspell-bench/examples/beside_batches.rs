@@ -1,5 +1,5 @@
 //! Measures a single insert beside another tenant's large batches.
-//! `cargo run --release -p llmspell-bench --example beside_batches [entries from which on a batch is large]`.
+//! `cargo run --release -p llmspell-bench --features measure --example beside_batches [entries from which on a batch is large]`.
 //!
 //! One tenant inserts batches of 20,000 entries without end, each id once; another inserts single entries, one every 2 ms.
 //! Both are durable. First the second tenant is alone.

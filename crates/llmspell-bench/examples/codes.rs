@@ -1,4 +1,4 @@
-//! How well do codes of each width rank? `cargo run --release -p llmspell-bench --example codes -- BASE.f32 QUERIES.f32 TRUTH.i32 DIM`
+//! How well do codes of each width rank? `cargo run --release -p llmspell-bench --features measure --example codes -- BASE.f32 QUERIES.f32 TRUTH.i32 DIM`
 //!
 //! The files are plain little-endian numbers: rows of `DIM` floats, and 100 places of the nearest rows per query, under
 //! cosine. Behind `DIM` may stand the number of queries to ask. Every row's code is compared with the query. Two tables:

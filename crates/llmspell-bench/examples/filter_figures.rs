@@ -1,6 +1,6 @@
 //! Measures filtered searches: cost, recall and path.
 //!
-//! `cargo run --release -p llmspell-bench --example filter_figures -- BASE.f32 QUERIES.f32 DIM [QUERIES]`
+//! `cargo run --release -p llmspell-bench --features measure --example filter_figures -- BASE.f32 QUERIES.f32 DIM [QUERIES]`
 //!
 //! The files are plain little-endian rows of `DIM` floats. For each share of entries that match: by chance, by two
 //! conditions at once, and only entries far from the query. Microseconds of finding (walk or scan, and exact distances),

@@ -1,5 +1,5 @@
 //! What does each way of a filtered search cost, at which recall?
-//! `cargo run --release -p llmspell-bench --example filtered_walks -- BASE.f32 QUERIES.f32 DIM`
+//! `cargo run --release -p llmspell-bench --features measure --example filtered_walks -- BASE.f32 QUERIES.f32 DIM`
 //!
 //! The files are plain little-endian rows of `DIM` floats. For each share of points that pass and each way to choose
 //! them: recall@10 and microseconds of shortlist and rescoring, mean and 99th percentile. The environment may set `EF`,

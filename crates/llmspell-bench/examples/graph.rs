@@ -1,4 +1,4 @@
-//! How fast is a graph, at which recall? `cargo run --release -p llmspell-bench --example graph -- BASE.f32 QUERIES.f32 TRUTH.i32 DIM`
+//! How fast is a graph, at which recall? `cargo run --release -p llmspell-bench --features measure --example graph -- BASE.f32 QUERIES.f32 TRUTH.i32 DIM`
 //!
 //! The files are plain little-endian numbers: rows of `DIM` floats, and 100 places of the nearest rows per query. Behind
 //! `DIM` may stand `euclidean`, and `blocks` or `compact` for one layout only. The environment may set `EFC`, the width

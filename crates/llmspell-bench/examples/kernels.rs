@@ -1,4 +1,4 @@
-//! How fast are the kernels? `cargo run --release -p llmspell-bench --example kernels`
+//! How fast are the kernels? `cargo run --release -p llmspell-bench --features measure --example kernels`
 //!
 //! Three tables. The first: one pair of vectors that stay in the nearest cache, so it shows arithmetic. The second:
 //! exact search over more rows than the caches of most machines hold, so it shows memory; rows in order, as a full

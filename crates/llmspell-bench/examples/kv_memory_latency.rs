@@ -1,5 +1,5 @@
 //! Measures calls of the memory backend one by one:
-//! `cargo run --release -p llmspell-bench --example kv_memory_latency`.
+//! `cargo run --release -p llmspell-bench --features measure --example kv_memory_latency`.
 //!
 //! Keys of 24 bytes, read and written in a scattered order through `&dyn StorageBackend`, each call timed; the clock's
 //! own cost (about 20 ns) is part of the figures. With many large values the figures are those of the machine's RAM.

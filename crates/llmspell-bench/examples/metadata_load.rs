@@ -1,7 +1,7 @@
 //! Measures what a metadata index adds to a load, and the first filter after opening.
 //!
 //! ```text
-//! cargo run --release -p llmspell-bench --example metadata_load -- DIR COUNT DIM [METADATA.jsonl] [graph]
+//! cargo run --release -p llmspell-bench --features measure --example metadata_load -- DIR COUNT DIM [METADATA.jsonl] [graph]
 //! ```
 //!
 //! Loads into new directories under `DIR`, durably, in turns without an index and with one live: a filter has asked before

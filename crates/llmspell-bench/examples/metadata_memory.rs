@@ -1,7 +1,7 @@
 //! Measures a metadata index: RAM per entry and field, and the time of building and querying it.
 //!
 //! ```text
-//! cargo run --release -p llmspell-bench --example metadata_memory [entries]
+//! cargo run --release -p llmspell-bench --features measure --example metadata_memory [entries]
 //! ```
 
 use std::time::Instant;

@@ -1,6 +1,6 @@
 //! How long do listings by time and samples take in a large scope?
 //!
-//! `cargo run --release -p llmspell-bench --example newest_first [ENTRIES]`: 1,000,000 messages in one session unless said
+//! `cargo run --release -p llmspell-bench --features measure --example newest_first [ENTRIES]`: 1,000,000 messages in one session unless said
 //! otherwise, ten in each millisecond, without a graph. Every answer is checked.
 
 use std::time::{Duration, Instant};

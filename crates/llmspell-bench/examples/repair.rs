@@ -1,4 +1,4 @@
-//! Does a repair pay? `cargo run --release -p llmspell-bench --example repair -- BASE.f32 QUERIES.f32 DIM`, or `-- clustered COUNT DIM`
+//! Does a repair pay? `cargo run --release -p llmspell-bench --features measure --example repair -- BASE.f32 QUERIES.f32 DIM`, or `-- clustered COUNT DIM`
 //!
 //! The files are rows of `DIM` floats, little-endian. Of the points 15 in a hundred are deleted, or as many as the
 //! environment says in `DELETED`, at random and in whole regions. Recall is that of the ten nearest living points, at

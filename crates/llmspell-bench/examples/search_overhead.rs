@@ -1,6 +1,6 @@
 //! Measures what the async API adds to a graph search, by a tiny graph that takes almost no time itself.
 //!
-//! `cargo run --release -p llmspell-bench --example search_overhead`
+//! `cargo run --release -p llmspell-bench --features measure --example search_overhead`
 
 use std::time::Instant;
 

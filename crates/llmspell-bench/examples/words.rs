@@ -1,4 +1,4 @@
-//! How long do writes, loads and searches of texts take? `cargo run --release -p llmspell-bench --example words -- [TEXTS]`
+//! How long do writes, loads and searches of texts take? `cargo run --release -p llmspell-bench --features measure --example words -- [TEXTS]`
 //!
 //! In a directory of its own: texts of 50 words, drawn by Zipf's law from 20,000 made-up words, beside vectors of 8 components.
 //! Single inserts with a text and without one; a load in batches with and without; the first search, the time until all words are in

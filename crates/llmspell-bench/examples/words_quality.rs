@@ -1,6 +1,6 @@
 //! How good are the answers by words, by vectors, and by both?
 //!
-//! `cargo run --release -p llmspell-bench --example words_quality [DIR]`: the passages and judged questions of `data/demo`, unless
+//! `cargo run --release -p llmspell-bench --features measure --example words_quality [DIR]`: the passages and judged questions of `data/demo`, unless
 //! another directory is named. All passages go to one scope of a store in RAM, with and without an English stemmer. Prints
 //! nDCG@10 with the gains 1 and 3 of helpful and answering passages, the mean of the questions with at least one, and how
 //! many of the questions that a passage answers have one among the first five.
