@@ -50,6 +50,10 @@ impl Overlay {
         let there = below_len.saturating_sub(offset).min(out.len() as u64);
         let (there, rest) = out.split_at_mut(usize::try_from(there).expect("it is part of a buffer"));
         rest.fill(0);
+        // Not even an empty part is read beyond the end of a file.
+        if there.is_empty() {
+            return Ok(());
+        }
         self.below.read_at(offset, there)
     }
 }
