@@ -291,6 +291,11 @@ impl Inner {
         let mut client = self.client().await?;
         let transaction = client.transaction().await.map_err(of_server)?;
         self.lock(&transaction, "migrations").await?;
+        // The extension is that of all schemas, and two sessions that create it at once are not told apart by the server.
+        transaction
+            .batch_execute("SELECT pg_advisory_xact_lock(hashtextextended('llmspell extension', 0))")
+            .await
+            .map_err(of_server)?;
         let has_vector = "SELECT FROM pg_extension WHERE extname = 'vector'";
         if transaction
             .query_opt(has_vector, &[])
