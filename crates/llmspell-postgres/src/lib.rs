@@ -29,7 +29,7 @@
 //! |----------------|----------------------------------------------------------------------|
 //! | `config.rs`    | which server, which schema, how many connections? [`PostgresConfig`] |
 //! | `error.rs`     | which error of the server is which [`StorageError`](llmspell_core::StorageError)? |
-//! | `schema/`      | which tables are there, who may use them, how do they change with versions? |
+//! | `schema/`      | which tables are there, which roles may use them, how do versions change them? |
 //! | `sql.rs`       | which pieces of SQL do modules share?                                |
 //! | `session.rs`   | how is a transaction confined to a scope, and when is it repeated?    |
 //! | `database.rs`  | how is the server opened and prepared? [`PostgresDatabase`]            |

@@ -1,4 +1,4 @@
-//! The schema: which tables are there, who may use them, and how they change with versions.
+//! The schema: which tables are there, which roles may use them, and how versions change them.
 //!
 //! | file            | question                                                  |
 //! |-----------------|-----------------------------------------------------------|

@@ -1,6 +1,6 @@
 //! Do the demo and the benches run to their end, and say what they must?
 
-use crate::common::{Workplace, le_bytes, npy, path, phases};
+use crate::common::{Workplace, array_args, le_bytes, npy, path, phases};
 
 #[test]
 fn the_demo_answers_every_question_and_can_be_searched_afterwards() {
@@ -62,14 +62,7 @@ fn bench_ann_finds_the_recall_of_sets_whose_answers_are_known() {
         .flat_map(|row| row.to_le_bytes())
         .collect();
     let truth = place.file("truth.npy", npy("<i4", "(2, 3)", &truth));
-    let arrays = [
-        "--base",
-        path(&base),
-        "--queries",
-        path(&queries),
-        "--truth",
-        path(&truth),
-    ];
+    let arrays = array_args(path(&base), path(&queries), path(&truth));
     let rest = [
         "--metric",
         "euclidean",
@@ -180,14 +173,7 @@ fn bench_ann_measures_a_store_of_an_earlier_run_and_stops_when_nothing_is_missed
         "20",
     ];
     place.run(["bench", "generate"].into_iter().chain(set)).succeeds();
-    let arrays = [
-        "--base",
-        "set/base.npy",
-        "--queries",
-        "set/queries.npy",
-        "--truth",
-        "set/truth.npy",
-    ];
+    let arrays = array_args("set/base.npy", "set/queries.npy", "set/truth.npy");
     let rest = ["--metric", "cosine", "--seconds", "0", "--dir", "ann.db", "--json"];
     let ann = || ["bench", "ann"].into_iter().chain(arrays).chain(rest);
     let built = place.run(ann().chain(["--build-only"])).succeeds().json();

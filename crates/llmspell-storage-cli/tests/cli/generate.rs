@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::{Workplace, path};
+use crate::common::{Workplace, array_args, path};
 
 fn floats(bytes: &[u8], dim: usize) -> Vec<Vec<f32>> {
     let numbers: Vec<f32> = bytes[128..]
@@ -109,14 +109,7 @@ fn sixteen_bits_are_read_back_and_searched_without_a_miss() {
     let file = |name: &str| place.path("half").join(name);
     assert_eq!(fs::metadata(file("base.npy")).unwrap().len(), 128 + 700 * 20 * 2);
     let (base, queries, truth) = (file("base.npy"), file("queries.npy"), file("truth.npy"));
-    let arrays = [
-        "--base",
-        path(&base),
-        "--queries",
-        path(&queries),
-        "--truth",
-        path(&truth),
-    ];
+    let arrays = array_args(path(&base), path(&queries), path(&truth));
     let rest = [
         "--metric",
         "cosine",

@@ -11,7 +11,7 @@ use super::salvage::{SalvageProgress, SalvageReport, block_on, save};
 use crate::base::error::{corrupted, io_error};
 use crate::base::options::DEFAULT_FILE_MODE;
 use crate::disk::{Directory, Disk};
-use crate::engine::open::{LOCK_FILE, lock_damaged, remove_remains};
+use crate::engine::open::{LOCK_FILE, folder_and_name, lock_damaged, remove_remains};
 use crate::engine::workers::{Stop, Workers};
 use crate::engine::{Database, calls};
 use crate::truth::{Read, Role, Truth, raw};
@@ -61,14 +61,7 @@ impl Database {
 fn compact(dir: &Path, on_progress: &dyn Fn(SalvageProgress), stop: &Stop) -> Result<CompactReport> {
     let (disk, lock) = lock_damaged(dir)?;
     let dir = &dir.canonicalize().map_err(|source| io_error("find", dir, source))?;
-    let names = dir.parent().zip(dir.file_name().and_then(|name| name.to_str()));
-    let Some((parent, name)) = names else {
-        return Err(StorageError::InvalidName {
-            what: "directory",
-            name: dir.display().to_string(),
-            reason: "it has no name in UTF-8, or is the root of the file system",
-        });
-    };
+    let (parent, name) = folder_and_name(dir)?;
     // All of it is verified, and what was left of a crash is completed.
     let id = {
         let truth = Truth::open(&disk, CACHE_BYTES, u64::MAX)?;

@@ -75,18 +75,21 @@ pub(crate) fn lock_damaged(dir: &Path) -> Result<(Arc<dyn Disk>, Lock)> {
     Ok((Arc::new(directory), lock))
 }
 
+/// The folder that a directory lies in, and its name there.
+pub(crate) fn folder_and_name(dir: &Path) -> Result<(&Path, &str)> {
+    let names = dir.parent().zip(dir.file_name().and_then(|name| name.to_str()));
+    names.ok_or_else(|| StorageError::InvalidName {
+        what: "directory",
+        name: dir.display().to_string(),
+        reason: "it has no name in UTF-8, or is the root of the file system",
+    })
+}
+
 /// Makes a database in a directory that is empty or does not exist. `fill` makes its files, but for the one that says that
 /// it is complete; the directory gets its name when all are durable.
 pub(super) fn create_from<T>(dir: &Path, fill: impl FnOnce(&Arc<dyn Disk>) -> Result<T>) -> Result<T> {
     let dir = std::path::absolute(dir).map_err(|source| io_error("find", dir, source))?;
-    let names = dir.parent().zip(dir.file_name().and_then(|name| name.to_str()));
-    let Some((parent, name)) = names else {
-        return Err(StorageError::InvalidName {
-            what: "directory",
-            name: dir.display().to_string(),
-            reason: "it has no name in UTF-8, or is the root of the file system",
-        });
-    };
+    let (parent, name) = folder_and_name(&dir)?;
     refuse_filled(&dir)?;
     create_folders(parent, DEFAULT_FILE_MODE).map_err(|source| io_error("create", parent, source))?;
     let parent = &parent

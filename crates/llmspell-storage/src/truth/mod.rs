@@ -158,14 +158,7 @@ impl Truth {
             .set_cache_size(IN_MEMORY_CACHE_BYTES)
             .create_with_backend(redb::backends::InMemoryBackend::new())
             .map_err(|error| redb_error(&path, error))?;
-        let truth = Self {
-            redb,
-            path,
-            on_disk: None,
-            reads: Arc::default(),
-            is_verified: true,
-        };
-        truth.initialize()?;
+        let truth = Self::initialized(redb, path)?;
         let Some(space) = space else {
             return Ok(truth);
         };
@@ -181,6 +174,19 @@ impl Truth {
         Ok(truth)
     }
 
+    /// A new truth with its tables and without rows.
+    fn initialized(redb: redb::Database, path: PathBuf) -> Result<Self> {
+        let truth = Self {
+            redb,
+            path,
+            on_disk: None,
+            reads: Arc::default(),
+            is_verified: true,
+        };
+        truth.initialize()?;
+        Ok(truth)
+    }
+
     /// Makes the file, whole or not at all.
     pub(crate) fn create(disk: &Arc<dyn Disk>) -> Result<()> {
         let path = disk.full_path(NEW_FILE);
@@ -190,15 +196,7 @@ impl Truth {
         let redb = redb::Builder::new()
             .create_with_backend(RedbFile::new(Arc::clone(&file)))
             .map_err(|error| redb_error(&path, error))?;
-        let truth = Self {
-            redb,
-            path: path.clone(),
-            on_disk: None,
-            reads: Arc::default(),
-            is_verified: true,
-        };
-        truth.initialize()?;
-        drop(truth);
+        drop(Self::initialized(redb, path.clone())?);
         file.sync().map_err(|source| io_error("sync", &path, source))?;
         drop(file);
         disk.rename(NEW_FILE, FILE)

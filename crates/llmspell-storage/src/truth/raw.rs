@@ -238,18 +238,10 @@ impl Builder {
             .set_cache_size(FILL_CACHE_BYTES)
             .create_with_backend(RedbFile::new(Arc::clone(&file)))
             .map_err(|error| redb_error(&path, error))?;
-        let truth = Truth {
-            redb,
-            path,
-            on_disk: None,
-            reads: Arc::default(),
-            is_verified: true,
-        };
-        truth.initialize()?;
         Ok(Self {
             disk: Arc::clone(disk),
             file,
-            truth,
+            truth: Truth::initialized(redb, path)?,
         })
     }
 

@@ -77,6 +77,11 @@ pub(crate) fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// The arguments that name the arrays of a benchmark.
+pub(crate) fn array_args<'a>(base: &'a str, queries: &'a str, truth: &'a str) -> [&'a str; 6] {
+    ["--base", base, "--queries", queries, "--truth", truth]
+}
+
 /// What a program did.
 pub(crate) struct Ran(pub(crate) Output);
 

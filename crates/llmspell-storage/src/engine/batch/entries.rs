@@ -241,20 +241,9 @@ impl Batch<'_> {
         self.index_texts(at, removed, put);
         let pending = &self.scopes[at];
         let vectors = group.entries.iter().map(|(entry, _)| entry.vector.as_slice());
-        let vectors = points
-            .iter()
-            .copied()
-            .zip(vectors)
-            .filter(|(_, vector)| !vector.is_empty());
-        let mut generations = self
-            .slots
-            .write(&pending.space, (scope_id, &pending.state), vectors)?
-            .into_iter();
-        for (point, (entry, created_at)) in points.iter().zip(&group.entries) {
-            let generation = match entry.vector.is_empty() {
-                true => None,
-                false => generations.next(),
-            };
+        let vectors = points.iter().copied().zip(vectors);
+        let generations = self.slots.write(&pending.space, (scope_id, &pending.state), vectors)?;
+        for ((point, (entry, created_at)), generation) in points.iter().zip(&group.entries).zip(generations) {
             let record = Record {
                 generation,
                 created_at: *created_at,

@@ -210,20 +210,9 @@ impl Batch<'_> {
         let first = growing.came.len();
         let points = growing.staged.points[first..first + entries.len()].to_vec();
         let vectors = entries.iter().map(|(entry, ..)| entry.vector.as_slice());
-        let vectors = points
-            .iter()
-            .copied()
-            .zip(vectors)
-            .filter(|(_, vector)| !vector.is_empty());
-        let mut generations = self
-            .slots
-            .write(&growing.space, (scope_id, &growing.state), vectors)?
-            .into_iter();
-        for (point, (entry, created_at, found)) in points.into_iter().zip(entries) {
-            let generation = match entry.vector.is_empty() {
-                true => None,
-                false => generations.next(),
-            };
+        let vectors = points.iter().copied().zip(vectors);
+        let generations = self.slots.write(&growing.space, (scope_id, &growing.state), vectors)?;
+        for ((point, (entry, created_at, found)), generation) in points.into_iter().zip(entries).zip(generations) {
             let text = TextMark::of(entry.text.as_ref());
             growing.came.push(Came {
                 end: entry.expires_at,

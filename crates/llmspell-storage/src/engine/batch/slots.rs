@@ -81,19 +81,24 @@ impl<'a> SlotChanges<'a> {
         Ok(())
     }
 
-    /// Writes vectors into the slots that a state has for their points. Returns the generations of the slots.
+    /// Writes vectors into the slots that a state has for their points. Returns the generation of each slot; none for a point
+    /// without a vector, which has no slot.
     pub(super) fn write<'v>(
         &mut self,
         space: &Arc<Space>,
         (scope_id, state): (ScopeId, &State),
         vectors: impl Iterator<Item = (PointId, &'v [f32])>,
-    ) -> Result<Vec<Generation>, Fail> {
+    ) -> Result<Vec<Option<Generation>>, Fail> {
         self.note_written(space);
         let mut generations = Vec::with_capacity(vectors.size_hint().0);
         let mut first: Option<Slot> = None;
         let mut bytes = Vec::new();
         let mut next = None;
         for (point, vector) in vectors {
+            if vector.is_empty() {
+                generations.push(None);
+                continue;
+            }
             let slot = state.slot(point).expect("a point that was given out has a slot");
             let is_next = next == Some(slot) && !slot.0.is_multiple_of(space.slots.slots_per_file());
             if let Some(start) = first
@@ -107,7 +112,7 @@ impl<'a> SlotChanges<'a> {
             next = Some(Slot(slot.0 + 1));
             let generation = space.slots.next_generation(slot).map_err(changing)?;
             layout::encode(slot, generation, scope_id, vector, &mut bytes);
-            generations.push(generation);
+            generations.push(Some(generation));
         }
         if let Some(start) = first {
             space.slots.write(start, &bytes).map_err(changing)?;

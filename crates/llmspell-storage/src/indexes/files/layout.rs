@@ -169,6 +169,54 @@ pub(super) struct Section {
     pub(super) len: u64,
 }
 
+impl Section {
+    pub(super) fn write(self, body: &mut Writer) {
+        body.u64(self.offset).u64(self.len);
+    }
+
+    pub(super) fn read(body: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            offset: body.u64()?,
+            len: body.u64()?,
+        })
+    }
+}
+
+/// What a header states of its file: the scope, the mutation, and the checksum of the header.
+pub(super) type Stated = (ScopeId, Lsn, u32);
+
+/// Begins the header of a file of a kind.
+pub(super) fn begin_header(len: usize, (magic, version): (&[u8; 8], u32), (scope, lsn): (ScopeId, Lsn)) -> Writer {
+    let mut body = Writer::with_capacity(len);
+    body.bytes(magic).u32(version).u64(scope.0).u64(lsn.0);
+    body
+}
+
+/// The bytes of a header, checksum included.
+pub(super) fn end_header(body: Writer, len: usize) -> Vec<u8> {
+    let sealed = seal(&[], &body.finish());
+    debug_assert_eq!(sealed.len(), len, "the header has a fixed size");
+    sealed
+}
+
+/// Verifies a header and reads what all of them begin with; `foreign` says what a file of another kind is not.
+pub(super) fn read_header<'b>(
+    bytes: &'b [u8],
+    (magic, version): (&[u8; 8], u32),
+    foreign: &'static str,
+) -> Result<(Reader<'b>, Stated), Malformed> {
+    let mut body = Reader::new(unseal(&[], bytes)?);
+    if body.bytes(magic.len())? != magic {
+        return Err(Malformed(foreign));
+    }
+    if body.u32()? != version {
+        return Err(Malformed("its version is unknown"));
+    }
+    let (scope, lsn) = (ScopeId(body.u64()?), Lsn(body.u64()?));
+    let checksum = bytes[..CHECKSUM_BYTES].try_into().expect("it was just verified");
+    Ok((body, (scope, lsn, u32::from_le_bytes(checksum))))
+}
+
 /// The header of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
@@ -187,40 +235,26 @@ pub(super) struct Header {
 impl Header {
     /// The bytes, checksum included.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut body = Writer::with_capacity(HEADER_BYTES);
-        body.bytes(MAGIC).u32(VERSION).u64(self.scope.0).u64(self.lsn.0);
+        let mut body = begin_header(HEADER_BYTES, (MAGIC, VERSION), (self.scope, self.lsn));
         body.u32(self.vertices)
             .u32(self.points_checksum)
             .u32(self.chunks_checksum)
             .u32(0);
         for section in [self.graph, self.ids, self.offsets, self.points, self.chunks] {
-            body.u64(section.offset).u64(section.len);
+            section.write(&mut body);
         }
-        let sealed = seal(&[], &body.finish());
-        debug_assert_eq!(sealed.len(), HEADER_BYTES, "the header has a fixed size");
-        sealed
+        end_header(body, HEADER_BYTES)
     }
 
-    /// Decodes the bytes of [`encode`](Self::encode), and returns their checksum too.
-    pub(super) fn decode(bytes: &[u8]) -> Result<(Self, u32), Malformed> {
-        let mut body = Reader::new(unseal(&[], bytes)?);
-        if body.bytes(MAGIC.len())? != MAGIC {
-            return Err(Malformed("it is no index file"));
-        }
-        if body.u32()? != VERSION {
-            return Err(Malformed("its version is unknown"));
-        }
-        let (scope, lsn) = (ScopeId(body.u64()?), Lsn(body.u64()?));
+    /// Decodes the bytes of [`encode`](Self::encode), and returns what they state too.
+    pub(super) fn decode(bytes: &[u8]) -> Result<(Self, Stated), Malformed> {
+        let (mut body, stated) = read_header(bytes, (MAGIC, VERSION), "it is no index file")?;
+        let (scope, lsn, _) = stated;
         let (vertices, points_checksum, chunks_checksum) = (body.u32()?, body.u32()?, body.u32()?);
         if body.u32()? != 0 {
             return Err(Malformed("it has unknown flags"));
         }
-        let mut section = || {
-            Ok(Section {
-                offset: body.u64()?,
-                len: body.u64()?,
-            })
-        };
+        let mut section = || Section::read(&mut body);
         let header = Self {
             scope,
             lsn,
@@ -234,8 +268,7 @@ impl Header {
             chunks: section()?,
         };
         body.end()?;
-        let checksum = bytes[..CHECKSUM_BYTES].try_into().expect("it was just verified");
-        Ok((header, u32::from_le_bytes(checksum)))
+        Ok((header, stated))
     }
 }
 

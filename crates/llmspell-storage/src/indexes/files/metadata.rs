@@ -19,12 +19,12 @@ use std::sync::Arc;
 use llmspell_core::Result as CoreResult;
 use roaring::RoaringBitmap;
 
-use super::layout::{IndexRow, Kind, START, Section};
+use super::layout::{IndexRow, Kind, START, Section, Stated, begin_header, end_header, read_header};
 use super::open::{Unusable, open_named, read_chunks};
 use super::write::write_new;
 use crate::base::ids::{Lsn, ScopeId, SpaceId};
 use crate::disk::Disk;
-use llmspell_codec::{CHECKSUM_BYTES, Malformed, Reader, Writer, seal, unseal};
+use llmspell_codec::Malformed;
 use llmspell_metadata::{MetadataIndex, Restored};
 
 const MAGIC: &[u8; 8] = b"llmsmet\0";
@@ -44,28 +44,16 @@ struct Header {
 
 impl Header {
     fn encode(&self) -> Vec<u8> {
-        let mut body = Writer::with_capacity(HEADER_BYTES);
-        body.bytes(MAGIC).u32(VERSION).u64(self.scope.0).u64(self.lsn.0);
-        body.u32(self.chunks_checksum)
-            .u32(0)
-            .u64(self.index_len)
-            .u64(self.chunks.offset)
-            .u64(self.chunks.len);
-        let sealed = seal(&[], &body.finish());
-        debug_assert_eq!(sealed.len(), HEADER_BYTES, "the header has a fixed size");
-        sealed
+        let mut body = begin_header(HEADER_BYTES, (MAGIC, VERSION), (self.scope, self.lsn));
+        body.u32(self.chunks_checksum).u32(0).u64(self.index_len);
+        self.chunks.write(&mut body);
+        end_header(body, HEADER_BYTES)
     }
 
-    /// Decodes the bytes of [`encode`](Self::encode), and returns their checksum too.
-    fn decode(bytes: &[u8]) -> Result<(Self, u32), Malformed> {
-        let mut body = Reader::new(unseal(&[], bytes)?);
-        if body.bytes(MAGIC.len())? != MAGIC {
-            return Err(Malformed("it is no index of metadata"));
-        }
-        if body.u32()? != VERSION {
-            return Err(Malformed("its version is unknown"));
-        }
-        let (scope, lsn) = (ScopeId(body.u64()?), Lsn(body.u64()?));
+    /// Decodes the bytes of [`encode`](Self::encode), and returns what they state too.
+    fn decode(bytes: &[u8]) -> Result<(Self, Stated), Malformed> {
+        let (mut body, stated) = read_header(bytes, (MAGIC, VERSION), "it is no index of metadata")?;
+        let (scope, lsn, _) = stated;
         let chunks_checksum = body.u32()?;
         body.u32()?;
         let header = Self {
@@ -73,14 +61,10 @@ impl Header {
             lsn,
             chunks_checksum,
             index_len: body.u64()?,
-            chunks: Section {
-                offset: body.u64()?,
-                len: body.u64()?,
-            },
+            chunks: Section::read(&mut body)?,
         };
         body.end()?;
-        let checksum = bytes[..CHECKSUM_BYTES].try_into().expect("it was just verified");
-        Ok((header, u32::from_le_bytes(checksum)))
+        Ok((header, stated))
     }
 }
 
@@ -128,10 +112,7 @@ pub(crate) fn read(
         space,
         (scope, Kind::Metadata),
         row,
-        |bytes: &[u8; HEADER_BYTES]| {
-            let (header, checksum) = Header::decode(bytes)?;
-            Ok((header, (header.scope, header.lsn, checksum)))
-        },
+        |bytes: &[u8; HEADER_BYTES]| Header::decode(bytes),
     )?;
     let Section { offset, len } = header.chunks;
     if offset.checked_add(len) != Some(row.bytes) || offset.checked_sub(START).is_none_or(|max| header.index_len > max)

@@ -11,7 +11,9 @@ use llmspell_vector::{Graph, GraphDamage};
 use roaring::RoaringBitmap;
 
 use super::ids::{FileIds, Ids};
-use super::layout::{CHUNK_BYTES, HEADER_BYTES, Header, IndexRow, Kind, NEW_SUFFIX, START, Section, dir, parse_name};
+use super::layout::{
+    CHUNK_BYTES, HEADER_BYTES, Header, IndexRow, Kind, NEW_SUFFIX, START, Section, Stated, dir, parse_name,
+};
 use crate::base::ids::{Lsn, ScopeId, SpaceId};
 use crate::disk::{Disk, DiskFile};
 use crate::slots::FrozenBytes;
@@ -54,7 +56,7 @@ pub(super) fn open_named<const BYTES: usize, Header>(
     space: SpaceId,
     (scope, kind): (ScopeId, Kind),
     row: &IndexRow,
-    decode: impl FnOnce(&[u8; BYTES]) -> Result<(Header, (ScopeId, Lsn, u32)), Malformed>,
+    decode: impl FnOnce(&[u8; BYTES]) -> Result<(Header, Stated), Malformed>,
 ) -> Result<(Arc<dyn DiskFile>, Header), Unusable> {
     let file = disk.open(&format!("{}/{}", dir(space), row.name(scope, kind)))?;
     if file.len()? != row.bytes {
@@ -69,6 +71,21 @@ pub(super) fn open_named<const BYTES: usize, Header>(
     Ok((file, header))
 }
 
+/// The content of a file, mapped where that is possible.
+pub(super) fn frozen(file: &dyn DiskFile, len: u64) -> Result<FrozenBytes, Unusable> {
+    let len = usize::try_from(len)?;
+    Ok(match file.mappable()? {
+        Some(mappable) => FrozenBytes::map(&mappable, len)?,
+        None => FrozenBytes::filled(len, |bytes| file.read_at(0, bytes))?,
+    })
+}
+
+/// A part of the content.
+pub(super) fn part(bytes: &FrozenBytes, section: Section) -> Result<FrozenBytes, Unusable> {
+    let part = bytes.part(section.offset, section.len);
+    part.ok_or_else(|| Unusable("it ends early".to_string()))
+}
+
 /// Opens the file of a scope that the manifest names. Takes time in proportion to the bitmap of points.
 ///
 /// # Errors
@@ -76,18 +93,10 @@ pub(super) fn open_named<const BYTES: usize, Header>(
 /// Why it is useless; the file is derived and can be made again.
 pub(crate) fn open(disk: &Arc<dyn Disk>, space: SpaceId, scope: ScopeId, row: IndexRow) -> Result<Opened, Unusable> {
     let (file, header) = open_named(disk, space, (scope, Kind::Graph), &row, |bytes: &[u8; HEADER_BYTES]| {
-        let (header, checksum) = Header::decode(bytes)?;
-        Ok((header, (header.scope, header.lsn, checksum)))
+        Header::decode(bytes)
     })?;
-    let len = usize::try_from(row.bytes)?;
-    let bytes = match file.mappable()? {
-        Some(mappable) => FrozenBytes::map(&mappable, len)?,
-        None => FrozenBytes::filled(len, |bytes| file.read_at(0, bytes))?,
-    };
-    let part = |section: Section| {
-        let part = bytes.part(section.offset, section.len);
-        part.ok_or_else(|| Unusable("it ends early".to_string()))
-    };
+    let bytes = frozen(&*file, row.bytes)?;
+    let part = |section| part(&bytes, section);
     let bitmap = part(header.points)?;
     if crc32c::crc32c(bitmap.as_ref()) != header.points_checksum {
         return Err(Unusable("the checksum of its points is wrong".to_string()));

@@ -20,13 +20,12 @@ use std::sync::Arc;
 use llmspell_core::Result as CoreResult;
 use llmspell_text::{Index, Merge};
 
-use super::layout::{IndexRow, Kind, START, Section};
-use super::open::{Unusable, open_named, read_chunks};
+use super::layout::{IndexRow, Kind, START, Section, Stated, begin_header, end_header, read_header};
+use super::open::{Unusable, frozen, open_named, part, read_chunks};
 use super::write::write_new;
 use crate::base::ids::{Lsn, ScopeId, SpaceId};
 use crate::disk::Disk;
-use crate::slots::FrozenBytes;
-use llmspell_codec::{CHECKSUM_BYTES, Malformed, Reader, Writer, seal, unseal};
+use llmspell_codec::Malformed;
 
 const MAGIC: &[u8; 8] = b"llmstxt\0";
 const VERSION: u32 = 1;
@@ -46,35 +45,21 @@ struct Header {
 
 impl Header {
     fn encode(&self) -> Vec<u8> {
-        let mut body = Writer::with_capacity(HEADER_BYTES);
-        body.bytes(MAGIC).u32(VERSION).u64(self.scope.0).u64(self.lsn.0);
+        let mut body = begin_header(HEADER_BYTES, (MAGIC, VERSION), (self.scope, self.lsn));
         body.u32(self.chunks_checksum).u32(0);
         for section in [self.index, self.rules, self.chunks] {
-            body.u64(section.offset).u64(section.len);
+            section.write(&mut body);
         }
-        let sealed = seal(&[], &body.finish());
-        debug_assert_eq!(sealed.len(), HEADER_BYTES, "the header has a fixed size");
-        sealed
+        end_header(body, HEADER_BYTES)
     }
 
-    /// Decodes the bytes of [`encode`](Self::encode), and returns their checksum too.
-    fn decode(bytes: &[u8]) -> Result<(Self, u32), Malformed> {
-        let mut body = Reader::new(unseal(&[], bytes)?);
-        if body.bytes(MAGIC.len())? != MAGIC {
-            return Err(Malformed("it is no index of words"));
-        }
-        if body.u32()? != VERSION {
-            return Err(Malformed("its version is unknown"));
-        }
-        let (scope, lsn) = (ScopeId(body.u64()?), Lsn(body.u64()?));
+    /// Decodes the bytes of [`encode`](Self::encode), and returns what they state too.
+    fn decode(bytes: &[u8]) -> Result<(Self, Stated), Malformed> {
+        let (mut body, stated) = read_header(bytes, (MAGIC, VERSION), "it is no index of words")?;
+        let (scope, lsn, _) = stated;
         let chunks_checksum = body.u32()?;
         body.u32()?;
-        let mut section = || {
-            Ok(Section {
-                offset: body.u64()?,
-                len: body.u64()?,
-            })
-        };
+        let mut section = || Section::read(&mut body);
         let header = Self {
             scope,
             lsn,
@@ -84,8 +69,7 @@ impl Header {
             chunks: section()?,
         };
         body.end()?;
-        let checksum = bytes[..CHECKSUM_BYTES].try_into().expect("it was just verified");
-        Ok((header, u32::from_le_bytes(checksum)))
+        Ok((header, stated))
     }
 }
 
@@ -140,8 +124,7 @@ pub(crate) fn open(
     trust: Trust,
 ) -> Result<Index, Unusable> {
     let (file, header) = open_named(disk, space, (scope, Kind::Texts), row, |bytes: &[u8; HEADER_BYTES]| {
-        let (header, checksum) = Header::decode(bytes)?;
-        Ok((header, (header.scope, header.lsn, checksum)))
+        Header::decode(bytes)
     })?;
     let Section { offset, len } = header.chunks;
     if offset.checked_add(len) != Some(row.bytes) || offset < START {
@@ -150,19 +133,11 @@ pub(crate) fn open(
     if trust == Trust::Nothing {
         read_chunks(&*file, (header.chunks, header.chunks_checksum), &|| false, |_, _| {})?;
     }
-    let len = usize::try_from(row.bytes)?;
-    let bytes = match file.mappable()? {
-        Some(mappable) => FrozenBytes::map(&mappable, len)?,
-        None => FrozenBytes::filled(len, |bytes| file.read_at(0, bytes))?,
-    };
-    let part = |section: Section| {
-        let part = bytes.part(section.offset, section.len);
-        part.ok_or_else(|| Unusable("it ends early".to_string()))
-    };
-    if part(header.rules)?.as_ref() != rules {
+    let bytes = frozen(&*file, row.bytes)?;
+    if part(&bytes, header.rules)?.as_ref() != rules {
         return Err(Unusable("its terms were made by other rules".to_string()));
     }
-    Index::open(Arc::new(part(header.index)?)).map_err(|malformed| Unusable(malformed.0.to_string()))
+    Index::open(Arc::new(part(&bytes, header.index)?)).map_err(|malformed| Unusable(malformed.0.to_string()))
 }
 
 #[cfg(test)]
