@@ -1,7 +1,7 @@
 //! How fast is a graph, at which recall? `cargo run --release -p llmspell-bench --features measure --example graph -- BASE.f32 QUERIES.f32 TRUTH.i32 DIM`
 //!
 //! The files are plain little-endian numbers: rows of `DIM` floats, and 100 places of the nearest rows per query. Behind
-//! `DIM` may stand `euclidean`, and `blocks` or `compact` for one layout only. The environment may set `EFC`, the width
+//! `DIM` may stand `euclidean`, and `blocks`, `compact` or `lean` for one layout only. The environment may set `EFC`, the width
 //! while building; `EF`, the only width that is measured; `KEEP`, a path to keep the graph under and take it from again.
 
 mod common;
@@ -14,7 +14,7 @@ use llmspell_vector::{ExactDistance, GraphConfig, GraphLayout, Metric, PointId, 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [base, queries, truth, dim, rest @ ..] = &arguments[..] else {
-        panic!("BASE QUERIES TRUTH DIM [cosine|euclidean] [compact|blocks]")
+        panic!("BASE QUERIES TRUTH DIM [cosine|euclidean] [compact|blocks|lean]")
     };
     let dim: usize = dim.parse().expect("a number");
     let rows = Floats::read(base, dim);
@@ -25,9 +25,9 @@ fn main() {
     } else {
         Metric::Cosine
     };
-    for layout in [GraphLayout::Blocks, GraphLayout::Compact] {
+    for layout in [GraphLayout::Blocks, GraphLayout::Compact, GraphLayout::Lean] {
         let name = format!("{layout:?}").to_lowercase();
-        if rest.iter().any(|word| word == "compact" || word == "blocks") && !rest.contains(&name) {
+        if rest.iter().any(|word| ["compact", "blocks", "lean"].contains(&word.as_str())) && !rest.contains(&name) {
             continue;
         }
         let config = GraphConfig {

@@ -10,7 +10,7 @@
 //! | `neighbor.rs`  | what is found? [`Neighbor`], [`PointId`]              |
 //! | `aligned.rs`   | how does a query lie in memory?                       |
 //! | `kernels/`     | which loop is the fastest on this CPU? [`Kernels`]    |
-//! | `quantize/`    | how is a vector made small, and compared? [`CodeStore`] |
+//! | `quantize/`    | how is a vector made small, and compared?             |
 //! | `graph/`       | which points are probably nearest? [`Graph`]          |
 //! | `random.rs`    | where do random choices come from?                    |
 //! | `threads.rs`   | how is work shared out to threads? [`share_out`]      |
@@ -51,10 +51,6 @@ pub use graph::{
 };
 pub use kernels::{Kernels, prefetch_row};
 pub use neighbor::{Neighbor, PointId};
-pub use quantize::{
-    BITS_RANGE, ByteVector, CODE_DIM_RANGE, CodeCandidate, CodeError, CodeStore, DEFAULT_DEVIATIONS, Estimate,
-    ProductEstimate, QueryBits, RabitqCodec, RabitqQuery, Rotation,
-};
 pub use scan::{collect_ties, scan};
 pub use threads::share_out;
 pub use top_k::{TiesDropped, TopK};

@@ -400,16 +400,9 @@ impl HNSWConfig {
     ///
     /// # Errors
     ///
-    /// [`OutOfRange`](StorageError::OutOfRange) for the first setting outside its range;
-    /// [`Unsupported`](StorageError::Unsupported) for [`Memory::Lean`]; [`Filter`](StorageError::Filter) for a date field
+    /// [`OutOfRange`](StorageError::OutOfRange) for the first setting outside its range; [`Filter`](StorageError::Filter) for a date field
     /// that is no path or a time of the entry; as [`TextConfig::validate`].
     pub fn validate(&self) -> Result<()> {
-        if self.memory == Memory::Lean {
-            return Err(StorageError::Unsupported {
-                backend: "this version",
-                feature: "the memory tier `lean`; use `balanced`",
-            });
-        }
         in_range("m", self.m, M_RANGE)?;
         in_range("ef_construction", self.ef_construction, EF_CONSTRUCTION_RANGE)?;
         in_range("ef_search", self.ef_search(), 1..=EF_SEARCH_MAX)?;
@@ -440,12 +433,6 @@ mod tests {
         for config in [HNSWConfig::fast(), HNSWConfig::balanced(), HNSWConfig::accurate()] {
             config.validate().unwrap();
         }
-    }
-
-    #[test]
-    fn a_tier_that_is_not_there_yet_is_refused() {
-        let error = HNSWConfig::fast().with_memory(Memory::Lean).validate().unwrap_err();
-        assert!(error.to_string().contains("use `balanced`"), "{error}");
     }
 
     #[test]

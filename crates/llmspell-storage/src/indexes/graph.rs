@@ -79,6 +79,8 @@ pub(crate) struct Counts {
     pub(crate) unrepaired: u64,
     /// Whether searches met more tombstones than candidates.
     pub(crate) has_broken_links: bool,
+    /// Points that the graph can still take.
+    pub(crate) spare: u64,
 }
 
 /// The next step for a graph.
@@ -299,6 +301,7 @@ impl Counts {
             Some(_) if self.has_too_many_tombstones() && self.live < points_min => Step::Forget,
             Some(_) if self.has_too_many_tombstones() => Step::Build,
             // Points are added one after the other; a new graph is built by all threads.
+            Some(_) if self.tail > self.spare => Step::Build,
             Some(vertices) if self.tail > vertices || self.tail * threads > vertices + self.tail => Step::Build,
             Some(_) if self.has_too_many_unrepaired() => Step::Repair,
             Some(_) if self.tail > 0 => Step::Extend,
@@ -311,6 +314,7 @@ impl Counts {
 pub(crate) fn graph_config(dim: usize, config: &HNSWConfig) -> Option<GraphConfig> {
     let layout = match config.memory() {
         Memory::Speed => GraphLayout::Blocks,
+        Memory::Lean => GraphLayout::Lean,
         _ => GraphLayout::Compact,
     };
     (config.metric() != DistanceMetric::Manhattan && dim > 0).then(|| GraphConfig {
@@ -345,6 +349,7 @@ mod tests {
             tombstones,
             unrepaired: 0,
             has_broken_links: false,
+            spare: u64::MAX,
         }
     }
 

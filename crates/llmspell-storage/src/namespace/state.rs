@@ -143,6 +143,7 @@ impl State {
                     tombstones,
                     unrepaired: index.unrepaired(tombstones),
                     has_broken_links: index.has_broken_links(),
+                    spare: index.graph.spare(),
                 }
             }
         }

@@ -121,7 +121,7 @@ impl Case {
     /// Positions of the beam that one vertex takes in a walk over all points.
     fn places_per_vertex(&self) -> f64 {
         match self.layout {
-            GraphLayout::Compact => 1.0,
+            GraphLayout::Compact | GraphLayout::Lean => 1.0,
             GraphLayout::Blocks => BLOCKS_PLACES_PER_VERTEX,
         }
     }
@@ -168,7 +168,7 @@ impl Case {
 
     fn layout_costs(&self) -> &'static Costs {
         match self.layout {
-            GraphLayout::Compact => &COMPACT,
+            GraphLayout::Compact | GraphLayout::Lean => &COMPACT,
             GraphLayout::Blocks => &BLOCKS,
         }
     }

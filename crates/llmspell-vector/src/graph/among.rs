@@ -87,11 +87,11 @@ impl Graph {
         report.passed = found.len() as u64;
         let farthest = found.last().map_or(f32::INFINITY, |last| last.estimate);
         let is_full = found.len() == ef;
-        let yardstick = Yardstick::new(self, query, memory.query.code.step());
+        let yardstick = Yardstick::new(&self.base.head.encoder, query, memory.query.code.step());
         let bound = self.drop_farther(found, k, &yardstick, ef);
         // Beyond the beam there may be more of those that codes cannot tell apart.
         report.is_complete &= !is_full || farthest > bound;
-        (Shortlist::new(self, found, yardstick, (k, ef)), report)
+        (Shortlist::new(self, found, yardstick, (k, ef)).of_filter(ef), report)
     }
 
     /// The same by a walk over all points, with those left out that do not pass: `ef` counts them all. Fewer than `k` if
@@ -125,7 +125,7 @@ impl Graph {
     }
 
     /// The points probably nearest to `query` among `points`, best first, by comparing the codes of them all: those that
-    /// codes cannot tell from the `k` nearest, but at most `compared_max`, or 4,096 if that is more. Fast where `points`
+    /// codes cannot tell from the `k` nearest, but at most `compared_max`, or 4,096 if that is more, in a lean graph 512. Fast where `points`
     /// ascend: about 5 KiB of codes per microsecond.
     ///
     /// # Panics
@@ -141,7 +141,7 @@ impl Graph {
     ) -> Shortlist<'s> {
         let Scratch { memory, found } = scratch;
         self.prepare_codes(query, memory);
-        let yardstick = Yardstick::new(self, query, memory.query.code.step());
+        let yardstick = Yardstick::new(&self.base.head.encoder, query, memory.query.code.step());
         let mut scan = self.begin_scan(k, compared_max, yardstick, found);
         scan.compare(&mut memory.query.code, self.places().vertices(points), |_, _| {});
         scan.end()
@@ -179,7 +179,7 @@ impl Graph {
         let kth = nth(found, k.saturating_sub(1));
         let bound = kth + DEVIATIONS * self.error_max() * yardstick.deviation(kth);
         found.retain(|candidate| candidate.estimate.total_cmp(&bound).is_le());
-        let most = Shortlist::compared_max(compared_max.max(k));
+        let most = Shortlist::filtered_max(self, compared_max.max(k));
         if found.len() <= most {
             return bound;
         }
@@ -381,7 +381,8 @@ impl<'a> Scan<'a> {
         for candidate in self.found.iter_mut() {
             candidate.point = self.graph.point(candidate.vertex);
         }
-        Shortlist::new(self.graph, self.found, self.yardstick, (self.k, self.compared_max))
+        let shortlist = Shortlist::new(self.graph, self.found, self.yardstick, (self.k, self.compared_max));
+        shortlist.of_filter(self.compared_max)
     }
 }
 

@@ -8,18 +8,19 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::distance::Metric;
+use crate::distance::{ExactDistance, Metric};
 use crate::graph::cover::cover;
 use crate::graph::encoder::Encoder;
 use crate::graph::lists::{Added, Lists};
 use crate::graph::nodes::{NONE, NodeLayout};
 use crate::graph::prune::{Exact, prune};
 use crate::graph::reach::Reached;
+use crate::graph::shortlist::Yardstick;
 use crate::graph::walk::{Blocks, Entries, Memory, Nodes, walk_codes};
 use crate::graph::{BuildWatch, GraphConfig, GraphLayout, Rows};
 use crate::kernels::prefetch;
 use crate::neighbor::PointId;
-use crate::quantize::{Bytes, Codec};
+use crate::quantize::Bytes;
 use crate::random::Random;
 use crate::threads::share_out;
 
@@ -34,12 +35,21 @@ const CONNECT_ROUNDS: usize = 2;
 /// Bytes of rotated vectors that are kept while building. Beyond it they are rotated again for every neighbor.
 const PLACES_BYTES_MAX: usize = 2 << 30;
 
+/// Vertices whose neighbors are measured, to see how far estimates are off.
+const MEASURED_VERTICES: usize = 512;
+const ERROR_SCALE_MIN: f32 = 0.25;
+const ERROR_SCALE_MAX: f32 = 8.0;
+
 /// What is built.
 pub(crate) struct Built {
     pub(crate) encoder: Encoder,
     pub(crate) entries: Entries,
+    /// Bits of a link.
+    pub(crate) link_bits: u32,
     /// The largest error of a record.
     pub(crate) error_max: f32,
+    /// Estimates are off by this many times as much as errors of records say.
+    pub(crate) error_scale: f32,
     /// All nodes, one after the other.
     pub(crate) nodes: Vec<u8>,
 }
@@ -178,7 +188,7 @@ pub(crate) fn build(
     let threads = threads.max(1);
     let encoder = Encoder::learn(config, points.len(), |place| rows.row(points[place]));
     let padded = encoder.padded();
-    let record_bytes = Codec::record_bytes(padded);
+    let record_bytes = encoder.codec.shape().record_bytes();
 
     let mut records = vec![0; points.len() * record_bytes];
     let mut norm_terms = vec![0.0; points.len()];
@@ -215,8 +225,8 @@ pub(crate) fn build(
                     let row = rows.row(*point);
                     let place = &mut places[if keeps_places { i * padded } else { 0 }..][..padded];
                     *row_norm = encoder.space.norm_term(row);
-                    encoder.place(row, place);
-                    encoder.encode(row, place, &mut rest, record);
+                    let cut_off = encoder.place(row, place);
+                    encoder.encode(row, (place, cut_off), &mut rest, record);
                     if let Some((levels, rounded)) = &mut bytes {
                         rounded[i] = Bytes::encode(place, &mut levels[i * padded..][..padded]);
                     }
@@ -225,7 +235,9 @@ pub(crate) fn build(
         }));
     }
     let places = keeps_places.then_some(places);
-    let errors = records.chunks_exact(record_bytes).map(Codec::error);
+    let errors = records
+        .chunks_exact(record_bytes)
+        .map(|record| encoder.codec.error(record));
     let error_max = errors.fold(0.0, f32::max);
 
     let mut random = Random::new(config.seed ^ 0x6f72_6465_7200_0001);
@@ -270,7 +282,8 @@ pub(crate) fn build(
         }
     })?;
 
-    let layout = NodeLayout::new(config, padded);
+    let link_bits = NodeLayout::link_bits(config.layout, points.len());
+    let layout = NodeLayout::new(config, encoder.codec.shape(), link_bits);
     let mut nodes = finish(&builder, layout, places.as_deref(), threads, watch)?;
     connect(&mut builder, layout, &mut nodes);
     let exact = builder.exact;
@@ -289,12 +302,47 @@ pub(crate) fn build(
         &|| watch.is_cancelled(),
     );
     let entries = covered.unwrap_or(builder.entries);
+    let error_scale = match config.layout {
+        GraphLayout::Compact | GraphLayout::Blocks => 1.0,
+        GraphLayout::Lean => error_scale(&laid_out, &encoder, exact),
+    };
     Some(Built {
+        link_bits,
+        error_scale,
         encoder,
         entries,
         error_max,
         nodes,
     })
+}
+
+/// Estimates of neighbors are off by this many times as much as the errors of their records say: what lies in directions
+/// that are not in the codes is not at random there.
+fn error_scale(nodes: &LaidOut<'_>, encoder: &Encoder, exact: Exact<'_>) -> f32 {
+    let mut memory = Memory::default();
+    let mut links = Vec::new();
+    let (mut squares, mut count) = (0.0_f64, 0_u32);
+    let step = (nodes.count as usize / MEASURED_VERTICES).max(1);
+    for vertex in (0..nodes.count).step_by(step) {
+        let row = exact.row(vertex).0;
+        encoder.prepare_codes(row, &mut memory.query);
+        let yardstick = Yardstick::new(encoder, row, memory.query.code.step());
+        let distance = ExactDistance::new(encoder.space.metric(), row);
+        links.clear();
+        nodes.links(vertex, &mut links);
+        for link in &links {
+            let record = nodes.record(*link);
+            let squared = yardstick.squared(distance.distance(exact.row(*link).0));
+            let said = encoder.codec.error(record) * yardstick.deviation(squared);
+            let off = encoder.codec.distance(&mut memory.query.code, record) - squared;
+            if said > 0.0 && off.is_finite() && squared.is_finite() {
+                squares += f64::from(off / said).powi(2);
+                count += 1;
+            }
+        }
+    }
+    let scale = (squares / f64::from(count.max(1))).sqrt() as f32;
+    scale.clamp(ERROR_SCALE_MIN, ERROR_SCALE_MAX)
 }
 
 /// Nodes as they will be, one after the other.
@@ -316,7 +364,7 @@ impl Nodes for LaidOut<'_> {
 
     #[inline]
     fn links(&self, vertex: u32, out: &mut Vec<u32>) {
-        out.extend(self.layout.links(self.node(vertex)));
+        self.layout.append_links(self.node(vertex), self.count, out);
     }
 
     #[inline]
@@ -523,8 +571,8 @@ impl BlockRoom {
 
     /// Writes the record of the code of a vector.
     pub(crate) fn encode_record(&mut self, encoder: &Encoder, row: &[f32], record: &mut [u8]) {
-        encoder.place(row, &mut self.center);
-        encoder.encode(row, &self.center, &mut self.neighbor, record);
+        let cut_off = encoder.place(row, &mut self.center);
+        encoder.encode(row, (&self.center, cut_off), &mut self.neighbor, record);
     }
 
     /// Puts a link to `neighbor` at a place of a node: that of a link, or the first free one. All other places stay as they are.
@@ -549,7 +597,7 @@ impl BlockRoom {
 
 /// Frees all places of a node from `first` on.
 pub(crate) fn clear_links(encoder: &Encoder, layout: NodeLayout, node: &mut [u8], first: usize) {
-    for place in first..layout.link_places(node).len() {
+    for place in first..layout.degree_max() {
         layout.write_link(node, place, NONE);
     }
     clear_places(encoder, layout, node, first);

@@ -15,12 +15,7 @@ impl Graph {
         let mut seen = vec![u32::MAX; self.len() as usize];
         for vertex in 0..self.len() {
             let node = self.node(vertex);
-            let places = self
-                .base
-                .layout
-                .link_places(node)
-                .iter()
-                .map(|bytes| u32::from_le_bytes(*bytes));
+            let places = self.base.layout.places_of(node);
             let mut has_ended = false;
             for link in places {
                 if link == super::NONE {

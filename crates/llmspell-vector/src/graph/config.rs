@@ -12,7 +12,8 @@ pub struct GraphConfig {
     pub metric: Metric,
     /// Components per vector, 1 to 65,535.
     pub dim: usize,
-    /// Links per point, 2 to 256; twice as many are kept, as at the bottom level of the HNSW paper.
+    /// Links per point, 2 to 256; twice as many are kept, as at the bottom level of the HNSW paper, in a lean graph half
+    /// as many again.
     pub m: usize,
     /// Width of the beam while building, at least `m`. Building slows down in proportion.
     pub ef_construction: usize,
@@ -26,7 +27,10 @@ pub struct GraphConfig {
 impl GraphConfig {
     /// Links per vertex, at most.
     pub(crate) fn degree_max(&self) -> usize {
-        2 * self.m
+        match self.layout {
+            GraphLayout::Compact | GraphLayout::Blocks => 2 * self.m,
+            GraphLayout::Lean => (3 * self.m).div_ceil(2),
+        }
     }
 }
 
@@ -39,6 +43,11 @@ pub enum GraphLayout {
     /// The same, and a code of one bit per component of every neighbor: a step of a search reads one place. With `m`
     /// at 16 that is 4 bytes more per component.
     Blocks,
+    /// As little as possible: a code of 1, 2 or 4 bits for each of the main directions of the vectors, 9 bytes, and links
+    /// of as many bits as their number needs. Codes of 128 components take 32 bytes, of 512 at most 80, of 1,536 at most
+    /// 112, of more in proportion; of fewer than 8,192 vectors, a bit or two per component. Which bits and how many
+    /// directions is chosen by a sample of the vectors. Searches compare more exact vectors.
+    Lean,
 }
 
 /// The exact vectors, by point.

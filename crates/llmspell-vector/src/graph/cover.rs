@@ -55,7 +55,9 @@ pub(crate) fn cover<N: Blocks>(
         let neighbor = neighbors.fold(f32::INFINITY, f32::min);
         let enough = own.max(if neighbor < f32::INFINITY { neighbor } else { own });
         if nearest > enough * SLACK && !entries.vertices.contains(&vertex) {
-            entries.push(encoder, vertex, |place| encoder.place(&vector, place));
+            entries.push(encoder, vertex, |place| {
+                encoder.place(&vector, place);
+            });
         }
     }
     (entries.vertices.len() > before.vertices.len()).then_some(entries)
@@ -69,7 +71,7 @@ fn nearest_found<N: Blocks>(
     memory: &mut Memory,
 ) -> f32 {
     match layout {
-        GraphLayout::Compact => {
+        GraphLayout::Compact | GraphLayout::Lean => {
             walk_codes(
                 nodes,
                 encoder,

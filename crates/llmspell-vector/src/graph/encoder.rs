@@ -1,18 +1,27 @@
 //! The encoder of a graph: it turns vectors of users into points of the walk, with their codes.
 
 use crate::graph::GraphConfig;
+use crate::graph::GraphLayout;
 use crate::graph::space::WalkSpace;
-use crate::quantize::{Centroids, Codec, QueryCode, Rotation, SignQuery, Signs};
+use crate::kernels::Kernels;
+use crate::quantize::{Centroids, CodeShape, Codec, Directions, Projection, QueryCode, Rotation, SignQuery, Signs};
 use crate::random::Random;
 
 /// Vectors that mean and lengths are learned from; all if there are fewer.
 const LEARN_POINTS: usize = 4_096;
+/// Vectors from which on a lean graph projects them: fewer do not show in which directions the others differ, and the
+/// projection would take more memory than it saves.
+const PROJECTED_POINTS_MIN: usize = 8_192;
+/// Bytes of the levels of a lean code: for so many components as there are at most.
+const LEAN_BYTES: [(usize, usize); 4] = [(128, 32), (256, 64), (512, 80), (1_536, 112)];
 
 /// All that was learned of the data, and the codes that follow from it. The same for every vertex of a graph.
 #[derive(Debug, Clone)]
 pub(crate) struct Encoder {
     pub(crate) space: WalkSpace,
     pub(crate) rotation: Rotation,
+    /// Onto the components of which there are codes, if these are not all.
+    pub(crate) projection: Option<Projection>,
     pub(crate) codec: Codec,
     pub(crate) signs: Signs,
 }
@@ -24,6 +33,8 @@ pub(crate) struct WalkQuery {
     pub(crate) signs: SignQuery,
     /// Squared distance from the origin of the walk.
     pub(crate) to_origin: f32,
+    /// Room for all components.
+    whole: Vec<f32>,
 }
 
 impl Encoder {
@@ -44,34 +55,64 @@ impl Encoder {
             space.embed(row(*place), values);
             rotation.rotate(values);
         }
-        let centroids = Centroids::train(padded, &rotated, Centroids::count_for(count), &mut random);
-        Self::of(space, rotation, centroids)
+        let (shape, projection) = match config.layout {
+            GraphLayout::Compact | GraphLayout::Blocks => (CodeShape::half_bytes(padded), None),
+            GraphLayout::Lean => lean_shape(padded, count, &rotated, config.seed),
+        };
+        if let Some(projection) = &projection {
+            let mut kept = vec![0.0; sample.len() * shape.padded];
+            for (whole, kept) in rotated.chunks_exact(padded).zip(kept.chunks_exact_mut(shape.padded)) {
+                projection.apply(whole, kept);
+            }
+            rotated = kept;
+        }
+        let centroids = Centroids::train(shape.padded, &rotated, Centroids::count_for(count), &mut random);
+        Self::of(space, rotation, projection, Codec::new(shape, centroids))
     }
 
     /// One that was learned before.
-    pub(crate) fn of(space: WalkSpace, rotation: Rotation, centroids: Centroids) -> Self {
-        let padded = rotation.padded();
+    pub(crate) fn of(space: WalkSpace, rotation: Rotation, projection: Option<Projection>, codec: Codec) -> Self {
         Self {
             space,
             rotation,
-            codec: Codec::new(padded, centroids),
-            signs: Signs::new(padded),
+            projection,
+            signs: Signs::new(codec.shape().padded),
+            codec,
         }
     }
 
+    /// Components of which there are codes.
     pub(crate) fn padded(&self) -> usize {
-        self.rotation.padded()
+        self.codec.shape().padded
     }
 
-    /// Where a vector is in the walk, rotated.
-    pub(crate) fn place(&self, row: &[f32], out: &mut [f32]) {
-        self.space.embed(row, out);
-        self.rotation.rotate(out);
+    /// Where a vector is in the walk, rotated; returns the square of the part of it that has no components in `out`.
+    pub(crate) fn place(&self, row: &[f32], out: &mut [f32]) -> f32 {
+        match &self.projection {
+            None => {
+                self.space.embed(row, out);
+                self.rotation.rotate(out);
+                0.0
+            }
+            Some(projection) => {
+                let mut whole = vec![0.0; self.rotation.padded()];
+                self.space.embed(row, &mut whole);
+                self.rotation.rotate(&mut whole);
+                projection.apply(&whole, out)
+            }
+        }
     }
 
-    /// Writes the record of a vector that stands at `place`. `rest` is room for as many components.
-    pub(crate) fn encode(&self, row: &[f32], place: &[f32], rest: &mut [f32], record: &mut [u8]) {
-        self.codec.encode(place, rest, record);
+    /// Writes the record of a vector that stands at `place`, of which a part with this square is not there. `rest` is room
+    /// for as many components.
+    pub(crate) fn encode(
+        &self,
+        row: &[f32],
+        (place, cut_off_squared): (&[f32], f32),
+        rest: &mut [f32],
+        record: &mut [u8],
+    ) {
+        self.codec.encode(place, cut_off_squared, rest, record);
         let correction = self.space.correction(row);
         if correction < 0.0 {
             self.codec.add(record, correction);
@@ -82,15 +123,56 @@ impl Encoder {
     pub(crate) fn prepare(&self, vector: &[f32], query: &mut WalkQuery) {
         self.prepare_codes(vector, query);
         let components = query.code.components();
-        query.to_origin = crate::kernels::Kernels::detect().dot(components, components);
+        query.to_origin = Kernels::detect().dot(components, components);
         self.signs.prepare(components, &mut query.signs);
     }
 
-    /// The same for a caller that compares half bytes only.
+    /// The same for a caller that compares codes only.
     pub(crate) fn prepare_codes(&self, vector: &[f32], query: &mut WalkQuery) {
-        let components = query.code.components_mut(self.padded());
-        self.space.embed_query(vector, components);
-        self.rotation.rotate(components);
-        self.codec.prepare(&mut query.code);
+        let WalkQuery { code, whole, .. } = query;
+        match &self.projection {
+            None => {
+                let components = code.components_mut(self.padded());
+                self.space.embed_query(vector, components);
+                self.rotation.rotate(components);
+                code.cut_off_squared = 0.0;
+            }
+            Some(projection) => {
+                whole.resize(self.rotation.padded(), 0.0);
+                self.space.embed_query(vector, whole);
+                self.rotation.rotate(whole);
+                code.cut_off_squared = projection.apply(whole, code.components_mut(self.padded()));
+            }
+        }
+        self.codec.prepare(code);
     }
+}
+
+/// What the codes of a lean graph of `count` vectors look like, and what they are codes of. `sample` holds some of the
+/// vectors, rotated.
+fn lean_shape(padded: usize, count: usize, sample: &[f32], seed: u64) -> (CodeShape, Option<Projection>) {
+    let bytes = lean_bytes(padded);
+    if count < PROJECTED_POINTS_MIN {
+        let bits = [4, 2].into_iter().find(|bits| padded / 8 * bits <= bytes).unwrap_or(1);
+        let whole = CodeShape {
+            padded,
+            bits: bits as u8,
+            is_packed: true,
+        };
+        return (whole, None);
+    }
+    let mut random = Random::new(seed ^ 0x6469_7265_6374_0001);
+    let directions = Directions::find(sample, padded, padded.min(8 * bytes), &mut random);
+    let shape = directions.best_shape(bytes);
+    if shape.padded == padded {
+        return (shape, None);
+    }
+    (shape, Some(directions.projection(shape.padded, seed)))
+}
+
+/// Bytes of the levels of a lean code of vectors of `padded` components.
+fn lean_bytes(padded: usize) -> usize {
+    let (dim_max, bytes) = LEAN_BYTES[LEAN_BYTES.len() - 1];
+    let row = LEAN_BYTES.iter().find(|(dim_max, _)| padded <= *dim_max);
+    row.map_or(bytes * padded / dim_max, |(_, bytes)| *bytes)
 }

@@ -9,7 +9,6 @@ use crate::graph::prune::{Exact, prune};
 use crate::graph::walk::{Blocks, Memory, walk_codes};
 use crate::graph::{BuildWatch, Graph, Rows};
 use crate::neighbor::PointId;
-use crate::quantize::Codec;
 
 /// Candidates per link whose exact distance is computed.
 const CANDIDATES_PER_LINK: usize = 2;
@@ -17,10 +16,18 @@ const CANDIDATES_PER_LINK: usize = 2;
 impl Graph {
     /// This graph and `points` more, which it does not hold yet; none if `watch` cancelled.
     ///
+    /// # Panics
+    ///
+    /// If these are more than it has [room](Self::spare) for.
+    ///
     /// One thread; every point costs a walk of `ef_construction` and the pruning of those that it is linked with. What
     /// does not change is shared with this graph.
     #[must_use]
     pub fn extended(&self, points: &[PointId], rows: &dyn Rows, watch: &dyn BuildWatch) -> Option<Self> {
+        assert!(
+            points.len() as u64 <= self.spare(),
+            "links have bits for the vertices there are"
+        );
         let mut graph = self.clone();
         let all: Vec<PointId> = (0..self.len())
             .map(|vertex| self.point(vertex))
@@ -101,7 +108,7 @@ impl Graph {
         let mut node = vec![0; layout.stride()];
         work.room
             .encode_record(&head.encoder, row, layout.record_mut(&mut node));
-        self.error_max = self.error_max.max(Codec::error(layout.record(&node)));
+        self.error_max = self.error_max.max(head.encoder.codec.error(layout.record(&node)));
         self.write_list(&mut node, row, &found, exact, work);
         Arc::make_mut(&mut self.appended).push(point);
         Arc::make_mut(&mut self.changes).set(vertex, node.into());

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use crate::graph::shortlist::{Shortlist, Yardstick};
 use crate::graph::sketches::{Masks, Sketches};
 use crate::graph::walk::{Memory, Nodes};
-use crate::graph::{Graph, Scratch};
+use crate::graph::{Graph, GraphLayout, Scratch};
 use crate::neighbor::PointId;
 use crate::top_k::TopK;
 
@@ -178,7 +178,9 @@ impl Graph {
         let count = memberships.sizes.len();
         let mut vertices: Vec<u32> = self.places().vertices(points).collect();
         let len = vertices.len();
-        let marked = (len * VERTICES_PER_MARKED >= self.len() as usize).then(|| {
+        // The signs of all vertices would be more than a lean graph takes itself.
+        let is_lean = self.config().layout == GraphLayout::Lean;
+        let marked = (!is_lean && len * VERTICES_PER_MARKED >= self.len() as usize).then(|| {
             let sketches = memberships.sketches();
             let mut passing = vec![0_u64; sketches.len().div_ceil(64)];
             vertices.retain(|vertex| {
@@ -248,7 +250,7 @@ impl Graph {
         let mut nearest = TopK::new(k);
         // Members that were looked at, and how many when one was last among the nearest.
         let (mut looked, mut last_near, mut compared) = (0, 0, 0);
-        let yardstick = Yardstick::new(self, query, memory.query.code.step());
+        let yardstick = Yardstick::new(&self.base.head.encoder, query, memory.query.code.step());
         let mut scan = self.begin_scan(k, compared_max, yardstick, found);
         while !groups.is_empty() {
             memory.sifted.clear();

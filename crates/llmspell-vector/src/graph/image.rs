@@ -3,7 +3,8 @@
 //! ```text
 //! header   128 bytes, see `Header`
 //! mean     f32 × dim of the walk
-//! centroids f32 × centroids × padded
+//! directions of a projection, if there is one: i8 × components with codes × padded
+//! centroids f32 × centroids × components with codes
 //! points   u32 × vertices
 //! entries  u32 × entries, then their batches of sign codes
 //! nodes    one after the other; see `nodes.rs`
@@ -13,17 +14,17 @@
 
 use crate::distance::Metric;
 use crate::graph::encoder::Encoder;
-use crate::graph::nodes::NodeLayout;
+use crate::graph::nodes::{LINK_BITS, NodeLayout};
 use crate::graph::pool::VERTICES_MAX;
 use crate::graph::space::WalkSpace;
 use crate::graph::walk::Entries;
 use crate::graph::{GraphConfig, GraphDamage, GraphLayout};
-use crate::kernels::BATCH;
+use crate::kernels::{BATCH, PADDING};
 use crate::neighbor::PointId;
-use crate::quantize::{Centroids, Rotation, Signs, padded};
+use crate::quantize::{CENTROIDS_MAX, Centroids, CodeShape, Codec, Projection, Rotation, Signs, padded};
 
 const MAGIC: [u8; 8] = *b"llsgraph";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HEADER_BYTES: usize = 128;
 /// Sections begin at cache lines.
 const ALIGNMENT: usize = 64;
@@ -58,6 +59,7 @@ impl AsRef<[u8]> for AlignedBytes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sections {
     mean: usize,
+    directions: usize,
     centroids: usize,
     pub(crate) points: usize,
     entries: usize,
@@ -68,23 +70,36 @@ pub(crate) struct Sections {
 
 impl Sections {
     /// None if the memory cannot be had.
-    pub(crate) fn new(config: &GraphConfig, vertices: usize, entries: usize, centroids: usize) -> Option<Self> {
+    pub(crate) fn new(
+        config: &GraphConfig,
+        codes: &Codes,
+        vertices: usize,
+        entries: usize,
+        centroids: usize,
+    ) -> Option<Self> {
         let walk_dim = config.dim + usize::from(config.metric == Metric::InnerProduct);
-        let padded = padded(walk_dim);
-        let stride = NodeLayout::new(config, padded).stride();
+        let coded = codes.shape.padded;
+        let stride = NodeLayout::new(config, codes.shape, codes.link_bits).stride();
         let after = |start: usize, count: usize, bytes: usize| {
             let end = count.checked_mul(bytes)?.checked_add(start)?;
             end.checked_next_multiple_of(ALIGNMENT)
         };
         let mean = HEADER_BYTES;
-        let centroids_at = after(mean, walk_dim, 4)?;
-        let points = after(centroids_at, centroids.checked_mul(padded)?, 4)?;
+        let directions = after(mean, walk_dim, 4)?;
+        let direction_bytes = if codes.is_projected {
+            coded.checked_mul(padded(walk_dim))?
+        } else {
+            0
+        };
+        let centroids_at = after(directions, direction_bytes, 1)?;
+        let points = after(centroids_at, centroids.checked_mul(coded)?, 4)?;
         let entries_at = after(points, vertices, 4)?;
         let batches = after(entries_at, entries, 4)?;
-        let nodes = after(batches, entries.div_ceil(BATCH), Signs::batch_bytes(padded))?;
+        let nodes = after(batches, entries.div_ceil(BATCH), Signs::batch_bytes(coded))?;
         let end = vertices.checked_mul(stride)?.checked_add(nodes)?;
         Some(Self {
             mean,
+            directions,
             centroids: centroids_at,
             points,
             entries: entries_at,
@@ -95,19 +110,83 @@ impl Sections {
     }
 }
 
+/// What the codes and links of a graph look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Codes {
+    shape: CodeShape,
+    is_projected: bool,
+    link_bits: u32,
+}
+
+impl Codes {
+    /// In one number: bits of a component, whether records are packed, bits of a link, whether vectors are projected,
+    /// and in the upper half the components.
+    fn to_number(self) -> u64 {
+        u64::from(self.shape.bits)
+            | u64::from(self.shape.is_packed) << 8
+            | u64::from(self.link_bits) << 16
+            | u64::from(self.is_projected) << 24
+            | (self.shape.padded as u64) << 32
+    }
+
+    /// None if there are no such codes of vectors of `padded` components.
+    fn of_number(number: u64, padded: usize, layout: GraphLayout, vertices: usize) -> Option<Self> {
+        let byte = |place: u32| (number >> (8 * place)) as u8;
+        let codes = Self {
+            shape: CodeShape {
+                padded: (number >> 32) as usize,
+                bits: byte(0),
+                is_packed: byte(1) == 1,
+            },
+            link_bits: u32::from(byte(2)),
+            is_projected: byte(3) == 1,
+        };
+        let is_lean = layout == GraphLayout::Lean;
+        let is_shape = matches!(codes.shape.bits, 1 | 2 | 4)
+            && codes.shape.padded.is_multiple_of(PADDING)
+            && (1..=padded).contains(&codes.shape.padded)
+            && codes.is_projected == (codes.shape.padded < padded);
+        let is_of_layout = if is_lean {
+            codes.shape.is_packed && (1..LINK_BITS).contains(&codes.link_bits)
+        } else {
+            codes.shape == CodeShape::half_bytes(padded) && codes.link_bits == LINK_BITS
+        };
+        let has_room = vertices <= NodeLayout::vertices_max(codes.link_bits.min(LINK_BITS)) as usize;
+        (is_shape && is_of_layout && has_room).then_some(codes)
+    }
+}
+
 /// Everything before the nodes, without points and entry points.
 #[derive(Debug, Clone)]
 pub(crate) struct Head {
     pub(crate) config: GraphConfig,
     pub(crate) encoder: Encoder,
+    /// Bits of a link.
+    pub(crate) link_bits: u32,
     /// The largest error of a record.
     pub(crate) error_max: f32,
+    /// Estimates are off by this many times as much as the errors of records say.
+    pub(crate) error_scale: f32,
 }
 
 impl Head {
+    /// What codes and links look like.
+    pub(crate) fn codes(&self) -> Codes {
+        Codes {
+            shape: self.encoder.codec.shape(),
+            is_projected: self.encoder.projection.is_some(),
+            link_bits: self.link_bits,
+        }
+    }
+
+    pub(crate) fn node_layout(&self) -> NodeLayout {
+        NodeLayout::new(&self.config, self.encoder.codec.shape(), self.link_bits)
+    }
+
     pub(crate) fn sections(&self, vertices: usize, entries: &Entries) -> Sections {
         let centroids = self.encoder.codec.centroids.len();
-        Sections::new(&self.config, vertices, entries.vertices.len(), centroids).expect("what is in memory has a size")
+        Sections::new(&self.config, &self.codes(), vertices, entries.vertices.len(), centroids)
+            .expect("what is in memory has a size")
     }
 
     /// Writes everything before the nodes into `out`, which holds zeros.
@@ -120,11 +199,16 @@ impl Head {
     ) {
         let sections = self.sections(points.len(), entries);
         let space = &self.encoder.space;
+        let projection = self.encoder.projection.as_ref();
         let metric = Metric::ALL.iter().position(|metric| *metric == self.config.metric);
         let numbers = [
             points.len() as u64,
             metric.expect("every metric is one of all") as u64,
-            u64::from(self.config.layout == GraphLayout::Blocks),
+            match self.config.layout {
+                GraphLayout::Compact => 0,
+                GraphLayout::Blocks => 1,
+                GraphLayout::Lean => 2,
+            },
             self.config.dim as u64,
             self.config.m as u64,
             self.config.ef_construction as u64,
@@ -133,7 +217,9 @@ impl Head {
             self.encoder.codec.centroids.len() as u64,
             u64::from(space.length_squared_max().to_bits()),
             u64::from(space.scale.to_bits()),
-            u64::from(error_max.to_bits()),
+            u64::from(error_max.to_bits()) | u64::from(self.error_scale.to_bits()) << 32,
+            self.codes().to_number(),
+            projection.map_or(0, |projection| u64::from(projection.step().to_bits())),
         ];
         out[..8].copy_from_slice(&MAGIC);
         out[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -142,6 +228,10 @@ impl Head {
             &mut out[sections.mean..],
             space.mean.iter().map(|value| value.to_le_bytes()),
         );
+        if let Some(projection) = projection {
+            let levels = projection.levels().iter();
+            put(&mut out[sections.directions..], levels.map(|level| level.to_le_bytes()));
+        }
         let centroids = self.encoder.codec.centroids.components();
         put(
             &mut out[sections.centroids..],
@@ -188,8 +278,9 @@ impl Head {
             centroids,
             length,
             scale,
-            error_max,
-            ..,
+            errors,
+            codes,
+            projection_step,
         ] = *numbers
         else {
             unreachable!("a header has room for its numbers")
@@ -209,13 +300,20 @@ impl Head {
             layout: match layout {
                 0 => GraphLayout::Compact,
                 1 => GraphLayout::Blocks,
+                2 => GraphLayout::Lean,
                 _ => return Err(damage("no such layout")),
             },
         };
         let vertices = number(vertices, VERTICES_MAX as u64, "number of vertices")?;
         let entries = number(entries, vertices as u64, "number of entry points")?;
         let centroids = number(centroids, 1 << 16, "number of centroids")?;
-        let sections = Sections::new(&config, vertices, entries, centroids);
+        let walk_dim = config.dim + usize::from(config.metric == Metric::InnerProduct);
+        let codes = Codes::of_number(codes, padded(walk_dim), config.layout, vertices);
+        let codes = codes.ok_or_else(|| damage("no such codes"))?;
+        if codes.shape.is_packed && centroids > CENTROIDS_MAX {
+            return Err(damage("more centroids than records can name"));
+        }
+        let sections = Sections::new(&config, &codes, vertices, entries, centroids);
         let sections = sections.filter(|sections| sections.end == bytes.len());
         let sections = sections.ok_or_else(|| damage("its length is not what its header says"))?;
 
@@ -228,13 +326,19 @@ impl Head {
                 .map(|bytes| f32::from_le_bytes(*bytes))
                 .collect()
         };
-        let walk_dim = config.dim + usize::from(config.metric == Metric::InnerProduct);
         let mean = floats(sections.mean, walk_dim);
         let space = WalkSpace::stored(config.metric, config.dim, float(length), float(scale), mean);
-        let padded = padded(walk_dim);
-        let centroids = Centroids::from_components(padded, floats(sections.centroids, centroids * padded));
-        let encoder = Encoder::of(space, Rotation::new(walk_dim, seed), centroids);
-        let batches = entries.div_ceil(BATCH) * Signs::batch_bytes(padded);
+        let coded = codes.shape.padded;
+        let projection = codes.is_projected.then(|| {
+            let bytes = bytes[sections.directions..][..coded * padded(walk_dim)].iter();
+            // No level is -128, which kernels cannot multiply.
+            let levels = bytes.map(|byte| byte.cast_signed().max(-127)).collect();
+            Projection::of(padded(walk_dim), levels, float(projection_step))
+        });
+        let centroids = Centroids::from_components(coded, floats(sections.centroids, centroids * coded));
+        let codec = Codec::new(codes.shape, centroids);
+        let encoder = Encoder::of(space, Rotation::new(walk_dim, seed), projection, codec);
+        let batches = entries.div_ceil(BATCH) * Signs::batch_bytes(coded);
         let entries = Entries {
             vertices: bytes[sections.entries..sections.entries + 4 * entries]
                 .as_chunks()
@@ -248,12 +352,13 @@ impl Head {
             return Err(damage("an entry point is no vertex"));
         }
         // A damaged one must not let a search stop too early.
-        let error_max = float(error_max);
-        let error_max = if error_max >= 0.0 { error_max } else { f32::INFINITY };
+        let positive = |value: f32| if value >= 0.0 { value } else { f32::INFINITY };
         let head = Self {
             config,
             encoder,
-            error_max,
+            link_bits: codes.link_bits,
+            error_max: positive(float(errors)),
+            error_scale: positive(float(errors >> 32)),
         };
         Ok((head, entries, vertices))
     }

@@ -84,6 +84,14 @@ const BLOCK_DOUBLE_DIM: usize = 96;
 /// The same under inner product, where neighbors are far from each other, and the error of a sign code grows with that.
 const BLOCK_DOUBLE_DIM_INNER_PRODUCT: usize = 480;
 
+/// A walk over lean codes is wider by one place for each of so many than was asked for, for the same reason.
+const LEAN_WIDER_SHARE: usize = 3;
+
+/// The width of a walk over lean codes for a search of width `ef`.
+fn lean_width(ef: usize) -> usize {
+    ef + ef.div_ceil(LEAN_WIDER_SHARE)
+}
+
 /// Memory of a search, kept for the next one: about one bit per vertex of the largest graph searched with it.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -152,7 +160,9 @@ impl Graph {
         let head = Head {
             config: config.clone(),
             encoder: built.encoder,
+            link_bits: built.link_bits,
             error_max: built.error_max,
+            error_scale: built.error_scale,
         };
         let sections = head.sections(points.len(), &built.entries);
         let mut bytes = AlignedBytes::zeros(sections.end);
@@ -162,7 +172,7 @@ impl Graph {
     }
 
     fn of(head: Head, entries: Entries, vertices: usize, bytes: IndexBytes) -> Self {
-        let layout = NodeLayout::new(&head.config, head.encoder.padded());
+        let layout = head.node_layout();
         let sections = head.sections(vertices, &entries);
         let entries = Arc::new(entries);
         Self {
@@ -216,13 +226,25 @@ impl Graph {
         memory: &Memory,
         (k, ef): (usize, usize),
     ) -> Shortlist<'s> {
-        let yardstick = Yardstick::new(self, query, memory.query.code.step());
+        let yardstick = Yardstick::new(&self.base.head.encoder, query, memory.query.code.step());
         Shortlist::new(self, found, yardstick, (k, ef))
     }
 
     /// The largest error of a record.
     fn error_max(&self) -> f32 {
-        self.error_max
+        self.error_max * self.base.head.error_scale
+    }
+
+    /// How far the estimate of a vertex may be off, as a multiple of the deviations of its [`Yardstick`].
+    #[inline]
+    fn error_of(&self, vertex: u32) -> f32 {
+        self.base.head.encoder.codec.error(self.record(vertex)) * self.base.head.error_scale
+    }
+
+    /// How many points [`extended`](Self::extended) can still add: links of a lean graph have no bits for more.
+    #[must_use]
+    pub fn spare(&self) -> u64 {
+        u64::from(NodeLayout::vertices_max(self.base.head.link_bits).saturating_sub(self.len()))
     }
 
     /// Makes `memory` that of a walk for `query`.
@@ -266,8 +288,12 @@ impl Graph {
         };
         found.clear();
         match head.config.layout {
-            GraphLayout::Compact => {
+            GraphLayout::Compact | GraphLayout::Lean => {
                 let entries = &*self.entries;
+                let ef = match head.config.layout {
+                    GraphLayout::Lean => lean_width(ef),
+                    GraphLayout::Compact | GraphLayout::Blocks => ef,
+                };
                 walk_codes(
                     self,
                     &head.encoder,
@@ -296,6 +322,14 @@ impl Graph {
     #[must_use]
     pub fn config(&self) -> &GraphConfig {
         &self.base.head.config
+    }
+
+    /// Bits of the code of a point per component, and of how many components there are codes: in a lean graph these are
+    /// chosen when it is built.
+    #[must_use]
+    pub fn code(&self) -> (u8, usize) {
+        let shape = self.base.head.encoder.codec.shape();
+        (shape.bits, shape.padded.min(self.base.head.config.dim))
     }
 
     /// Number of vertices.
@@ -389,10 +423,7 @@ impl Nodes for Graph {
 
     #[inline]
     fn links(&self, vertex: u32, out: &mut Vec<u32>) {
-        let count = self.len();
-        let links = self.base.layout.links(self.node(vertex));
-        // A link that is not there is damage; see `open`.
-        out.extend(links.filter(|link| *link < count));
+        self.base.layout.append_links(self.node(vertex), self.len(), out);
     }
 
     #[inline]

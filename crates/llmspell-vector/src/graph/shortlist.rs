@@ -6,23 +6,30 @@
 //! standard deviation of `|e| √(d / (components - 1))` (RaBitQ: Gao and Long, SIGMOD 2024, arXiv 2405.12497, section
 //! 3.2.2). The query is rounded to bytes, which adds `|r| step / √12`.
 //!
-//! So a candidate is compared exactly unless its estimate is more than [`DEVIATIONS`] beyond the exact distance of the
+//! So a candidate is compared exactly unless its estimate is more than [`DEVIATIONS`] (in a lean graph
+//! [`DEVIATIONS_LEAN`]) beyond the exact distance of the
 //! `k`-th best so far. Where the nearest are clearly nearer than the others, that ends after a few; where codes cannot
 //! tell a crowd of near-duplicates apart, all of the crowd is compared.
 
 use crate::distance::Metric;
-use crate::graph::walk::Nodes;
-use crate::graph::{Candidate, Graph};
-use crate::quantize::Codec;
+use crate::graph::encoder::Encoder;
+use crate::graph::{Candidate, Graph, GraphLayout, lean_width};
 
 /// Standard deviations of the error of an estimate that a candidate is given the benefit of.
 const DEVIATIONS: f32 = 3.0;
+/// The same in a lean graph, where a vector more to read costs more than a wider beam: of 28 to 56 vectors a third at equal
+/// recall (docs/decisions/0042-lean.md).
+const DEVIATIONS_LEAN: f32 = 2.5;
 /// Up to this width of the beam; a beam ten times as wide gives one deviation more, so that recall rises with the width.
 const DEVIATIONS_EF: f32 = 100.0;
 /// At first this many candidates more than are wanted are put in order; later ones this many at a time, at least.
 const CHUNK_MIN: usize = 4;
 /// Candidates that are compared at most, unless the search is wider.
 const COMPARED_MAX: usize = 4_096;
+/// The same in a lean graph, whose codes leave more undecided than may be read.
+const COMPARED_MAX_LEAN: usize = 96;
+/// The same among points that pass a filter, which may all be far from the query, at about the same distance.
+const FILTERED_MAX_LEAN: usize = 512;
 
 /// What an exact distance is in the space of a walk, and how far estimates are off.
 #[derive(Debug, Clone, Copy)]
@@ -40,22 +47,21 @@ pub(crate) struct Yardstick {
 }
 
 impl Yardstick {
-    pub(crate) fn new(graph: &Graph, query: &[f32], step: f32) -> Self {
-        let encoder = &graph.base.head.encoder;
+    pub(crate) fn new(encoder: &Encoder, query: &[f32], step: f32) -> Self {
         let (offset, factor) = encoder.space.exact_to_walk(query);
         let magnitude = offset.abs() + factor.abs();
         Self {
             offset,
             factor,
-            is_squared: graph.base.head.config.metric == Metric::Euclidean,
+            is_squared: encoder.space.metric() == Metric::Euclidean,
             slack: 8.0 * f32::EPSILON * if magnitude.is_finite() { magnitude as f32 } else { 0.0 },
             per_component: 1.0 / (encoder.padded().max(2) - 1) as f32,
-            rounding: Codec::rounding_squared(step),
+            rounding: encoder.codec.shape().rounding_squared(step),
         }
     }
 
     /// The squared distance in the walk of what has this exact distance.
-    fn squared(&self, exact: f32) -> f32 {
+    pub(crate) fn squared(&self, exact: f32) -> f32 {
         let exact = f64::from(exact);
         let distance = if self.is_squared { exact * exact } else { exact };
         (self.offset + self.factor * distance) as f32
@@ -124,7 +130,7 @@ struct Limit {
 
 impl<'s> Shortlist<'s> {
     /// The candidates of a search for the `k` nearest whose beam had a width of `ef`: as many may be compared, or [`COMPARED_MAX`] if that is
-    /// more. If the beam had room for all vertices, all candidates are handed out.
+    /// more, in a lean graph [`COMPARED_MAX_LEAN`]. If the beam had room for all vertices, all candidates are handed out.
     pub(crate) fn new(
         graph: &'s Graph,
         found: &'s mut Vec<Candidate>,
@@ -133,17 +139,21 @@ impl<'s> Shortlist<'s> {
     ) -> Self {
         let is_all = ef >= graph.len() as usize;
         let end = found.len();
+        let deviations = match graph.base.head.config.layout {
+            GraphLayout::Compact | GraphLayout::Blocks => DEVIATIONS,
+            GraphLayout::Lean => DEVIATIONS_LEAN,
+        };
         let mut shortlist = Self {
             graph,
             found,
             yardstick,
-            deviations: DEVIATIONS + (ef as f32 / DEVIATIONS_EF).max(1.0).log10(),
+            deviations: deviations + (ef as f32 / DEVIATIONS_EF).max(1.0).log10(),
             reach: if is_all { Reach::All } else { Reach::Best },
             ordered: 0,
             end,
             next: 0,
             compared: 0,
-            compared_max: Self::compared_max(ef),
+            compared_max: Self::compared_max(graph, ef),
             limit: Limit {
                 bound: f32::INFINITY,
                 squared: f32::INFINITY,
@@ -156,8 +166,28 @@ impl<'s> Shortlist<'s> {
     }
 
     /// How many may be compared by a search of this width.
-    pub(crate) fn compared_max(ef: usize) -> usize {
-        ef.max(COMPARED_MAX)
+    pub(crate) fn compared_max(graph: &Graph, ef: usize) -> usize {
+        match graph.base.head.config.layout {
+            GraphLayout::Compact | GraphLayout::Blocks => ef.max(COMPARED_MAX),
+            GraphLayout::Lean => lean_width(ef).max(COMPARED_MAX_LEAN),
+        }
+    }
+
+    /// How many may be compared among the points that pass a filter.
+    pub(crate) fn filtered_max(graph: &Graph, ef: usize) -> usize {
+        match graph.base.head.config.layout {
+            GraphLayout::Compact | GraphLayout::Blocks => Self::compared_max(graph, ef),
+            GraphLayout::Lean => ef.max(FILTERED_MAX_LEAN),
+        }
+    }
+
+    /// The same candidates, of which as many may be compared as of those that pass a filter.
+    pub(crate) fn of_filter(self, ef: usize) -> Self {
+        Self {
+            compared_max: Self::filtered_max(self.graph, ef),
+            deviations: self.deviations.max(DEVIATIONS),
+            ..self
+        }
     }
 
     /// The same candidates, for a comparison by more components than the graph looks at: `wanted` of them, fewer if
@@ -257,8 +287,7 @@ impl<'s> Shortlist<'s> {
     /// Whether codes cannot say that a candidate is beyond the limit.
     fn is_undecided(&self, candidate: &Candidate) -> bool {
         let Limit { squared, margin, .. } = self.limit;
-        candidate.estimate <= squared
-            || candidate.estimate - margin * Codec::error(self.graph.record(candidate.vertex)) <= squared
+        candidate.estimate <= squared || candidate.estimate - margin * self.graph.error_of(candidate.vertex) <= squared
     }
 
     /// Sets the limit by an exact distance; says whether the next candidate is wanted whatever its estimate.
@@ -390,7 +419,7 @@ mod tests {
                 let shortlist = graph.shortlist(query, 10, 1_200, None, &mut scratch);
                 for candidate in shortlist.candidates() {
                     let squared = shortlist.yardstick.squared(exact.distance(rows.row(candidate.point)));
-                    let error = Codec::error(graph.record(candidate.vertex));
+                    let error = graph.error_of(candidate.vertex);
                     let said = error * shortlist.yardstick.deviation(squared) + shortlist.yardstick.slack;
                     let off = (candidate.estimate - squared) / said;
                     squares += f64::from(off * off);

@@ -89,6 +89,10 @@ impl WalkSpace {
         }
     }
 
+    pub(crate) fn metric(&self) -> Metric {
+        self.metric
+    }
+
     pub(crate) fn length_squared_max(&self) -> f32 {
         self.length_squared_max
     }

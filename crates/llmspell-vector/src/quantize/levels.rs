@@ -75,25 +75,29 @@ impl Levels {
         }
     }
 
-    /// Prepares `levels`, which fit into `bits` bits with their sign.
-    pub(crate) fn query(self, levels: Vec<i8>, bits: usize) -> QueryLevels {
-        let mut planes = Vec::new();
-        if self.planes() > 0 {
-            for levels in levels.chunks(8 * PLANE_BLOCK) {
-                for plane in 0..bits {
-                    let mut block = [0; PLANE_BLOCK];
-                    pack_plane(levels, plane, &mut block[..levels.len() / 8]);
-                    planes.push(block);
-                }
-            }
-        }
-        let bytes = if self.bits >= 4 { levels } else { Vec::new() };
-        QueryLevels { bytes, planes }
+    /// One level of a code.
+    pub(crate) fn level(self, code: &[u8], component: usize) -> u8 {
+        let layer_bytes = self.padded / 2;
+        let (layers, planes) = code.split_at(layer_bytes * usize::from(self.bits / 4));
+        let (block, place) = (component / BLOCK, component % BLOCK);
+        let (byte, shift) = (block * BLOCK / 2 + place % (BLOCK / 2), 4 * (place / (BLOCK / 2)));
+        let halves = layers.chunks_exact(layer_bytes).map(|layer| layer[byte] >> shift & 15);
+        let bits = planes
+            .chunks_exact(self.padded / 8)
+            .map(|plane| plane[component / 8] >> (component % 8) & 1);
+        let upper = (0..)
+            .zip(halves)
+            .fold(0, |level, (layer, half)| level | half << (4 * layer));
+        let lower = (0..).zip(bits).fold(0, |level, (plane, bit)| level | bit << plane);
+        upper << self.planes() | lower
     }
 
     /// Sum of `level[i] * query[i]`.
     #[inline]
     pub(crate) fn dot(self, kernels: CodeKernels, code: &[u8], query: &QueryLevels) -> i32 {
+        if self.bits == 4 {
+            return kernels.nibble_dot(code, &query.bytes);
+        }
         let (mut layers, mut planes) = code.split_at(self.padded / 2 * usize::from(self.bits / 4));
         // Not `chunks_exact`, which divides: that would take as long as the product.
         let (mut sum, mut shift) = (0, self.planes());
@@ -105,6 +109,31 @@ impl Levels {
         while let Some((plane, others)) = planes.split_at_checked(self.padded / 8) {
             sum += kernels.plane_dot(plane, &query.planes) << shift;
             (planes, shift) = (others, shift + 1);
+        }
+        sum
+    }
+}
+
+impl QueryLevels {
+    /// Rounds `components * scale`, which must fit into `bits` bits with their sign; returns the sum of what they became.
+    pub(crate) fn prepare(
+        &mut self,
+        levels: Levels,
+        (components, scale): (&[f32], f32),
+        bits: usize,
+        kernels: CodeKernels,
+    ) -> i32 {
+        self.bytes.resize(components.len(), 0);
+        let sum = kernels.quantize_bytes(components, scale, &mut self.bytes);
+        self.planes.clear();
+        if levels.planes() > 0 {
+            for levels in self.bytes.chunks(8 * PLANE_BLOCK) {
+                for plane in 0..bits {
+                    let mut block = [0; PLANE_BLOCK];
+                    pack_plane(levels, plane, &mut block[..levels.len() / 8]);
+                    self.planes.push(block);
+                }
+            }
         }
         sum
     }
@@ -136,13 +165,17 @@ mod tests {
                 for levels in [mixed, all(layout.top()), all(0)] {
                     let mut code = vec![0xaa; layout.code_bytes()];
                     layout.pack(&levels, &mut code);
+                    assert!((0..padded).all(|component| layout.level(&code, component) == levels[component]));
                     for (query, query_bits) in [(&query, 8), (&small, 4), (&vec![-127; padded], 8)] {
                         let exact: i32 = levels
                             .iter()
                             .zip(query)
                             .map(|(level, query)| i32::from(*level) * i32::from(*query))
                             .sum();
-                        let prepared = layout.query(query.clone(), query_bits);
+                        let mut prepared = QueryLevels::default();
+                        let components: Vec<f32> = query.iter().map(|level| f32::from(*level)).collect();
+                        let sum = prepared.prepare(layout, (&components, 1.0), query_bits, CodeKernels::detect());
+                        assert_eq!(sum, query.iter().map(|level| i32::from(*level)).sum::<i32>());
                         let dot = layout.dot(CodeKernels::detect(), &code, &prepared);
                         assert_eq!(dot, exact, "{padded} components of {bits} bits");
                     }

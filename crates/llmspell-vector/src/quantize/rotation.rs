@@ -19,7 +19,7 @@ const ROUNDS: usize = 4;
 /// The same seed gives the same rotation on every machine and in every later version: stored codes depend on it. (The
 /// last bits of a rotated vector may differ between CPUs.) Takes 16 bytes per component.
 #[derive(Debug, Clone)]
-pub struct Rotation {
+pub(crate) struct Rotation {
     dim: usize,
     padded: usize,
     /// Of each round, a factor per component: 1 or -1, times what keeps lengths where the transform makes them longer.
@@ -28,12 +28,8 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    /// Counts the ways in which a rotation was ever made of its seed. To be kept with codes, beside the seed.
-    pub const VERSION: u8 = 1;
-
     /// The rotation of a seed, for vectors of `dim` components; none are taken for one.
-    #[must_use]
-    pub fn new(dim: usize, seed: u64) -> Self {
+    pub(crate) fn new(dim: usize, seed: u64) -> Self {
         let dim = dim.max(1);
         let padded = padded(dim);
         let mut random = Random::new(seed ^ 0x726f_7461_7465_0001);
@@ -55,15 +51,8 @@ impl Rotation {
         }
     }
 
-    /// Components of a vector.
-    #[must_use]
-    pub fn dim(&self) -> usize {
-        self.dim
-    }
-
     /// Components of a rotated vector.
-    #[must_use]
-    pub fn padded(&self) -> usize {
+    pub(crate) fn padded(&self) -> usize {
         self.padded
     }
 
@@ -73,7 +62,7 @@ impl Rotation {
     /// # Panics
     ///
     /// If `values` has not [`padded`](Self::padded) components.
-    pub fn rotate(&self, values: &mut [f32]) {
+    pub(crate) fn rotate(&self, values: &mut [f32]) {
         assert_eq!(values.len(), self.padded, "rotated vectors are padded");
         values[self.dim..].fill(0.0);
         for (round, factors) in self.factors.chunks_exact(self.padded).enumerate() {

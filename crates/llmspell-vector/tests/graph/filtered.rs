@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use llmspell_vector::{Among, Candidate, ExactDistance, Graph, Metric, PointId, Rows, Scratch, Shortlist, TopK, scan};
+use llmspell_vector::{
+    Among, Candidate, ExactDistance, Graph, GraphLayout, Metric, PointId, Rows, Scratch, Shortlist, TopK, scan,
+};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
@@ -137,7 +139,9 @@ fn a_scan_of_groups_ends_early_and_finds_what_passes_far_from_the_query() {
             let query = set.row(PointId(number));
             if number == 0 {
                 let unready = graph.scan_grouped_if_ready(query, (K, 0), &groups, &mut scratch);
-                assert!(unready.is_none(), "nobody has put signs in order yet");
+                // A lean graph does without signs.
+                let is_lean = layout == GraphLayout::Lean;
+                assert_eq!(unready.is_some(), is_lean, "nobody has put signs in order yet");
             }
             let (found, compared) = graph.scan_grouped(query, (K, 0), &groups, &mut scratch);
             let (found, compared) = (worth(&set, query, found), compared);
@@ -162,7 +166,9 @@ fn a_scan_of_groups_ends_early_and_finds_what_passes_far_from_the_query() {
         }
         assert!(codes < 30 * 16_000 / 2, "{layout:?}: {codes} codes of {}", 30 * 16_000);
         assert!(all.recall() >= 0.98, "{layout:?}: {}", all.recall());
-        assert!(far.recall() >= 0.95, "{layout:?}: far {}", far.recall());
+        // Without signs, a scan of a lean graph learns later that it is near.
+        let least = if layout == GraphLayout::Lean { 0.92 } else { 0.95 };
+        assert!(far.recall() >= least, "{layout:?}: far {}", far.recall());
     }
 }
 
@@ -171,7 +177,7 @@ fn a_scan_of_groups_ends_early_and_finds_what_passes_far_from_the_query() {
 fn signs_spare_a_scan_of_groups_most_codes() {
     let set = clustered(20_000, 96, 9);
     let queries = clustered(30, 96, 9);
-    for layout in LAYOUTS {
+    for layout in [GraphLayout::Compact, GraphLayout::Blocks] {
         let graph = build(&set, Metric::Cosine, layout);
         for share in [2, 10] {
             let mut noise = Noise(share);

@@ -15,7 +15,7 @@ use llmspell_vector::{
 
 use data::{Noise, Set, Watch, clustered, compared, config};
 
-const LAYOUTS: [GraphLayout; 2] = [GraphLayout::Compact, GraphLayout::Blocks];
+const LAYOUTS: [GraphLayout; 3] = [GraphLayout::Compact, GraphLayout::Blocks, GraphLayout::Lean];
 
 fn build(set: &Set, metric: Metric, layout: GraphLayout) -> Graph {
     let graph = Graph::build(
@@ -157,7 +157,9 @@ fn near_duplicates_are_found_and_the_wider_the_beam_the_more_of_them() {
                 let [at_200, at_1000, at_all] = [200, 1_000, 3_000].map(|ef| recall(&graph, &set, &queries, 10, ef));
                 let name = format!("groups of {size}, {dim} components, {metric:?}, {layout:?}");
                 assert!(at_200 >= 0.95, "{name}: {at_200} at ef 200");
-                assert!(at_1000 >= 0.999, "{name}: {at_1000} at ef 1,000");
+                // A lean graph has fewer links, and a group more members than a vertex has links.
+                let least = if layout == GraphLayout::Lean { 0.995 } else { 0.999 };
+                assert!(at_1000 >= least, "{name}: {at_1000} at ef 1,000");
                 assert!(at_all == 1.0, "{name}: {at_all} as wide as the graph");
             }
         }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use llmspell_core::{IndexStats, Memory, Result, ScopedStats, StateScope, StorageStats};
-use llmspell_vector::GraphLayout;
+use llmspell_vector::{Graph, GraphLayout};
 
 use crate::base::ids::{ScopeId, SpaceId};
 use crate::engine::Shared;
@@ -66,12 +66,14 @@ fn of_index(state: &State) -> Option<IndexStats> {
     let index = state.index.as_ref()?;
     let graph = index.stats(&state.dead);
     let mut stats = IndexStats::default();
+    let dim = index.graph.config().dim;
     (stats.memory, stats.code) = match index.graph.config().layout {
         GraphLayout::Compact => (Memory::Balanced, "4-bit".to_string()),
         GraphLayout::Blocks => (Memory::Speed, "1-bit".to_string()),
+        GraphLayout::Lean => (Memory::Lean, lean_code(&index.graph)),
     };
     stats.points = graph.vertices;
-    stats.dim = index.graph.config().dim;
+    stats.dim = dim;
     stats.tombstones = state.counts().tombstones;
     stats.links = graph.links;
     stats.unreachable = graph.unreachable;
@@ -81,6 +83,16 @@ fn of_index(state: &State) -> Option<IndexStats> {
     stats.other_bytes = index.bytes(&state.dead) - graph.code_bytes - graph.link_bytes - graph.block_bytes;
     stats.file_bytes = index.file.as_ref().map_or(0, |file| file.row.bytes);
     Some(stats)
+}
+
+/// Bits per component, and how many components, if these are fewer than those of vectors.
+fn lean_code(graph: &Graph) -> String {
+    let (bits, components) = graph.code();
+    if components < graph.config().dim {
+        format!("{bits}-bit, {components} directions")
+    } else {
+        format!("{bits}-bit")
+    }
 }
 
 /// The scopes of a space that hold an entry at `now`, in milliseconds since 1970.

@@ -335,6 +335,10 @@ impl Work<'_> {
         let Some(old) = source.state.index.as_ref().filter(|_| !source.points.is_empty()) else {
             return Ok(());
         };
+        if source.points.len() > old.graph.spare() {
+            // More have come meanwhile than links have bits for: the next step builds a new graph.
+            return Ok(());
+        }
         let points: Vec<PointId> = source.points.iter().map(PointId).collect();
         let Some(graph) = old.graph.extended(&points, &source, &Watch(self)) else {
             return Ok(());
