@@ -48,6 +48,8 @@ pub(crate) trait DiskFile: fmt::Debug + Send + Sync {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
     /// As [`read_at`](Self::read_at), but never waits for the disk: false if it would have to, or cannot know.
     fn read_cached(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool>;
+    /// Asks the system to read a range into its cache meanwhile. Does nothing where it cannot be asked.
+    fn will_need(&self, _offset: u64, _len: u64) {}
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Returns when everything written so far survives loss of power.

@@ -202,6 +202,16 @@ impl DiskFile for RealFile {
         Ok(false)
     }
 
+    #[cfg(target_os = "linux")]
+    fn will_need(&self, offset: u64, len: u64) {
+        use rustix::fs::{Advice, fadvise};
+        // Only advice: what is not read ahead is read when it is needed.
+        let _ = self.with(|file| {
+            let _ = fadvise(file, offset, std::num::NonZeroU64::new(len), Advice::WillNeed);
+            Ok(())
+        });
+    }
+
     #[cfg(unix)]
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.write(|file| std::os::unix::fs::FileExt::write_all_at(file, bytes, offset))

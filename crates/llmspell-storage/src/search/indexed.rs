@@ -41,6 +41,8 @@ const FUNNEL: usize = 4;
 const FUNNEL_PATIENCE: (usize, usize) = (8, 2);
 /// Prefetch distance for rescoring, in rows; the last rows may not be needed.
 const AHEAD: usize = 3;
+/// The same for reads from the disk: as many as a disk answers at once.
+const READS_AHEAD: usize = 24;
 /// Up to this many vertices, a beam as wide as the graph walks all of it; a larger graph is scanned.
 const WALKED_WHOLE_MAX: u64 = 4_096;
 /// If fewer than one in this many of the expected matches is met, the matches are far from the query.
@@ -538,19 +540,26 @@ impl<'a> Indexed<'a> {
         let mut best = TopK::new(k);
         hits.iter().for_each(|hit| best.offer(hit.distance, hit.point));
         let reads_files = self.reads_files();
+        // A search that may wait for the disk has all its reads on the way at once.
+        let waits = reads_files && self.search.waiting == Waiting::Allowed;
         let prefetch = |candidate: &Candidate| {
-            if !reads_files && let Ok(slot) = self.slot(candidate.point) {
-                prefetch_row(self.view.vector(slot));
+            if let Ok(slot) = self.slot(candidate.point) {
+                if waits {
+                    self.view.will_need(slot);
+                } else if !reads_files {
+                    prefetch_row(self.view.vector(slot));
+                }
             }
         };
         // The first `k` are always compared.
-        let first = k.min(shortlist.len());
+        let (first, ahead) = if waits { (k + READS_AHEAD, READS_AHEAD) } else { (k, AHEAD) };
+        let first = shortlist.arrange(first);
         (0..first).filter_map(|ahead| shortlist.peek(ahead)).for_each(prefetch);
         let mut compared = 0;
         while let Some(candidate) = shortlist.next(best.bound()) {
             compared += 1;
-            if compared + AHEAD > first
-                && let Some(ahead) = shortlist.peek(AHEAD - 1)
+            if compared + ahead > first
+                && let Some(ahead) = shortlist.peek(ahead - 1)
             {
                 prefetch(ahead);
             }

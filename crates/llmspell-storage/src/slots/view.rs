@@ -83,6 +83,14 @@ impl SlotView {
         }
     }
 
+    /// Asks the system to read a slot from the disk meanwhile, if it is in a file.
+    pub(crate) fn will_need(&self, slot: Slot) {
+        let (segment, offset) = self.locate(slot);
+        if let Some((file, start)) = &segment.file {
+            file.will_need(start + offset as u64, self.stride as u64);
+        }
+    }
+
     /// Copies the bytes before the components through the file of the slot.
     pub(super) fn read_header(&self, slot: Slot, header: &mut [u8; HEADER_BYTES]) -> io::Result<()> {
         let (segment, offset) = self.locate(slot);

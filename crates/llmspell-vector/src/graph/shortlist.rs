@@ -265,6 +265,12 @@ impl<'s> Shortlist<'s> {
         None
     }
 
+    /// Puts the nearest `count` in order, for [`peek`](Self::peek); says how many there are of these.
+    pub fn arrange(&mut self, count: usize) -> usize {
+        self.order(count);
+        self.ordered.min(count)
+    }
+
     /// The candidate that is `ahead` places behind the next one, if it was put in order already: for asking for its vector
     /// early.
     #[must_use]
