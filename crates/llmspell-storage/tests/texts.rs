@@ -31,7 +31,7 @@ async fn texts_on_disk_keep_the_contract() {
 /// Scopes have graphs and indexes of the metadata from the first entries on, and the beam sees all of them.
 #[tokio::test]
 async fn texts_keep_the_contract_with_graphs_in_every_tier() {
-    for memory in [Memory::Speed, Memory::Balanced] {
+    for memory in [Memory::Speed, Memory::Balanced, Memory::Lean] {
         let directory = tempfile::tempdir().unwrap();
         let opened = Cell::new(0);
         vectors::texts::check_texts(async |dim, config: HNSWConfig| {

@@ -93,7 +93,7 @@ async fn an_exact_duplicate_scores_one_in_a_scope_without_a_graph() {
 async fn an_exact_duplicate_scores_one_by_the_graph_and_in_its_tail_in_both_tiers() {
     for (dim, memory) in DIMS
         .into_iter()
-        .flat_map(|dim| [(dim, Memory::Speed), (dim, Memory::Balanced)])
+        .flat_map(|dim| [Memory::Speed, Memory::Balanced, Memory::Lean].map(|memory| (dim, memory)))
     {
         let dir = tempfile::tempdir().unwrap();
         let config = HNSWConfig::balanced()

@@ -123,7 +123,7 @@ async fn assert_filtered(vectors: &HNSWVectorStorage, place: &str) -> BTreeSet<S
 
 #[tokio::test]
 async fn whatever_share_matches_k_means_k_and_by_all_ways_the_nearest_are_found() {
-    for memory in [Memory::Balanced, Memory::Speed] {
+    for memory in [Memory::Balanced, Memory::Speed, Memory::Lean] {
         let dir = tempfile::tempdir().unwrap();
         let (database, vectors) = store(dir.path(), memory).await;
         let paths = assert_filtered(&vectors, "built").await;

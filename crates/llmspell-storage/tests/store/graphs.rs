@@ -111,7 +111,7 @@ async fn indexed(vectors: &HNSWVectorStorage) -> u64 {
 
 #[tokio::test]
 async fn a_graph_answers_like_a_scan_before_and_after_every_kind_of_change() {
-    for memory in [Memory::Speed, Memory::Balanced] {
+    for memory in [Memory::Speed, Memory::Balanced, Memory::Lean] {
         let dir = tempfile::tempdir().unwrap();
         let config = config().with_memory(memory);
         let mut opened = open_with(dir.path(), config.clone()).await;
@@ -194,7 +194,7 @@ async fn points_are_used_again_only_when_no_graph_holds_them() {
 /// `Balanced` reads a graph where its file is mapped, `Speed` in a copy; built by this process or by an earlier one.
 #[tokio::test]
 async fn only_the_tier_speed_holds_a_graph_in_memory_of_its_own() {
-    for memory in [Memory::Speed, Memory::Balanced] {
+    for memory in [Memory::Speed, Memory::Balanced, Memory::Lean] {
         let dir = tempfile::tempdir().unwrap();
         for (number, place) in (0..).zip(["built", "reopened", "extended", "reopened again"]) {
             let database = DatabaseOptions::new()
@@ -227,7 +227,7 @@ async fn only_the_tier_speed_holds_a_graph_in_memory_of_its_own() {
 
 #[tokio::test]
 async fn a_lost_or_damaged_index_file_costs_no_answer() {
-    for memory in [Memory::Speed, Memory::Balanced] {
+    for memory in [Memory::Speed, Memory::Balanced, Memory::Lean] {
         assert_damage_costs_no_answer(config().with_memory(memory)).await;
     }
 }

@@ -126,7 +126,7 @@ async fn a_graph_of_leading_components_finds_the_nearest_by_all_of_them() {
         DistanceMetric::Euclidean,
         DistanceMetric::InnerProduct,
     ] {
-        for memory in [Memory::Balanced, Memory::Speed] {
+        for memory in [Memory::Balanced, Memory::Speed, Memory::Lean] {
             let index = HNSWConfig::balanced().with_memory(memory);
             let space = ModelSpace::new(model().with_metric(metric))
                 .with_index(index)

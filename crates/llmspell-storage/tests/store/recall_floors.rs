@@ -182,7 +182,7 @@ async fn assert_floors(set: &Set, at_1_000: f64) {
     let mut missed = Vec::new();
     for (metric, memory) in METRICS
         .into_iter()
-        .flat_map(|metric| [(metric, Memory::Speed), (metric, Memory::Balanced)])
+        .flat_map(|metric| [Memory::Speed, Memory::Balanced, Memory::Lean].map(|memory| (metric, memory)))
     {
         let vectors = stored(&database, set, metric, memory).await;
         let plan = vectors

@@ -41,7 +41,7 @@ async fn the_vector_store_on_disk_keeps_what_it_acknowledged() {
 /// Scopes have graphs and indexes of the metadata from the first entries on, and the beam sees all of them.
 #[tokio::test]
 async fn the_vector_store_keeps_the_contract_with_graphs_in_every_tier() {
-    for memory in [Memory::Speed, Memory::Balanced] {
+    for memory in [Memory::Speed, Memory::Balanced, Memory::Lean] {
         let directory = tempfile::tempdir().unwrap();
         let opened = Cell::new(0);
         vectors::check_all(async |dim, metric| {

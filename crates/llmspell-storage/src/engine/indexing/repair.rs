@@ -130,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn tombstones_are_led_around_in_the_background_and_in_the_file() {
-        for memory in [Memory::Speed, Memory::Balanced] {
+        for memory in [Memory::Speed, Memory::Balanced, Memory::Lean] {
             let dir = tempfile::tempdir().unwrap();
             let (database, vectors) = open(dir.path(), memory).await;
             let entries = (0..COUNT).map(|number| VectorEntry::new(name(number), vector(number)));
