@@ -136,10 +136,10 @@ fn tier(name: &str) -> PyResult<Memory> {
     match name {
         "speed" => Ok(Memory::Speed),
         "balanced" => Ok(Memory::Balanced),
-        "lean" => Ok(Memory::Lean), // Refused by the engine, which says why.
+        "lean" => Ok(Memory::Lean),
         _ => Err(invalid(
             "Memory",
-            &format!("`{name}` is not a memory tier; write speed or balanced"),
+            &format!("`{name}` is not a memory tier; write speed, balanced or lean"),
         )),
     }
 }

@@ -27,7 +27,11 @@ fn main() {
     };
     for layout in [GraphLayout::Blocks, GraphLayout::Compact, GraphLayout::Lean] {
         let name = format!("{layout:?}").to_lowercase();
-        if rest.iter().any(|word| ["compact", "blocks", "lean"].contains(&word.as_str())) && !rest.contains(&name) {
+        if rest
+            .iter()
+            .any(|word| ["compact", "blocks", "lean"].contains(&word.as_str()))
+            && !rest.contains(&name)
+        {
             continue;
         }
         let config = GraphConfig {

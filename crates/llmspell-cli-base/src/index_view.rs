@@ -85,7 +85,7 @@ pub fn ram_bytes(index: &IndexStats) -> u64 {
     index.code_bytes + index.link_bytes + index.block_bytes + index.other_bytes
 }
 
-/// `speed`, `balanced`.
+/// `speed`, `balanced`, `lean`.
 #[must_use]
 pub fn memory_name(memory: Memory) -> String {
     format!("{memory:?}").to_lowercase()

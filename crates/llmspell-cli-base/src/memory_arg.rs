@@ -12,6 +12,8 @@ pub enum MemoryArg {
     Speed,
     /// A code and the links of every point
     Balanced,
+    /// At most 200 bytes per vector up to 1,536 components; searches read more vectors from the disk
+    Lean,
 }
 
 impl From<MemoryArg> for Memory {
@@ -19,6 +21,7 @@ impl From<MemoryArg> for Memory {
         match arg {
             MemoryArg::Speed => Self::Speed,
             MemoryArg::Balanced => Self::Balanced,
+            MemoryArg::Lean => Self::Lean,
         }
     }
 }

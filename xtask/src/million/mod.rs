@@ -1,7 +1,7 @@
 //! `cargo xtask bench-million`: how fast a large store loads, opens, searches and inserts.
 //!
 //! ```text
-//! cargo xtask bench-million --dir /on/a/large/disk [--dim 1536] [--n 1000000] [--memory speed] [--growth]
+//! cargo xtask bench-million --dir /on/a/large/disk [--dim 1536] [--n 1000000] [--memory speed] [--growth] [--limit-mib 300]
 //! ```
 //!
 //! Everything is done by the command-line tool, in separate processes: one that builds, one that only opens the built
@@ -11,9 +11,13 @@
 //! | file         | question                                                         |
 //! |--------------|------------------------------------------------------------------|
 //! | `program.rs` | how is the command line tool built, run, listened to and killed? |
+//! | `limit.rs`   | how much memory may it use, files of the page cache included?    |
+//! | `reads.rs`   | how many reads a second does the disk answer?                    |
 //! | `report.rs`  | what was measured, and what are the targets?                     |
 
+mod limit;
 mod program;
+mod reads;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +26,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use program::{Args, Phases, Program};
-use report::{Runs, table};
+use report::{Limited, Runs, table};
 
 /// How long the process has been inserting when it is killed.
 const KILLED_AFTER: Duration = Duration::from_secs(3);
@@ -41,7 +45,7 @@ pub(crate) struct Arguments {
     /// How vectors are compared: cosine, euclidean, dot, manhattan.
     #[arg(long, default_value = "cosine")]
     metric: String,
-    /// Memory tier: speed or balanced.
+    /// Memory tier: speed, balanced or lean.
     #[arg(long, default_value = "balanced")]
     memory: String,
     /// Inserts while another thread searches.
@@ -50,6 +54,13 @@ pub(crate) struct Arguments {
     /// Rebuild the store, even if it exists.
     #[arg(long)]
     rebuild: bool,
+    /// Search once more by a process that may use this much memory, page cache included (Linux, as root); the system's
+    /// cache is emptied before. Measures the reads of the disk as well.
+    #[arg(long, value_name = "MIB")]
+    limit_mib: Option<u64>,
+    /// Width of the beam of that search.
+    #[arg(long, default_value_t = 100)]
+    limit_ef: usize,
     /// Search a tenth of the vectors as well, and report how much slower the whole set is.
     #[arg(long)]
     growth: bool,
@@ -61,6 +72,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let all = Bench::new(&program, arguments, arguments.n);
     let build = all.build(arguments.rebuild)?;
     let search = all.search(arguments.inserts)?;
+    let limited = match arguments.limit_mib {
+        Some(mib) => Some(all.search_limited(mib)?),
+        None => None,
+    };
     let after_kill = all.open_after_kill()?;
     let tenth = if arguments.growth {
         let tenth = Bench::new(&program, arguments, arguments.n / 10);
@@ -72,6 +87,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let runs = Runs {
         build,
         search,
+        limited,
         after_kill,
         tenth,
     };
@@ -166,6 +182,28 @@ impl<'a> Bench<'a> {
             .with_words("--reuse")
             .with("--insert-while-searching", inserts);
         self.program.run(&args)
+    }
+
+    /// The same by a process that may use little memory, after the cache of the system was emptied.
+    fn search_limited(&self, mib: u64) -> Result<Limited> {
+        let reads = reads::measure(&self.store)?;
+        println!("searching {} within {mib} MiB", self.store.display());
+        let limit = limit::Limit::new(mib)?;
+        limit::drop_caches()?;
+        let args = self
+            .ann()
+            .with_words("--reuse --reps 1 --seconds 20")
+            .with("--ef", self.arguments.limit_ef);
+        let phases = self
+            .program
+            .within(&limit)
+            .run(&args.with("--insert-while-searching", self.arguments.inserts))?;
+        Ok(Limited {
+            mib,
+            phases,
+            reads,
+            peak: limit.peak()?,
+        })
     }
 
     fn open_after_kill(&self) -> Result<Phases> {

@@ -7,10 +7,15 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
+use super::limit::Limit;
 use crate::memcheck::executables;
 
 /// The built `llmspell-storage`.
-pub(super) struct Program(PathBuf);
+pub(super) struct Program {
+    path: PathBuf,
+    /// The file that a process writes its number to, to be within a limit.
+    group: Option<PathBuf>,
+}
 
 impl Program {
     pub(super) fn build() -> Result<Self> {
@@ -28,8 +33,16 @@ impl Program {
         ensure!(output.status.success(), "llmspell-storage cannot be built");
         let program = executables(&String::from_utf8_lossy(&output.stdout)).pop();
         program
-            .map(Self)
+            .map(|path| Self { path, group: None })
             .context("cargo does not say where llmspell-storage is")
+    }
+
+    /// The same, whose processes are within a limit.
+    pub(super) fn within(&self, limit: &Limit) -> Self {
+        Self {
+            path: self.path.clone(),
+            group: Some(limit.processes()),
+        }
     }
 
     /// Runs it to its end. Its messages go to the terminal, the lines of its phases are returned.
@@ -73,12 +86,23 @@ impl Program {
     }
 
     fn start(&self, args: &Args) -> Result<Started> {
-        let mut child = Command::new(&self.0)
+        let mut command = match &self.group {
+            None => Command::new(&self.path),
+            Some(group) => {
+                let mut shell = Command::new("sh");
+                shell
+                    .args(["-c", r#"echo $$ > "$0" && exec "$@""#])
+                    .arg(group)
+                    .arg(&self.path);
+                shell
+            }
+        };
+        let mut child = command
             .args(&args.0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("start {}", self.0.display()))?;
+            .with_context(|| format!("start {}", self.path.display()))?;
         let lines = BufReader::new(child.stdout.take().expect("its output is piped"));
         Ok(Started { child, lines })
     }

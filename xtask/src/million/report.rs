@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::program::Phases;
+use super::reads::Reads;
 
 /// The results of the runs of a set.
 #[derive(Debug)]
@@ -14,10 +15,58 @@ pub(super) struct Runs {
     pub(super) build: Option<Phases>,
     /// A process that only opened the store, searched, and inserted while it searched.
     pub(super) search: Phases,
+    /// A process that could use little memory.
+    pub(super) limited: Option<Limited>,
     /// A process that opened the store after another one was killed.
     pub(super) after_kill: Phases,
     /// The same search over a tenth of the set.
     pub(super) tenth: Option<Phases>,
+}
+
+/// The results of a process within a limit of memory.
+#[derive(Debug)]
+pub(super) struct Limited {
+    pub(super) mib: u64,
+    pub(super) phases: Phases,
+    pub(super) reads: Reads,
+    /// The most bytes that it used, if the system says so.
+    pub(super) peak: Option<u64>,
+}
+
+impl Limited {
+    fn lines(&self, add: &mut impl FnMut(&str, String, &'static str)) -> Result<()> {
+        let search = |field: &str| self.phases.figure("search", field);
+        let measured = format!(
+            "recall {:.4}, p50 {:.0} µs, p99 {:.0} µs, {:.0} queries",
+            search("recall")?,
+            search("p50_us")?,
+            search("p99_us")?,
+            search("queries")?
+        );
+        let what = format!("search within {} MiB, page cache included", self.mib);
+        add(
+            &what,
+            measured,
+            "300 MiB: recall >= .95, p50 <= 4,000 µs, p99 < 10,000 µs",
+        );
+        let insert = |field: &str| self.phases.figure("insert_while_searching", field);
+        let measured = format!("p50 {:.0} µs, p99 {:.0} µs", insert("p50_us")?, insert("p99_us")?);
+        add("durable insert while searching, within it", measured, "");
+        if let Some(peak) = self.peak {
+            add(
+                "most memory used within it",
+                format!("{:.0} MiB", peak as f64 / f64::from(1 << 20)),
+                "",
+            );
+        }
+        let Reads { one, many } = self.reads;
+        add(
+            "random reads of 8 KiB a second, one and 32 at a time",
+            format!("{one:.0}, {many:.0}"),
+            "",
+        );
+        Ok(())
+    }
 }
 
 /// A figure beside its target.
@@ -90,6 +139,9 @@ impl Runs {
             insert("found_at_once")?
         );
         add("durable insert while searching", measured, "p99 < 10,000 µs");
+        if let Some(limited) = &self.limited {
+            limited.lines(&mut add)?;
+        }
         if let Some(tenth) = &self.tenth {
             for recall in [0.95, 0.99] {
                 let (small, large) = (tenth.qps_at(recall), self.search.qps_at(recall));
@@ -111,7 +163,7 @@ impl Runs {
     pub(super) fn json(&self) -> Value {
         json!({
             "build": self.build.as_ref().map(|phases| &phases.0), "search": self.search.0,
-            "after_kill": self.after_kill.0, "tenth": self.tenth.as_ref().map(|phases| &phases.0),
+            "limited": self.limited.as_ref().map(|limited| &limited.phases.0), "after_kill": self.after_kill.0, "tenth": self.tenth.as_ref().map(|phases| &phases.0),
         })
     }
 }
@@ -151,6 +203,7 @@ mod tests {
         ]);
         Runs {
             build: None,
+            limited: None,
             search,
             after_kill: Phases(vec![open]),
             tenth: Some(Phases(vec![at(0.95, json!(5000.0)), at(0.99, json!(3000.0))])),

@@ -111,7 +111,7 @@ pub(crate) async fn run(args: SetsArgs, output: &mut Output) -> Result<(), CliEr
     let chosen = args.chosen()?;
     let tiers = match args.memory {
         Some(memory) => vec![memory],
-        None => vec![MemoryArg::Speed, MemoryArg::Balanced],
+        None => vec![MemoryArg::Speed, MemoryArg::Balanced, MemoryArg::Lean],
     };
     let directory = BenchDirectory::new(args.dir.clone())?;
     announce(output)?;
@@ -177,6 +177,7 @@ fn line_of(reports: &[SetReport]) -> String {
     let tier = match first.memory {
         MemoryArg::Speed => "speed",
         MemoryArg::Balanced => "balanced",
+        MemoryArg::Lean => "lean",
     };
     let mut line = format!("{:<28} {:<13} {tier:<8}", first.set, first.metric);
     for (report, width) in reports.iter().zip([13, 13, 10]) {

@@ -552,7 +552,11 @@ impl<'a> Indexed<'a> {
             }
         };
         // The first `k` are always compared.
-        let (first, ahead) = if waits { (k + READS_AHEAD, READS_AHEAD) } else { (k, AHEAD) };
+        let (first, ahead) = if waits {
+            (k + READS_AHEAD, READS_AHEAD)
+        } else {
+            (k, AHEAD)
+        };
         let first = shortlist.arrange(first);
         (0..first).filter_map(|ahead| shortlist.peek(ahead)).for_each(prefetch);
         let mut compared = 0;
