@@ -136,24 +136,29 @@ impl From<StoredConfig> for HNSWConfig {
 ///
 /// Bytes per vector of the graph, computed, with `m` at 16, beside those of the vector itself:
 ///
-/// | dimension | [`Balanced`](Self::Balanced) | [`Speed`](Self::Speed) | the vector |
-/// |----------:|-----------------------------:|-----------------------:|-----------:|
-/// |       128 |                          212 |                    900 |        512 |
-/// |       384 |                          340 |                  2,052 |      1,536 |
-/// |       768 |                          532 |                  3,780 |      3,072 |
-/// |      1536 |                          916 |                  7,236 |      6,144 |
+/// | dimension | [`Lean`](Self::Lean), of a million | [`Balanced`](Self::Balanced) | [`Speed`](Self::Speed) | the vector |
+/// |----------:|-----------------------------------:|-----------------------------:|-----------------------:|-----------:|
+/// |       128 |                                105 |                          212 |                    900 |        512 |
+/// |       384 |                        at most 153 |                          340 |                  2,052 |      1,536 |
+/// |       768 |                        at most 185 |                          532 |                  3,780 |      3,072 |
+/// |      1536 |                        at most 185 |                          916 |                  7,236 |      6,144 |
 ///
 /// With `padded`, the dimension (under inner product one more) rounded up to a multiple of 64:
 ///
 /// ```text
+/// lean     = code + 9 + ceil(bits * ceil(3 * m / 2) / 8)             with bits = 20 for a million points, 16 at least
 /// balanced = padded / 2 + 12 + 8 * m                                 rounded up to 16
-/// speed    = balanced + ceil(2 * m / 32) * (128 + 4 * padded)        rounded up to 64; in both, 4 more for the point
+/// speed    = balanced + ceil(2 * m / 32) * (128 + 4 * padded)        rounded up to 64; in all, 4 more for the point
 /// ```
+///
+/// `code` is at most 32 bytes up to 128 components, 64 up to 256, 80 up to 512, 112 up to 1,536, beyond that in
+/// proportion. For graphs of fewer than 8,192 points it has one, two or four bits per component, whatever fits, but at
+/// least one; for larger ones, bits and directions are chosen by a sample of the vectors.
 ///
 /// Centroids and entry points add up to 2 in 100. In `Speed` the graph is memory of the process's own, in large pages
 /// if the system has them (Linux, transparent huge pages `madvise` or `always`): searches start on the mapped file, and
 /// a copy replaces it once the file has been verified in the background. In `Balanced` it is the mapped file itself,
-/// whose pages count as resident once they were read, and which the system may reclaim. So are the ids in both tiers,
+/// whose pages count as resident once they were read, and which the system may reclaim; in `Lean` as well. So are the ids in all tiers,
 /// about 8 bytes plus the id for each result. In `Speed` the mapped vectors count as resident once they were compared,
 /// 16 bytes and `4 * dimension` each, until the system reclaims their pages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -166,7 +171,13 @@ pub enum Memory {
     /// One code of half a byte per component and the links per point; exact vectors are read from the page cache.
     #[default]
     Balanced,
-    /// At most 200 bytes per point. Not implemented: a configuration with it is refused.
+    /// As little as possible: a code of the main directions of the vectors, and links of as many bits as needed; at most 200
+    /// bytes per point up to 1,536 components, with `m` at 16. A search compares 30 to 100 exact vectors instead of 13, and
+    /// reads them from the disk at once where they are not in the page cache. Less recall than in the other tiers at equal
+    /// `ef_search`; the store chooses a larger one by the [recall target](HNSWConfig::with_recall_target).
+    ///
+    /// Codes: RaBitQ (Gao and Long, SIGMOD 2024; Gao et al., SIGMOD 2025). Main directions: principal components, as in
+    /// `LeanVec` (Tepper et al., arXiv 2312.16335).
     Lean,
 }
 
