@@ -1,7 +1,7 @@
 //! A projection of vectors onto the directions in which they differ most.
 //!
 //! Embeddings of many components lie near a space of fewer: the directions of the largest variance (principal components,
-//! Pearson 1901; for search: Tepper et al., "LeanVec", arXiv 2312.16335). A code of these components says more than one of
+//! Pearson 1901; for search: Tepper et al., "`LeanVec`", arXiv 2312.16335). A code of these components says more than one of
 //! the same size of all components.
 //!
 //! The directions are found by subspace iteration (Halko, Martinsson and Tropp, arXiv 0909.4061, algorithm 4.4) on the
@@ -16,7 +16,7 @@ use crate::random::Random;
 const SAMPLE_MAX: usize = 6_144;
 /// Rounds of the iteration. The directions need not be exact, only those that matter must be among them.
 const ROUNDS: usize = 4;
-/// Components below this share are not worth a code of their own.
+/// Bits of a component that a code may have.
 const BITS: [u8; 3] = [1, 2, 4];
 
 /// A linear map from vectors of `dim` components to some of fewer, which keeps angles and lengths of those that lie in
@@ -148,7 +148,7 @@ impl Directions {
 /// Makes rows of `dim` components orthogonal and of length one, in order (Gram and Schmidt, modified, twice where much is
 /// lost); `lengths` become those that they had.
 fn make_orthonormal(rows: &mut [f32], dim: usize, lengths: &mut [f32], kernels: Kernels) {
-    for row in 0..lengths.len() {
+    for (row, length_before) in lengths.iter_mut().enumerate() {
         let (before, rest) = rows.split_at_mut(row * dim);
         let vector = &mut rest[..dim];
         for other in before.chunks_exact(dim) {
@@ -158,7 +158,7 @@ fn make_orthonormal(rows: &mut [f32], dim: usize, lengths: &mut [f32], kernels: 
             }
         }
         let length = kernels.dot(vector, vector).sqrt();
-        lengths[row] = if length.is_finite() { length } else { 0.0 };
+        *length_before = if length.is_finite() { length } else { 0.0 };
         let factor = if length > f32::MIN_POSITIVE { 1.0 / length } else { 0.0 };
         vector.iter_mut().for_each(|value| *value *= factor);
     }
