@@ -95,7 +95,14 @@ impl Nodes for Builder<'_> {
 impl Builder<'_> {
     /// Links a vertex with those near to it.
     fn insert(&self, vertex: u32, memory: &mut Memory, candidates: &mut Vec<(f32, u32)>) {
-        self.encoder.prepare(self.exact.row(vertex).0, &mut memory.query);
+        match self.exact.bytes {
+            // There may be less memory than vectors: they are read once, in order, when they are encoded.
+            Some(bytes) if self.config.layout == GraphLayout::Lean => {
+                let place = |components: &mut [f32]| bytes.decode(vertex, components);
+                self.encoder.prepare_place(place, &mut memory.query);
+            }
+            Some(_) | None => self.encoder.prepare(self.exact.row(vertex).0, &mut memory.query),
+        }
         let ready = self.entries_ready.load(Ordering::Acquire);
         walk_codes(
             self,

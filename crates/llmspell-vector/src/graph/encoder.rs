@@ -122,6 +122,20 @@ impl Encoder {
     /// Prepares the vector of a query, or one that is to become part of the graph: its neighbors are the answer.
     pub(crate) fn prepare(&self, vector: &[f32], query: &mut WalkQuery) {
         self.prepare_codes(vector, query);
+        self.prepare_signs(query);
+    }
+
+    /// The same for a vector that `place` writes where it is in the walk. What of it has no components there counts as
+    /// nothing, which makes all distances smaller by the same.
+    pub(crate) fn prepare_place(&self, place: impl FnOnce(&mut [f32]), query: &mut WalkQuery) {
+        let components = query.code.components_mut(self.padded());
+        place(components);
+        query.code.cut_off_squared = 0.0;
+        self.codec.prepare(&mut query.code);
+        self.prepare_signs(query);
+    }
+
+    fn prepare_signs(&self, query: &mut WalkQuery) {
         let components = query.code.components();
         query.to_origin = Kernels::detect().dot(components, components);
         self.signs.prepare(components, &mut query.signs);
