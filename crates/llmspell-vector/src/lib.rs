@@ -46,8 +46,8 @@ mod top_k;
 
 pub use distance::{ExactDistance, Metric};
 pub use graph::{
-    Among, BuildWatch, Candidate, Graph, GraphConfig, GraphDamage, GraphLayout, GraphStats, Grouped, IndexBytes, Rows,
-    Scratch, Shortlist, WalkReport,
+    Among, BuildWatch, Candidate, Graph, GraphConfig, GraphDamage, GraphLayout, GraphStats, Grouped, IndexBytes,
+    ReadOrder, Rows, Scratch, Shortlist, WalkReport,
 };
 pub use kernels::{Kernels, prefetch_row};
 pub use neighbor::{Neighbor, PointId};

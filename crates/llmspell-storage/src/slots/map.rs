@@ -103,6 +103,19 @@ impl SlotMemory {
         }
     }
 
+    /// Tells the system whether pages that follow a page that is read will be read too. Otherwise it reads up to megabytes
+    /// around each.
+    pub(super) fn will_read(&self, follows: bool) {
+        #[cfg(unix)]
+        if self.is_mapped {
+            use memmap2::Advice;
+            // Only advice.
+            let _ = self.map.advise(if follows { Advice::Normal } else { Advice::Random });
+        }
+        #[cfg(not(unix))]
+        let _ = follows;
+    }
+
     /// Bytes of RAM that only this process pays for.
     pub(super) fn own_bytes(&self) -> usize {
         if self.is_mapped { 0 } else { self.map.len() }

@@ -83,6 +83,13 @@ impl SlotView {
         }
     }
 
+    /// Says whether the next slots are read in their order through the mapping, or here and there.
+    pub(crate) fn will_read_in_order(&self, is_in_order: bool) {
+        for segment in &self.segments {
+            segment.memory.will_read(is_in_order);
+        }
+    }
+
     /// Asks the system to read a slot from the disk meanwhile, if it is in a file.
     pub(crate) fn will_need(&self, slot: Slot) {
         let (segment, offset) = self.locate(slot);

@@ -17,7 +17,7 @@ use crate::graph::prune::{Exact, prune};
 use crate::graph::reach::Reached;
 use crate::graph::shortlist::Yardstick;
 use crate::graph::walk::{Blocks, Entries, Memory, Nodes, walk_codes};
-use crate::graph::{BuildWatch, GraphConfig, GraphLayout, Rows};
+use crate::graph::{BuildWatch, GraphConfig, GraphLayout, ReadOrder, Rows};
 use crate::kernels::prefetch;
 use crate::neighbor::PointId;
 use crate::quantize::Bytes;
@@ -193,6 +193,7 @@ pub(crate) fn build(
     watch: &dyn BuildWatch,
 ) -> Option<Built> {
     let threads = threads.max(1);
+    rows.will_read(ReadOrder::Random);
     let encoder = Encoder::learn(config, points.len(), |place| rows.row(points[place]));
     let padded = encoder.padded();
     let record_bytes = encoder.codec.shape().record_bytes();
@@ -211,6 +212,7 @@ pub(crate) fn build(
     // Products are compared as they are: the additional component of the walk says nothing about them.
     let mut bytes = (config.metric != Metric::InnerProduct).then(|| Bytes::zeros(padded, points.len()));
     let share = points.len().div_ceil(threads).max(1);
+    rows.will_read(ReadOrder::Given);
     {
         let shares = points.chunks(share).zip(records.chunks_mut(share * record_bytes));
         let place_parts = places.chunks_mut(if keeps_places { share * padded } else { padded });
@@ -241,6 +243,7 @@ pub(crate) fn build(
             }
         }));
     }
+    rows.will_read(ReadOrder::Random);
     let places = keeps_places.then_some(places);
     let errors = records
         .chunks_exact(record_bytes)

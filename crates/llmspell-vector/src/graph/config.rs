@@ -54,6 +54,18 @@ pub enum GraphLayout {
 pub trait Rows: Sync {
     /// The vector of a point that the graph holds or shall hold; `dim` components.
     fn row(&self, point: PointId) -> &[f32];
+
+    /// In which order the next ones are asked for, most of the time: who reads them from a disk can prepare for it.
+    fn will_read(&self, _order: ReadOrder) {}
+}
+
+/// In which order vectors are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOrder {
+    /// As the points were given, by several threads, each a part.
+    Given,
+    /// Here and there.
+    Random,
 }
 
 /// Observes a long build, and may cancel it.

@@ -45,7 +45,10 @@ impl Encoder {
         let sample: Vec<usize> = if sample_len == count {
             (0..count).collect()
         } else {
-            (0..sample_len).map(|_| random.below(count)).collect()
+            let mut sample: Vec<usize> = (0..sample_len).map(|_| random.below(count)).collect();
+            // They may have to be read from a disk.
+            sample.sort_unstable();
+            sample
         };
         let space = WalkSpace::learn(config.metric, config.dim, sample.iter().map(|place| row(*place)));
         let rotation = Rotation::new(space.dim(), config.seed);

@@ -62,7 +62,9 @@ use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
 pub use among::{Among, WalkReport};
-pub use config::{BuildWatch, Candidate, GraphConfig, GraphDamage, GraphLayout, GraphStats, IndexBytes, Rows};
+pub use config::{
+    BuildWatch, Candidate, GraphConfig, GraphDamage, GraphLayout, GraphStats, IndexBytes, ReadOrder, Rows,
+};
 
 pub use groups::Grouped;
 pub use shortlist::Shortlist;

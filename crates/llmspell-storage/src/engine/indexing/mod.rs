@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use llmspell_core::{Memory, Result, StateScope, StorageError};
-use llmspell_vector::{BuildWatch, Graph, GraphConfig, PointId};
+use llmspell_vector::{BuildWatch, Graph, GraphConfig, PointId, ReadOrder, Rows as _};
 
 use crate::base::failures::{Place, Task};
 use crate::base::observe;
@@ -307,7 +307,9 @@ impl Work<'_> {
             return Ok(());
         }
         let points: Vec<PointId> = source.points.iter().map(PointId).collect();
-        let Some(graph) = Graph::build(config, &points, &source, self.threads(), &Watch(self)) else {
+        let graph = Graph::build(config, &points, &source, self.threads(), &Watch(self));
+        source.will_read(ReadOrder::Given);
+        let Some(graph) = graph else {
             return Ok(());
         };
         let ids = Ids::default().extended(source.ids_from(&graph, 0)?);
@@ -340,7 +342,10 @@ impl Work<'_> {
             return Ok(());
         }
         let points: Vec<PointId> = source.points.iter().map(PointId).collect();
-        let Some(graph) = old.graph.extended(&points, &source, &Watch(self)) else {
+        source.will_read(ReadOrder::Random);
+        let graph = old.graph.extended(&points, &source, &Watch(self));
+        source.will_read(ReadOrder::Given);
+        let Some(graph) = graph else {
             return Ok(());
         };
         let ids = source.ids_from(&graph, old.graph.len())?;

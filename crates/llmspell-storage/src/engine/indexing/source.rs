@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use llmspell_core::{Result, StorageError};
-use llmspell_vector::{Graph, PointId, Rows};
+use llmspell_vector::{Graph, PointId, ReadOrder, Rows};
 use roaring::RoaringBitmap;
 
 use super::Work;
@@ -79,6 +79,10 @@ impl Rows for Source {
     fn row(&self, point: PointId) -> &[f32] {
         let slot = self.state.slot(point).expect("vertices have slots");
         &self.view.vector(slot)[..self.dim]
+    }
+
+    fn will_read(&self, order: ReadOrder) {
+        self.view.will_read_in_order(order == ReadOrder::Given);
     }
 }
 
