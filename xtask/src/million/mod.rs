@@ -192,7 +192,7 @@ impl<'a> Bench<'a> {
         limit::drop_caches()?;
         let args = self
             .ann()
-            .with_words("--reuse --reps 1 --seconds 20")
+            .with_words("--reuse --reps 1 --seconds 20 --cache-mib 8")
             .with("--ef", self.arguments.limit_ef);
         let phases = self
             .program

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use llmspell_storage::{HNSWVectorStorage, StateScope, VectorQuery};
+use llmspell_storage::{DEFAULT_SPACE, DatabaseOptions, HNSWVectorStorage, StateScope, VectorQuery};
 use serde_json::json;
 
 use super::Bench;
@@ -24,7 +24,12 @@ use llmspell_cli_base::progress::Progress;
 
 impl Bench<'_> {
     async fn open_store(&self) -> Result<HNSWVectorStorage, CliError> {
-        Ok(HNSWVectorStorage::open(self.directory, self.dim, self.config.clone()).await?)
+        let mut options = DatabaseOptions::new();
+        if let Some(mib) = self.args.cache_mib {
+            options = options.cache_bytes(mib << 20);
+        }
+        let database = options.open(self.directory).await?;
+        Ok(database.vectors(DEFAULT_SPACE, self.dim, self.config.clone()).await?)
     }
 
     /// Inserts the base, batch after batch, and waits until all of it is in the index. Reading the file is part of

@@ -122,6 +122,10 @@ pub(crate) struct AnnArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     insert_while_searching: usize,
 
+    /// RAM for pages and values of the rows, in MiB [default: that of the library]
+    #[arg(long, value_name = "MIB")]
+    cache_mib: Option<usize>,
+
     /// Directory on the disk to measure [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,

@@ -183,6 +183,15 @@ impl FrozenBytes {
         self.frozen.is_mapped
     }
 
+    /// Tells the system that single pages of a mapped file are read, here and there: not those around them.
+    pub(crate) fn will_read_pages(&self) {
+        #[cfg(unix)]
+        if self.frozen.is_mapped {
+            // Only advice.
+            let _ = self.frozen.map.advise(memmap2::Advice::Random);
+        }
+    }
+
     /// Gives the pages of a mapped file back to the system, as those of slots.
     pub(crate) fn forget_pages(&self) {
         #[cfg(target_os = "linux")]

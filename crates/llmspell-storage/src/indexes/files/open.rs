@@ -187,6 +187,8 @@ impl IndexFile {
         let is_whole = read_chunks(&*self.file, (chunks, chunks_checksum), is_cancelled, visit)?;
         if is_whole {
             self.trust();
+            // All of it was in RAM just now. Of what has to go again, searches read a page at a time.
+            self.bytes.will_read_pages();
         }
         Ok(is_whole)
     }
