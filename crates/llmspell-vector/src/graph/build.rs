@@ -95,14 +95,7 @@ impl Nodes for Builder<'_> {
 impl Builder<'_> {
     /// Links a vertex with those near to it.
     fn insert(&self, vertex: u32, memory: &mut Memory, candidates: &mut Vec<(f32, u32)>) {
-        match self.exact.bytes {
-            // There may be less memory than vectors: they are read once, in order, when they are encoded.
-            Some(bytes) if self.config.layout == GraphLayout::Lean => {
-                let place = |components: &mut [f32]| bytes.decode(vertex, components);
-                self.encoder.prepare_place(place, &mut memory.query);
-            }
-            Some(_) | None => self.encoder.prepare(self.exact.row(vertex).0, &mut memory.query),
-        }
+        self.encoder.prepare(self.exact.row(vertex).0, &mut memory.query);
         let ready = self.entries_ready.load(Ordering::Acquire);
         walk_codes(
             self,
@@ -234,8 +227,7 @@ pub(crate) fn build(
                     let row = rows.row(*point);
                     let place = &mut places[if keeps_places { i * padded } else { 0 }..][..padded];
                     *row_norm = encoder.space.norm_term(row);
-                    let cut_off = encoder.place(row, place);
-                    encoder.encode(row, (place, cut_off), &mut rest, record);
+                    encoder.encode(row, place, &mut rest, record);
                     if let Some((levels, rounded)) = &mut bytes {
                         rounded[i] = Bytes::encode(place, &mut levels[i * padded..][..padded]);
                     }
@@ -581,8 +573,7 @@ impl BlockRoom {
 
     /// Writes the record of the code of a vector.
     pub(crate) fn encode_record(&mut self, encoder: &Encoder, row: &[f32], record: &mut [u8]) {
-        let cut_off = encoder.place(row, &mut self.center);
-        encoder.encode(row, (&self.center, cut_off), &mut self.neighbor, record);
+        encoder.encode(row, &mut self.center, &mut self.neighbor, record);
     }
 
     /// Puts a link to `neighbor` at a place of a node: that of a link, or the first free one. All other places stay as they are.

@@ -33,8 +33,6 @@ pub(crate) struct WalkQuery {
     pub(crate) signs: SignQuery,
     /// Squared distance from the origin of the walk.
     pub(crate) to_origin: f32,
-    /// Room for all components.
-    whole: Vec<f32>,
 }
 
 impl Encoder {
@@ -58,30 +56,43 @@ impl Encoder {
             space.embed(row(*place), values);
             rotation.rotate(values);
         }
+        let centroids = Centroids::train(padded, &rotated, Centroids::count_for(count), &mut random);
         let (shape, projection) = match config.layout {
             GraphLayout::Compact | GraphLayout::Blocks => (CodeShape::half_bytes(padded), None),
-            GraphLayout::Lean => lean_shape(padded, count, &rotated, config.seed),
+            GraphLayout::Lean => lean_shape(padded, count, (&mut rotated, &centroids), config.seed),
         };
-        if let Some(projection) = &projection {
-            let mut kept = vec![0.0; sample.len() * shape.padded];
-            for (whole, kept) in rotated.chunks_exact(padded).zip(kept.chunks_exact_mut(shape.padded)) {
-                projection.apply(whole, kept);
-            }
-            rotated = kept;
-        }
-        let centroids = Centroids::train(shape.padded, &rotated, Centroids::count_for(count), &mut random);
-        Self::of(space, rotation, projection, Codec::new(shape, centroids))
+        Self::of(space, rotation, projection, (shape, centroids))
     }
 
     /// One that was learned before.
-    pub(crate) fn of(space: WalkSpace, rotation: Rotation, projection: Option<Projection>, codec: Codec) -> Self {
+    pub(crate) fn of(
+        space: WalkSpace,
+        rotation: Rotation,
+        projection: Option<Projection>,
+        (shape, centroids): (CodeShape, Centroids),
+    ) -> Self {
+        let codec = match &projection {
+            None => Codec::new(shape, centroids),
+            Some(projection) => {
+                let mut kept = vec![0.0; centroids.len() * shape.padded];
+                for (number, kept) in kept.chunks_exact_mut(shape.padded).enumerate() {
+                    projection.apply_exactly(centroids.get(number), kept);
+                }
+                Codec::of_projection(shape, Centroids::from_components(shape.padded, kept), Some(centroids))
+            }
+        };
         Self {
             space,
             rotation,
             projection,
-            signs: Signs::new(codec.shape().padded),
+            signs: Signs::new(shape.padded),
             codec,
         }
+    }
+
+    /// The centroids of whole vectors.
+    pub(crate) fn centroids(&self) -> &Centroids {
+        self.codec.whole_centroids.as_ref().unwrap_or(&self.codec.centroids)
     }
 
     /// Components of which there are codes.
@@ -89,33 +100,47 @@ impl Encoder {
         self.codec.shape().padded
     }
 
-    /// Where a vector is in the walk, rotated; returns the square of the part of it that has no components in `out`.
-    pub(crate) fn place(&self, row: &[f32], out: &mut [f32]) -> f32 {
+    /// Where a vector is in the walk, rotated, and projected if codes are of a projection.
+    pub(crate) fn place(&self, row: &[f32], out: &mut [f32]) {
         match &self.projection {
             None => {
                 self.space.embed(row, out);
                 self.rotation.rotate(out);
-                0.0
             }
-            Some(projection) => {
-                let mut whole = vec![0.0; self.rotation.padded()];
-                self.space.embed(row, &mut whole);
-                self.rotation.rotate(&mut whole);
-                projection.apply(&whole, out)
-            }
+            Some(projection) => projection.apply_exactly(&self.whole(row), out),
         }
     }
 
-    /// Writes the record of a vector that stands at `place`, of which a part with this square is not there. `rest` is room
-    /// for as many components.
-    pub(crate) fn encode(
-        &self,
-        row: &[f32],
-        (place, cut_off_squared): (&[f32], f32),
-        rest: &mut [f32],
-        record: &mut [u8],
-    ) {
-        self.codec.encode(place, cut_off_squared, rest, record);
+    /// Where a vector is in the walk, rotated.
+    fn whole(&self, row: &[f32]) -> Vec<f32> {
+        let mut whole = vec![0.0; self.rotation.padded()];
+        self.space.embed(row, &mut whole);
+        self.rotation.rotate(&mut whole);
+        whole
+    }
+
+    /// Writes the record of a vector, and its [place](Self::place). `rest` is room for as many components.
+    pub(crate) fn encode(&self, row: &[f32], place: &mut [f32], rest: &mut [f32], record: &mut [u8]) {
+        match &self.projection {
+            None => {
+                self.place(row, place);
+                self.codec.encode(place, rest, record);
+            }
+            Some(projection) => {
+                let mut whole = self.whole(row);
+                projection.apply_exactly(&whole, place);
+                let centroids = self.centroids();
+                let centroid = centroids.nearest(&whole);
+                let centers = centroids.get(centroid);
+                whole
+                    .iter_mut()
+                    .zip(centers)
+                    .for_each(|(value, center)| *value -= center);
+                projection.apply(&whole, rest);
+                let norm_squared = Kernels::detect().dot(&whole, &whole);
+                self.codec.encode_rest(centroid, (rest, norm_squared), record);
+            }
+        }
         let correction = self.space.correction(row);
         if correction < 0.0 {
             self.codec.add(record, correction);
@@ -128,16 +153,6 @@ impl Encoder {
         self.prepare_signs(query);
     }
 
-    /// The same for a vector that `place` writes where it is in the walk. What of it has no components there counts as
-    /// nothing, which makes all distances smaller by the same.
-    pub(crate) fn prepare_place(&self, place: impl FnOnce(&mut [f32]), query: &mut WalkQuery) {
-        let components = query.code.components_mut(self.padded());
-        place(components);
-        query.code.cut_off_squared = 0.0;
-        self.codec.prepare(&mut query.code);
-        self.prepare_signs(query);
-    }
-
     fn prepare_signs(&self, query: &mut WalkQuery) {
         let components = query.code.components();
         query.to_origin = Kernels::detect().dot(components, components);
@@ -146,19 +161,18 @@ impl Encoder {
 
     /// The same for a caller that compares codes only.
     pub(crate) fn prepare_codes(&self, vector: &[f32], query: &mut WalkQuery) {
-        let WalkQuery { code, whole, .. } = query;
+        let code = &mut query.code;
         match &self.projection {
             None => {
                 let components = code.components_mut(self.padded());
                 self.space.embed_query(vector, components);
                 self.rotation.rotate(components);
-                code.cut_off_squared = 0.0;
             }
             Some(projection) => {
-                whole.resize(self.rotation.padded(), 0.0);
+                let (components, whole) = code.parts_mut(self.padded(), self.rotation.padded());
                 self.space.embed_query(vector, whole);
                 self.rotation.rotate(whole);
-                code.cut_off_squared = projection.apply(whole, code.components_mut(self.padded()));
+                projection.apply_exactly(whole, components);
             }
         }
         self.codec.prepare(code);
@@ -166,8 +180,13 @@ impl Encoder {
 }
 
 /// What the codes of a lean graph of `count` vectors look like, and what they are codes of. `sample` holds some of the
-/// vectors, rotated.
-fn lean_shape(padded: usize, count: usize, sample: &[f32], seed: u64) -> (CodeShape, Option<Projection>) {
+/// vectors, rotated, of which it subtracts the nearest centroids.
+fn lean_shape(
+    padded: usize,
+    count: usize,
+    (sample, centroids): (&mut [f32], &Centroids),
+    seed: u64,
+) -> (CodeShape, Option<Projection>) {
     let bytes = lean_bytes(padded);
     if count < PROJECTED_POINTS_MIN {
         let bits = [4, 2].into_iter().find(|bits| padded / 8 * bits <= bytes).unwrap_or(1);
@@ -178,8 +197,16 @@ fn lean_shape(padded: usize, count: usize, sample: &[f32], seed: u64) -> (CodeSh
         };
         return (whole, None);
     }
+    for vector in sample.chunks_exact_mut(padded) {
+        let centers = centroids.get(centroids.nearest(vector));
+        vector
+            .iter_mut()
+            .zip(centers)
+            .for_each(|(value, center)| *value -= center);
+    }
     let mut random = Random::new(seed ^ 0x6469_7265_6374_0001);
-    let directions = Directions::find(sample, padded, padded.min(8 * bytes), &mut random);
+    let both = (&*sample, centroids.components());
+    let directions = Directions::find(both, padded, padded.min(8 * bytes), &mut random);
     let shape = directions.best_shape(bytes);
     if shape.padded == padded {
         return (shape, None);

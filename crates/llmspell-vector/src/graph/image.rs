@@ -4,7 +4,7 @@
 //! header   128 bytes, see `Header`
 //! mean     f32 × dim of the walk
 //! directions of a projection, if there is one: i8 × components with codes × padded
-//! centroids f32 × centroids × components with codes
+//! centroids f32 × centroids × padded
 //! points   u32 × vertices
 //! entries  u32 × entries, then their batches of sign codes
 //! nodes    one after the other; see `nodes.rs`
@@ -21,7 +21,7 @@ use crate::graph::walk::Entries;
 use crate::graph::{GraphConfig, GraphDamage, GraphLayout};
 use crate::kernels::{BATCH, PADDING};
 use crate::neighbor::PointId;
-use crate::quantize::{CENTROIDS_MAX, Centroids, CodeShape, Codec, Projection, Rotation, Signs, padded};
+use crate::quantize::{CENTROIDS_MAX, Centroids, CodeShape, Projection, Rotation, Signs, padded};
 
 const MAGIC: [u8; 8] = *b"llsgraph";
 const VERSION: u32 = 3;
@@ -92,7 +92,7 @@ impl Sections {
             0
         };
         let centroids_at = after(directions, direction_bytes, 1)?;
-        let points = after(centroids_at, centroids.checked_mul(coded)?, 4)?;
+        let points = after(centroids_at, centroids.checked_mul(padded(walk_dim))?, 4)?;
         let entries_at = after(points, vertices, 4)?;
         let batches = after(entries_at, entries, 4)?;
         let nodes = after(batches, entries.div_ceil(BATCH), Signs::batch_bytes(coded))?;
@@ -232,7 +232,7 @@ impl Head {
             let levels = projection.levels().iter();
             put(&mut out[sections.directions..], levels.map(|level| level.to_le_bytes()));
         }
-        let centroids = self.encoder.codec.centroids.components();
+        let centroids = self.encoder.centroids().components();
         put(
             &mut out[sections.centroids..],
             centroids.iter().map(|value| value.to_le_bytes()),
@@ -335,9 +335,10 @@ impl Head {
             let levels = bytes.map(|byte| byte.cast_signed().max(-127)).collect();
             Projection::of(padded(walk_dim), levels, float(projection_step))
         });
-        let centroids = Centroids::from_components(coded, floats(sections.centroids, centroids * coded));
-        let codec = Codec::new(codes.shape, centroids);
-        let encoder = Encoder::of(space, Rotation::new(walk_dim, seed), projection, codec);
+        let padded = padded(walk_dim);
+        let centroids = Centroids::from_components(padded, floats(sections.centroids, centroids * padded));
+        let rotation = Rotation::new(walk_dim, seed);
+        let encoder = Encoder::of(space, rotation, projection, (codes.shape, centroids));
         let batches = entries.div_ceil(BATCH) * Signs::batch_bytes(coded);
         let entries = Entries {
             vertices: bytes[sections.entries..sections.entries + 4 * entries]

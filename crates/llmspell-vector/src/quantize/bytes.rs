@@ -59,14 +59,6 @@ impl Bytes {
         &self.levels[place as usize * self.padded..][..self.padded]
     }
 
-    /// Writes a vector, as nearly as its bytes say.
-    pub(crate) fn decode(&self, place: u32, out: &mut [f32]) {
-        let step = self.vectors[place as usize].step;
-        for (value, level) in out.iter_mut().zip(self.levels(place)) {
-            *value = f32::from(*level) * step;
-        }
-    }
-
     /// Squared distance of two vectors; none where it is too small to be told from the error.
     #[inline]
     pub(crate) fn distance(&self, a: u32, b: u32) -> Option<f32> {

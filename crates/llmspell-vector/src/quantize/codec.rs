@@ -21,8 +21,9 @@
 //! squared distance to a query `q` is `|q-c|² + add + factor * <x,q>` where `add = |r|² + 2s<x,c>` and `factor = -2s`.
 //! The error is the length of `sx - r`, rounded up, and with half bytes at least a tenth of `|r|`.
 //!
-//! Of a vector that was projected, the part that is not in the code adds its square to the estimate, and its length to
-//! the error.
+//! Where codes are of a projection `P`, `x` stands for `r` all the same: `s = |r|² / <Pr,x>`, distances to centroids are those
+//! of whole vectors, and the estimate is `|q-c|² + add + factor * <x,Pq>` where `add = |r|² + 2s<x,Pc>`. What lies in other
+//! directions counts as an error of the grid vector like any other.
 
 use crate::kernels::{CodeKernels, Kernels};
 use crate::quantize::Centroids;
@@ -48,9 +49,6 @@ const STEPS: [f32; 5] = [0.26, 0.30, 0.335, 0.37, 0.42];
 const STEPS_OF_TWO_BITS: [f32; 5] = [0.80, 0.90, 1.0, 1.10, 1.25];
 /// The error of a record of half bytes is at least this share of the length of what it stands for.
 const ERROR_SHARE_MIN: f32 = 0.1;
-/// A part that is not in the code leads an estimate astray by at most twice the product of its length with that of
-/// the query. This share of its length counts as an error per root of a component.
-const CUT_OFF_SHARE: f32 = 0.35;
 
 impl CodeShape {
     /// Half bytes, as fast as possible.
@@ -129,6 +127,8 @@ pub(crate) struct Codec {
     shape: CodeShape,
     levels: Levels,
     pub(crate) centroids: Centroids,
+    /// Those of whole vectors, of which `centroids` are the projections.
+    pub(crate) whole_centroids: Option<Centroids>,
     kernels: Kernels,
     codes: CodeKernels,
 }
@@ -143,8 +143,8 @@ pub(crate) struct QueryCode {
     middle: f32,
     /// The rotated query.
     components: Vec<f32>,
-    /// Square of the part of the query that is not in `components`.
-    pub(crate) cut_off_squared: f32,
+    /// The whole of it, if the components are those of a projection.
+    pub(crate) whole: Vec<f32>,
     /// Squared distance to each centroid; NaN until it is asked for.
     to_centroids: Vec<f32>,
 }
@@ -239,10 +239,16 @@ fn rounded_up(value: f32) -> f32 {
 
 impl Codec {
     pub(crate) fn new(shape: CodeShape, centroids: Centroids) -> Self {
+        Self::of_projection(shape, centroids, None)
+    }
+
+    /// One whose codes are of a projection, with the centroids of whole vectors.
+    pub(crate) fn of_projection(shape: CodeShape, centroids: Centroids, whole_centroids: Option<Centroids>) -> Self {
         Self {
             shape,
             levels: shape.levels(),
             centroids,
+            whole_centroids,
             kernels: Kernels::detect(),
             codes: CodeKernels::detect(),
         }
@@ -252,18 +258,23 @@ impl Codec {
         self.shape
     }
 
-    /// Writes the record of a rotated vector, of which a part with this square is not in `vector`. `rest` is room for as
-    /// many components.
-    pub(crate) fn encode(&self, vector: &[f32], cut_off_squared: f32, rest: &mut [f32], record: &mut [u8]) {
+    /// Writes the record of a rotated vector. `rest` is room for as many components.
+    pub(crate) fn encode(&self, vector: &[f32], rest: &mut [f32], record: &mut [u8]) {
         let centroid_id = self.centroids.nearest(vector);
         let centroid = self.centroids.get(centroid_id);
         for ((rest, component), center) in rest.iter_mut().zip(vector).zip(centroid) {
             *rest = component - center;
         }
-        let (code, factors) = record.split_at_mut(self.levels.code_bytes());
         let norm_squared = self.kernels.dot(rest, rest);
-        let deviation = (norm_squared / self.shape.padded as f32).sqrt();
-        let (mut add, mut factor, mut error) = (0.0, 0.0, 0.0_f32);
+        self.encode_rest(centroid_id, (rest, norm_squared), record);
+    }
+
+    /// The same of a vector whose `rest`, after a centroid was subtracted, was projected; `norm_squared` is the square of
+    /// what it was before that.
+    pub(crate) fn encode_rest(&self, centroid_id: usize, (rest, norm_squared): (&[f32], f32), record: &mut [u8]) {
+        let (code, factors) = record.split_at_mut(self.levels.code_bytes());
+        let deviation = (self.kernels.dot(rest, rest) / self.shape.padded as f32).sqrt();
+        let (mut add, mut factor, mut error) = (norm_squared, 0.0, norm_squared.max(0.0).sqrt());
         if deviation > 0.0 && deviation.is_finite() {
             let alignment = |step: f32, code: &mut [u8]| {
                 let (dot, squares) = self.quantize(rest, 1.0 / (step * deviation), code);
@@ -277,7 +288,7 @@ impl Codec {
             if self.shape.is_packed {
                 s = rounded(s);
             }
-            add = norm_squared + 2.0 * s * self.product(code, centroid);
+            add = norm_squared + 2.0 * s * self.product(code, self.centroids.get(centroid_id));
             factor = -2.0 * s;
             let apart = (s * s * squares - norm_squared).max(0.0).sqrt();
             error = if self.shape.is_packed {
@@ -286,14 +297,13 @@ impl Codec {
                 apart.max(ERROR_SHARE_MIN * norm_squared.sqrt())
             };
         } else {
-            // The vector is its centroid.
+            // The vector is its centroid, or the projection shows nothing of the difference.
             code.fill(0);
         }
-        let by_cut_off = CUT_OFF_SHARE * CUT_OFF_SHARE * self.shape.padded as f32 * cut_off_squared * cut_off_squared;
         let factors_of_record = Factors {
-            add: add + cut_off_squared,
+            add,
             factor,
-            error: (error * error + by_cut_off).sqrt(),
+            error,
             centroid: centroid_id,
         };
         factors_of_record.write(factors);
@@ -397,8 +407,10 @@ impl Codec {
         match query.to_centroids.get(centroid) {
             Some(distance) if !distance.is_nan() => *distance,
             Some(_) => {
-                let distance = self.kernels.l2_squared(&query.components, self.centroids.get(centroid));
-                let distance = distance + query.cut_off_squared;
+                let distance = match &self.whole_centroids {
+                    None => self.kernels.l2_squared(&query.components, self.centroids.get(centroid)),
+                    Some(whole) => self.kernels.l2_squared(&query.whole, whole.get(centroid)),
+                };
                 // Not NaN again, or it would be computed each time.
                 let distance = if distance.is_nan() { f32::INFINITY } else { distance };
                 query.to_centroids[centroid] = distance;
@@ -415,6 +427,13 @@ impl QueryCode {
     pub(crate) fn components_mut(&mut self, padded: usize) -> &mut [f32] {
         self.components.resize(padded, 0.0);
         &mut self.components
+    }
+
+    /// The same, and room for the whole query.
+    pub(crate) fn parts_mut(&mut self, padded: usize, whole: usize) -> (&mut [f32], &mut [f32]) {
+        self.components.resize(padded, 0.0);
+        self.whole.resize(whole, 0.0);
+        (&mut self.components, &mut self.whole)
     }
 
     pub(crate) fn components(&self) -> &[f32] {
@@ -472,7 +491,7 @@ mod tests {
                     .map(|(a, c)| a + c)
                     .collect();
                 let mut record = vec![0; codec.shape().record_bytes()];
-                codec.encode(&vector, 0.0, &mut vec![0.0; padded], &mut record);
+                codec.encode(&vector, &mut vec![0.0; padded], &mut record);
                 let error = estimate(&codec, &query, &record) - l2_squared(&vector, &query);
                 // In units of 2 |r| |q-c|, which are those of the cosine.
                 let unit = 2.0 * (l2_squared(&vector, &center) * l2_squared(&query, &center)).sqrt();
@@ -518,7 +537,7 @@ mod tests {
                 };
                 let (vector, query) = (near(&mut random), near(&mut random));
                 let mut record = vec![0; codec.shape().record_bytes()];
-                codec.encode(&vector, 0.0, &mut vec![0.0; padded], &mut record);
+                codec.encode(&vector, &mut vec![0.0; padded], &mut record);
                 let exact = l2_squared(&vector, &query);
                 let said = 2.0 * codec.error(&record) * (exact / (padded - 1) as f32).sqrt();
                 let off = (estimate(&codec, &query, &record) - exact) / said;
@@ -545,7 +564,7 @@ mod tests {
             for _ in 0..50 {
                 let vector = noise(128, &mut random);
                 let mut record = vec![0; codec.shape().record_bytes()];
-                codec.encode(&vector, 0.0, &mut [0.0; 128], &mut record);
+                codec.encode(&vector, &mut [0.0; 128], &mut record);
                 let mut prepared = QueryCode::default();
                 prepared.components_mut(128).copy_from_slice(&vector);
                 codec.prepare(&mut prepared);
@@ -559,20 +578,49 @@ mod tests {
         }
     }
 
+    /// The code holds 64 of 128 components of a vector, whose distance to itself is none all the same, and to another one
+    /// what the other components say as well.
     #[test]
-    fn what_was_cut_off_is_part_of_the_distance() {
-        let codec = Codec::new(packed(64, 4), Centroids::from_components(64, vec![0.0; 64]));
-        let vector: Vec<f32> = (0..64).map(|i| (i as f32).sin()).collect();
+    fn a_record_of_a_projection_stands_for_the_whole_vector() {
+        let mut random = Random::new(6);
+        let (whole, center) = (noise(128, &mut random), noise(128, &mut random));
+        let centroids = [64, 128].map(|kept| Centroids::from_components(kept, center[..kept].to_vec()));
+        let [kept_centroids, whole_centroids] = centroids;
+        let codec = Codec::of_projection(packed(64, 4), kept_centroids, Some(whole_centroids));
+        let rest: Vec<f32> = whole
+            .iter()
+            .zip(&center)
+            .map(|(value, center)| value - center)
+            .collect();
+        let norm_squared: f32 = rest.iter().map(|value| value * value).sum();
         let mut record = vec![0; codec.shape().record_bytes()];
-        codec.encode(&vector, 3.0, &mut [0.0; 64], &mut record);
-        let mut prepared = QueryCode {
-            cut_off_squared: 2.0,
-            ..QueryCode::default()
+        codec.encode_rest(0, (&rest[..64], norm_squared), &mut record);
+        let distance = |query: &[f32]| {
+            let mut prepared = QueryCode {
+                whole: query.to_vec(),
+                ..QueryCode::default()
+            };
+            prepared.components_mut(64).copy_from_slice(&query[..64]);
+            codec.prepare(&mut prepared);
+            codec.distance(&mut prepared, &record)
         };
-        prepared.components_mut(64).copy_from_slice(&vector);
-        codec.prepare(&mut prepared);
-        let distance = codec.distance(&mut prepared, &record);
-        assert!((distance - 5.0).abs() < 0.3, "{distance}");
+        assert!(
+            distance(&whole).abs() < 0.1 * norm_squared.sqrt(),
+            "{}",
+            distance(&whole)
+        );
+        assert!(
+            (distance(&center) - norm_squared).abs() < 0.01 * norm_squared,
+            "{}",
+            distance(&center)
+        );
+        let other = noise(128, &mut random);
+        let (exact, estimate) = (l2_squared(&other, &whole), distance(&other));
+        let said = 2.0 * codec.error(&record) * (exact / 63.0).sqrt();
+        assert!(
+            (estimate - exact).abs() < 4.0 * said,
+            "{estimate}, not {exact} ± {said}"
+        );
     }
 
     #[test]
@@ -600,7 +648,7 @@ mod tests {
                 let rest = noise(padded, &mut random);
                 let vector: Vec<f32> = rest.iter().zip(center).map(|(a, c)| 0.3 * a + c).collect();
                 let mut record = vec![0; codec.shape().record_bytes()];
-                codec.encode(&vector, 0.0, &mut vec![0.0; padded], &mut record);
+                codec.encode(&vector, &mut vec![0.0; padded], &mut record);
                 let mut decoded = vec![0.0; padded];
                 codec.decode(&record, &mut decoded);
                 let error = l2_squared(&decoded, &vector) / l2_squared(&vector, center);
@@ -617,7 +665,7 @@ mod tests {
             Centroids::from_components(64, centroid.clone()),
         );
         let mut record = vec![0xff; codec.shape().record_bytes()];
-        codec.encode(&centroid, 0.0, &mut [0.0; 64], &mut record);
+        codec.encode(&centroid, &mut [0.0; 64], &mut record);
         let query = [1.0; 64];
         assert_eq!(estimate(&codec, &query, &record), l2_squared(&query, &centroid));
     }

@@ -2,7 +2,8 @@
 //!
 //! Embeddings of many components lie near a space of fewer: the directions of the largest variance (principal components,
 //! Pearson 1901; for search: Tepper et al., "`LeanVec`", arXiv 2312.16335). A code of these components says more than one of
-//! the same size of all components.
+//! the same size of all components. Codes stand for what is left of vectors once the nearest centroid was subtracted, so the
+//! directions are those in which that differs.
 //!
 //! The directions are found by subspace iteration (Halko, Martinsson and Tropp, arXiv 0909.4061, algorithm 4.4) on the
 //! covariance of a sample, then turned at random, so that the components are alike. They are rounded to bytes: that
@@ -33,7 +34,7 @@ pub(crate) struct Projection {
 pub(crate) struct Directions {
     dim: usize,
     directions: Vec<f32>,
-    /// The variance along each.
+    /// The variance along each of what codes stand for.
     variances: Vec<f32>,
     /// The sum of the variances along all directions, also those that were not found, and that of their squares.
     variance: f32,
@@ -41,29 +42,27 @@ pub(crate) struct Directions {
 }
 
 impl Directions {
-    /// The `count` main directions of `sample`, rows of `dim` components around the origin.
-    pub(crate) fn find(sample: &[f32], dim: usize, count: usize, random: &mut Random) -> Self {
+    /// The `count` main directions of `rests`, rows of `dim` components that codes will stand for, and of the centroids that
+    /// were subtracted from them, which differ from each other in other directions; both count alike.
+    pub(crate) fn find((rests, centroids): (&[f32], &[f32]), dim: usize, count: usize, random: &mut Random) -> Self {
         let kernels = Kernels::detect();
-        let rows = (sample.len() / dim).min(SAMPLE_MAX);
-        let sample = &sample[..rows * dim];
-        // By component, so that a covariance is one product.
-        let mut by_component = vec![0.0; rows * dim];
-        for (row, vector) in sample.chunks_exact(dim).enumerate() {
-            for (component, value) in vector.iter().enumerate() {
-                by_component[component * rows + row] = *value;
+        let rows = (rests.len() / dim).min(SAMPLE_MAX);
+        let of_rests = covariance(&rests[..rows * dim], dim, kernels);
+        let of_centroids = covariance(centroids, dim, kernels);
+        let trace = |covariance: &[f32]| (0..dim).map(|i| covariance[i * dim + i]).sum::<f32>();
+        let share = |covariance: &[f32]| {
+            let trace = trace(covariance);
+            if trace > f32::MIN_POSITIVE && trace.is_finite() {
+                1.0 / trace
+            } else {
+                0.0
             }
-        }
-        let columns: Vec<&[f32]> = by_component.chunks_exact(rows.max(1)).collect();
-        let mut covariance = vec![0.0; dim * dim];
-        for a in 0..dim {
-            for b in 0..=a {
-                let value = kernels.dot(columns[a], columns[b]) / rows.max(1) as f32;
-                covariance[a * dim + b] = value;
-                covariance[b * dim + a] = value;
-            }
-        }
-        let variance = (0..dim).map(|i| covariance[i * dim + i]).sum();
-        let squares = kernels.dot(&covariance, &covariance);
+        };
+        let (rest_share, centroid_share) = (share(&of_rests), share(&of_centroids));
+        let both = of_rests.iter().zip(&of_centroids);
+        let covariance: Vec<f32> = both
+            .map(|(rest, centroid)| rest * rest_share + centroid * centroid_share)
+            .collect();
 
         let mut directions: Vec<f32> = (0..count * dim)
             .map(|_| {
@@ -72,23 +71,27 @@ impl Directions {
                     .sum()
             })
             .collect();
-        let mut variances = vec![0.0; count];
-        for _ in 0..ROUNDS {
-            let mut next = vec![0.0; count * dim];
-            for (next, direction) in next.chunks_exact_mut(dim).zip(directions.chunks_exact(dim)) {
-                for (value, row) in next.iter_mut().zip(covariance.chunks_exact(dim)) {
+        let mut next = vec![0.0; count * dim];
+        let multiply = |covariance: &[f32], directions: &[f32], out: &mut [f32]| {
+            for (out, direction) in out.chunks_exact_mut(dim).zip(directions.chunks_exact(dim)) {
+                for (value, row) in out.iter_mut().zip(covariance.chunks_exact(dim)) {
                     *value = kernels.dot(row, direction);
                 }
             }
-            make_orthonormal(&mut next, dim, &mut variances, kernels);
-            directions = next;
+        };
+        for _ in 0..ROUNDS {
+            multiply(&covariance, &directions, &mut next);
+            make_orthonormal(&mut next, dim, kernels);
+            std::mem::swap(&mut directions, &mut next);
         }
+        multiply(&of_rests, &directions, &mut next);
+        let pairs = next.chunks_exact(dim).zip(directions.chunks_exact(dim));
         Self {
             dim,
+            variances: pairs.map(|(next, direction)| kernels.dot(next, direction)).collect(),
+            variance: trace(&of_rests),
+            squares: kernels.dot(&of_rests, &of_rests),
             directions,
-            variances,
-            variance,
-            squares,
         }
     }
 
@@ -104,15 +107,17 @@ impl Directions {
         best.expect("there are several")
     }
 
-    /// Square of the error of the product of two vectors, as a share of their lengths: what the levels leave out, and
-    /// what lies in other directions, as if it were at random there.
+    /// Square of the error of the product of what a code stands for with what is as likely, as a share of their lengths:
+    /// what the levels leave out, what lies in other directions, and what is made longer in the kept ones to make up for
+    /// these.
     fn error_squared(&self, shape: CodeShape) -> f32 {
         let kept = &self.variances[..shape.padded.min(self.variances.len())];
-        let kept_variance: f32 = kept.iter().sum();
-        let share = (kept_variance / self.variance.max(f32::MIN_POSITIVE)).min(1.0);
-        let squares = (self.squares - kept.iter().map(|variance| variance * variance).sum::<f32>()).max(0.0);
-        let cut_off = squares / (self.variance * self.variance).max(f32::MIN_POSITIVE);
-        shape.error_squared() * share / shape.padded as f32 + cut_off
+        let variance = self.variance.max(f32::MIN_POSITIVE);
+        let share = (kept.iter().sum::<f32>() / variance).clamp(f32::MIN_POSITIVE, 1.0);
+        let kept_squares: f32 = kept.iter().map(|variance| variance * variance).sum();
+        let cut_off = (self.squares - kept_squares).max(0.0) / (variance * variance);
+        let stretched = (1.0 / share - 1.0).powi(2) * kept_squares / (variance * variance);
+        shape.error_squared() / shape.padded as f32 + cut_off + stretched
     }
 
     /// The projection onto the first `kept` of them.
@@ -145,10 +150,31 @@ impl Directions {
     }
 }
 
-/// Makes rows of `dim` components orthogonal and of length one, in order (Gram and Schmidt, modified, twice where much is
-/// lost); `lengths` become those that they had.
-fn make_orthonormal(rows: &mut [f32], dim: usize, lengths: &mut [f32], kernels: Kernels) {
-    for (row, length_before) in lengths.iter_mut().enumerate() {
+/// Of rows of `dim` components around the origin: the mean product of each two components.
+fn covariance(rows: &[f32], dim: usize, kernels: Kernels) -> Vec<f32> {
+    let count = rows.len() / dim;
+    // By component, so that a covariance is one product.
+    let mut by_component = vec![0.0; count * dim];
+    for (row, vector) in rows.chunks_exact(dim).enumerate() {
+        for (component, value) in vector.iter().enumerate() {
+            by_component[component * count + row] = *value;
+        }
+    }
+    let columns: Vec<&[f32]> = by_component.chunks_exact(count.max(1)).collect();
+    let mut covariance = vec![0.0; dim * dim];
+    for (a, first) in columns.iter().enumerate() {
+        for (b, second) in columns[..=a].iter().enumerate() {
+            let value = kernels.dot(first, second) / count.max(1) as f32;
+            covariance[a * dim + b] = value;
+            covariance[b * dim + a] = value;
+        }
+    }
+    covariance
+}
+
+/// Makes rows of `dim` components orthogonal and of length one, in order (Gram and Schmidt, modified).
+fn make_orthonormal(rows: &mut [f32], dim: usize, kernels: Kernels) {
+    for row in 0..rows.len() / dim {
         let (before, rest) = rows.split_at_mut(row * dim);
         let vector = &mut rest[..dim];
         for other in before.chunks_exact(dim) {
@@ -158,7 +184,6 @@ fn make_orthonormal(rows: &mut [f32], dim: usize, lengths: &mut [f32], kernels: 
             }
         }
         let length = kernels.dot(vector, vector).sqrt();
-        *length_before = if length.is_finite() { length } else { 0.0 };
         let factor = if length > f32::MIN_POSITIVE { 1.0 / length } else { 0.0 };
         vector.iter_mut().for_each(|value| *value *= factor);
     }
@@ -178,29 +203,47 @@ impl Projection {
         self.step
     }
 
-    /// Components that are kept.
-    pub(crate) fn kept(&self) -> usize {
-        self.levels.len() / self.dim
+    /// Projects a vector. `O(dim * kept)`.
+    pub(crate) fn apply(&self, vector: &[f32], out: &mut [f32]) {
+        let mut rounded = vec![0; self.dim];
+        let step = round(vector, &mut rounded);
+        out.fill(0.0);
+        self.add(&rounded, step, out);
     }
 
-    /// Projects a vector; returns the square of the part of it that lies in other directions. `O(dim * kept)`.
-    pub(crate) fn apply(&self, vector: &[f32], out: &mut [f32]) -> f32 {
-        let kernels = CodeKernels::detect();
-        let largest = vector.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-        let step = if largest > 0.0 && largest.is_finite() {
-            largest / 127.0
-        } else {
-            1.0
-        };
+    /// Projects a vector of which a part much smaller than the whole counts, at twice the cost.
+    pub(crate) fn apply_exactly(&self, vector: &[f32], out: &mut [f32]) {
         let mut rounded = vec![0; self.dim];
-        kernels.quantize_bytes(vector, 1.0 / step, &mut rounded);
-        for (value, direction) in out.iter_mut().zip(self.levels.chunks_exact(self.dim)) {
-            *value = kernels.byte_dot(&rounded, direction) as f32 * step * self.step;
-        }
-        let kernels = Kernels::detect();
-        let out = &out[..self.kept()];
-        (kernels.dot(vector, vector) - kernels.dot(out, out)).max(0.0)
+        let step = round(vector, &mut rounded);
+        out.fill(0.0);
+        self.add(&rounded, step, out);
+        let rest: Vec<f32> = vector
+            .iter()
+            .zip(&rounded)
+            .map(|(value, level)| value - f32::from(*level) * step)
+            .collect();
+        let step = round(&rest, &mut rounded);
+        self.add(&rounded, step, out);
     }
+
+    fn add(&self, rounded: &[i8], step: f32, out: &mut [f32]) {
+        let kernels = CodeKernels::detect();
+        for (value, direction) in out.iter_mut().zip(self.levels.chunks_exact(self.dim)) {
+            *value += kernels.byte_dot(rounded, direction) as f32 * step * self.step;
+        }
+    }
+}
+
+/// Rounds a vector to bytes; returns what they are multiples of.
+fn round(vector: &[f32], rounded: &mut [i8]) -> f32 {
+    let largest = vector.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    let step = if largest > 0.0 && largest.is_finite() {
+        largest / 127.0
+    } else {
+        1.0
+    };
+    CodeKernels::detect().quantize_bytes(vector, 1.0 / step, rounded);
+    step
 }
 
 #[cfg(test)]
@@ -233,15 +276,20 @@ mod tests {
     fn what_differs_is_kept_and_products_stay() {
         let mut random = Random::new(5);
         let rows = sample(&mut random);
-        let directions = Directions::find(&rows, 128, 64, &mut random);
+        let directions = Directions::find((&rows, &[]), 128, 64, &mut random);
         let projection = directions.projection(64, 1);
         let kernels = Kernels::detect();
         let mut previous: Option<(Vec<f32>, &[f32])> = None;
         for row in rows.chunks_exact(128).take(50) {
             let mut kept = vec![0.0; 64];
-            let cut_off = projection.apply(row, &mut kept);
+            projection.apply(row, &mut kept);
             let squared = kernels.dot(row, row);
+            let cut_off = squared - kernels.dot(&kept, &kept);
             assert!(cut_off < 0.02 * squared, "{cut_off} of {squared} was cut off");
+            let mut exactly = vec![0.0; 64];
+            projection.apply_exactly(row, &mut exactly);
+            let apart = kernels.l2_squared(&kept, &exactly);
+            assert!(apart < 1.0e-3 * squared, "{apart} of {squared}");
             if let Some((other, other_row)) = previous {
                 let (exact, kept) = (kernels.dot(row, other_row), kernels.dot(&kept, &other));
                 assert!((exact - kept).abs() < 0.05 * squared, "{exact} became {kept}");
@@ -253,18 +301,18 @@ mod tests {
     #[test]
     fn vectors_of_few_directions_get_more_bits_for_each() {
         let mut random = Random::new(6);
-        let few = Directions::find(&sample(&mut random), 128, 128, &mut random);
+        let few = Directions::find((&sample(&mut random), &[]), 128, 128, &mut random);
         assert_eq!(few.best_shape(32).padded, 64);
-        let even = Directions::find(&noise(128 * 2_000, &mut random), 128, 128, &mut random);
+        let even = Directions::find((&noise(128 * 2_000, &mut random), &[]), 128, 128, &mut random);
         assert_eq!(even.best_shape(32).padded, 128);
     }
 
     #[test]
     fn a_sample_without_any_difference_gives_a_projection() {
         let mut random = Random::new(7);
-        let directions = Directions::find(&vec![0.0; 128 * 10], 128, 64, &mut random);
+        let directions = Directions::find((&vec![0.0; 128 * 10], &[0.0; 128]), 128, 64, &mut random);
         let mut kept = vec![1.0; 64];
-        let cut_off = directions.projection(64, 3).apply(&vec![1.0; 128], &mut kept);
-        assert!(cut_off.is_finite() && kept.iter().all(|value| value.is_finite()));
+        directions.projection(64, 3).apply(&vec![1.0; 128], &mut kept);
+        assert!(kept.iter().all(|value| value.is_finite()));
     }
 }
