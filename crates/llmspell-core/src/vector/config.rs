@@ -155,10 +155,10 @@ impl From<StoredConfig> for HNSWConfig {
 /// proportion. For graphs of fewer than 8,192 points it has one, two or four bits per component, whatever fits, but at
 /// least one; for larger ones, bits and directions are chosen by a sample of the vectors.
 ///
-/// Centroids and entry points add up to 2 in 100. In `Speed` the graph is memory of the process's own, in large pages
+/// Centroids and entry points add up to 2 in 100. In `Speed` and `Lean` the graph is memory of the process's own, in large pages
 /// if the system has them (Linux, transparent huge pages `madvise` or `always`): searches start on the mapped file, and
 /// a copy replaces it once the file has been verified in the background. In `Balanced` it is the mapped file itself,
-/// whose pages count as resident once they were read, and which the system may reclaim; in `Lean` as well. So are the ids in all tiers,
+/// whose pages count as resident once they were read, and which the system may reclaim. So are the ids in all tiers,
 /// about 8 bytes plus the id for each result. In `Speed` the mapped vectors count as resident once they were compared,
 /// 16 bytes and `4 * dimension` each, until the system reclaims their pages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

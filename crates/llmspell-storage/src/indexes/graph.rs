@@ -219,7 +219,7 @@ impl Index {
 
     /// Whether the tier requires in memory what lies in the file.
     pub(crate) fn is_to_be_held(&self, memory: Memory) -> bool {
-        memory == Memory::Speed && self.place == Place::Mapped && self.graph.changed() == 0
+        memory != Memory::Balanced && self.place == Place::Mapped && self.graph.changed() == 0
     }
 
     /// Whether searches may run in place: nothing must be read from the disk.
