@@ -352,7 +352,7 @@ results    10";
         };
         let lines = "16 rescored\n\
             words      3 in 49000 texts: 2 indexes, 70 rows one by one, 100 found\n\
-            fusion     rrf:5, 100 by vector and 100 by words are 180 entries\ntime";
+            fusion     rrf:10, 100 by vector and 100 by words are 180 entries\ntime";
         assert!(hybrid.to_string().contains(lines), "{hybrid}");
         assert_eq!(
             serde_json::from_value::<SearchPlan>(serde_json::to_value(&hybrid).unwrap()).unwrap(),

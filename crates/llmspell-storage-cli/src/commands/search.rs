@@ -78,7 +78,7 @@ pub(crate) struct SearchArgs {
     text: Option<String>,
 
     /// How the rankings by vector and by words become one: rrf, rrf:K, dbsf, or linear:ALPHA with the share of the vectors
-    /// from 0 to 1 [default: rrf:5]
+    /// from 0 to 1 [default: rrf:10]
     #[arg(long, value_name = "FUSION", requires = "text", requires = "vector_side")]
     fusion: Option<Fusion>,
 

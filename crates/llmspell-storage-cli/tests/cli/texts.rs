@@ -88,7 +88,7 @@ fn tables_show_the_part_that_matches_and_plans_both_sides() {
     assert!(table.contains("by vector") && table.contains("by words"), "{table}");
     let plan = place.run(hybrid.into_iter().chain(["--explain"])).succeeds().stdout();
     assert!(
-        plan.contains("\nwords      ") && plan.contains("\nfusion     rrf:5, 3 by vector and 3 by words"),
+        plan.contains("\nwords      ") && plan.contains("\nfusion     rrf:10, 3 by vector and 3 by words"),
         "{plan}"
     );
     let json = place
