@@ -214,13 +214,14 @@ pub enum StorageError {
         known: Vec<String>,
     },
 
-    /// Vectors of this length belong to several models: name one.
+    /// Vectors of this length, or entries without a vector, belong to several models: name one.
     #[error(
-        "vectors of {dim} components belong to several models; name one{}",
+        "{} belong to several models; name one{}",
+        with_components(*dim),
         listed(": ", models)
     )]
     AmbiguousDimension {
-        /// Number of components given.
+        /// Number of components given; 0 where there is no vector.
         dim: usize,
         /// The models; empty for a handle for one scope.
         models: Vec<String>,
@@ -629,6 +630,13 @@ fn may_be_cut_at(cut_points: &[usize]) -> String {
     match cut_points {
         [] => String::new(),
         cuts => format!("; possible lengths are {}", numbers(cuts)),
+    }
+}
+
+fn with_components(dim: usize) -> String {
+    match dim {
+        0 => "entries without a vector may".to_string(),
+        dim => format!("vectors of {dim} components"),
     }
 }
 

@@ -219,6 +219,28 @@ async fn what_is_declared_later_is_found() {
     }
 }
 
+/// The words of texts that are not kept cannot be made again: by another analyzer they stay those of the time of the insert.
+#[tokio::test]
+async fn texts_that_are_not_kept_keep_their_words_under_another_analyzer() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = options(1_000).open(directory.path()).await.unwrap();
+    let stemmer = AnalyzerConfig::default().with_stemmer(Language::English);
+    let of = |analyzer: &AnalyzerConfig| {
+        let texts = TextConfig::default().with_keep(false).with_analyzer(analyzer.clone());
+        HNSWConfig::fast().with_texts(texts)
+    };
+    let houses = |id: &str| VectorEntry::text_only(id, "houses");
+    let plain = database.vectors("s", 0, of(&AnalyzerConfig::default())).await.unwrap();
+    plain.insert(vec![houses("before")]).await.unwrap();
+    let stemmed = database.vectors("s", 0, of(&stemmer)).await.unwrap();
+    stemmed.insert(vec![houses("after")]).await.unwrap();
+    // "houses" is looked for as its stem, which the older entry lacks.
+    let found = stemmed.search(&VectorQuery::text("houses", 5)).await.unwrap();
+    assert_eq!(found.iter().map(|hit| hit.id.as_str()).collect::<Vec<_>>(), ["after"]);
+    stemmed.upsert(vec![houses("before")]).await.unwrap();
+    assert_eq!(stemmed.search(&VectorQuery::text("house", 5)).await.unwrap().len(), 2);
+}
+
 /// A file of words that is damaged or gone is reported and made anew, and no answer changes.
 #[tokio::test]
 async fn a_damaged_file_of_words_costs_no_answer() {

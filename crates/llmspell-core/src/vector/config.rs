@@ -305,9 +305,13 @@ impl HNSWConfig {
     /// Indexes the words of entries: their own texts, and the strings of declared fields; see [`TextConfig`]. Off by
     /// default: an entry with a text, and a query of words, are refused then.
     ///
-    /// In a space with texts an entry may have no vector, and a space of dimension 0 is for texts alone. When a space is
-    /// opened again with other fields or another analyzer, its entries are analyzed anew in the background, and until
-    /// that is done searches go on with the old ones.
+    /// In a space with texts an entry may have no vector, and a space of dimension 0 is for texts alone.
+    ///
+    /// When a space is opened again with other fields or another analyzer, searches are by these at once, also of older
+    /// entries: what was indexed before counts no more. Entries are analyzed anew in the background; until that is done,
+    /// each search of a scope analyzes what is missing, which for a large scope takes as long as reading all its texts. The
+    /// words of texts that are not [kept](TextConfig::with_keep) cannot be made again: such an entry is found by the words
+    /// that its text had when it was stored, until it is written again.
     #[must_use]
     pub fn with_texts(mut self, texts: TextConfig) -> Self {
         self.texts = Some(texts);

@@ -62,7 +62,7 @@ use tail::Tail;
 pub(crate) use trace::Trace;
 pub(crate) use width::ef_choice;
 use width::width;
-pub(crate) use words::WordSearch;
+pub(crate) use words::{SearchedScope, WordSearch, answer_together};
 
 /// The outcome of a search.
 #[derive(Debug)]

@@ -38,7 +38,7 @@ use crate::slots::Waiting;
 use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
 use crate::spaces::texts::{SnapshotTexts, index_for_search};
-use crate::truth::{Records, Truth};
+use crate::truth::{Read, Records, Truth};
 
 /// So many more points than asked for are looked at first, because equal scores are ordered by ids.
 const TIES: usize = 16;
@@ -97,20 +97,27 @@ impl WordSearch<'_> {
         namespaces: &[(StateScope, Arc<Namespace>)],
         trace: &mut Trace<'_>,
     ) -> Result<Vec<VectorResult>> {
-        let condition = self.query.whole_filter();
-        let condition = condition.map(|filter| Condition::new(&filter, self.space.dates()));
-        let condition = condition.transpose()?;
-        let words = self.query.text.as_deref().unwrap_or_default();
-        let asked = self.rules.query(words);
+        let (condition, asked) = (self.condition()?, self.asked());
         let mut parts = Vec::with_capacity(namespaces.len());
         for (scope, namespace) in namespaces {
-            parts.extend(self.part(scope, namespace, condition.as_ref(), &asked)?);
+            self.index(scope, namespace, condition.as_ref())?;
+            let Some(snapshot) = Snapshot::take(self.truth, &self.space.slots, namespace)? else {
+                continue;
+            };
+            parts.push(self.part((scope, namespace), snapshot, condition.as_ref(), &asked)?);
         }
-        let mut statistics = Statistics::default();
-        for part in &parts {
-            statistics.add(&part.texts.statistics(&asked));
-        }
-        self.begin_plan(&parts, &asked, trace);
+        let statistics = statistics_of(&parts, &asked);
+        self.answer_of(&parts, (&asked, &statistics), trace)
+    }
+
+    /// The answer of one moment, by these statistics.
+    fn answer_of(
+        &self,
+        parts: &[Part<'_>],
+        (asked, statistics): (&Query, &Statistics),
+        trace: &mut Trace<'_>,
+    ) -> Result<Vec<VectorResult>> {
+        self.begin_plan(parts, asked, trace);
         trace.stage("words");
         let wanted = self.query.k.saturating_add(self.query.offset);
         let is_chosen = self.query.mmr.is_some() || self.query.group_by.is_some();
@@ -121,13 +128,13 @@ impl WordSearch<'_> {
             wanted
         };
         loop {
-            let ranked = self.ranked(&parts, (&asked, &statistics), candidates, trace)?;
+            let ranked = self.ranked(parts, (asked, statistics), candidates, trace)?;
             let is_last = ranked.is_all || candidates >= K_MAX || self.query.group_by.is_none();
-            let found = self.aged(&parts, &ranked)?;
+            let found = self.aged(parts, &ranked)?;
             let chosen = match is_chosen {
                 false => found.into_iter().take(wanted).collect(),
                 true => {
-                    let described = self.described(&parts, &ranked, found)?;
+                    let described = self.described(parts, &ranked, found)?;
                     let (chosen, plan) = Selection::of_words(self.query, self.space, described);
                     trace.plan.selection = Some(plan);
                     trace.choose();
@@ -135,7 +142,7 @@ impl WordSearch<'_> {
                 }
             };
             if is_last || chosen.len() >= wanted {
-                let mut results = self.resolve(&parts, &ranked, (&asked, &statistics), chosen)?;
+                let mut results = self.resolve(parts, &ranked, (asked, statistics), chosen)?;
                 results.drain(..self.query.offset.min(results.len()));
                 trace.stage("resolve");
                 return Ok(results);
@@ -144,21 +151,32 @@ impl WordSearch<'_> {
         }
     }
 
-    /// A scope at one moment; none if it was dropped.
-    fn part<'p>(
-        &'p self,
-        scope: &StateScope,
-        namespace: &'p Arc<Namespace>,
-        condition: Option<&Condition>,
-        asked: &Query,
-    ) -> Result<Option<Part<'p>>> {
+    fn asked(&self) -> Query {
+        self.rules.query(self.query.text.as_deref().unwrap_or_default())
+    }
+
+    fn condition(&self) -> Result<Option<Condition>> {
+        let condition = self.query.whole_filter();
+        let condition = condition.map(|filter| Condition::new(&filter, self.space.dates()));
+        condition.transpose()
+    }
+
+    /// Has the indexes of a scope know what the search needs of them.
+    fn index(&self, scope: &StateScope, namespace: &Arc<Namespace>, condition: Option<&Condition>) -> Result<()> {
         if let Some(condition) = condition {
             index_metadata(self.truth, self.space, scope, namespace, condition)?;
         }
-        index_for_search(self.truth, self.space, scope, namespace, &self.rules)?;
-        let Some(snapshot) = Snapshot::take(self.truth, &self.space.slots, namespace)? else {
-            return Ok(None);
-        };
+        index_for_search(self.truth, self.space, scope, namespace, &self.rules)
+    }
+
+    /// A scope at the moment of a snapshot.
+    fn part<'p>(
+        &self,
+        (scope, namespace): (&StateScope, &'p Arc<Namespace>),
+        snapshot: Snapshot<'p>,
+        condition: Option<&Condition>,
+        asked: &Query,
+    ) -> Result<Part<'p>> {
         let hidden = snapshot.state.hidden(self.now);
         let matching = condition
             .map(|condition| snapshot.candidates(condition, &hidden))
@@ -167,7 +185,7 @@ impl WordSearch<'_> {
             let state = &snapshot.state;
             Arc::new(Passing::new(&(matching - &*state.without_vector), &state.tail))
         });
-        Ok(Some(Part {
+        Ok(Part {
             scope: scope.clone(),
             namespace,
             texts: snapshot.texts_for(self.space, &self.rules, asked)?,
@@ -175,7 +193,7 @@ impl WordSearch<'_> {
             matching,
             passing,
             snapshot,
-        }))
+        })
     }
 
     /// What is known before anything is searched.
@@ -448,6 +466,76 @@ impl WordSearch<'_> {
         }
         Ok(results)
     }
+}
+
+/// What scores of a query depend on, of all parts together.
+fn statistics_of(parts: &[Part<'_>], asked: &Query) -> Statistics {
+    let mut statistics = Statistics::default();
+    for part in parts {
+        statistics.add(&part.texts.statistics(asked));
+    }
+    statistics
+}
+
+/// A scope in the space of one of several searches.
+pub(crate) struct SearchedScope<'a> {
+    /// The place of the search.
+    pub(crate) search: usize,
+    pub(crate) scope: &'a StateScope,
+    pub(crate) namespace: Arc<Namespace>,
+}
+
+/// The answers of several spaces to one query of words, each with the place of its search, and all as of one commit; none if
+/// no transaction sees what was loaded, or if `is_whole` says that it sees more.
+///
+/// Statistics are of all spaces that read the query alike, so that scores can be compared. May wait for the disk.
+///
+/// # Errors
+///
+/// `Data` or `Io` when rows or vectors cannot be read.
+pub(crate) fn answer_together(
+    searches: &[WordSearch<'_>],
+    scopes: &[SearchedScope<'_>],
+    is_whole: impl FnOnce(&Read) -> Result<bool>,
+    trace: &mut Trace<'_>,
+) -> Result<Option<Vec<(usize, VectorResult)>>> {
+    let Some(first) = searches.first() else {
+        return Ok(Some(Vec::new()));
+    };
+    let conditions: Vec<_> = searches.iter().map(WordSearch::condition).collect::<Result<_>>()?;
+    let mut parts = Vec::with_capacity(scopes.len());
+    for of in scopes {
+        let search = &searches[of.search];
+        search.index(of.scope, &of.namespace, conditions[of.search].as_ref())?;
+        parts.push((&search.space.slots, &*of.namespace));
+    }
+    let Some(snapshots) = Snapshot::take_together(first.truth, &parts, is_whole)? else {
+        return Ok(None);
+    };
+    let asked: Vec<Query> = searches.iter().map(WordSearch::asked).collect();
+    let mut parts: Vec<Vec<Part<'_>>> = searches.iter().map(|_| Vec::new()).collect();
+    for (of, snapshot) in scopes.iter().zip(snapshots) {
+        let (search, at) = (&searches[of.search], of.search);
+        let condition = conditions[at].as_ref();
+        parts[at].push(search.part((of.scope, &of.namespace), snapshot, condition, &asked[at])?);
+    }
+    let own: Vec<Statistics> = parts
+        .iter()
+        .zip(&asked)
+        .map(|(parts, asked)| statistics_of(parts, asked))
+        .collect();
+    let mut found = Vec::new();
+    for (at, search) in searches.iter().enumerate() {
+        let mut statistics = Statistics::default();
+        for (asked_there, of_space) in asked.iter().zip(&own) {
+            if *asked_there == asked[at] {
+                statistics.add(of_space);
+            }
+        }
+        let answer = search.answer_of(&parts[at], (&asked[at], &statistics), trace)?;
+        found.extend(answer.into_iter().map(|result| (at, result)));
+    }
+    Ok(Some(found))
 }
 
 /// The records of each part.
