@@ -101,7 +101,7 @@ pub(super) async fn show(demo: &Demo<'_>, judged: &[Judged], output: &mut Output
         output.bold("Words, meaning, or both."),
     ))?;
     output.text(format!(
-        "  that only both together do: the place of the first passage that answers, if it is among the best {FOUND_AMONG}."
+        "  that only both do: the place of the first passage that answers, if it is among the best {FOUND_AMONG}."
     ))?;
     output.text(format!("{:QUESTION_WIDTH$}  words  meaning  both", ""))?;
     for way in WAYS {
