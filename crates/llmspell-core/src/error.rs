@@ -258,6 +258,34 @@ pub enum StorageError {
         what: &'static str,
     },
 
+    /// An entry has a sparse vector, or a query asks for one, but the space does not index those of that name.
+    #[error(
+        "{what} `{name}` has a sparse vector `{sparse}`, and this space indexes none of that name{}; open it with \
+         `HNSWConfig::with_sparse`",
+        listed("; there are: ", known)
+    )]
+    NoSparse {
+        /// `entry` or `query`.
+        what: &'static str,
+        /// Id of the entry, or `query`.
+        name: String,
+        /// The name of the sparse vector.
+        sparse: String,
+        /// The names that the space indexes.
+        known: Vec<String>,
+    },
+
+    /// A sparse vector cannot be as it was given.
+    #[error("sparse vector `{name}` of `{id}`: {reason}")]
+    Sparse {
+        /// Id of the entry, or `query`.
+        id: String,
+        /// The name of the vector.
+        name: String,
+        /// What is wrong, with the value and the limit.
+        reason: String,
+    },
+
     /// An entry of a space with texts has neither a vector nor a text that is indexed.
     #[error("entry `{id}` has neither a vector nor a text: nothing could find it")]
     NoContent {
@@ -578,6 +606,8 @@ impl StorageError {
             | Self::Json(_)
             | Self::NoTexts { .. }
             | Self::TextsNotKept { .. }
+            | Self::NoSparse { .. }
+            | Self::Sparse { .. }
             | Self::NoContent { .. }
             | Self::NoVector { .. }
             | Self::Analyzer(_)

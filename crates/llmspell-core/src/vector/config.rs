@@ -326,7 +326,15 @@ impl HNSWConfig {
         self
     }
 
-    /// Indexes no words, after [`with_texts`](Self::with_texts).
+    /// Indexes sparse vectors of these names, such as those that SPLADE or BGE-M3 make:
+    /// [`with_texts`](Self::with_texts) with [`TextConfig::with_sparse`]. An entry may have a vector, a text, and sparse vectors.
+    #[must_use]
+    pub fn with_sparse<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.texts = Some(self.texts.unwrap_or_default().with_sparse(names));
+        self
+    }
+
+    /// Indexes no words and no sparse vectors, after [`with_texts`](Self::with_texts).
     #[must_use]
     pub fn without_texts(mut self) -> Self {
         self.texts = None;

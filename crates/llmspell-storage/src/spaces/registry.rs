@@ -246,10 +246,10 @@ impl Space {
         };
         match (&state.texts, state.files.get(Kind::Texts)) {
             (Some(index), _) => {
-                let rows = index.unread.len() + index.texts.tail_len() as u64;
+                let rows = index.unread.len() + index.tail_len() as u64;
                 let is_named = self.disk.is_none()
                     || state.files.rows_of(Kind::Texts).eq(index.rows()) && !state.files.is_bad(Kind::Texts);
-                rows > rows_max || !index.is_by(&rules) || index.texts.is_merge_due(self.text_rows_max) || !is_named
+                rows > rows_max || !index.is_by(&rules) || index.is_merge_due(self.text_rows_max) || !is_named
             }
             // In RAM it is made when words are searched for.
             (None, _) if self.disk.is_none() => false,

@@ -14,7 +14,8 @@ use crate::spaces::snapshot::LookAgain;
 
 /// Whether a query is for words alone and names no model, where there are several spaces.
 pub(super) fn is_of_all_spaces(router: &DimensionRouter, query: &VectorQuery) -> bool {
-    query.text.is_some() && query.vector.is_empty() && query.model.is_none() && router.routes().all.len() > 1
+    let is_of_words = query.text.is_some() && query.sides() == 1;
+    is_of_words && query.model.is_none() && router.routes().all.len() > 1
 }
 
 /// That a search of words in several spaces cannot be asked for this.

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use llmspell_core::{Result, StorageError};
-use llmspell_text::Index;
+use llmspell_text::{Index, Texts};
 use tokio::sync::oneshot;
 
 use super::Work;
@@ -21,7 +21,6 @@ use crate::engine::calls::NameTexts;
 use crate::engine::request::Request;
 use crate::indexes::files::{self, IndexRow, Kind, Trust};
 use crate::indexes::queue::Goal;
-use crate::indexes::texts::TextIndex;
 use crate::spaces::handover::{Answer, Built};
 use crate::spaces::texts;
 
@@ -33,7 +32,8 @@ impl Work<'_> {
         };
         let rows_max = self.space.text_rows_max();
         let (shared, wanted) = (&self.indexing.shared, self.goal.is_some());
-        let mut is_whole = self.goal != Some(Goal::Rebuilt);
+        // The parts of an index that are merged into one each.
+        let mut rebuilt = if self.goal == Some(Goal::Rebuilt) { 0 } else { 2 };
         loop {
             let state = self.namespace.state();
             if state.is_dropped || self.is_cancelled() {
@@ -46,17 +46,18 @@ impl Work<'_> {
                 .filter(|index| index.is_by(&rules))
                 .and_then(|index| {
                     let is_read = index.unread.is_empty();
-                    match is_read {
-                        true if !is_whole => {
-                            is_whole = true;
-                            Some(index.texts.plan_full_merge())
+                    while is_read && rebuilt < index.parts().len() {
+                        rebuilt += 1;
+                        let texts = index.parts()[rebuilt - 1];
+                        if texts.text_count() > 0 || texts.indexes().next().is_some() {
+                            return Some(texts.plan_full_merge());
                         }
-                        true if wanted && index.texts.tail_len() > 0 && self.is_worth_a_file(index) => {
-                            index.texts.plan_merge(0)
-                        }
-                        _ if index.texts.is_merge_due(rows_max - 1) => index.texts.plan_merge(rows_max - 1),
-                        _ => None,
                     }
+                    index.parts().into_iter().find_map(|texts| match is_read {
+                        true if wanted && texts.tail_len() > 0 && self.is_worth_a_file(texts) => texts.plan_merge(0),
+                        _ if texts.is_merge_due(rows_max - 1) => texts.plan_merge(rows_max - 1),
+                        _ => None,
+                    })
                 });
             if let Some(merge) = merge {
                 if !self.merge_texts(&merge, &rules.encoded(), &state)? {
@@ -74,8 +75,8 @@ impl Work<'_> {
     }
 
     /// Whether a caller that waits gets an index of all rows: a scope with few is searched faster without.
-    fn is_worth_a_file(&self, index: &TextIndex) -> bool {
-        index.texts.text_count() >= self.space.text_rows_max() as u64
+    fn is_worth_a_file(&self, texts: &Texts) -> bool {
+        texts.text_count() >= self.space.text_rows_max() as u64
     }
 
     /// Writes one index of several, or of rows, which searches use from then on. False if it is of no use any more, or was

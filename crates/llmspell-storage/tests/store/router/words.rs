@@ -1,5 +1,8 @@
 //! A search for words alone, without a model, is a search of all spaces.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use llmspell_storage::{
     Database, DimensionRouter, EmbeddingModel, ErrorKind, Filter, HNSWConfig, HNSWVectorStorage, StateScope,
     VectorEntry, VectorQuery, VectorResult,
@@ -143,18 +146,23 @@ async fn an_entry_that_moves_between_spaces_is_found_once() {
     let router = router().await;
     let entry = |model: &str| VectorEntry::text_only("mover", "graph").with_model(model);
     router.insert(vec![entry("a")]).await.unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
     let moving = {
-        let router = router.clone();
+        let (router, is_over) = (router.clone(), Arc::clone(&is_over));
         tokio::spawn(async move {
-            for step in 0..150 {
-                router.upsert(vec![entry(MODELS[step % 3].0)]).await.unwrap();
+            let mut steps = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                steps += 1;
+                router.upsert(vec![entry(MODELS[steps % 3].0)]).await.unwrap();
             }
+            steps
         })
     };
     let query = VectorQuery::text("graph", 5);
-    while !moving.is_finished() {
+    for _ in 0..3_000 {
         let found = router.search(&query).await.unwrap();
         assert_eq!(found.len(), 1, "{found:?}");
     }
-    moving.await.unwrap();
+    is_over.store(true, Ordering::Relaxed);
+    assert!(moving.await.unwrap() > 100, "it moved");
 }
