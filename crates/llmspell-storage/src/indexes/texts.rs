@@ -183,6 +183,11 @@ impl TextIndex {
         self.parts().iter().any(|texts| texts.is_merge_due(rows_max))
     }
 
+    /// Whether all is read, and there was nothing to index: then a file without terms says so, and nothing is read again.
+    pub(crate) fn is_of_nothing(&self) -> bool {
+        self.unread.is_empty() && self.files.is_empty() && self.parts().iter().all(|texts| texts.text_count() == 0)
+    }
+
     /// Whether its terms are those by these rules.
     pub(crate) fn is_by(&self, rules: &Arc<TextRules>) -> bool {
         Arc::ptr_eq(&self.rules, rules) || self.rules.agrees_with(rules)
@@ -224,7 +229,9 @@ impl TextIndex {
     /// Adds an index from its file, without points that have changed since.
     pub(crate) fn add(&mut self, index: Index, row: IndexRow, changed: &RoaringBitmap) {
         self.files.push((index.clone(), row));
-        self.part_of(&index).add_index(index, changed);
+        if index.term_count() > 0 {
+            self.part_of(&index).add_index(index, changed);
+        }
     }
 
     /// Takes an index, and its file if it has one, in place of what it was merged of. False if that is not there any more.
@@ -236,7 +243,12 @@ impl TextIndex {
         let Self {
             words, sparse, files, ..
         } = self;
-        files.retain(|(index, _)| words.indexes().chain(sparse.indexes()).any(|used| used.is_same(index)));
+        let is_used = |index: &Index| words.indexes().chain(sparse.indexes()).any(|used| used.is_same(index));
+        match files.iter().any(|(index, _)| is_used(index)) {
+            true => files.retain(|(index, _)| is_used(index)),
+            // One of no terms says that there are none.
+            false => drop(files.drain(..files.len().saturating_sub(1))),
+        }
         true
     }
 
@@ -272,7 +284,7 @@ impl TextIndex {
     /// RAM of its parts.
     pub(crate) fn memory_bytes(&self) -> usize {
         let has_file = |index: &Index| self.files.iter().any(|(with_file, _)| with_file.is_same(index));
-        let indexes = self.parts().into_iter().flat_map(|texts| texts.indexes());
+        let indexes = self.parts().into_iter().flat_map(Texts::indexes);
         let in_ram: usize = indexes.filter(|index| !has_file(index)).map(Index::byte_count).sum();
         let rows: usize = self.parts().iter().map(|texts| texts.memory_bytes()).sum();
         size_of::<Self>() + rows + in_ram + self.unread.serialized_size()

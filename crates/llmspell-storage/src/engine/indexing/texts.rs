@@ -4,6 +4,7 @@
 //! read      the terms of at most as many entries as one index is made of at first; the committer adopts them
 //! merge     these, or smaller indexes, become one: in a file, or in RAM without a disk
 //! adopt     by the committer, between two commits, and named in the truth; then the files before it are removed
+//! nothing   where many entries have nothing to index, an index without terms says so, and they are not read again
 //! ```
 //!
 //! Work that is interrupted goes on where the last index was named.
@@ -52,6 +53,9 @@ impl Work<'_> {
                         if texts.text_count() > 0 || texts.indexes().next().is_some() {
                             return Some(texts.plan_full_merge());
                         }
+                    }
+                    if self.space.is_worth_saying_nothing(&state, index) {
+                        return Some(index.words.plan_full_merge());
                     }
                     index.parts().into_iter().find_map(|texts| match is_read {
                         true if wanted && texts.tail_len() > 0 && self.is_worth_a_file(texts) => texts.plan_merge(0),
@@ -127,7 +131,7 @@ impl Work<'_> {
         }
         if let Some(row) = row {
             let state = self.namespace.state();
-            // An index of nothing is not used.
+            // One of nothing is not used beside others.
             match state.texts.iter().any(|texts| texts.rows().any(|used| used == row)) {
                 true => observe::file_written(&self.space.name, row.bytes),
                 false => self.remove_text_file(&row),
@@ -158,7 +162,8 @@ impl Work<'_> {
             let used = state.texts.iter().flat_map(|index| index.rows());
             // An index that is not loaded uses what is named.
             let is_unloaded = state.texts.is_none() && self.space.texts().is_some();
-            is_unloaded || (used.eq(before.iter().copied()) && !state.files.is_bad(Kind::Texts))
+            let is_named = used.eq(before.iter().copied()) && !state.files.is_bad(Kind::Texts);
+            is_unloaded || (is_named && !self.space.is_text_naming_behind(state))
         };
         if is_same(&namespace.state()) {
             return Ok(());
