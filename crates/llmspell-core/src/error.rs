@@ -214,13 +214,14 @@ pub enum StorageError {
         known: Vec<String>,
     },
 
-    /// Vectors of this length belong to several models: name one.
+    /// Vectors of this length, or entries without a vector, belong to several models: name one.
     #[error(
-        "vectors of {dim} components belong to several models; name one{}",
+        "{} belong to several models; name one{}",
+        with_components(*dim),
         listed(": ", models)
     )]
     AmbiguousDimension {
-        /// Number of components given.
+        /// Number of components given; 0 where there is no vector.
         dim: usize,
         /// The models; empty for a handle for one scope.
         models: Vec<String>,
@@ -255,6 +256,34 @@ pub enum StorageError {
     TextsNotKept {
         /// What was asked for.
         what: &'static str,
+    },
+
+    /// An entry has a sparse vector, or a query asks for one, but the space does not index those of that name.
+    #[error(
+        "{what} `{name}` has a sparse vector `{sparse}`, and this space indexes none of that name{}; open it with \
+         `HNSWConfig::with_sparse`",
+        listed("; there are: ", known)
+    )]
+    NoSparse {
+        /// `entry` or `query`.
+        what: &'static str,
+        /// Id of the entry, or `query`.
+        name: String,
+        /// The name of the sparse vector.
+        sparse: String,
+        /// The names that the space indexes.
+        known: Vec<String>,
+    },
+
+    /// A sparse vector cannot be as it was given.
+    #[error("sparse vector `{name}` of `{id}`: {reason}")]
+    Sparse {
+        /// Id of the entry, or `query`.
+        id: String,
+        /// The name of the vector.
+        name: String,
+        /// What is wrong, with the value and the limit.
+        reason: String,
     },
 
     /// An entry of a space with texts has neither a vector nor a text that is indexed.
@@ -577,6 +606,8 @@ impl StorageError {
             | Self::Json(_)
             | Self::NoTexts { .. }
             | Self::TextsNotKept { .. }
+            | Self::NoSparse { .. }
+            | Self::Sparse { .. }
             | Self::NoContent { .. }
             | Self::NoVector { .. }
             | Self::Analyzer(_)
@@ -629,6 +660,13 @@ fn may_be_cut_at(cut_points: &[usize]) -> String {
     match cut_points {
         [] => String::new(),
         cuts => format!("; possible lengths are {}", numbers(cuts)),
+    }
+}
+
+fn with_components(dim: usize) -> String {
+    match dim {
+        0 => "entries without a vector may".to_string(),
+        dim => format!("vectors of {dim} components"),
     }
 }
 

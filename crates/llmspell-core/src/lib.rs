@@ -59,6 +59,6 @@ pub use vector::{
     HNSWConfig, IndexStats, IntoVector, ListBegin, ListCursor, ListOrder, ListPage, ListQuery, MeasuredRecall,
     MeasuredWith, Memory, Metadata, OWN_TEXT, OnExisting, Pages, PathCost, RecencyPlan, RecommendQuery, SampleQuery,
     Sampling, ScopedStats, ScopedVectors, SearchPath, SearchPlan, SearchStage, Selection, SelectionPlan, Snippet,
-    StorageStats, TextConfig, TextPlan, TimeRange, VectorEntry, VectorQuery, VectorResult, VectorStorage,
+    SparseVector, StorageStats, TextConfig, TextPlan, TimeRange, VectorEntry, VectorQuery, VectorResult, VectorStorage,
     VectorStorageExt, merge_patch, recency_score,
 };

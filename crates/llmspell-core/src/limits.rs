@@ -15,6 +15,18 @@ pub const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Most fields of the metadata whose texts are indexed.
 pub const TEXT_FIELDS_MAX: usize = 15;
 
+/// Most names of sparse vectors of one space.
+pub const SPARSE_NAMES_MAX: usize = 8;
+
+/// Longest name of sparse vectors, in bytes of UTF-8.
+pub const SPARSE_NAME_BYTES_MAX: usize = 64;
+
+/// Most components of one sparse vector.
+pub const SPARSE_COMPONENTS_MAX: usize = 4_096;
+
+/// Largest index of a component of a sparse vector.
+pub const SPARSE_INDEX_MAX: u32 = (1 << 28) - 1;
+
 /// Longest words of a query, in bytes of UTF-8.
 pub const QUERY_TEXT_BYTES_MAX: usize = llmspell_text::QUERY_BYTES_MAX;
 

@@ -21,7 +21,7 @@ pub struct Quota {
     /// Most bytes of their vectors, 4 for each component.
     #[serde(default)]
     pub vector_bytes: Option<u64>,
-    /// Most bytes of their metadata, as compact JSON, and of their texts that are kept.
+    /// Most bytes of their metadata, as compact JSON, of their texts that are kept, and of their sparse vectors.
     #[serde(default)]
     pub metadata_bytes: Option<u64>,
     /// Most bytes of key-value data: of the keys, without the prefix of [`ScopedBackend`](crate::ScopedBackend), and
@@ -38,7 +38,7 @@ pub struct QuotaUsage {
     pub vectors: u64,
     /// Bytes of their vectors.
     pub vector_bytes: u64,
-    /// Bytes of their metadata, as compact JSON, and of their texts that are kept.
+    /// Bytes of their metadata, as compact JSON, of their texts that are kept, and of their sparse vectors.
     #[serde(default)]
     pub metadata_bytes: u64,
     /// Bytes of key-value data, keys and values.

@@ -74,7 +74,19 @@ fn options(text_rows_max: usize) -> DatabaseOptions {
 }
 
 fn config() -> HNSWConfig {
-    HNSWConfig::fast().with_texts(TextConfig::default())
+    HNSWConfig::fast()
+        .with_texts(TextConfig::default())
+        .with_sparse(["s", "other"])
+}
+
+/// Components of which low ones are frequent; values that round nothing.
+fn components(number: u32) -> (Vec<u32>, Vec<f32>) {
+    let random = |place: u32| (number * 17 + place).wrapping_mul(2_654_435_761) >> 16;
+    let indices: std::collections::BTreeSet<u32> = (0..2 + number % 6)
+        .map(|place| random(place) % (1 + random(place + 50) % 30))
+        .collect();
+    let values = indices.iter().map(|index| 0.25 * (1 + random(index + 90) % 7) as f32);
+    (indices.iter().copied().collect(), values.collect())
 }
 
 /// A text in which low words are frequent.
@@ -93,10 +105,18 @@ fn entry(number: u32) -> VectorEntry {
     if number.is_multiple_of(5) {
         entry.embedding.clear();
     }
+    if !number.is_multiple_of(3) {
+        let (indices, values) = components(number);
+        entry = entry.with_sparse("s", indices, values);
+    }
+    if number.is_multiple_of(4) {
+        let (indices, values) = components(number + 1);
+        entry = entry.with_sparse("other", indices, values);
+    }
     entry
 }
 
-type Answer = Vec<(String, f32, Option<f32>, Option<f32>)>;
+type Answer = Vec<(String, f32, Option<f32>, Option<f32>, Vec<f32>)>;
 
 async fn answers(space: &HNSWVectorStorage) -> Vec<Answer> {
     let third = || Filter::eq("third", 1);
@@ -108,12 +128,21 @@ async fn answers(space: &HNSWVectorStorage) -> Vec<Answer> {
         VectorQuery::text("w1 w7", 15).with_filter(third()),
         exact().with_text("w5 w9"),
         exact().with_text("w5 w9").with_filter(third()),
+        VectorQuery::sparse("s", [1, 2, 25], [1.0, 0.5, 2.0], 15),
+        VectorQuery::sparse("other", [1, 4], [1.0, 0.5], 15).with_filter(third()),
+        exact()
+            .with_text("w5 w9")
+            .with_sparse("s", [0, 3], [1.0, 0.5])
+            .with_sparse("other", [2], [1.0]),
     ];
     let mut answers = Vec::new();
     for query in queries {
         let found = space.search(&query).await.unwrap();
         assert!(!found.is_empty(), "{query:?}");
-        let seen = |result: VectorResult| (result.id, result.score, result.text_score, result.vector_score);
+        let seen = |result: VectorResult| {
+            let sparse = result.sparse_scores.into_values().collect();
+            (result.id, result.score, result.text_score, result.vector_score, sparse)
+        };
         answers.push(found.into_iter().map(seen).collect());
     }
     answers
@@ -217,6 +246,28 @@ async fn what_is_declared_later_is_found() {
         let report = database.check().await.unwrap();
         assert!(report.is_ok(), "{report:#?}");
     }
+}
+
+/// The words of texts that are not kept cannot be made again: by another analyzer they stay those of the time of the insert.
+#[tokio::test]
+async fn texts_that_are_not_kept_keep_their_words_under_another_analyzer() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = options(1_000).open(directory.path()).await.unwrap();
+    let stemmer = AnalyzerConfig::default().with_stemmer(Language::English);
+    let of = |analyzer: &AnalyzerConfig| {
+        let texts = TextConfig::default().with_keep(false).with_analyzer(analyzer.clone());
+        HNSWConfig::fast().with_texts(texts)
+    };
+    let houses = |id: &str| VectorEntry::text_only(id, "houses");
+    let plain = database.vectors("s", 0, of(&AnalyzerConfig::default())).await.unwrap();
+    plain.insert(vec![houses("before")]).await.unwrap();
+    let stemmed = database.vectors("s", 0, of(&stemmer)).await.unwrap();
+    stemmed.insert(vec![houses("after")]).await.unwrap();
+    // "houses" is looked for as its stem, which the older entry lacks.
+    let found = stemmed.search(&VectorQuery::text("houses", 5)).await.unwrap();
+    assert_eq!(found.iter().map(|hit| hit.id.as_str()).collect::<Vec<_>>(), ["after"]);
+    stemmed.upsert(vec![houses("before")]).await.unwrap();
+    assert_eq!(stemmed.search(&VectorQuery::text("house", 5)).await.unwrap().len(), 2);
 }
 
 /// A file of words that is damaged or gone is reported and made anew, and no answer changes.

@@ -19,11 +19,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// `k` of [`Fusion::Rrf`] unless it is chosen. Small ones suit questions with few right answers.
-pub const DEFAULT_RRF_K: f32 = 5.0;
+pub const DEFAULT_RRF_K: f32 = 10.0;
 
 /// How rankings become one.
 ///
-/// In JSON `{"rrf": {"k": 5.0}}`, `"dbsf"` or `{"linear": {"alpha": 0.3}}`; as a text, on a command line for example, `rrf`,
+/// In JSON `{"rrf": {"k": 10.0}}`, `"dbsf"` or `{"linear": {"alpha": 0.3}}`; as a text, on a command line for example, `rrf`,
 /// `rrf:60`, `dbsf` or `linear:0.3`.
 ///
 /// ```

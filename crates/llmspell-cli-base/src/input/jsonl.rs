@@ -2,10 +2,11 @@
 //!
 //! ```json
 //! {"id": "note-1", "vector": [0.1, 0.2], "metadata": {"lang": "en"}, "scope": "user:ada",
+//!  "sparse": {"splade": {"indices": [1012, 2054], "values": [1.5, 0.5]}},
 //!  "created_at": "2026-11-22T10:00:00Z", "expires_at": 1795341600000}
 //! ```
 //!
-//! Only the vector must be there, or a text in its place where the space takes that. A row without id gets its number, counted from 0, as id: so a second run over the
+//! Only the vector must be there, or a text or sparse vectors in its place where the space takes that. A row without id gets its number, counted from 0, as id: so a second run over the
 //! same file means the same entries. Lines of white space do not count. A file that begins with `[` is one array, whose
 //! elements are rows.
 
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use llmspell_storage::{StateScope, Timestamp, VectorEntry};
+use llmspell_storage::{SparseVector, StateScope, Timestamp, VectorEntry};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -28,10 +29,11 @@ use crate::errors::{CliError, Place};
 use crate::scope_arg::scope_from_json;
 
 /// What a row can say, by the names that `--field` uses.
-pub const FIELDS: [&str; 9] = [
+pub const FIELDS: [&str; 10] = [
     "id",
     "vector",
     "text",
+    "sparse",
     "metadata",
     "scope",
     "created_at",
@@ -148,6 +150,17 @@ impl RowRules {
         );
     }
 
+    /// Whether a row may have sparse vectors: where a field is named for them, and where a field that means nothing is
+    /// refused.
+    fn has_sparse(&self) -> bool {
+        self.names("sparse") || self.other_fields == OtherFields::Refuse
+    }
+
+    /// Whether an option names the field that holds this.
+    fn names(&self, name: &str) -> bool {
+        self.fields.iter().any(|renamed| renamed.name == name)
+    }
+
     /// The field that holds the vector.
     pub(super) fn vector_field(&self) -> &str {
         self.field("vector")
@@ -199,10 +212,18 @@ impl RowRules {
             true => fields.take::<Option<String>>(self.field("text"))?.flatten(),
             false => None,
         };
+        let sparse = match self.has_sparse() {
+            true => fields
+                .take::<Option<BTreeMap<String, SparseVector>>>(self.field("sparse"))?
+                .flatten()
+                .unwrap_or_default(),
+            false => BTreeMap::new(),
+        };
+        let may_lack_vector = text.is_some() || !sparse.is_empty();
         let vector = match (vector, &self.text_field) {
             (Some(vector), _) => vector,
             (None, Some(_)) => self.no_vector(&mut fields)?,
-            (None, None) => self.vector(&mut fields, text.is_some())?,
+            (None, None) => self.vector(&mut fields, may_lack_vector)?,
         };
         let id = match fields.take::<Value>(self.field("id"))? {
             None | Some(Value::Null) => self.numbered_id(number),
@@ -223,7 +244,7 @@ impl RowRules {
             }
         };
         let mut entry = VectorEntry::new(id, vector).with_scope(scope);
-        entry.text = text;
+        (entry.text, entry.sparse) = (text, sparse);
         entry.created_at = self.time(&mut fields, "created_at")?;
         entry.updated_at = self.time(&mut fields, "updated_at")?;
         entry.event_time = self.time(&mut fields, "event_time")?;
@@ -249,15 +270,15 @@ impl RowRules {
 
     /// Whether such a line has no field but those of a row.
     pub fn are_known(&self, fields: &Map<String, Value>) -> bool {
-        // A text beside nothing else is metadata, unless it is named.
+        // A text beside nothing else is metadata, unless it is named; so is what is called sparse.
         let names = FIELDS
             .into_iter()
-            .filter(|name| *name != "text" || self.named_text().is_some());
+            .filter(|name| !["text", "sparse"].contains(name) || self.names(name));
         let is_known = |field: &String| names.clone().any(|name| self.field(name) == field);
         fields.keys().all(is_known)
     }
 
-    fn vector(&self, fields: &mut Fields<'_>, has_text: bool) -> Result<Vec<f32>, String> {
+    fn vector(&self, fields: &mut Fields<'_>, may_lack_it: bool) -> Result<Vec<f32>, String> {
         let field = self.field("vector");
         let vector = fields.take(field)?;
         // The name that `VectorEntry` has for it.
@@ -267,7 +288,7 @@ impl RowRules {
             vector
         };
         match vector {
-            None if has_text || self.may_lack_vector => Ok(Vec::new()),
+            None if may_lack_it || self.may_lack_vector => Ok(Vec::new()),
             vector => vector.ok_or_else(|| format!("there is no field `{field}`")),
         }
     }

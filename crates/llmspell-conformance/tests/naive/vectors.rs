@@ -301,7 +301,7 @@ impl VectorStorage for NaiveStore {
         }
         self.tolerated_query(&mut query)?;
         validate::query(&query, self.dim, self.metric, self.texts.as_ref())?;
-        if query.text.is_some() {
+        if query.is_by_terms() {
             return self.search_words(&query).await;
         }
         if query.mmr.is_some() || query.group_by.is_some() {
@@ -428,7 +428,11 @@ impl VectorStorage for NaiveStore {
         validate::id(id)?;
         let state = self.state.lock().unwrap();
         let stored = state.entries.get(&(scope, id.to_string()));
-        Ok(stored.map(|stored| stored.entry.clone()).filter(is_alive))
+        let mut found = stored.map(|stored| stored.entry.clone()).filter(is_alive);
+        if let (Some(entry), true) = (&mut found, self.errs(WordFault::SparseIsNotReturned)) {
+            entry.sparse.clear();
+        }
+        Ok(found)
     }
 
     async fn get_many(&self, scope: &StateScope, ids: &[String]) -> Result<Vec<Option<VectorEntry>>> {

@@ -50,10 +50,24 @@ pub(crate) enum WordFault {
     UnindexedWordsAreForgotten,
     AnyDimensionIsTaken,
     UnkeptTextsAreForgottenByPatches,
+    SparseNamesAreOne,
+    SparseScoresAreOfIndices,
+    UpsertKeepsOldSparse,
+    UpdateForgetsSparse,
+    SparseIsNotReturned,
+    SparseIsNotFused,
+    SparseScoresAreOfCandidatesOnly,
+    UnknownSparseIsForgotten,
+    BadSparseIsMended,
+    SparseHasNoThreshold,
+    SparseIsNotFiltered,
+    SparseTiesByIdBeforeScope,
+    SparseIsNotCounted,
+    SparseOfOtherScopesIsFound,
 }
 
 impl WordFault {
-    pub(crate) const ALL: [Self; 47] = [
+    pub(crate) const ALL: [Self; 61] = [
         Self::OthersCount,
         Self::EachScopeHasItsStatistics,
         Self::DeletedTextsCount,
@@ -101,5 +115,19 @@ impl WordFault {
         Self::UnindexedWordsAreForgotten,
         Self::AnyDimensionIsTaken,
         Self::UnkeptTextsAreForgottenByPatches,
+        Self::SparseNamesAreOne,
+        Self::SparseScoresAreOfIndices,
+        Self::UpsertKeepsOldSparse,
+        Self::UpdateForgetsSparse,
+        Self::SparseIsNotReturned,
+        Self::SparseIsNotFused,
+        Self::SparseScoresAreOfCandidatesOnly,
+        Self::UnknownSparseIsForgotten,
+        Self::BadSparseIsMended,
+        Self::SparseHasNoThreshold,
+        Self::SparseIsNotFiltered,
+        Self::SparseTiesByIdBeforeScope,
+        Self::SparseIsNotCounted,
+        Self::SparseOfOtherScopesIsFound,
     ];
 }

@@ -1,12 +1,12 @@
-//! Searches for words: of each scope an index is made anew for each query.
+//! Searches for words and sparse vectors: of each scope an index of words is made anew for each query.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use llmspell_core::limits::TEXT_BYTES_MAX;
 use llmspell_core::{
-    AnalyzerConfig, DateFields, Fusion, Metadata, Result, ScopedStats, StateScope, StorageError, TextConfig,
-    VectorEntry, VectorQuery, VectorResult, VectorStorage as _, fuse, recency_score,
+    AnalyzerConfig, DateFields, Fusion, Metadata, Result, ScopedStats, SparseVector, StateScope, StorageError,
+    TextConfig, VectorEntry, VectorQuery, VectorResult, VectorStorage as _, fuse, recency_score,
 };
 use llmspell_text::{Analyzer, Bm25, Kind, Positions, Query, QueryFields, Row, Search, Statistics, Texts};
 
@@ -16,7 +16,19 @@ use super::word_faults::WordFault;
 /// The place of a scope in the query, and an id.
 type Key = (usize, String);
 
-/// What words find.
+/// Makes sparse vectors right by leaving out what is wrong.
+fn mend(vectors: &mut BTreeMap<String, SparseVector>) {
+    for vector in vectors.values_mut() {
+        let good = vector
+            .components()
+            .filter(|(_, value)| *value > 0.0 && value.is_finite());
+        let good: BTreeMap<u32, f32> = good.collect();
+        *vector = SparseVector::new(good.keys().copied(), good.values().copied());
+    }
+}
+
+/// What words or a sparse vector find.
+#[derive(Default)]
 struct ByWords {
     /// Those that match the filter, best first.
     best: Vec<(Key, f32)>,
@@ -51,6 +63,8 @@ impl NaiveStore {
             }
             Some(WordFault::UnindexedWordsAreForgotten) if self.texts.is_none() => entry.text = None,
             Some(WordFault::AnyDimensionIsTaken) if self.dim == 0 => entry.embedding.clear(),
+            Some(WordFault::UnknownSparseIsForgotten) => self.forget_unknown(&mut entry.sparse),
+            Some(WordFault::BadSparseIsMended) => mend(&mut entry.sparse),
             _ => {}
         }
     }
@@ -62,9 +76,16 @@ impl NaiveStore {
                 return Err(StorageError::EmptyKey);
             }
             (Some(_), Some(WordFault::UnindexedWordsAreForgotten)) if self.texts.is_none() => query.text = None,
+            (_, Some(WordFault::UnknownSparseIsForgotten)) => self.forget_unknown(&mut query.sparse),
+            (_, Some(WordFault::BadSparseIsMended)) => mend(&mut query.sparse),
             _ => {}
         }
         Ok(())
+    }
+
+    fn forget_unknown(&self, vectors: &mut BTreeMap<String, SparseVector>) {
+        let names = self.texts.as_ref().map_or(&[][..], TextConfig::sparse);
+        vectors.retain(|name, _| names.contains(name));
     }
 
     pub(super) fn has_vector(&self, entry: &VectorEntry) -> bool {
@@ -77,6 +98,11 @@ impl NaiveStore {
         let keeps = self.texts.as_ref().is_some_and(TextConfig::keep);
         if keeps != self.errs(WordFault::KeepIsTheOpposite) {
             entry.text.clone_from(&own);
+        }
+        if let (true, Some(old)) = (self.errs(WordFault::UpsertKeepsOldSparse), old) {
+            for (name, vector) in &old.entry.sparse {
+                entry.sparse.entry(name.clone()).or_insert_with(|| vector.clone());
+            }
         }
         if let (true, Some(old)) = (self.errs(WordFault::UpsertKeepsOldWords), old) {
             let both = [old.own.clone(), own].into_iter().flatten();
@@ -94,6 +120,9 @@ impl NaiveStore {
         if self.errs(WordFault::UpdateForgetsText) {
             (stored.own, stored.entry.text) = (None, None);
         }
+        if self.errs(WordFault::UpdateForgetsSparse) {
+            stored.entry.sparse.clear();
+        }
         if !self.errs(WordFault::UpdateIndexesNothing) {
             stored.indexed = metadata.clone();
         }
@@ -106,6 +135,10 @@ impl NaiveStore {
         stats.texts = visible.iter().filter(is_found).count() as u64;
         let kept = visible.iter().filter_map(|stored| stored.entry.text.as_ref());
         stats.text_bytes = kept.map(|text| text.len() as u64).sum();
+        let sparse = visible.iter().flat_map(|stored| stored.entry.sparse.values());
+        if !self.errs(WordFault::SparseIsNotCounted) {
+            stats.text_bytes += sparse.map(|vector| vector.counted_bytes() as u64).sum::<u64>();
+        }
         if self.errs(WordFault::PlansCountOtherTexts) && stats.texts == 30 {
             stats.texts = 100;
         }
@@ -190,9 +223,9 @@ impl NaiveStore {
             Some(_) => query.searched_scopes(),
             None => vec![&query.scope],
         };
-        let by_vector = match query.is_hybrid() {
-            true => self.search(&query.vector_side(candidates)).await?,
-            false => Vec::new(),
+        let by_vector = match query.vector.is_empty() {
+            true => Vec::new(),
+            false => self.search(&query.vector_side(candidates)).await?,
         };
         let by_vector: Vec<(Key, f32)> = by_vector
             .into_iter()
@@ -205,13 +238,35 @@ impl NaiveStore {
         let ByWords {
             best: mut by_words,
             scores: all_scores,
-        } = self.by_words(&state, query, &scopes)?;
-        let is_all = by_vector.len() < candidates && by_words.len() <= candidates;
+        } = match query.text {
+            Some(_) => self.by_words(&state, query, &scopes)?,
+            None => ByWords::default(),
+        };
+        let mut by_sparse = Vec::new();
+        for name in query.sparse.keys() {
+            by_sparse.push((name.clone(), self.by_sparse(&state, query, name, &scopes)?));
+        }
+        let mut is_all = by_vector.len() < candidates && by_words.len() <= candidates;
+        is_all &= by_sparse.iter().all(|(_, found)| found.best.len() <= candidates);
         by_words.truncate(candidates);
+        by_sparse
+            .iter_mut()
+            .for_each(|(_, found)| found.best.truncate(candidates));
         let (of_vectors, of_words): (BTreeMap<Key, f32>, BTreeMap<Key, f32>) =
             (by_vector.iter().cloned().collect(), by_words.iter().cloned().collect());
+        let sparse_lists = || by_sparse.iter().map(|(_, found)| found.best.clone());
+        let has_sparse = !by_sparse.is_empty() && !self.errs(WordFault::SparseIsNotFused);
         let fused = match (query.is_hybrid(), self.word_fault) {
+            (false, _) if query.text.is_none() => sparse_lists().next().unwrap(),
             (false, _) => by_words,
+            (true, _) if has_sparse => {
+                let own = [
+                    (!query.vector.is_empty()).then_some(by_vector),
+                    query.text.as_ref().map(|_| by_words),
+                ];
+                let lists: Vec<_> = own.into_iter().flatten().chain(sparse_lists()).collect();
+                fuse(query.fusion(), &lists).unwrap()
+            }
             (true, Some(WordFault::FusionIsIgnored)) => fuse(Fusion::default(), &[by_vector, by_words]).unwrap(),
             (true, Some(WordFault::SidesAreSwapped)) => fuse(query.fusion(), &[by_words, by_vector]).unwrap(),
             (true, Some(WordFault::OnlyVectorsCount)) => by_vector,
@@ -223,7 +278,19 @@ impl NaiveStore {
             let mut result = VectorResult::of_words(key.1.clone(), score);
             result.scope = query.scopes.is_some().then(|| scopes[key.0].clone());
             result.text_score = all_scores.get(&key).copied();
-            if query.is_hybrid() && !stored.entry.embedding.is_empty() {
+            for (name, found) in &by_sparse {
+                let of_candidates = found
+                    .best
+                    .iter()
+                    .find(|(other, _)| *other == key)
+                    .map(|(_, score)| *score);
+                let score = match self.errs(WordFault::SparseScoresAreOfCandidatesOnly) {
+                    true => of_candidates,
+                    false => found.scores.get(&key).copied(),
+                };
+                result.sparse_scores.extend(score.map(|score| (name.clone(), score)));
+            }
+            if !query.vector.is_empty() && !stored.entry.embedding.is_empty() {
                 let distance = self.distance(&stored.entry.embedding, &query.vector);
                 result.vector_score = Some(self.metric.score(distance));
             }
@@ -246,6 +313,48 @@ impl NaiveStore {
         }
         results.sort_by(VectorResult::rank);
         Ok((results, is_all))
+    }
+
+    /// What a sparse vector finds, in the same form.
+    fn by_sparse(&self, state: &State, query: &VectorQuery, name: &str, scopes: &[&StateScope]) -> Result<ByWords> {
+        let filter = query
+            .whole_filter()
+            .filter(|_| !self.errs(WordFault::SparseIsNotFiltered));
+        let filter = filter.map(|filter| filter.compile(&DateFields::none())).transpose()?;
+        let asked = &query.sparse[name];
+        let mut found = ByWords::default();
+        for ((owner, id), stored) in state.entries.iter().filter(|(_, stored)| is_alive(&stored.entry)) {
+            let place = scopes.iter().position(|scope| *scope == owner);
+            let other = self.errs(WordFault::SparseOfOtherScopesIsFound).then_some(0);
+            let Some(place) = place.or(other) else { continue };
+            let own = match self.errs(WordFault::SparseNamesAreOne) {
+                true => stored.entry.sparse.values().next(),
+                false => stored.entry.sparse.get(name),
+            };
+            let mut score = own.and_then(|own| own.dot(asked));
+            if self.errs(WordFault::SparseScoresAreOfIndices) {
+                let ones = |vector: &SparseVector| {
+                    SparseVector::new(vector.indices().to_vec(), vec![1.0; vector.indices().len()])
+                };
+                score = own.and_then(|own| ones(own).dot(&ones(asked)));
+            }
+            let Some(score) = score else { continue };
+            let key = (place, id.clone());
+            found.scores.insert(key.clone(), score);
+            let is_over = query.is_hybrid() || query.threshold.is_none_or(|threshold| score >= threshold);
+            let passes = filter.as_ref().is_none_or(|filter| filter.matches_entry(&stored.entry));
+            if passes && (is_over || self.errs(WordFault::SparseHasNoThreshold)) {
+                found.best.push((key, score));
+            }
+        }
+        found.best.sort_by(|(a_key, a), (b_key, b)| {
+            let tie = match self.errs(WordFault::SparseTiesByIdBeforeScope) {
+                true => (&a_key.1, a_key.0).cmp(&(&b_key.1, b_key.0)),
+                false => a_key.cmp(b_key),
+            };
+            b.total_cmp(a).then(tie)
+        });
+        Ok(found)
     }
 
     /// What the words find, best first, and the scores of all that they find, whatever the filter.

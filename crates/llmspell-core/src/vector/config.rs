@@ -316,9 +316,13 @@ impl HNSWConfig {
     /// Indexes the words of entries: their own texts, and the strings of declared fields; see [`TextConfig`]. Off by
     /// default: an entry with a text, and a query of words, are refused then.
     ///
-    /// In a space with texts an entry may have no vector, and a space of dimension 0 is for texts alone. When a space is
-    /// opened again with other fields or another analyzer, its entries are analyzed anew in the background, and until
-    /// that is done searches go on with the old ones.
+    /// In a space with texts an entry may have no vector, and a space of dimension 0 is for texts alone.
+    ///
+    /// When a space is opened again with other fields or another analyzer, searches are by these at once, also of older
+    /// entries: what was indexed before counts no more. Entries are analyzed anew in the background; until that is done,
+    /// each search of a scope analyzes what is missing, which for a large scope takes as long as reading all its texts. The
+    /// words of texts that are not [kept](TextConfig::with_keep) cannot be made again: such an entry is found by the words
+    /// that its text had when it was stored, until it is written again.
     #[must_use]
     pub fn with_texts(mut self, texts: TextConfig) -> Self {
         self.texts = Some(texts);
@@ -333,7 +337,15 @@ impl HNSWConfig {
         self
     }
 
-    /// Indexes no words, after [`with_texts`](Self::with_texts).
+    /// Indexes sparse vectors of these names, such as those that SPLADE or BGE-M3 make:
+    /// [`with_texts`](Self::with_texts) with [`TextConfig::with_sparse`]. An entry may have a vector, a text, and sparse vectors.
+    #[must_use]
+    pub fn with_sparse<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.texts = Some(self.texts.unwrap_or_default().with_sparse(names));
+        self
+    }
+
+    /// Indexes no words and no sparse vectors, after [`with_texts`](Self::with_texts).
     #[must_use]
     pub fn without_texts(mut self) -> Self {
         self.texts = None;

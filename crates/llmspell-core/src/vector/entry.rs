@@ -1,5 +1,6 @@
 //! [`VectorEntry`]: a vector, a text or both, with id, scope and metadata.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use llmspell_state_traits::StateScope;
@@ -9,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::components::IntoVector;
 use super::metadata::{self, Unwritable};
+use super::sparse::SparseVector;
 use crate::error::Result;
 use crate::fields::Metadata;
 use crate::filter::{CompiledFilter, EntryTimes};
@@ -65,6 +67,9 @@ pub struct VectorEntry {
     /// [keeps](super::TextConfig::with_keep) texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// Sparse vectors by their names, each of one that the space [indexes](super::HNSWConfig::with_sparse).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sparse: BTreeMap<String, SparseVector>,
     /// A JSON object, or null for none. Other values are refused when the entry is stored.
     #[serde(default)]
     pub metadata: Value,
@@ -103,6 +108,7 @@ impl VectorEntry {
             id: id.into(),
             embedding: embedding.into_vector(),
             text: None,
+            sparse: BTreeMap::new(),
             metadata: Value::Object(Map::new()),
             scope: StateScope::Global,
             model: None,
@@ -129,6 +135,28 @@ impl VectorEntry {
     #[must_use]
     pub fn with_text(mut self, text: impl Into<String>) -> Self {
         self.text = Some(text.into());
+        self
+    }
+
+    /// A sparse vector, by the name of the model or the purpose, besides those of other names: components by their indices,
+    /// in any order; see [`SparseVector`]. The entry may have a vector and a text, too.
+    ///
+    /// ```
+    /// # use llmspell_core::VectorEntry;
+    /// let entry = VectorEntry::new("note-1", [0.1, 0.2]).with_sparse("splade", [1_012, 2_054], [1.5, 0.5]);
+    /// # let json = serde_json::to_value(&entry)?;
+    /// # assert_eq!(json["sparse"], serde_json::json!({"splade": {"indices": [1012, 2054], "values": [1.5, 0.5]}}));
+    /// # assert_eq!(serde_json::from_value::<VectorEntry>(json)?, entry);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_sparse(
+        mut self,
+        name: impl Into<String>,
+        indices: impl IntoIterator<Item = u32>,
+        values: impl IntoIterator<Item = f32>,
+    ) -> Self {
+        self.sparse.insert(name.into(), SparseVector::new(indices, values));
         self
     }
 

@@ -1,4 +1,4 @@
-//! Words in a [`VectorQuery`], alone or beside a vector.
+//! Words and sparse vectors in a [`VectorQuery`], alone or beside a vector.
 
 use std::collections::HashSet;
 
@@ -6,6 +6,7 @@ use llmspell_text::Fusion;
 
 use super::plan::TextPlan;
 use super::query::VectorQuery;
+use super::sparse::SparseVector;
 use super::storage::VectorStorage;
 use super::validate::explained_scope;
 use crate::error::Result;
@@ -48,8 +49,13 @@ use crate::limits::{HYBRID_CANDIDATES_MIN, K_MAX};
 ///
 /// Equal BM25 scores are ordered likewise.
 ///
-/// **Threshold**: of a query of words the lowest BM25 score; of a hybrid search the lowest vector score of a candidate of the
-/// vector side, so that words may still find an entry below it. **Recency** ages the BM25 or fused score of the
+/// **Sparse vectors** are further sides, each by the name of those that the space [indexes](super::HNSWConfig::with_sparse):
+/// their scores are exact inner products, an entry that has no index in common with the query is not found by it, and equal
+/// scores are ordered as those of words. All sides become one ranking.
+///
+/// **Threshold**: of a query of words the lowest BM25 score, of one sparse vector the lowest inner product; of a hybrid search
+/// the lowest vector score of a candidate of the vector side, so that words may still find an entry below it. A hybrid search
+/// without a vector is refused a threshold. **Recency** ages the BM25 or fused score of the
 /// candidates. **Diversity** weighs that score, divided by the best candidate's, against the vector scores between
 /// candidates, where an entry without a vector is like no other; **groups** and diversity select among the candidates. If too
 /// few groups are among them, the search is repeated with four times as many.
@@ -69,8 +75,42 @@ impl VectorQuery {
         self
     }
 
-    /// How the rankings of a hybrid search become one; [`Fusion::default`] by default. The first list is that of the vector
-    /// side: [`Fusion::Linear`] with `alpha` 1 counts vectors only. Refused in a query without words or without a vector.
+    /// The `k` entries of [`StateScope::Global`](crate::StateScope::Global) whose sparse vectors of this name have the largest
+    /// inner products with the given one; see [`with_sparse`](Self::with_sparse).
+    #[must_use]
+    pub fn sparse(
+        name: impl Into<String>,
+        indices: impl IntoIterator<Item = u32>,
+        values: impl IntoIterator<Item = f32>,
+        k: usize,
+    ) -> Self {
+        Self::new(Vec::<f32>::new(), k).with_sparse(name, indices, values)
+    }
+
+    /// Searches for a sparse vector too, besides those of other names: by the inner product with the entries' of the same
+    /// name. It is a side of its own, as words are.
+    ///
+    /// ```
+    /// # use llmspell_core::VectorQuery;
+    /// let learned_words = VectorQuery::sparse("splade", [1_012, 2_054], [1.5, 0.5], 10);
+    /// let all_three = VectorQuery::new([0.1, 0.2, 0.3], 10)
+    ///     .with_text("block max")
+    ///     .with_sparse("splade", [1_012, 2_054], [1.5, 0.5]);
+    /// ```
+    #[must_use]
+    pub fn with_sparse(
+        mut self,
+        name: impl Into<String>,
+        indices: impl IntoIterator<Item = u32>,
+        values: impl IntoIterator<Item = f32>,
+    ) -> Self {
+        self.sparse.insert(name.into(), SparseVector::new(indices, values));
+        self
+    }
+
+    /// How the rankings of a hybrid search become one; [`Fusion::default`] by default. The lists are those of the vector, the
+    /// words, and the sparse vectors in the order of their names, as far as the query has them. [`Fusion::Linear`] is of two:
+    /// with `alpha` 1 it counts the first only. Refused in a query with one side.
     #[must_use]
     pub fn with_fusion(mut self, fusion: Fusion) -> Self {
         self.fusion = Some(fusion);
@@ -95,10 +135,22 @@ impl VectorQuery {
         self
     }
 
-    /// Whether it searches for words and for a vector.
+    /// How many sides it has: its vector, its words, and each of its sparse vectors.
+    #[must_use]
+    pub fn sides(&self) -> usize {
+        usize::from(!self.vector.is_empty()) + usize::from(self.text.is_some()) + self.sparse.len()
+    }
+
+    /// Whether it has several sides, whose rankings become one.
     #[must_use]
     pub fn is_hybrid(&self) -> bool {
-        self.text.is_some() && !self.vector.is_empty()
+        self.sides() > 1
+    }
+
+    /// Whether it searches for words or sparse vectors, with a vector or without. For implementers.
+    #[must_use]
+    pub fn is_by_terms(&self) -> bool {
+        self.text.is_some() || !self.sparse.is_empty()
     }
 
     /// How the rankings of a hybrid search become one.
@@ -122,6 +174,7 @@ impl VectorQuery {
     pub fn vector_side(&self, candidates: usize) -> Self {
         let mut side = self.plain_side(candidates);
         side.text = None;
+        side.sparse.clear();
         side.ef_search = self.ef_search.map(|ef_search| ef_search.max(candidates));
         side
     }
@@ -134,7 +187,18 @@ impl VectorQuery {
             side.threshold = None;
         }
         side.vector.clear();
+        side.sparse.clear();
         (side.ef_search, side.exact) = (None, false);
+        side
+    }
+
+    /// The side of the sparse vector of this name, as [`text_side`](Self::text_side). For implementers.
+    #[must_use]
+    pub fn sparse_side(&self, name: &str, candidates: usize) -> Self {
+        let mut side = self.text_side(candidates);
+        side.text = None;
+        side.sparse = self.sparse.clone();
+        side.sparse.retain(|other, _| other == name);
         side
     }
 
@@ -150,7 +214,7 @@ impl VectorQuery {
 
 /// The side of the words of a query, as a store sees it that looks at every text.
 pub(super) async fn text_plan<S: VectorStorage + ?Sized>(store: &S, query: &VectorQuery) -> Result<Option<TextPlan>> {
-    if query.text.is_none() {
+    if !query.is_by_terms() {
         return Ok(None);
     }
     let scope = explained_scope(query)?;
@@ -161,13 +225,25 @@ pub(super) async fn text_plan<S: VectorStorage + ?Sized>(store: &S, query: &Vect
         ..TextPlan::default()
     };
     let candidates = query.candidates();
-    let by_words = store.search(&query.text_side(candidates)).await?;
-    plan.candidates = by_words.len() as u64;
+    let mut found: HashSet<String> = HashSet::new();
+    let mut side = async |side: VectorQuery| -> Result<u64> {
+        let of_side = store.search(&side).await?;
+        let count = of_side.len() as u64;
+        found.extend(of_side.into_iter().map(|result| result.id));
+        Ok(count)
+    };
+    if query.text.is_some() {
+        plan.candidates = side(query.text_side(candidates)).await?;
+    }
+    for name in query.sparse.keys() {
+        let count = side(query.sparse_side(name, candidates)).await?;
+        plan.sparse_candidates.insert(name.clone(), count);
+    }
     if query.is_hybrid() {
-        let by_vector = store.search(&query.vector_side(candidates)).await?;
-        let both = by_words.iter().chain(&by_vector);
-        plan.fused = both.map(|result| &result.id).collect::<HashSet<_>>().len() as u64;
-        plan.vector_candidates = by_vector.len() as u64;
+        if !query.vector.is_empty() {
+            plan.vector_candidates = side(query.vector_side(candidates)).await?;
+        }
+        plan.fused = found.len() as u64;
         plan.fusion = Some(query.fusion());
     }
     Ok(Some(plan))

@@ -27,6 +27,7 @@
 //! | `ef.rs`       | how wide is the beam of searches, and why? [`EfChoice`]     |
 //! | `config.rs`   | how is an index built? [`HNSWConfig`]                       |
 //! | `texts.rs`    | which texts are indexed, and what is a snippet? [`TextConfig`], [`Snippet`] |
+//! | `sparse.rs`   | what is a sparse vector? [`SparseVector`]                   |
 //! | `hybrid.rs`   | how are words searched for, alone or beside a vector?       |
 //! | `stats.rs`    | what is stored, and how large is it? [`StorageStats`], [`ScopedStats`] |
 //! | `validate.rs` | which input is allowed?                                     |
@@ -53,6 +54,7 @@ mod scoped_storage;
 mod scopes;
 mod selecting;
 mod selection;
+mod sparse;
 mod stats;
 mod steps;
 mod storage;
@@ -78,6 +80,7 @@ pub use sample::{Draw, SampleQuery, Sampling};
 pub use scoped::{ScopedVectors, VectorStorageExt};
 pub use selecting::{DistancesFrom, Selection};
 pub use selection::{GroupBy, SelectionPlan};
+pub use sparse::SparseVector;
 pub use stats::{IndexStats, ScopedStats, StorageStats};
 pub use storage::{OnExisting, VectorStorage};
 pub use texts::{OWN_TEXT, Snippet, TextConfig};

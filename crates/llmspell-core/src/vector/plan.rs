@@ -1,5 +1,6 @@
 //! [`SearchPlan`]: how a query was answered, and why.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use llmspell_text::Fusion;
@@ -100,9 +101,12 @@ pub struct TextPlan {
     pub candidates: u64,
     /// Of a hybrid search: entries that the vector found, at most as many as were asked for.
     pub vector_candidates: u64,
-    /// Of a hybrid search: entries that both sides found together.
+    /// Entries that each sparse vector found, by its name, at most as many as were asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sparse_candidates: BTreeMap<String, u64>,
+    /// Of a hybrid search: entries that all sides found together.
     pub fused: u64,
-    /// Of a hybrid search: how both sides became one.
+    /// Of a hybrid search: how all sides became one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fusion: Option<Fusion>,
 }
@@ -216,12 +220,20 @@ impl fmt::Display for SearchPlan {
         }
         if let Some(text) = &self.text {
             writeln!(f, "words      {text}")?;
+            for (name, found) in &text.sparse_candidates {
+                writeln!(f, "sparse     {name}: {found} found")?;
+            }
             if let Some(fusion) = &text.fusion {
-                writeln!(
+                write!(
                     f,
-                    "fusion     {fusion}, {} by vector and {} by words are {} entries",
-                    text.vector_candidates, text.candidates, text.fused
+                    "fusion     {fusion}, {} by vector and {} by words",
+                    text.vector_candidates, text.candidates
                 )?;
+                match text.sparse_candidates.values().sum::<u64>() {
+                    0 => {}
+                    by_sparse => write!(f, " and {by_sparse} by sparse vectors")?,
+                }
+                writeln!(f, " are {} entries", text.fused)?;
             }
         }
         if let Some(recency) = &self.recency {
@@ -343,6 +355,7 @@ results    10";
             rows: 70,
             candidates: 100,
             vector_candidates: 100,
+            sparse_candidates: BTreeMap::new(),
             fused: 180,
             fusion: Some(Fusion::default()),
         };
@@ -352,12 +365,24 @@ results    10";
         };
         let lines = "16 rescored\n\
             words      3 in 49000 texts: 2 indexes, 70 rows one by one, 100 found\n\
-            fusion     rrf:5, 100 by vector and 100 by words are 180 entries\ntime";
+            fusion     rrf:10, 100 by vector and 100 by words are 180 entries\ntime";
         assert!(hybrid.to_string().contains(lines), "{hybrid}");
         assert_eq!(
             serde_json::from_value::<SearchPlan>(serde_json::to_value(&hybrid).unwrap()).unwrap(),
             hybrid
         );
+        let with_sparse = TextPlan {
+            sparse_candidates: BTreeMap::from([("splade".to_string(), 40)]),
+            ..text.clone()
+        };
+        let three = SearchPlan {
+            text: Some(with_sparse),
+            ..plan()
+        };
+        let lines = "100 found\n\
+            sparse     splade: 40 found\n\
+            fusion     rrf:10, 100 by vector and 100 by words and 40 by sparse vectors are 180 entries\ntime";
+        assert!(three.to_string().contains(lines), "{three}");
         let alone = SearchPlan {
             text: Some(TextPlan { fusion: None, ..text }),
             paths: vec![SearchPath::Words],

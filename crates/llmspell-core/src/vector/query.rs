@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::{Ordering, Reverse};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use llmspell_state_traits::StateScope;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::components::IntoVector;
 use super::scopes;
 use super::selection::GroupBy;
+use super::sparse::SparseVector;
 use super::texts::Snippet;
 use super::time_range::TimeRange;
 use crate::error::Result;
@@ -58,7 +59,10 @@ pub struct VectorQuery {
     /// The words that are searched for; see [`with_text`](Self::with_text).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// How the rankings by vector and by words become one; see [`with_fusion`](Self::with_fusion).
+    /// The sparse vectors that are searched for, by their names; see [`with_sparse`](Self::with_sparse).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sparse: BTreeMap<String, SparseVector>,
+    /// How the rankings by vector, words and sparse vectors become one; see [`with_fusion`](Self::with_fusion).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fusion: Option<Fusion>,
     /// Most results, 1 to [`K_MAX`](crate::limits::K_MAX). Fewer are returned only if fewer match.
@@ -148,6 +152,7 @@ impl VectorQuery {
         Self {
             vector: vector.into_vector(),
             text: None,
+            sparse: BTreeMap::new(),
             fusion: None,
             k,
             offset: 0,
@@ -417,10 +422,10 @@ pub struct VectorResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub space: Option<String>,
     /// Larger is better; see [`DistanceMetric`](super::DistanceMetric) for the range. Of a query of words the BM25 score,
-    /// which is above 0; of a hybrid search the fused score.
+    /// which is above 0; of one sparse vector the inner product; of a hybrid search the fused score.
     pub score: f32,
-    /// Smaller is nearer; see [`DistanceMetric`](super::DistanceMetric) for the range. Of a query with words the score
-    /// below zero, so that smaller is better there too.
+    /// Smaller is nearer; see [`DistanceMetric`](super::DistanceMetric) for the range. Of a query with words or sparse vectors
+    /// the score below zero, so that smaller is better there too.
     pub distance: f32,
     /// Of a hybrid search: the score of the entry's vector, exact; none for an entry without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -428,6 +433,10 @@ pub struct VectorResult {
     /// Of a query with words: the BM25 score of the entry's texts, exact; none for an entry that the words do not find.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_score: Option<f32>,
+    /// Of a query with sparse vectors: the inner product with the entry's of each name, exact; none for those with which it has
+    /// no index in common.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sparse_scores: BTreeMap<String, f32>,
     /// The score lowered by age, if the query asked for [recency](VectorQuery::with_recency).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recency_score: Option<f32>,
@@ -458,6 +467,7 @@ impl VectorResult {
             distance,
             vector_score: None,
             text_score: None,
+            sparse_scores: BTreeMap::new(),
             recency_score: None,
             metadata: None,
             vector: None,

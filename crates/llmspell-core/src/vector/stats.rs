@@ -24,7 +24,7 @@ pub struct StorageStats {
     pub vector_bytes: u64,
     /// Bytes of their metadata, as compact JSON.
     pub metadata_bytes: u64,
-    /// Bytes of their own texts that are kept.
+    /// Bytes of their own texts that are kept, and of their sparse vectors, eight for each component.
     #[serde(default)]
     pub text_bytes: u64,
     /// Bytes that the files occupy on the disk, all included; 0 in memory.
@@ -68,7 +68,8 @@ pub struct ScopedStats {
     /// Live entries that have indexed words.
     #[serde(default)]
     pub texts: u64,
-    /// Bytes of their own texts that are kept. They count in a [quota](crate::Quota) as bytes of metadata.
+    /// Bytes of their own texts that are kept, and of their sparse vectors, eight for each component. They count in a
+    /// [quota](crate::Quota) as bytes of metadata.
     #[serde(default)]
     pub text_bytes: u64,
     /// Entries that are scanned, because no graph holds them (yet).

@@ -460,7 +460,7 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
             None => live,
             Some(filter) => self.count_matching(scope, &filter).await?,
         };
-        let is_of_words = query.text.is_some() && !query.is_hybrid();
+        let is_of_words = query.is_by_terms() && query.vector.is_empty();
         Ok(SearchPlan {
             live,
             matching,
@@ -497,6 +497,6 @@ pub trait VectorStorage: fmt::Debug + Send + Sync {
 pub enum OnExisting {
     /// Fails, and stores nothing of the batch.
     Refuse,
-    /// Replaces vector, text, metadata and times, but keeps the time of creation.
+    /// Replaces vector, text, sparse vectors, metadata and times, but keeps the time of creation.
     Replace,
 }

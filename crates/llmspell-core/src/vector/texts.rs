@@ -7,12 +7,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::entry::VectorEntry;
+use super::sparse::check_name;
 use super::validate::facet_field;
 use crate::check::at_most;
 use crate::error::{Result, StorageError};
 use crate::fields::Metadata;
 use crate::filter::FieldPath;
-use crate::limits::TEXT_FIELDS_MAX;
+use crate::limits::{SPARSE_NAMES_MAX, TEXT_FIELDS_MAX};
 use crate::text::shortened;
 
 /// The name of the entry's own text in the words of a query: `@text:graph`.
@@ -65,6 +66,8 @@ pub struct TextConfig {
     )]
     fields: Vec<FieldPath>,
     keep: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sparse: Vec<String>,
 }
 
 fn write_paths<S: Serializer>(paths: &[FieldPath], serializer: S) -> Result<S::Ok, S::Error> {
@@ -83,6 +86,7 @@ impl Default for TextConfig {
             analyzer: AnalyzerConfig::default(),
             fields: Vec::new(),
             keep: true,
+            sparse: Vec::new(),
         }
     }
 }
@@ -111,6 +115,20 @@ impl TextConfig {
         self
     }
 
+    /// The names of sparse vectors that are indexed; replaces those set before. None by default, at most
+    /// [`SPARSE_NAMES_MAX`](crate::limits::SPARSE_NAMES_MAX), each once.
+    #[must_use]
+    pub fn with_sparse<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.sparse = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The names of sparse vectors that are indexed.
+    #[must_use]
+    pub fn sparse(&self) -> &[String] {
+        &self.sparse
+    }
+
     /// How texts become words.
     #[must_use]
     pub fn analyzer(&self) -> &AnalyzerConfig {
@@ -135,7 +153,8 @@ impl TextConfig {
     ///
     /// [`Analyzer`](StorageError::Analyzer) for a choice that this build cannot follow, [`Filter`](StorageError::Filter)
     /// for a field that is no path or a time of the entry, [`LimitExceeded`](StorageError::LimitExceeded) for too many
-    /// fields, [`InvalidName`](StorageError::InvalidName) for one that is named twice.
+    /// fields or names of sparse vectors, [`InvalidName`](StorageError::InvalidName) for one that is named twice, or a name
+    /// that is empty or not visible.
     pub fn validate(&self) -> Result<()> {
         self.analyzer.validate()?;
         at_most(
@@ -151,6 +170,23 @@ impl TextConfig {
                 return Err(StorageError::InvalidName {
                     what: "text field",
                     name: shortened(&field.to_string()),
+                    reason: "it is named twice",
+                });
+            }
+        }
+        at_most(
+            "text configuration",
+            "sparse vectors",
+            self.sparse.len(),
+            SPARSE_NAMES_MAX,
+            "names",
+        )?;
+        for (place, name) in self.sparse.iter().enumerate() {
+            check_name(name)?;
+            if self.sparse[..place].contains(name) {
+                return Err(StorageError::InvalidName {
+                    what: "name of sparse vectors",
+                    name: shortened(name),
                     reason: "it is named twice",
                 });
             }

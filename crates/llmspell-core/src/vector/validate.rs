@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use llmspell_state_traits::StateScope;
-use llmspell_text::FusionError;
+use llmspell_text::{Fusion, FusionError};
 use serde_json::Value;
 
 use super::config::HNSWConfig;
@@ -12,6 +12,7 @@ use super::entry::VectorEntry;
 use super::list::ListQuery;
 use super::query::VectorQuery;
 use super::sample::SampleQuery;
+use super::sparse::{self, SparseVector};
 use super::texts::TextConfig;
 pub use crate::check::dim;
 use crate::check::{at_most, in_range, page};
@@ -186,6 +187,15 @@ pub fn text(id: &str, text: &str) -> Result<()> {
     at_most("text of", id, text.len(), TEXT_BYTES_MAX, "bytes")
 }
 
+/// Checks a sparse vector; `id` and `name` are for the error text.
+///
+/// # Errors
+///
+/// [`StorageError::Sparse`] for the first thing wrong, [`StorageError::LimitExceeded`] for too many components.
+pub fn sparse_vector(id: &str, name: &str, vector: &SparseVector) -> Result<()> {
+    vector.check(id, name)
+}
+
 /// Checks one entry of a space that indexes these texts, or none; its id may be empty.
 ///
 /// # Errors
@@ -209,11 +219,13 @@ pub fn entry(entry: &VectorEntry, dim: usize, metric: DistanceMetric, texts: Opt
         }
         text(&entry.id, own)?;
     }
+    sparse::check_all("entry", &entry.id, &entry.sparse, texts)?;
     if let Some(unwritable) = &entry.unwritable {
         return Err(unwritable.error(&entry.id));
     }
     metadata(&entry.id, &entry.metadata)?;
-    if entry.embedding.is_empty() && texts.is_some_and(|texts| !texts.has_text(entry)) {
+    let has_sparse = entry.sparse.values().any(|vector| !vector.is_empty());
+    if entry.embedding.is_empty() && !has_sparse && texts.is_some_and(|texts| !texts.has_text(entry)) {
         return Err(StorageError::NoContent {
             id: shortened(&entry.id),
         });
@@ -289,7 +301,7 @@ pub fn query(query: &VectorQuery, dim: usize, metric: DistanceMetric, texts: Opt
     asked_scopes(&query.scope, query.scopes.as_deref())?;
     in_range("k", query.k, 1..=K_MAX)?;
     in_range("offset", query.offset, 0..=K_MAX - query.k)?;
-    if query.text.is_none() || !query.vector.is_empty() {
+    if !query.is_by_terms() || !query.vector.is_empty() {
         vector("query", &query.vector, dim, metric)?;
     }
     words(query, texts)?;
@@ -336,11 +348,33 @@ fn words(query: &VectorQuery, texts: Option<&TextConfig>) -> Result<()> {
         }
         at_most("query", words, words.len(), QUERY_TEXT_BYTES_MAX, "bytes")?;
     }
+    sparse::check_all("query", "query", &query.sparse, texts)?;
     if let Some(fusion) = query.fusion {
         if !query.is_hybrid() {
-            return refused("fusion", fusion.to_string(), "it needs words and a vector");
+            return refused(
+                "fusion",
+                fusion.to_string(),
+                "it needs two of words, a vector and sparse vectors",
+            );
+        }
+        if matches!(fusion, Fusion::Linear { .. }) && query.sides() > 2 {
+            return refused(
+                "fusion",
+                fusion.to_string(),
+                "it is of two sides, and the query has more",
+            );
         }
         fusion.validate().map_err(|error| fusion_error(&error))?;
+    }
+    if let Some(threshold) = query.threshold
+        && query.is_hybrid()
+        && query.vector.is_empty()
+    {
+        return refused(
+            "threshold",
+            threshold.to_string(),
+            "of a hybrid search it is of the vector side, and the query has no vector",
+        );
     }
     if let Some(bytes) = query.snippets {
         if query.text.is_none() {

@@ -1,6 +1,8 @@
 //! An entry as JSON, in the form that `import` reads.
 
-use llmspell_storage::{Metadata, Timestamp, VectorEntry};
+use std::collections::BTreeMap;
+
+use llmspell_storage::{Metadata, SparseVector, Timestamp, VectorEntry};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -11,6 +13,8 @@ pub(crate) struct EntryView {
     pub(crate) scope: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) sparse: BTreeMap<String, SparseVector>,
     pub(crate) metadata: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) created_at: Option<Timestamp>,
@@ -31,6 +35,7 @@ impl EntryView {
             id: entry.id,
             scope: entry.scope.to_string(),
             text: entry.text,
+            sparse: entry.sparse,
             metadata: entry.metadata,
             created_at: entry.created_at,
             updated_at: entry.updated_at,

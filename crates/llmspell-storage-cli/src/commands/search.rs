@@ -1,13 +1,14 @@
 //! `search`: finds the nearest entries.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use llmspell_storage::limits::K_MAX;
 use llmspell_storage::{
-    Database, Fusion, HNSWVectorStorage, Snippet, StateScope, StorageError, TimeRange, Timestamp, VectorEntry,
-    VectorQuery, VectorStorage,
+    Database, Fusion, HNSWVectorStorage, Snippet, SparseVector, StateScope, StorageError, TimeRange, Timestamp,
+    VectorEntry, VectorQuery, VectorResult, VectorStorage,
 };
 use serde_json::json;
 
@@ -22,6 +23,7 @@ const EXAMPLES: &str = r#"Examples:
   llmspell-storage --db memory.db search --embed 'What does Ada drink?' --with 'python embed.py'
   llmspell-storage --db memory.db search --text 'HNSWConfig "recall target" -benchmark title:graph'
   llmspell-storage --db memory.db search --text 'E0308 borrow*' --vector question.npy --fusion rrf:60
+  llmspell-storage --db memory.db search --text 'borrow' --sparse 'splade={"indices": [7], "values": [1.5]}'
   llmspell-storage --db memory.db search --like note-7 --filter lang=en --filter year=2026
   llmspell-storage --db memory.db search --vector question.npy --scope session:s-17 --scope user:ada --scope global
   llmspell-storage --db memory.db search --vector question.npy --model text-embedding-3-small
@@ -56,7 +58,7 @@ fn after_help() -> String {
     format!("{EXAMPLES}\n\n{WORDS}\n\n{QUERY_PROTOCOL}")
 }
 
-/// Find the nearest entries of a scope, or of several, by a vector, by words, or by both
+/// Find the nearest entries of a scope, or of several, by a vector, by words, by sparse vectors, or by several of these
 #[derive(Debug, Args)]
 #[command(after_help = after_help(), group = ArgGroup::new("vector_side"), group = ArgGroup::new("asked").required(true).multiple(true))]
 pub(crate) struct SearchArgs {
@@ -77,9 +79,14 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "WORDS", group = "asked")]
     text: Option<String>,
 
-    /// How the rankings by vector and by words become one: rrf, rrf:K, dbsf, or linear:ALPHA with the share of the vectors
-    /// from 0 to 1 [default: rrf:5]
-    #[arg(long, value_name = "FUSION", requires = "text", requires = "vector_side")]
+    /// Search for a sparse vector too: its name, =, and JSON such as '{"indices": [1012], "values": [1.5]}' or a file of it; may
+    /// be given several times, each with another name
+    #[arg(long, value_name = "NAME=VECTOR", group = "asked")]
+    sparse: Vec<String>,
+
+    /// How the rankings by vector, words and sparse vectors become one: rrf, rrf:K, dbsf, or for two linear:ALPHA with the
+    /// share of the first from 0 to 1 [default: rrf:10]
+    #[arg(long, value_name = "FUSION")]
     fusion: Option<Fusion>,
 
     /// Most bytes of the part of its text that each result shows [default: 100]
@@ -145,6 +152,14 @@ pub(crate) struct SearchArgs {
 pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
     let filter = args.filters.filter()?;
     let given = args.vector.as_deref().map(read_vector).transpose()?;
+    let sparse = read_sparse(&args.sparse)?;
+    let has_vector = given.is_some() || args.like.is_some() || args.embed.is_some();
+    if args.fusion.is_some() && usize::from(has_vector) + usize::from(args.text.is_some()) + sparse.len() < 2 {
+        return Err(CliError::usage(
+            "--fusion makes one ranking of several",
+            "give two of --text, --sparse, and --vector, --like or --embed",
+        ));
+    }
     let database = session.open_existing().await?;
     let store = session.vectors(&database).await?;
     let storage = session.storage(&database, &store).await?;
@@ -168,6 +183,7 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
         .with_vectors(args.vectors && output.is_json())
         .with_texts(args.texts && output.is_json());
     query.text.clone_from(&args.text);
+    query.sparse = sparse;
     query.fusion = args.fusion;
     query.snippets = snippet_bytes(&args, &store);
     query.model = session.model().map(str::to_string);
@@ -197,9 +213,8 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
     results.truncate(args.k);
 
     let mut titles = vec!["", "id", "score"];
-    if query.is_hybrid() {
-        titles.extend(["by vector", "by words"]);
-    }
+    let sides = Side::of(&query);
+    titles.extend(sides.iter().map(|side| side.title.as_str()));
     if args.recency.is_some() {
         titles.push("with age");
     }
@@ -222,13 +237,12 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
         let scope = scope.map(|scope| line_cell(&scope));
         let score_cell = |score: f32| number_cell(format!("{score:.4}"));
         let found = [line_cell(&result.id), score_cell(result.score)];
-        let sides = query.is_hybrid().then_some([result.vector_score, result.text_score]);
         let side_cell = |score: Option<f32>| score.map_or_else(|| number_cell("-"), score_cell);
         let cells = [number_cell(rank)]
             .into_iter()
             .chain(scope)
             .chain(found)
-            .chain(sides.into_iter().flatten().map(side_cell))
+            .chain(sides.iter().map(|side| side_cell((side.score)(result, &side.name))))
             .chain(result.recency_score.map(score_cell))
             .chain([line_cell(&about)]);
         lines.add_row(row(cells));
@@ -270,6 +284,59 @@ async fn embedded(
         Some(_) => Ok(vector),
         None => Ok(fits.kept(&VectorEntry::new("query", vector))?),
     }
+}
+
+/// A side of a hybrid search, as a column of the table.
+struct Side {
+    title: String,
+    /// Of a sparse vector.
+    name: String,
+    score: fn(&VectorResult, &str) -> Option<f32>,
+}
+
+impl Side {
+    /// Those of a query; none if it has only one.
+    fn of(query: &VectorQuery) -> Vec<Self> {
+        if !query.is_hybrid() {
+            return Vec::new();
+        }
+        let side = |title: String, name: &str, score| Self {
+            title,
+            name: name.to_string(),
+            score,
+        };
+        let vector: fn(&VectorResult, &str) -> Option<f32> = |result, _| result.vector_score;
+        let words: fn(&VectorResult, &str) -> Option<f32> = |result, _| result.text_score;
+        let sparse: fn(&VectorResult, &str) -> Option<f32> = |result, name| result.sparse_scores.get(name).copied();
+        let vector = (!query.vector.is_empty()).then(|| side("by vector".into(), "", vector));
+        let words = query.text.as_ref().map(|_| side("by words".into(), "", words));
+        let by_sparse = query.sparse.keys().map(|name| side(format!("by {name}"), name, sparse));
+        vector.into_iter().chain(words).chain(by_sparse).collect()
+    }
+}
+
+/// The sparse vectors of `--sparse`, by their names.
+fn read_sparse(given: &[String]) -> Result<BTreeMap<String, SparseVector>, CliError> {
+    const HINT: &str = r#"write NAME={"indices": […], "values": […]}, or NAME=FILE"#;
+    let mut vectors = BTreeMap::new();
+    for argument in given {
+        let (name, value) = argument
+            .split_once('=')
+            .ok_or_else(|| CliError::usage(format!("--sparse {argument} has no name"), HINT))?;
+        let json = match value.trim_start().starts_with('{') {
+            true => value.to_string(),
+            false => std::fs::read_to_string(value).map_err(|error| CliError::file("read", Path::new(value), error))?,
+        };
+        let vector = serde_json::from_str(&json)
+            .map_err(|error| CliError::usage(format!("--sparse {name} is no sparse vector: {error}"), HINT))?;
+        if vectors.insert(name.to_string(), vector).is_some() {
+            return Err(CliError::usage(
+                format!("--sparse {name} is given twice"),
+                "give each name once",
+            ));
+        }
+    }
+    Ok(vectors)
 }
 
 /// The bytes of snippets: none without words, or where the space has no texts to show.

@@ -19,6 +19,22 @@ fn the_demo_answers_every_question_and_can_be_searched_afterwards() {
     for step in ["isolation", "filter", "duplicate", "delete_scope", "summary"] {
         assert_eq!(of(step).len(), 1, "{step}");
     }
+    let ways = of("ways");
+    assert_eq!(ways.len(), 28, "questions that a passage answers");
+    for (only, found) in [
+        ("words", [true, false]),
+        ("meaning", [false, true]),
+        ("both", [false, false]),
+    ] {
+        let is_shown = |step: &&&serde_json::Value| step["only"] == only && !step["both"].is_null();
+        let one = ways.iter().find(is_shown).expect(only);
+        assert_eq!(["words", "meaning"].map(|way| !one[way].is_null()), found, "{one}");
+    }
+    let total = of("ways_total")[0];
+    let found = |way: &str| total[way].as_u64().unwrap();
+    assert_eq!(found("questions"), 28);
+    assert!(found("both") > found("words"), "{total}");
+    assert!(found("both") >= found("meaning"), "{total}");
     assert!(of("summary")[0]["disk_bytes"].as_u64().unwrap() > 9_000_000);
 
     let like = [
@@ -45,7 +61,14 @@ fn the_demo_answers_every_question_and_can_be_searched_afterwards() {
 fn the_demo_for_people_fits_a_hundred_columns() {
     let out = Workplace::new().run(["demo"]).succeeds().stdout();
     assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
-    for part in ["Durable.", "Isolated.", "Filtered.", "Gone.", "on disk"] {
+    for part in [
+        "Durable.",
+        "Words, meaning, or both.",
+        "Isolated.",
+        "Filtered.",
+        "Gone.",
+        "on disk",
+    ] {
         assert!(out.contains(part), "{part}");
     }
 }

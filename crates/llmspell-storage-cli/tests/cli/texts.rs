@@ -88,7 +88,7 @@ fn tables_show_the_part_that_matches_and_plans_both_sides() {
     assert!(table.contains("by vector") && table.contains("by words"), "{table}");
     let plan = place.run(hybrid.into_iter().chain(["--explain"])).succeeds().stdout();
     assert!(
-        plan.contains("\nwords      ") && plan.contains("\nfusion     rrf:5, 3 by vector and 3 by words"),
+        plan.contains("\nwords      ") && plan.contains("\nfusion     rrf:10, 3 by vector and 3 by words"),
         "{plan}"
     );
     let json = place
@@ -209,4 +209,82 @@ fn calls_that_mean_nothing_are_refused() {
     place.run(["import", path(&rows)]).fails(64, "field `text`");
     let language = ["import", path(&rows), "--stemmer", "klingon"];
     assert_eq!(place.run(language).0.status.code(), Some(64));
+}
+
+#[test]
+fn sparse_vectors_are_imported_searched_for_and_exported() {
+    let place = Workplace::new();
+    let rows = [
+        r#"{"id": "a", "vector": [1, 0], "sparse": {"splade": {"indices": [9, 3], "values": [0.5, 2]}}}"#,
+        r#"{"id": "b", "vector": [0, 1], "text": "a word", "sparse": {"splade": {"indices": [3], "values": [1]}}}"#,
+        r#"{"id": "c", "sparse": {"splade": {"indices": [3, 7], "values": [0.25, 1]}, "bge": {"indices": [1], "values": [4]}}}"#,
+        r#"{"id": "d", "vector": [1, 1], "sparse": {"splade": {"indices": [3], "values": [-1]}}}"#,
+    ];
+    let file = place.file("rows.jsonl", rows.join("\n").as_bytes());
+    place
+        .run(["import", path(&file)])
+        .fails(64, "its value at index 3 is -1");
+    place
+        .run(["import", path(&file), "--skip-invalid", "rejected.jsonl"])
+        .succeeds();
+    let rejected = std::fs::read_to_string(place.path("rejected.jsonl")).unwrap();
+    assert!(rejected.contains("its value at index 3 is -1"), "{rejected}");
+
+    let scores = |args: &[&str]| {
+        let args = ["--json", "search"].iter().chain(args).copied();
+        let found = place.run(args).succeeds().json();
+        let of = |hit: &serde_json::Value| (hit["id"].as_str().unwrap().to_string(), hit["score"].as_f64().unwrap());
+        found.iter().map(of).collect::<Vec<_>>()
+    };
+    let expected = |scores: &[(&str, f64)]| {
+        scores
+            .iter()
+            .map(|(id, score)| (id.to_string(), *score))
+            .collect::<Vec<_>>()
+    };
+    let splade = r#"splade={"indices": [3], "values": [2]}"#;
+    assert_eq!(
+        scores(&["--sparse", splade]),
+        expected(&[("a", 4.0), ("b", 2.0), ("c", 0.5)])
+    );
+    let query = place.file("q.json", br#"{"indices": [1], "values": [0.5]}"#);
+    let by_file = format!("bge={}", path(&query));
+    assert_eq!(scores(&["--sparse", &by_file]), expected(&[("c", 2.0)]));
+    let both = ["--text", "word", "--sparse", splade, "--fusion", "linear:0.5"];
+    assert_eq!(scores(&both)[0].0, "b");
+    let shown = place
+        .run(["search", "--vector", "[1, 0]", "--text", "word", "--sparse", splade])
+        .succeeds()
+        .stdout();
+    assert!(
+        shown.contains("by vector") && shown.contains("by words") && shown.contains("by splade"),
+        "{shown}"
+    );
+
+    place.run(["export", "all.jsonl"]).succeeds();
+    let exported = std::fs::read_to_string(place.path("all.jsonl")).unwrap();
+    assert!(
+        exported.contains(r#""sparse":{"splade":{"indices":[3,9],"values":[2.0,0.5]}}"#),
+        "{exported}"
+    );
+    let other = Workplace::new();
+    let copied = other.file("all.jsonl", exported.as_bytes());
+    other.run(["import", path(&copied)]).succeeds();
+    let again = other.run(["--json", "search", "--sparse", splade]).succeeds().json();
+    assert_eq!(again.len(), 3);
+
+    for wrong in ["splade", "splade={", "splade=[1]", "splade=none.json"] {
+        let ran = place.run(["search", "--sparse", wrong]);
+        assert_ne!(ran.0.status.code(), Some(0), "{wrong}");
+    }
+    let twice = place.run(["search", "--sparse", splade, "--sparse", splade]);
+    assert_eq!(twice.0.status.code(), Some(64));
+    let unknown = place.run(["search", "--sparse", r#"other={"indices": [3], "values": [2]}"#]);
+    assert!(
+        unknown
+            .stderr()
+            .contains("indexes none of that name; there are: bge, splade"),
+        "{}",
+        unknown.stderr()
+    );
 }

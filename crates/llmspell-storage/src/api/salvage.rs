@@ -19,7 +19,6 @@ use crate::api::vectors::HNSWVectorStorage;
 use crate::base::error::{corrupted, io_error};
 use crate::base::ids::{Generation, PointId, ScopeId, Slot, SpaceId};
 use crate::base::options::DatabaseOptions;
-use crate::base::record::TextMark;
 use crate::disk::{Disk, DiskFile};
 use crate::engine::open::{lock_damaged, refuse_filled};
 use crate::engine::workers::{Stop, Workers};
@@ -182,9 +181,9 @@ impl Source<'_> {
             Some(generation) => self.vector((id, point), &record.id, generation, state, files)?,
             None => Vec::new(),
         };
-        let text = match record.text {
-            TextMark::Nothing => None,
-            TextMark::Kept(_) | TextMark::Terms => Some(self.look(|read| read.text(id, point))?),
+        let text = match record.text.is_nothing() {
+            true => None,
+            false => Some(self.look(|read| read.text(id, point))?),
         };
         if record.metadata().is_err() {
             return Err(corrupted(

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! byte 0        4       5     6      8          12         20         28
-//!      │checksum│version│flags│id_len│generation│created_at│updated_at│[event_time]│[expires_at]│[text_len]│ id … │ metadata …
-//!      │ u32    │ u8    │ u8  │ u16  │ u32      │ i64      │ i64      │ i64        │ i64        │ u32      │ id_len bytes
+//!      │checksum│version│flags│id_len│generation│created_at│updated_at│[event_time]│[expires_at]│[text_len]│[sparse_len]│ id … │ metadata …
+//!      │ u32    │ u8    │ u8  │ u16  │ u32      │ i64      │ i64      │ i64        │ i64        │ u32      │ u32        │ id_len bytes
 //! ```
 //!
 //! * `checksum`: CRC-32C of the key of the row (scope id, point) and every byte after it. A record that turns up under
 //!   another scope or point fails it, and is never handed out.
 //! * `flags`: bit 0, there is an event time; bit 1, the entry expires; bit 2, its text is in the table `texts`, with
-//!   `text_len` bytes; bit 3, only the terms of its text are there; bit 4, it has no vector. The others are zero and refused when set.
+//!   `text_len` bytes; bit 3, only the terms of its text are there; bit 4, it has no vector; bit 5, its
+//!   sparse vectors are in that table, too, and count `sparse_len` bytes. The others are zero and refused when set.
 //! * `generation`: that of the slot which holds the vector; 0 without one.
 //! * times: milliseconds since 1970.
 //! * `metadata`: a JSON object, compact, to the end of the record.
@@ -19,7 +20,7 @@
 use llmspell_core::{EntryTimes, Metadata, Timestamp};
 
 use crate::base::ids::{Generation, PointId, ScopeId, place};
-use crate::base::stored_text::StoredText;
+use crate::base::stored_text::{OwnText, StoredText};
 use llmspell_codec::{Malformed, Reader, Writer, seal, unseal};
 
 const VERSION: u8 = 1;
@@ -28,7 +29,8 @@ const FLAG_EXPIRES: u8 = 2;
 const FLAG_TEXT: u8 = 4;
 const FLAG_TERMS: u8 = 8;
 const FLAG_NO_VECTOR: u8 = 16;
-const FLAGS: u8 = FLAG_EVENT | FLAG_EXPIRES | FLAG_TEXT | FLAG_TERMS | FLAG_NO_VECTOR;
+const FLAG_SPARSE: u8 = 32;
+const FLAGS: u8 = FLAG_EVENT | FLAG_EXPIRES | FLAG_TEXT | FLAG_TERMS | FLAG_NO_VECTOR | FLAG_SPARSE;
 const FIXED_BYTES: usize = 24;
 
 /// An entry without its vector and scope.
@@ -49,37 +51,62 @@ pub(crate) struct Record {
 /// How an entry counts in a quota.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EntrySize {
-    /// Of its metadata and of its text, if that is kept.
+    /// Of its metadata, of its text, if that is kept, and of its sparse vectors.
     pub(crate) bytes: usize,
     pub(crate) has_vector: bool,
 }
 
 /// What the table `texts` has of an entry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum TextMark {
+pub(crate) struct TextMark {
+    pub(crate) own: OwnMark,
+    /// Bytes of its sparse vectors, as they count; none if it has none.
+    pub(crate) sparse: Option<u32>,
+}
+
+/// What that table has of its text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum OwnMark {
     #[default]
     Nothing,
-    /// Its text, of this many bytes.
+    /// The text, of this many bytes.
     Kept(u32),
-    /// The terms of its text.
+    /// Its terms.
     Terms,
 }
 
 impl TextMark {
     pub(crate) fn of(text: Option<&StoredText>) -> Self {
-        match text {
-            None => Self::Nothing,
-            Some(StoredText::Text(text)) => Self::Kept(u32::try_from(text.len()).expect("validate bounds the text")),
-            Some(StoredText::Terms(_)) => Self::Terms,
+        let length = |len: usize| u32::try_from(len).expect("validate bounds texts and sparse vectors");
+        let own = match text.and_then(|text| text.own.as_ref()) {
+            None => OwnMark::Nothing,
+            Some(OwnText::Text(text)) => OwnMark::Kept(length(text.len())),
+            Some(OwnText::Terms(_)) => OwnMark::Terms,
+        };
+        let with_sparse = text.filter(|text| !text.sparse.is_empty());
+        Self {
+            own,
+            sparse: with_sparse.map(|text| length(text.sparse_bytes())),
         }
     }
 
-    /// Bytes of the text that is kept.
+    /// Whether the table has nothing of it.
+    pub(crate) fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Whether the table has what is returned with an entry: its text or sparse vectors.
+    pub(crate) fn is_returned(self) -> bool {
+        self.sparse.is_some() || matches!(self.own, OwnMark::Kept(_))
+    }
+
+    /// Bytes of the text that is kept, and of sparse vectors.
     pub(crate) fn bytes(self) -> usize {
-        match self {
-            Self::Kept(len) => len as usize,
-            Self::Nothing | Self::Terms => 0,
-        }
+        let own = match self.own {
+            OwnMark::Kept(len) => len as usize,
+            OwnMark::Nothing | OwnMark::Terms => 0,
+        };
+        own + self.sparse.unwrap_or(0) as usize
     }
 }
 
@@ -97,11 +124,14 @@ impl Record {
         if self.generation.is_none() {
             flags |= FLAG_NO_VECTOR;
         }
-        flags |= match self.text {
-            TextMark::Nothing => 0,
-            TextMark::Kept(_) => FLAG_TEXT,
-            TextMark::Terms => FLAG_TERMS,
+        flags |= match self.text.own {
+            OwnMark::Nothing => 0,
+            OwnMark::Kept(_) => FLAG_TEXT,
+            OwnMark::Terms => FLAG_TERMS,
         };
+        if self.text.sparse.is_some() {
+            flags |= FLAG_SPARSE;
+        }
         let mut body = Writer::with_capacity(FIXED_BYTES + 20 + self.id.len() + self.metadata.len());
         let generation = self.generation.map_or(0, |generation| generation.0);
         body.u8(VERSION).u8(flags).u16(id_len).u32(generation);
@@ -109,7 +139,10 @@ impl Record {
         for time in [self.event_time, self.expires_at].into_iter().flatten() {
             body.i64(time.as_millis());
         }
-        if let TextMark::Kept(len) = self.text {
+        if let OwnMark::Kept(len) = self.text.own {
+            body.u32(len);
+        }
+        if let Some(len) = self.text.sparse {
             body.u32(len);
         }
         body.bytes(self.id.as_bytes()).bytes(&self.metadata);
@@ -139,12 +172,15 @@ impl Record {
         };
         let event_time = optional(FLAG_EVENT)?;
         let expires_at = optional(FLAG_EXPIRES)?;
-        let text = match flags & (FLAG_TEXT | FLAG_TERMS) {
-            0 => TextMark::Nothing,
-            FLAG_TEXT => TextMark::Kept(body.u32()?),
-            FLAG_TERMS => TextMark::Terms,
+        let own = match flags & (FLAG_TEXT | FLAG_TERMS) {
+            0 => OwnMark::Nothing,
+            FLAG_TEXT => OwnMark::Kept(body.u32()?),
+            FLAG_TERMS => OwnMark::Terms,
             _ => return Err(Malformed("it has its text and only its terms")),
         };
+        let has_sparse = flags & FLAG_SPARSE != 0;
+        let sparse = has_sparse.then(|| body.u32()).transpose()?;
+        let text = TextMark { own, sparse };
         let id = std::str::from_utf8(body.bytes(id_len.into())?).map_err(|_| Malformed("its id is not UTF-8"))?;
         Ok(Self {
             generation,
@@ -163,7 +199,7 @@ impl Record {
         serde_json::from_slice(&self.metadata).map_err(|_| Malformed("its metadata is no JSON object"))
     }
 
-    /// Bytes that count in a quota: of its metadata and of its text, if that is kept.
+    /// Bytes that count in a quota: of its metadata, of its text, if that is kept, and of its sparse vectors.
     pub(crate) fn counted_bytes(&self) -> usize {
         self.metadata.len() + self.text.bytes()
     }
@@ -202,7 +238,7 @@ mod tests {
             updated_at: Timestamp::from_millis(2),
             event_time: None,
             expires_at: Some(Timestamp::from_millis(5)),
-            text: TextMark::Nothing,
+            text: TextMark::default(),
             id: "a".to_string(),
             metadata: b"{}".to_vec(),
         }
@@ -228,19 +264,27 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_record_with_a_text_never_change() {
-        let of = |text| {
+        let of = |own, sparse| {
+            let text = TextMark { own, sparse };
             let bytes = Record { text, ..record() }.encode(ScopeId(7), PointId(9));
             assert_eq!(Record::decode(ScopeId(7), PointId(9), &bytes).unwrap().text, text);
             bytes
         };
-        let plain = of(TextMark::Nothing);
-        let kept = of(TextMark::Kept(258));
+        let plain = of(OwnMark::Nothing, None);
+        let kept = of(OwnMark::Kept(258), None);
         assert_eq!(
             (kept[5], &kept[36..40], &kept[40..]),
             (6, &[2, 1, 0, 0][..], &plain[36..])
         );
-        let terms = of(TextMark::Terms);
+        let terms = of(OwnMark::Terms, None);
         assert_eq!((terms[5], &terms[6..]), (10, &plain[6..]));
+        let sparse = of(OwnMark::Terms, Some(16));
+        assert_eq!(
+            (sparse[5], &sparse[36..40], &sparse[40..]),
+            (42, &[16, 0, 0, 0][..], &plain[36..])
+        );
+        let both = of(OwnMark::Kept(1), Some(2));
+        assert_eq!((both[5], &both[36..44]), (38, &[1, 0, 0, 0, 2, 0, 0, 0][..]));
         let bare = Record {
             generation: None,
             ..record()

@@ -11,7 +11,6 @@ use super::quotas;
 use super::shared::Shared;
 use crate::base::error::{corrupted, io_error};
 use crate::base::ids::ScopeId;
-use crate::base::record::TextMark;
 use crate::base::report::{CheckReport, CheckSection};
 use crate::disk::Disk;
 use crate::indexes::files::{self, Ids, Kind, Unusable};
@@ -357,7 +356,7 @@ fn check_words(
     name: &str,
     section: &mut CheckSection,
 ) -> Result<()> {
-    let mut expected = RoaringBitmap::new();
+    let mut expected = (RoaringBitmap::new(), RoaringBitmap::new());
     read.records(scope)?.visit_each(|point, record| {
         if !state.lives(point) || index.unread.contains(point.0) {
             return Ok(());
@@ -365,17 +364,29 @@ fn check_words(
         // Damaged rows are reported elsewhere.
         let Ok(record) = record else { return Ok(()) };
         let Ok(metadata) = record.metadata() else { return Ok(()) };
-        let own = match record.text {
-            TextMark::Nothing => Ok(None),
-            TextMark::Kept(_) | TextMark::Terms => read.text(scope, point).map(Some),
+        let stored = match record.text.is_nothing() {
+            true => Ok(None),
+            false => read.text(scope, point).map(Some),
         };
-        if own.is_ok_and(|own| !rules.row(own.as_ref(), &metadata).is_empty()) {
-            expected.insert(point.0);
+        let Ok(stored) = stored else { return Ok(()) };
+        let terms = rules.terms(stored.as_ref(), &metadata);
+        if !terms.words.is_empty() {
+            expected.0.insert(point.0);
+        }
+        if terms.sparse.is_some() {
+            expected.1.insert(point.0);
         }
         Ok(())
     })?;
-    if index.texts.points() != expected {
+    if index.words.points() != expected.0 {
         let problem = format!("{name} of scope {}: its entries are not those that have words", scope.0);
+        section.problems.push(problem);
+    }
+    if index.sparse.points() != expected.1 {
+        let problem = format!(
+            "{name} of scope {}: its entries are not those that have sparse vectors",
+            scope.0
+        );
         section.problems.push(problem);
     }
     Ok(())

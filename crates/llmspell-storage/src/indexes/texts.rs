@@ -1,17 +1,18 @@
-//! The index of words of a namespace: which terms each living entry has, and which are not read yet.
+//! The index of words and of sparse vectors of a namespace: which terms each living entry has, and which are not read yet.
 //!
 //! The terms of an entry follow from what is stored of it: its text or the terms of it (`base/stored_text.rs`), and the
 //! fields of its metadata that the space declares. So an index can be made from the rows at any time, also after other
 //! fields were declared.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use llmspell_core::{Metadata, Result, Snippet, TextConfig};
+use llmspell_core::{Metadata, Result, Snippet, SparseVector, TextConfig, VectorQuery};
 use llmspell_text::{Analyzer, Index, Kind, Merge, Positions, Query, QueryFields, Row, Texts};
 use roaring::RoaringBitmap;
 
 use crate::base::ids::PointId;
-use crate::base::stored_text::StoredText;
+use crate::base::stored_text::{OwnText, StoredText};
 use crate::indexes::files::IndexRow;
 
 /// Places of words are kept, for phrases.
@@ -39,42 +40,63 @@ impl TextRules {
 
     /// Whether entries have the same terms by the other rules.
     fn agrees_with(&self, other: &Self) -> bool {
-        let terms = |rules: &Self| (rules.config.analyzer().clone(), rules.config.fields().to_vec());
-        terms(self) == terms(other)
+        let (own, others) = (&self.config, &other.config);
+        own.analyzer() == others.analyzer() && own.fields() == others.fields() && own.sparse() == others.sparse()
     }
 
     /// What terms depend on, as it is stored beside them.
     pub(crate) fn encoded(&self) -> Vec<u8> {
         let fields: Vec<String> = self.config.fields().iter().map(ToString::to_string).collect();
-        serde_json::to_vec(&(self.config.analyzer(), fields)).expect("plain fields become JSON")
+        let encoded = match self.config.sparse() {
+            [] => serde_json::to_vec(&(self.config.analyzer(), fields)),
+            names => serde_json::to_vec(&(self.config.analyzer(), fields, names)),
+        };
+        encoded.expect("plain fields become JSON")
     }
 
     /// What somebody typed, as a query.
-    pub(crate) fn query(&self, typed: &str) -> Query {
-        Query::parse(typed, &self.analyzer, &self.fields)
+    pub(crate) fn typed(&self, words: &str) -> Query {
+        Query::parse(words, &self.analyzer, &self.fields)
     }
 
-    /// What is stored of an entry's own text.
-    pub(crate) fn stored(&self, text: String) -> StoredText {
-        if self.config.keep() {
-            return StoredText::Text(text);
+    /// What a query asks of the index.
+    pub(crate) fn asked(&self, query: &VectorQuery) -> Asked {
+        let sparse = |(name, vector): (&String, &SparseVector)| (name.clone(), self.config.sparse_query(name, vector));
+        Asked {
+            words: query.text.as_deref().map(|words| self.typed(words)),
+            sparse: query.sparse.iter().map(sparse).collect(),
         }
-        let row = Row::of_texts(
-            &self.analyzer,
-            POSITIONS,
-            self.config.texts_of(Some(&text), &Metadata::new()),
-        );
-        StoredText::Terms(row)
+    }
+
+    /// What is stored of an entry's own text and sparse vectors; none if it has neither.
+    pub(crate) fn stored(&self, text: Option<String>, sparse: BTreeMap<String, SparseVector>) -> Option<StoredText> {
+        let own = text.map(|text| {
+            if self.config.keep() {
+                return OwnText::Text(text);
+            }
+            let nothing = Metadata::new();
+            let texts = self.config.texts_of(Some(&text), &nothing);
+            OwnText::Terms(Row::of_texts(&self.analyzer, POSITIONS, texts))
+        });
+        StoredText::new(own, sparse)
     }
 
     /// The terms of an entry. Takes some microseconds per kilobyte of text.
-    pub(crate) fn row(&self, own: Option<&StoredText>, metadata: &Metadata) -> Row {
+    pub(crate) fn terms(&self, stored: Option<&StoredText>, metadata: &Metadata) -> Terms {
         let of = |text| Row::of_texts(&self.analyzer, POSITIONS, self.config.texts_of(text, metadata));
-        match own {
+        let words = match stored.and_then(|stored| stored.own.as_ref()) {
             None => of(None),
-            Some(StoredText::Text(text)) => of(Some(text)),
-            Some(StoredText::Terms(row)) if self.config.fields().is_empty() => row.clone(),
-            Some(StoredText::Terms(row)) => row.joined(&of(None)),
+            Some(OwnText::Text(text)) => of(Some(text)),
+            Some(OwnText::Terms(row)) if self.config.fields().is_empty() => row.clone(),
+            Some(OwnText::Terms(row)) => row.joined(&of(None)),
+        };
+        let vectors = stored.into_iter().flat_map(|stored| &stored.sparse);
+        let sparse = self
+            .config
+            .sparse_row(vectors.map(|(name, vector)| (name.as_str(), vector)));
+        Terms {
+            words: Arc::new(words),
+            sparse: (!sparse.is_empty()).then(|| Arc::new(sparse)),
         }
     }
 
@@ -91,12 +113,25 @@ impl TextRules {
         query: &Query,
         bytes_max: usize,
     ) -> Option<Snippet> {
-        let own = match own {
-            Some(StoredText::Text(text)) => Some(text.as_str()),
-            Some(StoredText::Terms(_)) | None => None,
-        };
+        let own = own.and_then(StoredText::text);
         self.config.snippet(own, metadata, query, &self.analyzer, bytes_max)
     }
+}
+
+/// What a query asks of the index.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Asked {
+    pub(crate) words: Option<Query>,
+    /// In the order of their names.
+    pub(crate) sparse: Vec<(String, Query)>,
+}
+
+/// What an entry is found by.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) words: Arc<Row>,
+    /// The components of its sparse vectors; none if it has none that are indexed.
+    pub(crate) sparse: Option<Arc<Row>>,
 }
 
 /// The terms of an entry that is written, with the rules that they are by.
@@ -104,7 +139,7 @@ impl TextRules {
 pub(crate) enum Words {
     /// The space does not index words.
     None,
-    Known(Arc<Row>, Arc<TextRules>),
+    Known(Terms, Arc<TextRules>),
     /// They are read when they are needed: those of many entries at once.
     Later,
 }
@@ -112,7 +147,8 @@ pub(crate) enum Words {
 /// The words of a namespace as of one state. A copy costs about a microsecond.
 #[derive(Debug, Clone)]
 pub(crate) struct TextIndex {
-    pub(crate) texts: Texts,
+    pub(crate) words: Texts,
+    pub(crate) sparse: Texts,
     /// Living points whose terms are not in it yet.
     pub(crate) unread: RoaringBitmap,
     rules: Arc<TextRules>,
@@ -124,11 +160,32 @@ impl TextIndex {
     /// An index of living points, none of which is read yet.
     pub(crate) fn new(rules: &Arc<TextRules>, unread: RoaringBitmap) -> Self {
         Self {
-            texts: Texts::new(Kind::Texts(POSITIONS)),
+            words: Texts::new(Kind::Texts(POSITIONS)),
+            sparse: Texts::new(Kind::SparseVectors),
             unread,
             rules: Arc::clone(rules),
             files: Vec::new(),
         }
+    }
+
+    /// Its words and its sparse vectors.
+    pub(crate) fn parts(&self) -> [&Texts; 2] {
+        [&self.words, &self.sparse]
+    }
+
+    /// Rows that are in no index of its parts.
+    pub(crate) fn tail_len(&self) -> usize {
+        self.parts().iter().map(|texts| texts.tail_len()).sum()
+    }
+
+    /// Whether one of its parts has more rows than these, or an index that is to be merged.
+    pub(crate) fn is_merge_due(&self, rows_max: usize) -> bool {
+        self.parts().iter().any(|texts| texts.is_merge_due(rows_max))
+    }
+
+    /// Whether all is read, and there was nothing to index: then a file without terms says so, and nothing is read again.
+    pub(crate) fn is_of_nothing(&self) -> bool {
+        self.unread.is_empty() && self.files.is_empty() && self.parts().iter().all(|texts| texts.text_count() == 0)
     }
 
     /// Whether its terms are those by these rules.
@@ -144,42 +201,63 @@ impl TextIndex {
     /// A point has an entry, or another one than before.
     pub(crate) fn put(&mut self, point: PointId, words: &Words) {
         match words {
-            Words::Known(row, rules) if self.is_by(rules) => self.read(point, Arc::clone(row)),
+            Words::Known(terms, rules) if self.is_by(rules) => self.read(point, terms),
             Words::Known(..) | Words::None | Words::Later => {
-                self.texts.remove(point.0);
+                self.remove(point);
                 self.unread.insert(point.0);
             }
         }
     }
 
     /// The terms of a point were read.
-    pub(crate) fn read(&mut self, point: PointId, row: Arc<Row>) {
-        self.texts.insert(point.0, row);
+    pub(crate) fn read(&mut self, point: PointId, terms: &Terms) {
+        self.words.insert(point.0, Arc::clone(&terms.words));
+        match &terms.sparse {
+            Some(row) => self.sparse.insert(point.0, Arc::clone(row)),
+            None => drop(self.sparse.remove(point.0)),
+        }
         self.unread.remove(point.0);
     }
 
     /// A point has no entry any more.
     pub(crate) fn remove(&mut self, point: PointId) {
-        self.texts.remove(point.0);
+        self.words.remove(point.0);
+        self.sparse.remove(point.0);
         self.unread.remove(point.0);
     }
 
     /// Adds an index from its file, without points that have changed since.
     pub(crate) fn add(&mut self, index: Index, row: IndexRow, changed: &RoaringBitmap) {
         self.files.push((index.clone(), row));
-        self.texts.add_index(index, changed);
+        if index.term_count() > 0 {
+            self.part_of(&index).add_index(index, changed);
+        }
     }
 
     /// Takes an index, and its file if it has one, in place of what it was merged of. False if that is not there any more.
     pub(crate) fn adopt(&mut self, merge: &Merge, index: Index, row: Option<IndexRow>) -> bool {
-        if !self.texts.adopt(merge, index.clone()) {
+        if !self.part_of(&index).adopt(merge, index.clone()) {
             return false;
         }
         self.files.extend(row.map(|row| (index, row)));
-        let texts = &self.texts;
-        self.files
-            .retain(|(index, _)| texts.indexes().any(|used| used.is_same(index)));
+        let Self {
+            words, sparse, files, ..
+        } = self;
+        let is_used = |index: &Index| words.indexes().chain(sparse.indexes()).any(|used| used.is_same(index));
+        match files.iter().any(|(index, _)| is_used(index)) {
+            true => files.retain(|(index, _)| is_used(index)),
+            // One of no terms says that there are none.
+            false => drop(files.drain(..files.len().saturating_sub(1))),
+        }
         true
+    }
+
+    /// The part that an index belongs to.
+    fn part_of(&mut self, index: &Index) -> &mut Texts {
+        match index.is_sparse() {
+            true => &mut self.sparse,
+            false => &mut self.words,
+        }
     }
 
     /// The files that it uses.
@@ -189,8 +267,12 @@ impl TextIndex {
 
     /// The points for which its files are out of date.
     pub(crate) fn out_of_files(&self) -> RoaringBitmap {
-        let tail: RoaringBitmap = self.texts.tail_points().collect();
-        tail | self.texts.removed_points() | &self.unread
+        let mut points = self.unread.clone();
+        for texts in self.parts() {
+            points.extend(texts.tail_points());
+            points |= texts.removed_points();
+        }
+        points
     }
 
     /// RAM of its parts, and the bytes of indexes that lie in files.
@@ -202,8 +284,9 @@ impl TextIndex {
     /// RAM of its parts.
     pub(crate) fn memory_bytes(&self) -> usize {
         let has_file = |index: &Index| self.files.iter().any(|(with_file, _)| with_file.is_same(index));
-        let in_ram = self.texts.indexes().filter(|index| !has_file(index));
-        let in_ram: usize = in_ram.map(Index::byte_count).sum();
-        size_of::<Self>() + self.texts.memory_bytes() + in_ram + self.unread.serialized_size()
+        let indexes = self.parts().into_iter().flat_map(Texts::indexes);
+        let in_ram: usize = indexes.filter(|index| !has_file(index)).map(Index::byte_count).sum();
+        let rows: usize = self.parts().iter().map(|texts| texts.memory_bytes()).sum();
+        size_of::<Self>() + rows + in_ram + self.unread.serialized_size()
     }
 }

@@ -14,9 +14,8 @@ use crate::indexes::changes::Changes;
 use crate::indexes::files::Kind;
 use crate::indexes::graph::{Counts, Index};
 use crate::indexes::named::Files;
-use crate::indexes::texts::{TextIndex, Words};
+use crate::indexes::texts::{Terms, TextIndex, Words};
 use llmspell_metadata::MetadataIndex;
-use llmspell_text::Row;
 
 /// A namespace as of one `Lsn`. Cheap to clone: the large parts are shared until they change.
 #[derive(Debug, Clone, Default)]
@@ -235,14 +234,14 @@ impl State {
     pub(crate) fn with_texts(
         mut self,
         mut index: TextIndex,
-        read: impl IntoIterator<Item = (PointId, Arc<Row>)>,
+        read: impl IntoIterator<Item = (PointId, Terms)>,
         changed: &RoaringBitmap,
     ) -> Self {
         if let Some(known) = self.texts.as_mut().filter(|known| known.agrees_with(&index)) {
             let known = Arc::make_mut(known);
-            for (point, row) in read {
+            for (point, terms) in read {
                 if known.unread.contains(point.0) && !changed.contains(point.0) {
-                    known.read(point, row);
+                    known.read(point, &terms);
                 }
             }
             return self;

@@ -26,7 +26,7 @@ use super::trace::Trace;
 use super::width::ef_choice;
 use crate::base::error::{corrupted, io_error};
 use crate::base::ids::{Generation, Slot};
-use crate::base::record::{Record, TextMark};
+use crate::base::record::{OwnMark, Record};
 use crate::indexes::graph::{Index, kernel_metric};
 use crate::indexes::queue::Due;
 use crate::namespace::{Namespace, State, damaged_slot};
@@ -474,7 +474,7 @@ impl<'a> Indexed<'a> {
                 let place = format!("entry {} of scope {}", hit.point.0, scope.0);
                 corrupted(read.path(), format!("{place}: {}", malformed.0))
             })?;
-            if let (true, TextMark::Kept(_)) = (self.query().include_texts, record.text) {
+            if let (true, OwnMark::Kept(_)) = (self.query().include_texts, record.text.own) {
                 result.text = read.text(scope, hit.point)?.into_text();
             }
             Ok((result, hit))

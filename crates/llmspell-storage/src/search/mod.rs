@@ -43,7 +43,7 @@ use roaring::RoaringBitmap;
 
 use crate::base::error::corrupted;
 use crate::base::ids::{Generation, PointId, Slot};
-use crate::base::record::{Record, TextMark};
+use crate::base::record::Record;
 use crate::base::stored_text::StoredText;
 use crate::indexes::graph::{Index, kernel_metric};
 use crate::indexes::queue::Due;
@@ -62,7 +62,7 @@ use tail::Tail;
 pub(crate) use trace::Trace;
 pub(crate) use width::ef_choice;
 use width::width;
-pub(crate) use words::WordSearch;
+pub(crate) use words::{SearchedScope, WordSearch, answer_together};
 
 /// The outcome of a search.
 #[derive(Debug)]
@@ -369,13 +369,14 @@ impl Snapshot<'_> {
     fn entry(&self, scope: &StateScope, point: PointId, record: Record) -> Result<VectorEntry> {
         let vector = self.vector(point, &record)?.map_or_else(Vec::new, <[f32]>::to_vec);
         let metadata = self.metadata(point, &record)?;
-        let text = match record.text {
-            TextMark::Kept(_) => self.stored_text(point, &record)?.and_then(StoredText::into_text),
-            TextMark::Nothing | TextMark::Terms => None,
+        let stored = match record.text.is_returned() {
+            true => self.stored_text(point, &record)?,
+            false => None,
         };
+        let (text, sparse) = stored.map_or_else(Default::default, StoredText::into_parts);
         let mut entry = VectorEntry::new(record.id, vector).with_scope(scope.clone());
         entry.metadata = serde_json::Value::Object(metadata);
-        entry.text = text;
+        (entry.text, entry.sparse) = (text, sparse);
         entry.created_at = Some(record.created_at);
         entry.updated_at = Some(record.updated_at);
         entry.event_time = record.event_time;

@@ -1,11 +1,11 @@
-//! Searches by words, alone or beside a vector.
+//! Searches by words and sparse vectors, alone or beside a vector.
 //!
 //! ```text
 //! read       a snapshot of each scope, with the words that its index lacks
 //! sides      the best of each side among what the filter lets through: by words with the statistics of all scopes together
-//! fuse       both rankings become one
+//! fuse       all rankings become one
 //! choose     age, diversity and groups order the candidates anew
-//! resolve    the other side's score, metadata and texts of what is left
+//! resolve    the other sides' scores, metadata and texts of what is left
 //! ```
 //!
 //! All of a scope is as of one of its mutations.
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use llmspell_core::limits::K_MAX;
 use llmspell_core::{Result, SearchPath, StateScope, TextPlan, VectorQuery, VectorResult, fuse};
-use llmspell_text::{Bm25, Query, Search as TextSearch, Statistics};
+use llmspell_text::{Bm25, Query, Search as TextSearch, Statistics, Texts};
 use llmspell_vector::{ExactDistance, Neighbor};
 use roaring::RoaringBitmap;
 
@@ -32,18 +32,18 @@ use crate::base::ids::PointId;
 use crate::base::record::Record;
 use crate::base::stored_text::StoredText;
 use crate::indexes::graph::kernel_metric;
-use crate::indexes::texts::TextRules;
+use crate::indexes::texts::{Asked, TextRules};
 use crate::namespace::{Namespace, Passing};
 use crate::slots::Waiting;
 use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
 use crate::spaces::texts::{SnapshotTexts, index_for_search};
-use crate::truth::{Records, Truth};
+use crate::truth::{Read, Records, Truth};
 
 /// So many more points than asked for are looked at first, because equal scores are ordered by ids.
 const TIES: usize = 16;
 
-/// A valid query with words, of a space that indexes them.
+/// A valid query with words or sparse vectors, of a space that indexes them.
 pub(crate) struct WordSearch<'a> {
     pub(crate) truth: &'a Truth,
     pub(crate) space: &'a Space,
@@ -73,12 +73,21 @@ type Key = (usize, String);
 struct Candidate {
     point: PointId,
     record: Record,
-    text_score: Option<f32>,
+    /// By the places of the sides that found it, without the vector.
+    scores: BTreeMap<usize, f32>,
+}
+
+/// A side of a query that is not its vector.
+struct Side<'q> {
+    /// That of a sparse vector; none for words.
+    name: Option<&'q str>,
+    query: &'q Query,
+    statistics: Statistics,
 }
 
 type Candidates = BTreeMap<Key, Candidate>;
 
-/// The candidates of both sides, best first.
+/// The candidates of all sides, best first.
 struct Ranked {
     order: Vec<(Key, f32)>,
     candidates: Candidates,
@@ -97,20 +106,22 @@ impl WordSearch<'_> {
         namespaces: &[(StateScope, Arc<Namespace>)],
         trace: &mut Trace<'_>,
     ) -> Result<Vec<VectorResult>> {
-        let condition = self.query.whole_filter();
-        let condition = condition.map(|filter| Condition::new(&filter, self.space.dates()));
-        let condition = condition.transpose()?;
-        let words = self.query.text.as_deref().unwrap_or_default();
-        let asked = self.rules.query(words);
+        let (condition, asked) = (self.condition()?, self.asked());
         let mut parts = Vec::with_capacity(namespaces.len());
         for (scope, namespace) in namespaces {
-            parts.extend(self.part(scope, namespace, condition.as_ref(), &asked)?);
+            self.index(scope, namespace, condition.as_ref())?;
+            let Some(snapshot) = Snapshot::take(self.truth, &self.space.slots, namespace)? else {
+                continue;
+            };
+            parts.push(self.part((scope, namespace), snapshot, condition.as_ref(), &asked)?);
         }
-        let mut statistics = Statistics::default();
-        for part in &parts {
-            statistics.add(&part.texts.statistics(&asked));
-        }
-        self.begin_plan(&parts, &asked, trace);
+        let statistics = statistics_of(&parts, &asked);
+        self.answer_of(&parts, &sides(&asked, statistics), trace)
+    }
+
+    /// The answer of one moment.
+    fn answer_of(&self, parts: &[Part<'_>], sides: &[Side<'_>], trace: &mut Trace<'_>) -> Result<Vec<VectorResult>> {
+        self.begin_plan(parts, sides, trace);
         trace.stage("words");
         let wanted = self.query.k.saturating_add(self.query.offset);
         let is_chosen = self.query.mmr.is_some() || self.query.group_by.is_some();
@@ -121,13 +132,13 @@ impl WordSearch<'_> {
             wanted
         };
         loop {
-            let ranked = self.ranked(&parts, (&asked, &statistics), candidates, trace)?;
+            let ranked = self.ranked(parts, sides, candidates, trace)?;
             let is_last = ranked.is_all || candidates >= K_MAX || self.query.group_by.is_none();
-            let found = self.aged(&parts, &ranked)?;
+            let found = self.aged(parts, &ranked)?;
             let chosen = match is_chosen {
                 false => found.into_iter().take(wanted).collect(),
                 true => {
-                    let described = self.described(&parts, &ranked, found)?;
+                    let described = self.described(parts, &ranked, found)?;
                     let (chosen, plan) = Selection::of_words(self.query, self.space, described);
                     trace.plan.selection = Some(plan);
                     trace.choose();
@@ -135,7 +146,7 @@ impl WordSearch<'_> {
                 }
             };
             if is_last || chosen.len() >= wanted {
-                let mut results = self.resolve(&parts, &ranked, (&asked, &statistics), chosen)?;
+                let mut results = self.resolve(parts, &ranked, sides, chosen)?;
                 results.drain(..self.query.offset.min(results.len()));
                 trace.stage("resolve");
                 return Ok(results);
@@ -144,30 +155,45 @@ impl WordSearch<'_> {
         }
     }
 
-    /// A scope at one moment; none if it was dropped.
-    fn part<'p>(
-        &'p self,
-        scope: &StateScope,
-        namespace: &'p Arc<Namespace>,
-        condition: Option<&Condition>,
-        asked: &Query,
-    ) -> Result<Option<Part<'p>>> {
+    fn asked(&self) -> Asked {
+        self.rules.asked(self.query)
+    }
+
+    fn has_vector(&self) -> bool {
+        !self.query.vector.is_empty()
+    }
+
+    fn condition(&self) -> Result<Option<Condition>> {
+        let condition = self.query.whole_filter();
+        let condition = condition.map(|filter| Condition::new(&filter, self.space.dates()));
+        condition.transpose()
+    }
+
+    /// Has the indexes of a scope know what the search needs of them.
+    fn index(&self, scope: &StateScope, namespace: &Arc<Namespace>, condition: Option<&Condition>) -> Result<()> {
         if let Some(condition) = condition {
             index_metadata(self.truth, self.space, scope, namespace, condition)?;
         }
-        index_for_search(self.truth, self.space, scope, namespace, &self.rules)?;
-        let Some(snapshot) = Snapshot::take(self.truth, &self.space.slots, namespace)? else {
-            return Ok(None);
-        };
+        index_for_search(self.truth, self.space, scope, namespace, &self.rules)
+    }
+
+    /// A scope at the moment of a snapshot.
+    fn part<'p>(
+        &self,
+        (scope, namespace): (&StateScope, &'p Arc<Namespace>),
+        snapshot: Snapshot<'p>,
+        condition: Option<&Condition>,
+        asked: &Asked,
+    ) -> Result<Part<'p>> {
         let hidden = snapshot.state.hidden(self.now);
         let matching = condition
             .map(|condition| snapshot.candidates(condition, &hidden))
             .transpose()?;
-        let passing = matching.as_ref().filter(|_| self.query.is_hybrid()).map(|matching| {
+        let passing = matching.as_ref().filter(|_| self.has_vector()).map(|matching| {
             let state = &snapshot.state;
             Arc::new(Passing::new(&(matching - &*state.without_vector), &state.tail))
         });
-        Ok(Some(Part {
+        Ok(Part {
             scope: scope.clone(),
             namespace,
             texts: snapshot.texts_for(self.space, &self.rules, asked)?,
@@ -175,21 +201,27 @@ impl WordSearch<'_> {
             matching,
             passing,
             snapshot,
-        }))
+        })
     }
 
     /// What is known before anything is searched.
-    fn begin_plan(&self, parts: &[Part<'_>], asked: &Query, trace: &mut Trace<'_>) {
+    fn begin_plan(&self, parts: &[Part<'_>], sides: &[Side<'_>], trace: &mut Trace<'_>) {
         let mut plan = TextPlan::default();
-        plan.words = asked.term_count() as u64;
+        let words = sides.iter().find(|side| side.name.is_none());
+        plan.words = words.map_or(0, |side| side.query.term_count() as u64);
+        let has_sparse = sides.iter().any(|side| side.name.is_some());
         for part in parts {
-            let texts = &part.texts.index.texts;
-            plan.texts += texts.text_count() + part.texts.scanned.1;
-            plan.indexes += texts.indexes().count() as u64;
-            plan.rows += texts.tail_len() as u64 + part.texts.scanned.0;
+            let index = &part.texts.index;
+            plan.texts += index.words.text_count() + part.texts.scanned.1;
+            plan.rows += part.texts.scanned.0;
+            let searched = [(&index.words, words.is_some()), (&index.sparse, has_sparse)];
+            for (texts, _) in searched.into_iter().filter(|(_, is_searched)| *is_searched) {
+                plan.indexes += texts.indexes().count() as u64;
+                plan.rows += texts.tail_len() as u64;
+            }
         }
         plan.fusion = self.query.is_hybrid().then(|| self.query.fusion());
-        if !self.query.is_hybrid() {
+        if !self.has_vector() {
             trace.record_path(SearchPath::Words);
             let live = |part: &Part<'_>| part.snapshot.state.visible_count(self.now);
             trace.plan.live = parts.iter().map(live).sum();
@@ -200,49 +232,53 @@ impl WordSearch<'_> {
         trace.plan.text = Some(plan);
     }
 
-    /// The best of both sides as one ranking, each with so many candidates.
-    fn ranked(
-        &self,
-        parts: &[Part<'_>],
-        asked: (&Query, &Statistics),
-        count: usize,
-        trace: &mut Trace<'_>,
-    ) -> Result<Ranked> {
+    /// The best of all sides as one ranking, each with so many candidates.
+    fn ranked(&self, parts: &[Part<'_>], sides: &[Side<'_>], count: usize, trace: &mut Trace<'_>) -> Result<Ranked> {
         let mut candidates = Candidates::new();
-        let by_words = self.by_words(parts, asked, count, &mut candidates)?;
-        let is_all_words = by_words.len() < count;
-        if let Some(plan) = &mut trace.plan.text {
-            plan.candidates = by_words.len() as u64;
+        let mut lists = Vec::with_capacity(sides.len() + 1);
+        for (place, side) in sides.iter().enumerate() {
+            let found = self.by_terms(parts, (place, side), count, &mut candidates)?;
+            if let Some(plan) = &mut trace.plan.text {
+                match side.name {
+                    None => plan.candidates = found.len() as u64,
+                    Some(name) => drop(plan.sparse_candidates.insert(name.to_string(), found.len() as u64)),
+                }
+            }
+            trace.stage(if side.name.is_none() { "words" } else { "sparse" });
+            lists.push(found);
         }
-        trace.stage("words");
-        if !self.query.is_hybrid() {
-            return Ok(Ranked {
-                order: by_words,
-                candidates,
-                is_all: is_all_words,
-            });
+        if self.has_vector() {
+            let found = self.by_vector(parts, count, &mut candidates, trace)?;
+            if let Some(plan) = &mut trace.plan.text {
+                plan.vector_candidates = found.len() as u64;
+            }
+            lists.insert(0, found);
         }
-        let by_vector = self.by_vector(parts, count, &mut candidates, trace)?;
-        let is_all_vectors = by_vector.len() < count;
-        let vector_candidates = by_vector.len() as u64;
-        let order = fuse(self.query.fusion(), &[by_vector, by_words])
-            .expect("the query was checked, and scores of stored vectors and texts are finite");
-        if let Some(plan) = &mut trace.plan.text {
-            (plan.vector_candidates, plan.fused) = (vector_candidates, order.len() as u64);
-        }
-        trace.stage("fuse");
+        let is_all = lists.iter().all(|list| list.len() < count);
+        let order = match lists.len() {
+            0 | 1 => lists.pop().unwrap_or_default(),
+            _ => {
+                let order = fuse(self.query.fusion(), &lists)
+                    .expect("the query was checked, and scores of what is stored are finite");
+                if let Some(plan) = &mut trace.plan.text {
+                    plan.fused = order.len() as u64;
+                }
+                trace.stage("fuse");
+                order
+            }
+        };
         Ok(Ranked {
             order,
             candidates,
-            is_all: is_all_words && is_all_vectors,
+            is_all,
         })
     }
 
-    /// The best by words, with all candidates noted that they are.
-    fn by_words(
+    /// The best of a side of words or of a sparse vector, with all candidates noted that they are.
+    fn by_terms(
         &self,
         parts: &[Part<'_>],
-        (asked, statistics): (&Query, &Statistics),
+        (side_place, side): (usize, &Side<'_>),
         count: usize,
         candidates: &mut Candidates,
     ) -> Result<Vec<(Key, f32)>> {
@@ -250,7 +286,7 @@ impl WordSearch<'_> {
         let threshold = self.query.threshold.filter(|_| !self.query.is_hybrid());
         let mut hits = Vec::new();
         for (place, part) in parts.iter().enumerate() {
-            for hit in part.best_by_words(asked, statistics, count) {
+            for hit in part.best_by_terms(side, count) {
                 if threshold.is_none_or(|threshold| hit.score >= threshold) {
                     hits.push((place, PointId(hit.point), hit.score));
                 }
@@ -271,13 +307,12 @@ impl WordSearch<'_> {
         found.truncate(count);
         let mut order = Vec::with_capacity(found.len());
         for (key, score, point, record) in found {
-            let text_score = Some(score);
-            let candidate = Candidate {
+            let candidate = candidates.entry(key.clone()).or_insert(Candidate {
                 point,
                 record,
-                text_score,
-            };
-            candidates.insert(key.clone(), candidate);
+                scores: BTreeMap::new(),
+            });
+            candidate.scores.insert(side_place, score);
             order.push((key, score));
         }
         Ok(order)
@@ -327,7 +362,7 @@ impl WordSearch<'_> {
             candidates.entry(key.clone()).or_insert(Candidate {
                 point,
                 record,
-                text_score: None,
+                scores: BTreeMap::new(),
             });
             (key, self.space.metric.score(distance))
         });
@@ -380,36 +415,48 @@ impl WordSearch<'_> {
         found.into_iter().map(describe).collect()
     }
 
-    /// Adds the scores of both sides, and what the query asks for.
+    /// The scores of chosen candidates on sides of which they are no candidates: by side, part and point.
+    fn other_scores(
+        &self,
+        parts: &[Part<'_>],
+        ranked: &Ranked,
+        sides: &[Side<'_>],
+        chosen: &[VectorResult],
+    ) -> BTreeMap<(usize, usize, u32), f32> {
+        let mut scores = BTreeMap::new();
+        for (side_place, side) in sides.iter().enumerate() {
+            let mut unscored: Vec<RoaringBitmap> = vec![RoaringBitmap::new(); parts.len()];
+            for result in chosen {
+                let (place, candidate) = self.candidate(parts, ranked, result);
+                if !candidate.scores.contains_key(&side_place) {
+                    unscored[place].insert(candidate.point.0);
+                }
+            }
+            for (place, (part, points)) in parts.iter().zip(&unscored).enumerate() {
+                for texts in part.texts_of(side).filter(|_| !points.is_empty()) {
+                    for hit in texts.scores(side.query, &side.statistics, Bm25::default(), points) {
+                        scores.insert((side_place, place, hit.point), hit.score);
+                    }
+                }
+            }
+        }
+        scores
+    }
+
+    /// Adds the scores of all sides, and what the query asks for.
     fn resolve(
         &self,
         parts: &[Part<'_>],
         ranked: &Ranked,
-        (asked, statistics): (&Query, &Statistics),
+        sides: &[Side<'_>],
         chosen: Vec<VectorResult>,
     ) -> Result<Vec<VectorResult>> {
         let query = self.query;
-        let distance = query
-            .is_hybrid()
+        let distance = self
+            .has_vector()
             .then(|| ExactDistance::new(kernel_metric(self.space.metric), &query.vector));
-        let mut unscored: Vec<RoaringBitmap> = vec![RoaringBitmap::new(); parts.len()];
-        for result in &chosen {
-            let (place, candidate) = self.candidate(parts, ranked, result);
-            if candidate.text_score.is_none() {
-                unscored[place].insert(candidate.point.0);
-            }
-        }
-        let mut text_scores = BTreeMap::new();
-        for (place, (part, points)) in parts.iter().zip(&unscored).enumerate() {
-            if points.is_empty() {
-                continue;
-            }
-            for texts in part.texts.each() {
-                for hit in texts.scores(asked, statistics, Bm25::default(), points) {
-                    text_scores.insert((place, hit.point), hit.score);
-                }
-            }
-        }
+        let scores = self.other_scores(parts, ranked, sides, &chosen);
+        let words = sides.iter().find(|side| side.name.is_none());
         let is_of_one = query.scopes.is_none();
         let mut results = Vec::with_capacity(chosen.len());
         for mut result in chosen {
@@ -419,9 +466,15 @@ impl WordSearch<'_> {
                 true => snapshot.vector(point, record)?,
                 false => None,
             };
-            result.text_score = candidate
-                .text_score
-                .or_else(|| text_scores.get(&(place, point.0)).copied());
+            for (side_place, side) in sides.iter().enumerate() {
+                let known = candidate.scores.get(&side_place);
+                let score = known.or_else(|| scores.get(&(side_place, place, point.0))).copied();
+                match (side.name, score) {
+                    (None, score) => result.text_score = score,
+                    (Some(name), Some(score)) => drop(result.sparse_scores.insert(name.to_string(), score)),
+                    (Some(_), None) => {}
+                }
+            }
             result.vector_score = distance.as_ref().zip(vector).map(|(distance, vector)| {
                 let leading = &vector[..distance.dim()];
                 self.space.metric.score(distance.distance(leading))
@@ -434,10 +487,10 @@ impl WordSearch<'_> {
                 true => snapshot.stored_text(point, record)?,
                 false => None,
             };
-            result.snippet = query.snippets.and_then(|bytes_max| {
+            result.snippet = query.snippets.zip(words).and_then(|(bytes_max, words)| {
                 let nothing = llmspell_core::Metadata::new();
                 let metadata = metadata.as_ref().unwrap_or(&nothing);
-                self.rules.snippet(own.as_ref(), metadata, asked, bytes_max)
+                self.rules.snippet(own.as_ref(), metadata, words.query, bytes_max)
             });
             result.metadata = metadata.filter(|_| query.include_metadata);
             result.text = own.filter(|_| query.include_texts).and_then(StoredText::into_text);
@@ -450,6 +503,93 @@ impl WordSearch<'_> {
     }
 }
 
+/// What scores of words depend on, of all parts together.
+fn statistics_of(parts: &[Part<'_>], asked: &Asked) -> Statistics {
+    let mut statistics = Statistics::default();
+    if let Some(words) = &asked.words {
+        for part in parts {
+            statistics.add(&part.texts.statistics(words));
+        }
+    }
+    statistics
+}
+
+/// The sides of a query without its vector: its words first, with these statistics.
+fn sides(asked: &Asked, of_words: Statistics) -> Vec<Side<'_>> {
+    let words = asked.words.as_ref().map(|query| Side {
+        name: None,
+        query,
+        statistics: of_words,
+    });
+    let sparse = asked.sparse.iter().map(|(name, query)| Side {
+        name: Some(name),
+        query,
+        statistics: Statistics::none(query),
+    });
+    words.into_iter().chain(sparse).collect()
+}
+
+/// A scope in the space of one of several searches.
+pub(crate) struct SearchedScope<'a> {
+    /// The place of the search.
+    pub(crate) search: usize,
+    pub(crate) scope: &'a StateScope,
+    pub(crate) namespace: Arc<Namespace>,
+}
+
+/// The answers of several spaces to one query of words, each with the place of its search, and all as of one commit; none if
+/// no transaction sees what was loaded, or if `is_whole` says that it sees more.
+///
+/// Statistics are of all spaces that read the query alike, so that scores can be compared. May wait for the disk.
+///
+/// # Errors
+///
+/// `Data` or `Io` when rows or vectors cannot be read.
+pub(crate) fn answer_together(
+    searches: &[WordSearch<'_>],
+    scopes: &[SearchedScope<'_>],
+    is_whole: impl FnOnce(&Read) -> Result<bool>,
+    trace: &mut Trace<'_>,
+) -> Result<Option<Vec<(usize, VectorResult)>>> {
+    let Some(first) = searches.first() else {
+        return Ok(Some(Vec::new()));
+    };
+    let conditions: Vec<_> = searches.iter().map(WordSearch::condition).collect::<Result<_>>()?;
+    let mut parts = Vec::with_capacity(scopes.len());
+    for of in scopes {
+        let search = &searches[of.search];
+        search.index(of.scope, &of.namespace, conditions[of.search].as_ref())?;
+        parts.push((&search.space.slots, &*of.namespace));
+    }
+    let Some(snapshots) = Snapshot::take_together(first.truth, &parts, is_whole)? else {
+        return Ok(None);
+    };
+    let asked: Vec<Asked> = searches.iter().map(WordSearch::asked).collect();
+    let mut parts: Vec<Vec<Part<'_>>> = searches.iter().map(|_| Vec::new()).collect();
+    for (of, snapshot) in scopes.iter().zip(snapshots) {
+        let (search, at) = (&searches[of.search], of.search);
+        let condition = conditions[at].as_ref();
+        parts[at].push(search.part((of.scope, &of.namespace), snapshot, condition, &asked[at])?);
+    }
+    let own: Vec<Statistics> = parts
+        .iter()
+        .zip(&asked)
+        .map(|(parts, asked)| statistics_of(parts, asked))
+        .collect();
+    let mut found = Vec::new();
+    for (at, search) in searches.iter().enumerate() {
+        let mut statistics = Statistics::default();
+        for (asked_there, of_space) in asked.iter().zip(&own) {
+            if *asked_there == asked[at] {
+                statistics.add(of_space);
+            }
+        }
+        let answer = search.answer_of(&parts[at], &sides(&asked[at], statistics), trace)?;
+        found.extend(answer.into_iter().map(|result| (at, result)));
+    }
+    Ok(Some(found))
+}
+
 /// The records of each part.
 fn records<'p>(parts: &'p [Part<'_>]) -> Result<Vec<Records<'p>>> {
     let of_part = |part: &'p Part<'_>| part.snapshot.read.records(part.namespace.scope_id);
@@ -457,8 +597,16 @@ fn records<'p>(parts: &'p [Part<'_>]) -> Result<Vec<Records<'p>>> {
 }
 
 impl Part<'_> {
-    /// The best points by words, and all that score as the last of them: among these, the ids decide.
-    fn best_by_words(&self, asked: &Query, statistics: &Statistics, count: usize) -> Vec<llmspell_text::Hit> {
+    /// All that a side may find.
+    fn texts_of<'p>(&'p self, side: &Side<'_>) -> Box<dyn Iterator<Item = &'p Texts> + 'p> {
+        match side.name {
+            None => Box::new(self.texts.words()),
+            Some(_) => Box::new(self.texts.sparse()),
+        }
+    }
+
+    /// The best points of a side, and all that score as the last of them: among these, the ids decide.
+    fn best_by_terms(&self, side: &Side<'_>, count: usize) -> Vec<llmspell_text::Hit> {
         let state = &self.snapshot.state;
         let is_visible = |point: u32| state.lives(PointId(point)) && !self.hidden.contains(point);
         let mut wanted = count.saturating_add(TIES);
@@ -468,9 +616,8 @@ impl Part<'_> {
                 search = search.among(matching);
             }
             let mut hits: Vec<_> = self
-                .texts
-                .each()
-                .flat_map(|texts| texts.search(asked, statistics, &search))
+                .texts_of(side)
+                .flat_map(|texts| texts.search(side.query, &side.statistics, &search))
                 .collect();
             hits.sort_by(|one, other| other.score.total_cmp(&one.score));
             hits.truncate(wanted);

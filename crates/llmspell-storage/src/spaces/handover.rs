@@ -16,7 +16,7 @@ use crate::indexes::files::{IndexRow, Kind};
 use crate::indexes::graph::Index;
 use crate::indexes::texts::TextIndex;
 use crate::namespace::{Namespace, Publisher, State};
-use crate::spaces::texts::ReadRows;
+use crate::spaces::texts::ReadTerms;
 use llmspell_metadata::MetadataIndex;
 use llmspell_text::{Index as TextPart, Merge};
 
@@ -39,7 +39,7 @@ pub(crate) enum Built {
     /// An index of words of a state after which all changes were noted, and what was read for it.
     Texts {
         index: Box<TextIndex>,
-        read: ReadRows,
+        read: ReadTerms,
         noted: Arc<Noted>,
         /// Whether files of earlier indexes were found to be useless.
         are_files_bad: bool,

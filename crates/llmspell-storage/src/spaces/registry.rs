@@ -246,16 +246,33 @@ impl Space {
         };
         match (&state.texts, state.files.get(Kind::Texts)) {
             (Some(index), _) => {
-                let rows = index.unread.len() + index.texts.tail_len() as u64;
+                let rows = index.unread.len() + index.tail_len() as u64;
                 let is_named = self.disk.is_none()
-                    || state.files.rows_of(Kind::Texts).eq(index.rows()) && !state.files.is_bad(Kind::Texts);
-                rows > rows_max || !index.is_by(&rules) || index.texts.is_merge_due(self.text_rows_max) || !is_named
+                    || state.files.rows_of(Kind::Texts).eq(index.rows())
+                        && !state.files.is_bad(Kind::Texts)
+                        && !self.is_text_naming_behind(state)
+                        && !self.is_worth_saying_nothing(state, index);
+                rows > rows_max || !index.is_by(&rules) || index.is_merge_due(self.text_rows_max) || !is_named
             }
             // In RAM it is made when words are searched for.
             (None, _) if self.disk.is_none() => false,
             (None, Some(file)) => file.is_bad || file.changed.len() > rows_max,
             (None, None) => state.live_count() > rows_max,
         }
+    }
+
+    /// Whether the named files of words are out of date for many entries by what is named, and for few by what is known.
+    pub(crate) fn is_text_naming_behind(&self, state: &State) -> bool {
+        let (Some(index), Some(file)) = (&state.texts, state.files.get(Kind::Texts)) else {
+            return false;
+        };
+        let changed = file.changed.len();
+        changed > self.text_rows_max as u64 && index.out_of_files().len() < changed / 2
+    }
+
+    /// Whether many entries have nothing to index, and no file says so: each time the scope is loaded they would be read.
+    pub(crate) fn is_worth_saying_nothing(&self, state: &State, index: &TextIndex) -> bool {
+        self.disk.is_some() && index.is_of_nothing() && state.live_count() > self.text_rows_max as u64
     }
 
     /// Opens the indexes of words of a scope from their files, without the points that changed since; none of it if one of them

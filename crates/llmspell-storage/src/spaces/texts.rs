@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llmspell_core::{Metadata, Result, StateScope, StorageError};
-use llmspell_text::{Bm25, Kind as TextKind, Positions, Query, Row, Statistics, Texts};
+use llmspell_text::{Bm25, Kind as TextKind, Positions, Query, Statistics, Texts};
 use roaring::RoaringBitmap;
 
 use super::handover::Built;
 use crate::base::ids::PointId;
-use crate::base::record::{Record, TextMark};
+use crate::base::record::Record;
 use crate::base::stored_text::StoredText;
 use crate::indexes::files::Kind;
 use crate::indexes::queue::Due;
-use crate::indexes::texts::{TextIndex, TextRules};
+use crate::indexes::texts::{Asked, Terms, TextIndex, TextRules};
 use crate::namespace::{Namespace, State};
 use crate::spaces::registry::Space;
 use crate::spaces::snapshot::Snapshot;
@@ -28,7 +28,7 @@ const FEW: usize = 256;
 const SCANNED_AT_ONCE: usize = 4_096;
 
 /// Terms that were read, by their points.
-pub(crate) type ReadRows = Vec<(PointId, Arc<Row>)>;
+pub(crate) type ReadTerms = Vec<(PointId, Terms)>;
 
 /// Reads the words that the index of a namespace lacks, so that the next search finds them there. If these are many, the
 /// indexer does it, and searches read them one by one until then.
@@ -110,8 +110,8 @@ fn read_up(
     let Some(read) = snapshot.read_texts(&points, rules, is_cancelled)? else {
         return Ok(false);
     };
-    for (point, row) in &read {
-        index.read(*point, Arc::clone(row));
+    for (point, terms) in &read {
+        index.read(*point, terms);
     }
     let is_few = read.len() <= FEW;
     // A held snapshot keeps pages from being reused, which the committer may wait for.
@@ -152,32 +152,44 @@ struct Known {
 /// All words of a snapshot, as far as they are asked for.
 pub(crate) struct SnapshotTexts {
     pub(crate) index: Arc<TextIndex>,
-    /// Of entries that no index has: the rows that have what the query asks for, and the statistics of all.
-    rest: Option<(Texts, Statistics)>,
+    /// Of entries that no index has.
+    rest: Option<Rest>,
     /// How many entries were looked at for these, and how many of them have words.
     pub(crate) scanned: (u64, u64),
 }
 
+/// The rows of entries that have what a query asks for, and the statistics of all words.
+struct Rest {
+    words: Texts,
+    sparse: Texts,
+    statistics: Statistics,
+}
+
 impl SnapshotTexts {
-    /// What scores depend on.
-    pub(crate) fn statistics(&self, query: &Query) -> Statistics {
-        let mut statistics = self.index.texts.statistics(query);
-        if let Some((_, of_rest)) = &self.rest {
-            statistics.add(of_rest);
+    /// What the scores of words depend on; `words` are those that the query asks for.
+    pub(crate) fn statistics(&self, words: &Query) -> Statistics {
+        let mut statistics = self.index.words.statistics(words);
+        if let Some(rest) = &self.rest {
+            statistics.add(&rest.statistics);
         }
         statistics
     }
 
-    /// Everything that may be found.
-    pub(crate) fn each(&self) -> impl Iterator<Item = &Texts> {
-        std::iter::once(&self.index.texts).chain(self.rest.as_ref().map(|(texts, _)| texts))
+    /// All that words may find.
+    pub(crate) fn words(&self) -> impl Iterator<Item = &Texts> {
+        std::iter::once(&self.index.words).chain(self.rest.as_ref().map(|rest| &rest.words))
+    }
+
+    /// All that sparse vectors may find.
+    pub(crate) fn sparse(&self) -> impl Iterator<Item = &Texts> {
+        std::iter::once(&self.index.sparse).chain(self.rest.as_ref().map(|rest| &rest.sparse))
     }
 }
 
 impl Snapshot<'_> {
     /// All words of the snapshot that a query asks for. What is in no index yet is read now: few entries into a copy of the
     /// index; many are looked at one by one.
-    pub(crate) fn texts_for(&self, space: &Space, rules: &Arc<TextRules>, query: &Query) -> Result<SnapshotTexts> {
+    pub(crate) fn texts_for(&self, space: &Space, rules: &Arc<TextRules>, asked: &Asked) -> Result<SnapshotTexts> {
         let mut found = SnapshotTexts {
             index: self.texts(space, rules)?,
             rest: None,
@@ -187,27 +199,49 @@ impl Snapshot<'_> {
         if unread.is_empty() {
             return Ok(found);
         }
-        let none = || Texts::new(TextKind::Texts(Positions::Kept));
-        let (mut rest, mut statistics) = (none(), Statistics::default());
+        let none = || Rest {
+            words: Texts::new(TextKind::Texts(Positions::Kept)),
+            sparse: Texts::new(TextKind::SparseVectors),
+            statistics: Statistics::default(),
+        };
+        let mut rest = none();
         let points: Vec<u32> = unread.iter().collect();
         for points in points.chunks(SCANNED_AT_ONCE) {
             let points: RoaringBitmap = points.iter().copied().collect();
             let rows = self.read_texts(&points, rules, &|| false)?.unwrap_or_default();
-            let mut texts = none();
-            for (point, row) in &rows {
-                texts.insert(point.0, Arc::clone(row));
+            let mut all = none();
+            for (point, terms) in &rows {
+                all.words.insert(point.0, Arc::clone(&terms.words));
+                if let Some(row) = &terms.sparse {
+                    all.sparse.insert(point.0, Arc::clone(row));
+                }
             }
             found.scanned.0 += points.len();
-            found.scanned.1 += texts.text_count();
-            let own = texts.statistics(query);
-            let hits = texts.scores(query, &own, Bm25::default(), &points);
-            let is_hit: RoaringBitmap = hits.iter().map(|hit| hit.point).collect();
-            for (point, row) in rows.into_iter().filter(|(point, _)| is_hit.contains(point.0)) {
-                rest.insert(point.0, row);
+            found.scanned.1 += all.words.text_count();
+            let mut by_words = RoaringBitmap::new();
+            if let Some(words) = &asked.words {
+                let own = all.words.statistics(words);
+                let hits = all.words.scores(words, &own, Bm25::default(), &points);
+                by_words.extend(hits.iter().map(|hit| hit.point));
+                rest.statistics.add(&own);
             }
-            statistics.add(&own);
+            let mut by_sparse = RoaringBitmap::new();
+            for (_, query) in &asked.sparse {
+                let hits = all
+                    .sparse
+                    .scores(query, &Statistics::none(query), Bm25::default(), &points);
+                by_sparse.extend(hits.iter().map(|hit| hit.point));
+            }
+            for (point, terms) in rows {
+                if by_words.contains(point.0) {
+                    rest.words.insert(point.0, terms.words);
+                }
+                if let Some(row) = terms.sparse.filter(|_| by_sparse.contains(point.0)) {
+                    rest.sparse.insert(point.0, row);
+                }
+            }
         }
-        found.rest = Some((rest, statistics));
+        found.rest = Some(rest);
         Ok(found)
     }
 
@@ -222,8 +256,8 @@ impl Snapshot<'_> {
         if index.unread.len() <= space.text_rows_max() as u64 {
             let points = index.unread.clone();
             let read = self.read_texts(&points, rules, &|| false)?;
-            for (point, row) in read.unwrap_or_default() {
-                index.read(point, row);
+            for (point, terms) in read.unwrap_or_default() {
+                index.read(point, &terms);
             }
         }
         Ok(Arc::new(index))
@@ -232,11 +266,11 @@ impl Snapshot<'_> {
     /// How many entries are visible at `now`, in milliseconds since 1970, that have words.
     pub(crate) fn text_count(&self, space: &Space, rules: &Arc<TextRules>, now: i64) -> Result<u64> {
         let index = self.texts(space, rules)?;
-        let mut count = index.texts.text_count();
+        let mut count = index.words.text_count();
         let expired = self.state.expiries.expired(now);
-        count -= expired.iter().filter(|point| index.texts.has(*point)).count() as u64;
+        count -= expired.iter().filter(|point| index.words.has(*point)).count() as u64;
         self.visit(&(&index.unread - expired), &|| false, &mut |point, record| {
-            count += u64::from(!self.row(point, record, rules)?.is_empty());
+            count += u64::from(!self.terms(point, record, rules)?.words.is_empty());
             Ok(())
         })?;
         Ok(count)
@@ -265,29 +299,29 @@ impl Snapshot<'_> {
         points: &RoaringBitmap,
         rules: &Arc<TextRules>,
         is_cancelled: &dyn Fn() -> bool,
-    ) -> Result<Option<ReadRows>> {
+    ) -> Result<Option<ReadTerms>> {
         let mut read = Vec::with_capacity(usize::try_from(points.len()).expect("points are u32"));
         let is_done = self.visit(points, is_cancelled, &mut |point, record| {
-            read.push((point, Arc::new(self.row(point, record, rules)?)));
+            read.push((point, self.terms(point, record, rules)?));
             Ok(())
         })?;
         Ok(is_done.then_some(read))
     }
 
     /// The terms of an entry.
-    pub(crate) fn row(&self, point: PointId, record: &Record, rules: &TextRules) -> Result<Row> {
+    pub(crate) fn terms(&self, point: PointId, record: &Record, rules: &TextRules) -> Result<Terms> {
         let metadata = match rules.reads_metadata() {
             true => self.metadata(point, record)?,
             false => Metadata::new(),
         };
-        Ok(rules.row(self.stored_text(point, record)?.as_ref(), &metadata))
+        Ok(rules.terms(self.stored_text(point, record)?.as_ref(), &metadata))
     }
 
-    /// What is stored of the text of an entry.
+    /// What is stored of the text and the sparse vectors of an entry.
     pub(crate) fn stored_text(&self, point: PointId, record: &Record) -> Result<Option<StoredText>> {
-        match record.text {
-            TextMark::Nothing => Ok(None),
-            TextMark::Kept(_) | TextMark::Terms => self.read.text(self.namespace.scope_id, point).map(Some),
+        match record.text.is_nothing() {
+            true => Ok(None),
+            false => self.read.text(self.namespace.scope_id, point).map(Some),
         }
     }
 }

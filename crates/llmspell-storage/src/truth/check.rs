@@ -82,7 +82,7 @@ pub(crate) fn namespace(
         };
         metadata_bytes += record.metadata.len() as u64;
         text_bytes += record.text.bytes() as u64;
-        if record.text != TextMark::Nothing {
+        if !record.text.is_nothing() {
             marks.insert(point, record.text);
         }
         if record.metadata().is_err() {

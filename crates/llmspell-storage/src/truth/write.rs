@@ -11,7 +11,7 @@ use super::{SpaceRecord, StoredQuota, quota, table_error};
 use crate::base::error::{corrupted, redb_error};
 use crate::base::ids::{Lsn, PointId, ScopeId, SpaceId};
 use crate::base::op::Op;
-use crate::base::record::{Record, TextMark};
+use crate::base::record::Record;
 use crate::indexes::files::Kind;
 use crate::indexes::named::{self, NamedFile};
 use crate::namespace::{State, encode_checkpoint};
@@ -356,7 +356,7 @@ impl<'t> Rows<'t> {
         table!(self.entries, ENTRIES)
             .remove((scope.0, point.0))
             .map_err(&failed)?;
-        if record.text != TextMark::Nothing {
+        if !record.text.is_nothing() {
             self.remove_text(scope, point)?;
         }
         if let Some(moment) = record.expires_at {

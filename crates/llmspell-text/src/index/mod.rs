@@ -132,6 +132,12 @@ impl Index {
         self.layout.term_count
     }
 
+    /// Whether it is one of sparse vectors.
+    #[must_use]
+    pub fn is_sparse(&self) -> bool {
+        self.kind() == RowKind::Sparse
+    }
+
     /// The points that have a term.
     #[must_use]
     pub fn points(&self) -> RoaringBitmap {

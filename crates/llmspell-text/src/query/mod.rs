@@ -67,17 +67,26 @@ impl Query {
     ///
     /// [`SparseError`] as for a [row](crate::Row::of_sparse).
     pub fn of_sparse(components: impl IntoIterator<Item = (u32, f32)>) -> Result<Self, SparseError> {
-        let mut query = Self::default();
-        for (index, weight) in components {
+        let mut components: Vec<_> = components.into_iter().collect();
+        for (index, weight) in components.iter().copied() {
             if !(weight > 0.0 && weight.is_finite()) {
                 return Err(SparseError::Weight { index, weight });
             }
-            let terms = query.terms.len();
-            let term = query.term(sparse_key(index).to_vec());
-            if query.terms.len() == terms {
-                return Err(SparseError::Twice { index });
-            }
-            query.want(Subject::Term(term), weight);
+        }
+        components.sort_by_key(|(index, _)| *index);
+        if let Some(pair) = components.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(SparseError::Twice { index: pair[0].0 });
+        }
+        // Not by `term`, which looks for each key among those before: there may be thousands.
+        let mut query = Self::default();
+        for (place, (index, weight)) in components.into_iter().enumerate() {
+            let key = sparse_key(index).to_vec();
+            let hash = hash_of(&key);
+            query.terms.push(QueryTerm { key, hash });
+            query.wanted.push(Wanted {
+                subject: Subject::Term(place),
+                boost: weight,
+            });
         }
         Ok(query)
     }

@@ -90,6 +90,12 @@ impl Statistics {
         }
     }
 
+    /// Those of no texts: scores of sparse vectors depend on none.
+    #[must_use]
+    pub fn none(query: &Query) -> Self {
+        Self::new(query)
+    }
+
     /// Adds those of other texts, for the same query.
     pub fn add(&mut self, other: &Self) {
         for (field, more) in &other.fields {

@@ -8,7 +8,7 @@ use super::{entries, letter, search};
 use llmspell_core::{Filter, Fusion, StateScope, VectorEntry, VectorQuery, VectorResult, VectorStorage, fuse};
 
 const FUSIONS: [Fusion; 6] = [
-    Fusion::Rrf { k: 5.0 },
+    Fusion::Rrf { k: 10.0 },
     Fusion::Rrf { k: 60.0 },
     Fusion::Dbsf,
     Fusion::Linear { alpha: 0.0 },

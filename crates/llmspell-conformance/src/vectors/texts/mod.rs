@@ -9,6 +9,7 @@
 //! | `hybrid.rs`     | do both sides of a search become one ranking?                       |
 //! | `chosen.rs`     | do pages, recency, diversity and groups follow their definitions?   |
 //! | `results.rs`    | do results, statistics and plans carry what they should?            |
+//! | `sparse.rs`     | are sparse vectors kept, and found by exact inner products?         |
 //! | `refusals.rs`   | are bad texts and words refused, and nothing changed by them?       |
 
 mod chosen;
@@ -18,6 +19,7 @@ mod hybrid;
 mod language;
 mod refusals;
 mod results;
+mod sparse;
 mod statistics;
 
 use std::sync::Arc;
@@ -33,6 +35,7 @@ pub use hybrid::*;
 pub use language::*;
 pub use refusals::*;
 pub use results::*;
+pub use sparse::*;
 pub use statistics::*;
 
 /// Runs every promise about words, each on a store of its own. Stores that index no words have nothing to run.
@@ -95,8 +98,18 @@ pub async fn check_texts(fresh: impl AsyncFn(usize, HNSWConfig) -> Arc<dyn Vecto
     ));
         the_chosen_analyzer_is_used,
     );
+    check!(config().with_sparse(["splade", "bge"]);
+        bad_sparse_vectors_are_refused,
+        sparse_vectors_follow_every_write,
+        sparse_vectors_are_found_by_exact_inner_products,
+        all_sides_become_one_ranking,
+    );
+    check!(config();
+        sparse_vectors_are_refused_where_none_are_indexed,
+    );
     check!(config().without_texts();
         words_are_refused_where_none_are_indexed,
+        sparse_vectors_are_refused_where_none_are_indexed,
     );
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 use llmspell_storage::{HNSWVectorStorage, Metadata, StateScope, VectorQuery, VectorResult};
 use serde_json::Value;
 
+use super::TEXT_FIELD;
 use super::data::Question;
 use llmspell_bench::measure::latency::Latencies;
 use llmspell_cli_base::errors::CliError;
@@ -30,7 +31,7 @@ impl Answer {
 
     /// The passage.
     pub(crate) fn text(&self) -> &str {
-        self.field("text")
+        self.field(TEXT_FIELD)
     }
 
     /// The page it comes from, without what all pages have in common.

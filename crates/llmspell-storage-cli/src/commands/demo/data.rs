@@ -1,5 +1,6 @@
-//! The bundled passages and questions.
+//! The bundled passages and questions, and which passages answer which question.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use llmspell_cli_base::errors::CliError;
@@ -9,6 +10,7 @@ use llmspell_cli_base::input::npy::NpyReader;
 use llmspell_cli_base::input::{RowSource, Source, Step};
 use llmspell_storage::VectorEntry;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 const FOLDER: &str = "data/demo";
 
@@ -69,7 +71,7 @@ impl Passages {
                         source_name: "passages.jsonl".into(),
                         place: Some(row.place),
                         reason: row.reason,
-                        hint: "take data/demo from the repository again".into(),
+                        hint: TAKE_AGAIN.into(),
                     });
                 }
                 Step::End => break,
@@ -85,27 +87,124 @@ pub(crate) fn questions(folder: &Path) -> Result<Vec<Question>, CliError> {
     struct Line {
         question: String,
     }
-    let path = folder.join("questions.jsonl");
-    let mut lines = Lines::new(Source::open(&path)?);
+    let lines: Vec<Line> = read_lines(&folder.join("questions.jsonl"))?;
     let mut vectors = NpyReader::open(&folder.join("questions.npy"))?;
     let mut questions = Vec::new();
-    while let (Some((_, line)), Some(vector)) = (lines.next_line()?, vectors.next_row()?) {
-        let line: Line = serde_json::from_slice(&line).map_err(|error| CliError::Input {
-            source_name: path.display().to_string(),
-            place: None,
-            reason: error.to_string(),
-            hint: "take data/demo from the repository again".into(),
-        })?;
+    for line in lines {
+        let Some(vector) = vectors.next_row()? else { break };
         questions.push(Question {
             text: line.question,
             vector,
         });
     }
     if questions.is_empty() {
-        return Err(CliError::usage(
-            "there are no questions",
-            "take data/demo from the repository again",
-        ));
+        return Err(CliError::usage("there are no questions", TAKE_AGAIN));
     }
     Ok(questions)
+}
+
+/// A question that some passages answer, by the judgment of a reader.
+#[derive(Debug, Clone)]
+pub(crate) struct Judged {
+    /// Its place among the questions.
+    pub(crate) question: usize,
+    /// Ids of all passages that answer it.
+    pub(crate) answers: Vec<String>,
+}
+
+/// The grade of a passage after which a reader could stop.
+const ANSWERS: u8 = 2;
+
+/// The questions with an embedding that any passage answers, in the order of the file.
+pub(crate) fn judgments(folder: &Path, questions: &[Question]) -> Result<Vec<Judged>, CliError> {
+    let path = folder.join("judgments.jsonl");
+    let mut judged = Vec::new();
+    for line in read_lines::<JudgedLine>(&path)? {
+        let Some(question) = line.embedded else { continue };
+        if questions.get(question).is_none_or(|asked| asked.text != line.question) {
+            return Err(unreadable(
+                &path,
+                format!("row {question} of questions.npy is not “{}”", line.question),
+            ));
+        }
+        let answers: Vec<String> = line.ids_graded(ANSWERS).map(str::to_string).collect();
+        if !answers.is_empty() {
+            judged.push(Judged { question, answers });
+        }
+    }
+    Ok(judged)
+}
+
+#[derive(Deserialize)]
+struct JudgedLine {
+    question: String,
+    embedded: Option<usize>,
+    grades: BTreeMap<String, u8>,
+}
+
+impl JudgedLine {
+    fn ids_graded(&self, at_least: u8) -> impl Iterator<Item = &str> {
+        let graded = self.grades.iter().filter(move |(_, grade)| **grade >= at_least);
+        graded.map(|(id, _)| id.as_str())
+    }
+}
+
+const TAKE_AGAIN: &str = "take data/demo from the repository again";
+
+fn unreadable(path: &Path, reason: String) -> CliError {
+    CliError::Input {
+        source_name: path.display().to_string(),
+        place: None,
+        reason,
+        hint: TAKE_AGAIN.into(),
+    }
+}
+
+fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, CliError> {
+    let mut lines = Lines::new(Source::open(path)?);
+    let mut read = Vec::new();
+    while let Some((_, line)) = lines.next_line()? {
+        read.push(serde_json::from_slice(&line).map_err(|error| unreadable(path, error.to_string()))?);
+    }
+    Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn judgments_name_only_passages_and_questions_that_there_are() {
+        let folder = find(None).unwrap();
+        let mut passages = Passages::open(&folder).unwrap();
+        let count = usize::try_from(passages.count).unwrap();
+        let passages = passages.next_batch(count).unwrap();
+        let ids: BTreeSet<&str> = passages.iter().map(|passage| passage.id.as_str()).collect();
+        assert_eq!(ids.len(), 6_200, "each id once");
+
+        let lines: Vec<JudgedLine> = read_lines(&folder.join("judgments.jsonl")).unwrap();
+        assert_eq!(lines.len(), 200);
+        for line in &lines {
+            assert!(
+                line.grades.values().all(|grade| (1..=2).contains(grade)),
+                "{}",
+                line.question
+            );
+            for id in line.ids_graded(1) {
+                assert!(ids.contains(id), "{}: there is no passage {id}", line.question);
+            }
+        }
+        let embedded: BTreeSet<usize> = lines.iter().filter_map(|line| line.embedded).collect();
+        assert!(embedded.iter().copied().eq(0..40), "each embedding is of one question");
+
+        let questions = questions(&folder).unwrap();
+        let judged = judgments(&folder, &questions).unwrap();
+        assert_eq!(
+            judged.len(),
+            28,
+            "of 40 embedded questions 12 have no passage that answers"
+        );
+    }
 }

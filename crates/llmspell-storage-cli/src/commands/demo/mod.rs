@@ -1,4 +1,4 @@
-//! `demo`: the Rust documentation, one scope per book, searched in natural language.
+//! `demo`: the Rust documentation, one scope per book, searched in natural language, by words, and by both.
 //!
 //! Everything that is printed is checked too: a promise that does not hold ends the demo with an error.
 //!
@@ -9,11 +9,13 @@
 //! | `summary.rs` | what did it cost?                               |
 //! | `data.rs`    | where are the passages and the questions?       |
 //! | `answers.rs` | what do the books answer, and how quickly?      |
+//! | `ways.rs`    | what do words, meaning and both answer?         |
 
 mod answers;
 mod data;
 mod summary;
 mod walls;
+mod ways;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -30,6 +32,8 @@ use llmspell_cli_base::output::{Output, grouped, one_line};
 use llmspell_cli_base::progress::Progress;
 
 const BATCH: usize = 1000;
+/// The field of the metadata that holds a passage, whose words are indexed.
+const TEXT_FIELD: &str = "text";
 /// Rounds over all questions for the latencies; with 40 questions and 11 scopes about 9,000 searches.
 const ROUNDS: usize = 20;
 /// Together with score and gaps, 100 columns.
@@ -42,13 +46,14 @@ const TEXT_WIDTH: usize = 97;
 #[command(after_help = "Examples:
   llmspell-storage demo
   llmspell-storage demo --dir rust-docs.db
-  llmspell-storage --db rust-docs.db --scope std search --like 'std/struct.Rc#9' -k 5")]
+  llmspell-storage --db rust-docs.db --scope std search --like 'std/struct.Rc#9' -k 5
+  llmspell-storage --db rust-docs.db --scope std search --text 'elapsed SystemTime' --snippet 80")]
 pub(crate) struct DemoArgs {
     /// Keep the database in this new directory [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 
-    /// Folder with passages.npy, passages.jsonl, questions.npy and questions.jsonl [default: data/demo]
+    /// Folder with passages.npy, passages.jsonl, questions.npy, questions.jsonl and judgments.jsonl [default: data/demo]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
@@ -56,6 +61,7 @@ pub(crate) struct DemoArgs {
 pub(crate) async fn run(args: DemoArgs, output: &mut Output) -> Result<(), CliError> {
     let folder = data::find(args.data)?;
     let questions = data::questions(&folder)?;
+    let judged = data::judgments(&folder, &questions)?;
     // Removed when it goes out of scope, on errors too.
     let temporary;
     let directory = match &args.dir {
@@ -74,6 +80,7 @@ pub(crate) async fn run(args: DemoArgs, output: &mut Output) -> Result<(), CliEr
     let (demo, reopen_seconds) = demo.reopen(&answers, output).await?;
     let timing = demo.measure().await?;
     let costs = demo.costs(load_seconds, reopen_seconds, timing).await?;
+    ways::show(&demo, &judged, output).await?;
     walls::show(&demo, &answers, output).await?;
     costs.show(output)?;
     demo.close().await?;
@@ -84,6 +91,9 @@ pub(crate) async fn run(args: DemoArgs, output: &mut Output) -> Result<(), CliEr
         output.text(format!("  llmspell-storage --db {directory} scope ls"))?;
         output.text(format!(
             "  llmspell-storage --db {directory} --scope std search --like 'std/struct.Rc#9' -k 5"
+        ))?;
+        output.text(format!(
+            "  llmspell-storage --db {directory} --scope std search --text 'elapsed SystemTime' --snippet 80"
         ))?;
     }
     Ok(())
@@ -126,7 +136,8 @@ impl<'a> Demo<'a> {
 
         let started = Instant::now();
         let database = Database::open(directory).await?;
-        let store = database.vectors(DEFAULT_SPACE, dim, HNSWConfig::balanced()).await?;
+        let config = HNSWConfig::balanced().with_text_fields([TEXT_FIELD]);
+        let store = database.vectors(DEFAULT_SPACE, dim, config).await?;
         let mut vectors = 0;
         loop {
             let batch = passages.next_batch(BATCH)?;

@@ -18,6 +18,7 @@ use llmspell_cli_base::input::dims::Dims;
 use llmspell_cli_base::input::{BadRow, InputRow, RowSource, Step};
 use llmspell_cli_base::output::{counted, grouped};
 use llmspell_cli_base::progress::Progress;
+use llmspell_cli_base::text_args::RowContents;
 
 /// A row that is an entry, or one that is none and why.
 pub(super) type Row = Result<InputRow, BadRow>;
@@ -194,15 +195,16 @@ impl<'a> Import<'a> {
         let waiting = std::mem::take(&mut self.waiting);
         let rows = || waiting.iter().flatten();
         let dims = Dims::of(rows().map(|row| row.entry.embedding.len()));
-        let has_texts = rows().any(|row| row.entry.text.is_some());
+        let mut contents = RowContents::default();
+        rows().for_each(|row| contents.note(&row.entry));
         // Rows without vectors make a space of texts alone.
         let of_texts = || {
-            let is_of_texts = has_texts || self.opening.args.texts.names_fields();
+            let is_of_texts = contents.ask() || self.opening.args.texts.ask();
             (is_of_texts && rows().all(|row| row.entry.embedding.is_empty()) && !waiting.is_empty()).then_some(0)
         };
         let dim = self.opening.args.dim.or(dims.most).or_else(of_texts);
         if let (None, Some(dim)) = (&self.target, dim) {
-            let target = self.opening.target(dim, has_texts).await?;
+            let target = self.opening.target(dim, &contents).await?;
             if self.opening.args.dim.is_none() && target.fits.model.is_none() && target.fits.stored == dim {
                 dims.note_others();
             }
@@ -274,10 +276,11 @@ impl<'a> Import<'a> {
         Ok(if is_same { Stored::Same } else { Stored::Different })
     }
 
-    /// Whether a stored entry has the text of a row, as far as texts are kept.
+    /// Whether a stored entry has the text of a row, as far as texts are kept, and its sparse vectors.
     fn has_text(&self, stored: &VectorEntry, entry: &VectorEntry) -> bool {
         let texts = self.target.as_ref().and_then(|target| target.fits.texts.as_ref());
-        stored.text == entry.text || texts.is_some_and(|texts| !texts.keep())
+        let is_same_text = stored.text == entry.text || texts.is_some_and(|texts| !texts.keep());
+        is_same_text && stored.sparse == entry.sparse
     }
 
     /// What is stored under the id of an entry.

@@ -9,6 +9,7 @@ use crate::commands::embedder::Expected;
 use crate::session::{Session, find_space_of, router, unknown_model};
 use llmspell_cli_base::errors::CliError;
 use llmspell_cli_base::input::fits::Fits;
+use llmspell_cli_base::text_args::RowContents;
 
 /// Where rows go.
 pub(super) struct Target {
@@ -57,20 +58,23 @@ impl Opening<'_> {
         }
         let space = self.session.space_name(&self.database).await?;
         match self.database.existing_vectors(&space).await? {
-            Some(store) => self.target(self.args.dim.unwrap_or(store.dim()), false).await.map(Some),
+            Some(store) => self
+                .target(self.args.dim.unwrap_or(store.dim()), &RowContents::default())
+                .await
+                .map(Some),
             None => Ok(None),
         }
     }
 
-    /// The space, made for vectors of `dim` components if it is not there, and with an index of words if rows have texts.
-    pub(super) async fn target(&self, dim: usize, has_texts: bool) -> Result<Target, CliError> {
+    /// The space, made for vectors of `dim` components if it is not there, and with an index of what the rows have.
+    pub(super) async fn target(&self, dim: usize, rows: &RowContents) -> Result<Target, CliError> {
         if let Some(model) = &self.model
             && find_space_of(&self.database, &model.name).await?.is_none()
         {
             router(&self.database).await?.register_model(model.clone()).await?;
         }
         let space = self.session.space_name(&self.database).await?;
-        let store = self.store(&space, dim, has_texts).await?;
+        let store = self.store(&space, dim, rows).await?;
         Ok(Target {
             fits: Fits::of(&self.database, &store).await?,
             storage: self.session.storage(&self.database, &store).await?,
@@ -96,7 +100,7 @@ impl Opening<'_> {
         }
     }
 
-    async fn store(&self, space: &str, dim: usize, has_texts: bool) -> Result<HNSWVectorStorage, CliError> {
+    async fn store(&self, space: &str, dim: usize, rows: &RowContents) -> Result<HNSWVectorStorage, CliError> {
         let existing = self.database.existing_vectors(space).await?;
         let config = match (&existing, self.args.preset) {
             (_, Some(preset)) => {
@@ -126,9 +130,13 @@ impl Opening<'_> {
             None => config,
         };
         let known = existing.as_ref().and_then(|store| store.config().texts());
-        // Where words are not indexed, rows with texts alone do not ask for it.
-        let has_texts = self.args.names_text() || (has_texts && existing.is_none());
-        let config = self.args.texts.config(config, known, has_texts);
+        // Where words are not indexed, rows with texts alone do not ask for it, nor do sparse vectors.
+        let mut asked = match existing {
+            Some(_) => RowContents::default(),
+            None => rows.clone(),
+        };
+        asked.has_texts |= self.args.names_text();
+        let config = self.args.texts.config(config, known, &asked);
         // Rows of another dimension than the space has are bad rows, not a reason to give up.
         let dim = match (self.args.dim, existing) {
             (None, Some(store)) => store.dim(),

@@ -13,7 +13,7 @@ use llmspell_core::{
 
 use super::routes::Routes;
 use super::writes::Unknown;
-use super::{DimensionRouter, listing, merge};
+use super::{DimensionRouter, listing, merge, words};
 use crate::api::vectors::{
     Asked, DELETE_IDS_MAX, HNSWVectorStorage, Handle, Member, checked_fields, checked_query, living_scopes, of_scope,
     of_spaces, of_unknown, read_together,
@@ -43,6 +43,9 @@ impl VectorStorage for DimensionRouter {
 
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.search", level = "debug", skip_all, fields(scope = %self.seen_of(query), k = query.k, path = tracing::field::Empty, codes = tracing::field::Empty, distances = tracing::field::Empty, results = tracing::field::Empty, us = tracing::field::Empty)))]
     async fn search(&self, query: &VectorQuery) -> Result<Vec<VectorResult>> {
+        if words::is_of_all_spaces(self, query) {
+            return words::search(self, query).await;
+        }
         for sent in 1.. {
             let routes = self.routes();
             let route = routes.of_query(query.model.as_deref(), query.vector.len())?;
@@ -64,6 +67,9 @@ impl VectorStorage for DimensionRouter {
 
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "router.explain", level = "debug", skip_all, fields(scope = %self.seen_of(query), k = query.k)))]
     async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
+        if words::is_of_all_spaces(self, query) {
+            return Err(words::refused("an explanation"));
+        }
         let routes = self.routes();
         let route = routes.of_query(query.model.as_deref(), query.vector.len())?;
         let handle = route.handle(&self.inner.database).await?;
@@ -488,7 +494,7 @@ impl DimensionRouter {
 
     /// Runs `read` on all spaces, on a thread of the database, until it finds them as they were listed: it is told the version
     /// of the list, and answers none where that has changed.
-    async fn read_spaces<T, F>(&self, read: F) -> Result<T>
+    pub(super) async fn read_spaces<T, F>(&self, read: F) -> Result<T>
     where
         T: Send + 'static,
         F: Fn(&Shared, &[Arc<Space>], u64) -> Result<Option<T>> + Send + Sync + 'static,

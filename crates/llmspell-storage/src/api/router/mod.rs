@@ -8,6 +8,7 @@
 //! | `calls.rs`   | how is a call of the trait done by several spaces?        |
 //! | `writes.rs`  | how are entries written to the spaces of their models?     |
 //! | `listing.rs` | how are entries listed in an order, and sampled?           |
+//! | `words.rs`   | how are words searched for in all spaces?                  |
 //! | `merge.rs`   | how do answers of several spaces become one?              |
 //! | `migrate.rs` | how do the entries of one model become those of another?  |
 //! | `usage.rs`   | how much is each space used?                              |
@@ -20,6 +21,7 @@ mod migrate;
 mod models;
 mod routes;
 mod usage;
+mod words;
 mod writes;
 
 use std::path::Path;
@@ -45,6 +47,9 @@ use routes::Routes;
 /// 2. Without a model, the space of that dimension without a model; else that of the only model with that dimension. If
 ///    several models have it, the call is refused with [`AmbiguousDimension`](crate::StorageError::AmbiguousDimension).
 ///
+/// A query of words alone, without a model, searches all spaces that index words. An entry with a text and without a vector
+/// needs a model if there are several spaces.
+///
 /// Two models never share a space, whatever their dimensions. A model is known once it is
 /// [registered](Self::register_model), or once an entry names it by an [`EmbeddingModel`](crate::EmbeddingModel) or by
 /// the name of a [preset](crate::EmbeddingModel::preset). Other models are refused with an error that lists the known
@@ -54,7 +59,8 @@ use routes::Routes;
 ///
 /// An id exists in only one space of its scope: an insert is refused if another space has it, an upsert moves the
 /// entry. So `get`, `delete`, `update_metadata`, `list`, `count`, filters, statistics and scopes cover all spaces
-/// together; a search covers one of them, which its results [name](crate::VectorResult::space). A batch is atomic,
+/// together; a search covers one of them, which its results [name](crate::VectorResult::space), unless it is for words alone and
+/// names no model: then its statistics are of all spaces with the same rules for texts, and its results of one commit. A batch is atomic,
 /// whatever spaces it touches. Each space is read as of one of its mutations; no entry is missed or seen twice because
 /// it moves meanwhile.
 ///

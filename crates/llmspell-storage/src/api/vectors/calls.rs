@@ -382,7 +382,7 @@ impl Handle {
     }
 
     async fn find(&self, query: &VectorQuery, span: &SearchSpan) -> Result<Vec<VectorResult>> {
-        if query.text.is_some() {
+        if query.is_by_terms() {
             return words::search(self, query, span).await;
         }
         if let Some(selection) = Selection::of(query, &self.space) {
@@ -414,7 +414,7 @@ impl Handle {
     /// How a valid query of this space is answered.
     pub(crate) async fn explain(&self, query: &VectorQuery) -> Result<SearchPlan> {
         let offset = query.offset;
-        if query.text.is_some() {
+        if query.is_by_terms() {
             let scope = validate::explained_scope(query)?.clone();
             return words::explain(self, query.clone().with_scope(scope)).await;
         }

@@ -39,6 +39,7 @@ pub(crate) use self::prepare::{by_size, effort, prepare, prepare_routed};
 pub(crate) use self::several::{Asked, Member, read_together};
 pub(crate) use self::shape::{Shape, checked_query};
 pub(crate) use self::stats::{living_scopes, of_scope, of_spaces, of_unknown, visible_counts};
+pub(crate) use self::traced::traced;
 use crate::engine::Database;
 use crate::spaces::registry::Space;
 use crate::truth::SpaceRecord;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_json::Value;
 use uuid::Uuid;
 
-use llmspell_core::{Metadata, Result, StorageError, Timestamp, VectorEntry, validate_vectors as validate};
+use llmspell_core::{
+    Metadata, Result, SparseVector, StorageError, Timestamp, VectorEntry, validate_vectors as validate,
+};
 
 use super::shape::Shape;
 use crate::base::options::DEFAULT_METADATA_AT_ONCE_MAX;
@@ -84,15 +86,15 @@ fn prepared<'s>(
             bytes = bytes.saturating_add(metadata.len()).saturating_add(4 * shape.dim);
             validate::batch_bytes(bytes)?;
             bytes = bytes.saturating_add(entry.text.as_ref().map_or(0, String::len));
+            let sparse_bytes = entry.sparse.values().map(SparseVector::counted_bytes);
+            bytes = bytes.saturating_add(sparse_bytes.sum());
             validate::batch_bytes(bytes)?;
-            let text = match (&shape.texts, entry.text) {
-                (Some(rules), Some(text)) => Some(rules.stored(text)),
-                // Checked: without rules there is no text.
-                _ => None,
-            };
+            // Checked: without rules there is neither text nor sparse vector.
+            let rules = shape.texts.as_ref();
+            let text = rules.and_then(|rules| rules.stored(entry.text, entry.sparse));
             let words = match &shape.texts {
                 None => Words::None,
-                Some(rules) if has_few => Words::Known(Arc::new(rules.row(text.as_ref(), &fields)), Arc::clone(rules)),
+                Some(rules) if has_few => Words::Known(rules.terms(text.as_ref(), &fields), Arc::clone(rules)),
                 Some(_) => Words::Later,
             };
             let vector = match entry.embedding.is_empty() {

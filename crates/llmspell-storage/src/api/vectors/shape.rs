@@ -108,7 +108,7 @@ pub(crate) fn checked_query<'q>(
     let given = query.vector.len();
     let mut taken = space.dim;
     let named = query.model.as_deref().filter(|_| !is_routed);
-    let has_vector = given > 0 || query.text.is_none();
+    let has_vector = given > 0 || !query.is_by_terms();
     if named.is_some() || given != space.dim {
         let model = space.model();
         check_model(model.as_deref(), named, &space.name)?;

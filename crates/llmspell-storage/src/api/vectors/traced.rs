@@ -8,7 +8,7 @@ use crate::base::observe::SearchSpan;
 use crate::search::Trace;
 
 /// Runs a search of one scope: with a trace if its span is looked at.
-pub(super) fn traced<T>(span: &SearchSpan, search: impl FnOnce(&mut Trace<'_>) -> Result<T>) -> Result<T> {
+pub(crate) fn traced<T>(span: &SearchSpan, search: impl FnOnce(&mut Trace<'_>) -> Result<T>) -> Result<T> {
     if !span.is_on() {
         return search(&mut Trace::quiet());
     }

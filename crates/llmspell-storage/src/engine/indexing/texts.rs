@@ -4,6 +4,7 @@
 //! read      the terms of at most as many entries as one index is made of at first; the committer adopts them
 //! merge     these, or smaller indexes, become one: in a file, or in RAM without a disk
 //! adopt     by the committer, between two commits, and named in the truth; then the files before it are removed
+//! nothing   where many entries have nothing to index, an index without terms says so, and they are not read again
 //! ```
 //!
 //! Work that is interrupted goes on where the last index was named.
@@ -11,7 +12,7 @@
 use std::sync::Arc;
 
 use llmspell_core::{Result, StorageError};
-use llmspell_text::Index;
+use llmspell_text::{Index, Texts};
 use tokio::sync::oneshot;
 
 use super::Work;
@@ -21,7 +22,6 @@ use crate::engine::calls::NameTexts;
 use crate::engine::request::Request;
 use crate::indexes::files::{self, IndexRow, Kind, Trust};
 use crate::indexes::queue::Goal;
-use crate::indexes::texts::TextIndex;
 use crate::spaces::handover::{Answer, Built};
 use crate::spaces::texts;
 
@@ -33,7 +33,8 @@ impl Work<'_> {
         };
         let rows_max = self.space.text_rows_max();
         let (shared, wanted) = (&self.indexing.shared, self.goal.is_some());
-        let mut is_whole = self.goal != Some(Goal::Rebuilt);
+        // The parts of an index that are merged into one each.
+        let mut rebuilt = if self.goal == Some(Goal::Rebuilt) { 0 } else { 2 };
         loop {
             let state = self.namespace.state();
             if state.is_dropped || self.is_cancelled() {
@@ -46,17 +47,21 @@ impl Work<'_> {
                 .filter(|index| index.is_by(&rules))
                 .and_then(|index| {
                     let is_read = index.unread.is_empty();
-                    match is_read {
-                        true if !is_whole => {
-                            is_whole = true;
-                            Some(index.texts.plan_full_merge())
+                    while is_read && rebuilt < index.parts().len() {
+                        rebuilt += 1;
+                        let texts = index.parts()[rebuilt - 1];
+                        if texts.text_count() > 0 || texts.indexes().next().is_some() {
+                            return Some(texts.plan_full_merge());
                         }
-                        true if wanted && index.texts.tail_len() > 0 && self.is_worth_a_file(index) => {
-                            index.texts.plan_merge(0)
-                        }
-                        _ if index.texts.is_merge_due(rows_max - 1) => index.texts.plan_merge(rows_max - 1),
-                        _ => None,
                     }
+                    if self.space.is_worth_saying_nothing(&state, index) {
+                        return Some(index.words.plan_full_merge());
+                    }
+                    index.parts().into_iter().find_map(|texts| match is_read {
+                        true if wanted && texts.tail_len() > 0 && self.is_worth_a_file(texts) => texts.plan_merge(0),
+                        _ if texts.is_merge_due(rows_max - 1) => texts.plan_merge(rows_max - 1),
+                        _ => None,
+                    })
                 });
             if let Some(merge) = merge {
                 if !self.merge_texts(&merge, &rules.encoded(), &state)? {
@@ -74,8 +79,8 @@ impl Work<'_> {
     }
 
     /// Whether a caller that waits gets an index of all rows: a scope with few is searched faster without.
-    fn is_worth_a_file(&self, index: &TextIndex) -> bool {
-        index.texts.text_count() >= self.space.text_rows_max() as u64
+    fn is_worth_a_file(&self, texts: &Texts) -> bool {
+        texts.text_count() >= self.space.text_rows_max() as u64
     }
 
     /// Writes one index of several, or of rows, which searches use from then on. False if it is of no use any more, or was
@@ -126,7 +131,7 @@ impl Work<'_> {
         }
         if let Some(row) = row {
             let state = self.namespace.state();
-            // An index of nothing is not used.
+            // One of nothing is not used beside others.
             match state.texts.iter().any(|texts| texts.rows().any(|used| used == row)) {
                 true => observe::file_written(&self.space.name, row.bytes),
                 false => self.remove_text_file(&row),
@@ -157,7 +162,8 @@ impl Work<'_> {
             let used = state.texts.iter().flat_map(|index| index.rows());
             // An index that is not loaded uses what is named.
             let is_unloaded = state.texts.is_none() && self.space.texts().is_some();
-            is_unloaded || (used.eq(before.iter().copied()) && !state.files.is_bad(Kind::Texts))
+            let is_named = used.eq(before.iter().copied()) && !state.files.is_bad(Kind::Texts);
+            is_unloaded || (is_named && !self.space.is_text_naming_behind(state))
         };
         if is_same(&namespace.state()) {
             return Ok(());

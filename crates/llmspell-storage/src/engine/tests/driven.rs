@@ -1,5 +1,6 @@
 //! A database whose committer the test itself drives: its steps come in one order.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use llmspell_core::{HNSWConfig, OnExisting, Result, StateScope, Timestamp};
@@ -7,7 +8,7 @@ use tokio::sync::oneshot::{self, Receiver};
 
 use crate::base::ids::SpaceId;
 use crate::base::options::DatabaseOptions;
-use crate::base::stored_text::StoredText;
+use crate::base::stored_text::{OwnText, StoredText};
 use crate::disk::Disk;
 use crate::engine::calls::{DeleteEntries, OpenSpace};
 use crate::engine::committer::CommitEngine;
@@ -40,7 +41,7 @@ pub(super) fn entry(scope: &StateScope, id: &str, x: f32) -> PreparedEntry {
         scope: scope.clone(),
         id: id.to_string(),
         vector: vec![x, 1.0],
-        text: Some(StoredText::Text(format!("text of {id}"))),
+        text: StoredText::new(Some(OwnText::Text(format!("text of {id}"))), BTreeMap::new()),
         words: Words::None,
         metadata: b"{}".to_vec(),
         fields: None,

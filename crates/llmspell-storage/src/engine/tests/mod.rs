@@ -15,6 +15,7 @@ mod power_loss_router;
 mod purge;
 mod quotas;
 mod survey;
+mod texts;
 mod tuning;
 mod undone;
 mod workload;

@@ -14,7 +14,6 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::base::options::DatabaseOptions;
-use crate::base::stored_text::StoredText;
 use crate::disk::Disk;
 use crate::engine::Database;
 use crate::indexes::texts::TextRules;
@@ -253,7 +252,7 @@ impl Content {
 /// The space, as it is or new.
 fn space(database: &Database) -> Result<Arc<dyn VectorStorage>> {
     let config = HNSWConfig::fast().with_metric(DistanceMetric::Euclidean);
-    let config = config.with_texts(TextConfig::default());
+    let config = config.with_texts(TextConfig::default()).with_sparse(["s"]);
     Ok(Arc::new(block_on(database.vectors("s", DIM, config))?))
 }
 
@@ -271,10 +270,15 @@ fn text(x: f32) -> String {
     format!("common{} x{}", " more".repeat(times), (x * 10.0) as u32)
 }
 
+/// Every sparse vector has an index of its own, and one that all have.
+fn index(x: f32) -> u32 {
+    1_000 + (x * 10.0) as u32
+}
+
 fn made(entries: &[(StateScope, &'static str, f32)]) -> impl Iterator<Item = VectorEntry> {
     entries.iter().map(|(scope, id, x)| {
         let entry = VectorEntry::new(*id, vector(*x)).with_scope(scope.clone());
-        let entry = entry.with_text(text(*x));
+        let entry = entry.with_text(text(*x)).with_sparse("s", [7, index(*x)], [1.0, *x]);
         entry.with_metadata(json!({ "x": x }))
     })
 }
@@ -401,6 +405,7 @@ impl Store {
                 assert_eq!(entries.len() as u64, self.vectors().count(&scope).await.unwrap());
                 self.assert_filtered(&scope, &entries).await;
                 self.assert_words(&scope, &entries).await;
+                self.assert_sparse(&scope, &entries).await;
                 for entry in entries {
                     let own = match entry.embedding.is_empty() {
                         true => vec![0.5; DIM],
@@ -414,9 +419,10 @@ impl Store {
                     );
                     let is_hit = hits.iter().any(|hit| hit.id == entry.id);
                     assert!(!entry.embedding.is_empty() || !is_hit, "{entry:?} has no vector");
-                    content
-                        .texts
-                        .insert((scope.clone(), entry.id.clone()), entry.text.clone().unwrap());
+                    let (own, sparse) = (entry.text.clone().unwrap(), &entry.sparse["s"]);
+                    let x = sparse.values()[1];
+                    assert_eq!((sparse.indices(), &own), (&[7, index(x)][..], &text(x)));
+                    content.texts.insert((scope.clone(), entry.id.clone()), own);
                     let (key, value) = entry.metadata.as_object().unwrap().iter().next().unwrap();
                     let filter = Filter::eq(key.as_str(), value.as_f64().unwrap());
                     let page = self.vectors().list_matching(&scope, &filter, None, PAGE_MAX).await;
@@ -446,12 +452,12 @@ impl Store {
         let rules = TextRules::new(&TextConfig::default()).unwrap();
         let mut texts = Texts::new(TextKind::Texts(Positions::Kept));
         for (point, entry) in (0..).zip(entries) {
-            let own = StoredText::Text(entry.text.clone().unwrap());
-            texts.insert(point, Arc::new(rules.row(Some(&own), &Metadata::new())));
+            let own = rules.stored(entry.text.clone(), BTreeMap::new());
+            texts.insert(point, rules.terms(own.as_ref(), &Metadata::new()).words);
         }
         let own = entries.iter().filter_map(|entry| entry.text.clone());
         for words in own.chain(["common".to_string(), "more -x20".to_string(), "absent".to_string()]) {
-            let asked = rules.query(&words);
+            let asked = rules.typed(&words);
             let hits = texts.search(&asked, &texts.statistics(&asked), &Search::best(100));
             let id = |hit: &Hit| (entries[hit.point as usize].id.clone(), hit.score);
             let mut expected: Vec<(String, f32)> = hits.iter().map(id).collect();
@@ -468,6 +474,29 @@ impl Store {
                 }
             }
             assert_eq!(found, expected, "`{words}` in {scope}");
+        }
+    }
+
+    /// Sparse vectors are found by what they have in common with others, and by nothing else.
+    async fn assert_sparse(&self, scope: &StateScope, entries: &[VectorEntry]) {
+        let found = async |indices: [u32; 2]| {
+            let query = VectorQuery::sparse("s", indices, [1.0, 2.0], 100).with_scope(scope.clone());
+            let found = self.vectors().search(&query).await.unwrap();
+            found
+                .into_iter()
+                .map(|result| (result.id, result.score))
+                .collect::<Vec<_>>()
+        };
+        let all: Vec<(String, f32)> = entries.iter().map(|entry| (entry.id.clone(), 1.0)).collect();
+        assert_eq!(found([7, 9]).await, all, "in {scope}");
+        for entry in entries {
+            let [_, own] = *entry.sparse["s"].indices() else {
+                panic!("two components")
+            };
+            let score = 2.0 * entry.sparse["s"].values()[1];
+            let same = entries.iter().filter(|other| other.sparse["s"].indices()[1] == own);
+            let same: Vec<(String, f32)> = same.map(|other| (other.id.clone(), score)).collect();
+            assert_eq!(found([9, own]).await, same, "index {own} in {scope}");
         }
     }
 

@@ -6,6 +6,7 @@
 //! | `one_store.rs` | are ids, deletions, filters and quotas about all spaces? |
 //! | `passing.rs` | what do calls about all spaces see while one comes and goes? |
 //! | `scoped.rs` | what may a handle for one scope do, and what is it told? |
+//! | `words.rs` | what does a search for words find without a model? |
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -13,6 +14,7 @@ mod models;
 mod one_store;
 mod passing;
 mod scoped;
+mod words;
 
 use llmspell_storage::{DimensionRouter, EmbeddingModel, HNSWConfig, Result, StateScope, VectorEntry};
 
