@@ -67,6 +67,15 @@ pub enum CliError {
         hint: &'static str,
     },
 
+    /// The verb needs the directory for itself, and another process serves it.
+    #[error("`{verb}` cannot be done while another process has the database open (process {process})")]
+    NotLive {
+        /// The verb.
+        verb: &'static str,
+        /// The number of that process.
+        process: u32,
+    },
+
     /// What was named is not there.
     #[error("{message}")]
     NotFound {
@@ -186,6 +195,7 @@ impl CliError {
             Self::Storage(error) => exit_code_of(error.kind()),
             Self::Usage { .. } | Self::Input { .. } => EXIT_USAGE,
             Self::NotFound { .. } => exit_code_of(ErrorKind::NotFound),
+            Self::NotLive { .. } => exit_code_of(ErrorKind::Busy),
             Self::CasLost { .. } => exit_code_of(ErrorKind::Conflict),
             Self::CheckFailed { .. } | Self::PromiseBroken { .. } | Self::BelowFloor { .. } => {
                 exit_code_of(ErrorKind::Data)
@@ -207,6 +217,7 @@ impl CliError {
             }
             Self::File { .. } => "check the permissions of the file and of its directory, and the free space".into(),
             Self::Embedder { hint, .. } => (*hint).into(),
+            Self::NotLive { .. } => "close the database there first, or wait for that with --wait SECONDS".into(),
             Self::CasLost { key } => format!("read it with `kv get {key}`, decide, and swap again"),
             Self::CheckFailed { .. } => "restore the directory from a backup; keep a copy of it for a report".into(),
             Self::PromiseBroken { .. } => {
@@ -263,7 +274,13 @@ fn storage_hint(error: &StorageError) -> String {
         StorageError::NotMatryoshka { .. } => {
             "measure what the cut costs with `model check-matryoshka`; --force cuts all the same"
         }
-        StorageError::AlreadyOpen { .. } => "close the program that has it open, or wait for it with --wait SECONDS",
+        StorageError::AlreadyOpen { .. } => {
+            "close the program that has it open, wait for it with --wait SECONDS, or let it serve others: by \
+             `Database::serve_admin`, or as `llmspell-storage serve`"
+        }
+        StorageError::WritesRefused { .. } => {
+            "serve it with `AdminOptions::allow_writes`, or as `llmspell-storage serve --writes`"
+        }
         StorageError::Filter(_) => FILTER_HINT,
         StorageError::UnsupportedVersion { .. } => "use the version of llmspell-storage that wrote it, or a newer one",
         StorageError::ForeignDirectory { .. } => "check --db; a new database is made by `import` or `kv set`",

@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use crate::args::{Cli, Command};
 use crate::commands::{
     backup, check, clock, compact, completions, count, delete, demo, export, facet, get, import, index, kv, list,
-    migrate, model, recall, repair, sample, scope, search, space, stats, touch,
+    migrate, model, recall, repair, sample, scope, search, serve, space, stats, touch,
 };
 use crate::session::Session;
 use llmspell_cli_base::errors::CliError;
@@ -46,6 +46,7 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
         Command::Recall(args) => recall::run(args, &session, output).await,
         Command::Compact => compact::run(&session, output).await,
         Command::Repair(args) => repair::run(args, &session, output).await,
+        Command::Serve(args) => serve::run(args, &session, output).await,
         Command::Clock(args) => clock::run(args, &session, output).await,
         Command::Backup(args) => backup::back_up(args, &session, output).await,
         Command::Verify(args) => backup::verify(args, output).await,
@@ -85,6 +86,7 @@ fn takes_a_model(command: &Command) -> bool {
         | Command::Check(_)
         | Command::Compact
         | Command::Repair(_)
+        | Command::Serve(_)
         | Command::Clock(_)
         | Command::Bench(_)
         | Command::Completions(_) => false,

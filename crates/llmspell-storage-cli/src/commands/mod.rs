@@ -26,6 +26,7 @@ mod restore;
 pub(crate) mod sample;
 pub(crate) mod scope;
 pub(crate) mod search;
+pub(crate) mod serve;
 pub(crate) mod space;
 pub(crate) mod stats;
 pub(crate) mod touch;
