@@ -217,7 +217,7 @@ impl CliError {
             }
             Self::File { .. } => "check the permissions of the file and of its directory, and the free space".into(),
             Self::Embedder { hint, .. } => (*hint).into(),
-            Self::NotLive { .. } => "close the database there first, or wait for that with --wait SECONDS".into(),
+            Self::NotLive { .. } => "close the database there first; other verbs need not wait for that".into(),
             Self::CasLost { key } => format!("read it with `kv get {key}`, decide, and swap again"),
             Self::CheckFailed { .. } => "restore the directory from a backup; keep a copy of it for a report".into(),
             Self::PromiseBroken { .. } => {

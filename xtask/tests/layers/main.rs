@@ -39,6 +39,8 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 7] = [
             "engine/shared.rs",
             "engine/backup.rs",
             "api/backends/sled/",
+            // The socket, which holds no data.
+            "admin/socket.rs",
         ],
     ),
     (
@@ -52,6 +54,7 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 7] = [
             "engine/workers.rs",
             "engine/mod.rs",
             "api/backends/sled/watch.rs",
+            "admin/server.rs",
         ],
     ),
     (
@@ -71,6 +74,8 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 7] = [
             "engine/indexing/tuning.rs",
             "api/backends/sled/open.rs",
             "api/backends/sled/watch.rs",
+            // Time for a frame to arrive.
+            "admin/",
         ],
     ),
     // A state is published by a `Publisher`, and only the committer has one.

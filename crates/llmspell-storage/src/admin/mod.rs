@@ -25,6 +25,7 @@ mod vectors;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use llmspell_core::{Result, StorageError};
 
@@ -46,11 +47,15 @@ pub const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// Connections that are served at a time, unless [`AdminOptions::connections_max`] says otherwise.
 pub const DEFAULT_CONNECTIONS_MAX: usize = 32;
 
+/// Time for a request to arrive, or an answer to be taken, unless [`AdminOptions::frame_time`] says otherwise.
+pub const DEFAULT_FRAME_TIME: Duration = Duration::from_secs(10);
+
 /// How a database is served to other processes.
 #[derive(Debug, Clone)]
 pub struct AdminOptions {
     writes: bool,
     connections_max: usize,
+    frame_time: Duration,
 }
 
 impl Default for AdminOptions {
@@ -58,6 +63,7 @@ impl Default for AdminOptions {
         Self {
             writes: false,
             connections_max: DEFAULT_CONNECTIONS_MAX,
+            frame_time: DEFAULT_FRAME_TIME,
         }
     }
 }
@@ -80,6 +86,14 @@ impl AdminOptions {
     #[must_use]
     pub fn connections_max(mut self, connections: usize) -> Self {
         self.connections_max = connections.max(1);
+        self
+    }
+
+    /// Time in which a client must have sent its request, or taken its answer, and a second more for each MiB. A client that
+    /// is slower loses its connection. Default: [`DEFAULT_FRAME_TIME`].
+    #[must_use]
+    pub fn frame_time(mut self, time: Duration) -> Self {
+        self.frame_time = time;
         self
     }
 }

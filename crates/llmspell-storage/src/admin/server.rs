@@ -33,8 +33,6 @@ use crate::engine::{Database, Inner};
 
 /// Bytes that the requests and answers of all connections may take together.
 const MEMORY_BYTES_MAX: u64 = 512 << 20;
-/// Least time in which a whole frame must have arrived, or have been taken.
-const FRAME_TIME: Duration = Duration::from_secs(10);
 /// Time for each further MiB of a frame.
 const TIME_PER_MIB: Duration = Duration::from_secs(1);
 /// How often a frame that does not come is looked at again.
@@ -263,7 +261,7 @@ impl Common {
     }
 
     fn send(&self, stream: &mut Quiet<'_>, frame: &[u8]) -> Result<(), FrameError> {
-        let mut limit = FrameTime::begin();
+        let mut limit = FrameTime::begin(self.options.frame_time);
         write_frame(stream, frame, ANSWER_BYTES_MAX, &mut |count| {
             limit.check(count, self.is_stopping())
         })
@@ -271,7 +269,7 @@ impl Common {
 
     /// Reads the call of a client.
     fn receive(&self, stream: &mut Quiet<'_>) -> Result<Call, Refusal> {
-        let mut limit = FrameTime::begin();
+        let mut limit = FrameTime::begin(self.options.frame_time);
         let mut held = self.memory.hold();
         let frame = read_frame(stream, REQUEST_BYTES_MAX, &mut |count| {
             held.add(count)?;
@@ -331,13 +329,15 @@ impl Common {
 /// The time that a frame may take.
 struct FrameTime {
     begun: Instant,
+    least: Duration,
     bytes: u64,
 }
 
 impl FrameTime {
-    fn begin() -> Self {
+    fn begin(least: Duration) -> Self {
         Self {
             begun: Instant::now(),
+            least,
             bytes: 0,
         }
     }
@@ -348,7 +348,7 @@ impl FrameTime {
             return Err(FrameError::Stopped);
         }
         let mib = u32::try_from(self.bytes >> 20).unwrap_or(u32::MAX);
-        let limit = FRAME_TIME.saturating_add(TIME_PER_MIB.saturating_mul(mib));
+        let limit = self.least.saturating_add(TIME_PER_MIB.saturating_mul(mib));
         match self.begun.elapsed() > limit {
             true => Err(FrameError::TooSlow {
                 after_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
@@ -437,6 +437,7 @@ mod tests {
     fn a_frame_has_more_time_the_longer_it_is() {
         let mut time = FrameTime {
             begun: Instant::now().checked_sub(Duration::from_secs(15)).unwrap(),
+            least: Duration::from_secs(10),
             bytes: 0,
         };
         assert!(matches!(
