@@ -124,6 +124,13 @@ pub enum CliError {
         source: Arc<io::Error>,
     },
 
+    /// A client and this program could not speak with each other.
+    #[error("{reason}")]
+    Protocol {
+        /// What went wrong.
+        reason: String,
+    },
+
     /// A process that did part of the work failed, and has said why.
     #[error("a process that was started for this has failed")]
     Reported {
@@ -181,6 +188,12 @@ impl CliError {
         }
     }
 
+    /// A client and this program could not speak with each other.
+    #[must_use]
+    pub fn protocol(reason: String) -> Self {
+        Self::Protocol { reason }
+    }
+
     /// Writing to stdout failed.
     #[must_use]
     pub fn output(source: io::Error) -> Self {
@@ -203,6 +216,7 @@ impl CliError {
             Self::Embedder { .. } => exit_code_of(ErrorKind::Io),
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => exit_code_of(ErrorKind::NotFound),
             Self::File { .. } | Self::System { .. } => exit_code_of(ErrorKind::Io),
+            Self::Protocol { .. } => exit_code_of(ErrorKind::Io),
             Self::Reported { exit_code } => *exit_code,
             Self::OutputClosed => 0,
         }
@@ -226,6 +240,7 @@ impl CliError {
             Self::BelowFloor { .. } => {
                 "measure one of them by itself with --only and --dump, and report it with its files".into()
             }
+            Self::Protocol { .. } => "start it by a client of the protocol; docs/mcp.md has configurations".into(),
             Self::System { .. } | Self::Reported { .. } | Self::OutputClosed => {
                 "look at the cause above and run it again".into()
             }

@@ -109,6 +109,9 @@ pub(crate) enum Command {
     Repair(repair::RepairArgs),
     /// Hold the database open, and let other commands look at it meanwhile, by a Unix socket
     Serve(serve::ServeArgs),
+    /// Be the memory of an agent: a server of the Model Context Protocol on stdin and stdout
+    #[cfg(feature = "mcp")]
+    Mcp(crate::commands::mcp::McpArgs),
     /// Show the moment that is stored beside that of the system, or set it to that
     Clock(clock::ClockArgs),
     /// Measure speed, recall, memory and disk on this machine

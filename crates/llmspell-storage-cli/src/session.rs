@@ -99,6 +99,13 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// `--space`, or the default one, for verbs that take no `--model`.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn space_without_model(&self) -> String {
+        let default = || llmspell_storage::DEFAULT_SPACE.to_string();
+        self.global.space.clone().unwrap_or_else(default)
+    }
+
     /// `--db`, if it is the URL of a PostgreSQL server.
     pub(crate) fn server(&self) -> Option<&'a str> {
         let url = self.global.db.as_deref()?.to_str()?;

@@ -14,13 +14,14 @@ use order::Order;
 use source::Source;
 
 /// Packages whose modules have an order, and their `src` folders.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("llmspell-core", "crates/llmspell-core/src"),
     ("llmspell-vector", "crates/llmspell-vector/src"),
     ("llmspell-text", "crates/llmspell-text/src"),
     ("llmspell-postgres", "crates/llmspell-postgres/src"),
     ("llmspell-storage", "crates/llmspell-storage/src"),
     ("llmspell-cli-base", "crates/llmspell-cli-base/src"),
+    ("llmspell-mcp", "crates/llmspell-mcp/src"),
     ("llmspell-bench", "crates/llmspell-bench/src"),
     ("llmspell-storage-cli", "crates/llmspell-storage-cli/src"),
 ];

@@ -17,6 +17,8 @@ pub(crate) mod import;
 pub(crate) mod index;
 pub(crate) mod kv;
 pub(crate) mod list;
+#[cfg(feature = "mcp")]
+pub(crate) mod mcp;
 pub(crate) mod migrate;
 pub(crate) mod model;
 pub(crate) mod recall;

@@ -65,7 +65,7 @@ pub(crate) async fn run(args: ServeArgs, _: &Session<'_>, _: &mut Output) -> Res
 
 /// Waits for Ctrl-C, or for the signal that asks a program to end.
 #[cfg(unix)]
-fn stopped() -> Result<impl Future<Output = ()>, CliError> {
+pub(super) fn stopped() -> Result<impl Future<Output = ()>, CliError> {
     use tokio::signal::unix::{SignalKind, signal};
     let on = |kind| signal(kind).map_err(|source| CliError::system("cannot wait for signals", source));
     let (mut interrupt, mut terminate) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
