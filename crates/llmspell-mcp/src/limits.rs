@@ -21,6 +21,9 @@ pub const LIST_DEFAULT: usize = 20;
 /// Most ids that one call forgets.
 pub const FORGET_MAX: usize = 100;
 
+/// Longest time that a call waits for the command that makes vectors, in seconds: a model may have to be loaded first.
+pub const EMBED_SECONDS_MAX: u64 = 180;
+
 /// Longest line of the protocol, in bytes: a longer one is dropped.
 pub const LINE_BYTES_MAX: usize = 2 << 20;
 

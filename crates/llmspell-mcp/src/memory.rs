@@ -1,6 +1,7 @@
 //! What each tool does, within the scopes of the server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use llmspell_cli_base::opened::Space;
 use llmspell_storage::limits::QUERY_TEXT_BYTES_MAX;
@@ -13,7 +14,8 @@ use serde_json::{Value, json};
 use crate::arguments::{Forget, Get, GetValue, List, Recall, Remember, SetValue};
 use crate::config::Config;
 use crate::limits::{
-    ANSWER_BYTES_MAX, FORGET_MAX, LIST_DEFAULT, LIST_MAX, RECALL_DEFAULT, RECALL_MAX, TEXT_BYTES_MAX, VALUE_BYTES_MAX,
+    ANSWER_BYTES_MAX, EMBED_SECONDS_MAX, FORGET_MAX, LIST_DEFAULT, LIST_MAX, RECALL_DEFAULT, RECALL_MAX,
+    TEXT_BYTES_MAX, VALUE_BYTES_MAX,
 };
 use crate::refusal::Refusal;
 use crate::resources;
@@ -306,10 +308,13 @@ impl Memory {
             return Ok(None);
         };
         let (embed, text, scope) = (Arc::clone(embed), text.to_string(), scope.clone());
-        let made = tokio::task::spawn_blocking(move || embed.embed(&text, &scope, is_query)).await;
-        match made {
-            Ok(vector) => vector.map(Some).map_err(Refusal::new),
-            Err(error) => Err(Refusal::new(format!("the command that makes vectors failed: {error}"))),
+        let made = tokio::task::spawn_blocking(move || embed.embed(&text, &scope, is_query));
+        match tokio::time::timeout(Duration::from_secs(EMBED_SECONDS_MAX), made).await {
+            Ok(Ok(vector)) => vector.map(Some).map_err(Refusal::new),
+            Err(_) => Err(Refusal::new(format!(
+                "the command that makes vectors has not answered for {EMBED_SECONDS_MAX} s; does it flush its output after each line?"
+            ))),
+            Ok(Err(error)) => Err(Refusal::new(format!("the command that makes vectors failed: {error}"))),
         }
     }
 }

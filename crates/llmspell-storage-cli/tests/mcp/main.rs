@@ -219,7 +219,10 @@ fn what_is_remembered_is_recalled_listed_read_and_forgotten() {
 
 /// A command that makes vectors: texts about drinks point one way, the others another; the second component says whether
 /// it is a query.
-const EMBED: &str = r#"awk '{ q = /"query":true/ ? "0.1" : "0"; v = /tea|coffee|beverage/ ? "1" : "0"; w = 1 - v; print "[" v "," w "," q "]"; fflush() }'"#;
+const EMBED: &str = r#"while read -r line; do
+    case $line in *'"query":true'*) q=0.1 ;; *) q=0 ;; esac
+    case $line in *tea*|*coffee*|*beverage*) echo "[1,0,$q]" ;; *) echo "[0,1,$q]" ;; esac
+done"#;
 
 #[test]
 fn with_a_command_that_makes_vectors_texts_are_found_by_meaning_too() {
