@@ -142,6 +142,8 @@ async fn reads_over_the_socket_are_answered_as_by_the_database_itself() {
     let matching = there.list_matching(&ada(), &odd, None, 10).await.unwrap();
     assert_eq!(matching, here.list_matching(&ada(), &odd, None, 10).await.unwrap());
     assert_eq!(matching.len(), 2);
+    let second = there.list_matching(&ada(), &odd, Some("east"), 1).await.unwrap();
+    assert_eq!(second.iter().map(|entry| &*entry.id).collect::<Vec<_>>(), ["northeast"]);
     let newest = ListQuery::new(ada()).with_order(ListOrder::NewestFirst).with_limit(2);
     let page = there.list_page(&newest).await.unwrap();
     assert_eq!(page, here.list_page(&newest).await.unwrap());
@@ -538,7 +540,12 @@ async fn clients_that_say_nothing_or_take_nothing_lose_their_places_to_others() 
     // When: another one asks.
     let begun = Instant::now();
     served.still_answers().await;
-    // Then: it had to wait for their time only.
+    // Then: it had to wait for their time, and for no more.
+    assert!(
+        begun.elapsed() > Duration::from_millis(300),
+        "a third one got a place: {:?}",
+        begun.elapsed()
+    );
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     assert!(trickle.join().unwrap() < 300, "the slow one was cut off");
     let last = next_frame(&silent);

@@ -11,11 +11,13 @@ pub(crate) struct Attached(Mutex<Option<Service>>);
 pub(crate) type Service = Box<dyn Any + Send + Sync>;
 
 impl Attached {
+    #[cfg(unix)]
     pub(crate) fn is_some(&self) -> bool {
         self.0.lock().is_some()
     }
 
     /// Attaches a service; gives it back if there is one.
+    #[cfg(unix)]
     pub(crate) fn set(&self, service: Service) -> Result<(), Service> {
         let mut attached = self.0.lock();
         if attached.is_some() {
