@@ -34,9 +34,12 @@ pub use socket::SOCKET_PATH_BYTES_MAX;
 pub use vectors::RemoteVectors;
 
 use crate::base::error::io_error;
-use crate::engine::Database;
-pub use crate::engine::open::ADMIN_SOCKET;
+use crate::engine::{Database, open};
 use server::Server;
+
+/// Name of the admin socket in the directory of a database, where the command line looks for it: the socket itself, or a
+/// link to one elsewhere.
+pub const ADMIN_SOCKET: &str = open::ADMIN_SOCKET;
 
 /// Most bytes of a request over the admin socket, as JSON.
 pub const REQUEST_BYTES_MAX: usize = 64 << 20;

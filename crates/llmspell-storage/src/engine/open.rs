@@ -25,9 +25,8 @@ use crate::disk::{Directory, Disk, Locked, RESERVE_FILE, create_folders, sync_fo
 use crate::truth::{self, Truth};
 
 pub(crate) const LOCK_FILE: &str = "LOCK";
-/// Name of the admin socket in the directory of a database, where the command line looks for it: the socket itself, or a
-/// link to one elsewhere.
-pub const ADMIN_SOCKET: &str = "admin.sock";
+/// The admin socket, or a link to it; only while the database is served, and after a kill.
+pub(crate) const ADMIN_SOCKET: &str = "admin.sock";
 const FORMAT_FILE: &str = "FORMAT";
 const NEW_FORMAT_FILE: &str = "FORMAT.new";
 const FORMAT_TEXT: &str = "llmspell-storage format ";
