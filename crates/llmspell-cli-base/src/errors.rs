@@ -67,6 +67,15 @@ pub enum CliError {
         hint: &'static str,
     },
 
+    /// The verb needs the directory for itself, and another process serves it.
+    #[error("`{verb}` cannot be done while another process has the database open (process {process})")]
+    NotLive {
+        /// The verb.
+        verb: &'static str,
+        /// The number of that process.
+        process: u32,
+    },
+
     /// What was named is not there.
     #[error("{message}")]
     NotFound {
@@ -113,6 +122,13 @@ pub enum CliError {
         message: &'static str,
         /// What the system said.
         source: Arc<io::Error>,
+    },
+
+    /// A client and this program could not speak with each other.
+    #[error("{reason}")]
+    Protocol {
+        /// What went wrong.
+        reason: String,
     },
 
     /// A process that did part of the work failed, and has said why.
@@ -172,6 +188,12 @@ impl CliError {
         }
     }
 
+    /// A client and this program could not speak with each other.
+    #[must_use]
+    pub fn protocol(reason: String) -> Self {
+        Self::Protocol { reason }
+    }
+
     /// Writing to stdout failed.
     #[must_use]
     pub fn output(source: io::Error) -> Self {
@@ -186,6 +208,7 @@ impl CliError {
             Self::Storage(error) => exit_code_of(error.kind()),
             Self::Usage { .. } | Self::Input { .. } => EXIT_USAGE,
             Self::NotFound { .. } => exit_code_of(ErrorKind::NotFound),
+            Self::NotLive { .. } => exit_code_of(ErrorKind::Busy),
             Self::CasLost { .. } => exit_code_of(ErrorKind::Conflict),
             Self::CheckFailed { .. } | Self::PromiseBroken { .. } | Self::BelowFloor { .. } => {
                 exit_code_of(ErrorKind::Data)
@@ -193,6 +216,7 @@ impl CliError {
             Self::Embedder { .. } => exit_code_of(ErrorKind::Io),
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => exit_code_of(ErrorKind::NotFound),
             Self::File { .. } | Self::System { .. } => exit_code_of(ErrorKind::Io),
+            Self::Protocol { .. } => exit_code_of(ErrorKind::Io),
             Self::Reported { exit_code } => *exit_code,
             Self::OutputClosed => 0,
         }
@@ -207,6 +231,7 @@ impl CliError {
             }
             Self::File { .. } => "check the permissions of the file and of its directory, and the free space".into(),
             Self::Embedder { hint, .. } => (*hint).into(),
+            Self::NotLive { .. } => "close the database there first; other verbs need not wait for that".into(),
             Self::CasLost { key } => format!("read it with `kv get {key}`, decide, and swap again"),
             Self::CheckFailed { .. } => "restore the directory from a backup; keep a copy of it for a report".into(),
             Self::PromiseBroken { .. } => {
@@ -215,6 +240,7 @@ impl CliError {
             Self::BelowFloor { .. } => {
                 "measure one of them by itself with --only and --dump, and report it with its files".into()
             }
+            Self::Protocol { .. } => "start it by a client of the protocol; docs/mcp.md has configurations".into(),
             Self::System { .. } | Self::Reported { .. } | Self::OutputClosed => {
                 "look at the cause above and run it again".into()
             }
@@ -263,7 +289,13 @@ fn storage_hint(error: &StorageError) -> String {
         StorageError::NotMatryoshka { .. } => {
             "measure what the cut costs with `model check-matryoshka`; --force cuts all the same"
         }
-        StorageError::AlreadyOpen { .. } => "close the program that has it open, or wait for it with --wait SECONDS",
+        StorageError::AlreadyOpen { .. } => {
+            "close the program that has it open, wait for it with --wait SECONDS, or let it serve others: by \
+             `Database::serve_admin`, or as `llmspell-storage serve`"
+        }
+        StorageError::WritesRefused { .. } => {
+            "serve it with `AdminOptions::allow_writes`, or as `llmspell-storage serve --writes`"
+        }
         StorageError::Filter(_) => FILTER_HINT,
         StorageError::UnsupportedVersion { .. } => "use the version of llmspell-storage that wrote it, or a newer one",
         StorageError::ForeignDirectory { .. } => "check --db; a new database is made by `import` or `kv set`",

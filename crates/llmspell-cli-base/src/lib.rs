@@ -15,6 +15,7 @@
 //! | `preset_arg.rs`  | how are the settings of the index written there?        |
 //! | `text_args.rs`   | how is it written which words are indexed?              |
 //! | `index_view.rs`  | how is the state of an index shown to people?           |
+//! | `opened.rs`      | is the database opened here, or asked for where it is open? |
 //! | `input/`         | how do vectors get in? JSON, CSV, `.npy`, `.fvecs`      |
 
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ pub mod errors;
 pub mod index_view;
 pub mod input;
 pub mod memory_arg;
+pub mod opened;
 pub mod output;
 pub mod preset_arg;
 pub mod progress;

@@ -286,6 +286,13 @@ pub enum StorageError {
         reason: String,
     },
 
+    /// Another process has the database open, and lets others read it only.
+    #[error("{} takes no writes: the process that has the database open lets others read it only", socket.display())]
+    WritesRefused {
+        /// The socket of that process.
+        socket: PathBuf,
+    },
+
     /// An entry of a space with texts has neither a vector nor a text that is indexed.
     #[error("entry `{id}` has neither a vector nor a text: nothing could find it")]
     NoContent {
@@ -513,6 +520,16 @@ pub enum StorageError {
         reason: String,
     },
 
+    /// Another process has the database open, did the call, and failed. Of errors with fields that callers look into, such
+    /// as [`NotFound`](Self::NotFound), the error itself arrives instead.
+    #[error("{message}")]
+    Elsewhere {
+        /// What the caller can do about it.
+        kind: ErrorKind,
+        /// The error there, with its causes.
+        message: String,
+    },
+
     /// The server refused the call: a missing permission, for example.
     #[error("{server} refused the call ({code}): {reason}")]
     Server {
@@ -611,7 +628,9 @@ impl StorageError {
             | Self::NoContent { .. }
             | Self::NoVector { .. }
             | Self::Analyzer(_)
+            | Self::WritesRefused { .. }
             | Self::Unsupported { .. } => ErrorKind::Invalid,
+            Self::Elsewhere { kind, .. } => *kind,
             Self::NotFound { .. } | Self::UnknownModel { .. } | Self::UnknownSpace { .. } => ErrorKind::NotFound,
             Self::IdExists { .. }
             | Self::QuotaExceeded { .. }

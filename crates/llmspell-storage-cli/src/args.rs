@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     backup, check, clock, completions, count, delete, demo, export, facet, get, import, index, kv, list, migrate,
-    model, recall, repair, sample, scope, search, space, touch,
+    model, recall, repair, sample, scope, search, serve, space, touch,
 };
 use crate::global_args::GlobalArgs;
 
@@ -107,6 +107,11 @@ pub(crate) enum Command {
     Compact,
     /// Save what can be read of a damaged database; exit code 2 if something cannot
     Repair(repair::RepairArgs),
+    /// Hold the database open, and let other commands look at it meanwhile, by a Unix socket
+    Serve(serve::ServeArgs),
+    /// Be the memory of an agent: a server of the Model Context Protocol on stdin and stdout
+    #[cfg(feature = "mcp")]
+    Mcp(crate::commands::mcp::McpArgs),
     /// Show the moment that is stored beside that of the system, or set it to that
     Clock(clock::ClockArgs),
     /// Measure speed, recall, memory and disk on this machine

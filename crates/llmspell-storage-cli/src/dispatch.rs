@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use crate::args::{Cli, Command};
 use crate::commands::{
     backup, check, clock, compact, completions, count, delete, demo, export, facet, get, import, index, kv, list,
-    migrate, model, recall, repair, sample, scope, search, space, stats, touch,
+    migrate, model, recall, repair, sample, scope, search, serve, space, stats, touch,
 };
 use crate::session::Session;
 use llmspell_cli_base::errors::CliError;
@@ -14,7 +14,7 @@ use llmspell_cli_base::output::Output;
 /// Checks the options that every verb takes, and runs the verb.
 pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
     let session = Session::new(&cli.global);
-    if !matches!(cli.command, Command::Search(_)) {
+    if !takes_several_scopes(&cli.command) {
         session.check_one_scope()?;
     }
     session.check_one_space()?;
@@ -46,6 +46,9 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
         Command::Recall(args) => recall::run(args, &session, output).await,
         Command::Compact => compact::run(&session, output).await,
         Command::Repair(args) => repair::run(args, &session, output).await,
+        Command::Serve(args) => serve::run(args, &session, output).await,
+        #[cfg(feature = "mcp")]
+        Command::Mcp(args) => crate::commands::mcp::run(args, &session).await,
         Command::Clock(args) => clock::run(args, &session, output).await,
         Command::Backup(args) => backup::back_up(args, &session, output).await,
         Command::Verify(args) => backup::verify(args, output).await,
@@ -53,6 +56,16 @@ pub(crate) async fn run(cli: Cli, output: &mut Output) -> Result<(), CliError> {
         Command::Check(args) => check::run(args, &session, output).await,
         Command::Bench(args) => llmspell_bench::run(args, output).await,
         Command::Completions(args) => completions::run(&args, &mut Cli::command(), output),
+    }
+}
+
+/// Whether a verb works in several scopes at once.
+fn takes_several_scopes(command: &Command) -> bool {
+    match command {
+        Command::Search(_) => true,
+        #[cfg(feature = "mcp")]
+        Command::Mcp(_) => true,
+        _ => false,
     }
 }
 
@@ -74,6 +87,8 @@ fn takes_a_model(command: &Command) -> bool {
         | Command::Index(_)
         | Command::Recall(_)
         | Command::Model(model::ModelCommand::CheckMatryoshka(_)) => true,
+        #[cfg(feature = "mcp")]
+        Command::Mcp(_) => false,
         Command::Demo(_)
         | Command::Space(_)
         | Command::Model(_)
@@ -85,6 +100,7 @@ fn takes_a_model(command: &Command) -> bool {
         | Command::Check(_)
         | Command::Compact
         | Command::Repair(_)
+        | Command::Serve(_)
         | Command::Clock(_)
         | Command::Bench(_)
         | Command::Completions(_) => false,

@@ -11,6 +11,7 @@ use llmspell_storage::{
 
 use crate::global_args::GlobalArgs;
 use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::opened::{Opened, Space};
 use llmspell_cli_base::output::{counted, one_line};
 
 /// How long a wait for another process sleeps between two attempts; twice as long each time.
@@ -87,7 +88,7 @@ impl<'a> Session<'a> {
     }
 
     /// `--space`, or the space of `--model`, or the default one; it need not be there unless it is named by its model.
-    pub(crate) async fn space_name(&self, database: &Database) -> Result<String, CliError> {
+    pub(crate) async fn space_name(&self, database: &Opened) -> Result<String, CliError> {
         match self.model() {
             Some(model) => Ok(space_of(database, model).await?.name),
             None => Ok(self
@@ -96,6 +97,13 @@ impl<'a> Session<'a> {
                 .clone()
                 .unwrap_or_else(|| llmspell_storage::DEFAULT_SPACE.to_string())),
         }
+    }
+
+    /// `--space`, or the default one, for verbs that take no `--model`.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn space_without_model(&self) -> String {
+        let default = || llmspell_storage::DEFAULT_SPACE.to_string();
+        self.global.space.clone().unwrap_or_else(default)
     }
 
     /// `--db`, if it is the URL of a PostgreSQL server.
@@ -126,13 +134,54 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Opens the database, which must be there.
-    pub(crate) async fn open_existing(&self) -> Result<Database, CliError> {
+    /// Opens the database, which must be there, or finds the process that has it open and serves it.
+    pub(crate) async fn open_existing(&self) -> Result<Opened, CliError> {
         self.open_existing_with(DatabaseOptions::new()).await
     }
 
+    /// The same, with options for the case that it is opened here.
+    pub(crate) async fn open_existing_with(&self, options: DatabaseOptions) -> Result<Opened, CliError> {
+        self.check_exists()?;
+        self.open(options.must_exist(true)).await
+    }
+
+    /// Opens the database, which must be there, in this process: for what cannot be done over a socket.
+    pub(crate) async fn open_here(&self, verb: &'static str) -> Result<Database, CliError> {
+        self.open_here_with(verb, DatabaseOptions::new()).await
+    }
+
     /// The same, with options.
-    pub(crate) async fn open_existing_with(&self, options: DatabaseOptions) -> Result<Database, CliError> {
+    pub(crate) async fn open_here_with(
+        &self,
+        verb: &'static str,
+        options: DatabaseOptions,
+    ) -> Result<Database, CliError> {
+        self.check_exists()?;
+        self.alone(verb, self.open_and_wait(options.must_exist(true), false).await)
+            .await
+    }
+
+    /// The same for a database that need not be there.
+    pub(crate) async fn open_or_create_here(&self, verb: &'static str) -> Result<Database, CliError> {
+        self.alone(verb, self.open_and_wait(DatabaseOptions::new(), false).await)
+            .await
+    }
+
+    /// What opened the directory for this process alone; an error that says why a process that serves it is no help.
+    pub(crate) async fn alone<T>(&self, verb: &'static str, opened: Result<T, StorageError>) -> Result<T, CliError> {
+        #[cfg(unix)]
+        if let Err(StorageError::AlreadyOpen { .. }) = &opened
+            && let Ok(Some(Opened::Elsewhere(client))) = Opened::elsewhere(self.directory()?).await
+        {
+            let process = client.process();
+            return Err(CliError::NotLive { verb, process });
+        }
+        #[cfg(not(unix))]
+        let _ = verb;
+        Ok(opened?)
+    }
+
+    fn check_exists(&self) -> Result<(), CliError> {
         let directory = self.directory()?;
         if !directory.exists() {
             return Err(CliError::NotFound {
@@ -140,17 +189,29 @@ impl<'a> Session<'a> {
                 hint: "check --db; a new database is made by `import` or `kv set`".into(),
             });
         }
-        self.open(options.must_exist(true)).await
+        Ok(())
     }
 
-    /// Opens the database, or creates it.
-    pub(crate) async fn open_or_create(&self) -> Result<Database, CliError> {
+    /// Opens the database, or creates it, or finds the process that has it open and serves it.
+    pub(crate) async fn open_or_create(&self) -> Result<Opened, CliError> {
         self.open(DatabaseOptions::new()).await
     }
 
-    /// Opens the database, after a wait of at most `--wait` for another process that has it.
-    async fn open(&self, options: DatabaseOptions) -> Result<Database, CliError> {
-        let directory = self.directory()?;
+    /// Opens the database here, or finds the process that has it open and serves it.
+    async fn open(&self, options: DatabaseOptions) -> Result<Opened, CliError> {
+        match self.open_and_wait(options, true).await {
+            Err(StorageError::AlreadyOpen { path, holder }) => match Opened::elsewhere(&path).await? {
+                Some(opened) => Ok(opened),
+                None => Err(StorageError::AlreadyOpen { path, holder }.into()),
+            },
+            opened => Ok(Opened::Here(opened?)),
+        }
+    }
+
+    /// Opens the database, after a wait of at most `--wait` for another process that has it; no wait for one that serves
+    /// it, if that is as good.
+    async fn open_and_wait(&self, options: DatabaseOptions, may_be_served: bool) -> Result<Database, StorageError> {
+        let directory = self.global.db.as_deref().unwrap_or(Path::new(""));
         let wait = self.global.wait.unwrap_or_default();
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
@@ -158,28 +219,33 @@ impl<'a> Session<'a> {
             let opened = options.clone().open(directory).await;
             let left = wait.saturating_sub(started.elapsed());
             match opened {
-                Err(StorageError::AlreadyOpen { holder, .. }) if !left.is_zero() => {
+                Err(StorageError::AlreadyOpen { path, holder }) if !left.is_zero() => {
+                    if may_be_served && Opened::elsewhere(&path).await?.is_some() {
+                        return Err(StorageError::AlreadyOpen { path, holder });
+                    }
                     if pause == FIRST_PAUSE {
                         eprintln!("note: the database is open elsewhere ({holder}); waiting for it, {wait:?} at most");
                     }
                     std::thread::sleep(pause.min(left));
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
-                opened => return Ok(opened?),
+                opened => return opened,
             }
         }
     }
 
     /// The vectors of the space, which must be there.
-    pub(crate) async fn vectors(&self, database: &Database) -> Result<HNSWVectorStorage, CliError> {
+    pub(crate) async fn vectors(&self, database: &Opened) -> Result<Space, CliError> {
         let space = self.space_name(database).await?;
-        database
-            .existing_vectors(&space)
-            .await?
-            .ok_or_else(|| CliError::NotFound {
-                message: format!("there is no space `{space}` in this database"),
-                hint: "`space ls` lists the spaces; `import` makes one".into(),
-            })
+        let found = database.existing_vectors(&space).await?;
+        found.ok_or_else(|| no_space(&space))
+    }
+
+    /// The same, for what needs the store of this process.
+    pub(crate) async fn vectors_here(&self, database: &Database) -> Result<HNSWVectorStorage, CliError> {
+        let space = self.space_name(&database.into()).await?;
+        let found = database.existing_vectors(&space).await?;
+        found.ok_or_else(|| no_space(&space))
     }
 
     /// `--scope`, every one of them, or the global one.
@@ -191,7 +257,7 @@ impl<'a> Session<'a> {
     }
 
     /// Says on stderr that the scopes hold nothing where others do: a forgotten `--scope` looks like an empty answer.
-    pub(crate) async fn note_empty_scopes(&self, store: &HNSWVectorStorage) -> Result<(), CliError> {
+    pub(crate) async fn note_empty_scopes(&self, store: &Space) -> Result<(), CliError> {
         let scopes = self.scopes();
         for scope in &scopes {
             if store.count(scope).await? > 0 {
@@ -215,7 +281,7 @@ impl<'a> Session<'a> {
     }
 
     /// Says that an entry is not in the scopes, and whether anything is.
-    pub(crate) async fn no_entry(&self, store: &HNSWVectorStorage, id: &str) -> Result<CliError, CliError> {
+    pub(crate) async fn no_entry(&self, store: &Space, id: &str) -> Result<CliError, CliError> {
         let scopes = self.scopes();
         let known = store.scopes().await?;
         let hint = match scopes.iter().any(|scope| known.contains(scope)) {
@@ -234,14 +300,10 @@ impl<'a> Session<'a> {
     }
 
     /// The store that searches and writes: the router with `--model`, else the space itself.
-    pub(crate) async fn storage(
-        &self,
-        database: &Database,
-        store: &HNSWVectorStorage,
-    ) -> Result<Arc<dyn VectorStorage>, CliError> {
+    pub(crate) async fn storage(&self, database: &Opened, store: &Space) -> Result<Arc<dyn VectorStorage>, CliError> {
         match self.model() {
-            Some(_) => Ok(Arc::new(router(database).await?)),
-            None => Ok(Arc::new(store.clone())),
+            Some(_) => Ok(database.router().await?),
+            None => Ok(store.storage()),
         }
     }
 
@@ -251,6 +313,13 @@ impl<'a> Session<'a> {
             Some(scope) => Ok(Arc::new(ScopedBackend::new(shared, scope.clone())?)),
             None => Ok(shared),
         }
+    }
+}
+
+fn no_space(space: &str) -> CliError {
+    CliError::NotFound {
+        message: format!("there is no space `{space}` in this database"),
+        hint: "`space ls` lists the spaces; `import` makes one".into(),
     }
 }
 
@@ -267,14 +336,14 @@ pub(crate) async fn router(database: &Database) -> Result<DimensionRouter, CliEr
 }
 
 /// The spaces of models, in the order of their creation.
-pub(crate) async fn model_spaces(database: &Database) -> Result<Vec<SpaceInfo>, CliError> {
+pub(crate) async fn model_spaces(database: &Opened) -> Result<Vec<SpaceInfo>, CliError> {
     let mut spaces = database.spaces().await?;
     spaces.retain(|space| space.role == SpaceRole::Routed && space.model.is_some());
     Ok(spaces)
 }
 
 /// The space of a model that is known by this name, or by another name of a preset; none if there is none.
-pub(crate) async fn find_space_of(database: &Database, model: &str) -> Result<Option<SpaceInfo>, CliError> {
+pub(crate) async fn find_space_of(database: &Opened, model: &str) -> Result<Option<SpaceInfo>, CliError> {
     let mut spaces = model_spaces(database).await?;
     let preset = EmbeddingModel::preset(model);
     let place_of = |name: &str| {
@@ -290,7 +359,7 @@ pub(crate) async fn find_space_of(database: &Database, model: &str) -> Result<Op
 /// # Errors
 ///
 /// `UnknownModel`, which lists those that are known.
-pub(crate) async fn space_of(database: &Database, model: &str) -> Result<SpaceInfo, CliError> {
+pub(crate) async fn space_of(database: &Opened, model: &str) -> Result<SpaceInfo, CliError> {
     match find_space_of(database, model).await? {
         Some(space) => Ok(space),
         None => Err(unknown_model(database, model).await?),
@@ -298,7 +367,7 @@ pub(crate) async fn space_of(database: &Database, model: &str) -> Result<SpaceIn
 }
 
 /// Says which models there are.
-pub(crate) async fn unknown_model(database: &Database, model: &str) -> Result<CliError, CliError> {
+pub(crate) async fn unknown_model(database: &Opened, model: &str) -> Result<CliError, CliError> {
     let spaces = model_spaces(database).await?;
     let known = spaces.iter().filter_map(|space| space.model.as_ref());
     Ok(CliError::from(StorageError::UnknownModel {

@@ -51,6 +51,8 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(unix)]
+mod admin;
 mod api;
 mod backup;
 mod base;
@@ -63,6 +65,12 @@ mod slots;
 mod spaces;
 mod truth;
 
+#[cfg(unix)]
+pub use admin::{
+    ADMIN_SOCKET, ANSWER_BYTES_MAX as ADMIN_ANSWER_BYTES_MAX, AdminClient, AdminOptions,
+    DEFAULT_CONNECTIONS_MAX as DEFAULT_ADMIN_CONNECTIONS_MAX, DEFAULT_FRAME_TIME as DEFAULT_ADMIN_FRAME_TIME,
+    REQUEST_BYTES_MAX as ADMIN_REQUEST_BYTES_MAX, RemoteKeys, RemoteVectors, SOCKET_PATH_BYTES_MAX,
+};
 pub use api::atomic_batch::{
     ATOMIC_BATCH_BYTES_MAX, ATOMIC_BATCH_ITEMS_MAX, AtomicBatch, AtomicBatchSummary, BatchSpace, ScopedBatch,
 };

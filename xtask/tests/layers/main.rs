@@ -14,13 +14,14 @@ use order::Order;
 use source::Source;
 
 /// Packages whose modules have an order, and their `src` folders.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("llmspell-core", "crates/llmspell-core/src"),
     ("llmspell-vector", "crates/llmspell-vector/src"),
     ("llmspell-text", "crates/llmspell-text/src"),
     ("llmspell-postgres", "crates/llmspell-postgres/src"),
     ("llmspell-storage", "crates/llmspell-storage/src"),
     ("llmspell-cli-base", "crates/llmspell-cli-base/src"),
+    ("llmspell-mcp", "crates/llmspell-mcp/src"),
     ("llmspell-bench", "crates/llmspell-bench/src"),
     ("llmspell-storage-cli", "crates/llmspell-storage-cli/src"),
 ];
@@ -39,6 +40,8 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 7] = [
             "engine/shared.rs",
             "engine/backup.rs",
             "api/backends/sled/",
+            // The socket, which holds no data.
+            "admin/socket.rs",
         ],
     ),
     (
@@ -52,6 +55,7 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 7] = [
             "engine/workers.rs",
             "engine/mod.rs",
             "api/backends/sled/watch.rs",
+            "admin/server.rs",
         ],
     ),
     (
@@ -71,6 +75,8 @@ const PRIVILEGES: [(&str, &[&str], &[&str]); 7] = [
             "engine/indexing/tuning.rs",
             "api/backends/sled/open.rs",
             "api/backends/sled/watch.rs",
+            // Time for a frame to arrive.
+            "admin/",
         ],
     ),
     // A state is published by a `Publisher`, and only the committer has one.

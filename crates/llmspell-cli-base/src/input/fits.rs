@@ -1,9 +1,8 @@
 //! Checks that an entry fits the space that it is for.
 
-use llmspell_storage::{
-    Database, DistanceMetric, EmbeddingModel, HNSWVectorStorage, StorageError, TextConfig, VectorEntry, cut,
-    validate_vectors,
-};
+use llmspell_storage::{DistanceMetric, EmbeddingModel, StorageError, TextConfig, VectorEntry, cut, validate_vectors};
+
+use crate::opened::{Opened, Space};
 
 /// What a space takes: vectors as long as those that it stores, or such as its model makes, whole or cut.
 #[derive(Debug, Clone)]
@@ -24,7 +23,7 @@ impl Fits {
     /// # Errors
     ///
     /// `Closed` if the database is closed; `Data` or `Io` when its spaces cannot be read.
-    pub async fn of(database: &Database, store: &HNSWVectorStorage) -> Result<Self, StorageError> {
+    pub async fn of(database: &Opened, store: &Space) -> Result<Self, StorageError> {
         let spaces = database.spaces().await?;
         let space = spaces.into_iter().find(|space| space.name == store.space_name());
         Ok(Self {

@@ -20,7 +20,11 @@ pub(crate) async fn run(args: CheckArgs, session: &Session<'_>, output: &mut Out
     let report = if args.deep {
         // However large it is, all of the truth is verified while it is opened.
         let options = DatabaseOptions::new().verify_bytes_max(u64::MAX);
-        session.open_existing_with(options).await?.check_deep().await?
+        let database = session.open_existing_with(options).await?;
+        if database.is_elsewhere() {
+            eprintln!("note: the database is open elsewhere; the pages of truth.redb are verified when it is opened");
+        }
+        database.check_deep().await?
     } else {
         session.open_existing().await?.check().await?
     };

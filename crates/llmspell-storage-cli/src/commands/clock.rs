@@ -17,9 +17,12 @@ pub(crate) struct ClockArgs {
 }
 
 pub(crate) async fn run(args: ClockArgs, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
-    let options = DatabaseOptions::new().reset_clock(args.reset);
-    let database = session.open_existing_with(options).await?;
-    let stats = database.stats().await?;
+    let stats = if args.reset {
+        let options = DatabaseOptions::new().reset_clock(true);
+        session.open_here_with("clock --reset", options).await?.stats().await?
+    } else {
+        session.open_existing().await?.stats().await?
+    };
     output.object(&json!({
         "stored_time": stats.stored_time, "system_time": stats.system_time,
         "is_time_unconfirmed": stats.is_time_unconfirmed, "reset": args.reset,

@@ -11,7 +11,8 @@ use llmspell_cli_base::progress::Progress;
 pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
     let directory = session.directory()?;
     let progress = Progress::new(None, "entries", output.is_json());
-    let report = Database::compact(directory, move |at| progress.set(at.entries + at.keys)).await?;
+    let compacted = Database::compact(directory, move |at| progress.set(at.entries + at.keys)).await;
+    let report = session.alone("compact", compacted).await?;
     output.object(&json!({
         "phase": "compact", "entries": report.entries, "keys": report.keys,
         "bytes_before": report.bytes_before, "bytes_after": report.bytes_after,

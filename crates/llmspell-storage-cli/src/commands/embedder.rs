@@ -103,6 +103,15 @@ impl Question {
         }
     }
 
+    /// About a text that is stored. It stands in the metadata too, for commands that look there.
+    #[cfg(feature = "mcp")]
+    pub(super) fn stored(text: &str, scope: StateScope) -> Self {
+        Self {
+            query: false,
+            ..Self::query(text, scope)
+        }
+    }
+
     /// About a text that is searched for. It stands in the metadata too, for commands that look there.
     pub(super) fn query(text: &str, scope: StateScope) -> Self {
         let mut entry = VectorEntry::new("query", Vec::<f32>::new()).with_scope(scope);
@@ -127,6 +136,7 @@ pub(super) fn text_in<'a>(metadata: &'a Metadata, field: &FieldPath) -> Option<&
 }
 
 /// A command, started when there is something to embed.
+#[derive(Debug)]
 pub(super) struct Embedder {
     command: String,
     expected: Expected,
@@ -136,6 +146,7 @@ pub(super) struct Embedder {
     answered: u64,
 }
 
+#[derive(Debug)]
 struct Running {
     child: Child,
     /// Dropped to say that there is no more.

@@ -58,8 +58,8 @@ impl IndexArgs {
 }
 
 pub(crate) async fn run(command: IndexCommand, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
-    let database = session.open_existing().await?;
-    let mut store = session.vectors(&database).await?;
+    let database = session.open_here("index").await?;
+    let mut store = session.vectors_here(&database).await?;
     let (args, verb) = match &command {
         IndexCommand::Build(args) => (args, "build"),
         IndexCommand::Optimize(args) => (args, "optimize"),

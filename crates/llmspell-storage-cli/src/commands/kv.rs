@@ -112,8 +112,8 @@ pub(crate) async fn run(command: KvCommand, session: &Session<'_>, output: &mut 
     };
     let shared: Arc<dyn StorageBackend> = match session.server() {
         Some(url) => server_keys(url).await?,
-        None if makes_database => Arc::new(session.open_or_create().await?.kv()),
-        None => Arc::new(session.open_existing().await?.kv()),
+        None if makes_database => session.open_or_create().await?.kv(),
+        None => session.open_existing().await?.kv(),
     };
     let backend = session.key_value(shared)?;
 

@@ -1,12 +1,13 @@
 //! `list`: lists the entries of a scope.
 
 use clap::{Args, ValueEnum};
-use llmspell_storage::{Filter, HNSWVectorStorage, ListOrder, ListQuery, OwnTime, Pages, StateScope, StorageError};
+use llmspell_storage::{Filter, ListOrder, ListQuery, OwnTime, Pages, StateScope, StorageError};
 
 use super::entry_view::{EntryView, summary_of};
 use crate::filter_arg::FilterArgs;
 use crate::session::Session;
 use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::opened::Space;
 use llmspell_cli_base::output::{Output, line_cell, row, table, text_cell};
 
 /// Entries that are read at once.
@@ -96,12 +97,7 @@ impl ListArgs {
         }
     }
 
-    async fn query(
-        &self,
-        store: &HNSWVectorStorage,
-        scope: StateScope,
-        filter: Option<Filter>,
-    ) -> Result<ListQuery, CliError> {
+    async fn query(&self, store: &Space, scope: StateScope, filter: Option<Filter>) -> Result<ListQuery, CliError> {
         let query = ListQuery::new(scope)
             .with_order(self.order())
             .with_time(self.time().own_time());
@@ -128,7 +124,7 @@ pub(crate) async fn run(args: ListArgs, session: &Session<'_>, output: &mut Outp
     let mut left = if args.all { usize::MAX } else { args.limit };
     let query = args.query(&store, session.scope(), filter).await?;
     let (time, limit) = (query.time, left.clamp(1, PAGE));
-    let mut entries = Pages::of(&store, query.with_limit(limit)).into_entries();
+    let mut entries = Pages::of(&*store, query.with_limit(limit)).into_entries();
     let mut lines = table(["id", args.time().heading(), "metadata"]);
 
     while left > 0 {

@@ -17,6 +17,8 @@ pub(crate) mod import;
 pub(crate) mod index;
 pub(crate) mod kv;
 pub(crate) mod list;
+#[cfg(feature = "mcp")]
+pub(crate) mod mcp;
 pub(crate) mod migrate;
 pub(crate) mod model;
 pub(crate) mod recall;
@@ -26,6 +28,7 @@ mod restore;
 pub(crate) mod sample;
 pub(crate) mod scope;
 pub(crate) mod search;
+pub(crate) mod serve;
 pub(crate) mod space;
 pub(crate) mod stats;
 pub(crate) mod touch;

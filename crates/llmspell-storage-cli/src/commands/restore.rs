@@ -98,7 +98,7 @@ pub(super) async fn run(
         ));
     }
     lines.allow_exported_values();
-    let database = session.open_or_create().await?;
+    let database = session.open_or_create_here("import of an export").await?;
     if !manner.replaces {
         check_empty(&database).await?;
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::session::Session;
 use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::opened::Opened;
 use llmspell_cli_base::output::{Output, bytes_text, counted, grouped, number_cell, row, table, text_cell};
 use llmspell_cli_base::scope_arg::ScopeArg;
 
@@ -129,17 +130,15 @@ impl From<Kind> for ScopeKind {
 }
 
 pub(crate) async fn run(command: ScopeCommand, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
-    let database = session.open_existing().await?;
     match command {
-        ScopeCommand::Ls(args) => list(&args, &database, session, output).await?,
-        ScopeCommand::Quota(args) => quota(&args, &database, output).await?,
-        ScopeCommand::Rm(args) => remove(&args, &database, session, output).await?,
+        ScopeCommand::Ls(args) => list(&args, &session.open_existing().await?, session, output).await,
+        ScopeCommand::Quota(args) => quota(&args, &session.open_here("scope quota").await?, output).await,
+        ScopeCommand::Rm(args) => remove(&args, &session.open_here("scope rm").await?, session, output).await,
     }
-    Ok(())
 }
 
 /// The space that is named, or all spaces except those of copies: copies go with their originals.
-async fn spaces(database: &Database, session: &Session<'_>) -> Result<Vec<String>, CliError> {
+async fn spaces(database: &Opened, session: &Session<'_>) -> Result<Vec<String>, CliError> {
     if session.names_space() {
         let store = session.vectors(database).await?;
         return Ok(vec![store.space_name().to_string()]);
@@ -149,12 +148,7 @@ async fn spaces(database: &Database, session: &Session<'_>) -> Result<Vec<String
     Ok(spaces.into_iter().map(|space| space.name).collect())
 }
 
-async fn list(
-    args: &ListArgs,
-    database: &Database,
-    session: &Session<'_>,
-    output: &mut Output,
-) -> Result<(), CliError> {
+async fn list(args: &ListArgs, database: &Opened, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
     let mut scopes = Vec::new();
     for space in spaces(database, session).await? {
         let Some(store) = database.existing_vectors(&space).await? else {
@@ -282,7 +276,7 @@ async fn remove(
     }
     let is_known = kind.is_some() || any_listed(&scopes, database, session).await?;
     let (vectors, keys) = if session.names_space() {
-        let store = session.vectors(database).await?;
+        let store = session.vectors_here(database).await?;
         let vectors = match kind {
             Some(kind) => store.delete_scopes_of_kind(kind).await?,
             None => store.delete_scopes(&scopes).await?,
@@ -318,7 +312,8 @@ async fn remove(
 
 /// Whether any of the scopes is listed in a space that is looked at.
 async fn any_listed(scopes: &[StateScope], database: &Database, session: &Session<'_>) -> Result<bool, CliError> {
-    for space in spaces(database, session).await? {
+    let database = Opened::from(database);
+    for space in spaces(&database, session).await? {
         if let Some(store) = database.existing_vectors(&space).await?
             && store.scopes().await?.iter().any(|scope| scopes.contains(scope))
         {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use llmspell_storage::limits::K_MAX;
 use llmspell_storage::{
-    Database, Fusion, HNSWVectorStorage, Snippet, SparseVector, StateScope, StorageError, TimeRange, Timestamp,
-    VectorEntry, VectorQuery, VectorResult, VectorStorage,
+    Fusion, Snippet, SparseVector, StateScope, StorageError, TimeRange, Timestamp, VectorEntry, VectorQuery,
+    VectorResult,
 };
 use serde_json::json;
 
@@ -51,6 +51,7 @@ use llmspell_cli_base::errors::{CliError, Place};
 use llmspell_cli_base::input::Source;
 use llmspell_cli_base::input::fits::Fits;
 use llmspell_cli_base::input::npy::NpyReader;
+use llmspell_cli_base::opened::{Opened, Space};
 use llmspell_cli_base::output::{Output, line_cell, number_cell, row, table};
 use llmspell_cli_base::time_arg::{parse_duration, parse_moment};
 
@@ -259,8 +260,8 @@ pub(crate) async fn run(args: SearchArgs, session: &Session<'_>, output: &mut Ou
 /// The vector that the command makes of the text of `--embed`.
 async fn embedded(
     args: &SearchArgs,
-    database: &Database,
-    store: &HNSWVectorStorage,
+    database: &Opened,
+    store: &Space,
     session: &Session<'_>,
 ) -> Result<Vec<f32>, CliError> {
     let (Some(text), Some(command)) = (&args.embed, &args.with) else {
@@ -340,7 +341,7 @@ fn read_sparse(given: &[String]) -> Result<BTreeMap<String, SparseVector>, CliEr
 }
 
 /// The bytes of snippets: none without words, or where the space has no texts to show.
-fn snippet_bytes(args: &SearchArgs, store: &HNSWVectorStorage) -> Option<usize> {
+fn snippet_bytes(args: &SearchArgs, store: &Space) -> Option<usize> {
     let texts = store.config().texts()?;
     let has_texts = texts.keep() || !texts.fields().is_empty();
     args.text.as_ref().filter(|_| has_texts)?;
@@ -363,11 +364,7 @@ fn range(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<TimeRange> {
 }
 
 /// The vector of an entry, and the scope that it is in: the first one of `--scope` that has the id.
-async fn stored_vector(
-    store: &HNSWVectorStorage,
-    session: &Session<'_>,
-    id: &str,
-) -> Result<(StateScope, Vec<f32>), CliError> {
+async fn stored_vector(store: &Space, session: &Session<'_>, id: &str) -> Result<(StateScope, Vec<f32>), CliError> {
     for scope in session.scopes() {
         if let Some(entry) = store.get(&scope, id).await? {
             if entry.embedding.is_empty() {

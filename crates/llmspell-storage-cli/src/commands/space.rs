@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::scope::confirmed;
 use crate::session::Session;
 use llmspell_cli_base::errors::CliError;
+use llmspell_cli_base::opened::Opened;
 use llmspell_cli_base::output::{
     Output, bytes_text, counted, grouped, line_cell, number_cell, one_line, row, table, text_cell,
 };
@@ -32,10 +33,9 @@ pub(crate) struct RemoveArgs {
 }
 
 pub(crate) async fn run(command: SpaceCommand, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
-    let database = session.open_existing().await?;
     match command {
-        SpaceCommand::Ls => list(&database, output).await,
-        SpaceCommand::Rm(args) => remove(&args, &database, output).await,
+        SpaceCommand::Ls => list(&session.open_existing().await?, output).await,
+        SpaceCommand::Rm(args) => remove(&args, &session.open_here("space rm").await?, output).await,
     }
 }
 
@@ -63,7 +63,7 @@ async fn remove(args: &RemoveArgs, database: &Database, output: &mut Output) -> 
     output.text(format!("{what} removed"))
 }
 
-async fn list(database: &Database, output: &mut Output) -> Result<(), CliError> {
+async fn list(database: &Opened, output: &mut Output) -> Result<(), CliError> {
     let mut lines = table(["space", "dim", "metric", "model", "role", "vectors", "bytes"]);
     for space in database.spaces().await? {
         let stats = match database.existing_vectors(&space.name).await? {

@@ -1,7 +1,7 @@
 //! `stats`: counts, and the room that they take.
 
 use comfy_table::Table;
-use llmspell_storage::{BackgroundFailure, Database, SpaceRole, StorageStats};
+use llmspell_storage::{BackgroundFailure, SpaceRole, StorageStats};
 use serde_json::json;
 
 use super::clock::clock_rows;
@@ -9,6 +9,7 @@ use super::scope::quota_rows;
 use crate::session::Session;
 use llmspell_cli_base::errors::CliError;
 use llmspell_cli_base::index_view::{index_rows, memory_name};
+use llmspell_cli_base::opened::Opened;
 use llmspell_cli_base::output::{Output, bytes_text, grouped, line_cell, number_cell, row, table, text_cell};
 
 pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
@@ -42,7 +43,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &mut Output) -> Result<()
     Ok(())
 }
 
-async fn whole_database(database: &Database, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
+async fn whole_database(database: &Opened, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
     let only = match session.names_space() {
         true => Some(session.vectors(database).await?.space_name().to_string()),
         false => None,

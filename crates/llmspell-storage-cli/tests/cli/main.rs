@@ -13,6 +13,7 @@
 //! | `index.rs`, `model.rs`, `generate.rs` | indexes, models, made-up vectors |
 //! | `demo_and_bench.rs`, `bench_models.rs` | the demo and the benchmarks, with little data |
 //! | `texts.rs` | are texts imported, found by words, shown and exported? |
+//! | `live.rs` | is a database that another process has open answered for like one that is opened? |
 //! | `docs.rs` | do the examples of `docs/cli.md` run? |
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
@@ -29,6 +30,8 @@ mod formats;
 mod generate;
 mod import;
 mod index;
+#[cfg(unix)]
+mod live;
 #[cfg(unix)]
 mod migrate;
 mod model;

@@ -46,10 +46,10 @@ type OnProgress = Arc<dyn Fn(BackupProgress) + Send + Sync>;
 /// ```
 #[derive(Clone, Default)]
 pub struct BackupOptions {
-    with_indexes: bool,
-    keep_going: bool,
-    bytes_per_second_max: Option<u64>,
-    on_progress: Option<OnProgress>,
+    pub(crate) with_indexes: bool,
+    pub(crate) keep_going: bool,
+    pub(crate) bytes_per_second_max: Option<u64>,
+    pub(crate) on_progress: Option<OnProgress>,
 }
 
 impl fmt::Debug for BackupOptions {

@@ -13,6 +13,7 @@
 //! | `large.rs`   | how is a large batch written between others?        |
 //! | `held.rs`    | which requests wait until a large batch is done?    |
 //! | `batch/`     | how do requests change the database?                |
+//! | `attached.rs` | what ends before the database does?               |
 //! | `backlog.rs` | what is to be purged, and how urgently?             |
 //! | `purge.rs`   | how is space freed?                                 |
 //! | `survey.rs`  | which scopes have space to free that no list names? |
@@ -28,6 +29,7 @@
 //! | `quotas.rs`  | how much may a scope hold, and how much does it?    |
 //! | `check.rs`   | are all rows and slots right?                       |
 
+mod attached;
 mod backlog;
 pub(crate) mod backup;
 mod batch;
@@ -87,6 +89,7 @@ use crate::base::failures::{BackgroundFailure, Place, Task};
 use crate::base::ids::SpaceId;
 use crate::base::options::DatabaseOptions;
 use crate::base::report::CheckReport;
+use crate::engine::attached::Attached;
 use crate::engine::committer::Committer;
 use crate::engine::indexer::Indexer;
 use crate::engine::indexing::Indexing;
@@ -133,6 +136,8 @@ pub struct Database {
 /// The parts that the handles of one database own together.
 #[derive(Debug)]
 pub(crate) struct Inner {
+    /// Dropped first: it serves the database to others.
+    pub(crate) attached: Owned<Attached>,
     /// Only read the database.
     workers: Owned<Workers>,
     /// Only reads.
@@ -353,6 +358,7 @@ impl Database {
         };
         Ok(Self {
             inner: Arc::new(Inner {
+                attached: Owned::new(Attached::default(), &mark),
                 workers: Owned::new(Workers::default(), &mark),
                 _verifier: verifier,
                 _indexer: Owned::new(indexer, &mark),
@@ -519,6 +525,8 @@ impl Database {
         let closer = std::thread::Builder::new()
             .name("llmspell-close".to_string())
             .spawn(move || {
+                // Calls of other processes hold the database, too.
+                drop(inner.attached.take());
                 drop(inner);
                 let _ = sender.send(());
             });

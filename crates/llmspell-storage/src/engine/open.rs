@@ -4,6 +4,7 @@
 //! <dir>/LOCK                          held by the process that has it open; says which one
 //! <dir>/FORMAT                        format version; read before anything else is touched, written last
 //! <dir>/truth.redb                    everything but the vectors; made under another name and renamed when complete
+//! <dir>/admin.sock                    while the database is served: the admin socket, or a link to it
 //! <dir>/RESERVE                       blocks without content, which a full disk is freed with
 //! <dir>/spaces/<space id>/slots-<n>   the vectors
 //! <dir>/spaces/<space id>/index/      the indexes of large scopes: derived
@@ -24,6 +25,8 @@ use crate::disk::{Directory, Disk, Locked, RESERVE_FILE, create_folders, sync_fo
 use crate::truth::{self, Truth};
 
 pub(crate) const LOCK_FILE: &str = "LOCK";
+/// The admin socket, or a link to it; only while the database is served, and after a kill.
+pub(crate) const ADMIN_SOCKET: &str = "admin.sock";
 const FORMAT_FILE: &str = "FORMAT";
 const NEW_FORMAT_FILE: &str = "FORMAT.new";
 const FORMAT_TEXT: &str = "llmspell-storage format ";
@@ -149,7 +152,14 @@ pub(crate) fn refuse_filled(dir: &Path) -> Result<()> {
 /// Removes the files of a database, or what an interrupted call of [`create_from`] has left; the lock stays.
 pub(crate) fn remove_remains(target: &Arc<dyn Disk>) -> Result<()> {
     let remove = || {
-        for name in [FORMAT_FILE, NEW_FORMAT_FILE, truth::FILE, truth::NEW_FILE, RESERVE_FILE] {
+        for name in [
+            FORMAT_FILE,
+            NEW_FORMAT_FILE,
+            truth::FILE,
+            truth::NEW_FILE,
+            RESERVE_FILE,
+            ADMIN_SOCKET,
+        ] {
             target.remove(name)?;
         }
         for space in target.list("spaces")? {
@@ -240,6 +250,7 @@ pub(super) fn is_own_name(name: &str) -> bool {
         truth::FILE,
         truth::NEW_FILE,
         RESERVE_FILE,
+        ADMIN_SOCKET,
         "spaces",
     ];
     ours.contains(&name)

@@ -131,9 +131,9 @@ enum Line<'a> {
 
 pub(crate) async fn run(args: ExportArgs, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
     let (file, has_arrays) = args.lines_file()?;
-    let database = session.open_existing().await?;
+    let database = session.open_here("export").await?;
     let only_space = match session.names_space() {
-        true => Some(session.vectors(&database).await?.space_name().to_string()),
+        true => Some(session.vectors_here(&database).await?.space_name().to_string()),
         false => None,
     };
     let mut export = Export {

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use llmspell_storage::{Database, EmbeddingModel, HNSWConfig, HNSWVectorStorage, StorageError, VectorStorage};
+use llmspell_storage::{EmbeddingModel, HNSWConfig, StorageError, VectorStorage};
 
 use super::ImportArgs;
 use crate::commands::embedder::Expected;
-use crate::session::{Session, find_space_of, router, unknown_model};
+use crate::session::{Session, find_space_of, unknown_model};
 use llmspell_cli_base::errors::CliError;
 use llmspell_cli_base::input::fits::Fits;
+use llmspell_cli_base::opened::{Opened, Space};
 use llmspell_cli_base::text_args::RowContents;
 
 /// Where rows go.
@@ -19,7 +20,7 @@ pub(super) struct Target {
 }
 
 /// The database, and the model that is named: a known one, or a preset that becomes known with the first row.
-pub(super) async fn open_database(session: &Session<'_>) -> Result<(Database, Option<EmbeddingModel>), CliError> {
+pub(super) async fn open_database(session: &Session<'_>) -> Result<(Opened, Option<EmbeddingModel>), CliError> {
     let preset = session.model().map(|model| (model, EmbeddingModel::preset(model)));
     if let Some((model, None)) = &preset
         && !session.directory()?.exists()
@@ -44,7 +45,7 @@ pub(super) async fn open_database(session: &Session<'_>) -> Result<(Database, Op
 pub(super) struct Opening<'a> {
     pub(super) args: &'a ImportArgs,
     pub(super) session: &'a Session<'a>,
-    pub(super) database: Database,
+    pub(super) database: Opened,
     pub(super) model: Option<EmbeddingModel>,
 }
 
@@ -71,7 +72,7 @@ impl Opening<'_> {
         if let Some(model) = &self.model
             && find_space_of(&self.database, &model.name).await?.is_none()
         {
-            router(&self.database).await?.register_model(model.clone()).await?;
+            self.database.register_model(model.clone()).await?;
         }
         let space = self.session.space_name(&self.database).await?;
         let store = self.store(&space, dim, rows).await?;
@@ -100,7 +101,7 @@ impl Opening<'_> {
         }
     }
 
-    async fn store(&self, space: &str, dim: usize, rows: &RowContents) -> Result<HNSWVectorStorage, CliError> {
+    async fn store(&self, space: &str, dim: usize, rows: &RowContents) -> Result<Space, CliError> {
         let existing = self.database.existing_vectors(space).await?;
         let config = match (&existing, self.args.preset) {
             (_, Some(preset)) => {

@@ -131,7 +131,7 @@ impl Source {
 }
 
 pub(crate) async fn run(args: MigrateArgs, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
-    let database = session.open_existing().await?;
+    let database = session.open_here("migrate").await?;
     let spaces = database.spaces().await?;
     let from = space_from(&args.from, &spaces)?.clone();
     let to = space_to(&args, &from, &spaces)?;

@@ -40,10 +40,10 @@ pub(crate) async fn run(args: &AddArgs, session: &Session<'_>, output: &mut Outp
         args.model.space(model, None).validate()?;
     }
     let database = match args.adopt {
-        Some(_) => session.open_existing().await?,
-        None => session.open_or_create().await?,
+        Some(_) => session.open_here("model add").await?,
+        None => session.open_or_create_here("model add").await?,
     };
-    let known = find_space_of(&database, &args.name).await?;
+    let known = find_space_of(&(&database).into(), &args.name).await?;
     let stored = known.as_ref().map(|space| space.dim);
     let model = args
         .model
@@ -60,7 +60,7 @@ pub(crate) async fn run(args: &AddArgs, session: &Session<'_>, output: &mut Outp
             router.register_model(space).await?;
         }
     }
-    let space = crate::session::space_of(&database, &model.name).await?;
+    let space = crate::session::space_of(&(&database).into(), &model.name).await?;
     output.object(&json!({"model": model, "store_dim": space.dim, "space": space.name}))?;
     output.text(format!("{}: {}", model.name, model_sentence(&model, space.dim)))?;
     drop(router);

@@ -200,8 +200,8 @@ pub(crate) async fn run(args: CheckArgs, session: &Session<'_>, output: &mut Out
 
 /// The stored vectors of a space, and the cut points of its model.
 async fn of_space(session: &Session<'_>) -> Result<(Vectors<'static>, Vec<usize>), CliError> {
-    let database = session.open_existing().await?;
-    let store: HNSWVectorStorage = session.vectors(&database).await?;
+    let database = session.open_here("model check-matryoshka").await?;
+    let store: HNSWVectorStorage = session.vectors_here(&database).await?;
     let scopes: Vec<StateScope> = match session.named_scope() {
         Some(scope) => vec![scope.clone()],
         None => store.scopes().await?,

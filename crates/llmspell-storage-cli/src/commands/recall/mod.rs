@@ -99,8 +99,8 @@ struct Measured {
 }
 
 pub(crate) async fn run(args: RecallArgs, session: &Session<'_>, output: &mut Output) -> Result<(), CliError> {
-    let database = session.open_existing().await?;
-    let store = session.vectors(&database).await?;
+    let database = session.open_here("recall").await?;
+    let store = session.vectors_here(&database).await?;
     let scope = session.scope();
     let stats = store.stats_for_scope(&scope).await?;
 
