@@ -607,7 +607,7 @@ mod tests {
         );
         assert!(text(check(&VectorQuery::new([0.0; 0], 5), Some(&kept))).contains("expected 1, got 0"));
         let refused = |query: VectorQuery| text(check(&query, Some(&kept)));
-        let only_one = "fusion `dbsf` is not allowed: it needs words and a vector";
+        let only_one = "fusion `dbsf` is not allowed: it needs two of words, a vector and sparse vectors";
         assert_eq!(refused(words().with_fusion(Fusion::Dbsf)), only_one);
         assert_eq!(refused(VectorQuery::new([1.0], 5).with_fusion(Fusion::Dbsf)), only_one);
         assert!(refused(hybrid().with_fusion(Fusion::Rrf { k: 0.0 })).contains("k of reciprocal rank fusion is 0;"));

@@ -82,7 +82,7 @@ pub(crate) struct SearchArgs {
 
     /// Search for a sparse vector too: its name, =, and JSON such as '{"indices": [1012], "values": [1.5]}' or a file of it; may
     /// be given several times, each with another name
-    #[arg(long, value_name = "NAME=VECTOR", group = "asked")]
+    #[arg(long, value_name = "SPARSE", group = "asked")]
     sparse: Vec<String>,
 
     /// How the rankings by vector, words and sparse vectors become one: rrf, rrf:K, dbsf, or for two linear:ALPHA with the

@@ -275,9 +275,9 @@ fn bench_sets_measures_each_tier_and_leaves_the_files_of_the_set() {
         .run(["bench", "sets"].into_iter().chain(which).chain(rest))
         .succeeds()
         .json();
-    for (line, memory) in lines[1..7]
+    for (line, memory) in lines[1..10]
         .chunks(3)
-        .zip(["speed", "balanced"])
+        .zip(["speed", "balanced", "lean"])
         .flat_map(|(lines, memory)| lines.iter().map(move |line| (line, memory)))
     {
         assert_eq!(line["memory"], memory, "{line}");
@@ -293,7 +293,7 @@ fn bench_sets_measures_each_tier_and_leaves_the_files_of_the_set() {
     assert_eq!(widths, [("default", 0.95), ("wide", 0.999), ("all", 1.0)]);
     assert_eq!((&lines[2]["ef"], &lines[3]["ef"]), (&1000.into(), &0.into()));
     assert_eq!((&lines[3]["recall"], &lines[3]["queries"]), (&1.0.into(), &25.into()));
-    assert_eq!((&lines[7]["figures"], &lines[7]["missed"]), (&6.into(), &0.into()));
+    assert_eq!((&lines[10]["figures"], &lines[10]["missed"]), (&9.into(), &0.into()));
 
     assert!(place.path("sets/few-200-0.99-64x5000-euclidean/truth.npy").exists());
 
