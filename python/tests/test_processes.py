@@ -125,6 +125,7 @@ def test_ctrl_c_ends_a_call_that_waits(directory: Path) -> None:
         "database = s.Database.open(sys.argv[1], graph_points_min=1)\n"
         "space = database.vectors('many', 256)\n"
         "space.insert(map(entry, range(6000)))\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs this in the background ignores it\n"
         "threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "try:\n"
         "    while True: space.optimize_index()\n"
