@@ -9,7 +9,7 @@
 //! | `limits.rs`    | how large may things be?                                              |
 //! | `config.rs`    | what is a server told when it starts?                                 |
 //! | `refusal.rs`   | how is an agent told what went wrong, and what to do?                 |
-//! | `shared.rs`    | who has the directory open, and what if that process ends?            |
+//! | `shared.rs`    | which process has the directory open, and what if that process ends?  |
 //! | `arguments.rs` | what does each tool take?                                             |
 //! | `memory.rs`    | what does each tool do, within its scopes?                            |
 //! | `tools.rs`     | which tools does a client see, with which hints?                      |

@@ -139,9 +139,9 @@ impl From<StoredConfig> for HNSWConfig {
 /// | dimension | [`Lean`](Self::Lean), of a million | [`Balanced`](Self::Balanced) | [`Speed`](Self::Speed) | the vector |
 /// |----------:|-----------------------------------:|-----------------------------:|-----------------------:|-----------:|
 /// |       128 |                                105 |                          212 |                    900 |        512 |
-/// |       384 |                        at most 153 |                          340 |                  2,052 |      1,536 |
-/// |       768 |                        at most 185 |                          532 |                  3,780 |      3,072 |
-/// |      1536 |                        at most 185 |                          916 |                  7,236 |      6,144 |
+/// |       384 |                          up to 153 |                          340 |                  2,052 |      1,536 |
+/// |       768 |                          up to 185 |                          532 |                  3,780 |      3,072 |
+/// |      1536 |                          up to 185 |                          916 |                  7,236 |      6,144 |
 ///
 /// With `padded`, the dimension (under inner product one more) rounded up to a multiple of 64:
 ///

@@ -141,7 +141,7 @@ impl VectorQuery {
         usize::from(!self.vector.is_empty()) + usize::from(self.text.is_some()) + self.sparse.len()
     }
 
-    /// Whether it has several sides, whose rankings become one.
+    /// Whether the query has several sides: their rankings become one.
     #[must_use]
     pub fn is_hybrid(&self) -> bool {
         self.sides() > 1

@@ -2,7 +2,7 @@
 //!
 //! One thread accepts connections; each connection has a thread and carries one call. Nothing that a client sends or omits
 //! can harm others: the number of connections, the size of frames, the memory of all frames together and the time in which a
-//! frame must arrive or be taken are limited. A call whose client has gone is given up.
+//! frame must arrive or be taken are limited. The server gives up a call once its client has gone.
 
 use std::collections::HashMap;
 use std::future::Future;

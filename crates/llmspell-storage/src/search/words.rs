@@ -232,7 +232,7 @@ impl WordSearch<'_> {
         trace.plan.text = Some(plan);
     }
 
-    /// The best of all sides as one ranking, each with so many candidates.
+    /// One ranking of the best of all sides; each side gives this many candidates.
     fn ranked(&self, parts: &[Part<'_>], sides: &[Side<'_>], count: usize, trace: &mut Trace<'_>) -> Result<Ranked> {
         let mut candidates = Candidates::new();
         let mut lists = Vec::with_capacity(sides.len() + 1);

@@ -45,7 +45,7 @@ pub enum GraphLayout {
     Blocks,
     /// As little as possible: a code of 1, 2 or 4 bits for each of the main directions of the vectors, 9 bytes, and links
     /// of as many bits as their number needs. Codes of 128 components take 32 bytes, of 512 at most 80, of 1,536 at most
-    /// 112, of more in proportion; of fewer than 8,192 vectors, a bit or two per component. Which bits and how many
+    /// 112, of more in proportion; of fewer than 8,192 vectors, one, two or four bits per component. Which bits and how many
     /// directions is chosen by a sample of the vectors. Searches compare more exact vectors.
     Lean,
 }
@@ -55,7 +55,8 @@ pub trait Rows: Sync {
     /// The vector of a point that the graph holds or shall hold; `dim` components.
     fn row(&self, point: PointId) -> &[f32];
 
-    /// In which order the next ones are asked for, most of the time: who reads them from a disk can prepare for it.
+    /// Announces in which order most of the next vectors are asked for, so that an implementation that reads them from a disk
+    /// can prepare for it.
     fn will_read(&self, _order: ReadOrder) {}
 }
 

@@ -55,9 +55,7 @@ pub(crate) fn cover<N: Blocks>(
         let neighbor = neighbors.fold(f32::INFINITY, f32::min);
         let enough = own.max(if neighbor < f32::INFINITY { neighbor } else { own });
         if nearest > enough * SLACK && !entries.vertices.contains(&vertex) {
-            entries.push(encoder, vertex, |place| {
-                encoder.place(&vector, place);
-            });
+            entries.push(encoder, vertex, |place| encoder.place(&vector, place));
         }
     }
     (entries.vertices.len() > before.vertices.len()).then_some(entries)

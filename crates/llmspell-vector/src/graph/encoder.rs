@@ -1,8 +1,7 @@
 //! The encoder of a graph: it turns vectors of users into points of the walk, with their codes.
 
-use crate::graph::GraphConfig;
-use crate::graph::GraphLayout;
 use crate::graph::space::WalkSpace;
+use crate::graph::{GraphConfig, GraphLayout};
 use crate::kernels::Kernels;
 use crate::quantize::{Centroids, CodeShape, Codec, Directions, Projection, QueryCode, Rotation, SignQuery, Signs};
 use crate::random::Random;
@@ -12,7 +11,7 @@ const LEARN_POINTS: usize = 4_096;
 /// Vectors from which on a lean graph projects them: fewer do not show in which directions the others differ, and the
 /// projection would take more memory than it saves.
 const PROJECTED_POINTS_MIN: usize = 8_192;
-/// Bytes of the levels of a lean code: for so many components as there are at most.
+/// Bytes of the levels of a lean code, behind the largest number of components for which they are as many.
 const LEAN_BYTES: [(usize, usize); 4] = [(128, 32), (256, 64), (512, 80), (1_536, 112)];
 
 /// All that was learned of the data, and the codes that follow from it. The same for every vertex of a graph.
@@ -129,13 +128,7 @@ impl Encoder {
             Some(projection) => {
                 let mut whole = self.whole(row);
                 projection.apply_exactly(&whole, place);
-                let centroids = self.centroids();
-                let centroid = centroids.nearest(&whole);
-                let centers = centroids.get(centroid);
-                whole
-                    .iter_mut()
-                    .zip(centers)
-                    .for_each(|(value, center)| *value -= center);
+                let centroid = self.centroids().subtract_nearest(&mut whole);
                 projection.apply(&whole, rest);
                 let norm_squared = Kernels::detect().dot(&whole, &whole);
                 self.codec.encode_rest(centroid, (rest, norm_squared), record);
@@ -198,11 +191,7 @@ fn lean_shape(
         return (whole, None);
     }
     for vector in sample.chunks_exact_mut(padded) {
-        let centers = centroids.get(centroids.nearest(vector));
-        vector
-            .iter_mut()
-            .zip(centers)
-            .for_each(|(value, center)| *value -= center);
+        centroids.subtract_nearest(vector);
     }
     let mut random = Random::new(seed ^ 0x6469_7265_6374_0001);
     let both = (&*sample, centroids.components());

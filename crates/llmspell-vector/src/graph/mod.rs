@@ -86,7 +86,7 @@ const BLOCK_DOUBLE_DIM: usize = 96;
 /// The same under inner product, where neighbors are far from each other, and the error of a sign code grows with that.
 const BLOCK_DOUBLE_DIM_INNER_PRODUCT: usize = 480;
 
-/// A walk over lean codes is wider by one place for each of so many than was asked for, for the same reason.
+/// A walk over lean codes is wider than was asked for, by one place in this many, for the same reason.
 const LEAN_WIDER_SHARE: usize = 3;
 
 /// The width of a walk over lean codes for a search of width `ef`.

@@ -22,7 +22,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 pub(crate) const LINK_BITS: u32 = 32;
 /// The same of a lean graph, at least: a small one may grow.
 const LINK_BITS_MIN: u32 = 16;
-/// A lean graph has room for one vertex more for each of so many.
+/// A lean graph has room for more vertices: one for each of this many.
 const SPARE_SHARE: usize = 24;
 /// Nodes of one page of changes.
 const PAGE: usize = 64;

@@ -17,8 +17,7 @@ use crate::graph::{Candidate, Graph, GraphLayout, lean_width};
 
 /// Standard deviations of the error of an estimate that a candidate is given the benefit of.
 const DEVIATIONS: f32 = 3.0;
-/// The same in a lean graph, where a vector more to read costs more than a wider beam: of 28 to 56 vectors a third at equal
-/// recall (docs/decisions/0042-lean.md).
+/// The same in a lean graph, where reading a vector costs more than a place of the beam (docs/decisions/0042-lean.md).
 const DEVIATIONS_LEAN: f32 = 2.5;
 /// Up to this width of the beam; a beam ten times as wide gives one deviation more, so that recall rises with the width.
 const DEVIATIONS_EF: f32 = 100.0;

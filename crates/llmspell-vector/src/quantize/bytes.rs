@@ -41,15 +41,7 @@ impl Bytes {
 
     /// Rounds a vector.
     pub(crate) fn encode(vector: &[f32], levels: &mut [i8]) -> Rounded {
-        let largest = vector
-            .iter()
-            .fold(0.0_f32, |largest, component| largest.max(component.abs()));
-        let step = if largest > 0.0 && largest.is_finite() {
-            largest / 127.0
-        } else {
-            1.0
-        };
-        CodeKernels::detect().quantize_bytes(vector, 1.0 / step, levels);
+        let step = round(vector, levels);
         let norm_squared = crate::kernels::Kernels::detect().dot(vector, vector);
         Rounded { step, norm_squared }
     }
@@ -67,6 +59,25 @@ impl Bytes {
         let lengths = a.norm_squared + b.norm_squared;
         let distance = lengths - 2.0 * a.step * b.step * dot as f32;
         (distance > TOO_NEAR * lengths).then_some(distance)
+    }
+}
+
+/// Rounds a vector to bytes; returns what they are multiples of.
+pub(crate) fn round(vector: &[f32], levels: &mut [i8]) -> f32 {
+    let step = step(vector, 127.0);
+    CodeKernels::detect().quantize_bytes(vector, 1.0 / step, levels);
+    step
+}
+
+/// What components are multiples of when the largest becomes `top`.
+pub(crate) fn step(vector: &[f32], top: f32) -> f32 {
+    let largest = vector
+        .iter()
+        .fold(0.0_f32, |largest, component| largest.max(component.abs()));
+    if largest > 0.0 && largest.is_finite() {
+        largest / top
+    } else {
+        1.0
     }
 }
 

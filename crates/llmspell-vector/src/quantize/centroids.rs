@@ -102,6 +102,17 @@ impl Centroids {
             .min_by(|(_, a), (_, b)| a.total_cmp(b))
             .map_or(0, |(place, _)| place)
     }
+
+    /// Subtracts the nearest centroid from `vector`; returns its place.
+    pub(crate) fn subtract_nearest(&self, vector: &mut [f32]) -> usize {
+        let place = self.nearest(vector);
+        let centers = self.get(place);
+        vector
+            .iter_mut()
+            .zip(centers)
+            .for_each(|(value, center)| *value -= center);
+        place
+    }
 }
 
 #[cfg(test)]

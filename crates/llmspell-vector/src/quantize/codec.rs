@@ -27,6 +27,7 @@
 
 use crate::kernels::{CodeKernels, Kernels};
 use crate::quantize::Centroids;
+use crate::quantize::bytes::step;
 use crate::quantize::levels::{Levels, QueryLevels};
 
 /// What a code looks like.
@@ -260,11 +261,8 @@ impl Codec {
 
     /// Writes the record of a rotated vector. `rest` is room for as many components.
     pub(crate) fn encode(&self, vector: &[f32], rest: &mut [f32], record: &mut [u8]) {
-        let centroid_id = self.centroids.nearest(vector);
-        let centroid = self.centroids.get(centroid_id);
-        for ((rest, component), center) in rest.iter_mut().zip(vector).zip(centroid) {
-            *rest = component - center;
-        }
+        rest.copy_from_slice(vector);
+        let centroid_id = self.centroids.subtract_nearest(rest);
         let norm_squared = self.kernels.dot(rest, rest);
         self.encode_rest(centroid_id, (rest, norm_squared), record);
     }
@@ -323,21 +321,17 @@ impl Codec {
     /// Inner product of a grid vector and a vector.
     fn product(&self, code: &[u8], vector: &[f32]) -> f32 {
         let middle = self.shape.middle();
-        let levels = (0..vector.len()).map(|i| f32::from(self.levels.level(code, i)) - middle);
+        let levels = self
+            .levels
+            .blocks(code)
+            .flatten()
+            .map(|level| f32::from(level) - middle);
         levels.zip(vector).map(|(level, component)| level * component).sum()
     }
 
     /// Prepares the rotated query that stands in `query.components`.
     pub(crate) fn prepare(&self, query: &mut QueryCode) {
-        let largest = query
-            .components
-            .iter()
-            .fold(0.0_f32, |largest, component| largest.max(component.abs()));
-        query.step = if largest > 0.0 && largest.is_finite() {
-            largest / self.shape.query_top()
-        } else {
-            1.0
-        };
+        query.step = step(&query.components, self.shape.query_top());
         let sum = query.levels.prepare(
             self.levels,
             (&query.components, 1.0 / query.step),
@@ -396,8 +390,9 @@ impl Codec {
         let centroid = self.centroids.get(usize::from(self.centroid_of(record)));
         let scale = -0.5 * self.factors(factors).factor * self.shape.alignment() * self.shape.alignment();
         let middle = self.shape.middle();
-        for (i, (out, center)) in out.iter_mut().zip(centroid).enumerate() {
-            *out = center + scale * (f32::from(self.levels.level(code, i)) - middle);
+        let levels = self.levels.blocks(code).flatten();
+        for ((out, center), level) in out.iter_mut().zip(centroid).zip(levels) {
+            *out = center + scale * (f32::from(level) - middle);
         }
     }
 

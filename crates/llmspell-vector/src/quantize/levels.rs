@@ -75,21 +75,28 @@ impl Levels {
         }
     }
 
-    /// One level of a code.
-    pub(crate) fn level(self, code: &[u8], component: usize) -> u8 {
-        let layer_bytes = self.padded / 2;
-        let (layers, planes) = code.split_at(layer_bytes * usize::from(self.bits / 4));
-        let (block, place) = (component / BLOCK, component % BLOCK);
-        let (byte, shift) = (block * BLOCK / 2 + place % (BLOCK / 2), 4 * (place / (BLOCK / 2)));
-        let halves = layers.chunks_exact(layer_bytes).map(|layer| layer[byte] >> shift & 15);
-        let bits = planes
-            .chunks_exact(self.padded / 8)
-            .map(|plane| plane[component / 8] >> (component % 8) & 1);
-        let upper = (0..)
-            .zip(halves)
-            .fold(0, |level, (layer, half)| level | half << (4 * layer));
-        let lower = (0..).zip(bits).fold(0, |level, (plane, bit)| level | bit << plane);
-        upper << self.planes() | lower
+    /// The levels of a code, in blocks of 64 components.
+    pub(crate) fn blocks(self, code: &[u8]) -> impl Iterator<Item = [u8; BLOCK]> {
+        let (layers, planes) = code.split_at(self.padded / 2 * usize::from(self.bits / 4));
+        let shift = self.planes();
+        (0..self.padded / BLOCK).map(move |block| {
+            let mut levels = [0; BLOCK];
+            for (plane, bytes) in planes.chunks_exact(self.padded / 8).enumerate() {
+                let bytes = &bytes[block * BLOCK / 8..][..BLOCK / 8];
+                for (i, level) in levels.iter_mut().enumerate() {
+                    *level |= (bytes[i / 8] >> (i % 8) & 1) << plane;
+                }
+            }
+            for (layer, bytes) in layers.chunks_exact(self.padded / 2).enumerate() {
+                let bytes = &bytes[block * BLOCK / 2..][..BLOCK / 2];
+                let (low, high) = levels.split_at_mut(BLOCK / 2);
+                for ((byte, low), high) in bytes.iter().zip(low).zip(high) {
+                    *low |= (byte & 15) << (shift + 4 * layer as u8);
+                    *high |= (byte >> 4) << (shift + 4 * layer as u8);
+                }
+            }
+            levels
+        })
     }
 
     /// Sum of `level[i] * query[i]`.
@@ -165,7 +172,7 @@ mod tests {
                 for levels in [mixed, all(layout.top()), all(0)] {
                     let mut code = vec![0xaa; layout.code_bytes()];
                     layout.pack(&levels, &mut code);
-                    assert!((0..padded).all(|component| layout.level(&code, component) == levels[component]));
+                    assert!(layout.blocks(&code).flatten().eq(levels.iter().copied()));
                     for (query, query_bits) in [(&query, 8), (&small, 4), (&vec![-127; padded], 8)] {
                         let exact: i32 = levels
                             .iter()

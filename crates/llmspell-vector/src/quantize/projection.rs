@@ -10,6 +10,7 @@
 //! leads an estimate astray by less than a hundredth of what codes do.
 
 use crate::kernels::{CodeKernels, Kernels, PADDING};
+use crate::quantize::bytes::round;
 use crate::quantize::{CodeShape, Rotation};
 use crate::random::Random;
 
@@ -134,14 +135,8 @@ impl Directions {
                 turned[kept * self.dim + component] = *value;
             }
         }
-        let largest = turned.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-        let step = if largest > 0.0 && largest.is_finite() {
-            largest / 127.0
-        } else {
-            1.0
-        };
         let mut levels = vec![0; turned.len()];
-        CodeKernels::detect().quantize_bytes(&turned, 1.0 / step, &mut levels);
+        let step = round(&turned, &mut levels);
         Projection {
             dim: self.dim,
             levels,
@@ -232,18 +227,6 @@ impl Projection {
             *value += kernels.byte_dot(rounded, direction) as f32 * step * self.step;
         }
     }
-}
-
-/// Rounds a vector to bytes; returns what they are multiples of.
-fn round(vector: &[f32], rounded: &mut [i8]) -> f32 {
-    let largest = vector.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    let step = if largest > 0.0 && largest.is_finite() {
-        largest / 127.0
-    } else {
-        1.0
-    };
-    CodeKernels::detect().quantize_bytes(vector, 1.0 / step, rounded);
-    step
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ const FUSIONS: [Fusion; 6] = [
 ];
 
 /// The place of the scope, and the id.
-type Key = (usize, String);
+pub(super) type Key = (usize, String);
 
 fn scopes() -> [StateScope; 3] {
     [user("ada"), StateScope::Global, user("bob")]
@@ -38,7 +38,8 @@ async fn fill(store: &dyn VectorStorage) {
     }
 }
 
-fn key(result: &VectorResult, query: &VectorQuery) -> Key {
+/// Where a result stands among those of equal scores.
+pub(super) fn key(result: &VectorResult, query: &VectorQuery) -> Key {
     let scopes = query.searched_scopes();
     let place = result
         .scope

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::super::{DIM, assert_invalid, exact, listed, user};
+use super::hybrid::{Key, key};
 use super::{entries, search};
 use llmspell_core::limits::{SPARSE_COMPONENTS_MAX, SPARSE_INDEX_MAX};
 use llmspell_core::{
@@ -13,9 +14,6 @@ use llmspell_core::{
 };
 
 const NAMES: [&str; 2] = ["splade", "bge"];
-
-/// The place of the scope, and the id.
-type Key = (usize, String);
 
 fn scopes() -> [StateScope; 2] {
     [user("ada"), StateScope::Global]
@@ -59,15 +57,6 @@ async fn fill(store: &dyn VectorStorage) -> Vec<Vec<VectorEntry>> {
         all.push(batch);
     }
     all
-}
-
-fn key(result: &VectorResult, query: &VectorQuery) -> Key {
-    let scopes = query.searched_scopes();
-    let place = result
-        .scope
-        .as_ref()
-        .map(|scope| scopes.iter().position(|named| *named == scope).unwrap());
-    (place.unwrap_or(0), result.id.clone())
 }
 
 fn scored(results: &[VectorResult], query: &VectorQuery) -> Vec<(Key, f32)> {
